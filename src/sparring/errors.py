@@ -1,0 +1,36 @@
+"""Errors that a person can act on: what is wrong, where, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SparringError(Exception):
+    """Base of every error that sparring raises on purpose. The command line exits with 1."""
+
+
+class InputError(SparringError, ValueError):
+    """The input is wrong: a configuration, a data set, a path. The command line exits with 2.
+
+    Args:
+        problem: What is wrong, in one sentence.
+        where: The file, row or setting that it was found in.
+        fix: What to do about it.
+    """
+
+    def __init__(self, problem: str, *, where: str | None = None, fix: str | None = None) -> None:
+        self.problem, self.where, self.fix = problem, where, fix
+        head = f"{where}: {problem}" if where else problem
+        super().__init__(f"{head}\n  fix: {fix}" if fix else head)
+
+
+class RunError(SparringError, RuntimeError):
+    """A run failed although its input was right; what was computed so far is on disk."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Names the nearest known name, or all of them where none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"

@@ -1,0 +1,95 @@
+"""Files that are either whole or absent: written under a temporary name, synced, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_PARTIAL = ".partial"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on success what was written there becomes `path`.
+
+    Works for a file and for a folder. If the block raises, the temporary is removed and `path` is untouched;
+    if the process is killed, only the temporary is left, and the next writer of `path` replaces it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + _PARTIAL)
+    remove(partial)
+    try:
+        yield partial
+        _sync(partial)
+        if partial.is_dir():
+            remove(path)
+        partial.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole UTF-8 file atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a whole JSON file atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def append_json_line(path: Path, value: Any) -> None:
+    """Appends one JSON object as one line, in one write, so that a kill loses at most that line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Reads JSON lines; a last line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    values = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            values.append(json.loads(line))
+        except json.JSONDecodeError:
+            if number < len(lines):
+                raise
+    return values
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    for file in [path] if path.is_file() else path.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

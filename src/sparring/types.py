@@ -1,0 +1,222 @@
+"""What flows between the layers.
+
+Shape suffixes, everywhere: `B` prompts in a batch, `K` generated responses a prompt. Log-probabilities and log
+ratios are sums over response tokens, in nats; the prompt is excluded, and the end-of-sequence token is included
+only where the response really ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRatios:
+    """All that an objective may look at, for one batch of prompts.
+
+    Every field is optional, so that imitation and preference objectives share it; `Objective.requires` says
+    which ones an objective needs. Shapes and dtypes are checked here, once.
+
+    Attributes:
+        expert: `[B]` Δ of the expert response, log π_θ(y|x) − log π_o(y|x), nats.
+        generated: `[B, K]` Δ of the generated responses, nats.
+        expert_weight: `[B]` probability of each expert outcome; uniform 1/B when absent. Losses stay unweighted
+            over B, the caller weighs; metrics and batch-level objectives use it.
+        generated_weight: `[B, K]` probability of each generated outcome given the prompt; uniform 1/K when
+            absent. With all n outcomes as the K, the mean over k is the exact expectation under π_o.
+        preference: `[B, K]` P(y_k ≻ π_o | x), in [0, 1].
+        reference_expert: `[B]` δ of the expert response, log π_θ − log π_ref, nats.
+        reference_generated: `[B, K]` δ of the generated responses, nats.
+        policy_expert: `[B]` log π_θ of the expert response, nats.
+        policy_generated: `[B, K]` log π_θ of the generated responses, nats.
+        expert_length: `[B]` number of response tokens.
+        generated_length: `[B, K]` number of response tokens.
+
+    Raises:
+        ValueError: A field has the wrong rank, dtype or size; the message names it.
+    """
+
+    expert: Tensor | None = None
+    generated: Tensor | None = None
+    expert_weight: Tensor | None = None
+    generated_weight: Tensor | None = None
+    preference: Tensor | None = None
+    reference_expert: Tensor | None = None
+    reference_generated: Tensor | None = None
+    policy_expert: Tensor | None = None
+    policy_generated: Tensor | None = None
+    expert_length: Tensor | None = None
+    generated_length: Tensor | None = None
+
+    _per_prompt: ClassVar[frozenset[str]] = frozenset(
+        {"expert", "expert_weight", "reference_expert", "policy_expert", "expert_length"}
+    )
+
+    def __post_init__(self) -> None:
+        batch: tuple[str, int] | None = None
+        samples: tuple[str, int] | None = None
+        dtype: tuple[str, torch.dtype] | None = None
+        for name, value in self.present().items():
+            rank, symbol = (1, "[B]") if name in self._per_prompt else (2, "[B, K]")
+            if not isinstance(value, Tensor):
+                raise ValueError(
+                    f"LogRatios.{name} must be a tensor of shape {symbol}, got {type(value).__name__}"
+                )
+            if value.ndim != rank:
+                raise ValueError(f"LogRatios.{name} must have shape {symbol}, got {list(value.shape)}")
+            if not value.is_floating_point():
+                raise ValueError(f"LogRatios.{name} must be floating point, got {value.dtype}")
+            dtype = _same(dtype, name, value.dtype, "dtype")
+            batch = _same(batch, name, value.shape[0], "number of prompts B")
+            if rank == 2:
+                samples = _same(samples, name, value.shape[1], "number of samples K")
+        if batch is None or batch[1] == 0:
+            raise ValueError("LogRatios needs at least one prompt (B ≥ 1)")
+
+    def present(self) -> dict[str, Tensor]:
+        """The fields that are given, by name."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def require(self, name: str) -> Tensor:
+        """The field `name`, or a ValueError that names it when it is missing."""
+        value: Tensor | None = getattr(self, name)
+        if value is None:
+            shape = "[B]" if name in self._per_prompt else "[B, K]"
+            raise ValueError(f"this objective needs LogRatios.{name} {shape}, which is missing")
+        return value
+
+    def mean_over_samples(self, value: Tensor) -> Tensor:
+        """E_{y ~ π_o}[value]: `[B, K]` → `[B]`, with `generated_weight` or uniformly over k."""
+        if self.generated_weight is None:
+            return value.mean(dim=-1)
+        return (self.generated_weight * value).sum(dim=-1)
+
+    def mean_over_prompts(self, value: Tensor) -> Tensor:
+        """E_x[value]: `[B]` → scalar, with `expert_weight` or uniformly over the batch."""
+        if self.expert_weight is None:
+            return value.mean()
+        return (self.expert_weight * value).sum()
+
+
+def _same(known: tuple[str, T] | None, name: str, value: T, what: str) -> tuple[str, T]:
+    if known is not None and known[1] != value:
+        raise ValueError(f"LogRatios.{name} has {what} {value}, but LogRatios.{known[0]} has {known[1]}")
+    return known or (name, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveOutput:
+    """What an objective returns.
+
+    Attributes:
+        loss: `[B]`, differentiable, not reduced over prompts.
+        metrics: Detached tensors by name, each `[B]`, to be averaged over prompts as the loss is.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StabilityNumber:
+    """How an objective's exact self-play iteration behaves near its fixed point.
+
+    There the best response is π_{t+1} ∝ π_t (π_E/π_t)^e with the step exponent `e`, so the error in log π shrinks
+    by |1 − e| an iteration: it converges for 0 < e < 2, in one step (to first order) at e = 1.
+
+    Attributes:
+        symbol: The ratio of settings that decides, as the documentation writes it, e.g. "R/β".
+        value: Its value.
+        step_exponent: `e`; infinite where the step does not shrink with the error.
+    """
+
+    symbol: str
+    value: float
+    step_exponent: float
+
+    @property
+    def contraction_factor(self) -> float:
+        """|1 − e|: the error's factor an iteration."""
+        return abs(1.0 - self.step_exponent)
+
+    @property
+    def verdict(self) -> str:
+        """The behaviour in plain words."""
+        factor = self.contraction_factor
+        if factor < 1.0 - 1e-9:
+            return f"converges: the exact iteration shrinks the error by {factor:.2g} an iteration"
+        if factor < 1.0 + 1e-9:
+            return "at the edge: the exact iteration neither shrinks nor grows the error"
+        return "overshoots: the exact iteration does not settle near the expert; raise β" + (
+            " or lower the reward bound" if "R" in self.symbol else ""
+        )
+
+
+class Objective(Protocol):
+    """A loss on log ratios: pure, so the same object trains a table of logits and a language model."""
+
+    requires: ClassVar[frozenset[str]]
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        """The loss per prompt and its metrics."""
+        ...
+
+    @property
+    def stability(self) -> StabilityNumber | None:
+        """The stability number of its settings, or None where no exact iteration is defined."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One expert demonstration, as text.
+
+    Attributes:
+        index: Its row in the source, counted from 0; names it in errors and joins samples with it.
+        messages: The prompt as chat turns (`{"role": …, "content": …}`), or None for a plain prompt.
+        prompt: The prompt as plain text; of a chat, its last user turn.
+        response: The expert response.
+    """
+
+    index: int
+    messages: tuple[dict[str, str], ...] | None = None
+    prompt: str
+    response: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedExample:
+    """One expert demonstration as the exact token ids that generation, scoring and training all use.
+
+    `expert_ids` ends with the end-of-response token unless the response was truncated.
+    """
+
+    index: int
+    prompt_ids: list[int]
+    expert_ids: list[int]
+    prompt: str
+    response: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One generated response, token ids exactly as sampled.
+
+    `response_ids` ends with an end-of-response token exactly when `finish_reason` is "stop"; it is "length" when
+    the token limit cut the response.
+    """
+
+    index: int
+    sample: int
+    response_ids: list[int]
+    finish_reason: str
+    text: str
+    generator: str
+    seed: int

@@ -1,0 +1,14 @@
+"""Fixtures that more than one room needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import save_tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model and tokenizer, saved."""
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "model")
