@@ -16,9 +16,7 @@ from sparring.errors import InputError, did_you_mean
 Component = TypeVar("Component")
 
 
-def build(
-    registry: Mapping[str, type[Component]], kind: str, name: str, options: Mapping[str, Any]
-) -> Component:
+def build(registry: Mapping[str, type[Component]], kind: str, name: str, options: Mapping[str, Any]) -> Component:
     """Returns `registry[name](**options)`.
 
     Args:

@@ -65,9 +65,7 @@ class LogRatios:
         for name, value in self.present().items():
             rank, symbol = (1, "[B]") if name in self._per_prompt else (2, "[B, K]")
             if not isinstance(value, Tensor):
-                raise ValueError(
-                    f"LogRatios.{name} must be a tensor of shape {symbol}, got {type(value).__name__}"
-                )
+                raise ValueError(f"LogRatios.{name} must be a tensor of shape {symbol}, got {type(value).__name__}")
             if value.ndim != rank:
                 raise ValueError(f"LogRatios.{name} must have shape {symbol}, got {list(value.shape)}")
             if not value.is_floating_point():

@@ -1,0 +1,1 @@
+"""Data sets: formats, validation, chat templates, built-in tasks."""

@@ -1,0 +1,1 @@
+"""The only place where token ids become sequence log-probs."""
