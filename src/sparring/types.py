@@ -7,6 +7,7 @@ only where the response really ended.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Protocol, TypeVar
 
@@ -169,6 +170,31 @@ class Objective(Protocol):
     @property
     def stability(self) -> StabilityNumber | None:
         """The stability number of its settings, or None where no exact iteration is defined."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpponentSpec:
+    """Which policies an opponent is built from, by number: policy t is what iteration t starts from.
+
+    Attributes:
+        generators: Policies that generate; the prompts are shared out among them.
+        scorers: Policies under which every response, expert and generated, is scored.
+    """
+
+    generators: tuple[int, ...]
+    scorers: tuple[int, ...]
+
+
+class Opponent(Protocol):
+    """The other player: frozen for an iteration, built from earlier policies."""
+
+    def spec(self, iteration: int) -> OpponentSpec:
+        """What iteration `iteration` needs."""
+        ...
+
+    def combine(self, iteration: int, log_probs: Mapping[int, Tensor]) -> Tensor:
+        """Log π_o of the same responses, any shape, from their log-probs under each scorer, nats."""
         ...
 
 

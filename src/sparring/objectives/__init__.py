@@ -1,1 +1,30 @@
-"""Losses on log ratios."""
+"""Losses on log ratios, one module a family.
+
+An objective is a frozen, keyword-only dataclass. Its fields are its settings, `__post_init__` rejects nonsense,
+and calling it on `LogRatios` gives the loss per prompt `[B]` and its metrics. It knows nothing of models, tokens or
+trainers, so the very same object trains a softmax policy on an exact game and a language model.
+
+To add one: write a module beside these with the formula and its source in the docstring, list it in `OBJECTIVES`,
+and the conformance tests run over it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sparring.objectives.sft import Sft
+from sparring.objectives.space import Space
+from sparring.objectives.spif import Spif
+from sparring.objectives.spin import Spin
+
+if TYPE_CHECKING:
+    from sparring.types import Objective
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "spin": Spin,
+    "spif": Spif,
+    "space": Space,
+    "sft": Sft,
+}
+
+__all__ = ["OBJECTIVES", "Sft", "Space", "Spif", "Spin"]

@@ -1,0 +1,25 @@
+"""Supervised fine-tuning: the baseline, and the warm-up before the game."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sft:
+    """−log π_θ(y_E|x), summed over response tokens, nats: maximum likelihood. It has no opponent."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"policy_expert"})
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        """The loss `[B]`; its metric is the log-likelihood itself."""
+        log_likelihood = ratios.require("policy_expert")
+        return ObjectiveOutput(loss=-log_likelihood, metrics={"log_likelihood/expert": log_likelihood.detach()})
+
+    @property
+    def stability(self) -> StabilityNumber | None:
+        """None: there is no game to be stable in."""
+        return None

@@ -1,0 +1,100 @@
+"""SPIN: a pairwise game between the expert's and the opponent's responses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sparring.objectives.rewards import implicit_rewards, reward_metrics
+from sparring.registry import require_one_of, require_positive
+from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+
+_LINEAR_FROM = -50.0
+
+
+def _exponential(t: Tensor) -> Tensor:
+    """e^−t, continued by its tangent below t = −50, so that it and its gradient stay finite in fp32."""
+    inside = t.clamp(min=_LINEAR_FROM)
+    return torch.exp(-inside) * (1.0 + (inside - t))
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A link ℓ(t), its derivatives at 0, and the divergence that `offset − scale · loss` bounds from below."""
+
+    loss: Callable[[Tensor], Tensor]
+    slope: float
+    curvature: float
+    offset: float | None
+    scale: float = 1.0
+
+
+# With P = π_E ⊗ π_o and Q = π_o ⊗ π_E, minimising ℓ over free antisymmetric t(y, y') point by point gives:
+#   logistic     log 2 − loss  → Jensen–Shannon(P, Q)               at t = log P/Q
+#   hinge        1 − loss      → total variation(P, Q)              at t = sign(P − Q)
+#   exponential  1 − loss      → squared Hellinger ½Σ(√P − √Q)²     at t = ½ log P/Q
+#   squared      1 − 2 loss    → χ²(P ‖ ½(P + Q))                   at t = (P − Q)/(P + Q)
+# A linear link bounds no divergence: its supremum is infinite.
+_LINKS: dict[str, _Link] = {
+    "logistic": _Link(lambda t: functional.softplus(-t), slope=-0.5, curvature=0.25, offset=math.log(2.0)),
+    "hinge": _Link(lambda t: functional.relu(1.0 - t), slope=-1.0, curvature=0.0, offset=1.0),
+    "exponential": _Link(_exponential, slope=-1.0, curvature=1.0, offset=1.0),
+    "linear": _Link(lambda t: -t, slope=-1.0, curvature=0.0, offset=None),
+    "squared": _Link(lambda t: 0.5 * (t - 1.0).square(), slope=-1.0, curvature=1.0, offset=1.0, scale=2.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spin:
+    """mean_k ℓ(β(Δ_E − Δ_k)): tell the expert's response from the opponent's, pair by pair.
+
+    Source: SPIN, arXiv 2401.01335, equation 4.7 and the links of its section 4.1; λ there is β here.
+
+    `divergence_estimate` is the lower bound on a divergence between the pair distributions π_E ⊗ π_o and
+    π_o ⊗ π_E that the loss certifies; the Jensen–Shannon divergence for the logistic link (see `_LINKS`).
+
+    Near the fixed point the exact best response is π_{t+1} ∝ π_t (π_E/π_t)^e, e = −ℓ'(0)/(2βℓ''(0)): for the
+    logistic link e = 1/β, so the iteration converges for β > ½, in one step at β = 1, and diverges for β < ½.
+    The published β = 0.1 therefore relies on stopping each iteration early. The hinge and linear links have no
+    curvature at 0: their step does not shrink with the error.
+
+    Args:
+        beta: β, the scale of the implicit reward r = βΔ.
+        link: ℓ: `logistic` log(1 + e^−t), `hinge` max(0, 1 − t), `exponential` e^−t (its tangent below
+            t = −50), `linear` −t, `squared` (t − 1)²/2.
+
+    Raises:
+        ValueError: β is not a finite positive number, or the link is unknown.
+    """
+
+    beta: float = 1.0
+    link: str = "logistic"
+
+    requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated"})
+
+    def __post_init__(self) -> None:
+        require_positive("beta", self.beta, "β scales the implicit reward βΔ; at β ≤ 0 the game has no stake")
+        require_one_of("link", self.link, _LINKS)
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        """The loss `[B]` and its metrics; see the class."""
+        expert, generated = implicit_rewards(ratios, self.beta)
+        link = _LINKS[self.link]
+        loss = ratios.mean_over_samples(link.loss(expert.unsqueeze(-1) - generated))
+        metrics = reward_metrics(ratios, self.beta)
+        if link.offset is not None:
+            metrics["divergence_estimate"] = link.offset - link.scale * loss.detach()
+        return ObjectiveOutput(loss=loss, metrics=metrics)
+
+    @property
+    def stability(self) -> StabilityNumber:
+        """β and its step exponent −ℓ'(0)/(2βℓ''(0))."""
+        link = _LINKS[self.link]
+        exponent = math.inf if link.curvature == 0.0 else -link.slope / (2.0 * self.beta * link.curvature)
+        return StabilityNumber(symbol="β", value=self.beta, step_exponent=exponent)

@@ -1,0 +1,153 @@
+"""The run directory: plain files, each either whole or absent, so that what is on disk is what is done.
+
+    RUN/config.yaml  manifest.json              resolved configuration; versions, seeds, fingerprints, hardware
+    RUN/metrics.jsonl                           one JSON object a log event
+    RUN/base/evaluation.json                    the base model on the held-out set
+    RUN/warmup/model/  evaluation.json          after supervised fine-tuning, where there is a warm-up
+    RUN/iterations/000/samples/*.parquet        generated responses, a shard a batch
+    RUN/iterations/000/scores/*.parquet         their log-probs under each policy that the opponent needs
+    RUN/iterations/000/model/                   the iterate, loadable with from_pretrained
+    RUN/iterations/000/evaluation.json
+    RUN/result.json  report.html                the best iterate and why the run ended; the report
+
+Policies are numbered: 0 plays first (after the warm-up, if any), policy t + 1 is what iteration t trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import InputError
+from sparring.files import append_json_line, atomic_path, read_json_lines
+
+
+@dataclass(frozen=True)
+class StageDirectory:
+    """The folder of the base model, of the warm-up, or of one iteration."""
+
+    path: Path
+
+    @property
+    def samples(self) -> Path:
+        """Generated responses, as shards."""
+        return self.path / "samples"
+
+    @property
+    def scores(self) -> Path:
+        """Log-probs of the samples, as shards."""
+        return self.path / "scores"
+
+    @property
+    def training(self) -> Path:
+        """The trainer's own folder: checkpoints while it trains."""
+        return self.path / "training"
+
+    @property
+    def model(self) -> Path:
+        """The trained weights; there exactly when training ended."""
+        return self.path / "model"
+
+    @property
+    def held_out(self) -> Path:
+        """Responses to the held-out prompts, with their log-probs, as shards."""
+        return self.path / "held_out"
+
+    @property
+    def evaluation(self) -> Path:
+        """What was measured; there exactly when the stage ended."""
+        return self.path / "evaluation.json"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's folder; see the module for its layout."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """What would be needed to do it again."""
+        return self.path / "manifest.json"
+
+    @property
+    def result(self) -> Path:
+        """The best iterate and why the run ended; there exactly when it ended."""
+        return self.path / "result.json"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    @property
+    def base(self) -> StageDirectory:
+        """The base model's folder."""
+        return StageDirectory(self.path / "base")
+
+    @property
+    def warmup(self) -> StageDirectory:
+        """The warm-up's folder."""
+        return StageDirectory(self.path / "warmup")
+
+    def iteration(self, number: int) -> StageDirectory:
+        """The folder of iteration `number`, counted from 0."""
+        return StageDirectory(self.path / "iterations" / f"{number:03d}")
+
+    def policy(self, number: int) -> StageDirectory | None:
+        """Where policy `number` was trained; None when policy 0 is the base model itself."""
+        if number > 0:
+            return self.iteration(number - 1)
+        return self.warmup if self.warmup.model.exists() else None
+
+    def log(self, event: Mapping[str, Any]) -> None:
+        """Appends one event to metrics.jsonl."""
+        append_json_line(self.path / "metrics.jsonl", event)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The logged events; steps that were logged again after a resume are there once, as last logged."""
+        latest: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for event in read_json_lines(self.path / "metrics.jsonl"):
+            latest[event.get("stage"), event.get("iteration"), event.get("step"), event.get("kind")] = event
+        return list(latest.values())
+
+
+def shard_path(folder: Path, number: int, prefix: str = "part") -> Path:
+    """The file of shard `number`."""
+    return folder / f"{prefix}-{number:05d}.parquet"
+
+
+def write_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as one Parquet file with page checksums, atomically."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with atomic_path(path) as partial:
+        parquet.write_table(pa.Table.from_pylist([dict(row) for row in rows]), partial, write_page_checksum=True)
+
+
+def read_shard(path: Path) -> list[dict[str, Any]]:
+    """Reads one shard.
+
+    Raises:
+        InputError: It is damaged; the fix names the file to delete.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        rows: list[dict[str, Any]] = parquet.read_table(path, page_checksum_verification=True).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"the shard is damaged ({str(error).splitlines()[0]})",
+            where=str(path),
+            fix="delete this file and run `sparring resume`: it is computed again, with the same seed",
+        ) from error
+    return rows
