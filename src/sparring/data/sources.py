@@ -1,0 +1,239 @@
+"""Reads rows from files, folders and Hugging Face datasets, each row with the place that a person finds it at."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import InputError, did_you_mean
+
+_OTHER_SPLITS = ("test", "valid", "dev", "eval")
+_UTF8 = "save the file as UTF-8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row as it was read: the place of it, and its values by column name."""
+
+    where: str
+    values: dict[str, Any]
+
+
+# A row that cannot be read is its error, so that the caller may go on without it.
+Rows = Iterator[Row | InputError]
+
+
+def read(source: str, *, split: str, subset: str | None) -> list[Row | InputError]:
+    """All rows of a source; one that cannot be read is an InputError in its place.
+
+    Args:
+        source: A file, a folder or the name of a Hugging Face dataset.
+        split: The split to take where the source has splits.
+        subset: The configuration name of a Hugging Face dataset.
+
+    Raises:
+        InputError: The source is missing, of an unknown kind, unreadable or empty.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        rows = list(_read_folder(path, split))
+    elif path.is_file() or path.suffix.lower() in READERS or source.startswith((".", "/", "~")):
+        if split != "train":
+            raise InputError(f"a single file has no split '{split}'", where=str(path), fix="leave the split out")
+        rows = list(_read_file(path))
+    else:
+        rows = list(_read_hub(source, split, subset))
+    if not rows:
+        raise InputError("has no rows", where=source, fix="give a source with at least one example")
+    return rows
+
+
+def _read_file(path: Path) -> Rows:
+    if not path.exists():
+        raise InputError("there is no such file", where=str(path), fix=_neighbours(path))
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        fix = f"convert it to one of {', '.join(READERS)}"
+        raise InputError(f"files ending in '{path.suffix}' cannot be read", where=str(path), fix=fix)
+    try:
+        yield from reader(path)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error}", where=str(path), fix="check the file and its rights") from error
+
+
+def _neighbours(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"check the path: the folder {path.parent} does not exist either"
+    names = [item.name for item in path.parent.iterdir() if item.suffix.lower() in READERS]
+    return did_you_mean(path.name, names) if names else f"check the path: {path.parent} holds no data files"
+
+
+def _read_json_lines(path: Path) -> Rows:
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if line.strip():
+            yield _json_row(line, f"{path}, line {number}")
+
+
+def _json_row(line: bytes, where: str) -> Row | InputError:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return InputError(f"is not valid UTF-8 at byte {error.start + 1} of the line", where=where, fix=_UTF8)
+    except (ValueError, RecursionError) as error:
+        fix = "write one JSON object a line; a file that is one JSON array ends in .json"
+        return InputError(f"is not valid JSON: {error}", where=where, fix=fix)
+    return _object_row(value, where)
+
+
+def _object_row(value: Any, where: str) -> Row | InputError:
+    if not isinstance(value, dict):
+        fix = 'write an object, e.g. {"prompt": "…", "response": "…"}'
+        return InputError(f"must be a JSON object, got {type(value).__name__}", where=where, fix=fix)
+    return Row(where=where, values=value)
+
+
+def _read_json(path: Path) -> Rows:
+    text = _decode(path)
+    if not text.lstrip().startswith("["):
+        yield from _read_json_lines(path)
+        return
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        fix = "write one JSON array of objects"
+        raise InputError(f"is not valid JSON: {error}", where=str(path), fix=fix) from error
+    for number, value in enumerate(values, start=1):
+        yield _object_row(value, f"{path}, row {number}")
+
+
+def _decode(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError("is not valid UTF-8", where=f"{path}, line {line}", fix=_UTF8) from error
+
+
+def _read_csv(path: Path) -> Rows:
+    reader = csv.reader(io.StringIO(_decode(path), newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        for name in header:
+            if header.count(name) > 1:
+                raise InputError(f"two columns are named '{name}'", where=f"{path}, header", fix="rename one of them")
+        for number, cells in enumerate(filter(None, reader), start=1):
+            yield _csv_row(header, cells, f"{path}, row {number}")
+    except csv.Error as error:
+        fix = "mend the quotes, or convert the file to .jsonl or .parquet"
+        raise InputError(f"is not valid CSV: {error}", where=f"{path}, line {reader.line_num}", fix=fix) from error
+
+
+def _csv_row(header: list[str], cells: list[str], where: str) -> Row | InputError:
+    if len(cells) != len(header):
+        problem = f"has {len(cells)} values, but the header has {len(header)} columns"
+        return InputError(problem, where=where, fix="put text with commas or line breaks in double quotes")
+    return Row(where=where, values=dict(zip(header, cells, strict=True)))
+
+
+def _read_parquet(path: Path) -> Rows:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
+    except pyarrow.ArrowException as error:
+        raise InputError(f"is not a valid Parquet file: {error}", where=str(path), fix="write it anew") from error
+    yield from _table_rows(table, str(path))
+
+
+def _table_rows(table: Any, where: str) -> Rows:
+    """The rows of a pyarrow table."""
+    number = 0
+    for batch in table.to_batches(max_chunksize=1000):
+        try:
+            values = batch.to_pylist()
+        except UnicodeDecodeError:
+            values = [_slow_row(batch, position) for position in range(batch.num_rows)]
+        for value in values:
+            number += 1
+            place = f"{where}, row {number}"
+            if isinstance(value, str):
+                yield InputError("is not valid UTF-8", where=f"{place}, field '{value}'", fix=_UTF8)
+            else:
+                yield Row(where=place, values=value)
+
+
+def _slow_row(batch: Any, position: int) -> dict[str, Any] | str:
+    """One row of a batch in which some text is broken; the column's name where it is in this row."""
+    values = {}
+    for name in batch.schema.names:
+        try:
+            values[name] = batch.column(name)[position].as_py()
+        except UnicodeDecodeError:
+            return str(name)
+    return values
+
+
+READERS: dict[str, Callable[[Path], Rows]] = {
+    ".jsonl": _read_json_lines,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+    ".csv": _read_csv,
+}
+
+
+def _read_folder(folder: Path, split: str) -> Rows:
+    if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
+        yield from _read_saved(folder, split)
+        return
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in READERS)
+    if not files:
+        fix = f"give a folder with files ending in {', '.join(READERS)}, or one that save_to_disk wrote"
+        raise InputError("the folder holds no data files", where=str(folder), fix=fix)
+    chosen = [path for path in files if path.name.startswith(split)]
+    named = [path.name for path in files if path.name.startswith(_OTHER_SPLITS)]
+    if not chosen and (split != "train" or named):
+        fix = f"set the split to how one of these starts: {', '.join(path.name for path in files)}"
+        raise InputError(f"no data file's name starts with the split '{split}'", where=str(folder), fix=fix)
+    for path in chosen or files:
+        yield from _read_file(path)
+
+
+def _read_saved(folder: Path, split: str) -> Rows:
+    import datasets
+
+    try:
+        data = datasets.load_from_disk(str(folder))
+    except Exception as error:
+        fix = "write it anew with save_to_disk"
+        raise InputError(f"is not a readable saved dataset: {error}", where=str(folder), fix=fix) from error
+    where = str(folder)
+    if isinstance(data, datasets.DatasetDict):
+        if split not in data:
+            raise InputError(f"there is no split '{split}'", where=where, fix=did_you_mean(split, data))
+        where, data = f"{folder} [{split}]", data[split]
+    elif split != "train":
+        raise InputError(f"a single saved dataset has no split '{split}'", where=where, fix="leave the split out")
+    yield from _table_rows(data.with_format("arrow")[:], where)
+
+
+def _read_hub(name: str, split: str, subset: str | None) -> Rows:
+    import datasets
+
+    try:
+        data = datasets.load_dataset(name, subset, split=split)
+    except Exception as error:
+        problem = (
+            "is neither a file, a folder nor a built-in task, and loading it from the Hugging Face Hub failed "
+            f"({type(error).__name__}: {error})"
+        )
+        fix = "check the name, data.subset, data.split and the connection, or give a local file"
+        raise InputError(problem, where=name, fix=fix) from error
+    yield from _table_rows(data.with_format("arrow")[:], f"{name} [{split}]")

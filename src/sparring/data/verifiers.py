@@ -1,0 +1,61 @@
+"""Says whether a response is right, by a rule, given the expert's response."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol
+
+_MARK = "####"
+# A minus is a sign only where nothing that could be its left operand stands before it: "10-5" ends in 5, not -5.
+_NUMBER = re.compile(r"((?<![\w.)])[-−])?\$?((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)")
+
+
+class Verifier(Protocol):
+    """A rule that tells a right response from a wrong one."""
+
+    def __call__(self, response: str, expert: str) -> bool:
+        """Whether `response` is right, given that `expert` is."""
+        ...
+
+
+@dataclass(frozen=True)
+class FinalNumber:
+    """Right when the final number equals the expert's, as in GSM8K.
+
+    The final number is the first one after the last `####`, or, without that mark, the last number of the text.
+    Numbers are compared as exact decimals: `1,200`, `$1200` and `1200.00` are equal. A response without a number
+    is wrong, and so is one with nothing after its `####`.
+    """
+
+    def __call__(self, response: str, expert: str) -> bool:
+        """Whether both end in the same number."""
+        found = final_number(response)
+        return found is not None and found == final_number(expert)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Right when the text equals the expert's, apart from white space at either end."""
+
+    def __call__(self, response: str, expert: str) -> bool:
+        """Whether the stripped texts are equal."""
+        return response.strip() == expert.strip()
+
+
+VERIFIERS: dict[str, type[Verifier]] = {
+    "final-number": FinalNumber,
+    "exact": Exact,
+}
+
+
+def final_number(text: str) -> Decimal | None:
+    """The number that a worked solution ends in, or None; see `FinalNumber`."""
+    _, mark, tail = text.rpartition(_MARK)
+    numbers = list(_NUMBER.finditer(tail))
+    if not numbers:
+        return None
+    sign, digits = (numbers[0] if mark else numbers[-1]).groups()
+    value = Decimal(digits.replace(",", ""))
+    return value.copy_negate() if sign else value
