@@ -1,1 +1,33 @@
-"""Models: where they come from and how they are loaded."""
+"""Models: where they come from and how they are loaded.
+
+`ModelConfig` says which model; `resolve`, `load_tokenizer` and `load_model` get it. The default is a small real
+model that installs as a Python package, so that everything runs without a network (see `smollm2`).
+
+Importing this package is cheap: torch and transformers are first imported when a function is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sparring.models.config import EMBEDDED, ModelConfig
+
+if TYPE_CHECKING:
+    from sparring.models.loading import context_length, fingerprint, load_model, load_tokenizer, resolve
+
+__all__ = [
+    "EMBEDDED",
+    "ModelConfig",
+    "context_length",
+    "fingerprint",
+    "load_model",
+    "load_tokenizer",
+    "resolve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module("sparring.models.loading"), name)

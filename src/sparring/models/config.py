@@ -1,0 +1,35 @@
+"""What a run says about its model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+EMBEDDED = "smollm2-135m"
+
+
+class ModelConfig(BaseModel):
+    """Which model, and how it is loaded.
+
+    Attributes:
+        name: "smollm2-135m", the embedded model that needs no network; or a Hugging Face id; or a local folder
+            that `from_pretrained` loads.
+        revision: Branch, tag or commit of a Hugging Face id; its default branch when absent.
+        dtype: Number format of the weights in memory; "auto" keeps the one in which they were saved.
+        device: "auto" takes CUDA, else MPS, else the CPU.
+        attention: transformers' `attn_implementation` ("sdpa", "eager", "flash_attention_2", …); its own choice
+            when absent.
+        trust_remote_code: Runs Python code that is shipped with the model, with all the rights of the person who
+            starts the run: it can read, send and delete their files. Needed only by architectures that
+            transformers does not have. Read that code first, and pin `revision` so that it stays what was read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = EMBEDDED
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    attention: str | None = None
+    trust_remote_code: bool = False

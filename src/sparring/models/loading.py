@@ -1,0 +1,232 @@
+"""From a name in a configuration to a model and its tokenizer, ready to use, or an error that says what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from sparring.errors import InputError
+from sparring.models.config import EMBEDDED, ModelConfig
+from sparring.models.quiet import quiet_transformers
+from sparring.models.smollm2 import embedded_model
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_PICKLES = ("*.bin", "*.pt", "*.pth")
+_MEBIBYTE = 1 << 20
+
+
+def resolve(name: str) -> str:
+    """What `from_pretrained` takes for `name`: a local folder, or a Hugging Face id.
+
+    Raises:
+        InputError: `name` is neither the embedded model, nor a model folder, nor of the form of an id.
+    """
+    if name == EMBEDDED:
+        return str(embedded_model())
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _check_folder(folder)
+        return str(folder)
+    if folder.exists() or not _HUB_ID.fullmatch(name):
+        fix = f"give a folder that `save_pretrained` wrote, a Hugging Face id (owner/model), or '{EMBEDDED}'"
+        raise InputError(f"no model folder at '{name}'", where="model.name", fix=fix)
+    return name
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The model's tokenizer.
+
+    Raises:
+        InputError: There is none, or it cannot be read.
+    """
+    path = resolve(config.name)
+    # Asked first, since a missing tokenizer on its own gives errors that name neither the model nor the cause.
+    _load_config(path, config)
+    try:
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(path, **_origin(config))
+    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+        fix = "save the tokenizer into the model's folder with `tokenizer.save_pretrained(folder)`"
+        raise InputError(f"no usable tokenizer ({_first_line(error)})", where=path, fix=fix) from error
+
+
+def load_model(config: ModelConfig) -> PreTrainedModel:
+    """The model, in evaluation mode, in the dtype and on the device that `config` names.
+
+    Its input embedding has no `padding_idx`: with one, `nn.Embedding` drops the gradient of the padding token,
+    which in many models is also the token that ends a response, and must learn to.
+
+    Only safetensors files are read, never pickles, which can run code when they are opened.
+
+    Raises:
+        InputError: The model is missing, is no causal language model, has weights that are missing or in another
+            format, or the device is not there.
+    """
+    device = _device(config.device)
+    path = resolve(config.name)
+    settings = _load_config(path, config)
+    _check_causal(settings, path)
+    if Path(path).is_dir():
+        _check_weights(Path(path))
+    options: dict[str, Any] = {"attn_implementation": config.attention} if config.attention else {}
+    dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
+    try:
+        with quiet_transformers():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options, **_origin(config)
+            )
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise _cannot_load(path, error) from error
+    # transformers would fill these with random numbers and only warn.
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:3])
+        fix = "save the whole model again with `save_pretrained`"
+        raise InputError(f"{len(report['missing_keys'])} weights are missing ({missing})", where=path, fix=fix)
+    model.get_input_embeddings().padding_idx = None
+    return model.to(device).eval()
+
+
+def context_length(config: PreTrainedConfig) -> int:
+    """The longest sequence, in tokens, that the model takes; `sys.maxsize` where its config states no limit."""
+    text = config.get_text_config()
+    length = getattr(text, "max_position_embeddings", None)
+    return sys.maxsize if length is None else int(length)
+
+
+def fingerprint(path_or_id: str, *, revision: str | None = None) -> str:
+    """A sha256 that tells whether two runs began from the same model.
+
+    It covers config.json and, of each weight file, the name, the size and the first and last MiB. Those hold the
+    file's table of contents and its first and last tensors, which differ as soon as a model was trained; reading
+    all of a 70B model would take minutes at every start. So it tells models apart, but is no proof against
+    tampering: a change in the middle of a large file goes unseen.
+
+    Args:
+        path_or_id: What `ModelConfig.name` takes. A Hugging Face id must have been downloaded before.
+        revision: The revision of a Hugging Face id.
+
+    Raises:
+        InputError: There is no such model on this machine.
+    """
+    path = resolve(path_or_id)
+    if not Path(path).is_dir():
+        try:
+            path = snapshot_download(path, revision=revision, local_files_only=True)
+        except LocalEntryNotFoundError as error:
+            fix = "load the model once; that downloads it"
+            raise InputError(f"'{path}' is not on this machine", where="model.name", fix=fix) from error
+    folder = Path(path)
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"\n{file.name} {size}\n".encode())
+        with file.open("rb") as weights:
+            digest.update(weights.read(_MEBIBYTE))
+            # Where the two ends would overlap, the second read goes on from the first.
+            weights.seek(max(size - _MEBIBYTE, min(size, _MEBIBYTE)))
+            digest.update(weights.read())
+    return digest.hexdigest()
+
+
+def _check_folder(folder: Path) -> None:
+    if (folder / "config.json").is_file():
+        return
+    if (folder / "adapter_config.json").is_file():
+        fix = "merge it into its base model (peft's `merge_and_unload()`, then `save_pretrained`) and give that folder"
+        raise InputError("this is an adapter, not a whole model", where=str(folder), fix=fix)
+    fix = "give the folder that `save_pretrained` wrote"
+    raise InputError("the folder holds no config.json, so it is not a model", where=str(folder), fix=fix)
+
+
+def _check_weights(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    if any(file for pattern in _PICKLES for file in folder.glob(pattern)):
+        problem = "the weights are pickles (.bin, .pt), which can run code when they are opened"
+        fix = "where you trust the file, load it in transformers and save it with `save_pretrained` (safetensors)"
+        raise InputError(problem, where=str(folder), fix=fix)
+    fix = "give the folder that `save_pretrained` wrote"
+    raise InputError("the folder holds no weights (*.safetensors)", where=str(folder), fix=fix)
+
+
+def _load_config(path: str, config: ModelConfig) -> PreTrainedConfig:
+    try:
+        with quiet_transformers():
+            return AutoConfig.from_pretrained(path, **_origin(config))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise _cannot_load(path, error) from error
+
+
+def _check_causal(config: PreTrainedConfig, path: str) -> None:
+    architectures = config.architectures or []
+    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    suits = not architectures or any(name.endswith(_CAUSAL) for name in architectures)
+    if (known or own_code) and suits and not config.is_encoder_decoder:
+        return
+    what = ", ".join(architectures) or config.model_type
+    problem = f"this is a {what}, not a causal language model; only those have log π(y | x) of a response"
+    raise InputError(problem, where=path, fix="take a decoder-only model, such as one whose name ends in ForCausalLM")
+
+
+def _cannot_load(path: str, error: Exception) -> InputError:
+    causes = list(_chain(error))
+    if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
+        problem = f"looked for '{path}': no such folder here, and the Hugging Face hub could not be reached"
+        fix = f"check the name and the connection, download the model first, or take '{EMBEDDED}', which needs neither"
+        return InputError(problem, where="model.name", fix=fix)
+    if any(isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in causes):
+        problem = f"looked for '{path}': no such folder here, and no such model or revision on the Hugging Face hub"
+        fix = "check the name and model.revision; a gated or private model needs `hf auth login` first"
+        return InputError(problem, where="model.name", fix=fix)
+    text = str(error)
+    if "trust_remote_code" in text:
+        problem, fix = "this model brings its own Python code", "read that code, then set model.trust_remote_code: true"
+        return InputError(problem, where=path, fix=fix)
+    if "safetensors" in text and not Path(path).is_dir():
+        problem = "the model offers no safetensors weights; pickles (.bin) are never loaded"
+        return InputError(problem, where=path, fix="take a model or a revision that has safetensors files")
+    return InputError(f"the model cannot be loaded ({_first_line(error)})", where=path)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _origin(config: ModelConfig) -> dict[str, Any]:
+    origin: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
+    return origin | ({"revision": config.revision} if config.revision else {})
+
+
+def _device(name: str) -> torch.device:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        raise InputError(f"PyTorch sees no {name} device here", where="model.device", fix="set model.device: auto")
+    return torch.device(name)

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, MambaConfig
+from transformers.utils import logging as transformers_logging
+
+from sparring.errors import InputError
+from sparring.models import ModelConfig, context_length, fingerprint, load_model, load_tokenizer, resolve
+from tiny import save_tiny, tiny_model
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_folder: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
+
+
+def config(folder: Path, **changes: object) -> ModelConfig:
+    return ModelConfig(name=str(folder), device="cpu", **changes)
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def edit_weights(folder: Path, change) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_load_gives_the_saved_weights_in_evaluation_mode(folder: Path):
+    model = load_model(config(folder))
+    assert not model.training
+    expected = tiny_model().state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_dtype_is_the_configured_one(folder: Path, name: str, dtype: torch.dtype):
+    assert {value.dtype for value in load_model(config(folder, dtype=name)).parameters()} == {dtype}
+
+
+def test_dtype_auto_keeps_the_saved_one(folder: Path):
+    tiny_model().to(torch.bfloat16).save_pretrained(folder)
+    assert load_model(config(folder, dtype="auto")).dtype == torch.bfloat16
+
+
+def test_attention_is_the_configured_one(folder: Path):
+    assert load_model(config(folder, attention="eager")).config._attn_implementation == "eager"
+
+
+def test_the_padding_token_gets_its_gradient(folder: Path):
+    assert tiny_model().model.embed_tokens.padding_idx == 0, "the tiny model should set the trap"
+    model = load_model(config(folder))
+    # Through the hidden states alone: the tied output head would give every row a gradient.
+    hidden = model.model(torch.tensor([[0, 5, 0, 7]])).last_hidden_state
+    hidden.square().sum().backward()
+    gradient = model.get_input_embeddings().weight.grad
+    assert gradient[0].abs().sum() > 0
+    assert gradient[6].abs().sum() == 0
+
+
+def test_tokenizer_round_trips_text(folder: Path):
+    tokenizer = load_tokenizer(config(folder))
+    assert tokenizer.decode(tokenizer("One 12 é").input_ids) == "One 12 é"
+    assert "<|im_start|>assistant" in tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
+
+
+def test_loading_prints_nothing_and_restores_the_log_level(folder: Path, capfd: pytest.CaptureFixture[str]):
+    level = transformers_logging.get_verbosity()
+    load_model(config(folder))
+    load_tokenizer(config(folder))
+    assert capfd.readouterr() == ("", "")
+    assert transformers_logging.get_verbosity() == level
+    assert transformers_logging.is_progress_bar_enabled()
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./missing", "a/b/c", "has space"])
+def test_missing_path_says_what_was_looked_for(name: str):
+    with pytest.raises(InputError, match="no model folder at") as error:
+        resolve(name)
+    assert repr(name) in str(error.value)
+    assert "smollm2-135m" in str(error.value)
+
+
+def test_hub_ids_pass_through():
+    assert resolve("owner/model-1.5B") == "owner/model-1.5B"
+
+
+def test_unreachable_hub_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(InputError, match=r"looked for 'nobody/nothing'.*hub could not be reached"):
+            load(ModelConfig(name="nobody/nothing", device="cpu"))
+    with pytest.raises(InputError, match="not on this machine"):
+        fingerprint("nobody/nothing")
+
+
+def test_folder_without_config(tmp_path: Path):
+    with pytest.raises(InputError, match=r"no config\.json"):
+        resolve(str(tmp_path))
+
+
+def test_adapter_folder_is_recognised(tmp_path: Path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="an adapter, not a whole model"):
+        resolve(str(tmp_path))
+
+
+def test_pickles_are_not_opened(folder: Path):
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match="pickles"):
+        load_model(config(folder))
+
+
+def test_folder_without_weights(folder: Path):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="no weights"):
+        load_model(config(folder))
+
+
+def test_truncated_weights(folder: Path):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_model(config(folder))
+
+
+def test_a_missing_tensor_is_not_replaced_by_noise(folder: Path):
+    edit_weights(folder, lambda weights: weights.pop("model.norm.weight"))
+    with pytest.raises(InputError, match=r"1 weights are missing \(model\.norm\.weight\)"):
+        load_model(config(folder))
+
+
+def test_weights_of_another_size(folder: Path):
+    edit_config(folder, vocab_size=300)
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_model(config(folder))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architectures": ["LlamaForSequenceClassification"]},
+        {"architectures": ["BertForMaskedLM"], "model_type": "bert"},
+        {"architectures": ["T5ForConditionalGeneration"], "model_type": "t5", "is_encoder_decoder": True},
+    ],
+)
+def test_only_causal_language_models(folder: Path, changes: dict[str, object]):
+    edit_config(folder, **changes)
+    with pytest.raises(InputError, match=f"this is a {changes['architectures'][0]}, not a causal language model"):
+        load_model(config(folder))
+
+
+def test_unknown_architecture(folder: Path):
+    edit_config(folder, model_type="perpetuum-mobile")
+    with pytest.raises(InputError, match="perpetuum-mobile"):
+        load_model(config(folder))
+
+
+def test_foreign_code_needs_consent(folder: Path):
+    edit_config(folder, model_type="own", auto_map={"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"})
+    (folder / "own.py").write_text("raise SystemExit('was run')")
+    with pytest.raises(InputError, match="trust_remote_code: true"):
+        load_model(config(folder))
+
+
+def test_missing_tokenizer(folder: Path):
+    for file in folder.glob("*token*"):
+        file.unlink()
+    with pytest.raises(InputError, match="tokenizer") as error:
+        load_tokenizer(config(folder))
+    assert "tokenizer.save_pretrained" in str(error.value)
+
+
+def test_missing_device(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="no cuda device"):
+        load_model(ModelConfig(name=str(folder), device="cuda"))
+
+
+def test_context_length():
+    assert context_length(LlamaConfig(max_position_embeddings=77)) == 77
+
+
+def test_context_length_without_a_limit():
+    assert context_length(MambaConfig()) == sys.maxsize
+
+
+def test_fingerprint_is_that_of_the_content(folder: Path, tiny_folder: Path):
+    assert fingerprint(str(folder)) == fingerprint(str(tiny_folder))
+    save_tiny(folder, seed=1)
+    assert fingerprint(str(folder)) != fingerprint(str(tiny_folder))
+
+
+def test_fingerprint_sees_one_changed_weight(folder: Path):
+    before = fingerprint(str(folder))
+    edit_weights(folder, lambda weights: weights["model.norm.weight"][3:4].add_(1e-6))
+    after = fingerprint(str(folder))
+    edit_config(folder, rms_norm_eps=1e-5)
+    assert len({before, after, fingerprint(str(folder))}) == 3
+
+
+@pytest.mark.parametrize("position", [0, 1 << 20, (3 << 20) - 1])
+def test_fingerprint_reads_the_ends_of_a_large_file(folder: Path, position: int):
+    weights, size = folder / "model.safetensors", 3 << 20
+    weights.write_bytes(bytes(size))
+    before = fingerprint(str(folder))
+    with weights.open("r+b") as file:
+        file.seek(position)
+        file.write(b"\1")
+    seen = position < 1 << 20 or position >= size - (1 << 20)
+    assert (fingerprint(str(folder)) != before) == seen
