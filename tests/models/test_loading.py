@@ -13,7 +13,16 @@ from transformers import LlamaConfig, MambaConfig
 from transformers.utils import logging as transformers_logging
 
 from sparring.errors import InputError
-from sparring.models import ModelConfig, context_length, fingerprint, load_model, load_tokenizer, resolve
+from sparring.models import (
+    ModelConfig,
+    context_length,
+    fingerprint,
+    load_config,
+    load_model,
+    load_tokenizer,
+    loading,
+    resolve,
+)
 from tiny import save_tiny, tiny_model
 
 
@@ -103,8 +112,21 @@ def test_unreachable_hub_is_named(monkeypatch: pytest.MonkeyPatch):
     for load in (load_model, load_tokenizer):
         with pytest.raises(InputError, match=r"looked for 'nobody/nothing'.*hub could not be reached"):
             load(ModelConfig(name="nobody/nothing", device="cpu"))
-    with pytest.raises(InputError, match="not on this machine"):
+    with pytest.raises(InputError, match="hub could not be reached"):
         fingerprint("nobody/nothing")
+
+
+def test_a_hub_model_has_the_fingerprint_of_its_files(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(
+        loading, "snapshot_download", lambda name, revision, **_: asked.append((name, revision)) or folder
+    )
+    assert fingerprint("owner/model", revision="abc") == fingerprint(str(folder))
+    assert asked == [("owner/model", "abc")]
+
+
+def test_config_is_that_of_the_model(folder: Path):
+    assert load_config(config(folder)).hidden_size == 32
 
 
 def test_folder_without_config(tmp_path: Path):

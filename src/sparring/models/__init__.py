@@ -1,6 +1,6 @@
 """Models: where they come from and how they are loaded.
 
-`ModelConfig` says which model; `resolve`, `load_tokenizer` and `load_model` get it. The default is a small real
+`ModelConfig` says which model; `load_config`, `load_tokenizer` and `load_model` get it. The default is a small real
 model that installs as a Python package, so that everything runs without a network (see `smollm2`).
 
 Importing this package is cheap: torch and transformers are first imported when a function is asked for.
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from sparring.models.config import EMBEDDED, ModelConfig
 
 if TYPE_CHECKING:
-    from sparring.models.loading import context_length, fingerprint, load_model, load_tokenizer, resolve
+    from sparring.models.loading import context_length, fingerprint, load_config, load_model, load_tokenizer, resolve
 
 __all__ = [
     "EMBEDDED",
     "ModelConfig",
     "context_length",
     "fingerprint",
+    "load_config",
     "load_model",
     "load_tokenizer",
     "resolve",

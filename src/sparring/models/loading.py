@@ -30,6 +30,8 @@ from sparring.models.smollm2 import embedded_model
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+# Some repositories hold the same weights a second time, as consolidated.safetensors.
+_WEIGHTS = "model*.safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth")
 _MEBIBYTE = 1 << 20
 
@@ -52,15 +54,31 @@ def resolve(name: str) -> str:
     return name
 
 
+def load_config(config: ModelConfig) -> PreTrainedConfig:
+    """The model's own configuration, without its weights: enough to check whether data fit.
+
+    Raises:
+        InputError: The model is missing or is no causal language model.
+    """
+    path = resolve(config.name)
+    try:
+        with quiet_transformers():
+            settings = AutoConfig.from_pretrained(path, **_origin(config))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise _cannot_load(path, error) from error
+    _check_causal(settings, path)
+    return settings
+
+
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The model's tokenizer.
 
     Raises:
         InputError: There is none, or it cannot be read.
     """
+    # Asked first, since a missing model gives tokenizer errors that name neither the model nor the cause.
+    load_config(config)
     path = resolve(config.name)
-    # Asked first, since a missing tokenizer on its own gives errors that name neither the model nor the cause.
-    _load_config(path, config)
     try:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(path, **_origin(config))
@@ -82,9 +100,8 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
             format, or the device is not there.
     """
     device = _device(config.device)
+    load_config(config)
     path = resolve(config.name)
-    settings = _load_config(path, config)
-    _check_causal(settings, path)
     if Path(path).is_dir():
         _check_weights(Path(path))
     options: dict[str, Any] = {"attn_implementation": config.attention} if config.attention else {}
@@ -121,22 +138,22 @@ def fingerprint(path_or_id: str, *, revision: str | None = None) -> str:
     tampering: a change in the middle of a large file goes unseen.
 
     Args:
-        path_or_id: What `ModelConfig.name` takes. A Hugging Face id must have been downloaded before.
+        path_or_id: What `ModelConfig.name` takes. A Hugging Face id is downloaded if it is not here yet.
         revision: The revision of a Hugging Face id.
 
     Raises:
-        InputError: There is no such model on this machine.
+        InputError: There is no such model, or it has no safetensors weights.
     """
     path = resolve(path_or_id)
     if not Path(path).is_dir():
         try:
-            path = snapshot_download(path, revision=revision, local_files_only=True)
-        except LocalEntryNotFoundError as error:
-            fix = "load the model once; that downloads it"
-            raise InputError(f"'{path}' is not on this machine", where="model.name", fix=fix) from error
+            path = snapshot_download(path, revision=revision, allow_patterns=["config.json", _WEIGHTS])
+        except (OSError, ValueError) as error:
+            raise _cannot_load(path, error) from error
     folder = Path(path)
+    _check_weights(folder)
     digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(folder.glob(_WEIGHTS)):
         size = file.stat().st_size
         digest.update(f"\n{file.name} {size}\n".encode())
         with file.open("rb") as weights:
@@ -158,22 +175,14 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_weights(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+    if any(folder.glob(_WEIGHTS)):
         return
     if any(file for pattern in _PICKLES for file in folder.glob(pattern)):
         problem = "the weights are pickles (.bin, .pt), which can run code when they are opened"
         fix = "where you trust the file, load it in transformers and save it with `save_pretrained` (safetensors)"
         raise InputError(problem, where=str(folder), fix=fix)
     fix = "give the folder that `save_pretrained` wrote"
-    raise InputError("the folder holds no weights (*.safetensors)", where=str(folder), fix=fix)
-
-
-def _load_config(path: str, config: ModelConfig) -> PreTrainedConfig:
-    try:
-        with quiet_transformers():
-            return AutoConfig.from_pretrained(path, **_origin(config))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _cannot_load(path, error) from error
+    raise InputError(f"the folder holds no weights ({_WEIGHTS})", where=str(folder), fix=fix)
 
 
 def _check_causal(config: PreTrainedConfig, path: str) -> None:

