@@ -174,9 +174,9 @@ def _conversation(record: Record, field: str, turns: list[dict[str, str]]) -> Ex
         fix = "end the conversation with the expert's turn, or remove what follows it"
         raise record.error(field, f"must end with an assistant turn, ends with a {roles[-1]} turn", fix)
     if len(roles) < 2 or roles[-2] != "user":
-        before = f"a {roles[-2]} turn" if len(roles) > 1 else "nothing"
+        before = f"role '{roles[-2]}'" if len(roles) > 1 else "nothing"
         fix = "put the user's turn that the response answers before it"
-        raise record.error(field, f"must have a user turn before the last assistant turn, has {before}", fix)
+        raise record.error(field, f"must have a user turn before the last assistant turn, has {before} there", fix)
     prompt = tuple(turns[:-1])
     return Example(index=record.index, messages=prompt, prompt=prompt[-1]["content"], response=turns[-1]["content"])
 

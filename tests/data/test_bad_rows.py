@@ -1,0 +1,196 @@
+"""Every bad row, with the exact message that a person sees; `…` stands for the file's path."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sparring.data import DataConfig, load
+from sparring.errors import InputError
+
+GOOD = '{"prompt": "q", "response": "a"}'
+SKIP = "; or leave out that row with data.skip_invalid: true"
+
+
+def chat(*turns):
+    return json.dumps({"messages": [{"role": role, "content": content} for role, content in turns]})
+
+
+# name, second line of a .jsonl file (the first is good where the format is the same), settings, problem, fix
+ROWS = {
+    "invalid JSON": (
+        '{"prompt": ',
+        {},
+        "…, line 2: is not valid JSON: Expecting value: line 1 column 12 (char 11)",
+        "write one JSON object a line; a file that is one JSON array ends in .json",
+    ),
+    "not an object": (
+        "[1]",
+        {},
+        "…, line 2: must be a JSON object, got list",
+        'write an object, e.g. {"prompt": "…", "response": "…"}',
+    ),
+    "missing field": (
+        '{"prompt": "p"}',
+        {},
+        "…, line 2, field 'response': is missing",
+        "give every row this field",
+    ),
+    "null": (
+        '{"prompt": "p", "response": null}',
+        {},
+        "…, line 2, field 'response': is missing",
+        "give every row this field",
+    ),
+    "wrong type": (
+        '{"prompt": "p", "response": 3}',
+        {},
+        "…, line 2, field 'response': must be text, got int",
+        "write it as text, in quotes",
+    ),
+    "empty response": (
+        '{"prompt": "p", "response": " \\n"}',
+        {},
+        "…, line 2, field 'response': is empty",
+        "fill it in or remove the row",
+    ),
+    "empty prompt": (
+        '{"prompt": "", "response": "a"}',
+        {},
+        "…, line 2, field 'prompt': is empty",
+        "fill it in or remove the row",
+    ),
+    "NUL": (
+        '{"prompt": "p\\u0000", "response": "a"}',
+        {},
+        "…, line 2, field 'prompt': holds a NUL character",
+        "remove the character",
+    ),
+    "lone surrogate": (
+        '{"prompt": "p\\ud83d", "response": "a"}',
+        {},
+        "…, line 2, field 'prompt': holds a lone surrogate, which is no character",
+        "write the character as UTF-8 rather than as half of a \\u escape",
+    ),
+    "duplicate": (
+        GOOD,
+        {},
+        "…, line 2: repeats …, line 1 (same prompt and response)",
+        "remove one of the two",
+    ),
+    "no answer to verify": (
+        '{"prompt": "p", "response": "none"}',
+        {"verifier": "final-number"},
+        "…, line 2: verifier 'final-number' finds no answer in the expert response",
+        "end the response with '#### ' and the number",
+    ),
+    "completion of two messages": (
+        '{"prompt": "p", "response": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}',
+        {},
+        "…, line 2, field 'response': must be one assistant message, got 2 messages",
+        "move the earlier turns to the prompt",
+    ),
+}
+CHATS = {
+    "ends with user": (
+        chat(("user", "a"), ("assistant", "b"), ("user", "c")),
+        "…, line 1, field 'messages': must end with an assistant turn, ends with a user turn",
+        "end the conversation with the expert's turn, or remove what follows it",
+    ),
+    "no user turn": (
+        chat(("assistant", "b")),
+        "…, line 1, field 'messages': must have a user turn before the last assistant turn, has nothing there",
+        "put the user's turn that the response answers before it",
+    ),
+    "two answers in a row": (
+        chat(("user", "a"), ("assistant", "b"), ("assistant", "c")),
+        "…, line 1, field 'messages': must have a user turn before the last assistant turn, has role 'assistant' there",
+        "put the user's turn that the response answers before it",
+    ),
+    "unknown role": (
+        chat(("usr", "a"), ("assistant", "b")),
+        "…, line 1, field 'messages[0].role': unknown role 'usr'",
+        "did you mean 'user'?",
+    ),
+    "empty answer": (
+        chat(("user", "a"), ("assistant", " ")),
+        "…, line 1, field 'messages[1].content': is empty",
+        "fill it in or remove the row",
+    ),
+    "content of parts": (
+        chat(("user", [{"type": "text"}]), ("assistant", "b")),
+        "…, line 1, field 'messages[0].content': must be text, got list",
+        "write it as text, in quotes",
+    ),
+    "no content": (
+        '{"messages": [{"role": "user"}]}',
+        "…, line 1, field 'messages[0].content': is missing",
+        "give every message this field",
+    ),
+    "no list": (
+        '{"messages": 3}',
+        "…, line 1, field 'messages': must be a list of messages, got int",
+        "write a list of {role, content} objects",
+    ),
+    "text that is no list": (
+        '{"messages": "hello"}',
+        "…, line 1, field 'messages': must be a list of messages, got text that is not JSON",
+        "write the list of messages as JSON",
+    ),
+    "empty list": (
+        '{"messages": []}',
+        "…, line 1, field 'messages': is empty",
+        "fill it in or remove the row",
+    ),
+    "no object": (
+        '{"messages": ["hello"]}',
+        "…, line 1, field 'messages[0]': must be an object, got str",
+        "write it as {role, content}",
+    ),
+    "tool calls": (
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [1]}]}',
+        "…, line 1, field 'messages[1].tool_calls': tool calls are not supported",
+        "remove the row, or write the call as text",
+    ),
+    "unknown sharegpt role": (
+        '{"conversations": [{"from": "user", "value": "a"}]}',
+        "…, line 1, field 'conversations[0].from': unknown role 'user'",
+        "known: gpt, human, system",
+    ),
+}
+
+
+def failure(path, **settings):
+    with pytest.raises(InputError) as caught:
+        load(DataConfig(**{"source": str(path), "held_out": 0, **settings}), 0)
+    return str(caught.value).replace(str(path), "…")
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_bad_row(tmp_path, name):
+    row, settings, problem, fix = ROWS[name]
+    path = tmp_path / "d.jsonl"
+    first = '{"prompt": "q", "response": "1"}' if settings else GOOD
+    path.write_text(f"{first}\n{row}\n")
+    assert failure(path, **settings) == f"{problem}\n  fix: {fix}{SKIP}"
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_a_bad_conversation(tmp_path, name):
+    row, problem, fix = CHATS[name]
+    path = tmp_path / "d.jsonl"
+    path.write_text(row)
+    assert failure(path) == f"{problem}\n  fix: {fix}{SKIP}"
+
+
+def test_the_error_uses_the_files_own_column_name_and_counts_bad_rows(tmp_path):
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"question": "q", "answer": ""}\n{"question": 1, "answer": "a"}\n')
+    assert failure(path, columns={"prompt": "question", "response": "answer"}) == (
+        "…, line 1, field 'answer': is empty\n  fix: fill it in or remove the row; "
+        "or leave out all 2 invalid rows with data.skip_invalid: true"
+    )
+    assert failure(path, columns={"prompt": "question", "response": "answer"}, skip_invalid=True) == (
+        "…: all 2 rows are invalid; the first, …, line 1, field 'answer': is empty\n  fix: fill it in or remove the row"
+    )
