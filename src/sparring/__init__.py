@@ -1,1 +1,33 @@
-"""Self-play fine-tuning of language models."""
+"""Self-play fine-tuning of language models.
+
+    from sparring import SelfPlayConfig, run
+    run(SelfPlayConfig.from_yaml("config.yaml"))
+
+Importing this package is cheap; torch and transformers are imported when they are first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparring.training.config import SelfPlayConfig
+    from sparring.training.loop import Result, resume, run
+    from sparring.training.trainer import SelfPlayTrainer
+
+__all__ = ["Result", "SelfPlayConfig", "SelfPlayTrainer", "resume", "run"]
+
+_HOMES = {
+    "SelfPlayConfig": "sparring.training.config",
+    "Result": "sparring.training.loop",
+    "resume": "sparring.training.loop",
+    "run": "sparring.training.loop",
+    "SelfPlayTrainer": "sparring.training.trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -10,7 +10,8 @@
     RUN/iterations/000/evaluation.json
     RUN/result.json  report.html                the best iterate and why the run ended; the report
 
-Policies are numbered: 0 plays first (after the warm-up, if any), policy t + 1 is what iteration t trains.
+Policies are numbered: `BASE` is the base model, 0 plays first (after the warm-up, if any), and policy t + 1 is what
+iteration t trains.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 
 from sparring.errors import InputError
 from sparring.files import append_json_line, atomic_path, read_json_lines
+
+BASE = -1
 
 
 @dataclass(frozen=True)
@@ -101,21 +104,28 @@ class RunDirectory:
         """The folder of iteration `number`, counted from 0."""
         return StageDirectory(self.path / "iterations" / f"{number:03d}")
 
-    def policy(self, number: int) -> StageDirectory | None:
-        """Where policy `number` was trained; None when policy 0 is the base model itself."""
-        if number > 0:
-            return self.iteration(number - 1)
-        return self.warmup if self.warmup.model.exists() else None
+    def stage(self, policy: int) -> StageDirectory:
+        """Where a policy was made and is measured."""
+        if policy > 0:
+            return self.iteration(policy - 1)
+        return self.warmup if policy == 0 and self.warmup.model.exists() else self.base
+
+    def weights(self, policy: int) -> Path | None:
+        """A policy's saved weights; None for the base model, which policy 0 also is when there is no warm-up."""
+        stage = self.stage(policy)
+        return None if stage == self.base else stage.model
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Appends one event to metrics.jsonl."""
         append_json_line(self.path / "metrics.jsonl", event)
 
     def events(self) -> list[dict[str, Any]]:
-        """The logged events; steps that were logged again after a resume are there once, as last logged."""
+        """The logged events; a step that was logged again after a resume is there once, as last logged."""
         latest: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for event in read_json_lines(self.path / "metrics.jsonl"):
-            latest[event.get("stage"), event.get("iteration"), event.get("step"), event.get("kind")] = event
+        for number, event in enumerate(read_json_lines(self.path / "metrics.jsonl")):
+            # Times are parts of a whole, so all of them count.
+            key = (number,) if event.get("kind") == "time" else tuple(map(event.get, ("stage", "iteration", "step")))
+            latest[key] = event
         return list(latest.values())
 
 

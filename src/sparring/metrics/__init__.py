@@ -1,1 +1,29 @@
-"""What is measured on a model."""
+"""What is measured on a policy.
+
+A metric is a function from `HeldOut`, all that is known of a policy on the held-out set, to named estimates. To add
+one: write it in a module here and list it in `METRICS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sparring.metrics.accuracy import accuracy
+from sparring.metrics.divergence import divergence_to_base
+from sparring.metrics.held_out import Estimate, HeldOut, Response
+from sparring.metrics.length import length
+from sparring.metrics.likelihood import likelihood
+
+METRICS: dict[str, Callable[[HeldOut], dict[str, Estimate]]] = {
+    "accuracy": accuracy,
+    "likelihood": likelihood,
+    "length": length,
+    "divergence": divergence_to_base,
+}
+
+__all__ = ["METRICS", "Estimate", "HeldOut", "Response", "measure"]
+
+
+def measure(held_out: HeldOut) -> dict[str, Estimate]:
+    """Every registered metric that applies, by name."""
+    return {name: value for metric in METRICS.values() for name, value in metric(held_out).items()}

@@ -1,1 +1,33 @@
-"""Vetted configurations."""
+"""Vetted configurations, by name: the YAML files beside this module, each with a first line that says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sparring.errors import InputError, did_you_mean
+
+_FOLDER = Path(__file__).parent
+
+
+def recipes() -> dict[str, str]:
+    """Name and one-line description of every recipe."""
+    return {path.stem: _description(path) for path in sorted(_FOLDER.glob("*.yaml"))}
+
+
+def find(config: str) -> Path:
+    """The file that a command-line CONFIG names: a path, or a recipe.
+
+    Raises:
+        InputError: It is neither.
+    """
+    path = Path(config)
+    if path.exists():
+        return path
+    recipe = _FOLDER / f"{config}.yaml"
+    if "/" not in config and recipe.exists():
+        return recipe
+    raise InputError("no such file, and no recipe of that name", where=config, fix=did_you_mean(config, recipes()))
+
+
+def _description(path: Path) -> str:
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("#").strip()

@@ -1,0 +1,111 @@
+"""Batched sampling with transformers' `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+
+from sparring.generation.config import GenerationConfig
+from sparring.types import EncodedExample, Sample
+
+
+class TransformersGenerator:
+    """Samples from the very model object that is trained: no second copy, no other numerics.
+
+    Args:
+        config: Sampling settings.
+        model: The causal language model, with or without adapters.
+        tokenizer: Decodes the text that people read; training uses the ids.
+        stop_ids: Tokens that end a response. The sampled one is kept as the response's last token.
+        max_new_tokens: Where a response is cut; it then has the finish reason "length" and no end token.
+    """
+
+    name = "transformers"
+
+    def __init__(
+        self, config: GenerationConfig, *, model: Any, tokenizer: Any, stop_ids: Sequence[int], max_new_tokens: int
+    ) -> None:
+        self._config, self._model, self._tokenizer = config, model, tokenizer
+        self._stop_ids, self._max_new_tokens = frozenset(stop_ids), max_new_tokens
+
+    def plan(self, prompts: Sequence[EncodedExample]) -> list[list[EncodedExample]]:
+        """Batches of prompts of similar length, longest first, so that what fits once fits always."""
+        ordered = sorted(prompts, key=lambda prompt: (-len(prompt.prompt_ids), prompt.index))
+        size = self._config.prompts_per_batch
+        return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+
+    @torch.no_grad()
+    def sample(self, batch: Sequence[EncodedExample], *, seed: int) -> list[Sample]:
+        """K samples for each prompt of the batch; see `Generator`."""
+        ids, mask = self._left_padded([prompt.prompt_ids for prompt in batch])
+        with _as_configured(self._model, self._generation_config()), _seeded(seed, ids.device):
+            output = self._model.generate(input_ids=ids, attention_mask=mask)
+        rows = output[:, ids.shape[1] :].tolist()
+        count = self._config.samples_per_prompt
+        return [self._sample(batch[row // count], row % count, tokens, seed) for row, tokens in enumerate(rows)]
+
+    def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        longest = max(map(len, prompts))
+        # The padding id is masked and never read back, so any id will do.
+        ids = torch.zeros(len(prompts), longest, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+            mask[row, longest - len(prompt) :] = 1
+        return ids.to(self._model.device), mask.to(self._model.device)
+
+    def _generation_config(self) -> transformers.GenerationConfig:
+        config = self._config
+        stop_ids = sorted(self._stop_ids)
+        return transformers.GenerationConfig(
+            do_sample=config.top_k != 1,
+            # Greedy decoding refuses sampling options, even at their neutral values.
+            **({} if config.top_k == 1 else _sampling_options(config)),
+            num_return_sequences=config.samples_per_prompt,
+            max_new_tokens=self._max_new_tokens,
+            eos_token_id=stop_ids,
+            pad_token_id=stop_ids[0],
+            use_cache=True,
+        )
+
+    def _sample(self, prompt: EncodedExample, number: int, tokens: list[int], seed: int) -> Sample:
+        ends = [position for position, token in enumerate(tokens) if token in self._stop_ids]
+        kept = tokens[: ends[0] + 1] if ends else tokens
+        text = self._tokenizer.decode(kept[:-1] if ends else kept, skip_special_tokens=True)
+        return Sample(
+            index=prompt.index,
+            sample=number,
+            response_ids=kept,
+            finish_reason="stop" if ends else "length",
+            text=text,
+            generator=self.name,
+            seed=seed,
+        )
+
+
+def _sampling_options(config: GenerationConfig) -> dict[str, float]:
+    return {"temperature": config.temperature, "top_p": config.top_p, "top_k": config.top_k}
+
+
+@contextmanager
+def _as_configured(model: Any, config: transformers.GenerationConfig) -> Iterator[None]:
+    """Samples by our settings alone: what a checkpoint ships (a repetition penalty, say) would skew π_o unseen."""
+    shipped, was_training = model.generation_config, model.training
+    model.generation_config = config
+    model.eval()
+    try:
+        yield
+    finally:
+        model.generation_config = shipped
+        model.train(was_training)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

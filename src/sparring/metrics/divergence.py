@@ -1,0 +1,20 @@
+"""How far the policy has moved from the base model."""
+
+from __future__ import annotations
+
+from sparring.metrics.held_out import Estimate, HeldOut, Response
+
+
+def divergence_to_base(held_out: HeldOut) -> dict[str, Estimate]:
+    """`kl_to_base`: KL(π‖π_base) a prompt, nats, as the mean log ratio over samples of π (the estimator k1).
+
+    Unbiased where the samples come from π itself (temperature 1, no top-p, no top-k) and were not cut; of a
+    response cut at the token limit it counts the part before the cut. An estimate may come out negative.
+    """
+
+    def log_ratio(response: Response) -> float:
+        if response.log_prob is None or response.log_prob_base is None:
+            raise ValueError("a sampled response lacks its log-prob under the policy or the base model")
+        return response.log_prob - response.log_prob_base
+
+    return {"kl_to_base": held_out.over_samples(log_ratio)}

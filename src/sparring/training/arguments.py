@@ -1,0 +1,79 @@
+"""transformers' training arguments, from the configuration's `training` section."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from sparring.errors import InputError, did_you_mean
+
+# What the loop decides, and where to say it instead.
+_MANAGED = {
+    "output_dir": "set `output` at the top",
+    "seed": "set `seed` at the top",
+    "data_seed": "set `seed` at the top",
+    "remove_unused_columns": "remove it: the triples have their own columns",
+    "resume_from_checkpoint": "run `sparring resume RUN`",
+    "load_best_model_at_end": "the run keeps the best iterate by itself; see `stop`",
+}
+_DEFAULTS: dict[str, Any] = {
+    "per_device_train_batch_size": 4,
+    "learning_rate": 2e-5,
+    "num_train_epochs": 1,
+    "lr_scheduler_type": "linear",
+    "logging_steps": 1,
+    "logging_first_step": True,
+    # A fifth of an iteration is what a crash can cost.
+    "save_steps": 0.2,
+    "save_total_limit": 1,
+    "report_to": "none",
+    "disable_tqdm": True,
+    # A loss that is not a number is an error here, never filtered from the log.
+    "logging_nan_inf_filter": False,
+    # Batches are lists of token ids: there is nothing to pin.
+    "dataloader_pin_memory": False,
+}
+
+
+def training_arguments(
+    fields: Mapping[str, Any], *, output: Path, seed: int, device: str = "auto", run_name: str | None = None
+) -> TrainingArguments:
+    """`TrainingArguments` with the house defaults under the given fields.
+
+    Args:
+        fields: Any fields of `TrainingArguments` but those that the loop decides.
+        output: The trainer's folder.
+        seed: Seed of the data order and of dropout.
+        device: "cpu" keeps training off an accelerator that is there.
+        run_name: What trackers call the stage.
+
+    Raises:
+        InputError: A field is unknown, decided by the loop, or its value is rejected.
+    """
+    known = {item.name for item in dataclasses.fields(TrainingArguments) if item.init}
+    for name in fields:
+        if name in _MANAGED:
+            raise InputError(f"'{name}' is decided by the loop", where=f"training.{name}", fix=_MANAGED[name])
+        if name not in known:
+            raise InputError(
+                f"TrainingArguments has no field '{name}'", where=f"training.{name}", fix=did_you_mean(name, known)
+            )
+    decided = {"output_dir": str(output), "seed": seed, "data_seed": seed, "run_name": run_name}
+    if device == "cpu":
+        decided["use_cpu"] = True
+    try:
+        return TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
+    except (TypeError, ValueError, ImportError) as error:
+        raise InputError(str(error).strip().splitlines()[0], where="training") from error
+
+
+def autocast_dtype(fields: Mapping[str, Any]) -> torch.dtype | None:
+    """The dtype of mixed precision, if the fields ask for it."""
+    if fields.get("bf16"):
+        return torch.bfloat16
+    return torch.float16 if fields.get("fp16") else None

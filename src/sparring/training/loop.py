@@ -1,0 +1,161 @@
+"""The loop: an optional warm-up, then iterations of generate → score → train → evaluate."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.files import write_json
+from sparring.metrics import Estimate
+from sparring.objectives import Sft
+from sparring.progress import console
+from sparring.run_directory import BASE
+from sparring.training.config import SelfPlayConfig, WarmupConfig
+from sparring.training.game import Game
+from sparring.training.prepare import claim, prepare, reopen, set_up
+from sparring.training.stages.evaluate import evaluate
+from sparring.training.stages.generate import generate
+from sparring.training.stages.score import score
+from sparring.training.stages.train import train
+from sparring.training.triples import Triple, Triples
+from sparring.training.watch import Verdict, judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        directory: The run directory.
+        best: The weights of the best policy; None when it is the base model itself.
+        stopped_early: Whether an iterate fell so far that the run was ended.
+        reason: Why, in plain words.
+    """
+
+    directory: Path
+    best: Path | None
+    stopped_early: bool
+    reason: str
+
+
+def run(config: SelfPlayConfig) -> Result:
+    """Plays a whole run.
+
+    Raises:
+        InputError: The configuration, the data or the model is wrong; nothing expensive was done.
+    """
+    prepared = prepare(config)
+    return _play(set_up(prepared, claim(prepared)))
+
+
+def resume(path: Path | str) -> Result:
+    """Continues a run from the last finished shard or checkpoint; on CPU the result is bit-identical.
+
+    Raises:
+        InputError: It is no run, or its configuration or data changed since.
+    """
+    prepared, directory = reopen(Path(path))
+    return _play(set_up(prepared, directory))
+
+
+def _play(game: Game) -> Result:
+    evaluations: dict[int, dict[str, Estimate]] = {}
+    if game.config.warmup is not None:
+        _evaluate(game, BASE)
+        _warm_up(game, game.config.warmup)
+    evaluations[0] = _evaluate(game, 0)
+    verdict = judge(game.config.stop, evaluations)
+    for iteration in range(game.config.iterations):
+        _iterate(game, iteration)
+        evaluations[iteration + 1] = _evaluate(game, iteration + 1)
+        verdict = judge(game.config.stop, evaluations)
+        console.print(f"iteration {iteration}: {verdict.reason}", highlight=False)
+        if verdict.stop:
+            break
+    return _conclude(game, verdict)
+
+
+def _warm_up(game: Game, config: WarmupConfig) -> None:
+    stage = game.directory.warmup
+    if stage.model.exists():
+        return
+    triples = Triples(Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in game.train)
+    with _timed(game, stage="warmup"):
+        train(
+            game,
+            start=BASE,
+            stage=stage,
+            triples=triples,
+            objective=Sft(),
+            fields=game.config.training | config.training,
+            name="warm-up",
+            labels={"stage": "warmup"},
+        )
+
+
+def _iterate(game: Game, iteration: int) -> None:
+    stage = game.directory.iteration(iteration)
+    if stage.model.exists():
+        return
+    if game.has_opponent:
+        with _timed(game, stage="generate", iteration=iteration):
+            shards = generate(game, iteration)
+        with _timed(game, stage="score", iteration=iteration):
+            triples = score(game, iteration, shards)
+    else:
+        triples = [Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in game.train]
+    with _timed(game, stage="train", iteration=iteration):
+        train(
+            game,
+            start=iteration,
+            stage=stage,
+            triples=Triples(triples),
+            objective=game.objective,
+            fields=game.config.training,
+            name=f"iteration {iteration}",
+            labels={"stage": "train", "iteration": iteration},
+        )
+
+
+def _evaluate(game: Game, policy: int) -> dict[str, Estimate]:
+    stage = game.directory.stage(policy)
+    if stage.evaluation.exists():
+        return evaluate(game, policy)
+    with _timed(game, stage="evaluate", policy=str(stage.path.relative_to(game.directory.path))):
+        return evaluate(game, policy)
+
+
+@contextmanager
+def _timed(game: Game, **labels: Any) -> Iterator[None]:
+    """Logs the seconds that a stage, or what was left of it after a kill, took."""
+    start = time.monotonic()
+    yield
+    game.directory.log({"kind": "time", **labels, "seconds": round(time.monotonic() - start, 3)})
+
+
+def _conclude(game: Game, verdict: Verdict) -> Result:
+    best = game.directory.weights(verdict.best)
+    name = game.directory.stage(verdict.best).path.relative_to(game.directory.path)
+    write_json(
+        game.directory.result,
+        {
+            "best": str(name),
+            "model": None if best is None else str(best.relative_to(game.directory.path)),
+            "metric": verdict.metric,
+            "stopped_early": verdict.stop,
+            "reason": verdict.reason,
+            "peak_memory_gib": round(_peak_memory_bytes() / 2**30, 3),
+        },
+    )
+    return Result(directory=game.directory.path, best=best, stopped_early=verdict.stop, reason=verdict.reason)
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

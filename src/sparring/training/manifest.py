@@ -1,0 +1,74 @@
+"""What would be needed to do a run again: versions, seeds, fingerprints, hardware."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from typing import Any
+
+import psutil
+import torch
+
+from sparring.models import fingerprint
+from sparring.training.config import SelfPlayConfig
+
+_PACKAGES = (
+    "sparring",
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "safetensors",
+)
+
+
+def manifest(config: SelfPlayConfig, *, data_fingerprint: str, data: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a run that is about to start.
+
+    It holds no environment variable and no host name, so that a run directory can be shared.
+    """
+    return {
+        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119 - a name, not a path
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "seed": config.seed,
+        "config_fingerprint": config_fingerprint(config),
+        "model_fingerprint": fingerprint(config.model.name, revision=config.model.revision),
+        "data_fingerprint": data_fingerprint,
+        "data": data,
+        "hardware": {
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "cores": psutil.cpu_count(logical=False),
+            "threads": torch.get_num_threads(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        },
+    }
+
+
+def config_fingerprint(config: SelfPlayConfig) -> str:
+    """A sha256 of everything that decides the result; where it is written does not."""
+    text = json.dumps(config.model_dump(mode="json", exclude={"output"}), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a device file
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

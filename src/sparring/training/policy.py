@@ -1,0 +1,145 @@
+"""The one model in memory, and how it becomes any of the policies."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparring.errors import InputError, did_you_mean
+from sparring.files import atomic_path
+from sparring.logprobs import sequence_log_probs
+from sparring.models import ModelConfig, load_model
+from sparring.models.quiet import quiet_transformers
+from sparring.seeding import derive_seed
+
+_IN_TRAINING = "in training"
+
+
+class Policy:
+    """Holds one model and makes it play as any saved policy; there are never two in memory.
+
+    With LoRA the base model stays and only adapters are exchanged; the base model itself is the initial adapter,
+    which changes nothing. Without, a policy is freed before the next one is loaded.
+
+    Args:
+        config: The base model.
+        tokenizer: Saved beside every policy, so that its folder is complete.
+        lora: Fields of peft's `LoraConfig`, or None to train all weights.
+        seed: Decides the initial adapter.
+        autocast: The dtype in which forward passes run, when it is not the weights' own; training and scoring
+            must agree on it, or a model's log ratio to itself would not be zero.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: Any,
+        *,
+        lora: Mapping[str, Any] | None,
+        seed: int,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self._config, self.tokenizer, self._autocast = config, tokenizer, autocast
+        self.model: Any = load_model(config)
+        self._initial: dict[str, torch.Tensor] | None = None
+        if lora is not None:
+            self._add_adapter(lora, seed)
+        self._active: Path | str | None = None
+
+    def _add_adapter(self, lora: Mapping[str, Any], seed: int) -> None:
+        from peft import get_peft_model, get_peft_model_state_dict
+
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(seed, "adapter"))
+            self.model = get_peft_model(self.model, lora_config(lora)).eval()
+        self._initial = {name: value.clone() for name, value in get_peft_model_state_dict(self.model).items()}
+
+    @property
+    def causal_lm(self) -> Any:
+        """The model without peft's wrapper; its injected adapter stays active."""
+        return self.model.get_base_model() if self._initial is not None else self.model
+
+    @property
+    def num_parameters(self) -> int:
+        """All parameters, adapters included."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def num_trainable(self) -> int:
+        """The parameters that training changes."""
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
+    def activate(self, folder: Path | None) -> None:
+        """Makes the model play as the policy saved in `folder`, or as the base model when it is None."""
+        if folder == self._active:
+            return
+        if self._initial is None:
+            self.model = None
+            gc.collect()
+            path = self._config if folder is None else self._config.model_copy(update={"name": str(folder)})
+            self.model = load_model(path)
+        else:
+            self._load_adapter(folder)
+        self._active = folder
+
+    def start_training(self, folder: Path | None) -> Any:
+        """The model with the weights of `folder`, to be trained; it plays as none of the policies until it is saved."""
+        self.activate(folder)
+        self._active = _IN_TRAINING
+        return self.model
+
+    def _load_adapter(self, folder: Path | None) -> None:
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        weights = self._initial if folder is None else load_peft_weights(str(folder), device="cpu")
+        set_peft_model_state_dict(self.model, weights)
+
+    def save(self, folder: Path) -> None:
+        """Saves the model or adapter, and the tokenizer, as a folder that is whole or absent; it is then active."""
+        with quiet_transformers(), atomic_path(folder) as partial:
+            self.model.save_pretrained(partial)
+            self.tokenizer.save_pretrained(partial)
+        self._active = folder
+
+    @contextmanager
+    def forward_dtype(self) -> Iterator[None]:
+        """Forward passes inside run as they do in training."""
+        if self._autocast is None:
+            yield
+            return
+        with torch.autocast(self.causal_lm.device.type, dtype=self._autocast):
+            yield
+
+    @torch.no_grad()
+    def log_probs(
+        self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]
+    ) -> list[list[float]]:
+        """Log π(y|x) of each response under the active policy, nats."""
+        self.model.eval()
+        with self.forward_dtype():
+            return [values.tolist() for values in sequence_log_probs(self.model, prompts, responses)]
+
+
+def lora_config(fields: Mapping[str, Any]) -> Any:
+    """Peft's `LoraConfig`, on all linear layers unless the fields say otherwise.
+
+    Raises:
+        InputError: A field is unknown or its value is rejected.
+    """
+    import dataclasses
+
+    from peft import LoraConfig
+
+    known = {item.name for item in dataclasses.fields(LoraConfig)}
+    for name in fields:
+        if name not in known:
+            raise InputError(f"LoraConfig has no field '{name}'", where=f"lora.{name}", fix=did_you_mean(name, known))
+    try:
+        return LoraConfig(**({"target_modules": "all-linear", "task_type": "CAUSAL_LM"} | dict(fields)))
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error), where="lora") from error

@@ -1,0 +1,139 @@
+"""Evaluate: a policy on the held-out set, and the last iteration's game on unseen prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparring.files import read_json, write_json
+from sparring.generation import GenerationConfig
+from sparring.metrics import Estimate, HeldOut, Response, measure
+from sparring.run_directory import BASE
+from sparring.seeding import derive_seed
+from sparring.training.game import Game
+from sparring.training.stages.generate import read_samples, sample_shards
+from sparring.training.stages.score import EXPERT, Scores, opponent_scores, score_file
+from sparring.types import LogRatios
+
+
+def evaluate(game: Game, policy: int) -> dict[str, Estimate]:
+    """Measures a policy on the held-out set; the result is also the stage's `evaluation.json`.
+
+    Greedy responses, and responses sampled from the policy itself (temperature 1, no truncation) so that the KL
+    estimate is unbiased. Every policy sees the same prompts in the same batches with the same seeds.
+    """
+    stage = game.directory.stage(policy)
+    if not stage.evaluation.exists():
+        estimates = measure(_held_out(game, policy)) if game.held_out else {}
+        if policy > 0 and game.has_opponent and game.held_out:
+            estimates |= _objective_on_held_out(game, policy - 1)
+        write_json(stage.evaluation, {name: estimate.to_json() for name, estimate in estimates.items()})
+    return {name: Estimate(**value) for name, value in read_json(stage.evaluation).items()}
+
+
+def _held_out(game: Game, policy: int) -> HeldOut:
+    game.activate(policy)
+    greedy = read_samples(_sample(game, policy, "greedy"))
+    sampled = read_samples(_sample(game, policy, "sampled"))
+    expert_scores = _scores(game, policy, "expert")
+    own_scores = _scores(game, policy, f"sampled-{policy}")
+    base_scores = _scores(game, BASE, f"sampled-{policy}")
+    return HeldOut(
+        expert=[
+            Response(
+                text=example.response,
+                tokens=len(example.expert_ids),
+                finish_reason="stop",
+                log_prob=expert_scores[example.index, EXPERT],
+            )
+            for example in game.held_out
+        ],
+        greedy=[_response(greedy[example.index][0]) for example in game.held_out],
+        sampled=[
+            [
+                _response(row, own_scores[example.index, row["sample"]], base_scores[example.index, row["sample"]])
+                for row in sampled[example.index]
+            ]
+            for example in game.held_out
+        ],
+        verifier=game.verifier,
+    )
+
+
+def _response(row: dict[str, Any], log_prob: float | None = None, log_prob_base: float | None = None) -> Response:
+    return Response(
+        text=row["text"],
+        tokens=len(row["response_ids"]),
+        finish_reason=row["finish_reason"],
+        log_prob=log_prob,
+        log_prob_base=log_prob_base,
+    )
+
+
+def _sample(game: Game, policy: int, how: str) -> list[Path]:
+    """The shards of a policy's held-out responses, sampled from the active policy where they are missing."""
+    config = GenerationConfig(
+        samples_per_prompt=game.config.evaluation.samples_per_prompt,
+        batch_size=game.config.generation.batch_size,
+    )
+    stage = game.directory.stage(policy)
+    return sample_shards(
+        game.generator(config.greedy() if how == "greedy" else config),
+        game.held_out,
+        stage.held_out,
+        prefix=how,
+        seed=derive_seed(game.config.seed, "held-out", how),
+        title=f"{stage.path.name}: evaluate {how}",
+    )
+
+
+def _scores(game: Game, policy: int, what: str) -> Scores:
+    """Log-probs under a policy of the held-out "expert" responses, or of those "sampled-N" from policy N."""
+    path = game.directory.stage(policy).held_out / f"scores-{what}.parquet"
+    if what == "expert":
+        responses = {(item.index, EXPERT): (item.prompt_ids, item.expert_ids) for item in game.held_out}
+    else:
+        rows = [
+            row for rows in read_samples(_sample(game, int(what.split("-", 1)[1]), "sampled")).values() for row in rows
+        ]
+        responses = {(row["index"], row["sample"]): (row["prompt_ids"], row["response_ids"]) for row in rows}
+    return score_file(game, policy, responses, path)
+
+
+def _objective_on_held_out(game: Game, iteration: int) -> dict[str, Estimate]:
+    """The objective and its metrics after an iteration, on prompts that it was not trained on.
+
+    The generated side are the held-out responses of the opponent's generators, each prompt's from the generator
+    whose turn it is, as in training.
+    """
+    spec = game.opponent.spec(iteration)
+    turns = {example.index: spec.generators[n % len(spec.generators)] for n, example in enumerate(game.held_out)}
+    policy = _on_turn(game, iteration + 1, turns)
+    opponent = opponent_scores(game, iteration, {scorer: _on_turn(game, scorer, turns) for scorer in spec.scorers})
+    delta = {key: policy[key] - opponent[key] for key in policy}
+    count = game.config.evaluation.samples_per_prompt
+    output = game.objective(
+        LogRatios(
+            expert=_column(delta, game, [EXPERT])[:, 0],
+            generated=_column(delta, game, range(count)),
+            policy_expert=_column(policy, game, [EXPERT])[:, 0],
+            policy_generated=_column(policy, game, range(count)),
+        )
+    )
+    values = {"objective": output.loss} | output.metrics
+    return {name: Estimate.of(value.tolist()) for name, value in values.items()}
+
+
+def _on_turn(game: Game, policy: int, turns: dict[int, int]) -> Scores:
+    scores = dict(_scores(game, policy, "expert"))
+    for generator in sorted(set(turns.values())):
+        sampled = _scores(game, policy, f"sampled-{generator}")
+        scores |= {key: value for key, value in sampled.items() if turns[key[0]] == generator}
+    return scores
+
+
+def _column(scores: Scores, game: Game, samples: Sequence[int] | range) -> torch.Tensor:
+    return torch.tensor([[scores[example.index, sample] for sample in samples] for example in game.held_out])

@@ -1,0 +1,85 @@
+"""Generate: sample responses, a shard a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sparring.generation.protocol import Generator
+from sparring.progress import progress
+from sparring.run_directory import read_shard, shard_path, write_shard
+from sparring.seeding import derive_seed
+from sparring.training.game import Game
+from sparring.types import EncodedExample
+
+
+def generate(game: Game, iteration: int) -> list[Path]:
+    """Samples K responses to every training prompt from the opponent's generators, which share the prompts out.
+
+    Returns:
+        The sample shards, in the order of their prompts' batches.
+    """
+    spec = game.opponent.spec(iteration)
+    folder = game.directory.iteration(iteration).samples
+    shards: list[Path] = []
+    for slot, policy in enumerate(spec.generators):
+        game.activate(policy)
+        shards += sample_shards(
+            game.generator(game.config.generation),
+            game.train[slot :: len(spec.generators)],
+            folder,
+            prefix=f"policy-{policy}",
+            seed=derive_seed(game.config.seed, "generate", iteration, policy),
+            title=f"iteration {iteration}: generate",
+        )
+    return shards
+
+
+def sample_shards(
+    generator: Generator,
+    prompts: Sequence[EncodedExample],
+    folder: Path,
+    *,
+    prefix: str,
+    seed: int,
+    title: str,
+) -> list[Path]:
+    """Samples what is missing of the shards in `folder`; batch i is shard i, with a seed of its own."""
+    batches = generator.plan(prompts)
+    paths = [shard_path(folder, number, prefix) for number in range(len(batches))]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    if missing:
+        with progress(title, total=len(prompts)) as meter:
+            meter.advance(len(prompts) - sum(len(batches[number]) for number in missing))
+            for number in missing:
+                rows = _sample_rows(generator, batches[number], derive_seed(seed, number))
+                write_shard(paths[number], rows)
+                meter.advance(len(batches[number]), quantity=sum(len(row["response_ids"]) for row in rows))
+    return paths
+
+
+def _sample_rows(generator: Generator, batch: Sequence[EncodedExample], seed: int) -> list[dict[str, Any]]:
+    prompts = {prompt.index: prompt.prompt_ids for prompt in batch}
+    return [
+        {
+            "index": sample.index,
+            "sample": sample.sample,
+            "prompt_ids": prompts[sample.index],
+            "response_ids": sample.response_ids,
+            "finish_reason": sample.finish_reason,
+            "text": sample.text,
+            "generator": sample.generator,
+            "seed": sample.seed,
+        }
+        for sample in generator.sample(batch, seed=seed)
+    ]
+
+
+def read_samples(paths: Sequence[Path]) -> dict[int, list[dict[str, Any]]]:
+    """The rows of some sample shards by prompt index, each prompt's in order of sample."""
+    samples: dict[int, list[dict[str, Any]]] = {}
+    for path in paths:
+        for row in read_shard(path):
+            samples.setdefault(row["index"], []).append(row)
+    return {index: sorted(rows, key=lambda row: int(row["sample"])) for index, rows in samples.items()}

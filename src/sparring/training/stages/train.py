@@ -1,0 +1,97 @@
+"""Train: from one policy to the next, going on from the last whole checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback
+
+from sparring.files import remove
+from sparring.models.quiet import quiet_transformers
+from sparring.run_directory import StageDirectory
+from sparring.seeding import derive_seed
+from sparring.training.arguments import training_arguments
+from sparring.training.callbacks import LogCallback, ProgressCallback
+from sparring.training.game import Game
+from sparring.training.trainer import SelfPlayTrainer
+from sparring.training.triples import Triples
+from sparring.types import Objective
+
+
+def train(
+    game: Game,
+    *,
+    start: int,
+    stage: StageDirectory,
+    triples: Triples,
+    objective: Objective,
+    fields: Mapping[str, Any],
+    name: str,
+    labels: Mapping[str, Any],
+) -> None:
+    """Trains policy `start` on the triples and saves the result as the stage's model.
+
+    Args:
+        game: The run.
+        start: The number of the policy to start from.
+        stage: Where checkpoints and the result go.
+        triples: Scored under the opponent already, unless the objective has none.
+        objective: What to minimise.
+        fields: Fields of `TrainingArguments`.
+        name: What the progress bar and trackers call the stage; its seed derives from it too.
+        labels: What every logged event carries.
+    """
+    args = training_arguments(
+        fields,
+        output=stage.training,
+        seed=derive_seed(game.config.seed, "train", name),
+        device=game.config.model.device,
+        run_name=f"{game.directory.path.name} {name}",
+    )
+    model = game.policy.start_training(game.directory.weights(start))
+    trainer = SelfPlayTrainer(
+        model,
+        objective=objective,
+        args=args,
+        train_dataset=triples,
+        callbacks=[
+            LogCallback(lambda logs: game.directory.log({**labels, **logs})),
+            ProgressCallback(f"{name}: train"),
+        ],
+    )
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = last_checkpoint(stage.training)
+    with quiet_transformers():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    _leave_training(trainer)
+    game.policy.save(stage.model)
+    remove(stage.training)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end.
+
+    The trainer writes `trainer_state.json` last, so a checkpoint without a readable one was cut by a kill; it is
+    removed.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    for path in found:
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            remove(path)
+        else:
+            return path
+    return None
+
+
+def _leave_training(trainer: SelfPlayTrainer) -> None:
+    """Takes off what the trainer put on the model, so that it generates, scores and saves as itself."""
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    model.config.use_cache = True
+    if trainer.args.gradient_checkpointing:
+        model.gradient_checkpointing_disable()
+    model.eval()

@@ -1,0 +1,153 @@
+"""A thin transformers Trainer that takes any objective."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
+
+from sparring.errors import InputError, RunError
+from sparring.logprobs import sequence_log_probs
+from sparring.training.triples import Triples, collate, triples_from
+from sparring.types import LogRatios, Objective, ObjectiveOutput
+
+_OPPONENT_FIELDS = frozenset({"expert", "generated"})
+
+
+class SelfPlayTrainer(Trainer):
+    """Trains a model on (prompt, expert, generated) triples with any objective.
+
+    The opponent is the model as it is when training starts: its log-probs of every response are computed once,
+    before the first step, unless the triples carry them. There is never a second model in memory.
+
+    Args:
+        model: A causal language model of transformers, or one wrapped by peft.
+        objective: What to minimise, e.g. `OBJECTIVES["spif"](beta=1.0, reward_bound=2.0)`.
+        args: transformers' training arguments, all of them.
+        train_dataset: Ready triples; see `triples_from` for the columns.
+        eval_dataset: Likewise; only its loss and metrics are computed.
+        processing_class: The tokenizer; needed where the triples are text.
+        peft_config: A peft configuration; the model is then wrapped and only the adapter is trained.
+        **kwargs: Anything else that `transformers.Trainer` takes (callbacks, optimizers, …).
+
+    Raises:
+        InputError: A triple lacks a field, or the triples differ in K.
+        RunError: While training, when a logged value is no longer a finite number.
+    """
+
+    def __init__(  # noqa: PLR0917 - positional as in the Trainer and in TRL
+        self,
+        model: Any,
+        objective: Objective,
+        args: TrainingArguments | None = None,
+        train_dataset: Iterable[Mapping[str, Any]] | Triples | None = None,
+        eval_dataset: Iterable[Mapping[str, Any]] | Triples | None = None,
+        processing_class: Any = None,
+        peft_config: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if train_dataset is None:
+            raise InputError("there is nothing to train on", where="train_dataset", fix="pass train_dataset=triples")
+        if peft_config is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, peft_config)
+        self.objective = objective
+        self._sums: dict[str, dict[str, list[Tensor]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=collate,
+            train_dataset=triples_from(train_dataset, processing_class),
+            eval_dataset=None if eval_dataset is None else triples_from(eval_dataset, processing_class),
+            processing_class=processing_class,
+            **kwargs,
+        )
+        # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
+        self.model_accepts_loss_kwargs = False
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Scores the triples under the opponent where they are not scored yet, then trains."""
+        if self.objective.requires & _OPPONENT_FIELDS:
+            for triples in (self.train_dataset, self.eval_dataset):
+                if triples is not None and not triples.scored:
+                    self._score(triples)
+        return super().train(*args, **kwargs)
+
+    @torch.no_grad()
+    def _score(self, triples: Triples) -> None:
+        """Computes log π_o of every response under the model as it is now."""
+        self.model.eval()
+        size = self.args.per_device_eval_batch_size
+        for start in range(0, len(triples), size):
+            batch = triples.items[start : start + size]
+            with self.accelerator.autocast():
+                values = sequence_log_probs(
+                    self.model, [triple.prompt_ids for triple in batch], [triple.responses for triple in batch]
+                )
+            for offset, (triple, row) in enumerate(zip(batch, values, strict=True)):
+                expert, *generated = row.tolist()
+                triples.items[start + offset] = triple.with_scores(expert, generated)
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The objective's mean over the prompts of the batch."""
+        with self.accelerator.autocast():
+            output = self.objective(self._log_ratios(model, inputs))
+        loss = output.loss.mean()
+        self._record(output, "train" if model.training else "eval")
+        return (loss, output) if return_outputs else loss
+
+    def _log_ratios(self, model: Any, inputs: dict[str, Any]) -> LogRatios:
+        log_probs = torch.stack(sequence_log_probs(model, inputs["prompts"], inputs["responses"]))
+        lengths = log_probs.new_tensor([[len(answer) for answer in answers] for answers in inputs["responses"]])
+        fields = {
+            "policy_expert": log_probs[:, 0],
+            "policy_generated": log_probs[:, 1:],
+            "expert_length": lengths[:, 0],
+            "generated_length": lengths[:, 1:],
+        }
+        if "opponent_expert" in inputs:
+            fields["expert"] = log_probs[:, 0] - inputs["opponent_expert"]
+            fields["generated"] = log_probs[:, 1:] - inputs["opponent_generated"]
+        return LogRatios(**fields)
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The loss alone: there are no logits to gather."""
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+    def _record(self, output: ObjectiveOutput, mode: str) -> None:
+        for name, value in output.metrics.items():
+            self._sums[mode][name].append(value.mean())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the objective's metrics, averaged over the steps since the last log."""
+        mode = "eval" if any(name.startswith("eval_") for name in logs) else "train"
+        prefix = "eval_" if mode == "eval" else ""
+        for name, values in self._sums[mode].items():
+            logs[prefix + name] = torch.stack(values).mean().item()
+        self._sums[mode].clear()
+        broken = [name for name, value in logs.items() if isinstance(value, float) and not math.isfinite(value)]
+        if broken:
+            raise RunError(
+                f"step {self.state.global_step}: {', '.join(broken)} is not a finite number; lower "
+                "training.learning_rate, or raise beta, and start from the last iterate"
+            )
+        super().log(logs, start_time)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        # The collator reads triples, not the arguments of the model's forward pass.
+        self._signature_columns: list[str] = []

@@ -1,0 +1,57 @@
+"""Stop before the collapse: compare each iterate with the best policy so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sparring.metrics import Estimate
+from sparring.training.config import StopConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the watch makes of the policies so far.
+
+    Attributes:
+        metric: The held-out value that was watched; None when nothing was held out.
+        best: The number of the best policy.
+        stop: Whether the last policy fell too far.
+        reason: In plain words.
+    """
+
+    metric: str | None
+    best: int
+    stop: bool
+    reason: str
+
+
+def judge(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]]) -> Verdict:
+    """The verdict on the last of some policies, given each one's held-out estimates by number.
+
+    The best policy is the one with the highest value, the earliest among equals. The last one has collapsed when it
+    lies more than `max_drop` below the best.
+    """
+    last = max(evaluations)
+    metric = _metric(config, evaluations[last])
+    if metric is None:
+        return Verdict(metric=None, best=last, stop=False, reason="nothing is held out, so nothing was watched")
+    values = {policy: estimates[metric].mean for policy, estimates in sorted(evaluations.items())}
+    best = max(values, key=lambda policy: values[policy])
+    drop = values[best] - values[last]
+    if config.enabled and drop > config.max_drop:
+        reason = (
+            f"{metric} fell from {values[best]:.4g} to {values[last]:.4g}, by {drop:.4g}, more than "
+            f"stop.max_drop = {config.max_drop:g}: playing on would build on a worse policy"
+        )
+        return Verdict(metric=metric, best=best, stop=True, reason=reason)
+    reason = f"{metric} is {values[last]:.4g}; the best so far is {values[best]:.4g}"
+    return Verdict(metric=metric, best=best, stop=False, reason=reason)
+
+
+def _metric(config: StopConfig, estimates: Mapping[str, Estimate]) -> str | None:
+    if not estimates:
+        return None
+    if config.metric != "auto":
+        return config.metric
+    return "accuracy/greedy" if "accuracy/greedy" in estimates else "log_likelihood/token"
