@@ -20,6 +20,7 @@ from sparring.data.config import DataConfig
 from sparring.data.dataset import DataReport, Dataset, load
 from sparring.data.encoding import Encoded, encode
 from sparring.data.formats import FORMATS
+from sparring.data.prompts import encode_prompts, load_prompts
 from sparring.data.tasks import TASKS
 from sparring.data.verifiers import VERIFIERS, Verifier
 
@@ -33,5 +34,7 @@ __all__ = [
     "Encoded",
     "Verifier",
     "encode",
+    "encode_prompts",
     "load",
+    "load_prompts",
 ]

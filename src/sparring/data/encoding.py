@@ -58,8 +58,7 @@ def encode(
             a limit whose policy is `error`, or no example is left.
     """
     template = PromptTemplate.choose(tokenizer, config.chat_template)
-    end = template.end_id()
-    stop_ids = tuple(sorted({end, tokenizer.eos_token_id} - {None}))
+    end, stop_ids = template.end_id(), template.stop_ids()
     fit = _Fit(config=config, limit=_prompt_limit(config, context_length), end=end, stop_ids=stop_ids)
     if examples:
         fit.add(examples, template)

@@ -95,6 +95,10 @@ class PromptTemplate:
             raise InputError("the tokenizer has no token that ends a response", where="model", fix=fix)
         return end
 
+    def stop_ids(self) -> tuple[int, ...]:
+        """Every token that ends a response, ascending: `end_id` and the tokenizer's eos."""
+        return tuple(sorted({self.end_id(), self.tokenizer.eos_token_id} - {None}))
+
     def _end_of_turn(self) -> int | None:
         turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _SENTINEL}]
         whole = self._render(turns, "a conversation of two turns", add_generation_prompt=False)

@@ -60,19 +60,14 @@ class Policy:
         self._initial = {name: value.clone() for name, value in get_peft_model_state_dict(self.model).items()}
 
     @property
+    def has_adapter(self) -> bool:
+        """Whether only an adapter is trained."""
+        return self._initial is not None
+
+    @property
     def causal_lm(self) -> Any:
         """The model without peft's wrapper; its injected adapter stays active."""
-        return self.model.get_base_model() if self._initial is not None else self.model
-
-    @property
-    def num_parameters(self) -> int:
-        """All parameters, adapters included."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
-
-    @property
-    def num_trainable(self) -> int:
-        """The parameters that training changes."""
-        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        return self.model.get_base_model() if self.has_adapter else self.model
 
     def activate(self, folder: Path | None) -> None:
         """Makes the model play as the policy saved in `folder`, or as the base model when it is None."""

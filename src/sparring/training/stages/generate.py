@@ -60,12 +60,13 @@ def sample_shards(
 
 
 def _sample_rows(generator: Generator, batch: Sequence[EncodedExample], seed: int) -> list[dict[str, Any]]:
-    prompts = {prompt.index: prompt.prompt_ids for prompt in batch}
+    prompts = {prompt.index: prompt for prompt in batch}
     return [
         {
             "index": sample.index,
             "sample": sample.sample,
-            "prompt_ids": prompts[sample.index],
+            "prompt": prompts[sample.index].prompt,
+            "prompt_ids": prompts[sample.index].prompt_ids,
             "response_ids": sample.response_ids,
             "finish_reason": sample.finish_reason,
             "text": sample.text,

@@ -1,0 +1,128 @@
+"""The commands. Heavy libraries are imported inside them, so that `sparring --help` answers at once."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparring.errors import InputError, SparringError
+
+app = typer.Typer(
+    name="sparring",
+    help="Self-play fine-tuning of language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a recipe.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Settings to change.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Leave invalid rows out, counted and listed.")]
+
+
+@app.command()
+def train(config: Config, overrides: Overrides = None, skip_invalid: SkipInvalid = False, json: Json = False) -> None:
+    """Play a whole run: warm-up, then iterations of generate, score, train, evaluate."""
+    from sparring.cli.training import train_command
+
+    train_command(config, overrides or [], skip_invalid=skip_invalid, as_json=json)
+
+
+@app.command()
+def resume(run: Run, json: Json = False) -> None:
+    """Continue a run that was interrupted, from the last finished shard or checkpoint."""
+    from sparring.cli.training import resume_command
+
+    resume_command(run, as_json=json)
+
+
+@app.command()
+def plan(config: Config, overrides: Overrides = None, skip_invalid: SkipInvalid = False, json: Json = False) -> None:
+    """Check a configuration; print its stability number, tokens, memory and time. Trains nothing."""
+    from sparring.cli.training import plan_command
+
+    plan_command(config, overrides or [], skip_invalid=skip_invalid, as_json=json)
+
+
+@app.command()
+def generate(  # noqa: PLR0917 - options of a command
+    model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model, or a run: its best policy.")],
+    prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="A prompt; may be repeated.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Prompts from a data file instead.")] = None,
+    samples: Annotated[int, typer.Option("--samples", "-k", min=1, help="Responses a prompt.")] = 1,
+    temperature: Annotated[float, typer.Option(min=1e-6)] = 1.0,
+    top_p: Annotated[float, typer.Option(min=1e-6, max=1.0)] = 1.0,
+    top_k: Annotated[int, typer.Option(min=0, help="1 is greedy; 0 keeps all tokens.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    seed: int = 0,
+    json: Json = False,
+) -> None:
+    """Sample responses and print them."""
+    from sparring.cli.models import generate_command
+    from sparring.generation import GenerationConfig
+
+    settings = GenerationConfig(samples_per_prompt=samples, temperature=temperature, top_p=top_p, top_k=top_k)
+    generate_command(model, prompt or [], data, settings, max_tokens=max_tokens, seed=seed, as_json=json)
+
+
+@app.command()
+def recipes(json: Json = False) -> None:
+    """List the vetted configurations."""
+    from sparring.cli.output import print_json, print_lines
+    from sparring.recipes import recipes as known
+
+    if json:
+        print_json(known())
+    else:
+        print_lines(f"{name:24}{description}" for name, description in known().items())
+
+
+@app.command()
+def report(run: Run, json: Json = False) -> None:
+    """Print a run's table and write its report.html."""
+    from sparring.cli.output import print_report
+
+    print_report(run, as_json=json)
+
+
+@app.command()
+def export(
+    run: Run,
+    to: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the model.")],
+    policy: Annotated[
+        str, typer.Option(help="best, or a policy's folder in the run, e.g. iterations/001 or warmup.")
+    ] = "best",
+    json: Json = False,
+) -> None:
+    """Write a policy as a whole model, adapters merged, that `from_pretrained` loads."""
+    from sparring.cli.models import export_command
+
+    export_command(run, to, policy, as_json=json)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 the run failed, 2 the input is wrong."""
+    try:
+        app()
+    except InputError as error:
+        _fail(error, 2)
+    except SparringError as error:
+        _fail(error, 1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail("the disk is full; free some space, then `sparring resume RUN`: nothing finished is lost", 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; `sparring resume RUN` continues", 1)
+
+
+def _fail(message: object, code: int) -> None:
+    print(f"sparring: {message}", file=sys.stderr)  # noqa: T201 - the one place that reports an error
+    sys.exit(code)

@@ -1,0 +1,73 @@
+"""`generate` and `export`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sparring.cli.output import print_json, print_lines
+from sparring.data import encode_prompts, load_prompts
+from sparring.errors import InputError
+from sparring.generation import GenerationConfig, generator
+from sparring.models import ModelConfig, context_length, load_model, load_tokenizer
+from sparring.progress import progress
+from sparring.run_directory import RunDirectory
+from sparring.seeding import derive_seed
+
+
+def generate_command(
+    model: str,
+    prompts: Sequence[str],
+    data: Path | None,
+    settings: GenerationConfig,
+    *,
+    max_tokens: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Samples responses and prints them, in the order of the prompts."""
+    if bool(prompts) == (data is not None):
+        raise InputError("there must be prompts from one place", fix="give --prompt TEXT, or --data FILE")
+    texts = list(prompts) if data is None else load_prompts(data)
+    loaded, tokenizer, template = _load(model)
+    limit = context_length(loaded.config) - max_tokens
+    encoded, stop_ids = encode_prompts(texts, tokenizer, chat_template=template, limit=limit)
+    sampler = generator(settings, model=loaded, tokenizer=tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens)
+    samples = []
+    with progress("generate", total=len(encoded)) as meter:
+        for number, batch in enumerate(sampler.plan(encoded)):
+            done = sampler.sample(batch, seed=derive_seed(seed, number))
+            samples += done
+            meter.advance(len(batch), quantity=sum(len(sample.response_ids) for sample in done))
+    samples.sort(key=lambda sample: (sample.index, sample.sample))
+    rows = [
+        {"prompt": texts[sample.index], "response": sample.text, "finish_reason": sample.finish_reason}
+        for sample in samples
+    ]
+    if as_json:
+        print_json(rows)
+    else:
+        print_lines(line for row in rows for line in (f"> {row['prompt']}", row["response"], ""))
+
+
+def _load(model: str) -> tuple[Any, Any, str]:
+    """The model, its tokenizer and the chat template that it was trained with."""
+    if RunDirectory(Path(model)).config.exists():
+        from sparring.training.export import load_policy
+
+        config, policy = load_policy(Path(model))
+        return policy.causal_lm, policy.tokenizer, config.data.chat_template
+    config_ = ModelConfig(name=model)
+    return load_model(config_), load_tokenizer(config_), "auto"
+
+
+def export_command(run: Path, to: Path, policy: str, *, as_json: bool) -> None:
+    """Writes a policy as a whole model and says where."""
+    from sparring.training.export import export
+
+    path = export(run, to, policy)
+    if as_json:
+        print_json({"model": str(path)})
+    else:
+        print_lines([f"model: {path.resolve()}"])

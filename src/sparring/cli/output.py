@@ -1,0 +1,43 @@
+"""Results go to standard output, for people as tables and for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+# Off a terminal there is no width to fit into, so tables are not squeezed.
+out = Console(highlight=False, soft_wrap=True, width=None)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document."""
+    out.print(json.dumps(value, indent=2, ensure_ascii=False), markup=False)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Plain lines."""
+    for line in lines:
+        out.print(line, markup=False)
+
+
+def print_report(run: Path, *, as_json: bool) -> None:
+    """Writes a run's report.html and prints its table, how it ended, and where the report is."""
+    from sparring.reports.html import write_report
+    from sparring.reports.summary import summarize
+    from sparring.reports.terminal import table
+
+    summary = summarize(run)
+    report = write_report(summary)
+    if as_json:
+        print_json(summary.to_json() | {"report": str(report)})
+        return
+    wide = Console(highlight=False, width=None if out.is_terminal else 160)
+    wide.print(table(summary))
+    if summary.result is not None:
+        verb = "stopped early" if summary.result["stopped_early"] else "finished"
+        print_lines([f"{verb}: {summary.result['reason']}", f"best policy: {summary.result['best']}"])
+    print_lines([f"report: {report.resolve()}"])

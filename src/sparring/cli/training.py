@@ -1,0 +1,42 @@
+"""`train`, `resume` and `plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparring.cli.output import out, print_json, print_report
+from sparring.recipes import find
+from sparring.training.config import SelfPlayConfig
+
+
+def _config(config: str, overrides: Sequence[str], *, skip_invalid: bool) -> SelfPlayConfig:
+    more = ["data.skip_invalid=true"] if skip_invalid else []
+    return SelfPlayConfig.from_yaml(find(config), [*overrides, *more])
+
+
+def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, as_json: bool) -> None:
+    """Plays a run and reports on it."""
+    from sparring.training.loop import run
+
+    result = run(_config(config, overrides, skip_invalid=skip_invalid))
+    print_report(result.directory, as_json=as_json)
+
+
+def resume_command(run: Path, *, as_json: bool) -> None:
+    """Continues a run and reports on it."""
+    from sparring.training.loop import resume
+
+    result = resume(run)
+    print_report(result.directory, as_json=as_json)
+
+
+def plan_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, as_json: bool) -> None:
+    """Checks a configuration and prints what it would take."""
+    from sparring.training.plan import plan
+
+    result = plan(_config(config, overrides, skip_invalid=skip_invalid))
+    if as_json:
+        print_json(result.to_json())
+    else:
+        out.print(result.table())

@@ -1,0 +1,62 @@
+"""Prompts without expert responses: what `sparring generate` answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparring.data import sources
+from sparring.data.template import PromptTemplate
+from sparring.errors import InputError, did_you_mean
+from sparring.types import EncodedExample, Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def load_prompts(path: Path, column: str = "prompt") -> list[str]:
+    """The prompts in a column of a data file.
+
+    Raises:
+        InputError: The file cannot be read, or a row has no text in that column.
+    """
+    prompts = []
+    for row in sources.read(str(path), split="train", subset=None):
+        if isinstance(row, InputError):
+            raise row
+        where, values = row.where, row.values
+        if column not in values:
+            raise InputError(f"there is no field '{column}'", where=where, fix=did_you_mean(column, values))
+        if not isinstance(values[column], str) or not values[column].strip():
+            raise InputError("is not text, or is empty", where=f"{where}, field '{column}'", fix="write a prompt")
+        prompts.append(values[column])
+    return prompts
+
+
+def encode_prompts(
+    prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, chat_template: str, limit: int
+) -> tuple[list[EncodedExample], tuple[int, ...]]:
+    """Prompts as token ids, templated as in training, and the tokens that end a response.
+
+    Args:
+        prompts: Each the one user turn of a chat, or plain text.
+        tokenizer: The model's tokenizer.
+        chat_template: As `DataConfig.chat_template`.
+        limit: Tokens that a prompt may have.
+
+    Raises:
+        InputError: A prompt is over the limit, or the template fails.
+    """
+    template = PromptTemplate.choose(tokenizer, chat_template)
+    texts = [template.prompt(Example(index=n, prompt=text, response="")) for n, text in enumerate(prompts)]
+    encoded = []
+    for number, ids in enumerate(template.tokenize_prompts(texts)):
+        if len(ids) > limit:
+            raise InputError(
+                f"the prompt has {len(ids)} tokens, over the limit of {limit}",
+                where=f"prompt {number + 1}",
+                fix="shorten it, or allow fewer new tokens",
+            )
+        encoded.append(EncodedExample(index=number, prompt_ids=ids, expert_ids=[], prompt=prompts[number], response=""))
+    return encoded, template.stop_ids()

@@ -1,0 +1,223 @@
+"""What a run would take, before it takes it: stability, tokens, memory, and time from a short calibration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from sparring.generation import generator
+from sparring.logprobs import sequence_log_probs
+from sparring.training.arguments import autocast_dtype, training_arguments
+from sparring.training.config import SelfPlayConfig
+from sparring.training.policy import Policy
+from sparring.training.prepare import Prepared, prepare
+from sparring.types import EncodedExample
+
+# Seconds for each of generating, scoring and training; with loading, a calibration takes about ten.
+_CALIBRATE_S = 3.0
+# Bytes that a transformer layer keeps for the backward pass, a token and hidden unit, in fp32 without gradient
+# checkpointing: the inputs of its projections, of its norms, of its activation and of its attention.
+_KEPT_NUMBERS_PER_UNIT = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Tokens a second, measured on this machine with this model."""
+
+    generate: float
+    score: float
+    train: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Tokens of each kind of work in the whole run. Generated lengths are taken to be the expert's."""
+
+    generate: int
+    score: int
+    train: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Peak bytes: trained weights have a gradient and Adam's two moments beside them."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """Their sum; the Python process and its libraries take about 0.6 GB more."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `sparring plan` prints."""
+
+    stability: dict[str, Any] | None
+    data: dict[str, int]
+    tokens: Tokens
+    rates: Rates
+    memory: Memory
+    seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; bytes, seconds, tokens a second."""
+        return asdict(self) | {"memory_total": self.memory.total, "seconds_total": sum(self.seconds.values())}
+
+    def table(self) -> Table:
+        """The same for people."""
+        table = Table(show_header=False, box=None)
+        if self.stability is not None:
+            number = f"{self.stability['symbol']} = {self.stability['value']:g}"
+            table.add_row("stability", f"{number}; {self.stability['verdict']}")
+        table.add_row("examples", f"{self.data['train']} to train on, {self.data['held_out']} held out")
+        for name, count in asdict(self.tokens).items():
+            rate, seconds = getattr(self.rates, name), self.seconds[name]
+            table.add_row(f"{name}", f"{count:,} tokens at {rate:,.0f} a second: {_duration(seconds)}")
+        for name, size in asdict(self.memory).items():
+            table.add_row(f"memory, {name}", f"{size / 2**30:.2f} GiB")
+        table.add_row("memory, total", f"{self.memory.total / 2**30:.2f} GiB, and about 0.6 GiB for libraries")
+        table.add_row("time, total", f"about {_duration(sum(self.seconds.values()))}")
+        return table
+
+
+def plan(config: SelfPlayConfig) -> Plan:
+    """Checks a configuration and estimates what it takes, from a calibration of about ten seconds.
+
+    Raises:
+        InputError: Something is wrong with the configuration, the data or the model.
+    """
+    prepared = prepare(config)
+    policy = Policy(
+        config.model, prepared.tokenizer, lora=config.lora, seed=config.seed, autocast=autocast_dtype(config.training)
+    )
+    tokens = _tokens(prepared)
+    rates = _calibrate(prepared, policy)
+    seconds = {name: getattr(tokens, name) / getattr(rates, name) for name in asdict(rates)}
+    held_out = prepared.held_out.examples if prepared.held_out is not None else []
+    return Plan(
+        stability=_stability(prepared),
+        data={"train": len(prepared.train.examples), "held_out": len(held_out)},
+        tokens=tokens,
+        rates=rates,
+        memory=_memory(prepared, policy),
+        seconds=seconds,
+    )
+
+
+def _stability(prepared: Prepared) -> dict[str, Any] | None:
+    number = prepared.objective.stability
+    if number is None:
+        return None
+    return asdict(number) | {"contraction_factor": number.contraction_factor, "verdict": number.verdict}
+
+
+def _epochs(fields: dict[str, Any]) -> float:
+    return float(fields.get("num_train_epochs", 1))
+
+
+def _tokens(prepared: Prepared) -> Tokens:
+    config, train = prepared.config, prepared.train.examples
+    held_out = prepared.held_out.examples if prepared.held_out is not None else []
+    k, iterations = config.generation.samples_per_prompt, config.iterations
+    # A held-out prompt gets one greedy and some sampled answers, for each policy.
+    policies = iterations + 1 + (config.warmup is not None)
+    answers = 1 + config.evaluation.samples_per_prompt
+    rows = sum(len(item.prompt_ids) + len(item.expert_ids) for item in train)
+    held_out_rows = sum(len(item.prompt_ids) + len(item.expert_ids) for item in held_out)
+    played = (1 + k) * rows * iterations
+    warmup = rows * _epochs(config.training | config.warmup.training) if config.warmup is not None else 0.0
+    return Tokens(
+        generate=iterations * k * sum(len(item.expert_ids) for item in train)
+        + policies * answers * sum(len(item.expert_ids) for item in held_out),
+        score=played + policies * 2 * (1 + config.evaluation.samples_per_prompt) * held_out_rows,
+        train=round(played * _epochs(config.training) + warmup),
+    )
+
+
+def _memory(prepared: Prepared, policy: Policy) -> Memory:
+    config = prepared.config
+    trained = sum(p.numel() * p.element_size() for p in policy.model.parameters() if p.requires_grad)
+    text = prepared.model_config.get_text_config()
+    args = training_arguments(config.training, output=config.output, seed=config.seed, device=config.model.device)
+    longest = max(len(item.prompt_ids) + len(item.expert_ids) for item in prepared.train.examples)
+    rows = args.per_device_train_batch_size * (1 + config.generation.samples_per_prompt)
+    layers = 1 if args.gradient_checkpointing else text.num_hidden_layers
+    return Memory(
+        weights=sum(p.numel() * p.element_size() for p in policy.model.parameters()),
+        gradients=trained,
+        optimizer=2 * trained,
+        activations=rows * longest * text.hidden_size * layers * _KEPT_NUMBERS_PER_UNIT * 4,
+    )
+
+
+def _calibrate(prepared: Prepared, policy: Policy) -> Rates:
+    """Runs each kind of work on real examples for a few seconds."""
+    by_length = sorted(prepared.train.examples, key=lambda item: len(item.prompt_ids) + len(item.expert_ids))
+    # From the middle outwards: neither the shortest nor the longest tell the truth.
+    batch = by_length[len(by_length) // 2 :][:8] or by_length
+    return Rates(
+        generate=_rate(lambda: _generate(prepared, policy, batch)),
+        score=_rate(lambda: _score(policy, batch)),
+        train=_rate(lambda: _train(policy, batch[:4])),
+    )
+
+
+def _rate(work: Any) -> float:
+    """Tokens a second of a piece of work that returns its tokens; the first, unwarmed call counts only if alone."""
+    start, tokens, calls = time.perf_counter(), 0, 0
+    begun = start
+    while calls == 0 or time.perf_counter() - begun < _CALIBRATE_S:
+        done = work()
+        calls += 1
+        now = time.perf_counter()
+        if calls == 1 and now - begun < _CALIBRATE_S:
+            start, tokens = now, 0
+            last = done / (now - begun)
+        else:
+            tokens += done
+            last = tokens / (now - start)
+    return float(last)
+
+
+def _generate(prepared: Prepared, policy: Policy, batch: Sequence[EncodedExample]) -> int:
+    sampler = generator(
+        prepared.config.generation,
+        model=policy.causal_lm,
+        tokenizer=prepared.tokenizer,
+        stop_ids=prepared.train.stop_ids,
+        max_new_tokens=16,
+    )
+    size = prepared.config.generation.prompts_per_batch
+    repeated = [batch[n % len(batch)] for n in range(size)]
+    return sum(len(sample.response_ids) for sample in sampler.sample(repeated, seed=0))
+
+
+def _score(policy: Policy, batch: Sequence[EncodedExample]) -> int:
+    policy.log_probs([item.prompt_ids for item in batch], [[item.expert_ids] for item in batch])
+    return sum(len(item.prompt_ids) + len(item.expert_ids) for item in batch)
+
+
+def _train(policy: Policy, batch: Sequence[EncodedExample]) -> int:
+    """A forward and a backward pass; the optimizer's step is small beside them and is left out."""
+    policy.model.train()
+    with policy.forward_dtype():
+        values = sequence_log_probs(policy.model, [i.prompt_ids for i in batch], [[i.expert_ids] for i in batch])
+    sum(value.sum() for value in values).backward()  # type: ignore[union-attr]
+    policy.model.zero_grad(set_to_none=True)
+    policy.model.eval()
+    return sum(len(item.prompt_ids) + len(item.expert_ids) for item in batch)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
