@@ -1,0 +1,378 @@
+"""Log-probs of sequences against a float64 reference that holds all logits, over the families of models."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+
+from sparring.logprobs import check_log_probs, head, sequence_log_probs
+from tiny import tiny_model
+
+_SHAPE = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_GPT2 = {
+    "vocab_size": 97,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 128,
+    "initializer_range": 0.3,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+# Class prefix in transformers, and its settings. The caps and scales are strong enough that to miss one shows.
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", _SHAPE),
+    "gemma3-text": ("Gemma3Text", _SHAPE | {"sliding_window": 4}),
+    "gemma3-text-capped": ("Gemma3Text", _SHAPE | {"final_logit_softcapping": 1.0}),
+    "qwen3": ("Qwen3", _SHAPE),
+    "gpt2": ("GPT2", _GPT2),
+    "mistral": ("Mistral", _SHAPE | {"sliding_window": 4}),
+    "gemma2": ("Gemma2", _SHAPE | {"final_logit_softcapping": 1.0, "query_pre_attn_scalar": 8}),
+    "granite": ("Granite", _SHAPE | {"logits_scaling": 3.0, "embedding_multiplier": 2.0}),
+    "cohere": ("Cohere", _SHAPE | {"logit_scale": 0.25}),
+}
+# Lengths are mixed; K is 3, 1, 2 and 0; id 0 is pad and 2 is eos, and both occur inside responses.
+PROMPTS = [[1, 5, 9, 14, 3], [7], [1, 30, 31, 32, 33, 34, 35, 36], [4, 4]]
+RESPONSES = [
+    [[6, 7, 8, 2], [11], [50, 2, 51, 0, 0, 52, 2]],
+    [[12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 2]],
+    [[96, 2], [40, 41, 42, 43]],
+    [],
+]
+
+
+def build(family: str) -> Any:
+    prefix, settings = FAMILIES[family]
+    config_class = getattr(transformers, f"{prefix}Config")
+    model_class = getattr(
+        transformers, {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}.get(prefix, f"{prefix}ForCausalLM")
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return model_class(config_class(**settings)).eval()
+
+
+def reference(model: Any, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
+    """One sequence, no padding, all logits of the model's own forward pass, in the model's dtype."""
+    ids = torch.tensor([[*prompt, *response]])
+    log_probs = model(input_ids=ids, use_cache=False).logits[0].log_softmax(-1)
+    terms = [log_probs[len(prompt) - 1 + step, token] for step, token in enumerate(response)]
+    return torch.stack(terms).sum()
+
+
+def references(model: Any) -> list[Tensor]:
+    return [
+        reference(model, prompt, answer)
+        for prompt, answers in zip(PROMPTS, RESPONSES, strict=True)
+        for answer in answers
+    ]
+
+
+def weighted_sum(values: list[Tensor]) -> Tensor:
+    """A scalar whose gradient tells every sequence apart."""
+    flat = torch.cat(values)
+    return (flat * torch.linspace(-1.0, 2.0, len(flat), dtype=flat.dtype)).sum()
+
+
+def gradients(model: Any, loss: Tensor) -> dict[str, Tensor]:
+    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    values = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    return {name: value for name, value in zip(named, values, strict=True) if value is not None}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_fp32_is_within_1e_4_nats_of_float64(family: str) -> None:
+    model = build(family)
+    ours = sequence_log_probs(model, PROMPTS, RESPONSES)
+    exact = torch.stack(references(copy.deepcopy(model).double()))
+    assert [len(values) for values in ours] == [3, 1, 2, 0]
+    assert all(values.dtype == torch.float32 for values in ours)
+    assert (torch.cat(ours).double() - exact).abs().max() < 1e-4
+    # Not a model for which every token has the same probability, where many mistakes would cancel.
+    assert exact.std() > 1.0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_check_log_probs_accepts_every_family(family: str) -> None:
+    check_log_probs(build(family))
+
+
+@pytest.mark.parametrize("family", ["gemma2", "granite", "cohere"])
+def test_check_log_probs_would_notice_a_missed_transform(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "_transform", lambda model, logits: logits)
+    with pytest.raises(ValueError, match=r"its head does something that sparring.logprobs.head does not know"):
+        check_log_probs(build(family))
+
+
+class _Loud(transformers.LlamaForCausalLM):
+    """A family whose forward pass does what no setting tells: it scales the logits."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().forward(*args, **kwargs)
+        output.logits = 1.5 * output.logits
+        return output
+
+
+def test_check_log_probs_rejects_an_unknown_transform() -> None:
+    model = _Loud(tiny_model().config).eval()
+    model.load_state_dict(tiny_model().state_dict())
+    check_log_probs(tiny_model())
+    with pytest.raises(ValueError, match=r"^_Loud: log-probs from the hidden states") as caught:
+        check_log_probs(model)
+    assert "differ from the model's own" in str(caught.value)
+
+
+def test_check_log_probs_rejects_a_model_that_is_not_a_number() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.lm_head.weight[5] = float("nan")
+    with pytest.raises(ValueError, match="differ from the model's own"):
+        check_log_probs(model)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+def test_float64_models_are_scored_in_float64(family: str) -> None:
+    model = build(family).double()
+    ours = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES))
+    assert ours.dtype == torch.float64
+    torch.testing.assert_close(ours, torch.stack(references(model)), rtol=0.0, atol=1e-10)
+
+
+def test_bf16_models_are_summed_in_fp32() -> None:
+    model = build("llama").bfloat16()
+    with torch.no_grad():
+        ours = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES))
+        exact = torch.stack(references(copy.deepcopy(model).double()))
+    assert ours.dtype == torch.float32
+    # bf16 keeps 8 bits of a logit of about 10.
+    assert 1e-4 < (ours.double() - exact).abs().max() < 1.0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_batching_and_padding_do_not_change_the_values(family: str) -> None:
+    model = build(family)
+    together = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES))
+    one_by_one = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES, max_tokens=1))
+    some = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES, max_tokens=30))
+    torch.testing.assert_close(one_by_one, together, rtol=0.0, atol=2e-5)
+    torch.testing.assert_close(some, together, rtol=0.0, atol=2e-5)
+
+
+def test_rows_stay_within_the_token_budget() -> None:
+    model = tiny_model()
+    shapes: list[torch.Size] = []
+    model.get_decoder().register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    with torch.no_grad():
+        sequence_log_probs(model, PROMPTS, RESPONSES, max_tokens=26)
+    # Lengths 13, 12, 12, 10, 9, 6: longest first, two rows to a budget of 26.
+    assert [tuple(shape) for shape in shapes] == [(2, 13), (2, 12), (2, 9)]
+    shapes.clear()
+    with torch.no_grad():
+        sequence_log_probs(model, [[1] * 40], [[[2] * 10]], max_tokens=8)
+    assert [tuple(shape) for shape in shapes] == [(1, 50)]
+
+
+def test_the_order_of_prompts_and_responses_is_kept() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        values = sequence_log_probs(model, PROMPTS, RESPONSES)
+        reversed_values = sequence_log_probs(model, PROMPTS[::-1], [answers[::-1] for answers in RESPONSES[::-1]])
+    for here, there in zip(values, reversed_values[::-1], strict=True):
+        torch.testing.assert_close(here, there.flip(0), rtol=0.0, atol=2e-5)
+
+
+def test_no_prompts_give_nothing() -> None:
+    assert sequence_log_probs(tiny_model(), [], []) == []
+
+
+@pytest.mark.parametrize(
+    ("prompts", "responses", "message"),
+    [
+        ([[1], []], [[[2]], [[3]]], "prompt 1 is empty: the first response token needs a token before it"),
+        ([[1], [2]], [[[2]], [[3], []]], "response 1 to prompt 1 is empty: it has no log-prob"),
+        ([[1], [2]], [[[2]]], "2 prompts but responses to 1"),
+    ],
+)
+def test_errors(prompts: list[list[int]], responses: list[list[list[int]]], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        sequence_log_probs(tiny_model(), prompts, responses)
+
+
+# Gemma 2 and Cohere compute their norms in fp32 even in a float64 model.
+@pytest.mark.parametrize(
+    ("family", "dtype", "tolerance"),
+    [(family, torch.float32, 1e-4) for family in ("llama", "gpt2", "gemma2", "granite", "cohere")]
+    + [(family, torch.float64, 1e-9) for family in ("llama", "gpt2", "granite")]
+    + [(family, torch.float64, 1e-6) for family in ("gemma2", "cohere")],
+)
+def test_gradients_are_those_of_the_whole_logits(
+    family: str, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build(family).to(dtype)
+    exact = gradients(model, weighted_sum([torch.stack(references(model))]))
+    # Several chunks and several batches, so that their gradients must add up.
+    monkeypatch.setattr(head, "_LOGITS_AT_ONCE", 5 * 97)
+    ours = gradients(model, weighted_sum(sequence_log_probs(model, PROMPTS, RESPONSES, max_tokens=30)))
+    assert ours.keys() == exact.keys()
+    for name, value in exact.items():
+        assert (ours[name] - value).norm() <= tolerance * value.norm(), name
+
+
+def with_adapter(model: Any) -> Any:
+    """The model with a LoRA adapter that does something, its base frozen."""
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        wrapped = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+        for name, weight in wrapped.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.2)
+    return wrapped.eval()
+
+
+def test_an_active_adapter_is_scored() -> None:
+    model = with_adapter(build("llama"))
+    with torch.no_grad():
+        ours = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES))
+        exact = torch.stack(references(copy.deepcopy(model).double()))
+        with model.disable_adapter():
+            base = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES))
+    assert (ours.double() - exact).abs().max() < 1e-4
+    assert (ours - base).abs().min() > 1e-3
+    check_log_probs(model)
+    # The object that generation holds is the same policy.
+    with torch.no_grad():
+        inner = torch.cat(sequence_log_probs(model.get_base_model(), PROMPTS, RESPONSES))
+    assert torch.equal(inner, ours)
+
+
+def test_gradients_reach_the_adapter_and_nothing_else() -> None:
+    model = with_adapter(build("llama").double())
+    exact = gradients(model, weighted_sum([torch.stack(references(model))]))
+    ours = gradients(model, weighted_sum(sequence_log_probs(model, PROMPTS, RESPONSES)))
+    assert ours
+    assert all("lora_" in name for name in ours)
+    for name, value in exact.items():
+        assert (ours[name] - value).norm() <= 1e-9 * value.norm(), name
+
+
+@pytest.mark.parametrize("adapter", [False, True], ids=["full", "lora"])
+def test_gradient_checkpointing_changes_nothing(adapter: bool) -> None:
+    model = build("llama").double()
+    model = with_adapter(model) if adapter else model
+    plain = gradients(model, weighted_sum(sequence_log_probs(model, PROMPTS, RESPONSES)))
+    model.train().gradient_checkpointing_enable()
+    runs: list[int] = []
+    core = model.get_base_model() if adapter else model
+    core.get_decoder().layers[0].mlp.register_forward_pre_hook(lambda *_: runs.append(1))
+    checkpointed = gradients(model, weighted_sum(sequence_log_probs(model, PROMPTS, RESPONSES)))
+    assert len(runs) == 2  # once forward, once more backward: it really is on
+    assert plain.keys() == checkpointed.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(checkpointed[name], value, rtol=0.0, atol=1e-12)
+
+
+@pytest.fixture
+def rows_at_head(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[int]]:
+    """Limits the head to 5 rows of the tiny model at once, and records how many it gets."""
+    monkeypatch.setattr(head, "_LOGITS_AT_ONCE", 5 * 259 + 258)
+
+    def record(model: Any) -> list[int]:
+        rows: list[int] = []
+        model.get_output_embeddings().register_forward_pre_hook(
+            lambda module, args: rows.append(args[0].numel() // args[0].shape[-1])
+        )
+        return rows
+
+    return record
+
+
+def test_the_head_sees_response_positions_only_and_never_more_than_a_chunk(
+    rows_at_head: Callable[[Any], list[int]],
+) -> None:
+    model = tiny_model()
+    rows = rows_at_head(model)
+    response_tokens = sum(len(answer) for answers in RESPONSES for answer in answers)
+    with torch.no_grad():
+        sequence_log_probs(model, PROMPTS, RESPONSES)
+    assert sum(rows) == response_tokens
+    assert max(rows) == 5
+    rows.clear()
+    torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES)).sum().backward()
+    # Forward, and once more in the backward pass instead of being kept.
+    assert sum(rows) == 2 * response_tokens
+    assert max(rows) == 5
+
+
+def test_no_logits_are_kept_for_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "_LOGITS_AT_ONCE", 5 * 259)
+    model = tiny_model()
+    saved: list[torch.Size] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        saved.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        sequence_log_probs(model, PROMPTS, RESPONSES)
+    weights = {weight.shape for weight in model.parameters()} | {weight.shape[::-1] for weight in model.parameters()}
+    kept = [shape for shape in saved if 259 in shape and shape not in weights]
+    assert saved
+    assert kept == []
+
+
+def test_chunking_does_not_change_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model().double()
+    with torch.no_grad():
+        whole = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES))
+        monkeypatch.setattr(head, "_LOGITS_AT_ONCE", 1)
+        single = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES))
+    torch.testing.assert_close(single, whole, rtol=0.0, atol=1e-12)
+
+
+def test_pad_equal_to_eos_is_masked_by_length_alone() -> None:
+    """The end token is scored where it is part of a response, wherever it stands, and nowhere else."""
+    model = tiny_model(pad_token_id=2)
+    prompts, responses = [[1, 2, 5], [1, 2]], [[[7, 2]], [[2, 8, 2, 2, 9, 10, 11, 2]]]
+    with torch.no_grad():
+        ours = torch.cat(sequence_log_probs(model, prompts, responses))
+        exact = torch.stack([reference(model, prompts[i], responses[i][0]) for i in range(2)])
+        without_end = sequence_log_probs(model, prompts[:1], [[[7]]])[0][0]
+    torch.testing.assert_close(ours, exact, rtol=0.0, atol=1e-4)
+    assert ours[0] < without_end - 0.1
+
+
+def test_a_data_parallel_wrapper_is_seen_through() -> None:
+    class Wrapper(torch.nn.Module):
+        def __init__(self, module: Any) -> None:
+            super().__init__()
+            self.module = module
+
+    model = tiny_model()
+    with torch.no_grad():
+        bare = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES))
+        wrapped = torch.cat(sequence_log_probs(Wrapper(Wrapper(model)), PROMPTS, RESPONSES))
+    assert torch.equal(bare, wrapped)
