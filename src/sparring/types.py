@@ -1,8 +1,8 @@
 """What flows between the layers.
 
-Shape suffixes, everywhere: `B` prompts in a batch, `K` generated responses a prompt. Log-probabilities and log
-ratios are sums over response tokens, in nats; the prompt is excluded, and the end-of-sequence token is included
-only where the response really ended.
+Shape suffixes, everywhere: `B` prompts in a batch, `K` generated responses a prompt, `M` responses of the reference
+a prompt. Log-probabilities and log ratios are sums over response tokens, in nats; the prompt is excluded, and the
+end-of-sequence token is included only where the response really ended.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ class LogRatios:
         reference_generated: `[B, K]` δ of the generated responses, nats.
         policy_expert: `[B]` log π_θ of the expert response, nats.
         policy_generated: `[B, K]` log π_θ of the generated responses, nats.
+        policy_initial: `[B, K]` log π_θ of responses that the first policy, π_0, generated, nats. At iteration 0
+            these are the generated responses themselves.
+        initial_weight: `[B, K]` probability of each of those given the prompt; uniform 1/K when absent.
+        policy_reference: `[B, M]` log π_θ of responses that the reference, π_ref, generated, nats.
+        reference_weight: `[B, M]` probability of each of those given the prompt; uniform 1/M when absent.
         expert_length: `[B]` number of response tokens.
         generated_length: `[B, K]` number of response tokens.
 
@@ -52,31 +57,42 @@ class LogRatios:
     reference_generated: Tensor | None = None
     policy_expert: Tensor | None = None
     policy_generated: Tensor | None = None
+    policy_initial: Tensor | None = None
+    initial_weight: Tensor | None = None
+    policy_reference: Tensor | None = None
+    reference_weight: Tensor | None = None
     expert_length: Tensor | None = None
     generated_length: Tensor | None = None
 
     _per_prompt: ClassVar[frozenset[str]] = frozenset(
         {"expert", "expert_weight", "reference_expert", "policy_expert", "expert_length"}
     )
+    _of_reference: ClassVar[frozenset[str]] = frozenset({"policy_reference", "reference_weight"})
 
     def __post_init__(self) -> None:
-        batch: tuple[str, int] | None = None
-        samples: tuple[str, int] | None = None
         dtype: tuple[str, torch.dtype] | None = None
+        sizes: dict[str, tuple[str, int]] = {}
         for name, value in self.present().items():
-            rank, symbol = (1, "[B]") if name in self._per_prompt else (2, "[B, K]")
+            axes = self._axes(name)
+            shape = f"[{', '.join(axes)}]"
             if not isinstance(value, Tensor):
-                raise ValueError(f"LogRatios.{name} must be a tensor of shape {symbol}, got {type(value).__name__}")
-            if value.ndim != rank:
-                raise ValueError(f"LogRatios.{name} must have shape {symbol}, got {list(value.shape)}")
+                raise ValueError(f"LogRatios.{name} must be a tensor of shape {shape}, got {type(value).__name__}")
+            if value.ndim != len(axes):
+                raise ValueError(f"LogRatios.{name} must have shape {shape}, got {list(value.shape)}")
             if not value.is_floating_point():
                 raise ValueError(f"LogRatios.{name} must be floating point, got {value.dtype}")
             dtype = _same(dtype, name, value.dtype, "dtype")
-            batch = _same(batch, name, value.shape[0], "number of prompts B")
-            if rank == 2:
-                samples = _same(samples, name, value.shape[1], "number of samples K")
-        if batch is None or batch[1] == 0:
+            for axis, size in zip(axes, value.shape, strict=True):
+                if size == 0:
+                    raise ValueError(f"LogRatios.{name} is empty: it needs at least one {_AXES[axis]} ({axis} ≥ 1)")
+                sizes[axis] = _same(sizes.get(axis), name, size, f"number of {_AXES[axis]}s {axis}")
+        if "B" not in sizes:
             raise ValueError("LogRatios needs at least one prompt (B ≥ 1)")
+
+    def _axes(self, name: str) -> tuple[str, ...]:
+        if name in self._per_prompt:
+            return ("B",)
+        return ("B", "M") if name in self._of_reference else ("B", "K")
 
     def present(self) -> dict[str, Tensor]:
         """The fields that are given, by name."""
@@ -87,8 +103,8 @@ class LogRatios:
         """The field `name`, or a ValueError that names it when it is missing."""
         value: Tensor | None = getattr(self, name)
         if value is None:
-            shape = "[B]" if name in self._per_prompt else "[B, K]"
-            raise ValueError(f"this objective needs LogRatios.{name} {shape}, which is missing")
+            shape = f"[{', '.join(self._axes(name))}]"
+            raise ValueError(f"LogRatios.{name} {shape} is needed here, and is missing")
         return value
 
     def mean_over_samples(self, value: Tensor) -> Tensor:
@@ -97,11 +113,22 @@ class LogRatios:
             return value.mean(dim=-1)
         return (self.generated_weight * value).sum(dim=-1)
 
+    def mean_over_initial(self, value: Tensor) -> Tensor:
+        """E_{y ~ π_0}[value]: `[B, K]` → `[B]`, with `initial_weight` or uniformly over k."""
+        return value.mean(dim=-1) if self.initial_weight is None else (self.initial_weight * value).sum(dim=-1)
+
+    def mean_over_reference(self, value: Tensor) -> Tensor:
+        """E_{y ~ π_ref}[value]: `[B, M]` → `[B]`, with `reference_weight` or uniformly over m."""
+        return value.mean(dim=-1) if self.reference_weight is None else (self.reference_weight * value).sum(dim=-1)
+
     def mean_over_prompts(self, value: Tensor) -> Tensor:
         """E_x[value]: `[B]` → scalar, with `expert_weight` or uniformly over the batch."""
         if self.expert_weight is None:
             return value.mean()
         return (self.expert_weight * value).sum()
+
+
+_AXES = {"B": "prompt", "K": "sample", "M": "reference sample"}
 
 
 def _same(known: tuple[str, T] | None, name: str, value: T, what: str) -> tuple[str, T]:
@@ -161,7 +188,10 @@ class StabilityNumber:
 class Objective(Protocol):
     """A loss on log ratios: pure, so the same object trains a table of logits and a language model."""
 
-    requires: ClassVar[frozenset[str]]
+    @property
+    def requires(self) -> frozenset[str]:
+        """The fields of `LogRatios` that it reads; a class attribute where no setting changes them."""
+        ...
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """The loss per prompt and its metrics."""
@@ -170,6 +200,21 @@ class Objective(Protocol):
     @property
     def stability(self) -> StabilityNumber | None:
         """The stability number of its settings, or None where no exact iteration is defined."""
+        ...
+
+
+class Regularizer(Protocol):
+    """A weighted penalty that is added to an objective's loss, on the same log ratios."""
+
+    name: ClassVar[str]
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The fields of `LogRatios` that it reads; a class attribute where no setting changes them."""
+        ...
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        """Weight × value per prompt as the loss; the metric `regularizer/<name>` is the value without the weight."""
         ...
 
 

@@ -16,6 +16,7 @@ from sparring.objectives.sft import Sft
 from sparring.objectives.space import Space
 from sparring.objectives.spif import Spif
 from sparring.objectives.spin import Spin
+from sparring.objectives.sppo import Sppo
 
 if TYPE_CHECKING:
     from sparring.types import Objective
@@ -24,7 +25,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "spin": Spin,
     "spif": Spif,
     "space": Space,
+    "sppo": Sppo,
     "sft": Sft,
 }
 
-__all__ = ["OBJECTIVES", "Sft", "Space", "Spif", "Spin"]
+__all__ = ["OBJECTIVES", "Sft", "Space", "Spif", "Spin", "Sppo"]

@@ -1,0 +1,78 @@
+"""SPPO: self-play on a judge's preferences, by multiplicative weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sparring.registry import require_one_of, require_positive
+from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sppo:
+    """½ mean_k (Δ_k − η(P_k − ½))², with P_k = P(y_k ≻ π_o | x): regression of the log ratio on the win rate.
+
+    In the game of two policies with pay-off P(π ≻ π'), multiplicative weights play π_{t+1} ∝ π_t exp(η P(·≻π_t)),
+    that is Δ(y) = η P(y) − log Z; the loss takes log Z ≈ η/2. Over all distributions its minimiser solves
+    Δ(y) + ν e^{Δ(y)} = η(P(y) − ½) with one multiplier ν for the normalisation.
+
+    Source: SPPO, arXiv 2405.00675, equation 4.4; `best-worst` as its released code trains.
+
+    There is no expert, hence no stability number. A fixed point has P(y) = ½ for every response, but where
+    preferences are cyclic (rock–paper–scissors) the last iterate spirals out and only the average converges; a
+    `reverse-kl` regularizer cures that (RSPO, arXiv 2503.00030). Where all P_k are ½ the loss only holds the policy
+    at π_o, and at Δ = 0 its gradient is zero.
+
+    Args:
+        eta: η, the step: one exact iteration moves the log ratio of two responses by at most η/2 nats around its
+            mean. The published run takes η = 1000 and stops long before it gets there; the default 1 is a step that
+            an iteration can finish, and at which RSPO's last iterate converges.
+        pairs: `all` averages over every sample, `best-worst` over the two with the highest and the lowest P; samples
+            that tie share the place, those of weight zero have none.
+
+    Raises:
+        ValueError: η is not a finite positive number, or `pairs` is unknown.
+    """
+
+    eta: float = 1.0
+    pairs: str = "all"
+
+    requires: ClassVar[frozenset[str]] = frozenset({"generated", "preference"})
+
+    def __post_init__(self) -> None:
+        require_positive("eta", self.eta, "η is the step towards the preferred responses")
+        require_one_of("pairs", self.pairs, ("all", "best-worst"))
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        """The loss `[B]` and its metrics: means over the samples of Δ, of P, and of |Δ − η(P − ½)|."""
+        log_ratio, preference = ratios.require("generated"), ratios.require("preference")
+        residual = log_ratio - self.eta * (preference - 0.5)
+        squares = 0.5 * residual.square()
+        if self.pairs == "all":
+            loss = ratios.mean_over_samples(squares)
+        else:
+            loss = (_best_and_worst(preference, ratios.generated_weight) * squares).sum(dim=-1)
+        metrics = {
+            "log_ratios/generated": ratios.mean_over_samples(log_ratio.detach()),
+            "preferences/generated": ratios.mean_over_samples(preference.detach()),
+            "residuals/generated": ratios.mean_over_samples(residual.detach().abs()),
+        }
+        return ObjectiveOutput(loss=loss, metrics=metrics)
+
+    @property
+    def stability(self) -> StabilityNumber | None:
+        """None: there is no expert to converge to, and what happens depends on the preferences."""
+        return None
+
+
+def _best_and_worst(preference: Tensor, weight: Tensor | None) -> Tensor:
+    """Weights `[B, K]`: one half for the best sample, one half for the worst, shared out where samples tie."""
+    weight = torch.ones_like(preference) if weight is None else weight
+    drawn = weight > 0
+    best = weight * (preference == preference.masked_fill(~drawn, -torch.inf).amax(dim=-1, keepdim=True))
+    worst = weight * (preference == preference.masked_fill(~drawn, torch.inf).amin(dim=-1, keepdim=True))
+    return 0.5 * (best / best.sum(dim=-1, keepdim=True) + worst / worst.sum(dim=-1, keepdim=True))

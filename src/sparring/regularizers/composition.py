@@ -1,0 +1,56 @@
+"""An objective plus weighted regularizers, which is an objective again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sparring.types import LogRatios, Objective, ObjectiveOutput, Regularizer, StabilityNumber
+
+
+@dataclass(frozen=True)
+class Regularized:
+    """loss + Σ_i λ_i × regularizer_i, per prompt; the metrics of all of them together.
+
+    With `sppo` this is RSPO, arXiv 2503.00030.
+
+    Args:
+        objective: The loss that is regularized.
+        regularizers: What is added; they carry their weights.
+
+    Raises:
+        ValueError: A regularizer is listed twice: their metrics would overwrite each other.
+    """
+
+    objective: Objective
+    regularizers: Sequence[Regularizer]
+
+    def __post_init__(self) -> None:
+        for name, count in Counter(regularizer.name for regularizer in self.regularizers).items():
+            if count > 1:
+                raise ValueError(f"regularizer '{name}' is listed {count} times; list it once with the summed weight")
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The fields that any part needs."""
+        return self.objective.requires.union(*(regularizer.requires for regularizer in self.regularizers))
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        """The summed loss `[B]` and the merged metrics."""
+        output = self.objective(ratios)
+        loss, metrics = output.loss, dict(output.metrics)
+        for regularizer in self.regularizers:
+            added = regularizer(ratios)
+            loss = loss + added.loss
+            metrics |= added.metrics
+        return ObjectiveOutput(loss=loss, metrics=metrics)
+
+    @property
+    def stability(self) -> StabilityNumber | None:
+        """The objective's own number.
+
+        A convex penalty adds curvature, so the regularized step is shorter; it also moves the fixed point off the
+        expert.
+        """
+        return self.objective.stability

@@ -1,0 +1,44 @@
+"""What the regularizers share: weights that make samples of π_o count as samples of π_θ, and the output."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sparring.registry import require_positive
+from sparring.types import LogRatios, ObjectiveOutput
+
+LARGEST_CLIP = 30.0
+"""Two factors e^30 and a ratio of 1e4 nats squared still fit into fp32."""
+
+
+def check(weight: float, clip: float) -> None:
+    """Raises ValueError unless `weight` and `clip` are positive and e^clip squared fits into fp32."""
+    require_positive("weight", weight, "it scales the penalty; leave the regularizer out to have none")
+    require_positive("clip", clip, "it caps exponents, in nats")
+    if clip > LARGEST_CLIP:
+        raise ValueError(f"clip must be at most {LARGEST_CLIP:g} nats, got {clip!r}: e^clip would overflow fp32")
+
+
+def importance_weight(ratios: LogRatios, clip: float) -> Tensor:
+    """e^{min(Δ, clip)} `[B, K]`, differentiable.
+
+    E_{π_o}[e^Δ f] = E_{π_θ}[f], and the gradient of the left side is that of the right, through the weight too.
+    """
+    return ratios.require("generated").clamp(max=clip).exp()
+
+
+def mean_under_policy(ratios: LogRatios, value: Tensor, *, importance: bool, clip: float) -> Tensor:
+    """Mean over the generated samples `[B]` of `value` `[B, K]`, with the importance weight or as it is."""
+    return ratios.mean_over_samples(importance_weight(ratios, clip) * value if importance else value)
+
+
+def penalty(name: str, weight: float, value: Tensor) -> ObjectiveOutput:
+    """Weight × value per prompt `[B]`, and the value as the metric."""
+    return ObjectiveOutput(loss=weight * value, metrics={f"regularizer/{name}": value.detach()})
+
+
+def exponential(t: Tensor, tangent_from: float) -> Tensor:
+    """e^t, continued by its tangent above `tangent_from`: finite, and its gradient never vanishes there."""
+    inside = t.clamp(max=tangent_from)
+    return torch.exp(inside) * (1.0 + (t - inside))
