@@ -111,12 +111,9 @@ class SelfPlayTrainer(Trainer):
     def _log_ratios(self, model: Any, inputs: dict[str, Any]) -> LogRatios:
         log_probs = torch.stack(sequence_log_probs(model, inputs["prompts"], inputs["responses"]))
         lengths = log_probs.new_tensor([[len(answer) for answer in answers] for answers in inputs["responses"]])
-        fields = {
-            "policy_expert": log_probs[:, 0],
-            "policy_generated": log_probs[:, 1:],
-            "expert_length": lengths[:, 0],
-            "generated_length": lengths[:, 1:],
-        }
+        fields = {"policy_expert": log_probs[:, 0], "expert_length": lengths[:, 0]}
+        if log_probs.shape[1] > 1:
+            fields |= {"policy_generated": log_probs[:, 1:], "generated_length": lengths[:, 1:]}
         if "opponent_expert" in inputs:
             fields["expert"] = log_probs[:, 0] - inputs["opponent_expert"]
             fields["generated"] = log_probs[:, 1:] - inputs["opponent_generated"]

@@ -1,0 +1,107 @@
+"""A run that is killed, again and again, ends with the very bits of one that was not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+from safetensors.torch import load_file
+
+# Where a process dies, what must be there then and what must not be.
+KILLS: dict[str, tuple[tuple[str, int], str, str]] = {
+    "evaluating the base": (
+        ("sparring.training.stages.generate:write_shard", 2),
+        "base/held_out",
+        "base/evaluation.json",
+    ),
+    "warming up": (("sparring.training.trainer:SelfPlayTrainer.compute_loss", 8), "warmup/training", "warmup/model"),
+    "writing a checkpoint": (
+        ("transformers.trainer_callback:TrainerState.save_to_json", 1),
+        "warmup/training/checkpoint-8/optimizer.pt",
+        "warmup/training/checkpoint-8/trainer_state.json",
+    ),
+    "saving the warm-up": (("sparring.files:_sync_folder", 1), "warmup", "warmup/evaluation.json"),
+    "generating": (
+        ("sparring.training.stages.generate:write_shard", 4),
+        "iterations/000/samples/policy-0-00000.parquet",
+        "iterations/000/samples/policy-0-00002.parquet",
+    ),
+    "scoring": (
+        ("sparring.training.stages.score:write_shard", 2),
+        "iterations/000/scores/policy-0-00000-under-0.parquet",
+        "iterations/000/scores/policy-0-00001-under-0.parquet",
+    ),
+    "training": (
+        ("sparring.training.trainer:SelfPlayTrainer.compute_loss", 6),
+        "iterations/000/training/checkpoint-4",
+        "iterations/000/model",
+    ),
+    "evaluating": (
+        ("sparring.training.stages.evaluate:write_json", 1),
+        "iterations/000/model",
+        "iterations/000/evaluation.json",
+    ),
+}
+
+
+def weights_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, tensor in sorted(load_file(file).items()):
+            digest.update(name.encode())
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def contents(run: Path) -> dict[str, object]:
+    """All that a run computed: samples, scores, weights and evaluations, by path."""
+    found: dict[str, object] = {}
+    for path in sorted(run.rglob("*")):
+        name = str(path.relative_to(run))
+        if path.suffix == ".parquet":
+            found[name] = parquet.read_table(path).to_pylist()
+        elif path.name == "model":
+            found[name] = weights_digest(path)
+        elif path.name == "evaluation.json":
+            found[name] = json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2}], ids=["full", "lora"])
+def test_killed_run_ends_with_the_same_bits(
+    cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path, lora: object
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    config = tiny_config(lora=lora)
+    assert cli("train", config, f"output={whole}").returncode == 0
+
+    command: tuple[object, ...] = ("train", config, f"output={killed}")
+    for stage, (kill_at, present, absent) in KILLS.items():
+        done = cli(*command, kill_at=kill_at)
+        assert done.returncode == -signal.SIGKILL, f"{stage}: not killed: {done.stderr}"
+        assert (killed / present).exists(), f"{stage}: {present} is missing"
+        assert not (killed / absent).exists(), f"{stage}: {absent} is there already"
+        command = ("resume", killed)
+    done = cli(*command)
+    assert done.returncode == 0, done.stderr
+
+    expected = contents(whole)
+    assert contents(killed) == expected
+    assert len([name for name in expected if name.endswith("model")]) == 3
+    assert not list(killed.rglob("*.partial"))
+
+
+def test_same_config_and_seed_give_the_same_bits(
+    cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = tiny_config(iterations=1)
+    for name in ("first", "second"):
+        assert cli("train", config, f"output={tmp_path / name}").returncode == 0
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+    assert cli("train", config, f"output={tmp_path / 'other'}", "seed=4").returncode == 0
+    assert contents(tmp_path / "first") != contents(tmp_path / "other")
