@@ -44,7 +44,7 @@ def test_minimiser_over_distributions_obeys_its_fixed_point_equation() -> None:
     generator = torch.Generator().manual_seed(0)
     opponent = torch.rand(6, generator=generator, dtype=torch.float64).softmax(0)
     preference = torch.rand(6, generator=generator, dtype=torch.float64)
-    logits = opponent.log().clone().requires_grad_(True)
+    logits = opponent.log().clone().requires_grad_()
     optimiser = torch.optim.LBFGS(
         [logits], lr=1, max_iter=500, tolerance_grad=1e-14, tolerance_change=0, line_search_fn="strong_wolfe"
     )

@@ -14,14 +14,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sparring.regularizers.chi_squared import ChiSquared
 from sparring.regularizers.composition import Regularized
+from sparring.regularizers.entropy import Entropy
+from sparring.regularizers.forward_kl import ForwardKl
 from sparring.regularizers.reverse_kl import ReverseKl
+from sparring.regularizers.sft import SftPenalty
 
 if TYPE_CHECKING:
     from sparring.types import Regularizer
 
 REGULARIZERS: dict[str, type[Regularizer]] = {
     "reverse-kl": ReverseKl,
+    "forward-kl": ForwardKl,
+    "chi-squared": ChiSquared,
+    "sft": SftPenalty,
+    "entropy": Entropy,
 }
 
-__all__ = ["REGULARIZERS", "Regularized", "ReverseKl"]
+__all__ = ["REGULARIZERS", "ChiSquared", "Entropy", "ForwardKl", "Regularized", "ReverseKl", "SftPenalty"]

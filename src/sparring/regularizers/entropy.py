@@ -1,0 +1,52 @@
+"""−H(π_θ): keeps the policy's answers varied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sparring.regularizers.estimation import check, mean_under_policy, penalty
+from sparring.types import LogRatios, ObjectiveOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entropy:
+    """Weight × mean_k w_k log π_θ(y_k), w = e^{min(Δ, clip)}: minus the policy's entropy, nats a response.
+
+    With the importance weight it is exact in value and gradient wherever Δ < clip. Without (`importance=False`,
+    w = 1) the value is right while π_θ = π_o, but the expected gradient is then zero: what is left is noise, and
+    later a push down on whatever the opponent says.
+
+    Source: the policy-gradient identity; what is said of bias is derived here.
+
+    Degenerate cases: long responses have more entropy, so the penalty also rewards length. Above Δ = clip the weight
+    is constant and the sample's probability is pushed down without bound.
+
+    Args:
+        weight: λ.
+        importance: Whether samples are weighted by e^Δ; by default they are, since without there is no signal.
+        clip: Cap of the exponent, nats.
+
+    Raises:
+        ValueError: λ or clip is out of range.
+    """
+
+    weight: float
+    importance: bool = True
+    clip: float = 10.0
+
+    name: ClassVar[str] = "entropy"
+
+    def __post_init__(self) -> None:
+        check(self.weight, self.clip)
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Log π_θ of the generated samples, and their Δ with the importance weight."""
+        return frozenset({"policy_generated", "generated"} if self.importance else {"policy_generated"})
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        """Weight × value per prompt `[B]`."""
+        log_policy = ratios.require("policy_generated")
+        mean = mean_under_policy(ratios, log_policy, importance=self.importance, clip=self.clip)
+        return penalty(self.name, self.weight, mean)

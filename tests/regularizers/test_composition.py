@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sparring.objectives import Spin, Sppo
+from sparring.regularizers import ChiSquared, Entropy, ForwardKl, Regularized, ReverseKl, SftPenalty
+from sparring.types import LogRatios
+
+
+def batch() -> LogRatios:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return LogRatios(
+        generated=draw(3, 2),
+        preference=draw(3, 2).sigmoid(),
+        reference_generated=draw(3, 2),
+        policy_expert=draw(3),
+        expert_length=torch.tensor([1.0, 2.0, 4.0]),
+    )
+
+
+def test_losses_add_up_and_metrics_merge() -> None:
+    objective, leash, likelihood = Sppo(), ReverseKl(weight=0.5), SftPenalty(weight=0.1)
+    both = Regularized(objective, [leash, likelihood])
+    output, ratios = both(batch()), batch()
+    assert torch.equal(output.loss, objective(ratios).loss + leash(ratios).loss + likelihood(ratios).loss)
+    assert set(output.metrics) == {
+        "log_ratios/generated",
+        "preferences/generated",
+        "residuals/generated",
+        "regularizer/reverse-kl",
+        "regularizer/sft",
+    }
+    assert torch.allclose(0.5 * output.metrics["regularizer/reverse-kl"], leash(ratios).loss)
+
+
+def test_needs_what_its_parts_need() -> None:
+    both = Regularized(Sppo(), [ReverseKl(weight=1.0, importance=True), SftPenalty(weight=1.0, length_normalized=True)])
+    assert both.requires == {"generated", "preference", "reference_generated", "policy_expert", "expert_length"}
+
+
+def test_without_regularizers_it_is_the_objective() -> None:
+    alone = Regularized(Sppo(), [])
+    assert torch.equal(alone(batch()).loss, Sppo()(batch()).loss)
+    assert alone.requires == Sppo.requires
+    assert alone.stability is None
+    assert Regularized(Spin(), []).stability == Spin().stability
+
+
+def test_a_regularizer_listed_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="'reverse-kl' is listed 2 times; list it once with the summed weight"):
+        Regularized(Sppo(), [ReverseKl(weight=1.0), ReverseKl(weight=2.0, estimator="k3")])
+
+
+def test_sft_divides_by_the_length_when_asked() -> None:
+    ratios = batch()
+    assert torch.equal(SftPenalty(weight=2.0)(ratios).loss, -2.0 * ratios.policy_expert)
+    normalized = SftPenalty(weight=2.0, length_normalized=True)(ratios).loss
+    assert torch.equal(normalized, -2.0 * ratios.policy_expert / ratios.expert_length)
+
+
+@pytest.mark.parametrize(
+    ("value", "delta", "expected"),
+    [
+        (ReverseKl(weight=1.0, estimator="k2", importance=True, clip=2.0), 5.0, 0.5 * torch.tensor(2.0).exp()),
+        (ChiSquared(weight=1.0, clip=2.0), 5.0, torch.tensor(2.0).exp() * torch.tensor(1.0).expm1()),
+        (Entropy(weight=1.0, clip=2.0), 5.0, -3.0 * torch.tensor(2.0).exp()),
+        (ForwardKl(weight=1.0, samples="generated", importance=True, clip=2.0), 5.0, -torch.tensor(2.0).exp()),
+    ],
+)
+def test_clip_caps_the_importance_weight(value: ReverseKl, delta: float, expected: torch.Tensor) -> None:
+    ratios = LogRatios(
+        generated=torch.tensor([[delta]]),
+        reference_generated=torch.tensor([[1.0]]),
+        policy_generated=torch.tensor([[-3.0]]),
+    )
+    assert value(ratios).loss.item() == pytest.approx(float(expected))
+
+
+def test_k3_goes_on_by_its_tangent() -> None:
+    value = ReverseKl(weight=1.0, estimator="k3", clip=2.0)
+    log_ratio = torch.tensor([[-5.0]], requires_grad=True)
+    loss = value(LogRatios(reference_generated=log_ratio)).loss.sum()
+    loss.backward()
+    edge = float(torch.tensor(2.0).exp())
+    assert loss.item() == pytest.approx(edge * (1.0 + 3.0) - 1.0 - 5.0, rel=1e-6)
+    assert log_ratio.grad.item() == pytest.approx(1.0 - edge, rel=1e-6)
