@@ -52,24 +52,32 @@ def read_json(path: Path) -> Any:
 
 
 def append_json_line(path: Path, value: Any) -> None:
-    """Appends one JSON object as one line, in one write, so that a kill loses at most that line."""
+    """Appends one JSON object as one line, in one write, so that a kill loses at most that line.
+
+    What a kill left of an earlier line is removed first: the new one would be glued to it.
+    """
+    _remove_torn_line(path)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """Reads JSON lines; a last line that a kill cut short is left out."""
+    """Reads JSON lines; what follows the last line end was cut short by a kill and is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    values = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            values.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines):
-                raise
-    return values
+    # Bytes: `str.splitlines` would also split at line separators inside a string, and a cut may halve a character.
+    *lines, _ = path.read_bytes().split(b"\n")
+    return [json.loads(line) for line in lines]
+
+
+def _remove_torn_line(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def remove(path: Path) -> None:

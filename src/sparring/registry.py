@@ -51,5 +51,5 @@ def require_positive(name: str, value: float, why: str) -> None:
 
 def require_one_of(name: str, value: str, choices: Collection[str]) -> None:
     """Raises ValueError, naming the nearest choice, unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} '{value}' is unknown; {did_you_mean(str(value), choices)}")

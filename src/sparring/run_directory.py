@@ -120,12 +120,15 @@ class RunDirectory:
         append_json_line(self.path / "metrics.jsonl", event)
 
     def events(self) -> list[dict[str, Any]]:
-        """The logged events; a step that was logged again after a resume is there once, as last logged."""
+        """The logged events, one a step: one that was logged again after a resume is there once, as last logged.
+
+        The summary that ends a training stage is logged at its last step too, so it joins that step's values.
+        """
         latest: dict[tuple[Any, ...], dict[str, Any]] = {}
         for number, event in enumerate(read_json_lines(self.path / "metrics.jsonl")):
             # Times are parts of a whole, so all of them count.
             key = (number,) if event.get("kind") == "time" else tuple(map(event.get, ("stage", "iteration", "step")))
-            latest[key] = event
+            latest[key] = latest.get(key, {}) | event
         return list(latest.values())
 
 

@@ -1,0 +1,140 @@
+"""Files that are either whole or absent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sparring.files import append_json_line, atomic_path, read_json, read_json_lines, remove, write_json, write_text
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file.txt"
+    with atomic_path(path) as partial:
+        partial.write_text("whole")
+        assert partial.parent == path.parent
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with atomic_path(path) as partial:
+        partial.mkdir()
+        (partial / "old").write_text("old")
+    with atomic_path(path) as partial:
+        (partial / "deep").mkdir(parents=True)
+        (partial / "deep" / "new").write_text("new")
+        assert (path / "old").read_text() == "old"
+    assert [file.relative_to(path).as_posix() for file in sorted(path.rglob("*"))] == ["deep", "deep/new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_an_exception_leaves_the_old_content_and_no_partial(
+    tmp_path: Path, folder: bool, error: type[BaseException]
+) -> None:
+    path = tmp_path / "thing"
+    if folder:
+        path.mkdir()
+        (path / "part").write_text("old")
+    else:
+        path.write_text("old")
+
+    def write_and_fail() -> None:
+        with atomic_path(path) as partial:
+            if folder:
+                partial.mkdir()
+            (partial / "part" if folder else partial).write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_and_fail()
+    assert (path / "part" if folder else path).read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_what_a_killed_writer_left_is_replaced(tmp_path: Path, folder: bool) -> None:
+    path = tmp_path / "file"
+    with atomic_path(path) as partial:
+        left = partial
+        partial.write_text("")
+    path.unlink()
+    if folder:
+        left.mkdir()
+        (left / "half").write_text("half")
+    else:
+        left.write_text("half")
+    write_text(path, "whole")
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_round_trip_keeps_text_as_people_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    value = {"π": [1, 2.5, None, "Δ\u2028"], "nested": {"ok": True}}
+    write_json(path, value)
+    assert read_json(path) == value
+    assert "π" in path.read_text(encoding="utf-8")
+
+
+def test_json_lines_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert read_json_lines(path) == []
+    # Characters that str.splitlines takes for line ends, though JSON does not escape them.
+    events = [{"step": 1}, {"text": "a\u2028b\u2029c\x85d\ne"}, {"step": 3, "loss": 0.1}]
+    for event in events:
+        append_json_line(path, event)
+    assert read_json_lines(path) == events
+    assert path.read_bytes().count(b"\n") == len(events)
+
+
+def cuts() -> list[int]:
+    """Every place at which a kill may cut the second of two lines."""
+    return list(range(len((json.dumps({"text": "é"}, ensure_ascii=False) + "\n").encode())))
+
+
+@pytest.mark.parametrize("kept", cuts())
+def test_a_torn_last_line_is_left_out_and_does_not_harm_the_next(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "metrics.jsonl"
+    append_json_line(path, {"step": 1})
+    start = path.stat().st_size
+    append_json_line(path, {"text": "é"})
+    path.write_bytes(path.read_bytes()[: start + kept])
+    assert read_json_lines(path) == [{"step": 1}]
+    append_json_line(path, {"step": 3})
+    assert read_json_lines(path) == [{"step": 1}, {"step": 3}]
+
+
+def test_a_torn_first_line_is_left_out_too(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"st')
+    assert read_json_lines(path) == []
+    append_json_line(path, {"step": 1})
+    assert read_json_lines(path) == [{"step": 1}]
+
+
+def test_a_damaged_line_in_the_middle_is_not_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"b"\n{"c": 3}\n')
+    with pytest.raises(json.JSONDecodeError):
+        read_json_lines(path)
+
+
+def test_remove_takes_files_folders_links_and_nothing(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("stays")
+    link, file, folder = tmp_path / "link", tmp_path / "file", tmp_path / "folder"
+    link.symlink_to(kept)
+    file.write_text("goes")
+    (folder / "deep").mkdir(parents=True)
+    for path in (link, file, folder, tmp_path / "absent"):
+        remove(path)
+    assert list(tmp_path.iterdir()) == [kept]
+    assert (kept / "file").read_text() == "stays"

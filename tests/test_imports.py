@@ -1,0 +1,46 @@
+"""What must stay cheap to import, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import sparring
+
+_HEAVY = ("torch", "transformers", "datasets", "peft", "accelerate")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "sparring",
+        "sparring.cli",
+        "sparring.recipes",
+        "sparring.run_directory",
+        "sparring.models",
+        "sparring.generation",
+    ],
+)
+def test_importing_loads_no_heavy_library(module: str) -> None:
+    assert loaded_by(f"import {module}") == []
+
+
+@pytest.mark.parametrize("module", ["terminal", "summary", "html"])
+def test_reports_never_load_torch(module: str) -> None:
+    assert not {"torch", "transformers"} & set(loaded_by(f"import sparring.reports.{module}"))
+
+
+def test_public_names_are_there_and_others_are_not() -> None:
+    assert sorted(sparring.__all__) == ["Result", "SelfPlayConfig", "SelfPlayTrainer", "resume", "run"]
+    assert [getattr(sparring, name).__name__ for name in sparring.__all__] == sparring.__all__
+    with pytest.raises(AttributeError, match="'rum'"):
+        _ = sparring.rum
+
+
+def loaded_by(code: str) -> list[str]:
+    check = f"\nimport sys; print(*[name for name in {_HEAVY} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
