@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class GenerationConfig(BaseModel):
@@ -19,7 +19,7 @@ class GenerationConfig(BaseModel):
         samples_per_prompt: K, the number of responses sampled for each prompt.
         temperature: Divides the logits before sampling.
         top_p: Keeps the smallest set of tokens with this much probability; 1 keeps all.
-        top_k: Keeps the k most likely tokens; 0 keeps all.
+        top_k: Keeps the k most likely tokens; 0 keeps all, and 1 is greedy, so it takes one sample a prompt.
         batch_size: Sequences decoded at once; a batch is also what a kill can lose at most.
     """
 
@@ -31,6 +31,15 @@ class GenerationConfig(BaseModel):
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     top_k: int = Field(default=0, ge=0)
     batch_size: int = Field(default=32, ge=1)
+
+    @model_validator(mode="after")
+    def _greedy_is_single(self) -> Self:
+        if self.top_k == 1 and self.samples_per_prompt > 1:
+            raise ValueError(
+                f"top_k = 1 is greedy, so the {self.samples_per_prompt} samples of a prompt would all be the same: "
+                "set samples_per_prompt to 1, or top_k to 0"
+            )
+        return self
 
     @property
     def prompts_per_batch(self) -> int:
