@@ -1,0 +1,109 @@
+"""Metrics with known answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from sparring.metrics import METRICS, Estimate, HeldOut, Response, measure
+
+
+def response(text: str = "a", tokens: int = 1, finish: str = "stop", **log_probs: float) -> Response:
+    return Response(text=text, tokens=tokens, finish_reason=finish, **log_probs)
+
+
+HELD_OUT = HeldOut(
+    expert=[response("1", 2, log_prob=-4.0), response("2", 5, log_prob=-5.0), response("3", 10, log_prob=-60.0)],
+    greedy=[response("1", 3), response("x", 4), response("3", 8)],
+    sampled=[
+        [response("1", 2, log_prob=-1.0, log_prob_base=-3.0), response("1", 4, log_prob=-2.0, log_prob_base=-6.0)],
+        [
+            response("x", 6, "length", log_prob=-5.0, log_prob_base=-4.0),
+            response("2", 6, log_prob=0.0, log_prob_base=0),
+        ],
+        [
+            response("x", 9, "length", log_prob=-2.0, log_prob_base=-8.0),
+            response("x", 9, log_prob=-2.0, log_prob_base=-2.0),
+        ],
+    ],
+    verifier=lambda given, right: given == right,
+)
+
+
+def estimate(values: Sequence[float]) -> tuple[float, float, int]:
+    """Mean, standard error and n of three values, from their definitions."""
+    n, mean = len(values), sum(values) / len(values)
+    return mean, math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n), n
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "error"),
+    [([3.0], 3.0, 0.0), ([1.0, 3.0], 2.0, 1.0), ([1.0, 2.0, 3.0, 4.0], 2.5, math.sqrt(5 / 12)), ([0.1] * 10, 0.1, 0.0)],
+)
+def test_an_estimate_is_the_mean_and_its_standard_error(values: list[float], mean: float, error: float) -> None:
+    result = Estimate.of(values)
+    assert result.mean == pytest.approx(mean, abs=1e-15)
+    assert result.standard_error == pytest.approx(error, abs=1e-15)
+    assert result.n == len(values)
+    assert Estimate(**result.to_json()) == result
+
+
+def test_the_mean_does_not_lose_digits() -> None:
+    assert Estimate.of([1e16, 1.0, -1e16]).mean == pytest.approx(1 / 3, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("accuracy/greedy", [1.0, 0.0, 1.0]),
+        ("accuracy/sampled", [1.0, 0.5, 0.0]),
+        ("log_likelihood/sequence", [-4.0, -5.0, -60.0]),
+        ("log_likelihood/token", [-2.0, -1.0, -6.0]),
+        ("length/sampled", [3.0, 6.0, 9.0]),
+        ("length/greedy", [3.0, 4.0, 8.0]),
+        ("length/expert", [2.0, 5.0, 10.0]),
+        ("finished/sampled", [1.0, 0.5, 0.5]),
+        # log π − log π_base, a prompt's samples averaged first; the policy finds its own samples likelier.
+        ("kl_to_base", [3.0, -0.5, 3.0]),
+    ],
+)
+def test_known_answers(name: str, values: list[float]) -> None:
+    result = measure(HELD_OUT)[name]
+    assert (result.mean, result.standard_error, result.n) == pytest.approx(estimate(values))
+
+
+def test_every_value_is_covered_above_and_has_one_name() -> None:
+    names = [name for metric in METRICS.values() for name in metric(HELD_OUT)]
+    assert len(names) == len(set(names)) == 9
+
+
+def test_the_verifier_is_given_the_response_then_the_expert() -> None:
+    seen: list[tuple[str, str]] = []
+
+    def verify(given: str, right: str) -> bool:
+        seen.append((given, right))
+        return True
+
+    METRICS["accuracy"](replace(HELD_OUT, verifier=verify))
+    assert seen[:3] == [("1", "1"), ("x", "2"), ("3", "3")]
+    assert seen[3:] == [("1", "1"), ("1", "1"), ("x", "2"), ("2", "2"), ("x", "3"), ("x", "3")]
+
+
+def test_accuracy_needs_a_verifier_and_the_rest_does_not() -> None:
+    without = measure(replace(HELD_OUT, verifier=None))
+    assert without == {name: value for name, value in measure(HELD_OUT).items() if not name.startswith("accuracy")}
+
+
+def test_likelihood_says_nothing_where_no_expert_response_was_scored() -> None:
+    unscored = replace(HELD_OUT, expert=[replace(expert, log_prob=None) for expert in HELD_OUT.expert])
+    assert METRICS["likelihood"](unscored) == {}
+
+
+@pytest.mark.parametrize("field", ["log_prob", "log_prob_base"])
+def test_divergence_needs_both_log_probs(field: str) -> None:
+    broken = replace(HELD_OUT, sampled=[[replace(HELD_OUT.sampled[0][0], **{field: None})]])
+    with pytest.raises(ValueError, match="lacks its log-prob under the policy or the base model"):
+        METRICS["divergence"](broken)

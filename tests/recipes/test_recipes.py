@@ -1,0 +1,69 @@
+"""Every recipe is a configuration that a run accepts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sparring.errors import InputError
+from sparring.objectives import OBJECTIVES
+from sparring.opponents import OPPONENTS
+from sparring.recipes import find, recipes
+from sparring.registry import build
+from sparring.training.arguments import training_arguments
+from sparring.training.config import SelfPlayConfig
+from sparring.training.policy import lora_config
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_recipe_is_a_valid_configuration(name: str, tmp_path: Path) -> None:
+    config = SelfPlayConfig.from_yaml(find(name))
+    objective = build(OBJECTIVES, "objective", config.objective.name, config.objective.options)
+    build(OPPONENTS, "opponent", config.opponent.name, config.opponent.options)
+    training_arguments(config.training, output=tmp_path, seed=config.seed, device="cpu")
+    if config.warmup is not None:
+        training_arguments(config.training | config.warmup.training, output=tmp_path, seed=0, device="cpu")
+    if config.lora is not None:
+        lora_config(config.lora)
+    stability = objective.stability
+    assert stability is None or stability.verdict.startswith("converges"), "a vetted setting is a stable one"
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_recipe_says_first_what_it_is(name: str) -> None:
+    first = find(name).read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert recipes()[name] == first.removeprefix("# ")
+    assert len(recipes()[name]) > 20
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_recipe_survives_being_written_out(name: str, tmp_path: Path) -> None:
+    config = SelfPlayConfig.from_yaml(find(name))
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert SelfPlayConfig.from_yaml(path) == config
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["stop"]["enabled"] is True
+
+
+def test_the_quickstart_is_there() -> None:
+    assert "quickstart" in recipes()
+
+
+def test_a_file_goes_before_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find("quickstart").parent.name == "recipes"
+    Path("quickstart").write_text("mine")
+    assert find("quickstart").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["quikstart", "quickstart.yaml", "none/quickstart"])
+def test_what_is_neither_gets_a_suggestion(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no such file, and no recipe of that name") as caught:
+        find(name)
+    assert caught.value.where == name
+    assert caught.value.fix is not None
+    assert "quickstart" in caught.value.fix
