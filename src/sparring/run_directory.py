@@ -70,6 +70,12 @@ class RunDirectory:
 
     path: Path
 
+    def require(self) -> None:
+        """Raises InputError unless a run was started here."""
+        if not self.config.exists() or not self.manifest.exists():
+            problem = "this is not a run directory: config.yaml or manifest.json is missing"
+            raise InputError(problem, where=str(self.path), fix="start a run with `sparring train CONFIG`")
+
     @property
     def config(self) -> Path:
         """The resolved configuration."""

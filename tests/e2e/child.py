@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import operator
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 PRELOADED = ("torch", "transformers", "peft", "pyarrow.parquet", "e2e.child", "sparring.training.loop")
 
 
-def play(arguments: list[str], kill_at: tuple[str, int] | None, stdout: str, stderr: str) -> None:
-    """Runs `sparring ARGUMENTS` with its output in files; dies by SIGKILL at the n-th call of a function."""
+def play(
+    arguments: list[str],
+    kill_at: tuple[str, int] | None,
+    disk_full_at: tuple[str, int] | None,
+    stdout: str,
+    stderr: str,
+) -> None:
+    """Runs `sparring ARGUMENTS` with its output in files.
+
+    At the n-th call of a function it dies by SIGKILL, or finds the disk full.
+    """
     import torch
 
     for descriptor, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     torch.set_num_threads(1)
     if kill_at is not None:
-        _arm(*kill_at)
+        _arm(*kill_at, _die)
+    if disk_full_at is not None:
+        _arm(*disk_full_at, _fill_the_disk)
     from sparring.cli import main
 
     sys.argv = ["sparring", *arguments]
     main()
 
 
-def _arm(target: str, count: int) -> None:
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fill_the_disk() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _arm(target: str, count: int, act: Callable[[], None]) -> None:
     module_name, path = target.split(":")
     *parents, name = path.split(".")
     owner = functools.reduce(getattr, parents, importlib.import_module(module_name))
@@ -36,11 +57,11 @@ def _arm(target: str, count: int) -> None:
     calls = 0
 
     @functools.wraps(original)
-    def dying(*args: Any, **kwargs: Any) -> Any:
+    def armed(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == count:
-            os.kill(os.getpid(), signal.SIGKILL)
+            act()
         return original(*args, **kwargs)
 
-    setattr(owner, name, dying)
+    setattr(owner, name, armed)

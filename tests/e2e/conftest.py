@@ -19,16 +19,19 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """`cli(*arguments, kill_at=("module:function", n))` runs `sparring ARGUMENTS` and returns how it ended.
 
-    Every call is a new process, forked from a server that has imported the heavy libraries and computed nothing.
+    `disk_full_at` lets that call fail for want of space instead. Every call is a new process, forked from a server
+    that has imported the heavy libraries and computed nothing.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     folder = tmp_path_factory.mktemp("output")
 
-    def run(*arguments: object, kill_at: tuple[str, int] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, kill_at: tuple[str, int] | None = None, disk_full_at: tuple[str, int] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         command = [str(argument) for argument in arguments]
         out, err = folder / "stdout", folder / "stderr"
-        process = context.Process(target=play, args=(command, kill_at, str(out), str(err)))
+        process = context.Process(target=play, args=(command, kill_at, disk_full_at, str(out), str(err)))
         process.start()
         process.join(timeout=120)
         assert process.exitcode is not None, f"sparring {' '.join(command)} did not end"

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring.errors import InputError
 from sparring.files import read_json
 from sparring.run_directory import RunDirectory
 
@@ -61,8 +60,7 @@ def summarize(path: Path) -> Summary:
     import yaml
 
     directory = RunDirectory(path)
-    if not directory.config.exists():
-        raise InputError("this is not a run directory: config.yaml is missing", where=str(path))
+    directory.require()
     config = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
     stages += [(f"iteration {number}", directory.iteration(number)) for number in range(config["iterations"])]

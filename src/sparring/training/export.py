@@ -26,8 +26,7 @@ def load_policy(run: Path, name: str = BEST) -> tuple[SelfPlayConfig, Policy]:
         InputError: It is no run, it has no such policy, or it has not ended and so has no best one.
     """
     directory = RunDirectory(run)
-    if not directory.config.exists():
-        raise InputError("this is not a run directory: config.yaml is missing", where=str(run))
+    directory.require()
     config = SelfPlayConfig.from_yaml(directory.config)
     weights = _weights(directory, _best(directory) if name == BEST else name)
     policy = Policy(config.model, load_tokenizer(config.model), lora=config.lora, seed=config.seed)

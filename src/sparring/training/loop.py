@@ -18,7 +18,7 @@ from sparring.progress import console
 from sparring.run_directory import BASE
 from sparring.training.config import SelfPlayConfig, WarmupConfig
 from sparring.training.game import Game
-from sparring.training.prepare import claim, prepare, reopen, set_up
+from sparring.training.prepare import announce, claim, prepare, reopen, set_up
 from sparring.training.stages.evaluate import evaluate
 from sparring.training.stages.generate import generate
 from sparring.training.stages.score import score
@@ -51,6 +51,7 @@ def run(config: SelfPlayConfig) -> Result:
         InputError: The configuration, the data or the model is wrong; nothing expensive was done.
     """
     prepared = prepare(config)
+    announce(prepared)
     return _play(set_up(prepared, claim(prepared)))
 
 

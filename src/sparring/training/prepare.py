@@ -17,6 +17,7 @@ from sparring.logprobs import check_log_probs
 from sparring.models import context_length, load_config, load_tokenizer
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
+from sparring.progress import console
 from sparring.registry import build
 from sparring.run_directory import RunDirectory
 from sparring.training.arguments import autocast_dtype, training_arguments
@@ -25,6 +26,8 @@ from sparring.training.game import Game
 from sparring.training.manifest import config_fingerprint, manifest
 from sparring.training.policy import Policy, lora_config
 from sparring.types import Objective, Opponent
+
+_SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,22 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     )
 
 
+def announce(prepared: Prepared) -> None:
+    """Says what was left out or cut, so that nobody has to read the manifest to learn of it."""
+    skipped = prepared.data.report.skipped
+    if skipped:
+        console.print(f"{len(skipped)} rows were left out:", highlight=False)
+        for where, reason in skipped[:_SHOWN]:
+            console.print(f"  {where}: {reason}", highlight=False, markup=False)
+        if len(skipped) > _SHOWN:
+            console.print(f"  … and {len(skipped) - _SHOWN} more, listed in manifest.json", highlight=False)
+    for part, encoded in (("training", prepared.train), ("held-out", prepared.held_out)):
+        counts = {name.replace("_", " "): n for name, n in _counts(encoded).items() if name != "examples" and n}
+        if counts:
+            text = ", ".join(f"{n} {name}" for name, n in counts.items())
+            console.print(f"{part} examples: {text}", highlight=False)
+
+
 def _check_training(config: SelfPlayConfig) -> None:
     fields = [config.training]
     if config.warmup is not None:
@@ -89,7 +108,7 @@ def claim(prepared: Prepared) -> RunDirectory:
         InputError: It already holds a run, or it cannot be written.
     """
     directory = RunDirectory(prepared.config.output)
-    if directory.config.exists():
+    if directory.config.exists() and directory.manifest.exists():
         _explain_taken(prepared.config, directory)
     record = manifest(prepared.config, data_fingerprint=prepared.data.report.fingerprint, data=data_summary(prepared))
     try:
@@ -112,12 +131,7 @@ def reopen(path: Path) -> tuple[Prepared, RunDirectory]:
         InputError: It is no run, or its configuration or data are not those it was started with.
     """
     directory = RunDirectory(path)
-    if not directory.config.exists() or not directory.manifest.exists():
-        raise InputError(
-            "this is not a run directory: config.yaml or manifest.json is missing",
-            where=str(path),
-            fix="start with `sparring train CONFIG`",
-        )
+    directory.require()
     config = SelfPlayConfig.from_yaml(directory.config).model_copy(update={"output": path})
     started = read_json(directory.manifest)
     if config_fingerprint(config) != started["config_fingerprint"]:

@@ -1,0 +1,179 @@
+"""Bad input ends with exit code 2, before anything expensive, and says what, where, and how to mend it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tiny import save_tiny
+
+Cli = Callable[..., SimpleNamespace]
+Config = Callable[..., Path]
+
+GOOD = [{"prompt": f"What is {n} + 1?", "response": f"{n} + 1 = {n + 1}\n#### {n + 1}"} for n in range(12)]
+
+
+def rows(folder: Path, *changed: object) -> dict[str, object]:
+    """A data section on a file with good rows and, in their place from the third on, the changed ones."""
+    path = folder / "data.jsonl"
+    lines = [json.dumps(row) for row in GOOD]
+    lines[2 : 2 + len(changed)] = [row if isinstance(row, str) else json.dumps(row) for row in changed]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return {"source": str(path), "limit": 6, "held_out": 2, "max_response_tokens": 40}
+
+
+def empty_file(folder: Path) -> dict[str, object]:
+    (folder / "empty.jsonl").touch()
+    return {"source": str(folder / "empty.jsonl")}
+
+
+# What is wrong → the change of the configuration (given a folder) and what the error must say.
+DATA: dict[str, tuple[Callable[[Path], dict[str, object]], list[str]]] = {
+    "no file": (lambda f: {"source": str(f / "gone.jsonl")}, ["gone.jsonl", "no such file", "fix:"]),
+    "empty data": (empty_file, ["empty.jsonl", "has no rows", "fix:"]),
+    "missing field": (lambda f: rows(f, {"prompt": "Hi?"}), ["line 3", "'response'", "is missing", "fix:"]),
+    "wrong type": (
+        lambda f: rows(f, {"prompt": "Hi?", "response": 7}),
+        ["line 3", "'response'", "must be text, got int"],
+    ),
+    "empty response": (lambda f: rows(f, {"prompt": "Hi?", "response": " "}), ["line 3", "'response'", "is empty"]),
+    "duplicate rows": (lambda f: rows(f, GOOD[0]), ["line 3", "repeats", "line 1", "data.skip_invalid"]),
+    "invalid JSON": (lambda f: rows(f, '{"prompt": '), ["line 3", "is not valid JSON", "fix:"]),
+    "too few rows": (lambda f: rows(f) | {"limit": 50}, ["52 usable rows are needed", "12 are there", "data.limit"]),
+    "prompt over the context": (
+        lambda f: rows(f, {"prompt": "long " * 500, "response": "1"}) | {"overlong_prompt": "error", "limit": 10},
+        ["tokens, over the limit of", "data.overlong_prompt"],
+    ),
+    "no room for a prompt": (
+        lambda f: rows(f) | {"max_response_tokens": 512},
+        ["context of 512 tokens leaves no room", "data.max_response_tokens"],
+    ),
+    "unknown verifier": (lambda f: rows(f) | {"verifier": "exat"}, ["data.verifier", "did you mean 'exact'?"]),
+    "unknown column": (lambda f: rows(f) | {"columns": {"prompt": "promt"}}, ["'promt'", "did you mean 'prompt'?"]),
+}
+SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
+    "unknown objective": ({"objective": {"name": "spiff"}}, ["unknown objective 'spiff'", "did you mean 'spif'?"]),
+    "beta not positive": ({"objective": {"name": "spin", "beta": 0}}, ["beta must be a finite number > 0, got 0"]),
+    "reward bound not positive": (
+        {"objective": {"name": "spif", "reward_bound": -1}},
+        ["reward_bound must be a finite number > 0, got -1"],
+    ),
+    "unknown option": (
+        {"objective": {"name": "spif", "reward_bond": 1}},
+        ["objective 'spif' has no option 'reward_bond'", "did you mean 'reward_bound'?"],
+    ),
+    "unknown opponent": ({"opponent": {"name": "previos"}}, ["unknown opponent 'previos'", "did you mean 'previous'?"]),
+    "typo at the top": ({"iteratons": 2}, ["iteratons: unknown key", "did you mean 'iterations'?"]),
+    "typo below": ({"generation": {"temprature": 1}}, ["generation.temprature", "did you mean 'temperature'?"]),
+    "wrong type of a setting": ({"iterations": "many"}, ["iterations:", "integer", "'many'"]),
+    "unknown training argument": (
+        {"training": {"learning_rat": 1e-4}},
+        ["training.learning_rat", "did you mean 'learning_rate'?"],
+    ),
+    "argument of the loop": (
+        {"training": {"seed": 3}},
+        ["training.seed", "decided by the loop", "set `seed` at the top"],
+    ),
+    "unknown lora field": ({"lora": {"rank": 8}}, ["LoraConfig has no field 'rank'"]),
+    "metric without verifier": (
+        {"data": None, "stop": {"metric": "accuracy/greedy"}},
+        ["stop.metric", "needs a verifier", "set data.verifier"],
+    ),
+    "missing model": ({"model": {"name": "./no/such/model"}}, ["no/such/model", "fix:"]),
+    "unwritable output": ({"output": "/proc/sparring"}, ["/proc/sparring", "cannot be written", "output=PATH"]),
+}
+
+
+def check(done: SimpleNamespace, expected: list[str]) -> None:
+    assert done.returncode == 2, done.stderr
+    missing = [text for text in expected if text not in done.stderr]
+    assert not missing, f"{missing} not in: {done.stderr}"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("case", DATA)
+def test_bad_data(cli: Cli, tiny_config: Config, tmp_path: Path, case: str) -> None:
+    section, expected = DATA[case]
+    check(cli("train", tiny_config(data=section(tmp_path))), expected)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("case", SETTINGS)
+def test_bad_setting(cli: Cli, tiny_config: Config, tmp_path: Path, case: str) -> None:
+    changes, expected = SETTINGS[case]
+    if changes.get("data", ...) is None:
+        changes = changes | {"data": rows(tmp_path)}
+    check(cli("train", tiny_config(**changes)), expected)
+    assert not (tmp_path / "run").exists()
+
+
+def test_messages_without_chat_template(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    plain = save_tiny(tmp_path / "plain", chat_template=None)
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    path = tmp_path / "chat.jsonl"
+    lines = [{"messages": [*turns, {"role": "assistant", "content": f"Hello {n}"}]} for n in range(8)]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    config = tiny_config(model={"name": str(plain)}, data={"source": str(path), "limit": 1, "held_out": 0})
+    check(cli("train", config), ["no chat template", "data.chat_template"])
+
+
+def test_command_line(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    check(cli("train", "quickstrat"), ["quickstrat", "did you mean 'quickstart'?"])
+    check(cli("train", tiny_config(), "iterations"), ["'iterations' is not an override", "key.path=value"])
+    check(cli("train", tiny_config(), "seed=[1"), ["not a YAML value"])
+    check(cli("resume", tmp_path), ["not a run directory", "sparring train CONFIG"])
+    check(cli("report", tmp_path), ["not a run directory"])
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1", encoding="utf-8")
+    check(cli("train", broken), ["broken.yaml", "cannot be read as YAML"])
+
+
+def test_skip_invalid_counts_and_lists(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    config = tiny_config(data=rows(tmp_path, {"prompt": "Hi?"}, GOOD[0]), iterations=1, warmup=None)
+    done = cli("train", config, "--skip-invalid")
+    assert done.returncode == 0, done.stderr
+    data = json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]
+    assert (data["read"], data["kept"]) == (12, 10)
+    assert [where.split(", ")[1] for where, _ in data["skipped"]] == ["line 3", "line 4"]
+    assert "2 rows were left out" in done.stderr
+
+
+def test_a_run_that_is_there(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    config, run = tiny_config(), tmp_path / "run"
+    # Killed while it samples the base model, so there is something to damage.
+    cli("train", config, kill_at=("sparring.training.stages.evaluate:write_json", 1))
+    check(cli("train", config), ["this run was started before", f"sparring resume {run}"])
+    check(cli("train", config, "seed=9"), ["another configuration", "output=PATH"])
+
+    kept = run.with_name("kept")
+    shutil.copytree(run, kept)
+    shard = next((run / "base" / "held_out").glob("sampled-*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    check(cli("resume", run), [str(shard), "is damaged", "delete this file and run `sparring resume`"])
+    shard.unlink()
+    assert cli("resume", run).returncode == 0
+
+    text = (kept / "config.yaml").read_text().replace("iterations: 2", "iterations: 3")
+    (kept / "config.yaml").write_text(text, encoding="utf-8")
+    check(cli("resume", kept), ["the configuration was changed after the run started", "undo the change"])
+
+
+def test_data_that_changed(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    config = tiny_config(data=rows(tmp_path))
+    cli("train", config, kill_at=("sparring.training.stages.evaluate:write_json", 1))
+    rows(tmp_path, {"prompt": "Something else?", "response": "Yes. #### 1"})
+    check(cli("resume", tmp_path / "run"), ["the data changed after the run started", "restore the data"])
+
+
+def test_disk_full(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    config = tiny_config(iterations=1, warmup=None)
+    done = cli("train", config, disk_full_at=("sparring.training.stages.generate:write_shard", 3))
+    assert done.returncode == 1
+    assert "the disk is full; free some space, then `sparring resume RUN`" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert cli("resume", tmp_path / "run").returncode == 0
