@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sparring.objectives.f_divergence import FDivergence
+from sparring.objectives.renyi import Renyi
 from sparring.objectives.sft import Sft
 from sparring.objectives.space import Space
 from sparring.objectives.spif import Spif
 from sparring.objectives.spin import Spin
 from sparring.objectives.sppo import Sppo
+from sparring.objectives.t_spin import TSpin
 
 if TYPE_CHECKING:
     from sparring.types import Objective
@@ -25,8 +28,11 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "spin": Spin,
     "spif": Spif,
     "space": Space,
+    "t-spin": TSpin,
+    "f-divergence": FDivergence,
+    "renyi": Renyi,
     "sppo": Sppo,
     "sft": Sft,
 }
 
-__all__ = ["OBJECTIVES", "Sft", "Space", "Spif", "Spin", "Sppo"]
+__all__ = ["OBJECTIVES", "FDivergence", "Renyi", "Sft", "Space", "Spif", "Spin", "Sppo", "TSpin"]

@@ -1,4 +1,4 @@
-"""The implicit reward r = βΔ, and what every imitation objective reports about it."""
+"""The implicit reward r = βΔ, and what every imitation objective reports about its rewards."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def implicit_rewards(ratios: LogRatios, beta: float) -> tuple[Tensor, Tensor]:
     return beta * ratios.require("expert"), beta * ratios.require("generated")
 
 
-def reward_metrics(ratios: LogRatios, beta: float) -> dict[str, Tensor]:
-    """SPIN's logged values, `[B]` each, detached.
+def reward_metrics(ratios: LogRatios, expert: Tensor, generated: Tensor) -> dict[str, Tensor]:
+    """SPIN's logged values from the rewards `[B]` and `[B, K]`; `[B]` each, detached.
 
     `rewards/expert`, `rewards/generated` (mean over k), `rewards/margins` (their difference) and
     `rewards/accuracies` (the share of generated responses that the expert's reward exceeds).
     """
-    expert, generated = (reward.detach() for reward in implicit_rewards(ratios, beta))
+    expert, generated = expert.detach(), generated.detach()
     mean_generated = ratios.mean_over_samples(generated)
     won = (expert.unsqueeze(-1) > generated).to(expert.dtype)
     return {

@@ -52,7 +52,7 @@ class Space:
         against = ratios.mean_over_samples(functional.softplus(generated - log_mu))
         loss = functional.softplus(log_mu - expert) + self.mu * against
         chance = math.log1p(self.mu) + self.mu * math.log1p(1.0 / self.mu)
-        metrics = reward_metrics(ratios, self.beta) | {
+        metrics = reward_metrics(ratios, expert, generated) | {
             "divergence_estimate": (chance - loss.detach()) / (1.0 + self.mu)
         }
         return ObjectiveOutput(loss=loss, metrics=metrics)

@@ -50,7 +50,7 @@ class Spif:
         loss = -(expert - ratios.mean_over_samples(generated) - squares / (2.0 * self.reward_bound))
         past_expert = (expert.detach().abs() > self.reward_bound).to(loss.dtype)
         past_generated = (generated.detach().abs() > self.reward_bound).to(loss.dtype)
-        metrics = reward_metrics(ratios, self.beta) | {
+        metrics = reward_metrics(ratios, expert, generated) | {
             "divergence_estimate": -loss.detach() / self.reward_bound,
             "rewards/past_bound": 0.5 * (past_expert + ratios.mean_over_samples(past_generated)),
         }

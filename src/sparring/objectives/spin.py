@@ -87,7 +87,7 @@ class Spin:
         expert, generated = implicit_rewards(ratios, self.beta)
         link = _LINKS[self.link]
         loss = ratios.mean_over_samples(link.loss(expert.unsqueeze(-1) - generated))
-        metrics = reward_metrics(ratios, self.beta)
+        metrics = reward_metrics(ratios, expert, generated)
         if link.offset is not None:
             metrics["divergence_estimate"] = link.offset - link.scale * loss.detach()
         return ObjectiveOutput(loss=loss, metrics=metrics)

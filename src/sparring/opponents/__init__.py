@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sparring.opponents.base import Base
+from sparring.opponents.fictitious_play import FictitiousPlay
+from sparring.opponents.geometric_mixture import GeometricMixture
 from sparring.opponents.previous import Previous
+from sparring.opponents.previous_two import PreviousTwo
 
 if TYPE_CHECKING:
     from sparring.types import Opponent
 
 OPPONENTS: dict[str, type[Opponent]] = {
     "previous": Previous,
+    "previous-two": PreviousTwo,
+    "fictitious-play": FictitiousPlay,
+    "geometric-mixture": GeometricMixture,
+    "base": Base,
 }
 
-__all__ = ["OPPONENTS", "Previous"]
+__all__ = ["OPPONENTS", "Base", "FictitiousPlay", "GeometricMixture", "Previous", "PreviousTwo"]

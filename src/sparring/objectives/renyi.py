@@ -1,0 +1,90 @@
+"""The variational bound of the Rényi divergence, over a whole batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from sparring.objectives.rewards import implicit_rewards, reward_metrics
+from sparring.registry import require_positive
+from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+
+_NEAREST = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renyi:
+    """−1/(α−1) log E_E[e^{(α−1)r}] + 1/α log E_o[e^{αr}], with r = βΔ; every entry of the loss `[B]` holds the value.
+
+    The expectations run over the whole batch: over the prompts for π_E, over prompts and samples for π_o. At α = 1
+    and α = 0 the term that would divide by zero is its limit, the mean of r: α = 1 is the Donsker–Varadhan bound
+    −E_E[r] + log E_o[e^r] of KL(π_E‖π_o), α = 0 the same of KL(π_o‖π_E).
+
+    `divergence_estimate` = −loss bounds R_α = log Σ π_E^α π_o^{1−α} / (α(α−1)) from below; the Rényi divergence as
+    most write it is α R_α. The optimum is r* = log π_E/π_o plus any constant, for every α.
+
+    Source: Birrell et al., "Variational representations and neural network estimation of Rényi divergences", SIAM J.
+    Math. Data Sci. 2021, for the bound. That self-play on it is the regime of IRIS (arXiv 2604.20933) is our reading
+    of that paper's abstract; its schedule for α could not be read, so there is none here.
+
+    Since a constant is free, a policy attains the optimum at any β: π_{t+1} ∝ π_t (π_E/π_t)^{1/β} exactly. It
+    converges for β > ½, in one step at β = 1, and diverges for β < ½.
+
+    Degenerate cases: a logarithm of a mean over few samples is biased, so the loss of a batch is not the mean of the
+    losses of its halves: gradient accumulation and several devices change the objective, and a batch of one prompt
+    with K = 1 gives r_k − r_E whatever α is. For α outside [0, 1] the loss is not convex in r.
+
+    Args:
+        beta: β, the scale of the implicit reward r = βΔ.
+        alpha: α. The default ½ treats both sides alike, is convex, and has the smallest exponents.
+
+    Raises:
+        ValueError: β is not a finite positive number; α is not finite, or so near to 0 or 1 without being it that the
+            division loses its digits.
+    """
+
+    beta: float = 1.0
+    alpha: float = 0.5
+
+    requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated"})
+
+    def __post_init__(self) -> None:
+        require_positive("beta", self.beta, "β scales the implicit reward βΔ; at β ≤ 0 the game has no stake")
+        number = isinstance(self.alpha, int | float) and not isinstance(self.alpha, bool)
+        if not number or not math.isfinite(self.alpha):
+            raise ValueError(f"alpha must be a finite number, got {self.alpha!r}")
+        for limit in (0, 1):
+            if 0 < abs(self.alpha - limit) < _NEAREST:
+                raise ValueError(
+                    f"alpha {self.alpha!r} is so near {limit} that dividing by the difference loses digits; "
+                    f"take {limit}, the limit"
+                )
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        """The batch's loss, `[B]` times the same, and its metrics; see the class."""
+        expert, generated = implicit_rewards(ratios, self.beta)
+        of_prompt = torch.full_like(expert, 1.0 / len(expert)) if ratios.expert_weight is None else ratios.expert_weight
+        of_sample = ratios.generated_weight
+        if of_sample is None:
+            of_sample = torch.full_like(generated, 1.0 / generated.shape[-1])
+        joint = of_prompt.unsqueeze(-1) * of_sample
+        value = _cumulant(self.alpha, generated, joint) - _cumulant(self.alpha - 1.0, expert, of_prompt)
+        loss = value.expand(len(expert))
+        metrics = reward_metrics(ratios, expert, generated) | {"divergence_estimate": -loss.detach()}
+        return ObjectiveOutput(loss=loss, metrics=metrics)
+
+    @property
+    def stability(self) -> StabilityNumber:
+        """β and its step exponent 1/β."""
+        return StabilityNumber(symbol="β", value=self.beta, step_exponent=1.0 / self.beta)
+
+
+def _cumulant(scale: float, reward: Tensor, weight: Tensor) -> Tensor:
+    """1/s log E[e^{s r}] over all entries, a scalar; E[r] at s = 0, its limit. Weights of zero drop out."""
+    if scale == 0.0:
+        return (weight * reward).sum()
+    return (scale * reward + weight.log()).flatten().logsumexp(0) / scale
