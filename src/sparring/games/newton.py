@@ -1,0 +1,114 @@
+"""Minima and roots in a few dozen variables, to rounding error: damped Newton, exact derivatives, float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sparring.errors import RunError
+
+Function = Callable[[Tensor], Tensor]
+
+_LONGEST_STEP = 8.0  # nats: where a sigmoid is saturated the quadratic model says nothing about farther points
+_FLAT = 1e-13  # curvature below this share of the gradient is none
+
+
+class NoMinimiserError(RunError):
+    """The function has no minimiser that Newton's method can reach; the message says which of the reasons."""
+
+
+def derivatives(function: Function, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The value, gradient `[d]` and Hessian `[d, d]` at a point `[d]`, by automatic differentiation."""
+    point = point.detach().requires_grad_()
+    value = function(point)
+    (gradient,) = torch.autograd.grad(value, point, create_graph=True)
+    rows = [
+        torch.autograd.grad(entry, point, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
+        for entry in gradient
+    ]
+    hessian = torch.stack(rows)
+    return value.detach(), gradient.detach(), 0.5 * (hessian + hessian.T)
+
+
+def newton_step(gradient: Tensor, hessian: Tensor) -> tuple[Tensor, bool]:
+    """The step −H⁻¹g, with H's eigenvalues made positive, and whether they were so already.
+
+    H is first scaled to a unit diagonal: an outcome of probability 1e-40 has curvature 1e-40, and without scaling
+    an eigenvalue decomposition would drown it in the rounding error of the others.
+    """
+    scale = hessian.diagonal().abs().sqrt().clamp(min=1e-150)
+    values, vectors = torch.linalg.eigh(hessian / scale.outer(scale))
+    convex = bool(values[0] > 1e-13)
+    positive = values if convex else values.abs().clamp(min=1e-8 * float(values.abs().max()))
+    step = -(vectors @ ((vectors.T @ (gradient / scale)) / positive)) / scale
+    return step * min(1.0, _LONGEST_STEP / max(float(step.abs().max()), 1e-300)), convex
+
+
+def _search(function: Function, point: Tensor, value: Tensor, slope: float, step: Tensor) -> Tensor | None:
+    """The first point along the step, halving it, that lowers the function enough (Armijo); None if none does."""
+    rounding = 1e-14 * (1.0 + float(value.abs()))
+    for halvings in range(60):
+        share = 0.5**halvings
+        candidate = point + share * step
+        with torch.no_grad():
+            reached = function(candidate)
+        if bool(torch.isfinite(reached)) and float(reached - value) <= 1e-4 * share * slope + rounding:
+            return candidate
+    return None
+
+
+def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max_iterations: int = 400) -> Tensor:
+    """The local minimiser `[d]` that descent from `start` reaches.
+
+    It has converged when every entry of the gradient is below `tolerance`, the Hessian is positive definite, and
+    the Newton step is below 1e-6. The last one matters for outcomes so rare that their gradient is always small; that
+    step is still taken, and squares the error.
+
+    Raises:
+        NoMinimiserError: The function still falls where it has no curvature (it is linear there, so its minimum is at
+            a kink or at infinity), or it did not converge.
+    """
+    point = start.detach().clone()
+    for _ in range(max_iterations):
+        value, gradient, hessian = derivatives(function, point)
+        size = float(gradient.abs().max())
+        if size > tolerance and float(hessian.abs().max()) < _FLAT * max(size, 1.0):
+            raise NoMinimiserError(
+                "the expected loss is linear where it still falls, so it has no smooth minimiser: it falls for ever "
+                "(spin's linear link), or its minimum is a kink (the hinge link)",
+            )
+        step, convex = newton_step(gradient, hessian)
+        if size <= tolerance and convex and float(step.abs().max()) <= 1e-6:
+            return point + step
+        reached = _search(function, point, value, float(gradient @ step), step)
+        if reached is None:
+            break
+        point = reached
+    raise NoMinimiserError(
+        f"Newton's method stopped at a gradient of {size:.1e} after {max_iterations} steps at most: "
+        "the minimum lies at infinity, or beyond what float64 resolves",
+    )
+
+
+def find_root(system: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor) -> tuple[Tensor, float]:
+    """Damped Newton on F(point) = 0, from a residual `[d]` and its Jacobian `[d, d]`.
+
+    Returns:
+        The point where no step along Newton's direction lowers |F| any more, and max |F| there. The caller judges
+        whether that is a root.
+    """
+    point = start.clone()
+    residual, jacobian = system(point)
+    while float(residual.abs().max()) > 1e-15:
+        step = torch.linalg.solve(jacobian, -residual)
+        share = min(1.0, _LONGEST_STEP / max(float(step.abs().max()), 1e-300))
+        reached = system(point + share * step)
+        while share > 1e-9 and not float(reached[0].norm()) <= (1.0 - 1e-4 * share) * float(residual.norm()):
+            share *= 0.5
+            reached = system(point + share * step)
+        if share <= 1e-9:
+            break
+        point, (residual, jacobian) = point + share * step, reached
+    return point, float(residual.abs().max())

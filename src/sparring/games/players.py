@@ -1,0 +1,132 @@
+"""What an opponent object means in an exact game, where policy t is known in full, and the loop of best responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sparring.games.newton import minimise
+from sparring.opponents import OPPONENTS
+from sparring.registry import build
+from sparring.run_directory import BASE
+from sparring.types import LogRatios, Objective, Opponent
+
+# An outcome of probability 1e-10 has curvature of that order, against rounding errors of 1e-17 in the gradient that
+# come from the others: its best log-prob is resolved to 1e-7 nats. Rarer than that is no longer exact.
+LOWEST_PROBABILITY = 1e-10
+
+
+class ExactGame(Protocol):
+    """A game on n outcomes whose expectations are sums: what turns policies into log ratios."""
+
+    @property
+    def initial(self) -> Tensor:
+        """`[n]` π_0, which is also π_ref."""
+        ...
+
+    @property
+    def prompt_weight(self) -> Tensor:
+        """`[B]` weights of the entries of an objective's loss; they sum to one."""
+        ...
+
+    def ratios(self, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor) -> LogRatios:
+        """What an objective sees, differentiable in all three `[n]`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """What a loop of best responses went through: policies 0 … T `[T+1, n]`, losses and metrics `[T]`."""
+
+    log_policies: Tensor
+    loss: Tensor
+    metrics: dict[str, Tensor]
+    stopped: str | None
+
+
+def opponent_of(opponent: Opponent | str) -> Opponent:
+    """The opponent itself, or the one of that name with its default settings."""
+    return build(OPPONENTS, "opponent", opponent, {}) if isinstance(opponent, str) else opponent
+
+
+def seat(opponent: Opponent, iteration: int, log_policies: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """How the opponent scores and what it generates, from policies 0 … t, each `[n]` or `[X, n]`.
+
+    Policy 0 is the base model too: a game has no warm-up.
+
+    Returns:
+        Log π_o as the log ratios use it (a geometric mixture leaves it unnormalised, as in training), and the
+        probabilities that responses are drawn with: the mean over the policies that generate.
+    """
+    spec = opponent.spec(iteration)
+    known = dict(enumerate(log_policies)) | {BASE: log_policies[0]}
+    scored = opponent.combine(iteration, {number: known[number] for number in spec.scorers})
+    drawn = torch.stack([known[number].exp() for number in spec.generators]).mean(0)
+    return scored, drawn
+
+
+def expected_loss(
+    game: ExactGame, objective: Objective, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor
+) -> Tensor:
+    """The population loss of a policy `[n]`, a scalar: the objective's loss, weighed over its prompts."""
+    return (game.prompt_weight * objective(game.ratios(log_policy, log_opponent, drawn)).loss).sum()
+
+
+def best_response(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    """The distribution `[n]` that minimises `loss(log π)`, as log-probabilities.
+
+    The chart is the log odds against the likeliest outcome of `start`, in n − 1 dimensions: softmax logits without
+    their flat direction. Where the loss is not convex it is the minimiser that descent from `start` reaches.
+
+    Raises:
+        NoMinimiserError: There is none.
+    """
+    pivot = int(start.argmax())
+    odds = minimise(lambda point: loss(from_odds(point, pivot)), to_odds(start, pivot))
+    return from_odds(odds, pivot)
+
+
+def to_odds(log_policy: Tensor, pivot: int) -> Tensor:
+    """Log odds `[n−1]` against the outcome `pivot`, from log-probabilities `[n]`."""
+    return torch.cat([log_policy[:pivot], log_policy[pivot + 1 :]]) - log_policy[pivot]
+
+
+def from_odds(odds: Tensor, pivot: int) -> Tensor:
+    """Log-probabilities `[n]` from log odds `[n−1]` against the outcome `pivot`."""
+    return torch.log_softmax(torch.cat([odds[:pivot], odds.new_zeros(1), odds[pivot:]]), dim=-1)
+
+
+def play_rounds(game: ExactGame, objective: Objective, opponent: Opponent | str, iterations: int) -> Rounds:
+    """T best responses, each one's descent starting from the policy before, as training does.
+
+    Raises:
+        NoMinimiserError: An expected loss has no minimiser.
+    """
+    player = opponent_of(opponent)
+    log_policies, stopped = [game.initial.log()], None
+    losses: list[Tensor] = []
+    metrics: list[dict[str, Tensor]] = []
+    while len(losses) < iterations and stopped is None:
+        log_opponent, drawn = seat(player, len(losses), log_policies)
+
+        def loss(log_policy: Tensor, log_opponent: Tensor = log_opponent, drawn: Tensor = drawn) -> Tensor:
+            return expected_loss(game, objective, log_policy, log_opponent, drawn)
+
+        best = best_response(loss, log_policies[-1])
+        output = objective(game.ratios(best, log_opponent, drawn))
+        log_policies.append(best)
+        losses.append((game.prompt_weight * output.loss).sum())
+        metrics.append({name: (game.prompt_weight * value).sum() for name, value in output.metrics.items()})
+        lowest = float(best.exp().min())
+        if lowest < LOWEST_PROBABILITY:
+            stopped = f"an outcome's probability fell to {lowest:.0e}; below 1e-10 a best response is not resolved"
+    return Rounds(
+        log_policies=torch.stack(log_policies),
+        loss=torch.stack(losses) if losses else torch.empty(0, dtype=torch.float64),
+        metrics={name: torch.stack([values[name] for values in metrics]) for name in (metrics[0] if metrics else {})},
+        stopped=stopped,
+    )

@@ -1,0 +1,80 @@
+"""How fast the exact iteration contracts near its fixed point: by formula, or by differentiating it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sparring.errors import RunError
+from sparring.games.imitation import ImitationGame
+from sparring.games.players import ExactGame, expected_loss, from_odds, to_odds
+from sparring.types import Objective, StabilityNumber
+
+
+class NoFixedPointError(RunError):
+    """The iteration does not stand still at the policy that it was to be differentiated at."""
+
+
+def stability(objective: Objective) -> StabilityNumber | None:
+    """The stability number of an objective's exact self-play iteration against the previous policy.
+
+    The objective's own formula where it has one, else `contraction_factor` in a fixed game of four outcomes. None
+    where the expert is no fixed point: for preference objectives, which imitate nobody, and for `t-spin`.
+    """
+    if objective.stability is not None:
+        return objective.stability
+    if "preference" in objective.requires:
+        return None
+    expert = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+    try:
+        eigenvalues = contraction_eigenvalues(ImitationGame(expert=expert, initial=expert), objective, expert)
+    except NoFixedPointError:
+        return None
+    dominant = eigenvalues[eigenvalues.abs().argmax()]
+    # Log π_{t+1} − log π_E = (1 − e)(log π_t − log π_E): e from the eigenvalue that decays last.
+    exponent = 1.0 - math.copysign(float(dominant.abs()), float(dominant.real))
+    return StabilityNumber(symbol="step exponent", value=exponent, step_exponent=exponent)
+
+
+def contraction_factor(game: ExactGame, objective: Objective, fixed_point: Tensor) -> float:
+    """The largest |eigenvalue| of the iteration's derivative at a fixed point `[n]`, opponent `previous`.
+
+    Below one it converges from nearby, by this factor an iteration; infinite where the loss has no curvature, for
+    then the step does not shrink with the error.
+    """
+    return float(contraction_eigenvalues(game, objective, fixed_point).abs().max())
+
+
+def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: Tensor) -> Tensor:
+    """`[n−1]` complex eigenvalues of d log π_{t+1} / d log π_t at a fixed point `[n]`.
+
+    The best response x solves ∂L/∂x(x, o) = 0, so dx/do = −(∂²L/∂x²)⁻¹ ∂²L/∂x∂o; both Hessians come from automatic
+    differentiation of the population loss in log odds.
+
+    Raises:
+        NoFixedPointError: The policy is not a fixed point: its loss still falls when it plays against itself.
+    """
+    log_policy = fixed_point.to(torch.float64).log()
+    pivot, size = int(log_policy.argmax()), len(log_policy) - 1
+
+    def loss(both: Tensor) -> Tensor:
+        log_opponent = from_odds(both[size:], pivot)
+        return expected_loss(game, objective, from_odds(both[:size], pivot), log_opponent, log_opponent.exp())
+
+    odds = to_odds(log_policy, pivot)
+    both = torch.cat([odds, odds]).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(both), both, create_graph=True)
+    slope = float(gradient[:size].detach().abs().max())
+    if slope > 1e-8:
+        raise NoFixedPointError(f"not a fixed point: the loss against itself has gradient {slope:.1e}")
+    rows = [
+        torch.autograd.grad(entry, both, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
+        for entry in gradient[:size]
+    ]
+    hessian, mixed = torch.stack(rows).split(size, dim=1)
+    if float(hessian.abs().max()) < 1e-13:
+        return torch.full((size,), math.inf, dtype=torch.complex128)
+    eigenvalues: Tensor = torch.linalg.eigvals(-torch.linalg.solve(hessian, mixed))
+    return eigenvalues

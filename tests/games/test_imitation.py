@@ -1,0 +1,153 @@
+"""Statements 1 to 3 of what is known exactly: spin, spif and space, with their rates."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from games.random_games import FEW, distribution, imitation_games
+from sparring.games import ImitationGame
+from sparring.games.newton import NoMinimiserError
+from sparring.objectives import OBJECTIVES
+
+
+def normalised(log_weights):
+    return torch.log_softmax(log_weights, dim=-1)
+
+
+@FEW
+@given(imitation_games(), st.floats(0.4, 4.0))
+def test_spin_is_the_geometric_step(game, beta):
+    play = game.play(OBJECTIVES["spin"](beta=beta), iterations=2)
+    for before, after in zip(play.log_policies[:-1], play.log_policies[1:], strict=True):
+        predicted = normalised(before + (game.expert.log() - before) / beta)
+        assert torch.allclose(after, predicted, atol=1e-9, rtol=0)
+
+
+@FEW
+@given(imitation_games())
+def test_spin_takes_one_step_at_beta_one(game):
+    play = game.play(OBJECTIVES["spin"](beta=1.0), iterations=1)
+    assert play.log_error[1] < 1e-11
+    assert play.kl[1] < 1e-14
+
+
+@FEW
+@given(imitation_games(), st.floats(0.6, 4.0))
+def test_spin_converges_above_one_half_at_the_predicted_rate(game, beta):
+    error = game.play(OBJECTIVES["spin"](beta=beta), iterations=6).log_error
+    assert error[1:] == pytest.approx(abs(1 - 1 / beta) * error[:-1], rel=1e-6, abs=1e-9)
+
+
+@FEW
+@given(imitation_games())
+def test_spin_has_period_two_at_one_half(game):
+    policies = game.play(OBJECTIVES["spin"](beta=0.5), iterations=6).policies
+    assert torch.allclose(policies[2:], policies[:-2], atol=1e-9)
+    assert (policies[1] - policies[0]).abs().max() > 1e-3
+
+
+@FEW
+@given(imitation_games(), st.floats(0.2, 0.45))
+def test_spin_diverges_below_one_half(game, beta):
+    play = game.play(OBJECTIVES["spin"](beta=beta), iterations=60)
+    assert play.log_error[1:-1] == pytest.approx((1 / beta - 1) * play.log_error[:-2], rel=1e-4)
+    assert "below 1e-10" in play.stopped
+    assert len(play.policies) < 61
+
+
+@FEW
+@given(imitation_games())
+def test_spif_converges_to_third_order_at_ratio_two(game):
+    error = game.play(OBJECTIVES["spif"](beta=0.5, reward_bound=1.0), iterations=5).log_error
+    assert error[-1] < 1e-12
+    # r*/β = 2 tanh(u/2) = u − u³/12 + …, u = log π_E/π_o: the error left over is cubic, better than quadratic.
+    small = [(a, b) for a, b in pairwise(error.tolist()) if 1e-4 < a < 0.5]
+    assert all(b < 0.5 * a**3 for a, b in small)
+
+
+@FEW
+@given(imitation_games(), st.sampled_from([0.5, 1.0, 1.5, 2.5, 3.0, 3.5]))
+def test_spif_converges_linearly_below_four_at_the_predicted_rate(game, ratio):
+    error = game.play(OBJECTIVES["spif"](beta=0.1, reward_bound=0.1 * ratio), iterations=30).log_error
+    tail = error[error > 1e-9]
+    assert tail[-1] < 0.05 * error[0]
+    assert tail[-1] / tail[-2] == pytest.approx(abs(1 - ratio / 2), abs=0.02)
+
+
+@pytest.mark.parametrize("ratio", [4.5, 6.0, 8.0, 12.0])
+def test_spif_stays_bounded_but_does_not_converge_beyond_four(ratio):
+    for seed in range(3):
+        game = ImitationGame(expert=distribution(4, seed), initial=distribution(4, seed + 100))
+        play = game.play(OBJECTIVES["spif"](beta=1.0, reward_bound=ratio), iterations=25)
+        assert play.stopped is None
+        assert play.log_error[-5:].min() > 0.2
+        assert play.log_error.max() < max(float(play.log_error[0]), 0.5 * ratio)
+
+
+@FEW
+@given(imitation_games(), st.sampled_from([0.5, 1.0, 3.0]))
+def test_space_takes_one_step_at_beta_one_for_every_mu(game, mu):
+    play = game.play(OBJECTIVES["space"](beta=1.0, mu=mu), iterations=1)
+    assert play.log_error[1] < 1e-10
+
+
+@FEW
+@given(imitation_games(), st.sampled_from([0.6, 0.8, 1.5, 2.0]), st.sampled_from([0.5, 1.0, 3.0]))
+def test_space_converges_above_one_half_at_the_predicted_rate(game, beta, mu):
+    error = game.play(OBJECTIVES["space"](beta=beta, mu=mu), iterations=25).log_error
+    assert error[-1] < 1e-3
+    tail = error[error > 1e-9]
+    assert tail[-1] / tail[-2] == pytest.approx(abs(1 - 1 / beta), abs=0.01)
+
+
+@pytest.mark.parametrize("beta", [0.45, 0.3, 0.2])
+def test_space_cycles_below_one_half_without_running_away(beta):
+    game = ImitationGame(expert=distribution(4, 0), initial=distribution(4, 100))
+    play = game.play(OBJECTIVES["space"](beta=beta), iterations=30)
+    assert play.stopped is None
+    assert play.log_error[-5:].min() > 0.2
+    assert play.log_error.max() < 2 / beta
+
+
+def test_sft_reaches_the_expert_at_once():
+    game = ImitationGame(expert=distribution(5, 1), initial=distribution(5, 2))
+    assert game.play(OBJECTIVES["sft"](), iterations=1).log_error[1] < 1e-12
+
+
+@pytest.mark.parametrize("link", ["linear", "hinge"])
+def test_a_loss_without_a_smooth_minimum_says_so(link):
+    game = ImitationGame(expert=distribution(3, 1), initial=distribution(3, 2))
+    with pytest.raises(NoMinimiserError, match="no smooth minimiser"):
+        game.play(OBJECTIVES["spin"](link=link), iterations=1)
+
+
+def test_the_distances_are_what_they_say():
+    expert = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    initial = torch.tensor([0.25, 0.75], dtype=torch.float64)
+    play = ImitationGame(expert=expert, initial=initial).play(OBJECTIVES["spin"](), iterations=0)
+    assert play.kl.tolist() == pytest.approx([0.5 * math.log(4 / 3)])
+    assert play.total_variation.tolist() == pytest.approx([0.25])
+    assert play.chi_squared.tolist() == pytest.approx([0.25 + 0.0625 / 0.75])
+    assert play.log_error.tolist() == pytest.approx([0.5 * math.log(3)])
+    assert play.policies.shape == (1, 2)
+    assert play.loss.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("expert", "initial", "message"),
+    [
+        ([0.5, 0.5], [0.2, 0.3, 0.5], "2 outcomes"),
+        ([1.0, 0.0], [0.5, 0.5], "expert must be positive"),
+        ([0.5, 0.5], [0.5, 0.6], "initial must sum to 1"),
+        ([1.0], [1.0], "n ≥ 2"),
+    ],
+)
+def test_nonsense_is_refused(expert, initial, message):
+    with pytest.raises(ValueError, match=message):
+        ImitationGame(expert=torch.tensor(expert), initial=torch.tensor(initial))
