@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
+from objectives.exact import best_response
 from sparring.objectives import Spin, Sppo
 from sparring.regularizers import ChiSquared, Entropy, ForwardKl, Regularized, ReverseKl, SftPenalty
 from sparring.types import LogRatios
@@ -89,3 +93,40 @@ def test_k3_goes_on_by_its_tangent() -> None:
     edge = float(torch.tensor(2.0).exp())
     assert loss.item() == pytest.approx(edge * (1.0 + 3.0) - 1.0 - 5.0, rel=1e-6)
     assert log_ratio.grad.item() == pytest.approx(1.0 - edge, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "force"),
+    [
+        ({}, lambda log_ratio: log_ratio),
+        ({"estimator": "k3", "importance": True}, lambda log_ratio: log_ratio),
+        ({"estimator": "k1", "importance": True}, lambda log_ratio: log_ratio),
+        ({"estimator": "k3"}, lambda log_ratio: -torch.exp(-log_ratio)),
+    ],
+)
+def test_rspo_settles_where_the_gradient_of_its_estimator_balances_the_preferences(
+    options: dict[str, Any], force: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """P(y ≻ π)/τ = force(δ) + const: force is δ for the reverse KL, −e^−δ = −π_ref/π for the forward KL."""
+    generator = torch.Generator().manual_seed(0)
+    skew = torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    wins = torch.sigmoid(skew - skew.T)
+    reference = torch.randn(5, generator=generator, dtype=torch.float64).log_softmax(0)
+    objective, policy = Regularized(Sppo(eta=1.0), [ReverseKl(weight=0.5, **options)]), reference
+    for _ in range(45):
+        preference, opponent = wins @ policy.exp(), policy
+
+        def loss(
+            log_policy: torch.Tensor, opponent: torch.Tensor = opponent, preference: torch.Tensor = preference
+        ) -> torch.Tensor:
+            given = LogRatios(
+                generated=(log_policy - opponent)[None],
+                generated_weight=opponent.exp()[None],
+                preference=preference[None],
+                reference_generated=(log_policy - reference)[None],
+            )
+            return objective(given).loss.sum()
+
+        policy = best_response(loss, policy)
+    balance = wins @ policy.exp() / 0.5 - force(policy - reference)
+    assert balance.max() - balance.min() < 1e-7

@@ -10,7 +10,10 @@ from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
 
 @dataclass(frozen=True, kw_only=True)
 class Sft:
-    """−log π_θ(y_E|x), summed over response tokens, nats: maximum likelihood. It has no opponent."""
+    """−log π_θ(y_E|x), summed over response tokens, nats. It has no opponent.
+
+    Source: maximum likelihood; the baseline that self-play has to beat.
+    """
 
     requires: ClassVar[frozenset[str]] = frozenset({"policy_expert"})
 

@@ -1,0 +1,67 @@
+"""What `LogRatios` refuses: the message names the field."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from sparring.types import LogRatios
+
+SHAPES = {
+    **dict.fromkeys(("expert", "expert_weight", "reference_expert", "policy_expert", "expert_length"), "[B]"),
+    **dict.fromkeys(("generated", "generated_weight", "preference", "reference_generated"), "[B, K]"),
+    **dict.fromkeys(("policy_generated", "generated_length", "policy_initial", "initial_weight"), "[B, K]"),
+    **dict.fromkeys(("policy_reference", "reference_weight"), "[B, M]"),
+}
+SIZES = {"[B]": (2,), "[B, K]": (2, 3), "[B, M]": (2, 4)}
+
+
+def value(name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.ones(SIZES[SHAPES[name]], dtype=dtype)
+
+
+def test_the_table_has_every_field() -> None:
+    assert {field.name for field in fields(LogRatios)} == set(SHAPES)
+    LogRatios(**{name: value(name) for name in SHAPES})
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shape_dtype_and_type_are_checked(name: str) -> None:
+    shape = SHAPES[name].replace("[", r"\[").replace("]", r"\]")
+    for wrong in (torch.ones(()), torch.ones(2, 3, 4), torch.ones(2, 3) if shape == r"\[B\]" else torch.ones(2)):
+        with pytest.raises(ValueError, match=rf"LogRatios\.{name} must have shape {shape}, got"):
+            LogRatios(**{name: wrong})
+    with pytest.raises(ValueError, match=rf"LogRatios\.{name} must be floating point, got torch\.int64"):
+        LogRatios(**{name: value(name, torch.int64)})
+    with pytest.raises(ValueError, match=rf"LogRatios\.{name} must be a tensor of shape {shape}, got list"):
+        LogRatios(**{name: [1.0, 2.0]})
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_sizes_and_dtypes_agree_across_fields(name: str) -> None:
+    other = "policy_expert" if name != "policy_expert" else "expert"
+    clashes = "|".join((name, other))
+    with pytest.raises(ValueError, match=rf"LogRatios\.({clashes}) has number of prompts B [23], but"):
+        LogRatios(**{name: value(name), other: torch.ones(3)})
+    with pytest.raises(ValueError, match=rf"LogRatios\.({clashes}) has dtype torch\.float\d\d, but"):
+        LogRatios(**{name: value(name), other: torch.ones(2, dtype=torch.float64)})
+
+
+def test_reference_samples_have_a_number_of_their_own() -> None:
+    ratios = LogRatios(generated=torch.ones(2, 3), policy_reference=torch.ones(2, 5))
+    assert ratios.mean_over_reference(ratios.policy_reference).shape == (2,)
+    with pytest.raises(ValueError, match=r"reference_weight has number of reference samples M 4, but"):
+        LogRatios(policy_reference=torch.ones(2, 5), reference_weight=torch.ones(2, 4))
+    with pytest.raises(ValueError, match=r"number of samples K"):
+        LogRatios(generated=torch.ones(2, 3), policy_initial=torch.ones(2, 4))
+
+
+def test_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one prompt"):
+        LogRatios()
+    with pytest.raises(ValueError, match=r"LogRatios\.expert is empty: it needs at least one prompt"):
+        LogRatios(expert=torch.ones(0))
+    with pytest.raises(ValueError, match=r"LogRatios\.generated is empty: it needs at least one sample \(K ≥ 1\)"):
+        LogRatios(generated=torch.ones(2, 0))

@@ -1,0 +1,206 @@
+"""What every objective and every regularizer must do.
+
+dtype: a loss is computed in the dtype of its log ratios. fp32 is finite up to 1e4 nats; bf16 has the same range, and
+its three digits are all that a loss of bf16 ratios has, so the trainer gives fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from conformance.rows import Row, cases
+from sparring.regularizers import REGULARIZERS
+from sparring.types import LogRatios, Objective, ObjectiveOutput, Regularizer
+
+Loss = Objective | Regularizer
+every_loss = pytest.mark.parametrize(("build", "settings", "row"), cases("objective", "regularizer"))
+
+
+def batch(
+    *, prompts: int = 3, samples: int = 4, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> dict[str, Tensor]:
+    """Every field that a loss may read, the weights aside; the log ratios are of the order of one nat."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    wide, values = (prompts, samples), {}
+    for name in ("expert", "reference_expert"):
+        values[name] = draw(prompts)
+    for name in ("generated", "reference_generated"):
+        values[name] = draw(*wide)
+    values |= {"policy_expert": -5.0 - draw(prompts).abs(), "expert_length": 1.0 + draw(prompts).abs().round()}
+    values |= {name: -5.0 - draw(*wide).abs() for name in ("policy_generated", "policy_initial")}
+    values |= {"policy_reference": -5.0 - draw(prompts, samples + 1).abs(), "preference": draw(*wide).sigmoid()}
+    values |= {"generated_length": torch.ones(wide, dtype=torch.float64)}
+    return {name: value.to(dtype) for name, value in values.items()}
+
+
+INPUTS = (
+    *("expert", "generated", "reference_expert", "reference_generated"),
+    *("policy_expert", "policy_generated", "policy_initial", "policy_reference"),
+)
+"""The fields that depend on the policy, in which a loss is differentiated."""
+
+
+def apply(build: Callable[..., Loss], settings: Mapping[str, Any], values: Mapping[str, Tensor]) -> ObjectiveOutput:
+    return build(**settings)(LogRatios(**values))
+
+
+def select(values: Mapping[str, Tensor], axis: int, order: Tensor) -> dict[str, Tensor]:
+    return {name: value.index_select(axis, order) if value.ndim > axis else value for name, value in values.items()}
+
+
+@every_loss
+def test_loss_and_metrics_are_one_number_a_prompt(build: type, settings: dict[str, Any], row: Row) -> None:
+    for samples in (1, 4):
+        output = apply(build, settings, batch(samples=samples))
+        assert output.loss.shape == (3,)
+        assert output.metrics
+        for value in output.metrics.values():
+            assert value.shape == (3,)
+            assert not value.requires_grad
+
+
+@pytest.mark.parametrize(("build", "settings", "row"), cases("regularizer"))
+def test_regularizers_report_what_they_weigh(build: type, settings: dict[str, Any], row: Row) -> None:
+    output = apply(build, settings, batch())
+    assert list(output.metrics) == [f"regularizer/{build.name}"]
+    assert REGULARIZERS[build.name] is build
+    assert torch.allclose(output.loss, 0.7 * output.metrics[f"regularizer/{build.name}"])
+
+
+@every_loss
+def test_value_and_gradient_are_finite_at_ten_thousand_nats_in_fp32(
+    build: type, settings: dict[str, Any], row: Row
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    extremes = torch.tensor([-1e4, -60.0, 0.0, 60.0, 1e4])
+    values = batch(prompts=64, dtype=torch.float32)
+    for name in INPUTS:
+        choice = torch.randint(5, values[name].shape, generator=generator)
+        drawn = extremes[choice]
+        values[name] = (-drawn.abs() if name.startswith("policy") else drawn).requires_grad_()
+    output = apply(build, settings, values)
+    output.loss.sum().backward()
+    assert torch.isfinite(output.loss).all()
+    assert all(torch.isfinite(value).all() for value in output.metrics.values())
+    assert all(torch.isfinite(values[name].grad).all() for name in INPUTS if values[name].grad is not None)
+
+
+@every_loss
+def test_gradient_is_that_of_the_value(build: type, settings: dict[str, Any], row: Row) -> None:
+    values = batch(prompts=2, samples=3)
+    read = sorted(build(**settings).requires & set(INPUTS))
+
+    def loss(*inputs: Tensor) -> Tensor:
+        return apply(build, settings, values | dict(zip(read, inputs, strict=True))).loss
+
+    assert torch.autograd.gradcheck(loss, [values[name].clone().requires_grad_() for name in read])
+
+
+@every_loss
+def test_gradient_is_zero_where_theory_says_so(build: type, settings: dict[str, Any], row: Row) -> None:
+    size = 5
+    start = torch.zeros(size, dtype=torch.float64)
+    if row.rests_at == "common":
+        start = torch.randn(size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    logits = start.clone().requires_grad_()
+    log_policy, common = logits.log_softmax(0), start.log_softmax(0)
+    wide, weight = log_policy.expand(size, -1), common.exp().expand(size, -1)
+    ratios = LogRatios(
+        expert=log_policy - common,
+        generated=wide - common,
+        expert_weight=common.exp(),
+        generated_weight=weight,
+        initial_weight=weight,
+        reference_weight=weight,
+        preference=torch.full((size, size), 0.5, dtype=torch.float64),
+        reference_expert=log_policy - common,
+        reference_generated=wide - common,
+        policy_expert=log_policy,
+        policy_generated=wide,
+        policy_initial=wide,
+        policy_reference=wide,
+        expert_length=torch.ones(size, dtype=torch.float64),
+    )
+    (gradient,) = torch.autograd.grad(ratios.mean_over_prompts(build(**settings)(ratios).loss), logits)
+    assert gradient.abs().max() < 1e-14
+
+
+@every_loss
+def test_the_order_of_the_samples_does_not_matter(build: type, settings: dict[str, Any], row: Row) -> None:
+    values = batch()
+    shuffled = select({k: v for k, v in values.items() if k != "policy_reference"}, 1, torch.tensor([2, 0, 3, 1]))
+    shuffled["policy_reference"] = values["policy_reference"].flip(1)
+    assert torch.allclose(apply(build, settings, values).loss, apply(build, settings, shuffled).loss)
+
+
+@every_loss
+def test_prompts_keep_their_losses_in_any_order(build: type, settings: dict[str, Any], row: Row) -> None:
+    order, values = torch.tensor([2, 0, 1]), batch()
+    before, after = apply(build, settings, values), apply(build, settings, select(values, 0, order))
+    assert torch.allclose(before.loss[order], after.loss)
+    for name, value in before.metrics.items():
+        assert torch.allclose(value[order], after.metrics[name])
+
+
+@every_loss
+def test_samples_given_twice_count_once(build: type, settings: dict[str, Any], row: Row) -> None:
+    for samples in (1, 2):
+        values = batch(samples=samples)
+        twice = {name: value.repeat(1, 2) if value.ndim == 2 else value for name, value in values.items()}
+        assert torch.allclose(apply(build, settings, values).loss, apply(build, settings, twice).loss)
+
+
+@every_loss
+def test_uniform_weights_are_no_weights(build: type, settings: dict[str, Any], row: Row) -> None:
+    values = batch()
+    weights = {"expert_weight": torch.full((3,), 1 / 3, dtype=torch.float64)}
+    weights |= {name: torch.full((3, 4), 0.25, dtype=torch.float64) for name in ("generated_weight", "initial_weight")}
+    weights |= {"reference_weight": torch.full((3, 5), 0.2, dtype=torch.float64)}
+    without, given = apply(build, settings, values), apply(build, settings, values | weights)
+    assert torch.allclose(without.loss, given.loss)
+    for name, value in without.metrics.items():
+        assert torch.allclose(value, given.metrics[name])
+
+
+@every_loss
+def test_a_sample_of_weight_zero_is_no_sample(build: type, settings: dict[str, Any], row: Row) -> None:
+    values = batch()
+    first = select(values, 1, torch.arange(3))
+    third = torch.full((3, 3), 1 / 3, dtype=torch.float64)
+    padded = {
+        "generated_weight": torch.cat([third, torch.zeros(3, 1, dtype=torch.float64)], 1),
+        "initial_weight": torch.cat([third, torch.zeros(3, 1, dtype=torch.float64)], 1),
+        "reference_weight": torch.cat([third, torch.zeros(3, 2, dtype=torch.float64)], 1),
+    }
+    assert torch.allclose(apply(build, settings, values | padded).loss, apply(build, settings, first).loss)
+
+
+@every_loss
+def test_what_it_requires_is_all_it_needs_and_each_is_missed_by_name(
+    build: type, settings: dict[str, Any], row: Row
+) -> None:
+    loss, values = build(**settings), batch()
+    needed = {name: values[name] for name in loss.requires}
+    assert torch.equal(loss(LogRatios(**needed)).loss, loss(LogRatios(**values)).loss)
+    for name in loss.requires:
+        others = {other: value for other, value in values.items() if other != name}
+        with pytest.raises(ValueError, match=rf"LogRatios\.{name} \[B.*missing"):
+            loss(LogRatios(**others))
+
+
+@every_loss
+def test_bf16_in_is_bf16_out_with_its_three_digits(build: type, settings: dict[str, Any], row: Row) -> None:
+    rounded = batch(dtype=torch.bfloat16)
+    exact = apply(build, settings, {name: value.double() for name, value in rounded.items()}).loss
+    loss = apply(build, settings, rounded).loss
+    assert loss.dtype == torch.bfloat16
+    assert torch.allclose(loss.double(), exact, rtol=0.03, atol=0.03 * float(1 + exact.abs().max()))
