@@ -168,6 +168,19 @@ def test_the_opponent_is_scored_once_and_before_the_first_step(
     assert calls == [False] + [True] * 6
 
 
+def test_the_opponent_is_scored_without_dropout(build: Callable[..., SelfPlayTrainer]) -> None:
+    trainer = build(IDS, model=tiny_model(attention_dropout=0.5).train(), learning_rate=0.0)
+    trainer.train()
+    with torch.no_grad():
+        exact = sequence_log_probs(
+            tiny_model(), [row["prompt_ids"] for row in IDS], [[row["expert_ids"]] for row in IDS]
+        )
+    scored = torch.tensor([item.opponent_expert for item in trainer.train_dataset.items])
+    torch.testing.assert_close(scored, torch.cat(exact), rtol=0.0, atol=2e-5)
+    # The policy in training has it, as in any training.
+    assert abs(logged(trainer, "rewards/expert")[0]) > 0.01
+
+
 def test_scores_that_are_given_are_honoured(build: Callable[..., SelfPlayTrainer]) -> None:
     model = tiny_model()
     given = [
