@@ -12,6 +12,7 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
+from sparring.errors import InputError
 from sparring.logprobs import check_log_probs, head, sequence_log_probs
 from tiny import tiny_model
 
@@ -121,7 +122,7 @@ def test_check_log_probs_accepts_every_family(family: str) -> None:
 @pytest.mark.parametrize("family", ["gemma2", "granite", "cohere"])
 def test_check_log_probs_would_notice_a_missed_transform(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "_transform", lambda model, logits: logits)
-    with pytest.raises(ValueError, match=r"its head does something that sparring.logprobs.head does not know"):
+    with pytest.raises(InputError, match=r"its head does something that sparring.logprobs.head does not know"):
         check_log_probs(build(family))
 
 
@@ -138,7 +139,7 @@ def test_check_log_probs_rejects_an_unknown_transform() -> None:
     model = _Loud(tiny_model().config).eval()
     model.load_state_dict(tiny_model().state_dict())
     check_log_probs(tiny_model())
-    with pytest.raises(ValueError, match=r"^_Loud: log-probs from the hidden states") as caught:
+    with pytest.raises(InputError, match=r"^_Loud: log-probs from the hidden states") as caught:
         check_log_probs(model)
     assert "differ from the model's own" in str(caught.value)
 
@@ -147,7 +148,7 @@ def test_check_log_probs_rejects_a_model_that_is_not_a_number() -> None:
     model = tiny_model()
     with torch.no_grad():
         model.lm_head.weight[5] = float("nan")
-    with pytest.raises(ValueError, match="differ from the model's own"):
+    with pytest.raises(InputError, match="differ from the model's own"):
         check_log_probs(model)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparring.errors import InputError
 from sparring.logprobs.head import token_log_probs
 
 _PROBE = list(range(3, 11))
@@ -66,7 +67,7 @@ def check_log_probs(model: Any, *, tolerance: float = 1e-2) -> None:
         tolerance: Largest difference of the probe's log-prob, nats; wide enough for bf16.
 
     Raises:
-        ValueError: They differ.
+        InputError: They differ.
     """
     with torch.no_grad():
         ours = sequence_log_probs(model, [_PROBE[:1]], [[_PROBE[1:]]])[0][0]
@@ -75,9 +76,11 @@ def check_log_probs(model: Any, *, tolerance: float = 1e-2) -> None:
         theirs = logits.log_softmax(-1).gather(-1, ids[0, 1:, None]).sum()
     if not abs(float(ours - theirs)) <= tolerance * max(1.0, abs(float(theirs))):
         name = type(_unwrap(model)).__name__
-        raise ValueError(
-            f"{name}: log-probs from the hidden states ({float(ours):.4f} nats on a probe) differ from the model's own "
-            f"({float(theirs):.4f}); its head does something that sparring.logprobs.head does not know"
+        raise InputError(
+            f"log-probs from the hidden states ({float(ours):.4f} nats on a probe) differ from the model's own "
+            f"({float(theirs):.4f}); its head does something that sparring.logprobs.head does not know",
+            where=name,
+            fix="use a model of another family, or teach `_transform` in sparring/logprobs/head.py what this one does",
         )
 
 
