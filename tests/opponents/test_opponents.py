@@ -132,15 +132,15 @@ def test_fictitious_play_follows_its_recursion(options: dict[str, Any], beta: fl
 @pytest.mark.parametrize("history", [1, 2, 3])
 def test_fictitious_play_widens_the_stable_range_to_one_over_h_plus_one(history: int) -> None:
     edge = 1 / (history + 1)
-    inside, outside = (errors(FictitiousPlay(history=history), beta, 40) for beta in (1.1 * edge, 0.94 * edge))
+    inside, outside = (errors(FictitiousPlay(history=history), beta, 30) for beta in (1.1 * edge, 0.92 * edge))
     assert inside[-4:].abs().max() < 0.5 * inside[:4].abs().max()
     assert outside[-4:].abs().max() > 1.5 * outside[:4].abs().max()
 
 
 def test_fictitious_play_over_all_policies_falls_as_a_power() -> None:
     beta = 0.45
-    measured = errors(FictitiousPlay(), beta, 64)
+    measured = errors(FictitiousPlay(), beta, 48)
     assert errors(Previous(), beta, 20)[-1].abs() > 10
     # The recursion's average is multiplied by (t + 1 + κ)/(t + 2), κ = 1 − 1/β, so it falls as t^{κ−1} = t^{−1/β}.
-    rate = math.log(float(measured[64] / measured[32])) / math.log(2)
+    rate = math.log(float(measured[48] / measured[24])) / math.log(2)
     assert rate == pytest.approx(-1 / beta, abs=0.15)
