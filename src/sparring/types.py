@@ -176,8 +176,10 @@ class StabilityNumber:
     def verdict(self) -> str:
         """The behaviour in plain words."""
         factor = self.contraction_factor
+        if factor < 1e-9:
+            return "converges: near the expert the exact iteration removes the error at once, to first order"
         if factor < 1.0 - 1e-9:
-            return f"converges: the exact iteration shrinks the error by {factor:.2g} an iteration"
+            return f"converges: near the expert the exact iteration multiplies the error by {factor:.2g}"
         if factor < 1.0 + 1e-9:
             return "at the edge: the exact iteration neither shrinks nor grows the error"
         return "overshoots: the exact iteration does not settle near the expert; raise β" + (

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparring.errors import RunError
-from sparring.games.newton import derivatives, find_root, minimise
+from sparring.games.newton import minimise
 
 Payoff = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -25,7 +24,7 @@ def spin_payoff(link: str = "logistic") -> Payoff:
     """E g(r(y) − r(y')), y ~ π_E, y' ~ π_o: at most a divergence between the pairs (y, y') and (y', y).
 
     `logistic` g = log 2 + log σ(t), Jensen–Shannon; `exponential` g = 1 − e^−t, squared Hellinger; `squared`
-    g = 1 − (t − 1)², χ² to the mixture of the two.
+    g = 1 − (t − 1)², χ² to the mixture of the two, not attained for n > 2: its optimal t is no difference of rewards.
     """
     gains: dict[str, Callable[[Tensor], Tensor]] = {
         "logistic": lambda t: functional.logsigmoid(t) + math.log(2.0),
@@ -147,24 +146,20 @@ def _ignores_constants(payoff: Payoff, expert: Tensor, opponent: Tensor) -> bool
 def policy_value(payoff: Payoff, expert: Tensor, opponent: Tensor, beta: float) -> GameValue:
     """The supremum over the rewards that a policy can be: Σ π_o e^{r/β} = 1, so that π = π_o e^{r/β} is a distribution.
 
-    By Newton's method on the Lagrange conditions, in r and the multiplier, from the free optimum made feasible: its
-    own path, with no softmax in it.
+    The constraint is solved for the reward of the opponent's likeliest outcome, and Newton's method descends in the
+    others from r = 0: its own path, with no policy and no softmax in it. Outside the constraint's domain the logarithm
+    is not a number, and the line search turns back.
 
     Raises:
-        RunError: It does not converge.
+        NoMinimiserError: It does not converge.
     """
-    n = len(expert)
-    free = free_value(payoff, expert, opponent).reward
+    pivot = int(opponent.argmax())
+    others = torch.cat([opponent[:pivot], opponent[pivot + 1 :]])
 
-    def conditions(point: Tensor) -> tuple[Tensor, Tensor]:
-        def lagrangian(point: Tensor) -> Tensor:
-            constraint = beta * ((opponent * (point[:n] / beta).exp()).sum() - 1.0)
-            return payoff(point[:n], expert, opponent) - point[n] * constraint
+    def reward_of(point: Tensor) -> Tensor:
+        left = 1.0 - (others * (point / beta).exp()).sum()
+        return torch.cat([point[:pivot], beta * (left / opponent[pivot]).log().reshape(1), point[pivot:]])
 
-        return derivatives(lagrangian, point)[1:]
-
-    reward = free - beta * torch.logsumexp(opponent.log() + free / beta, dim=0)
-    point, residual = find_root(conditions, torch.cat([reward, reward.new_zeros(1)]))
-    if residual > 1e-10:
-        raise RunError(f"the constrained reward did not converge: residual {residual:.1e}")
-    return GameValue(value=float(payoff(point[:n], expert, opponent)), reward=point[:n])
+    start = torch.zeros(len(expert) - 1, dtype=torch.float64)
+    reward = reward_of(minimise(lambda point: -payoff(reward_of(point), expert, opponent), start))
+    return GameValue(value=float(payoff(reward, expert, opponent)), reward=reward)

@@ -83,6 +83,7 @@ class SelfPlayConfig(BaseModel):
         model: What plays.
         data: The expert demonstrations.
         objective: A name in `OBJECTIVES` and its settings.
+        regularizers: Names in `REGULARIZERS` and their settings, weights among them; added to the objective.
         opponent: A name in `OPPONENTS` and its settings.
         generation: How responses are sampled.
         lora: Fields of peft's `LoraConfig`; None trains all weights.
@@ -100,6 +101,7 @@ class SelfPlayConfig(BaseModel):
     model: ModelConfig = Field(default_factory=ModelConfig)
     data: DataConfig
     objective: Component = Field(default_factory=lambda: Component(name="spif"))
+    regularizers: tuple[Component, ...] = ()
     opponent: Component = Field(default_factory=lambda: Component(name="previous"))
     generation: GenerationConfig = Field(default_factory=GenerationConfig)
     lora: dict[str, Any] | None = None

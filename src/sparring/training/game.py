@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sparring.generation import GenerationConfig, generator
 from sparring.generation.protocol import Generator
-from sparring.run_directory import RunDirectory
+from sparring.run_directory import BASE, RunDirectory
 from sparring.training.config import SelfPlayConfig
 from sparring.training.policy import Policy
 from sparring.types import EncodedExample, Objective, Opponent
@@ -28,9 +28,16 @@ class Game:
     verifier: Callable[[str, str], bool] | None
 
     @property
-    def has_opponent(self) -> bool:
+    def needs_samples(self) -> bool:
         """Whether the objective looks at generated responses at all; supervised fine-tuning does not."""
-        return bool(self.objective.requires & {"expert", "generated"})
+        return bool(self.objective.requires - {"policy_expert", "expert_length"})
+
+    def scorers(self, iteration: int) -> tuple[int, ...]:
+        """The policies that score the responses: the opponent's, and the base model where the objective needs δ."""
+        requires = self.objective.requires
+        opponent = self.opponent.spec(iteration).scorers if requires & {"expert", "generated"} else ()
+        needs_base = bool(requires & {"reference_expert", "reference_generated"})
+        return opponent if not needs_base or BASE in opponent else (*opponent, BASE)
 
     def activate(self, policy: int) -> None:
         """Makes the one model play as a policy, by number."""

@@ -104,7 +104,7 @@ def _iterate(game: Game, iteration: int) -> None:
     stage = game.directory.iteration(iteration)
     if stage.model.exists():
         return
-    if game.has_opponent:
+    if game.needs_samples:
         with _timed(game, stage="generate", iteration=iteration):
             shards = generate(game, iteration)
         with _timed(game, stage="score", iteration=iteration):

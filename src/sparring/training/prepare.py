@@ -19,6 +19,7 @@ from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.progress import console
 from sparring.registry import build
+from sparring.regularizers import REGULARIZERS, Regularized
 from sparring.run_directory import RunDirectory
 from sparring.training.arguments import autocast_dtype, training_arguments
 from sparring.training.config import SelfPlayConfig
@@ -51,7 +52,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     Raises:
         InputError: Something is wrong with it, its data, its model or its tokenizer.
     """
-    objective = build(OBJECTIVES, "objective", config.objective.name, config.objective.options)
+    objective = _objective(config)
     opponent = build(OPPONENTS, "opponent", config.opponent.name, config.opponent.options)
     _check_training(config)
     data = load(config.data, config.seed)
@@ -89,6 +90,24 @@ def announce(prepared: Prepared) -> None:
         if counts:
             text = ", ".join(f"{n} {name}" for name, n in counts.items())
             console.print(f"{part} examples: {text}", highlight=False)
+
+
+def _objective(config: SelfPlayConfig) -> Objective:
+    objective: Objective = build(OBJECTIVES, "objective", config.objective.name, config.objective.options)
+    if config.regularizers:
+        penalties = [build(REGULARIZERS, "regularizer", item.name, item.options) for item in config.regularizers]
+        try:
+            objective = Regularized(objective, penalties)
+        except ValueError as error:
+            raise InputError(str(error), where="regularizers") from error
+    if "preference" in objective.requires:
+        raise InputError(
+            f"objective '{config.objective.name}' needs preferences, which only a judge can give",
+            where="objective.name",
+            fix="take an imitation objective: "
+            + ", ".join(name for name in OBJECTIVES if name != config.objective.name),
+        )
+    return objective
 
 
 def _check_training(config: SelfPlayConfig) -> None:

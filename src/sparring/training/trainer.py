@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -73,15 +73,18 @@ class SelfPlayTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Scores the triples under the opponent where they are not scored yet, then trains."""
+        self.score()
+        return super().train(*args, **kwargs)
+
+    def score(self) -> None:
+        """Computes the opponent's log-probs where they are missing: the opponent is the model as it is now."""
         if self.objective.requires & _OPPONENT_FIELDS:
             for triples in (self.train_dataset, self.eval_dataset):
                 if triples is not None and not triples.scored:
                     self._score(triples)
-        return super().train(*args, **kwargs)
 
     @torch.no_grad()
     def _score(self, triples: Triples) -> None:
-        """Computes log π_o of every response under the model as it is now."""
         self.model.eval()
         size = self.args.per_device_eval_batch_size
         for start in range(0, len(triples), size):
@@ -109,15 +112,16 @@ class SelfPlayTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def _log_ratios(self, model: Any, inputs: dict[str, Any]) -> LogRatios:
-        log_probs = torch.stack(sequence_log_probs(model, inputs["prompts"], inputs["responses"]))
-        lengths = log_probs.new_tensor([[len(answer) for answer in answers] for answers in inputs["responses"]])
-        fields = {"policy_expert": log_probs[:, 0], "expert_length": lengths[:, 0]}
-        if log_probs.shape[1] > 1:
-            fields |= {"policy_generated": log_probs[:, 1:], "generated_length": lengths[:, 1:]}
-        if "opponent_expert" in inputs:
-            fields["expert"] = log_probs[:, 0] - inputs["opponent_expert"]
-            fields["generated"] = log_probs[:, 1:] - inputs["opponent_generated"]
-        return LogRatios(**fields)
+        rows = torch.stack(sequence_log_probs(model, inputs["prompts"], inputs["responses"]))
+        expert, generated, initial, reference = rows.split([1, *inputs["counts"]], dim=1)
+        policy = {"expert": expert[:, 0], "generated": generated, "initial": initial, "reference": reference}
+        fields = {f"policy_{name}": values for name, values in policy.items() if values.numel()}
+        for side in ("expert", "generated"):
+            if f"opponent_{side}" in inputs:
+                fields[side] = policy[side] - inputs[f"opponent_{side}"]
+            if f"reference_{side}" in inputs:
+                fields[f"reference_{side}"] = policy[side] - inputs[f"reference_{side}"]
+        return LogRatios(**fields, **_lengths(inputs["responses"], inputs["counts"][0], rows))
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any
@@ -148,3 +152,8 @@ class SelfPlayTrainer(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         # The collator reads triples, not the arguments of the model's forward pass.
         self._signature_columns: list[str] = []
+
+
+def _lengths(responses: Sequence[Sequence[Sequence[int]]], count: int, like: Tensor) -> dict[str, Tensor]:
+    lengths = like.new_tensor([[len(answer) for answer in answers[: 1 + count]] for answers in responses])
+    return {"expert_length": lengths[:, 0]} | ({"generated_length": lengths[:, 1:]} if count else {})

@@ -26,6 +26,10 @@ class Triple:
         generated_ids: K lists of token ids; empty for objectives without an opponent.
         opponent_expert: log π_o of the expert response, nats; None until scored.
         opponent_generated: log π_o of each generated response, nats; None until scored.
+        reference_expert: log π_ref of the expert response, nats, where the objective needs it.
+        reference_generated: log π_ref of each generated response, nats, where the objective needs it.
+        initial_ids: K responses of the first policy, where the objective needs them.
+        reference_ids: M responses of the reference, where the objective needs them.
     """
 
     prompt_ids: Sequence[int]
@@ -33,10 +37,14 @@ class Triple:
     generated_ids: Sequence[Sequence[int]] = ()
     opponent_expert: float | None = None
     opponent_generated: Sequence[float] | None = None
+    reference_expert: float | None = None
+    reference_generated: Sequence[float] | None = None
+    initial_ids: Sequence[Sequence[int]] = ()
+    reference_ids: Sequence[Sequence[int]] = ()
 
     @property
     def responses(self) -> list[Sequence[int]]:
-        """The expert response, then the generated ones."""
+        """The expert response, then the generated ones: what opponent and reference score."""
         return [self.expert_ids, *self.generated_ids]
 
     @property
@@ -140,16 +148,24 @@ def _response_ids(tokenizer: Any, text: str) -> list[int]:
 def collate(triples: Sequence[Triple]) -> dict[str, Any]:
     """A batch: token ids as lists, because rows are laid out by the log-prob engine, and scores as tensors.
 
+    `responses` are, for each prompt, the expert's, the generated ones, the first policy's and the reference's;
+    `counts` says how many there are of the last three.
+
     Raises:
-        ValueError: An opponent's log-prob is missing in some rows but not in others.
+        ValueError: A log-prob is missing in some rows but not in others.
     """
+    first = triples[0]
     batch: dict[str, Any] = {
         "prompts": [triple.prompt_ids for triple in triples],
-        "responses": [triple.responses for triple in triples],
+        "responses": [[*triple.responses, *triple.initial_ids, *triple.reference_ids] for triple in triples],
+        "counts": (len(first.generated_ids), len(first.initial_ids), len(first.reference_ids)),
     }
-    if all(triple.scored for triple in triples):
-        batch["opponent_expert"] = torch.tensor([triple.opponent_expert for triple in triples])
-        batch["opponent_generated"] = torch.tensor([list(triple.opponent_generated or ()) for triple in triples])
-    elif any(triple.scored for triple in triples):
-        raise ValueError("some triples have the opponent's log-probs and some do not")
+    for player in ("opponent", "reference"):
+        for side in ("expert", "generated"):
+            values = [getattr(triple, f"{player}_{side}") for triple in triples]
+            if any(value is None for value in values):
+                if any(value is not None for value in values):
+                    raise ValueError(f"some triples have {player}_{side} and some do not")
+                continue
+            batch[f"{player}_{side}"] = torch.tensor(values)
     return batch

@@ -28,7 +28,7 @@ def evaluate(game: Game, policy: int) -> dict[str, Estimate]:
     stage = game.directory.stage(policy)
     if not stage.evaluation.exists():
         estimates = measure(_held_out(game, policy)) if game.held_out else {}
-        if policy > 0 and game.has_opponent and game.held_out:
+        if policy > 0 and game.needs_samples and game.held_out:
             estimates |= _objective_on_held_out(game, policy - 1)
         write_json(stage.evaluation, {name: estimate.to_json() for name, estimate in estimates.items()})
     return {name: Estimate(**value) for name, value in read_json(stage.evaluation).items()}
@@ -109,22 +109,35 @@ def _objective_on_held_out(game: Game, iteration: int) -> dict[str, Estimate]:
     The generated side are the held-out responses of the opponent's generators, each prompt's from the generator
     whose turn it is, as in training.
     """
-    spec = game.opponent.spec(iteration)
-    turns = {example.index: spec.generators[n % len(spec.generators)] for n, example in enumerate(game.held_out)}
+    generators = game.opponent.spec(iteration).generators
+    turns = {example.index: generators[n % len(generators)] for n, example in enumerate(game.held_out)}
+    by_scorer = {scorer: _on_turn(game, scorer, turns) for scorer in game.scorers(iteration)}
     policy = _on_turn(game, iteration + 1, turns)
-    opponent = opponent_scores(game, iteration, {scorer: _on_turn(game, scorer, turns) for scorer in spec.scorers})
-    delta = {key: policy[key] - opponent[key] for key in policy}
-    count = game.config.evaluation.samples_per_prompt
-    output = game.objective(
-        LogRatios(
-            expert=_column(delta, game, [EXPERT])[:, 0],
-            generated=_column(delta, game, range(count)),
-            policy_expert=_column(policy, game, [EXPERT])[:, 0],
-            policy_generated=_column(policy, game, range(count)),
-        )
-    )
+    fields = _sides("policy_", policy, game)
+    requires = game.objective.requires
+    if requires & {"expert", "generated"}:
+        fields |= _sides("", _minus(policy, opponent_scores(game, iteration, by_scorer)), game)
+    if requires & {"reference_expert", "reference_generated"}:
+        fields |= _sides("reference_", _minus(policy, by_scorer[BASE]), game)
+    samples = range(game.config.evaluation.samples_per_prompt)
+    for name, number in (("policy_initial", 0), ("policy_reference", BASE)):
+        if name in requires:
+            fields[name] = _column(_scores(game, iteration + 1, f"sampled-{number}"), game, samples)
+    output = game.objective(LogRatios(**fields))
     values = {"objective": output.loss} | output.metrics
     return {name: Estimate.of(value.tolist()) for name, value in values.items()}
+
+
+def _minus(left: Scores, right: Scores) -> Scores:
+    return {key: left[key] - right[key] for key in left}
+
+
+def _sides(prefix: str, scores: Scores, game: Game) -> dict[str, torch.Tensor]:
+    samples = range(game.config.evaluation.samples_per_prompt)
+    return {
+        f"{prefix}expert": _column(scores, game, [EXPERT])[:, 0],
+        f"{prefix}generated": _column(scores, game, samples),
+    }
 
 
 def _on_turn(game: Game, policy: int, turns: dict[int, int]) -> Scores:

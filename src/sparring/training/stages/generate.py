@@ -8,7 +8,7 @@ from typing import Any
 
 from sparring.generation.protocol import Generator
 from sparring.progress import progress
-from sparring.run_directory import read_shard, shard_path, write_shard
+from sparring.run_directory import BASE, read_shard, shard_path, write_shard
 from sparring.seeding import derive_seed
 from sparring.training.game import Game
 from sparring.types import EncodedExample
@@ -20,20 +20,32 @@ def generate(game: Game, iteration: int) -> list[Path]:
     Returns:
         The sample shards, in the order of their prompts' batches.
     """
-    spec = game.opponent.spec(iteration)
+    generators = game.opponent.spec(iteration).generators
     folder = game.directory.iteration(iteration).samples
     shards: list[Path] = []
-    for slot, policy in enumerate(spec.generators):
-        game.activate(policy)
-        shards += sample_shards(
-            game.generator(game.config.generation),
-            game.train[slot :: len(spec.generators)],
-            folder,
-            prefix=f"policy-{policy}",
-            seed=derive_seed(game.config.seed, "generate", iteration, policy),
-            title=f"iteration {iteration}: generate",
-        )
+    for slot, policy in enumerate(generators):
+        prompts = game.train[slot :: len(generators)]
+        shards += _training_samples(game, policy, prompts, folder, iteration)
     return shards
+
+
+def generate_reference(game: Game) -> list[Path]:
+    """Samples K responses to every training prompt from the base model, once for all iterations."""
+    return _training_samples(game, BASE, game.train, game.directory.base.samples, BASE)
+
+
+def _training_samples(
+    game: Game, policy: int, prompts: Sequence[EncodedExample], folder: Path, iteration: int
+) -> list[Path]:
+    game.activate(policy)
+    return sample_shards(
+        game.generator(game.config.generation),
+        prompts,
+        folder,
+        prefix=f"policy-{policy}",
+        seed=derive_seed(game.config.seed, "generate", iteration, policy),
+        title=f"{'base' if iteration == BASE else f'iteration {iteration}'}: generate",
+    )
 
 
 def sample_shards(

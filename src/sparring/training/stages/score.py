@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sparring.progress import progress
-from sparring.run_directory import read_shard, write_shard
+from sparring.run_directory import BASE, read_shard, write_shard
 from sparring.training.game import Game
-from sparring.training.stages.generate import read_samples
+from sparring.training.stages.generate import generate_reference, read_samples
 from sparring.training.triples import Triple
 
 EXPERT = -1
@@ -23,7 +24,7 @@ Responses = Mapping[tuple[int, int], tuple[Sequence[int], Sequence[int]]]
 
 def score(game: Game, iteration: int, shards: Sequence[Path]) -> list[Triple]:
     """Scores every expert and generated response under each scorer, and joins them into training triples."""
-    scorers = game.opponent.spec(iteration).scorers
+    scorers = game.scorers(iteration)
     folder = game.directory.iteration(iteration).scores
     by_scorer: dict[int, Scores] = {policy: {} for policy in scorers}
     with progress(f"iteration {iteration}: score", total=len(shards) * len(scorers)) as meter:
@@ -52,10 +53,11 @@ def score_file(game: Game, policy: int, responses: Responses, path: Path) -> Sco
 
 
 def opponent_scores(game: Game, iteration: int, by_scorer: Mapping[int, Scores]) -> Scores:
-    """Log π_o of every response, combined from its log-probs under each scorer."""
-    keys = list(next(iter(by_scorer.values())))
+    """Log π_o of every response, combined from its log-probs under the opponent's scorers."""
+    scorers = game.opponent.spec(iteration).scorers
+    keys = list(by_scorer[scorers[0]])
     tensors = {
-        policy: torch.tensor([scores[key] for key in keys], dtype=torch.float64) for policy, scores in by_scorer.items()
+        policy: torch.tensor([by_scorer[policy][key] for key in keys], dtype=torch.float64) for policy in scorers
     }
     return dict(zip(keys, game.opponent.combine(iteration, tensors).tolist(), strict=True))
 
@@ -70,15 +72,37 @@ def _responses(game: Game, shard: Path) -> dict[tuple[int, int], tuple[Sequence[
 
 
 def _triples(game: Game, iteration: int, shards: Sequence[Path], by_scorer: Mapping[int, Scores]) -> list[Triple]:
-    opponent = opponent_scores(game, iteration, by_scorer)
+    requires = game.objective.requires
     samples = read_samples(shards)
-    return [
-        Triple(
-            prompt_ids=example.prompt_ids,
-            expert_ids=example.expert_ids,
-            generated_ids=[row["response_ids"] for row in samples[example.index]],
-        ).with_scores(
-            opponent[example.index, EXPERT], [opponent[example.index, row["sample"]] for row in samples[example.index]]
+    initial = read_samples(_first_shards(game)) if "policy_initial" in requires else {}
+    reference = read_samples(generate_reference(game)) if "policy_reference" in requires else {}
+    opponent = opponent_scores(game, iteration, by_scorer) if requires & {"expert", "generated"} else None
+    base = by_scorer[BASE] if requires & {"reference_expert", "reference_generated"} else None
+    triples = []
+    for example in game.train:
+        index, rows = example.index, samples[example.index]
+        scores: dict[str, Any] = {}
+        for player, known in (("opponent", opponent), ("reference", base)):
+            if known is not None:
+                scores[f"{player}_expert"] = known[index, EXPERT]
+                scores[f"{player}_generated"] = tuple(known[index, row["sample"]] for row in rows)
+        triples.append(
+            Triple(
+                prompt_ids=example.prompt_ids,
+                expert_ids=example.expert_ids,
+                generated_ids=_ids(rows),
+                initial_ids=_ids(initial.get(index, [])),
+                reference_ids=_ids(reference.get(index, [])),
+                **scores,
+            )
         )
-        for example in game.train
-    ]
+    return triples
+
+
+def _ids(rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    return [row["response_ids"] for row in rows]
+
+
+def _first_shards(game: Game) -> list[Path]:
+    """What the first policy generated: the samples of iteration 0, if that is who generated there."""
+    return sorted(game.directory.iteration(0).samples.glob("*.parquet"))
