@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparring.games.newton import minimise
+from sparring.games.newton import NoMinimiserError, minimise
 
 Payoff = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -146,20 +146,35 @@ def _ignores_constants(payoff: Payoff, expert: Tensor, opponent: Tensor) -> bool
 def policy_value(payoff: Payoff, expert: Tensor, opponent: Tensor, beta: float) -> GameValue:
     """The supremum over the rewards that a policy can be: Σ π_o e^{r/β} = 1, so that π = π_o e^{r/β} is a distribution.
 
-    The constraint is solved for the reward of the opponent's likeliest outcome, and Newton's method descends in the
-    others from r = 0: its own path, with no policy and no softmax in it. Outside the constraint's domain the logarithm
-    is not a number, and the line search turns back.
+    The constraint is solved for the reward of one outcome, and Newton's method descends in the others: its own path,
+    with no policy and no softmax in it. Outside the constraint's domain the logarithm is not a number, and the line
+    search turns back. With β ≠ 1 `f-divergence` can have several local optima, so it starts both from the free optimum
+    made feasible and from r = 0, where self-play starts, and keeps the better.
 
     Raises:
-        NoMinimiserError: It does not converge.
+        NoMinimiserError: Neither start converges.
     """
-    pivot = int(opponent.argmax())
+    free = free_value(payoff, expert, opponent).reward
+    feasible = free - beta * torch.logsumexp(opponent.log() + free / beta, dim=0)
+    found: list[GameValue] = []
+    for start in (feasible, torch.zeros_like(free)):
+        try:
+            reward = _best_feasible(payoff, expert, opponent, beta, start)
+        except NoMinimiserError:
+            continue
+        found.append(GameValue(value=float(payoff(reward, expert, opponent)), reward=reward))
+    if not found:
+        raise NoMinimiserError("no start led to a best reward among those that a policy can be")
+    return max(found, key=lambda game: game.value)
+
+
+def _best_feasible(payoff: Payoff, expert: Tensor, opponent: Tensor, beta: float, start: Tensor) -> Tensor:
+    pivot = int((opponent.log() + start / beta).argmax())
     others = torch.cat([opponent[:pivot], opponent[pivot + 1 :]])
 
     def reward_of(point: Tensor) -> Tensor:
         left = 1.0 - (others * (point / beta).exp()).sum()
         return torch.cat([point[:pivot], beta * (left / opponent[pivot]).log().reshape(1), point[pivot:]])
 
-    start = torch.zeros(len(expert) - 1, dtype=torch.float64)
-    reward = reward_of(minimise(lambda point: -payoff(reward_of(point), expert, opponent), start))
-    return GameValue(value=float(payoff(reward, expert, opponent)), reward=reward)
+    free_part = torch.cat([start[:pivot], start[pivot + 1 :]])
+    return reward_of(minimise(lambda point: -payoff(reward_of(point), expert, opponent), free_part))

@@ -130,13 +130,13 @@ def _conditions(
 ) -> tuple[Tensor, Tensor]:
     """What is zero at equilibrium, and its Jacobian, at the point (log π, ν) `[n+1]`.
 
-    The residual is τφ'(u) − Pπ − ν for every outcome, and Σπ − 1.
+    The residual is φ'(u) − Pπ/τ − ν for every outcome, and Σπ − 1.
     """
     n, policy, level = len(reference), point[:-1].exp(), point[-1:]
     ratio = policy / reference
-    stationarity = tau * divergence.slope(ratio) - preference @ policy - level
+    stationarity = divergence.slope(ratio) - preference @ policy / tau - level
     jacobian = torch.zeros(n + 1, n + 1, dtype=torch.float64)
-    jacobian[:n, :n] = torch.diag(tau * divergence.curvature(ratio) * ratio) - preference * policy
+    jacobian[:n, :n] = torch.diag(divergence.curvature(ratio) * ratio) - preference * policy / tau
     jacobian[:n, n] = -1.0
     jacobian[n, :n] = policy
     return torch.cat([stationarity, policy.sum().reshape(1) - 1.0]), jacobian
