@@ -92,7 +92,7 @@ def test_the_chi_squared_regularizer_plays_its_own_game():
     assert (play.policies[-1] - game.regularized_equilibrium(0.5, "chi-squared")).abs().max() < 1e-8
 
 
-@pytest.mark.parametrize("weight", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("weight", [0.05, 0.1, 0.25, 0.5, 1.0])
 def test_the_boundary_on_rock_paper_scissors(weight):
     """With λ the factor is √(1 + η²/12)/(1 + λ): the last iterate converges for η² < 12 λ(2 + λ)."""
     game = PreferenceGame(preference=ROCK_PAPER_SCISSORS, reference=UNIFORM)
