@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tiny import save_tiny
+
+# Tiny models gain nothing from threads, and lose much to them on a busy machine.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ _MANAGED = {
     "remove_unused_columns",
     "resume_from_checkpoint",
     "load_best_model_at_end",
+    "eval_strategy",
+    "eval_on_start",
+    "do_eval",
 }
 _FIELDS = sorted(item.name for item in dataclasses.fields(TrainingArguments) if item.init)
 # Another valid value than the default, where it can be told what that is on a CPU without further packages.
@@ -128,7 +132,9 @@ def test_lora_defaults_to_all_linear_layers() -> None:
     [
         ({"rr": 1}, "lora.rr", "LoraConfig has no field 'rr'"),
         ({"lora_alfa": 1}, "lora.lora_alfa", "LoraConfig has no field 'lora_alfa'"),
-        ({"task_type": "x"}, "lora", "Invalid task type"),
+        ({"task_type": "CAUSAL_LM"}, "lora.task_type", "LoraConfig has no field 'task_type'"),
+        ({"r": 0}, "lora.r", "the rank must be a whole number ≥ 1, got 0"),
+        ({"lora_dropout": 2}, "lora.lora_dropout", "must be a number in [0, 1), got 2"),
         ({"layers_to_transform": [0]}, "lora", "`layers_to_transform` cannot be used"),
     ],
 )
@@ -143,3 +149,22 @@ def test_a_misspelt_lora_field_gets_a_suggestion() -> None:
     with pytest.raises(InputError) as caught:
         lora_config({"lora_alfa": 1})
     assert caught.value.fix == "did you mean 'lora_alpha'?"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"learning_rate": "abc"}, "must be a number, got 'abc'"),
+        ({"learning_rate": -1}, "must be at least 0, got -1"),
+        ({"learning_rate": float("nan")}, "must be a number, got nan"),
+        ({"per_device_train_batch_size": "4"}, "must be a number, got '4'"),
+        ({"per_device_train_batch_size": 0}, "must be at least 1, got 0"),
+        ({"gradient_accumulation_steps": 0}, "must be at least 1, got 0"),
+        ({"max_steps": "a"}, "must be a number, got 'a'"),
+        ({"save_strategy": "best"}, "'best' needs evaluation while training"),
+        ({"report_to": "nope"}, "nope is not supported"),
+    ],
+)
+def test_what_the_trainer_would_only_stumble_over_later(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        build(tmp_path, **fields)

@@ -66,9 +66,8 @@ def generate(  # noqa: PLR0917 - options of a command
 ) -> None:
     """Sample responses and print them."""
     from sparring.cli.models import generate_command
-    from sparring.generation import GenerationConfig
 
-    settings = GenerationConfig(samples_per_prompt=samples, temperature=temperature, top_p=top_p, top_k=top_k)
+    settings = {"samples_per_prompt": samples, "temperature": temperature, "top_p": top_p, "top_k": top_k}
     generate_command(model, prompt or [], data, settings, max_tokens=max_tokens, seed=seed, as_json=json)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from sparring.cli.output import print_json, print_lines
 from sparring.data import encode_prompts, load_prompts
@@ -20,7 +22,7 @@ def generate_command(
     model: str,
     prompts: Sequence[str],
     data: Path | None,
-    settings: GenerationConfig,
+    settings: Mapping[str, Any],
     *,
     max_tokens: int,
     seed: int,
@@ -29,11 +31,15 @@ def generate_command(
     """Samples responses and prints them, in the order of the prompts."""
     if bool(prompts) == (data is not None):
         raise InputError("there must be prompts from one place", fix="give --prompt TEXT, or --data FILE")
+    try:
+        config = GenerationConfig(**settings)
+    except ValidationError as error:
+        raise InputError("; ".join(item["msg"] for item in error.errors()), where="options") from error
     texts = list(prompts) if data is None else load_prompts(data)
     loaded, tokenizer, template = _load(model)
     limit = context_length(loaded.config) - max_tokens
     encoded, stop_ids = encode_prompts(texts, tokenizer, chat_template=template, limit=limit)
-    sampler = generator(settings, model=loaded, tokenizer=tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens)
+    sampler = generator(config, model=loaded, tokenizer=tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens)
     samples = []
     with progress("generate", total=len(encoded)) as meter:
         for number, batch in enumerate(sampler.plan(encoded)):
@@ -56,10 +62,10 @@ def _load(model: str) -> tuple[Any, Any, str]:
     if RunDirectory(Path(model)).config.exists():
         from sparring.training.export import load_policy
 
-        config, policy = load_policy(Path(model))
-        return policy.causal_lm, policy.tokenizer, config.data.chat_template
-    config_ = ModelConfig(name=model)
-    return load_model(config_), load_tokenizer(config_), "auto"
+        run, policy = load_policy(Path(model))
+        return policy.causal_lm, policy.tokenizer, run.data.chat_template
+    config = ModelConfig(name=model)
+    return load_model(config), load_tokenizer(config), "auto"
 
 
 def export_command(run: Path, to: Path, policy: str, *, as_json: bool) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 
 from sparring.errors import InputError, did_you_mean
 
@@ -20,6 +22,18 @@ _MANAGED = {
     "remove_unused_columns": "remove it: the triples have their own columns",
     "resume_from_checkpoint": "run `sparring resume RUN`",
     "load_best_model_at_end": "the run keeps the best iterate by itself; see `stop`",
+    "eval_strategy": "the run evaluates after every stage; see `evaluation`",
+    "eval_on_start": "the run evaluates after every stage; see `evaluation`",
+    "do_eval": "the run evaluates after every stage; see `evaluation`",
+}
+_AT_LEAST = {
+    "learning_rate": 0,
+    "num_train_epochs": 0,
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "logging_steps": 0,
+    "save_steps": 0,
 }
 _DEFAULTS: dict[str, Any] = {
     "per_device_train_batch_size": 4,
@@ -55,21 +69,34 @@ def training_arguments(
     Raises:
         InputError: A field is unknown, decided by the loop, or its value is rejected.
     """
-    known = {item.name for item in dataclasses.fields(TrainingArguments) if item.init}
-    for name in fields:
-        if name in _MANAGED:
-            raise InputError(f"'{name}' is decided by the loop", where=f"training.{name}", fix=_MANAGED[name])
-        if name not in known:
-            raise InputError(
-                f"TrainingArguments has no field '{name}'", where=f"training.{name}", fix=did_you_mean(name, known)
-            )
+    for name, value in fields.items():
+        _check_field(name, value)
     decided = {"output_dir": str(output), "seed": seed, "data_seed": seed, "run_name": run_name}
     if device == "cpu":
         decided["use_cpu"] = True
     try:
-        return TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
-    except (TypeError, ValueError, ImportError) as error:
+        args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
+        get_reporting_integration_callbacks(args.report_to)
+    except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
         raise InputError(str(error).strip().splitlines()[0], where="training") from error
+    return args
+
+
+def _check_field(name: str, value: Any) -> None:
+    """Refuses what the Trainer would only stumble over after the responses were generated."""
+    known = {item.name: item.default for item in dataclasses.fields(TrainingArguments) if item.init}
+    where = f"training.{name}"
+    if name in _MANAGED:
+        raise InputError(f"'{name}' is decided by the loop", where=where, fix=_MANAGED[name])
+    if name not in known:
+        raise InputError(f"TrainingArguments has no field '{name}'", where=where, fix=did_you_mean(name, known))
+    number = isinstance(known[name], int | float) and not isinstance(known[name], bool)
+    if number and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
+        raise InputError(f"must be a number, got {value!r}", where=where, fix="write it without quotes")
+    if name in _AT_LEAST and value < _AT_LEAST[name]:
+        raise InputError(f"must be at least {_AT_LEAST[name]}, got {value!r}", where=where, fix="raise it")
+    if name == "save_strategy" and value == "best":
+        raise InputError("'best' needs evaluation while training", where=where, fix="take steps, epoch or no")
 
 
 def autocast_dtype(fields: Mapping[str, Any]) -> torch.dtype | None:

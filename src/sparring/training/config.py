@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -113,7 +114,7 @@ class SelfPlayConfig(BaseModel):
     @field_validator("lora")
     @classmethod
     def _base_is_the_initial_adapter(cls, lora: dict[str, Any] | None) -> dict[str, Any] | None:
-        if lora is not None and lora.get("init_lora_weights", True) not in {True, "gaussian"}:
+        if lora is not None and not _changes_nothing(lora.get("init_lora_weights", True)):
             raise ValueError(
                 "init_lora_weights must be true or 'gaussian': the base model is scored as the initial adapter, "
                 "which must therefore change nothing"
@@ -165,17 +166,30 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
     return values
 
 
+def _changes_nothing(init_lora_weights: Any) -> bool:
+    return init_lora_weights is True or init_lora_weights == "gaussian"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-4 is a number although it has no dot. Quoted, it stays text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
+
+
 def _parse(text: str, where: str) -> Any:
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise InputError(f"not a YAML value: {text}", where=where, fix="quote it") from error
-    return _number(value)
+    return value
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
     except FileNotFoundError as error:
         raise InputError(
             "no such configuration", where=str(path), fix="see `sparring recipes` for ready ones"
@@ -184,22 +198,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"cannot be read as YAML: {error}", where=str(path)) from error
     if not isinstance(values, dict):
         raise InputError("a configuration is a mapping of keys to values", where=str(path))
-    read: dict[str, Any] = _number(values)
-    return read
-
-
-def _number(value: Any) -> Any:
-    """YAML reads 1e-4 as a string, for want of a dot: everyone means the number."""
-    if isinstance(value, dict):
-        return {key: _number(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_number(item) for item in value]
-    if isinstance(value, str) and value[:1] in "+-.0123456789" and "e" in value.lower():
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    return values
 
 
 def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:

@@ -130,11 +130,16 @@ def lora_config(fields: Mapping[str, Any]) -> Any:
 
     from peft import LoraConfig
 
-    known = {item.name for item in dataclasses.fields(LoraConfig)}
+    known = {item.name for item in dataclasses.fields(LoraConfig)} - {"task_type", "inference_mode"}
     for name in fields:
         if name not in known:
             raise InputError(f"LoraConfig has no field '{name}'", where=f"lora.{name}", fix=did_you_mean(name, known))
+    rank, dropout = fields.get("r", 8), fields.get("lora_dropout", 0.0)
+    if not isinstance(rank, int) or rank < 1:
+        raise InputError(f"the rank must be a whole number ≥ 1, got {rank!r}", where="lora.r", fix="try 16")
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise InputError(f"must be a number in [0, 1), got {dropout!r}", where="lora.lora_dropout", fix="try 0")
     try:
-        return LoraConfig(**({"target_modules": "all-linear", "task_type": "CAUSAL_LM"} | dict(fields)))
-    except (TypeError, ValueError) as error:
+        return LoraConfig(**({"target_modules": "all-linear"} | dict(fields)), task_type="CAUSAL_LM")
+    except (TypeError, ValueError, ImportError) as error:
         raise InputError(str(error), where="lora") from error

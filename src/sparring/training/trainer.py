@@ -68,6 +68,13 @@ class SelfPlayTrainer(Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        if self.args.world_size > 1:
+            raise InputError(
+                f"{self.args.world_size} processes train together, which is not supported yet: each would keep "
+                "its own gradients",
+                where="launcher",
+                fix="start one process",
+            )
         # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
 
@@ -76,15 +83,24 @@ class SelfPlayTrainer(Trainer):
         self.score()
         return super().train(*args, **kwargs)
 
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The loss and metrics on `eval_dataset`, or on that of the constructor."""
+        triples = self.eval_dataset if eval_dataset is None else triples_from(eval_dataset, self.processing_class)
+        self.score()
+        self._score(triples)
+        metrics: dict[str, float] = super().evaluate(triples, *args, **kwargs)
+        return metrics
+
     def score(self) -> None:
         """Computes the opponent's log-probs where they are missing: the opponent is the model as it is now."""
-        if self.objective.requires & _OPPONENT_FIELDS:
-            for triples in (self.train_dataset, self.eval_dataset):
-                if triples is not None and not triples.scored:
-                    self._score(triples)
+        for triples in (self.train_dataset, self.eval_dataset):
+            if triples is not None:
+                self._score(triples)
 
     @torch.no_grad()
     def _score(self, triples: Triples) -> None:
+        if triples.scored or not self.objective.requires & _OPPONENT_FIELDS:
+            return
         self.model.eval()
         size = self.args.per_device_eval_batch_size
         for start in range(0, len(triples), size):
@@ -132,16 +148,18 @@ class SelfPlayTrainer(Trainer):
 
     def _record(self, output: ObjectiveOutput, mode: str) -> None:
         for name, value in output.metrics.items():
-            self._sums[mode][name].append(value.mean())
+            self._sums[mode][name].append(value)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the objective's metrics, averaged over the steps since the last log."""
         mode = "eval" if any(name.startswith("eval_") for name in logs) else "train"
         prefix = "eval_" if mode == "eval" else ""
         for name, values in self._sums[mode].items():
-            logs[prefix + name] = torch.stack(values).mean().item()
+            logs[prefix + name] = torch.cat(values).mean().item()
         self._sums[mode].clear()
-        broken = [name for name, value in logs.items() if isinstance(value, float) and not math.isfinite(value)]
+        # Loss scaling finds its scale by letting the first gradients overflow.
+        checked = {name: value for name, value in logs.items() if not (self.args.fp16 and name == "grad_norm")}
+        broken = [name for name, value in checked.items() if isinstance(value, float) and not math.isfinite(value)]
         if broken:
             raise RunError(
                 f"step {self.state.global_step}: {', '.join(broken)} is not a finite number; lower "

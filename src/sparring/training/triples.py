@@ -71,6 +71,12 @@ class Triples(Dataset[Triple]):
                 where="train_dataset",
                 fix="keep the same K for every prompt",
             )
+        if len({triple.scored for triple in self.items}) > 1:
+            raise InputError(
+                "some rows carry the opponent's log-probs and some do not",
+                where="train_dataset",
+                fix="give them for every row, or for none",
+            )
 
     def __len__(self) -> int:
         return len(self.items)
@@ -99,38 +105,56 @@ def triples_from(dataset: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any)
     Raises:
         InputError: A row lacks a field, or text is given without a tokenizer.
     """
-    return (
-        dataset
-        if isinstance(dataset, Triples)
-        else Triples(_triple(row, n, tokenizer) for n, row in enumerate(dataset))
-    )
+    if isinstance(dataset, Triples):
+        # A copy, so that the scores of one trainer's opponent never reach another trainer.
+        return Triples(dataset.items)
+    return Triples(_triple(row, number, tokenizer) for number, row in enumerate(dataset))
 
 
 def _triple(row: Mapping[str, Any], number: int, tokenizer: Any) -> Triple:
     where = f"train_dataset row {number}"
     if _IDS[0] in row:
         prompt, expert, generated = (_field(row, name, where) for name in _IDS)
-        generated = [list(ids) for ids in generated]
     else:
-        texts = [_field(row, name, where) for name in _TEXT]
-        if tokenizer is None:
-            raise InputError("text needs a tokenizer", where=where, fix="pass processing_class=, or give token ids")
-        prompt = _prompt_ids(tokenizer, texts[0])
-        expert = _response_ids(tokenizer, texts[1])
-        generated = [_response_ids(tokenizer, text) for text in ([texts[2]] if isinstance(texts[2], str) else texts[2])]
-    return Triple(
-        prompt_ids=list(prompt),
-        expert_ids=list(expert),
-        generated_ids=generated,
+        text, expert_text, generated_text = (_field(row, name, where) for name in _TEXT)
+        if tokenizer is None or tokenizer.eos_token_id is None:
+            fix = "pass processing_class=, or give token ids"
+            raise InputError("text needs a tokenizer with an end-of-sequence token", where=where, fix=fix)
+        prompt = _prompt_ids(tokenizer, text)
+        expert = _response_ids(tokenizer, expert_text, where)
+        texts = [generated_text] if isinstance(generated_text, str) else generated_text
+        generated = [_response_ids(tokenizer, item, where) for item in texts]
+    triple = Triple(
+        prompt_ids=_checked_ids(prompt, f"{where}, prompt"),
+        expert_ids=_checked_ids(expert, f"{where}, expert"),
+        generated_ids=[_checked_ids(ids, f"{where}, generated response {k}") for k, ids in enumerate(generated)],
         opponent_expert=row.get(_SCORES[0]),
         opponent_generated=row.get(_SCORES[1]),
     )
+    _check_scores(triple, where)
+    return triple
 
 
 def _field(row: Mapping[str, Any], name: str, where: str) -> Any:
     if row.get(name) is None:
         raise InputError(f"the field '{name}' is missing", where=where, fix=did_you_mean(name, row))
     return row[name]
+
+
+def _checked_ids(ids: Any, where: str) -> list[int]:
+    if not isinstance(ids, Sequence) or not ids or not all(isinstance(token, int) for token in ids):
+        raise InputError("is no list of token ids, or is empty", where=where, fix="give at least one token id")
+    return list(ids)
+
+
+def _check_scores(triple: Triple, where: str) -> None:
+    expert, generated = triple.opponent_expert, triple.opponent_generated
+    if (expert is None) != (generated is None):
+        fix = f"give both {_SCORES[0]} and {_SCORES[1]}, or neither"
+        raise InputError("only one of the opponent's log-probs is given", where=where, fix=fix)
+    if generated is not None and len(generated) != len(triple.generated_ids):
+        problem = f"{len(generated)} log-probs are given for {len(triple.generated_ids)} generated responses"
+        raise InputError(problem, where=f"{where}, {_SCORES[1]}", fix="give one for each generated response")
 
 
 def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
@@ -141,7 +165,9 @@ def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]
     return ids
 
 
-def _response_ids(tokenizer: Any, text: str) -> list[int]:
+def _response_ids(tokenizer: Any, text: str, where: str) -> list[int]:
+    if not isinstance(text, str):
+        raise InputError(f"a response must be text, got {type(text).__name__}", where=where, fix="give a string")
     return [*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
 
 
@@ -150,9 +176,6 @@ def collate(triples: Sequence[Triple]) -> dict[str, Any]:
 
     `responses` are, for each prompt, the expert's, the generated ones, the first policy's and the reference's;
     `counts` says how many there are of the last three.
-
-    Raises:
-        ValueError: A log-prob is missing in some rows but not in others.
     """
     first = triples[0]
     batch: dict[str, Any] = {
@@ -163,9 +186,6 @@ def collate(triples: Sequence[Triple]) -> dict[str, Any]:
     for player in ("opponent", "reference"):
         for side in ("expert", "generated"):
             values = [getattr(triple, f"{player}_{side}") for triple in triples]
-            if any(value is None for value in values):
-                if any(value is not None for value in values):
-                    raise ValueError(f"some triples have {player}_{side} and some do not")
-                continue
-            batch[f"{player}_{side}"] = torch.tensor(values)
+            if values[0] is not None:
+                batch[f"{player}_{side}"] = torch.tensor(values)
     return batch

@@ -39,7 +39,8 @@ def judge(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]])
     values = {policy: estimates[metric].mean for policy, estimates in sorted(evaluations.items())}
     best = max(values, key=lambda policy: values[policy])
     drop = values[best] - values[last]
-    if config.enabled and drop > config.max_drop:
+    # A hair's breadth for rounding: a fall by just max_drop is allowed.
+    if config.enabled and drop > config.max_drop + 1e-9:
         reason = (
             f"{metric} fell from {values[best]:.4g} to {values[last]:.4g}, by {drop:.4g}, more than "
             f"stop.max_drop = {config.max_drop:g}: playing on would build on a worse policy"

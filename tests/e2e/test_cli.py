@@ -1,0 +1,101 @@
+"""The other commands, and every objective, opponent and regularizer through the loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sparring.objectives import OBJECTIVES
+from sparring.opponents import OPPONENTS
+from sparring.recipes import recipes
+from sparring.regularizers import REGULARIZERS
+
+Cli = Callable[..., SimpleNamespace]
+Config = Callable[..., Path]
+DATA = {"source": "arithmetic", "limit": 4, "held_out": 1, "max_response_tokens": 16}
+
+
+def test_plan(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    config = tiny_config(objective={"name": "spin", "beta": 0.1})
+    planned = json.loads(cli("plan", config, "--json").stdout)
+    assert planned["stability"]["value"] == 0.1
+    assert planned["stability"]["contraction_factor"] == pytest.approx(9.0)
+    assert planned["stability"]["verdict"].startswith("overshoots")
+    assert planned["data"] == {"train": 12, "held_out": 4}
+    assert all(value > 0 for part in ("tokens", "rates", "memory", "seconds") for value in planned[part].values())
+    assert not (tmp_path / "run").exists()
+    shown = cli("plan", config, "objective.beta=1.0").stdout
+    assert "β = 1; converges" in " ".join(shown.split())
+
+
+def test_recipes_and_help(cli: Cli) -> None:
+    assert json.loads(cli("recipes", "--json").stdout) == recipes()
+    assert set(recipes()) >= {"quickstart", "spin", "space", "sft", "lora", "gsm8k"}
+    assert "resume" in cli("--help").stdout
+
+
+def test_generate(cli: Cli, tiny_folder: Path, tmp_path: Path) -> None:
+    ask = ("generate", tiny_folder, "-p", "one", "-p", "two", "-k", 2, "--max-tokens", 5, "--seed", 1, "--json")
+    answers = json.loads(cli(*ask).stdout)
+    assert [answer["prompt"] for answer in answers] == ["one", "one", "two", "two"]
+    assert json.loads(cli(*ask).stdout) == answers
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "one"}\n', encoding="utf-8")
+    assert "> one" in cli("generate", tiny_folder, "--data", file, "--max-tokens", 3).stdout
+    assert cli("generate", tiny_folder).returncode == 2
+    assert "top_k" in cli("generate", tiny_folder, "-p", "one", "-k", 2, "--top-k", 1).stderr
+
+
+def test_a_collapse_ends_the_run(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    # A learning rate that wrecks the model in its first iteration.
+    config = tiny_config(
+        data=DATA | {"verifier": None},
+        training={"learning_rate": 0.5, "per_device_train_batch_size": 2},
+        objective={"name": "spin", "beta": 0.1},
+        warmup={"training": {"learning_rate": 1e-3}},
+        iterations=3,
+        stop={"metric": "log_likelihood/token"},
+    )
+    done = cli("train", config)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["stopped_early"]
+    assert result["best"] == "warmup"
+    assert "log_likelihood/token fell from" in result["reason"]
+    assert "stopped early" in done.stdout
+    assert not (tmp_path / "run" / "iterations" / "002").exists()
+
+
+PLAYED = {
+    **{name: {"objective": {"name": name}, "iterations": 1} for name in OBJECTIVES if name != "sppo"},
+    "t-spin": {"objective": {"name": "t-spin"}, "iterations": 2},
+    **{name: {"opponent": {"name": name}, "iterations": 3} for name in OPPONENTS},
+    "regularizers": {"iterations": 1, "regularizers": [{"name": name, "weight": 0.1} for name in REGULARIZERS]},
+}
+
+
+@pytest.mark.parametrize("case", PLAYED)
+def test_everything_registered_plays(cli: Cli, tiny_config: Config, tmp_path: Path, case: str) -> None:
+    settings = {
+        "warmup": None,
+        "data": DATA,
+        "stop": {"enabled": False},
+        "generation": {"samples_per_prompt": 2},
+    } | PLAYED[case]
+    done = cli("train", tiny_config(**settings))
+    assert done.returncode == 0, done.stderr
+    last = tmp_path / "run" / "iterations" / f"{settings['iterations'] - 1:03d}"
+    measured = json.loads((last / "evaluation.json").read_text())
+    assert case == "sft" or "objective" in measured
+    if case == "regularizers":
+        assert {f"regularizer/{name}" for name in REGULARIZERS} <= set(measured)
+
+
+def test_preferences_need_a_judge(cli: Cli, tiny_config: Config) -> None:
+    done = cli("train", tiny_config(objective={"name": "sppo"}))
+    assert done.returncode == 2
+    assert "objective 'sppo' needs preferences, which only a judge can give" in done.stderr
