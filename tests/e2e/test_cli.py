@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -99,3 +100,20 @@ def test_preferences_need_a_judge(cli: Cli, tiny_config: Config) -> None:
     done = cli("train", tiny_config(objective={"name": "sppo"}))
     assert done.returncode == 2
     assert "objective 'sppo' needs preferences, which only a judge can give" in done.stderr
+
+
+def test_game(cli: Cli, tmp_path: Path) -> None:
+    page = tmp_path / "game.html"
+    done = cli("game", "imitation", "spin:beta=0.8", "--iterations", 6, "--html", page, "--json")
+    played = json.loads(done.stdout)
+    # At β = 0.8 the error in log π shrinks by 1/β − 1 = ¼ an iteration.
+    ratios = [after / before for before, after in itertools.pairwise(played["log_error"])]
+    assert ratios == pytest.approx([0.25] * 6, rel=1e-6)
+    assert "plotly" in page.read_text(encoding="utf-8")
+    shown = cli("game", "preference", "sppo:eta=1", "-r", "reverse-kl:weight=0.5", "--iterations", 40)
+    assert "average exploitability" in " ".join(shown.stdout.split())
+    wrong = cli("game", "imitation", "spin:bta=1")
+    assert wrong.returncode == 2
+    assert "objective 'spin' has no option 'bta'" in wrong.stderr
+    assert "no smooth minimiser" in cli("game", "imitation", "spin:link=hinge").stderr
+    assert cli("game", "imitation", "--expert", "0.5,0.6").returncode == 2

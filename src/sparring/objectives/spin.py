@@ -40,7 +40,9 @@ class _Link:
 #   hinge        1 − loss      → total variation(P, Q)              at t = sign(P − Q)
 #   exponential  1 − loss      → squared Hellinger ½Σ(√P − √Q)²     at t = ½ log P/Q
 #   squared      1 − 2 loss    → χ²(P ‖ ½(P + Q))                   at t = (P − Q)/(P + Q)
-# A linear link bounds no divergence: its supremum is infinite.
+# A linear link bounds no divergence: its supremum is infinite. An implicit reward makes t a difference of rewards; the
+# optima of the logistic and exponential links are such differences, so those bounds are reached, while those of the
+# hinge and squared links are not for n > 2 outcomes, so theirs stay bounds.
 _LINKS: dict[str, _Link] = {
     "logistic": _Link(lambda t: functional.softplus(-t), slope=-0.5, curvature=0.25, offset=math.log(2.0)),
     "hinge": _Link(lambda t: functional.relu(1.0 - t), slope=-1.0, curvature=0.0, offset=1.0),

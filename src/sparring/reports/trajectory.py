@@ -1,0 +1,63 @@
+"""The trajectory of an exact game: a table with bars for the terminal, and a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from plotly.subplots import make_subplots
+from rich.table import Table
+
+from sparring.files import write_text
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_ROWS = 12
+
+
+def table(title: str, policies: Sequence[Sequence[float]], curves: Mapping[str, Sequence[float]]) -> Table:
+    """Some iterations, the first and the last among them: the policy as one bar an outcome, and the curves' values.
+
+    The last row draws each curve over all iterations, on a logarithmic scale.
+    """
+    result = Table(title=title, title_justify="left")
+    result.add_column("iteration", justify="right")
+    result.add_column("policy")
+    for name in curves:
+        result.add_column(name.replace("_", " "), justify="right")
+    last = len(policies) - 1
+    for t in sorted({round(n * last / min(_ROWS, last or 1)) for n in range(min(_ROWS, last or 1) + 1)}):
+        bars = "".join(_BLOCKS[round(probability * 8)] for probability in policies[t])
+        values = " ".join(f"{probability:.3f}" for probability in policies[t][:4])
+        result.add_row(str(t), f"{bars} {values}", *(f"{values_[t]:.3g}" for values_ in curves.values()))
+    result.add_section()
+    result.add_row("all", "", *(sparkline(values_) for values_ in curves.values()))
+    return result
+
+
+def sparkline(values: Sequence[float], width: int = 16) -> str:
+    """Positive values as blocks on a logarithmic scale, from the smallest to the largest; zeros are blank."""
+    picked = [values[round(n * (len(values) - 1) / (width - 1))] for n in range(width)] if values else []
+    logs = [math.log10(value) if value > 0 else -math.inf for value in picked]
+    finite = [value for value in logs if math.isfinite(value)]
+    if not finite:
+        return ""
+    low, span = min(finite), max(max(finite) - min(finite), 1e-12)
+    return "".join(_BLOCKS[1 + round(7 * (value - low) / span)] if math.isfinite(value) else " " for value in logs)
+
+
+def write_page(
+    path: Path, title: str, policies: Sequence[Sequence[float]], curves: Mapping[str, Sequence[float]]
+) -> None:
+    """One self-contained page: each outcome's probability, and the curves on a logarithmic scale, over iterations."""
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, subplot_titles=("policy", "distance"))
+    for outcome in range(len(policies[0])):
+        probabilities = [policy[outcome] for policy in policies]
+        figure.add_scatter(y=probabilities, name=f"outcome {outcome}", mode="lines+markers", row=1, col=1)
+    for name, values in curves.items():
+        figure.add_scatter(y=list(values), name=name.replace("_", " "), mode="lines+markers", row=2, col=1)
+    figure.update_yaxes(range=[0, 1], row=1, col=1)
+    figure.update_yaxes(type="log", row=2, col=1)
+    figure.update_layout(title=title, height=800)
+    figure.update_xaxes(title="iteration", row=2, col=1)
+    write_text(path, figure.to_html(include_plotlyjs=True))
