@@ -7,7 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 .PHONY: quickstart test install lint types docs tests benchmark clean
 
 quickstart: $(VENV)/.installed  ## Self-play on the embedded default model; prints where the report is.
-	$(BIN)/sparring train quickstart
+	@if [ -f runs/quickstart/config.yaml ]; then $(BIN)/sparring resume runs/quickstart; \
+	else $(BIN)/sparring train quickstart; fi
 
 test: $(VENV)/.installed-dev lint types docs tests  ## Everything that continuous integration checks.
 
@@ -40,7 +41,7 @@ docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 
 tests: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 benchmark: $(VENV)/.installed-dev  ## Log-probs, loss and gradients against TRL on identical triples.
 	$(PIP) --group dev trl

@@ -77,7 +77,7 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
     ),
     "argument of the loop": (
         {"training": {"seed": 3}},
-        ["training.seed", "decided by the loop", "set `seed` at the top"],
+        ["training.seed", "is not set here", "set `seed` at the top"],
     ),
     "unknown lora field": ({"lora": {"rank": 8}}, ["LoraConfig has no field 'rank'"]),
     "metric without verifier": (

@@ -22,6 +22,7 @@ _MANAGED = {
     "remove_unused_columns",
     "resume_from_checkpoint",
     "load_best_model_at_end",
+    "hub_token",
     "eval_strategy",
     "eval_on_start",
     "do_eval",
@@ -76,7 +77,7 @@ def test_a_field_that_is_set_is_what_counts(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(_MANAGED))
 def test_what_the_loop_decides_says_where_to_set_it(name: str, tmp_path: Path) -> None:
     assert name in _FIELDS
-    with pytest.raises(InputError, match=f"'{name}' is decided by the loop") as caught:
+    with pytest.raises(InputError, match=f"'{name}' is not set here") as caught:
         build(tmp_path, **{name: 1})
     assert caught.value.where == f"training.{name}"
     assert caught.value.fix

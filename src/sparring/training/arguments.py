@@ -14,7 +14,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 
 from sparring.errors import InputError, did_you_mean
 
-# What the loop decides, and where to say it instead.
+# What is not for the configuration, and what to do instead.
 _MANAGED = {
     "output_dir": "set `output` at the top",
     "seed": "set `seed` at the top",
@@ -22,6 +22,7 @@ _MANAGED = {
     "remove_unused_columns": "remove it: the triples have their own columns",
     "resume_from_checkpoint": "run `sparring resume RUN`",
     "load_best_model_at_end": "the run keeps the best iterate by itself; see `stop`",
+    "hub_token": "run `hf auth login`: a secret in a configuration would be written into the run directory",
     "eval_strategy": "the run evaluates after every stage; see `evaluation`",
     "eval_on_start": "the run evaluates after every stage; see `evaluation`",
     "do_eval": "the run evaluates after every stage; see `evaluation`",
@@ -60,14 +61,14 @@ def training_arguments(
     """`TrainingArguments` with the house defaults under the given fields.
 
     Args:
-        fields: Any fields of `TrainingArguments` but those that the loop decides.
+        fields: Any fields of `TrainingArguments` but those that the run itself decides.
         output: The trainer's folder.
         seed: Seed of the data order and of dropout.
         device: "cpu" keeps training off an accelerator that is there.
         run_name: What trackers call the stage.
 
     Raises:
-        InputError: A field is unknown, decided by the loop, or its value is rejected.
+        InputError: A field is unknown, is not set here, or its value is rejected.
     """
     for name, value in fields.items():
         _check_field(name, value)
@@ -87,7 +88,7 @@ def _check_field(name: str, value: Any) -> None:
     known = {item.name: item.default for item in dataclasses.fields(TrainingArguments) if item.init}
     where = f"training.{name}"
     if name in _MANAGED:
-        raise InputError(f"'{name}' is decided by the loop", where=where, fix=_MANAGED[name])
+        raise InputError(f"'{name}' is not set here", where=where, fix=_MANAGED[name])
     if name not in known:
         raise InputError(f"TrainingArguments has no field '{name}'", where=where, fix=did_you_mean(name, known))
     number = isinstance(known[name], int | float) and not isinstance(known[name], bool)

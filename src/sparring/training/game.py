@@ -13,6 +13,11 @@ from sparring.training.policy import Policy
 from sparring.types import EncodedExample, Objective, Opponent
 
 
+def needs_samples(objective: Objective) -> bool:
+    """Whether an objective looks at generated responses at all; supervised fine-tuning does not."""
+    return bool(objective.requires - {"policy_expert", "expert_length"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Game:
     """One run: its configuration, its folder, its players, and the data as token ids."""
@@ -29,8 +34,8 @@ class Game:
 
     @property
     def needs_samples(self) -> bool:
-        """Whether the objective looks at generated responses at all; supervised fine-tuning does not."""
-        return bool(self.objective.requires - {"policy_expert", "expert_length"})
+        """Whether the run's objective looks at generated responses."""
+        return needs_samples(self.objective)
 
     def scorers(self, iteration: int) -> tuple[int, ...]:
         """The policies that score the responses: the opponent's, and the base model where the objective needs δ."""

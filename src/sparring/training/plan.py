@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from sparring.generation import generator
 from sparring.logprobs import sequence_log_probs
 from sparring.training.arguments import autocast_dtype, training_arguments
 from sparring.training.config import SelfPlayConfig
+from sparring.training.game import needs_samples
 from sparring.training.policy import Policy
 from sparring.training.prepare import Prepared, prepare
 from sparring.types import EncodedExample
@@ -127,19 +128,20 @@ def _epochs(fields: dict[str, Any]) -> float:
 def _tokens(prepared: Prepared) -> Tokens:
     config, train = prepared.config, prepared.train.examples
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
-    k, iterations = config.generation.samples_per_prompt, config.iterations
+    played = needs_samples(prepared.objective)
+    k, iterations = config.generation.samples_per_prompt if played else 0, config.iterations
     # A held-out prompt gets one greedy and some sampled answers, for each policy.
     policies = iterations + 1 + (config.warmup is not None)
     answers = 1 + config.evaluation.samples_per_prompt
     rows = sum(len(item.prompt_ids) + len(item.expert_ids) for item in train)
     held_out_rows = sum(len(item.prompt_ids) + len(item.expert_ids) for item in held_out)
-    played = (1 + k) * rows * iterations
+    trained = (1 + k) * rows * iterations
     warmup = rows * _epochs(config.training | config.warmup.training) if config.warmup is not None else 0.0
     return Tokens(
         generate=iterations * k * sum(len(item.expert_ids) for item in train)
         + policies * answers * sum(len(item.expert_ids) for item in held_out),
-        score=played + policies * 2 * (1 + config.evaluation.samples_per_prompt) * held_out_rows,
-        train=round(played * _epochs(config.training) + warmup),
+        score=(trained if played else 0) + policies * 2 * (1 + config.evaluation.samples_per_prompt) * held_out_rows,
+        train=round(trained * _epochs(config.training) + warmup),
     )
 
 
@@ -171,21 +173,15 @@ def _calibrate(prepared: Prepared, policy: Policy) -> Rates:
     )
 
 
-def _rate(work: Any) -> float:
-    """Tokens a second of a piece of work that returns its tokens; the first, unwarmed call counts only if alone."""
-    start, tokens, calls = time.perf_counter(), 0, 0
-    begun = start
-    while calls == 0 or time.perf_counter() - begun < _CALIBRATE_S:
-        done = work()
-        calls += 1
-        now = time.perf_counter()
-        if calls == 1 and now - begun < _CALIBRATE_S:
-            start, tokens = now, 0
-            last = done / (now - begun)
-        else:
-            tokens += done
-            last = tokens / (now - start)
-    return float(last)
+def _rate(work: Callable[[], int]) -> float:
+    """Tokens a second of a piece of work that returns its tokens; the first call only warms up, if it is short."""
+    start = time.perf_counter()
+    tokens = work()
+    if time.perf_counter() - start < _CALIBRATE_S:
+        start, tokens = time.perf_counter(), 0
+        while tokens == 0 or time.perf_counter() - start < _CALIBRATE_S:
+            tokens += work()
+    return tokens / (time.perf_counter() - start)
 
 
 def _generate(prepared: Prepared, policy: Policy, batch: Sequence[EncodedExample]) -> int:
