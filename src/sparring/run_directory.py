@@ -16,13 +16,14 @@ iteration t trains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparring.errors import InputError
-from sparring.files import append_json_line, atomic_path, read_json_lines
+from sparring.files import append_json_line, atomic_path, lock, read_json_lines
 
 BASE = -1
 
@@ -75,6 +76,17 @@ class RunDirectory:
         if not self.config.exists() or not self.manifest.exists():
             problem = "this is not a run directory: config.yaml or manifest.json is missing"
             raise InputError(problem, where=str(self.path), fix="start a run with `sparring train CONFIG`")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps every other process from playing in this folder meanwhile."""
+        try:
+            with lock(self.path / ".lock", wait=False):
+                yield
+        except BlockingIOError as error:
+            raise InputError(
+                "another process is playing this run", where=str(self.path), fix="wait for it, or stop it first"
+            ) from error
 
     @property
     def config(self) -> Path:

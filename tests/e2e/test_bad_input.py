@@ -9,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyarrow import parquet
 
+from sparring.files import lock
 from tiny import save_tiny
 
 Cli = Callable[..., SimpleNamespace]
@@ -167,7 +169,7 @@ def test_data_that_changed(cli: Cli, tiny_config: Config, tmp_path: Path) -> Non
     config = tiny_config(data=rows(tmp_path))
     cli("train", config, kill_at=("sparring.training.stages.evaluate:write_json", 1))
     rows(tmp_path, {"prompt": "Something else?", "response": "Yes. #### 1"})
-    check(cli("resume", tmp_path / "run"), ["the data changed after the run started", "restore the data"])
+    check(cli("resume", tmp_path / "run"), ["the data changed after the run started", "restore it"])
 
 
 def test_disk_full(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
@@ -177,3 +179,50 @@ def test_disk_full(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
     assert "the disk is full; free some space, then `sparring resume RUN`" in done.stderr
     assert "Traceback" not in done.stderr
     assert cli("resume", tmp_path / "run").returncode == 0
+
+
+def test_what_a_resumed_run_must_find_again(cli: Cli, tiny_folder: Path, tiny_config: Config, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    template = tmp_path / "chat.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}", encoding="utf-8")
+    data = rows(tmp_path) | {"chat_template": str(template)}
+    config = tiny_config(model={"name": str(model)}, data=data, iterations=1, warmup=None)
+    cli("train", config, kill_at=("sparring.training.stages.evaluate:write_json", 1))
+    run = tmp_path / "run"
+
+    template.write_text("{% for m in messages %}> {{ m.content }}<|im_end|>{% endfor %}", encoding="utf-8")
+    check(cli("resume", run), ["the tokenizer or chat template changed after the run started", "restore it"])
+    template.write_text("{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}", encoding="utf-8")
+    save_tiny(model, seed=1)
+    check(cli("resume", run), ["the model changed after the run started", "restore it"])
+
+    (run / "config.yaml").unlink()
+    check(cli("train", config), ["the folder holds parts of a run (base) without its configuration"])
+
+
+def test_code_that_a_model_brings_needs_consent_each_time(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    cli("train", tiny_config(), kill_at=("sparring.training.stages.evaluate:write_json", 1))
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("trust_remote_code: false", "trust_remote_code: true"))
+    for command in (("resume", tmp_path / "run"), ("export", tmp_path / "run", tmp_path / "to", "--policy", "base")):
+        check(cli(*command), ["brings its own Python code", "--trust-remote-code"])
+
+
+def test_one_process_plays_a_run(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    cli("train", tiny_config(), kill_at=("sparring.training.stages.evaluate:write_json", 1))
+    with lock(tmp_path / "run" / ".lock"):
+        check(cli("resume", tmp_path / "run"), ["another process is playing this run"])
+
+
+def test_a_shard_that_was_deleted_is_sampled_again_from_its_own_policy(
+    cli: Cli, tiny_config: Config, tmp_path: Path
+) -> None:
+    cli("train", tiny_config(iterations=1), kill_at=("sparring.training.stages.evaluate:write_json", 3))
+    # Killed at the end of iteration 0; its evaluation needs what the policy before it, the warm-up's, had answered.
+    shard = next((tmp_path / "run" / "warmup" / "held_out").glob("sampled-*.parquet"))
+    before = parquet.read_table(shard).to_pylist()
+    shard.unlink()
+    (tmp_path / "run" / "iterations" / "000" / "held_out" / "scores-sampled-0.parquet").unlink()
+    assert cli("resume", tmp_path / "run").returncode == 0
+    assert parquet.read_table(shard).to_pylist() == before

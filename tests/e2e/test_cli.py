@@ -76,6 +76,10 @@ PLAYED = {
     "t-spin": {"objective": {"name": "t-spin"}, "iterations": 2},
     **{name: {"opponent": {"name": name}, "iterations": 3} for name in OPPONENTS},
     "regularizers": {"iterations": 1, "regularizers": [{"name": name, "weight": 0.1} for name in REGULARIZERS]},
+    "length-normalized": {
+        "iterations": 1,
+        "regularizers": [{"name": "sft", "weight": 0.1, "length_normalized": True}],
+    },
 }
 
 

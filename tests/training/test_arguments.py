@@ -23,6 +23,10 @@ _MANAGED = {
     "resume_from_checkpoint",
     "load_best_model_at_end",
     "hub_token",
+    "save_only_model",
+    "ignore_data_skip",
+    "auto_find_batch_size",
+    "label_smoothing_factor",
     "eval_strategy",
     "eval_on_start",
     "do_eval",
@@ -118,8 +122,8 @@ def test_nonsense_is_refused(fields: dict[str, Any], where: str, message: str, f
     ("fields", "dtype"),
     [({}, None), ({"bf16": True}, torch.bfloat16), ({"fp16": True}, torch.float16), ({"bf16": False}, None)],
 )
-def test_autocast_is_what_training_uses(fields: dict[str, Any], dtype: torch.dtype | None) -> None:
-    assert autocast_dtype(fields) == dtype
+def test_autocast_is_what_training_uses(fields: dict[str, Any], dtype: torch.dtype | None, tmp_path: Path) -> None:
+    assert autocast_dtype(build(tmp_path, **fields)) == dtype
 
 
 def test_lora_defaults_to_all_linear_layers() -> None:

@@ -178,3 +178,18 @@ def test_an_initial_adapter_that_changes_nothing_is_taken(value: Any) -> None:
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         from_mapping().seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["5e3d0aa1", "2e5-demos.jsonl"])
+def test_what_only_begins_like_a_number_is_text(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"data: {{source: {text}}}\n", encoding="utf-8")
+    assert SelfPlayConfig.from_yaml(path).data.source == text
+
+
+def test_text_that_looks_like_a_number_survives_being_written(tmp_path: Path) -> None:
+    config = SelfPlayConfig.from_mapping({"data": {"source": "1e5"}, "training": {"run_name": "7e2"}})
+    path = tmp_path / "config.yaml"
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    assert SelfPlayConfig.from_yaml(path) == config
+    assert SelfPlayConfig.from_yaml(path).training == {"run_name": "7e2"}

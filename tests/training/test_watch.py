@@ -83,3 +83,17 @@ def test_accuracy_goes_before_likelihood_unless_another_is_named() -> None:
 def test_nothing_held_out_means_nothing_watched() -> None:
     result = judge(StopConfig(), {0: {}, 1: {}, 2: {}})
     assert (result.metric, result.best, result.stop) == (None, 2, False)
+
+
+def test_a_fall_within_the_noise_is_no_collapse() -> None:
+    def noisy(mean: float) -> dict[str, Estimate]:
+        return {"accuracy/greedy": Estimate(mean=mean, standard_error=0.08, n=32)}
+
+    # Two standard errors of the difference are 2 · √2 · 0.08 = 0.226.
+    assert not judge(StopConfig(), {0: noisy(0.5), 1: noisy(0.3)}).stop
+    assert judge(StopConfig(), {0: noisy(0.5), 1: noisy(0.25)}).stop
+
+
+def test_what_is_no_number_has_collapsed() -> None:
+    result = verdict([0.5, float("nan")])
+    assert (result.best, result.stop) == (0, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,7 @@ Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or t
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Settings to change.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Trust = Annotated[bool, typer.Option("--trust-remote-code", help="Let code that the run's model brings along run.")]
 SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Leave invalid rows out, counted and listed.")]
 
 
@@ -39,11 +41,11 @@ def train(config: Config, overrides: Overrides = None, skip_invalid: SkipInvalid
 
 
 @app.command()
-def resume(run: Run, json: Json = False) -> None:
+def resume(run: Run, trust_remote_code: Trust = False, json: Json = False) -> None:
     """Continue a run that was interrupted, from the last finished shard or checkpoint."""
     from sparring.cli.training import resume_command
 
-    resume_command(run, as_json=json)
+    resume_command(run, trust_remote_code=trust_remote_code, as_json=json)
 
 
 @app.command()
@@ -65,13 +67,23 @@ def generate(  # noqa: PLR0917 - options of a command
     top_k: Annotated[int, typer.Option(min=0, help="1 is greedy; 0 keeps all tokens.")] = 0,
     max_tokens: Annotated[int, typer.Option(min=1)] = 256,
     seed: int = 0,
+    trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
     """Sample responses and print them."""
     from sparring.cli.models import generate_command
 
     settings = {"samples_per_prompt": samples, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-    generate_command(model, prompt or [], data, settings, max_tokens=max_tokens, seed=seed, as_json=json)
+    generate_command(
+        model,
+        prompt or [],
+        data,
+        settings,
+        max_tokens=max_tokens,
+        seed=seed,
+        trust_remote_code=trust_remote_code,
+        as_json=json,
+    )
 
 
 @app.command()
@@ -101,12 +113,13 @@ def export(
     policy: Annotated[
         str, typer.Option(help="best, or a policy's folder in the run, e.g. iterations/001 or warmup.")
     ] = "best",
+    trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
     """Write a policy as a whole model, adapters merged, that `from_pretrained` loads."""
     from sparring.cli.models import export_command
 
-    export_command(run, to, policy, as_json=json)
+    export_command(run, to, policy, trust_remote_code=trust_remote_code, as_json=json)
 
 
 def main() -> None:
@@ -117,12 +130,11 @@ def main() -> None:
         _fail(error, 2)
     except SparringError as error:
         _fail(error, 1)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        # Libraries wrap it in errors of their own, so the text is what tells a full disk.
+        if os.strerror(errno.ENOSPC) not in str(error):
             raise
         _fail("the disk is full; free some space, then `sparring resume RUN`: nothing finished is lost", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; `sparring resume RUN` continues", 1)
 
 
 def _fail(message: object, code: int) -> None:

@@ -26,6 +26,7 @@ def generate_command(
     *,
     max_tokens: int,
     seed: int,
+    trust_remote_code: bool,
     as_json: bool,
 ) -> None:
     """Samples responses and prints them, in the order of the prompts."""
@@ -36,7 +37,7 @@ def generate_command(
     except ValidationError as error:
         raise InputError("; ".join(item["msg"] for item in error.errors()), where="options") from error
     texts = list(prompts) if data is None else load_prompts(data)
-    loaded, tokenizer, template = _load(model)
+    loaded, tokenizer, template = _load(model, trust_remote_code)
     limit = context_length(loaded.config) - max_tokens
     encoded, stop_ids = encode_prompts(texts, tokenizer, chat_template=template, limit=limit)
     sampler = generator(config, model=loaded, tokenizer=tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens)
@@ -57,22 +58,22 @@ def generate_command(
         print_lines(line for row in rows for line in (f"> {row['prompt']}", row["response"], ""))
 
 
-def _load(model: str) -> tuple[Any, Any, str]:
+def _load(model: str, trust_remote_code: bool) -> tuple[Any, Any, str]:
     """The model, its tokenizer and the chat template that it was trained with."""
     if RunDirectory(Path(model)).config.exists():
         from sparring.training.export import load_policy
 
-        run, policy = load_policy(Path(model))
+        run, policy = load_policy(Path(model), trust_remote_code=trust_remote_code)
         return policy.causal_lm, policy.tokenizer, run.data.chat_template
-    config = ModelConfig(name=model)
+    config = ModelConfig(name=model, trust_remote_code=trust_remote_code)
     return load_model(config), load_tokenizer(config), "auto"
 
 
-def export_command(run: Path, to: Path, policy: str, *, as_json: bool) -> None:
+def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool, as_json: bool) -> None:
     """Writes a policy as a whole model and says where."""
     from sparring.training.export import export
 
-    path = export(run, to, policy)
+    path = export(run, to, policy, trust_remote_code=trust_remote_code)
     if as_json:
         print_json({"model": str(path)})
     else:

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-# Off a terminal there is no width to fit into, so tables are not squeezed.
-out = Console(highlight=False, soft_wrap=True, width=None)
+# What a model wrote is printed as it is: no markup, no emoji codes, no wrapping.
+out = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def print_json(value: Any) -> None:

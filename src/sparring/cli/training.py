@@ -23,11 +23,11 @@ def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, 
     print_report(result.directory, as_json=as_json)
 
 
-def resume_command(run: Path, *, as_json: bool) -> None:
+def resume_command(run: Path, *, trust_remote_code: bool, as_json: bool) -> None:
     """Continues a run and reports on it."""
     from sparring.training.loop import resume
 
-    result = resume(run)
+    result = resume(run, trust_remote_code=trust_remote_code)
     print_report(result.directory, as_json=as_json)
 
 

@@ -22,6 +22,7 @@ from sparring.data.encoding import Encoded, encode
 from sparring.data.formats import FORMATS
 from sparring.data.prompts import encode_prompts, load_prompts
 from sparring.data.tasks import TASKS
+from sparring.data.template import chat_template
 from sparring.data.verifiers import VERIFIERS, Verifier
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Dataset",
     "Encoded",
     "Verifier",
+    "chat_template",
     "encode",
     "encode_prompts",
     "load",

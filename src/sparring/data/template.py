@@ -16,6 +16,21 @@ _SETTING = "data.chat_template"
 _SENTINEL = "sparringsentinel"
 
 
+def chat_template(setting: str) -> str | None:
+    """The text of the Jinja file that `data.chat_template` names; None for `auto` and `none`, which name no file.
+
+    Raises:
+        InputError: The file is missing or is no text.
+    """
+    if setting in {"auto", "none"}:
+        return None
+    try:
+        return Path(setting).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"the chat template '{setting}' cannot be read: {error}"
+        raise InputError(problem, where=_SETTING, fix="give auto, none or the path of a Jinja file") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class PromptTemplate:
     """A tokenizer with the chat template that was chosen for it.
@@ -41,12 +56,7 @@ class PromptTemplate:
             return cls(tokenizer=tokenizer, chat=False)
         if setting == "auto":
             return cls(tokenizer=tokenizer, chat=bool(tokenizer.chat_template))
-        try:
-            jinja = Path(setting).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            problem = f"the chat template '{setting}' cannot be read: {error}"
-            raise InputError(problem, where=_SETTING, fix="give auto, none or the path of a Jinja file") from error
-        return cls(tokenizer=tokenizer, chat=True, jinja=jinja)
+        return cls(tokenizer=tokenizer, chat=True, jinja=chat_template(setting))
 
     def prompt(self, example: Example) -> str:
         """The prompt as text, ready for the response to follow.

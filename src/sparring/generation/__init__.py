@@ -2,7 +2,7 @@
 
 A generator turns prompts as token ids into `Sample`s, whole prompts at a time: batch i depends on the seed and on
 i alone, so a stage that was killed goes on at the first batch that is missing. To add one: write a module with a
-class that has `batches`, and list it in `GENERATORS`.
+class that has `plan` and `sample`, list it in `GENERATORS`, and name it in `GenerationConfig`.
 """
 
 from __future__ import annotations

@@ -15,12 +15,9 @@ when the GGUF file is used as it comes, and are mended here:
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -36,7 +33,7 @@ from transformers import (
 )
 
 from sparring.errors import InputError
-from sparring.files import atomic_path
+from sparring.files import atomic_path, lock
 from sparring.models.quiet import quiet_transformers
 from sparring.progress import console
 
@@ -83,22 +80,13 @@ def embedded_model() -> Path:
     if folder.is_dir():
         return folder
     try:
-        with _lock(folder.with_name(f"{folder.name}.lock")):
+        with lock(folder.with_name(f"{folder.name}.lock")):
             if not folder.is_dir():
                 _build(source, folder)
     except OSError as error:
         fix = "set SPARRING_CACHE to a folder that can be written and has 600 MB free"
         raise InputError(f"the embedded model cannot be cached ({error})", where=str(folder), fix=fix) from error
     return folder
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    # The operating system drops the lock when its holder dies, so a kill cannot leave it behind.
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(source: Path, folder: Path) -> None:

@@ -21,9 +21,9 @@ class Spif:
     Source: derived here. The algorithm is that of arXiv 2602.01357 (χ²-divergence, bounded rewards), whose equations
     we could not read; the form follows least-squares inverse reinforcement learning (LS-IQ, arXiv 2303.00599).
 
-    Near the fixed point the step exponent is R/(2β): the exact iteration converges for 0 < R/β < 4, quadratically
-    at R/β = 2. The reward moves the log ratio by at most R/β nats an iteration, so beyond 4 it cycles but the
-    error stays bounded.
+    Near the fixed point the step exponent is R/(2β): the exact iteration converges for 0 < R/β < 4, to third order at
+    R/β = 2. The targets ±R aim at log ratios of R/β nats; beyond 4 the iteration cycles, with an error that was seen
+    to stay bounded.
 
     Args:
         beta: β, the scale of the implicit reward r = βΔ.

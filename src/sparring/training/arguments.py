@@ -23,10 +23,15 @@ _MANAGED = {
     "resume_from_checkpoint": "run `sparring resume RUN`",
     "load_best_model_at_end": "the run keeps the best iterate by itself; see `stop`",
     "hub_token": "run `hf auth login`: a secret in a configuration would be written into the run directory",
+    "save_only_model": "remove it: without the optimizer's state a resumed run would take other steps",
+    "ignore_data_skip": "remove it: a resumed run would see other batches",
+    "auto_find_batch_size": "set per_device_train_batch_size; `sparring plan` estimates the memory",
+    "label_smoothing_factor": "remove it: objectives have no labels to smooth",
     "eval_strategy": "the run evaluates after every stage; see `evaluation`",
     "eval_on_start": "the run evaluates after every stage; see `evaluation`",
     "do_eval": "the run evaluates after every stage; see `evaluation`",
 }
+_WHOLE = {"per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_steps"}
 _AT_LEAST = {
     "learning_rate": 0,
     "num_train_epochs": 0,
@@ -78,9 +83,22 @@ def training_arguments(
     try:
         args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
         get_reporting_integration_callbacks(args.report_to)
+        # One device: the Trainer would otherwise multiply the batch size by the number of those it sees.
+        if args.n_gpu > 1:
+            args._n_gpu = 1  # noqa: SLF001
     except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
         raise InputError(str(error).strip().splitlines()[0], where="training") from error
     return args
+
+
+def require_one_process(args: TrainingArguments) -> None:
+    """Raises InputError under a launcher of several processes: each would keep its own gradients and shards."""
+    if args.world_size > 1:
+        raise InputError(
+            f"{args.world_size} processes play together, which is not supported yet",
+            where="launcher",
+            fix="start one process",
+        )
 
 
 def _check_field(name: str, value: Any) -> None:
@@ -96,12 +114,15 @@ def _check_field(name: str, value: Any) -> None:
         raise InputError(f"must be a number, got {value!r}", where=where, fix="write it without quotes")
     if name in _AT_LEAST and value < _AT_LEAST[name]:
         raise InputError(f"must be at least {_AT_LEAST[name]}, got {value!r}", where=where, fix="raise it")
+    if name in _WHOLE and not isinstance(value, int):
+        raise InputError(f"must be a whole number, got {value!r}", where=where, fix="round it")
+    if name == "train_sampling_strategy" and value == "group_by_length":
+        fix = "remove it: rows are sorted by length within a batch anyway"
+        raise InputError("triples have no one length to group by", where=where, fix=fix)
     if name == "save_strategy" and value == "best":
         raise InputError("'best' needs evaluation while training", where=where, fix="take steps, epoch or no")
 
 
-def autocast_dtype(fields: Mapping[str, Any]) -> torch.dtype | None:
-    """The dtype of mixed precision, if the fields ask for it."""
-    if fields.get("bf16"):
-        return torch.bfloat16
-    return torch.float16 if fields.get("fp16") else None
+def autocast_dtype(args: TrainingArguments) -> torch.dtype | None:
+    """The dtype of mixed precision, if the fields or the launcher's environment ask for it."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(args.mixed_precision)

@@ -64,7 +64,7 @@ class StopConfig(BaseModel):
         metric: The held-out value to watch; higher is better. "auto" is greedy accuracy where the data have a
             verifier, else the expert's log-likelihood a token.
         max_drop: How far below the best policy so far an iterate may fall: a difference of accuracy (0.1 is ten
-            points) or of nats a token.
+            points) or of nats a token. A fall within two standard errors of the difference is taken for noise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -146,7 +146,7 @@ class SelfPlayConfig(BaseModel):
 
     def to_yaml(self) -> str:
         """The resolved configuration, every default written out."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        text: str = yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
         return text
 
 
@@ -174,15 +174,20 @@ class _Loader(yaml.SafeLoader):
     """YAML as people write it: 1e-4 is a number although it has no dot. Quoted, it stays text."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would take for a number."""
+
+
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
 
 def _parse(text: str, where: str) -> Any:
     try:
         value = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"not a YAML value: {text}", where=where, fix="quote it") from error
     return value
 
@@ -194,7 +199,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(
             "no such configuration", where=str(path), fix="see `sparring recipes` for ready ones"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError) as error:
         raise InputError(f"cannot be read as YAML: {error}", where=str(path)) from error
     if not isinstance(values, dict):
         raise InputError("a configuration is a mapping of keys to values", where=str(path))

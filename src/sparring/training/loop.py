@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring.files import write_json
+from sparring.files import read_json, remove, write_json
 from sparring.metrics import Estimate
 from sparring.objectives import Sft
 from sparring.progress import console
 from sparring.run_directory import BASE
 from sparring.training.config import SelfPlayConfig, WarmupConfig
 from sparring.training.game import Game
-from sparring.training.prepare import announce, claim, prepare, reopen, set_up
+from sparring.training.prepare import announce, check_free, claim, prepare, reopen, set_up
 from sparring.training.stages.evaluate import evaluate
 from sparring.training.stages.generate import generate
 from sparring.training.stages.score import score
@@ -51,18 +51,27 @@ def run(config: SelfPlayConfig) -> Result:
         InputError: The configuration, the data or the model is wrong; nothing expensive was done.
     """
     prepared = prepare(config)
+    directory = check_free(config)
     announce(prepared)
-    return _play(set_up(prepared, claim(prepared)))
+    game = set_up(prepared, directory)
+    claim(prepared, directory)
+    with directory.held():
+        return _play(game)
 
 
-def resume(path: Path | str) -> Result:
+def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
     """Continues a run from the last finished shard or checkpoint; on CPU the result is bit-identical.
 
+    Args:
+        path: The run directory.
+        trust_remote_code: Whether code that the run's model brings along may run.
+
     Raises:
-        InputError: It is no run, or its configuration or data changed since.
+        InputError: It is no run, its configuration, model or data changed since, or another process plays it.
     """
-    prepared, directory = reopen(Path(path))
-    return _play(set_up(prepared, directory))
+    prepared, directory = reopen(Path(path), trust_remote_code=trust_remote_code)
+    with directory.held():
+        return _play(set_up(prepared, directory))
 
 
 def _play(game: Game) -> Result:
@@ -85,6 +94,7 @@ def _play(game: Game) -> Result:
 def _warm_up(game: Game, config: WarmupConfig) -> None:
     stage = game.directory.warmup
     if stage.model.exists():
+        remove(stage.training)
         return
     triples = Triples(Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in game.train)
     with _timed(game, stage="warmup"):
@@ -103,6 +113,8 @@ def _warm_up(game: Game, config: WarmupConfig) -> None:
 def _iterate(game: Game, iteration: int) -> None:
     stage = game.directory.iteration(iteration)
     if stage.model.exists():
+        # A kill may have come between the model and its checkpoints' removal.
+        remove(stage.training)
         return
     if game.needs_samples:
         with _timed(game, stage="generate", iteration=iteration):
@@ -142,6 +154,7 @@ def _timed(game: Game, **labels: Any) -> Iterator[None]:
 
 def _conclude(game: Game, verdict: Verdict) -> Result:
     best = game.directory.weights(verdict.best)
+    before = read_json(game.directory.result) if game.directory.result.exists() else {}
     name = game.directory.stage(verdict.best).path.relative_to(game.directory.path)
     write_json(
         game.directory.result,
@@ -151,7 +164,7 @@ def _conclude(game: Game, verdict: Verdict) -> Result:
             "metric": verdict.metric,
             "stopped_early": verdict.stop,
             "reason": verdict.reason,
-            "peak_memory_gib": round(_peak_memory_bytes() / 2**30, 3),
+            "peak_memory_gib": max(round(_peak_memory_bytes() / 2**30, 3), before.get("peak_memory_gib", 0.0)),
         },
     )
     return Result(directory=game.directory.path, best=best, stopped_early=verdict.stop, reason=verdict.reason)

@@ -13,7 +13,6 @@ from typing import Any
 import psutil
 import torch
 
-from sparring.models import fingerprint
 from sparring.training.config import SelfPlayConfig
 
 _PACKAGES = (
@@ -29,18 +28,16 @@ _PACKAGES = (
 )
 
 
-def manifest(config: SelfPlayConfig, *, data_fingerprint: str, data: dict[str, Any]) -> dict[str, Any]:
+def manifest(config: SelfPlayConfig, *, fingerprints: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
     """The manifest of a run that is about to start.
 
-    It holds no environment variable and no host name, so that a run directory can be shared.
+    It holds no environment variable and no host name; the command line and the paths in it are as they were given.
     """
     return {
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119 - a name, not a path
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "versions": versions(),
         "seed": config.seed,
-        "config_fingerprint": config_fingerprint(config),
-        "model_fingerprint": fingerprint(config.model.name, revision=config.model.revision),
-        "data_fingerprint": data_fingerprint,
+        "fingerprints": fingerprints,
         "data": data,
         "hardware": {
             "machine": platform.machine(),
@@ -51,6 +48,11 @@ def manifest(config: SelfPlayConfig, *, data_fingerprint: str, data: dict[str, A
             "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
     }
+
+
+def versions() -> dict[str, str]:
+    """Python's version and those of the packages that decide the numbers."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 
 
 def config_fingerprint(config: SelfPlayConfig) -> str:

@@ -97,9 +97,8 @@ def plan(config: SelfPlayConfig) -> Plan:
         InputError: Something is wrong with the configuration, the data or the model.
     """
     prepared = prepare(config)
-    policy = Policy(
-        config.model, prepared.tokenizer, lora=config.lora, seed=config.seed, autocast=autocast_dtype(config.training)
-    )
+    args = training_arguments(config.training, output=config.output, seed=config.seed, device=config.model.device)
+    policy = Policy(config.model, prepared.tokenizer, lora=config.lora, seed=config.seed, autocast=autocast_dtype(args))
     tokens = _tokens(prepared)
     rates = _calibrate(prepared, policy)
     seconds = {name: getattr(tokens, name) / getattr(rates, name) for name in asdict(rates)}
@@ -109,7 +108,7 @@ def plan(config: SelfPlayConfig) -> Plan:
         data={"train": len(prepared.train.examples), "held_out": len(held_out)},
         tokens=tokens,
         rates=rates,
-        memory=_memory(prepared, policy),
+        memory=_memory(prepared, policy, args),
         seconds=seconds,
     )
 
@@ -145,11 +144,10 @@ def _tokens(prepared: Prepared) -> Tokens:
     )
 
 
-def _memory(prepared: Prepared, policy: Policy) -> Memory:
+def _memory(prepared: Prepared, policy: Policy, args: Any) -> Memory:
     config = prepared.config
     trained = sum(p.numel() * p.element_size() for p in policy.model.parameters() if p.requires_grad)
     text = prepared.model_config.get_text_config()
-    args = training_arguments(config.training, output=config.output, seed=config.seed, device=config.model.device)
     longest = max(len(item.prompt_ids) + len(item.expert_ids) for item in prepared.train.examples)
     rows = args.per_device_train_batch_size * (1 + config.generation.samples_per_prompt)
     layers = 1 if args.gradient_checkpointing else text.num_hidden_layers

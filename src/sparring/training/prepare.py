@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -10,25 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring.data import VERIFIERS, Dataset, Encoded, encode, load
+from sparring.data import VERIFIERS, Dataset, Encoded, chat_template, encode, load
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
 from sparring.logprobs import check_log_probs
-from sparring.models import context_length, load_config, load_tokenizer
+from sparring.models import context_length, fingerprint, load_config, load_tokenizer
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.progress import console
 from sparring.registry import build
 from sparring.regularizers import REGULARIZERS, Regularized
 from sparring.run_directory import RunDirectory
-from sparring.training.arguments import autocast_dtype, training_arguments
+from sparring.training.arguments import autocast_dtype, require_one_process, training_arguments
 from sparring.training.config import SelfPlayConfig
 from sparring.training.game import Game
-from sparring.training.manifest import config_fingerprint, manifest
+from sparring.training.manifest import config_fingerprint, manifest, versions
 from sparring.training.policy import Policy, lora_config
 from sparring.types import Objective, Opponent
 
 _SHOWN = 10
+_CHANGED = {"config": "configuration", "model": "model", "data": "data", "tokens": "tokenizer or chat template"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     opponent = build(OPPONENTS, "opponent", config.opponent.name, config.opponent.options)
     _check_training(config)
     data = load(config.data, config.seed)
-    model_config, tokenizer = load_config(config.model), load_tokenizer(config.model)
+    model_config, tokenizer = load_config(config.model), run_tokenizer(config)
     context = context_length(model_config)
     verifier = VERIFIERS[config.data.verifier]() if config.data.verifier is not None else None
     if config.stop.enabled and config.stop.metric.startswith("accuracy") and verifier is None:
@@ -92,6 +94,15 @@ def announce(prepared: Prepared) -> None:
             console.print(f"{part} examples: {text}", highlight=False)
 
 
+def run_tokenizer(config: SelfPlayConfig) -> Any:
+    """The model's tokenizer with the run's chat template, so that what is saved prompts as it was trained."""
+    tokenizer = load_tokenizer(config.model)
+    template = chat_template(config.data.chat_template)
+    if template is not None:
+        tokenizer.chat_template = template
+    return tokenizer
+
+
 def _objective(config: SelfPlayConfig) -> Objective:
     objective: Objective = build(OBJECTIVES, "objective", config.objective.name, config.objective.options)
     if config.regularizers:
@@ -115,35 +126,69 @@ def _check_training(config: SelfPlayConfig) -> None:
     if config.warmup is not None:
         fields.append(config.training | config.warmup.training)
     for each in fields:
-        training_arguments(each, output=config.output, seed=config.seed, device=config.model.device)
+        args = training_arguments(each, output=config.output, seed=config.seed, device=config.model.device)
+    require_one_process(args)
     if config.lora is not None:
         lora_config(config.lora)
 
 
-def claim(prepared: Prepared) -> RunDirectory:
-    """Makes the run directory and writes the configuration and the manifest into it.
+def check_free(config: SelfPlayConfig) -> RunDirectory:
+    """The run directory, made if need be; it must not hold a run, nor parts of one, which would pass for this one's.
 
     Raises:
-        InputError: It already holds a run, or it cannot be written.
+        InputError: It does, or it cannot be made.
     """
-    directory = RunDirectory(prepared.config.output)
+    directory = RunDirectory(config.output)
     if directory.config.exists() and directory.manifest.exists():
-        _explain_taken(prepared.config, directory)
-    record = manifest(prepared.config, data_fingerprint=prepared.data.report.fingerprint, data=data_summary(prepared))
+        _explain_taken(config, directory)
+    parts = [stage.path for stage in (directory.base, directory.warmup, directory.iteration(0)) if stage.path.exists()]
+    if parts:
+        raise InputError(
+            f"the folder holds parts of a run ({parts[0].name}) without its configuration",
+            where=str(directory.path),
+            fix="choose another with output=PATH, or remove the folder",
+        )
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
-        write_json(directory.manifest, record)
-        write_text(directory.config, prepared.config.to_yaml())
     except OSError as error:
-        raise InputError(
-            f"the run directory cannot be written ({error.strerror})",
-            where=str(directory.path),
-            fix="choose another with output=PATH",
-        ) from error
+        raise _unwritable(directory, error) from error
     return directory
 
 
-def reopen(path: Path) -> tuple[Prepared, RunDirectory]:
+def _unwritable(directory: RunDirectory, error: OSError) -> InputError:
+    problem = f"the run directory cannot be written ({error.strerror})"
+    return InputError(problem, where=str(directory.path), fix="choose another with output=PATH")
+
+
+def claim(prepared: Prepared, directory: RunDirectory) -> None:
+    """Makes the run directory and writes the configuration and the manifest into it.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    record = manifest(prepared.config, fingerprints=_fingerprints(prepared), data=data_summary(prepared))
+    try:
+        write_json(directory.manifest, record)
+        write_text(directory.config, prepared.config.to_yaml())
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+
+
+def _fingerprints(prepared: Prepared) -> dict[str, str]:
+    """What a run was started with: a resumed one must still find the same."""
+    tokens = hashlib.sha256()
+    for encoded in (prepared.train, prepared.held_out):
+        for example in encoded.examples if encoded is not None else []:
+            tokens.update(f"{example.index} {example.prompt_ids} {example.expert_ids}\n".encode())
+    return {
+        "config": config_fingerprint(prepared.config),
+        "model": fingerprint(prepared.config.model.name, revision=prepared.config.model.revision),
+        "data": prepared.data.report.fingerprint,
+        "tokens": tokens.hexdigest(),
+    }
+
+
+def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, RunDirectory]:
     """The configuration and folder of a run that was interrupted.
 
     Raises:
@@ -151,22 +196,43 @@ def reopen(path: Path) -> tuple[Prepared, RunDirectory]:
     """
     directory = RunDirectory(path)
     directory.require()
-    config = SelfPlayConfig.from_yaml(directory.config).model_copy(update={"output": path})
+    config = read_config(directory, trust_remote_code=trust_remote_code)
     started = read_json(directory.manifest)
-    if config_fingerprint(config) != started["config_fingerprint"]:
+    if config_fingerprint(config) != started["fingerprints"]["config"]:
         raise InputError(
             "the configuration was changed after the run started, so what is on disk belongs to another one",
             where=str(directory.config),
             fix="undo the change, or start a new run with `sparring train` and another output",
         )
     prepared = prepare(config)
-    if prepared.data.report.fingerprint != started["data_fingerprint"]:
-        raise InputError(
-            "the data changed after the run started, so its samples belong to other prompts",
-            where=str(config.data.source),
-            fix="restore the data, or start a new run with another output",
-        )
+    for what, found in _fingerprints(prepared).items():
+        if found != started["fingerprints"][what]:
+            raise InputError(
+                f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
+                where=str(config.model.name if what == "model" else config.data.source),
+                fix="restore it, or start a new run with another output",
+            )
+    for name, version in versions().items():
+        if version != started["versions"].get(name):
+            was = started["versions"].get(name)
+            console.print(f"{name} is {version}, the run was started with {was}: the bits may differ", highlight=False)
     return prepared, directory
+
+
+def read_config(directory: RunDirectory, *, trust_remote_code: bool) -> SelfPlayConfig:
+    """The configuration of a run that is there; it may be another person's.
+
+    Raises:
+        InputError: Its model brings code along, and nobody said here and now that it may run.
+    """
+    config = SelfPlayConfig.from_yaml(directory.config).model_copy(update={"output": directory.path})
+    if config.model.trust_remote_code and not trust_remote_code:
+        raise InputError(
+            "this run's model brings its own Python code, which would run with all your rights",
+            where=str(directory.config),
+            fix="read that code, then give --trust-remote-code",
+        )
+    return config
 
 
 def set_up(prepared: Prepared, directory: RunDirectory) -> Game:
@@ -177,7 +243,7 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Game:
         prepared.tokenizer,
         lora=config.lora,
         seed=config.seed,
-        autocast=autocast_dtype(config.training),
+        autocast=autocast_dtype(training_arguments(config.training, output=config.output, seed=config.seed)),
     )
     _check_disk(config, policy, directory)
     check_log_probs(policy.model)
@@ -219,7 +285,7 @@ def _counts(encoded: Encoded | None) -> dict[str, int]:
 
 
 def _explain_taken(config: SelfPlayConfig, directory: RunDirectory) -> None:
-    same = read_json(directory.manifest)["config_fingerprint"] == config_fingerprint(config)
+    same = read_json(directory.manifest)["fingerprints"]["config"] == config_fingerprint(config)
     if same:
         problem, fix = "this run was started before", f"continue it with `sparring resume {directory.path}`"
     else:
@@ -239,7 +305,8 @@ def _check_disk(config: SelfPlayConfig, policy: Policy, directory: RunDirectory)
     stages = config.iterations + (config.warmup is not None)
     # The trainer writes a new checkpoint before it removes the old one.
     needed = stages * saved + 2 * checkpoint
-    free = shutil.disk_usage(directory.path).free
+    existing = next(path for path in (directory.path, *directory.path.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
     if needed > free:
         raise InputError(
             f"the run needs about {needed / 2**30:.1f} GiB of disk, {free / 2**30:.1f} GiB are free",

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from sparring.errors import InputError, RunError
-from sparring.logprobs import sequence_log_probs
+from sparring.logprobs import check_log_probs, sequence_log_probs
+from sparring.training.arguments import require_one_process
 from sparring.training.triples import Triples, collate, triples_from
 from sparring.types import LogRatios, Objective, ObjectiveOutput
 
@@ -68,13 +69,7 @@ class SelfPlayTrainer(Trainer):
             processing_class=processing_class,
             **kwargs,
         )
-        if self.args.world_size > 1:
-            raise InputError(
-                f"{self.args.world_size} processes train together, which is not supported yet: each would keep "
-                "its own gradients",
-                where="launcher",
-                fix="start one process",
-            )
+        require_one_process(self.args)
         # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
 
@@ -86,6 +81,14 @@ class SelfPlayTrainer(Trainer):
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The loss and metrics on `eval_dataset`, or on that of the constructor."""
         triples = self.eval_dataset if eval_dataset is None else triples_from(eval_dataset, self.processing_class)
+        if triples is None:
+            raise InputError("there is nothing to evaluate on", where="eval_dataset", fix="pass eval_dataset=triples")
+        if self.state.global_step > 0 and self._unscored(triples):
+            raise InputError(
+                "the opponent is gone: it was the model before training",
+                where="eval_dataset",
+                fix="pass the set to the constructor, or give the opponent's log-probs with it",
+            )
         self.score()
         self._score(triples)
         metrics: dict[str, float] = super().evaluate(triples, *args, **kwargs)
@@ -97,11 +100,16 @@ class SelfPlayTrainer(Trainer):
             if triples is not None:
                 self._score(triples)
 
+    def _unscored(self, triples: Triples) -> bool:
+        return bool(self.objective.requires & _OPPONENT_FIELDS) and not triples.scored
+
     @torch.no_grad()
     def _score(self, triples: Triples) -> None:
-        if triples.scored or not self.objective.requires & _OPPONENT_FIELDS:
+        if not self._unscored(triples):
             return
         self.model.eval()
+        with self.accelerator.autocast():
+            check_log_probs(self.model)
         size = self.args.per_device_eval_batch_size
         for start in range(0, len(triples), size):
             batch = triples.items[start : start + size]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -30,17 +31,20 @@ def judge(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]])
     """The verdict on the last of some policies, given each one's held-out estimates by number.
 
     The best policy is the one with the highest value, the earliest among equals. The last one has collapsed when it
-    lies more than `max_drop` below the best.
+    lies more than `max_drop`, and more than two standard errors of the difference, below the best.
     """
     last = max(evaluations)
     metric = _metric(config, evaluations[last])
     if metric is None:
         return Verdict(metric=None, best=last, stop=False, reason="nothing is held out, so nothing was watched")
     values = {policy: estimates[metric].mean for policy, estimates in sorted(evaluations.items())}
-    best = max(values, key=lambda policy: values[policy])
+    best = max(values, key=lambda policy: -math.inf if math.isnan(values[policy]) else values[policy])
     drop = values[best] - values[last]
-    # A hair's breadth for rounding: a fall by just max_drop is allowed.
-    if config.enabled and drop > config.max_drop + 1e-9:
+    # On few prompts chance alone moves a mean by its standard error. Both means are over the same prompts, so the
+    # errors of the two, added as if independent, overstate that of the difference.
+    noise = 2.0 * math.hypot(*(evaluations[policy][metric].standard_error for policy in (best, last)))
+    # A hair's breadth for rounding; and what is no number has collapsed.
+    if config.enabled and not drop <= max(config.max_drop, noise) + 1e-9:
         reason = (
             f"{metric} fell from {values[best]:.4g} to {values[last]:.4g}, by {drop:.4g}, more than "
             f"stop.max_drop = {config.max_drop:g}: playing on would build on a worse policy"

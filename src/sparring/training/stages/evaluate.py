@@ -35,7 +35,6 @@ def evaluate(game: Game, policy: int) -> dict[str, Estimate]:
 
 
 def _held_out(game: Game, policy: int) -> HeldOut:
-    game.activate(policy)
     greedy = read_samples(_sample(game, policy, "greedy"))
     sampled = read_samples(_sample(game, policy, "sampled"))
     expert_scores = _scores(game, policy, "expert")
@@ -74,16 +73,18 @@ def _response(row: dict[str, Any], log_prob: float | None = None, log_prob_base:
 
 
 def _sample(game: Game, policy: int, how: str) -> list[Path]:
-    """The shards of a policy's held-out responses, sampled from the active policy where they are missing."""
+    """The shards of a policy's held-out responses."""
     config = GenerationConfig(
         samples_per_prompt=game.config.evaluation.samples_per_prompt,
         batch_size=game.config.generation.batch_size,
     )
     stage = game.directory.stage(policy)
     return sample_shards(
-        game.generator(config.greedy() if how == "greedy" else config),
+        game,
+        policy,
+        config.greedy() if how == "greedy" else config,
         game.held_out,
-        stage.held_out,
+        folder=stage.held_out,
         prefix=how,
         seed=derive_seed(game.config.seed, "held-out", how),
         title=f"{stage.path.name}: evaluate {how}",
@@ -113,7 +114,7 @@ def _objective_on_held_out(game: Game, iteration: int) -> dict[str, Estimate]:
     turns = {example.index: generators[n % len(generators)] for n, example in enumerate(game.held_out)}
     by_scorer = {scorer: _on_turn(game, scorer, turns) for scorer in game.scorers(iteration)}
     policy = _on_turn(game, iteration + 1, turns)
-    fields = _sides("policy_", policy, game)
+    fields = _sides("policy_", policy, game) | _sides("", _lengths(game, turns), game, suffix="_length")
     requires = game.objective.requires
     if requires & {"expert", "generated"}:
         fields |= _sides("", _minus(policy, opponent_scores(game, iteration, by_scorer)), game)
@@ -132,11 +133,20 @@ def _minus(left: Scores, right: Scores) -> Scores:
     return {key: left[key] - right[key] for key in left}
 
 
-def _sides(prefix: str, scores: Scores, game: Game) -> dict[str, torch.Tensor]:
+def _lengths(game: Game, turns: dict[int, int]) -> Scores:
+    lengths = {(example.index, EXPERT): float(len(example.expert_ids)) for example in game.held_out}
+    for generator in sorted(set(turns.values())):
+        for index, rows in read_samples(_sample(game, generator, "sampled")).items():
+            if turns[index] == generator:
+                lengths |= {(index, row["sample"]): float(len(row["response_ids"])) for row in rows}
+    return lengths
+
+
+def _sides(prefix: str, scores: Scores, game: Game, suffix: str = "") -> dict[str, torch.Tensor]:
     samples = range(game.config.evaluation.samples_per_prompt)
     return {
-        f"{prefix}expert": _column(scores, game, [EXPERT])[:, 0],
-        f"{prefix}generated": _column(scores, game, samples),
+        f"{prefix}expert{suffix}": _column(scores, game, [EXPERT])[:, 0],
+        f"{prefix}generated{suffix}": _column(scores, game, samples),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sparring.generation import GenerationConfig
 from sparring.generation.protocol import Generator
 from sparring.progress import progress
 from sparring.run_directory import BASE, read_shard, shard_path, write_shard
@@ -37,11 +38,12 @@ def generate_reference(game: Game) -> list[Path]:
 def _training_samples(
     game: Game, policy: int, prompts: Sequence[EncodedExample], folder: Path, iteration: int
 ) -> list[Path]:
-    game.activate(policy)
     return sample_shards(
-        game.generator(game.config.generation),
+        game,
+        policy,
+        game.config.generation,
         prompts,
-        folder,
+        folder=folder,
         prefix=f"policy-{policy}",
         seed=derive_seed(game.config.seed, "generate", iteration, policy),
         title=f"{'base' if iteration == BASE else f'iteration {iteration}'}: generate",
@@ -49,23 +51,27 @@ def _training_samples(
 
 
 def sample_shards(
-    generator: Generator,
+    game: Game,
+    policy: int,
+    config: GenerationConfig,
     prompts: Sequence[EncodedExample],
-    folder: Path,
     *,
+    folder: Path,
     prefix: str,
     seed: int,
     title: str,
 ) -> list[Path]:
-    """Samples what is missing of the shards in `folder`; batch i is shard i, with a seed of its own."""
-    batches = generator.plan(prompts)
+    """Samples from a policy what is missing of its shards in `folder`; batch i is shard i, with a seed of its own."""
+    batches = game.generator(config).plan(prompts)
     paths = [shard_path(folder, number, prefix) for number in range(len(batches))]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     if missing:
-        with progress(title, total=len(prompts)) as meter:
+        game.activate(policy)
+        sampler = game.generator(config)
+        with progress(title, total=len(prompts)) as meter, game.policy.forward_dtype():
             meter.advance(len(prompts) - sum(len(batches[number]) for number in missing))
             for number in missing:
-                rows = _sample_rows(generator, batches[number], derive_seed(seed, number))
+                rows = _sample_rows(sampler, batches[number], derive_seed(seed, number))
                 write_shard(paths[number], rows)
                 meter.advance(len(batches[number]), quantity=sum(len(row["response_ids"]) for row in rows))
     return paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,17 +40,26 @@ def score(game: Game, iteration: int, shards: Sequence[Path]) -> list[Triple]:
 
 
 def score_file(game: Game, policy: int, responses: Responses, path: Path) -> Scores:
-    """Log-probs of some responses under one policy: read from `path`, or computed and written there."""
-    if not path.exists():
+    """Log-probs of some responses under one policy: read from `path`, or computed and written there.
+
+    Each is stored with a digest of the tokens that it is of, so a score of other tokens is never taken for it.
+    """
+    digests = {key: _digest(*tokens) for key, tokens in responses.items()}
+    known = read_shard(path) if path.exists() else []
+    if {(row["index"], row["sample"]): row["digest"] for row in known} != digests:
         game.activate(policy)
         prompts = [list(prompt) for prompt, _ in responses.values()]
         values = game.policy.log_probs(prompts, [[answer] for _, answer in responses.values()])
-        rows = [
-            {"index": index, "sample": sample, "policy": policy, "log_prob": value}
-            for (index, sample), (value,) in zip(responses, values, strict=True)
+        known = [
+            {"index": key[0], "sample": key[1], "policy": policy, "log_prob": value, "digest": digests[key]}
+            for key, (value,) in zip(responses, values, strict=True)
         ]
-        write_shard(path, rows)
-    return {(row["index"], row["sample"]): row["log_prob"] for row in read_shard(path)}
+        write_shard(path, known)
+    return {(row["index"], row["sample"]): row["log_prob"] for row in known}
+
+
+def _digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
+    return hashlib.sha256(f"{list(prompt_ids)}{list(response_ids)}".encode()).hexdigest()[:16]
 
 
 def opponent_scores(game: Game, iteration: int, by_scorer: Mapping[int, Scores]) -> Scores:
