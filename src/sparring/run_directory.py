@@ -3,6 +3,7 @@
     RUN/config.yaml  manifest.json              resolved configuration; versions, seeds, fingerprints, hardware
     RUN/metrics.jsonl                           one JSON object a log event
     RUN/base/evaluation.json                    the base model on the held-out set
+    RUN/base/held_out/*.parquet                 its responses, their log-probs, and both token by token for a reader
     RUN/warmup/model/  evaluation.json          after supervised fine-tuning, where there is a warm-up
     RUN/iterations/000/samples/*.parquet        generated responses, a shard a batch
     RUN/iterations/000/judgements/*.parquet     who beats whom among them, where there is a judge

@@ -27,7 +27,7 @@ KILLS: dict[str, tuple[tuple[str, int], str, str]] = {
     ),
     "saving the warm-up": (("sparring.files:_sync_folder", 1), "warmup", "warmup/evaluation.json"),
     "generating": (
-        ("sparring.training.workers:write_shard", 8),
+        ("sparring.training.workers:write_shard", 10),
         "iterations/000/samples/policy-0-00000.parquet",
         "iterations/000/samples/policy-0-00002.parquet",
     ),
@@ -103,8 +103,8 @@ def test_killed_while_decoding_a_mixture_it_ends_with_the_same_bits(
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     config = tiny_config(lora=lora, iterations=1, opponent={"name": "geometric-mixture", "samples": "mixture"})
     assert cli("train", config, f"output={whole}").returncode == 0
-    # The base and the warm-up have written nine held-out files; this is the second of three of the mixture's.
-    died = cli("train", config, f"output={killed}", kill_at=("sparring.training.workers:write_shard", 11))
+    # The base and the warm-up have written twelve held-out files; this is the second of three of the mixture's.
+    died = cli("train", config, f"output={killed}", kill_at=("sparring.training.workers:write_shard", 14))
     assert died.returncode == -signal.SIGKILL
     written = (killed / "iterations" / "000" / "samples").iterdir()
     assert [path.name for path in written] == ["mixture-0-00000.parquet"]

@@ -14,16 +14,19 @@ from torch import Tensor
 
 from families import FAMILIES, PROMPTS, RESPONSES, build
 from sparring.errors import InputError
-from sparring.logprobs import check_log_probs, head, sequence_log_probs
+from sparring.logprobs import check_log_probs, head, per_token_log_probs, sequence_log_probs
 from tiny import tiny_model
 
 
-def reference(model: Any, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
+def reference_terms(model: Any, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
     """One sequence, no padding, all logits of the model's own forward pass, in the model's dtype."""
     ids = torch.tensor([[*prompt, *response]])
     log_probs = model(input_ids=ids, use_cache=False).logits[0].log_softmax(-1)
-    terms = [log_probs[len(prompt) - 1 + step, token] for step, token in enumerate(response)]
-    return torch.stack(terms).sum()
+    return torch.stack([log_probs[len(prompt) - 1 + step, token] for step, token in enumerate(response)])
+
+
+def reference(model: Any, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
+    return reference_terms(model, prompt, response).sum()
 
 
 def references(model: Any) -> list[Tensor]:
@@ -124,6 +127,20 @@ def test_batching_and_padding_do_not_change_the_values(family: str) -> None:
     some = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES, max_tokens=30))
     torch.testing.assert_close(one_by_one, together, rtol=0.0, atol=2e-5)
     torch.testing.assert_close(some, together, rtol=0.0, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+@torch.no_grad()
+def test_the_terms_are_those_of_each_token_and_sum_to_the_sequences(family: str) -> None:
+    model = build(family)
+    exact = copy.deepcopy(model).double()
+    sums = sequence_log_probs(model, PROMPTS, RESPONSES)
+    for prompt, answers, values, terms in zip(
+        PROMPTS, RESPONSES, sums, per_token_log_probs(model, PROMPTS, RESPONSES), strict=True
+    ):
+        assert [each.sum().item() for each in terms] == values.tolist()
+        for answer, each in zip(answers, terms, strict=True):
+            torch.testing.assert_close(each.double(), reference_terms(exact, prompt, answer), rtol=0.0, atol=1e-4)
 
 
 def test_the_order_of_prompts_and_responses_is_kept() -> None:

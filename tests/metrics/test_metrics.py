@@ -5,31 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from sparring.metrics import METRICS, Estimate, HeldOut, Response, measure
 
 
-def response(text: str = "a", tokens: int = 1, finish: str = "stop", **log_probs: float) -> Response:
-    return Response(text=text, tokens=tokens, finish_reason=finish, **log_probs)
+def response(text: str = "a", tokens: int = 1, finish: str = "stop", **known: Any) -> Response:
+    return Response(text=text, tokens=tokens, finish_reason=finish, **known)
 
 
 HELD_OUT = HeldOut(
     expert=[response("1", 2, log_prob=-4.0), response("2", 5, log_prob=-5.0), response("3", 10, log_prob=-60.0)],
-    greedy=[response("1", 3), response("x", 4), response("3", 8)],
+    greedy=[response("1", 3, right=True), response("x", 4, right=False), response("3", 8, right=True)],
     sampled=[
-        [response("1", 2, log_prob=-1.0, log_prob_base=-3.0), response("1", 4, log_prob=-2.0, log_prob_base=-6.0)],
         [
-            response("x", 6, "length", log_prob=-5.0, log_prob_base=-4.0),
-            response("2", 6, log_prob=0.0, log_prob_base=0),
+            response("1", 2, log_prob=-1.0, log_prob_base=-3.0, right=True),
+            response("1", 4, log_prob=-2.0, log_prob_base=-6.0, right=True),
         ],
         [
-            response("x", 9, "length", log_prob=-2.0, log_prob_base=-8.0),
-            response("x", 9, log_prob=-2.0, log_prob_base=-2.0),
+            response("x", 6, "length", log_prob=-5.0, log_prob_base=-4.0, right=False),
+            response("2", 6, log_prob=0.0, log_prob_base=0, right=True),
+        ],
+        [
+            response("x", 9, "length", log_prob=-2.0, log_prob_base=-8.0, right=False),
+            response("x", 9, log_prob=-2.0, log_prob_base=-2.0, right=False),
         ],
     ],
-    verifier=lambda given, right: given == right,
 )
 
 
@@ -82,20 +85,9 @@ def test_every_value_is_covered_above_and_has_one_name() -> None:
     assert len(names) == len(set(names)) == 10
 
 
-def test_the_verifier_is_given_the_response_then_the_expert() -> None:
-    seen: list[tuple[str, str]] = []
-
-    def verify(given: str, right: str) -> bool:
-        seen.append((given, right))
-        return True
-
-    METRICS["accuracy"](replace(HELD_OUT, verifier=verify))
-    assert seen[:3] == [("1", "1"), ("x", "2"), ("3", "3")]
-    assert seen[3:] == [("1", "1"), ("1", "1"), ("x", "2"), ("2", "2"), ("x", "3"), ("x", "3")]
-
-
 def test_accuracy_needs_a_verifier_and_the_rest_does_not() -> None:
-    without = measure(replace(HELD_OUT, verifier=None))
+    unverified = [replace(answer, right=None) for answer in HELD_OUT.greedy]
+    without = measure(replace(HELD_OUT, greedy=unverified))
     assert without == {name: value for name, value in measure(HELD_OUT).items() if not name.startswith("accuracy")}
 
 

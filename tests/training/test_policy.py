@@ -41,7 +41,7 @@ def change(policy: Policy, seed: int) -> None:
 
 
 def scores(policy: Policy) -> list[list[float]]:
-    return policy.log_probs(PROMPTS, RESPONSES)
+    return [[tokens.sum().item() for tokens in answers] for answers in policy.log_probs(PROMPTS, RESPONSES)]
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])

@@ -33,7 +33,7 @@ class _Group:
 def packed_log_probs(
     model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], max_tokens: int
 ) -> list[Tensor]:
-    """One log-prob, a scalar, for each response of each prompt in turn, nats.
+    """The log-prob of each token, `[T]` nats, for each response of each prompt in turn.
 
     Args:
         model: The causal language model, bare or wrapped; bare, it was prepared by `use_packed_attention`.
@@ -41,13 +41,13 @@ def packed_log_probs(
         responses: `responses[b][k]`.
         max_tokens: Positions in one forward pass; a prompt with one response may exceed it.
     """
-    sums: list[Tensor] = [torch.empty(0)] * sum(map(len, responses))
+    scored: list[Tensor] = [torch.empty(0)] * sum(map(len, responses))
     rows = list(_rows(prompts, responses, max_tokens))
     for row, values in zip(rows, in_passes(model, rows, _score), strict=True):
         numbers = [number for group in row for number, _ in group.responses]
         for number, value in zip(numbers, values, strict=True):
-            sums[number] = value
-    return sums
+            scored[number] = value
+    return scored
 
 
 def _rows(
@@ -137,4 +137,4 @@ def _score(model: Any, groups: Sequence[_Group]) -> list[Tensor]:
     ).last_hidden_state[0]
     predictors, targets = (torch.tensor(values, device=device) for values in (row.predictors, row.targets))
     log_probs = token_log_probs(model, hidden[predictors], targets)
-    return [part.sum() for part in log_probs.split(row.lengths)]
+    return [*log_probs.split(row.lengths)]

@@ -25,7 +25,7 @@ class _Row:
 def padded_log_probs(
     model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], max_tokens: int
 ) -> list[Tensor]:
-    """One log-prob, a scalar, for each response of each prompt in turn, nats.
+    """The log-prob of each token, `[T]` nats, for each response of each prompt in turn.
 
     Padding is masked by length, never by a token id, so a tokenizer whose pad is its end-of-sequence token is scored
     right.
@@ -37,13 +37,13 @@ def padded_log_probs(
         max_tokens: Padded positions in one forward pass; a single row may exceed it.
     """
     rows = [_Row(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
-    sums: list[Tensor] = [torch.empty(0)] * len(rows)
+    scored: list[Tensor] = [torch.empty(0)] * len(rows)
     batches = list(_batches(rows, max_tokens))
-    scored = in_passes(model, [[rows[i] for i in indices] for indices in batches], _score)
-    for indices, values in zip(batches, scored, strict=True):
+    passes = in_passes(model, [[rows[i] for i in indices] for indices in batches], _score)
+    for indices, values in zip(batches, passes, strict=True):
         for index, value in zip(indices, values, strict=True):
-            sums[index] = value
-    return sums
+            scored[index] = value
+    return scored
 
 
 def _batches(rows: list[_Row], max_tokens: int) -> Iterator[list[int]]:
@@ -72,4 +72,4 @@ def _score(model: Any, rows: list[_Row]) -> list[Tensor]:
         input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
     ).last_hidden_state
     log_probs = token_log_probs(model, hidden[predicts.to(device)], targets)
-    return [part.sum() for part in log_probs.split([len(row.response) for row in rows])]
+    return [*log_probs.split([len(row.response) for row in rows])]

@@ -56,12 +56,29 @@ def sequence_log_probs(
     Raises:
         ValueError: A prompt or response is empty, or the two lists differ in length.
     """
+    scored = per_token_log_probs(model, prompts, responses, max_tokens=max_tokens)
+    nothing = torch.empty(0, device=unwrap(model).get_output_embeddings().weight.device)
+    return [torch.stack([tokens.sum() for tokens in answers]) if answers else nothing for answers in scored]
+
+
+def per_token_log_probs(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    *,
+    max_tokens: int = 8192,
+) -> list[list[Tensor]]:
+    """The terms of `sequence_log_probs`: log π of each response token given what precedes it.
+
+    Takes and raises what `sequence_log_probs` does.
+
+    Returns:
+        For each prompt and each of its responses a tensor `[T_bk]`, nats, whose `sum()` is the sequence's log-prob.
+    """
     _check(prompts, responses)
-    core = unwrap(model)
     score = packed_log_probs if packs(model) else padded_log_probs
     parts = iter(score(model, prompts, responses, max_tokens))
-    nothing = torch.empty(0, device=core.get_output_embeddings().weight.device)
-    return [torch.stack([next(parts) for _ in answers]) if answers else nothing for answers in responses]
+    return [[next(parts) for _ in answers] for answers in responses]
 
 
 def packs(model: Any) -> bool:
@@ -86,8 +103,8 @@ def _problem(model: Any) -> str | None:
     try:
         use_packed_attention(model)
         with counting_layers() as layers:
-            packed = torch.stack(packed_log_probs(model, *_probe(model), 8192))
-        padded = torch.stack(padded_log_probs(model, *_probe(model), 8192))
+            packed = torch.cat(packed_log_probs(model, *_probe(model), 8192))
+        padded = torch.cat(padded_log_probs(model, *_probe(model), 8192))
     except UnsupportedAttentionError as error:
         return str(error)
     except (RuntimeError, ValueError, TypeError, LookupError) as error:
@@ -98,7 +115,7 @@ def _problem(model: Any) -> str | None:
     expected = model.config.get_text_config().num_hidden_layers
     if len(layers) != expected:
         return f"{len(layers)} of its {expected} layers attend through transformers' attention interface"
-    # Sums of up to four tokens: in 16 bits a logit of 10 is rounded to 0.03.
+    # In 16 bits a logit of 10 is rounded to 0.03.
     tolerance = 0.25 if computes_in_16_bits(model) else 1e-4 * max(1.0, float(padded.abs().max()))
     if not torch.allclose(packed, padded, rtol=0.0, atol=tolerance):
         return f"a probe differs by {float((packed - padded).abs().max()):.2g} nats from padded rows"

@@ -32,7 +32,8 @@ class Estimate:
 class Response:
     """A response to a held-out prompt.
 
-    `log_prob` and `log_prob_base` are log π(y|x) under the policy and under the base model, nats, where known.
+    `log_prob` and `log_prob_base` are log π(y|x) under the policy and under the base model, nats, where known; `right`
+    is the verifier's verdict, where the data have a verifier.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Response:
     finish_reason: str
     log_prob: float | None = None
     log_prob_base: float | None = None
+    right: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +52,11 @@ class HeldOut:
         expert: N expert responses, scored under the policy.
         greedy: N greedy responses.
         sampled: N lists of sampled responses, scored under the policy and the base.
-        verifier: `(response, expert response) -> right?`, where the data have one.
     """
 
     expert: Sequence[Response]
     greedy: Sequence[Response]
     sampled: Sequence[Sequence[Response]]
-    verifier: Callable[[str, str], bool] | None = None
 
     def over_samples(self, value: Callable[[Response], float]) -> Estimate:
         """The mean over prompts of the mean over each prompt's samples: samples of a prompt are not independent."""

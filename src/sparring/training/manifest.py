@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -13,7 +14,9 @@ from typing import Any
 import psutil
 import torch
 
+from sparring.regularizers import Regularized
 from sparring.training.config import SelfPlayConfig
+from sparring.types import Objective
 
 _PACKAGES = (
     "sparring",
@@ -28,7 +31,9 @@ _PACKAGES = (
 )
 
 
-def manifest(config: SelfPlayConfig, *, fingerprints: dict[str, str], data: dict[str, Any]) -> dict[str, Any]:
+def manifest(
+    config: SelfPlayConfig, objective: Objective, *, fingerprints: dict[str, str], data: dict[str, Any]
+) -> dict[str, Any]:
     """The manifest of a run that is about to start.
 
     It holds no environment variable and no host name; the command line and the paths in it are as they were given.
@@ -37,6 +42,7 @@ def manifest(config: SelfPlayConfig, *, fingerprints: dict[str, str], data: dict
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119 - a name, not a path
         "versions": versions(),
         "seed": config.seed,
+        "objective": _objective(config, objective),
         "fingerprints": fingerprints,
         "data": data,
         "hardware": {
@@ -47,6 +53,17 @@ def manifest(config: SelfPlayConfig, *, fingerprints: dict[str, str], data: dict
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
+    }
+
+
+def _objective(config: SelfPlayConfig, objective: Objective) -> dict[str, Any]:
+    """The objective with every setting, those that the configuration leaves to their defaults too."""
+    alone: Any = objective.objective if isinstance(objective, Regularized) else objective
+    stability = objective.stability
+    return {
+        "name": config.objective.name,
+        "settings": dataclasses.asdict(alone),
+        "stability": stability and f"{stability.symbol} = {stability.value:g}: {stability.verdict}",
     }
 
 

@@ -167,11 +167,13 @@ def _scored(prepared: Prepared, rows: int, held_out_rows: int) -> int:
     k, s = config.generation.samples_per_prompt, config.evaluation.samples_per_prompt
     by_iteration = [scorers(prepared.objective, prepared.opponent, iteration) for iteration in iterations]
     training = sum(len(each) for each in by_iteration) * (1 + k) * rows if needs_samples(prepared.objective) else 0
-    # Every policy scores the experts and its own samples, which the base model scores too; and for the objective on
-    # held-out prompts come those scorers that have not done so yet.
+    # Every policy scores the experts, its greedy answer and its samples, of which the base model scores the last two
+    # too; and for the game on held-out prompts it scores its opponent's, and those scorers come that have not done so
+    # yet.
     policies = config.iterations + 1 + (config.warmup is not None)
     others = sum(len(set(each) - {iteration, BASE}) for iteration, each in enumerate(by_iteration))
-    return training + (policies * 2 + others) * (1 + s) * held_out_rows
+    held_out = policies * (3 + 2 * s) + config.iterations * s + others * (1 + s)
+    return training + held_out * held_out_rows
 
 
 def _tokens(prepared: Prepared, processes: int) -> Tokens:

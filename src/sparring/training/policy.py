@@ -13,7 +13,7 @@ import torch
 
 from sparring.errors import InputError, RunError, did_you_mean
 from sparring.files import atomic_path
-from sparring.logprobs import sequence_log_probs
+from sparring.logprobs import per_token_log_probs
 from sparring.models import ModelConfig, load_model
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
@@ -193,11 +193,11 @@ class Policy:
     @torch.no_grad()
     def log_probs(
         self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]
-    ) -> list[list[float]]:
-        """Log π(y|x) of each response under the active policy, nats."""
+    ) -> list[list[torch.Tensor]]:
+        """Log π of every token of each response under the active policy, `[T]` nats; its `sum()` is log π(y|x)."""
         self.model.eval()
         with self.forward_dtype():
-            return [values.tolist() for values in sequence_log_probs(self.model, prompts, responses)]
+            return per_token_log_probs(self.model, prompts, responses)
 
 
 def lora_config(fields: Mapping[str, Any]) -> Any:

@@ -168,7 +168,9 @@ def claim(prepared: Prepared, directory: RunDirectory) -> None:
     Raises:
         InputError: It cannot be written.
     """
-    record = manifest(prepared.config, fingerprints=_fingerprints(prepared), data=data_summary(prepared))
+    record = manifest(
+        prepared.config, prepared.objective, fingerprints=_fingerprints(prepared), data=data_summary(prepared)
+    )
     try:
         write_json(directory.manifest, record)
         write_text(directory.config, prepared.config.to_yaml())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 
 from sparring.files import read_json, write_json
 from sparring.metrics import Estimate, HeldOut, Response, measure
-from sparring.run_directory import BASE, read_shard, shard_path
+from sparring.run_directory import BASE, read_shard, shard_path, write_shard
 from sparring.seeding import derive_seed
 from sparring.training import processes
 from sparring.training.game import Game
+from sparring.training.stages.answers import answer_rows
 from sparring.training.stages.generate import read_samples, sample_shards
 from sparring.training.stages.score import EXPERT, Responses, Scores, opponent_scores, score_files
-from sparring.types import LogRatios
+from sparring.types import EncodedExample, LogRatios
 
 
 def evaluate(game: Game, policy: int) -> dict[str, Estimate]:
@@ -27,10 +29,13 @@ def evaluate(game: Game, policy: int) -> dict[str, Estimate]:
     """
     stage = game.directory.stage(policy)
     if not processes.on_main(stage.evaluation.exists):
-        estimates = measure(_held_out(game, policy)) if game.held_out else {}
-        # Nobody judges the held-out responses, so there the preference objectives have no value.
-        if policy > 0 and game.needs_samples and game.held_out and game.config.judge is None:
-            estimates |= _objective_on_held_out(game, policy - 1)
+        estimates: dict[str, Estimate] = {}
+        if game.held_out:
+            held_out = _held_out(game, policy)
+            _keep_answers(game, policy, held_out)
+            estimates = measure(held_out)
+        if policy > 0 and game.needs_samples and game.held_out:
+            estimates |= _game_on_held_out(game, policy - 1)
         values = {name: estimate.to_json() for name, estimate in estimates.items()}
         processes.on_main(lambda: write_json(stage.evaluation, values))
         processes.see([stage.evaluation])
@@ -38,41 +43,67 @@ def evaluate(game: Game, policy: int) -> dict[str, Estimate]:
 
 
 def _held_out(game: Game, policy: int) -> HeldOut:
-    greedy = read_samples(_sample(game, policy, "greedy"))
-    sampled = read_samples(_sample(game, policy, "sampled"))
-    expert_scores = _scores(game, policy, "expert")
-    own_scores = _scores(game, policy, f"sampled-{policy}")
-    base_scores = _scores(game, BASE, f"sampled-{policy}")
+    greedy, sampled = _samples(game, f"greedy-{policy}"), _samples(game, f"sampled-{policy}")
+    # One policy after the other: to change it may mean to load weights.
+    own = {kind: _scores(game, policy, what) for kind, what in _kinds(policy).items()}
+    base = {kind: _scores(game, BASE, what) for kind, what in _kinds(policy).items()}
+
+    def responses(kind: str, example: EncodedExample, rows: Sequence[dict[str, Any]]) -> list[Response]:
+        return [
+            Response(
+                text=row["text"],
+                tokens=len(row["response_ids"]),
+                finish_reason=row["finish_reason"],
+                log_prob=own[kind][example.index, row["sample"]],
+                log_prob_base=base[kind][example.index, row["sample"]],
+                right=None if game.verifier is None else bool(game.verifier(row["text"], example.response)),
+            )
+            for row in rows
+        ]
+
     return HeldOut(
         expert=[
             Response(
                 text=example.response,
                 tokens=len(example.expert_ids),
                 finish_reason="stop",
-                log_prob=expert_scores[example.index, EXPERT],
+                log_prob=own["expert"][example.index, EXPERT],
+                log_prob_base=base["expert"][example.index, EXPERT],
             )
             for example in game.held_out
         ],
-        greedy=[_response(greedy[example.index][0]) for example in game.held_out],
-        sampled=[
-            [
-                _response(row, own_scores[example.index, row["sample"]], base_scores[example.index, row["sample"]])
-                for row in sampled[example.index]
-            ]
-            for example in game.held_out
-        ],
-        verifier=game.verifier,
+        greedy=[responses("greedy", example, greedy[example.index])[0] for example in game.held_out],
+        sampled=[responses("sampled", example, sampled[example.index]) for example in game.held_out],
     )
 
 
-def _response(row: dict[str, Any], log_prob: float | None = None, log_prob_base: float | None = None) -> Response:
-    return Response(
-        text=row["text"],
-        tokens=len(row["response_ids"]),
-        finish_reason=row["finish_reason"],
-        log_prob=log_prob,
-        log_prob_base=log_prob_base,
-    )
+def _kinds(policy: int) -> dict[str, str]:
+    """The held-out responses that are measured for a policy, by who answered how, as `_shards` calls them."""
+    return {"expert": "expert", "greedy": f"greedy-{policy}", "sampled": f"sampled-{policy}"}
+
+
+def _keep_answers(game: Game, policy: int, held_out: HeldOut) -> None:
+    """Writes what the report shows of the held-out set."""
+    path = shard_path(game.directory.stage(policy).held_out, 0, "answers")
+    if processes.on_main(path.exists):
+        return
+    examples = list(zip(game.held_out, held_out.expert, held_out.greedy, held_out.sampled, strict=True))
+    responses = {
+        "expert": {(example.index, EXPERT): expert for example, expert, _, _ in examples},
+        "greedy": {(example.index, 0): greedy for example, _, greedy, _ in examples},
+        "sampled": {(each.index, k): answer for each, _, _, answers in examples for k, answer in enumerate(answers)},
+    }
+    prompts = {example.index: example.prompt for example in game.held_out}
+    own, base = ({k: _score_parts(game, who, what) for k, what in _kinds(policy).items()} for who in (policy, BASE))
+
+    def write() -> None:
+        kinds = (
+            answer_rows(kind, answers, own=own[kind], base=base[kind], prompts=prompts, tokenizer=game.policy.tokenizer)
+            for kind, answers in responses.items()
+        )
+        write_shard(path, [*chain.from_iterable(kinds)])
+
+    processes.on_main(write)
 
 
 def _sample(game: Game, policy: int, how: str) -> list[Path]:
@@ -93,7 +124,7 @@ def _sample(game: Game, policy: int, how: str) -> list[Path]:
 
 
 def _samples(game: Game, what: str) -> dict[int, list[dict[str, Any]]]:
-    """The held-out responses "sampled-N" or "mixed-N", of policy N or its mixture, by prompt index."""
+    """The held-out responses "greedy-N", "sampled-N" or "mixed-N", of policy N or its mixture, by prompt index."""
     return read_samples(_shards(game, what))
 
 
@@ -104,7 +135,12 @@ def _shards(game: Game, what: str) -> list[Path]:
 
 def _scores(game: Game, policy: int, what: str) -> Scores:
     """Log-probs under a policy of the held-out "expert" responses, or of others as `_samples` calls them."""
-    stage = game.directory.stage(policy)
+    title = f"{game.directory.stage(policy).path.name}: score {what}"
+    return score_files(game, policy, _score_parts(game, policy, what), title=title, per_token=True)
+
+
+def _score_parts(game: Game, policy: int, what: str) -> dict[Path, Responses]:
+    """The files of these log-probs, and the responses that each is of."""
     parts: list[Responses]
     if what == "expert":
         size = game.config.generation.batch_size
@@ -117,15 +153,15 @@ def _scores(game: Game, policy: int, what: str) -> Scores:
             {(row["index"], row["sample"]): (row["prompt_ids"], row["response_ids"]) for row in read_shard(shard)}
             for shard in _shards(game, what)
         ]
-    files = {shard_path(stage.held_out, number, f"scores-{what}"): part for number, part in enumerate(parts)}
-    return score_files(game, policy, files, title=f"{stage.path.name}: score {what}")
+    folder = game.directory.stage(policy).held_out
+    return {shard_path(folder, number, f"scores-{what}"): part for number, part in enumerate(parts)}
 
 
-def _objective_on_held_out(game: Game, iteration: int) -> dict[str, Estimate]:
+def _game_on_held_out(game: Game, iteration: int) -> dict[str, Estimate]:
     """The objective and its metrics after an iteration, on prompts that it was not trained on.
 
     The generated side are the held-out responses of the opponent's generators, each prompt's from the generator
-    whose turn it is, as in training.
+    whose turn it is, as in training. The log ratios to the opponent are kept as a shard.
     """
     spec = game.opponent.spec(iteration)
     players = [f"{'mixed' if spec.base_share else 'sampled'}-{policy}" for policy in spec.generators]
@@ -135,7 +171,12 @@ def _objective_on_held_out(game: Game, iteration: int) -> dict[str, Estimate]:
     fields = _sides("policy_", policy, game) | _sides("", _lengths(game, turns), game, suffix="_length")
     requires = game.objective.requires
     if requires & {"expert", "generated"}:
-        fields |= _sides("", _minus(policy, opponent_scores(game, iteration, by_scorer)), game)
+        ratios = _sides("", _minus(policy, opponent_scores(game, iteration, by_scorer)), game)
+        _keep_log_ratios(game, iteration, ratios)
+        fields |= ratios
+    # Nobody judges the held-out responses, so there the preference objectives have no value.
+    if game.config.judge is not None:
+        return {}
     if requires & {"reference_expert", "reference_generated"}:
         fields |= _sides("reference_", _minus(policy, by_scorer[BASE]), game)
     samples = range(game.config.evaluation.samples_per_prompt)
@@ -145,6 +186,14 @@ def _objective_on_held_out(game: Game, iteration: int) -> dict[str, Estimate]:
     output = game.objective(LogRatios(**fields))
     values = {"objective": output.loss} | output.metrics
     return {name: Estimate.of(value.tolist()) for name, value in values.items()}
+
+
+def _keep_log_ratios(game: Game, iteration: int, ratios: dict[str, torch.Tensor]) -> None:
+    """Writes Δ of the expert's and of the generated responses to each held-out prompt, nats."""
+    path = shard_path(game.directory.iteration(iteration).held_out, 0, "log-ratios")
+    columns = zip(game.held_out, ratios["expert"].tolist(), ratios["generated"].tolist(), strict=True)
+    rows = [{"index": each.index, "expert": expert, "generated": generated} for each, expert, generated in columns]
+    processes.on_main(lambda: write_shard(path, rows))
 
 
 def _minus(left: Scores, right: Scores) -> Scores:

@@ -43,15 +43,18 @@ def score(game: Game, iteration: int, shards: Sequence[Path]) -> list[Triple]:
     return _triples(game, iteration, shards, by_scorer)
 
 
-def score_files(game: Game, policy: int, parts: Mapping[Path, Responses], *, title: str) -> Scores:
+def score_files(
+    game: Game, policy: int, parts: Mapping[Path, Responses], *, title: str, per_token: bool = False
+) -> Scores:
     """Log-probs of responses under one policy: read from the files that name each part, or computed into them.
 
-    Each is stored with a digest of the tokens that it is of, so a score of other tokens is never taken for it.
+    Each is stored with a digest of the tokens that it is of, so a score of other tokens is never taken for it; and, if
+    `per_token`, with its terms, one a token.
     """
     lengths = {key: len(answer) for part in parts.values() for key, (_, answer) in part.items()}
     fill(
         game,
-        Scoring(policy),
+        Scoring(policy, per_token),
         parts,
         missing=lambda path: _stored(path, parts[path]) is None,
         tokens=lambda rows: sum(lengths[row["index"], row["sample"]] for row in rows),
@@ -71,24 +74,32 @@ class Scoring:
     """Scores responses under a policy."""
 
     policy: int
+    per_token: bool
 
     @contextmanager
     def open(self, game: Game) -> Iterator[Callable[[Responses], Rows]]:
         """The rows of some responses."""
         game.activate(self.policy)
-        yield lambda responses: _score_rows(game, self.policy, responses)
+        yield lambda responses: _score_rows(game, self, responses)
 
 
-def _score_rows(game: Game, policy: int, responses: Responses) -> Rows:
+def _score_rows(game: Game, job: Scoring, responses: Responses) -> Rows:
     # Responses of one prompt go together, so that the prompt is computed once.
     groups = [list(keys) for _, keys in groupby(responses, key=lambda key: key[0])]
     values = game.policy.log_probs(
         [responses[keys[0]][0] for keys in groups], [[responses[key][1] for key in keys] for keys in groups]
     )
     return [
-        {"index": key[0], "sample": key[1], "policy": policy, "log_prob": value, "digest": _digest(*responses[key])}
+        {
+            "index": key[0],
+            "sample": key[1],
+            "policy": job.policy,
+            "log_prob": tokens.sum().item(),
+            "digest": _digest(*responses[key]),
+            **({"token_log_probs": tokens.numpy(force=True)} if job.per_token else {}),
+        }
         for keys, of_prompt in zip(groups, values, strict=True)
-        for key, value in zip(keys, of_prompt, strict=True)
+        for key, tokens in zip(keys, of_prompt, strict=True)
     ]
 
 
