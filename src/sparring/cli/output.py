@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 # What a model wrote is printed as it is: no markup, no emoji codes, no wrapping.
 out = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -25,7 +24,7 @@ def print_lines(lines: Iterable[str]) -> None:
         out.print(line, markup=False)
 
 
-def print_table(table: Table) -> None:
+def print_table(table: RenderableType) -> None:
     """A table, of the terminal's width; wide where it goes to a file."""
     Console(highlight=False, width=None if out.is_terminal else 160).print(table)
 
@@ -34,15 +33,19 @@ def print_report(run: Path, *, as_json: bool) -> None:
     """Writes a run's report.html and prints its table, how it ended, and where the report is."""
     from sparring.reports.html import write_report
     from sparring.reports.summary import summarize
-    from sparring.reports.terminal import table
+    from sparring.reports.terminal import Policies, costs, training
 
     summary = summarize(run)
     report = write_report(summary)
     if as_json:
         print_json(summary.to_json() | {"report": str(report)})
         return
-    print_table(table(summary))
+    print_table(Policies(summary))
+    print_lines([summary.verdict])
     if summary.result is not None:
-        verb = "stopped early" if summary.result["stopped_early"] else "finished"
-        print_lines([f"{verb}: {summary.result['reason']}", f"best policy: {summary.result['best']}"])
+        print_lines([f"best policy: {summary.result['best']}"])
+    if summary.steps:
+        print_table(training(summary))
+    if summary.seconds:
+        print_table(costs(summary))
     print_lines([f"report: {report.resolve()}"])

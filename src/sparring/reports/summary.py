@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.files import read_json
-from sparring.run_directory import RunDirectory
+from sparring.run_directory import RunDirectory, StageDirectory
 
 # Key in evaluation.json, heading, digits.
 COLUMNS: tuple[tuple[str, str, int], ...] = (
@@ -45,10 +45,47 @@ class Summary:
     result: dict[str, Any] | None
     events: list[dict[str, Any]]
 
+    @property
+    def columns(self) -> list[tuple[str, str, int]]:
+        """The columns in which some policy has a value."""
+        return [column for column in COLUMNS if any(column[0] in row.estimates for row in self.rows)]
+
+    @property
+    def prompts(self) -> int:
+        """How many held-out prompts the estimates are over."""
+        return next((int(value["n"]) for row in self.rows for value in row.estimates.values()), 0)
+
+    @property
+    def verdict(self) -> str:
+        """How the run ended, in plain words."""
+        if self.result is None:
+            return "not ended yet"
+        return f"{'stopped early' if self.result['stopped_early'] else 'finished'}: {self.result['reason']}"
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """What was logged in training, the iterations one after the other; the warm-up has another loss."""
+        return [event for event in self.events if event.get("stage") == "train" and "loss" in event]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each stage took, over all iterations; what a kill cut short is not counted."""
+        seconds: dict[str, float] = {}
+        for event in self.events:
+            if event.get("kind") == "time":
+                seconds[event["stage"]] = seconds.get(event["stage"], 0.0) + event["seconds"]
+        return seconds
+
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """What `--json` prints; all estimates, those that the table leaves out too."""
         policies = [{"name": row.name, "path": row.path, **row.estimates} for row in self.rows]
-        return {"run": str(self.path), "result": self.result, "policies": policies}
+        return {
+            "run": str(self.path),
+            "verdict": self.verdict,
+            "result": self.result,
+            "seconds": self.seconds,
+            "policies": policies,
+        }
 
 
 def summarize(path: Path) -> Summary:
@@ -63,7 +100,8 @@ def summarize(path: Path) -> Summary:
     directory.require()
     config = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
-    stages += [(f"iteration {number}", directory.iteration(number)) for number in range(config["iterations"])]
+    played = sorted((path / "iterations").glob("[0-9]*"))
+    stages += [(f"iteration {int(folder.name)}", StageDirectory(folder)) for folder in played]
     rows = [
         Row(name, str(stage.path.relative_to(path)), read_json(stage.evaluation))
         for name, stage in stages

@@ -1,22 +1,122 @@
-"""The summary as a table in the terminal."""
+"""The summary as tables in the terminal; ± is the standard error over held-out prompts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
-from sparring.reports.summary import COLUMNS, Summary
+from sparring.progress import duration
+from sparring.reports.sparkline import sparkline
+from sparring.reports.summary import Row, Summary
+
+# What tells how training went.
+_CURVES = ("loss", "rewards/margins", "divergence_estimate")
+_WIDEST = 48
 
 
-def table(summary: Summary) -> Table:
-    """One row a policy, the best one marked; ± is the standard error over held-out prompts."""
-    best = (summary.result or {}).get("best")
-    n = next((int(value["n"]) for row in summary.rows for value in row.estimates.values()), 0)
-    result = Table(title=f"{summary.path}: {n} held-out prompts", title_justify="left")
-    result.add_column("policy")
-    for _, heading, _ in COLUMNS:
-        result.add_column(heading, justify="right")
-    for row in summary.rows:
-        marked = row.path == best
-        cells = [row.cell(key, digits) for key, _, digits in COLUMNS]
-        result.add_row(f"{row.name} (best)" if marked else row.name, *cells, style="bold" if marked else None)
-    return result
+@dataclass(frozen=True)
+class Policies:
+    """What was measured on each policy, the best one marked, and each column over all policies.
+
+    A line a policy; where the terminal is too narrow for that, a line an estimate.
+    """
+
+    summary: Summary
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table that fits."""
+        wide = self._wide()
+        fits = Measurement.get(console, console.options.update(width=10_000), wide).minimum <= options.max_width
+        yield wide if fits else self._tall()
+
+    def _wide(self) -> Table:
+        rows, columns = self.summary.rows, self.summary.columns
+        table = _table(self._title())
+        table.add_column("policy", min_width=max((len(self._name(row)) for row in rows), default=0))
+        for key, heading, digits in columns:
+            # Headings may break between words, cells not.
+            width = max(len(row.cell(key, digits)) for row in rows)
+            table.add_column(heading, justify="right", min_width=width)
+        for row in rows:
+            cells = [row.cell(key, digits) for key, _, digits in columns]
+            table.add_row(self._name(row), *cells, style=self._style(row))
+        if len(rows) > 1:
+            table.add_section()
+            table.add_row("", *(self._curve(key) for key, _, _ in columns))
+        return table
+
+    def _tall(self) -> Table:
+        table = _table(self._title(), "policy", "estimate")
+        for key, heading, digits in self.summary.columns:
+            table.add_section()
+            table.add_row(heading, self._curve(key) if len(self.summary.rows) > 1 else "")
+            for row in self.summary.rows:
+                table.add_row(f"  {self._name(row)}", row.cell(key, digits), style=self._style(row))
+        return table
+
+    def _title(self) -> str:
+        return f"{self.summary.path}: {self.summary.prompts} held-out prompts"
+
+    def _name(self, row: Row) -> str:
+        return f"{row.name} (best)" if self._is_best(row) else row.name
+
+    def _style(self, row: Row) -> str | None:
+        return "bold" if self._is_best(row) else None
+
+    def _is_best(self, row: Row) -> bool:
+        return row.path == (self.summary.result or {}).get("best")
+
+    def _curve(self, key: str) -> RenderableType:
+        return Curve([row.estimates.get(key, {}).get("mean") for row in self.summary.rows])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A sparkline as wide as there is room."""
+
+    values: Sequence[float | None]
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """One block at least, and no more than there are values."""
+        return Measurement(1, min(len(self.values), _WIDEST))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The line."""
+        yield Text(sparkline(self.values, min(options.max_width, _WIDEST)))
+
+
+def training(summary: Summary) -> Table:
+    """The curves of training over the steps of all iterations, with the first and the last value."""
+    table = _table(f"training, {len(summary.steps)} logged steps", "curve", "", "first", "last")
+    for name in _CURVES:
+        values = [step[name] for step in summary.steps if name in step]
+        if values:
+            table.add_row(name, Curve(values), f"{values[0]:.3g}", f"{values[-1]:.3g}")
+    return table
+
+
+def costs(summary: Summary) -> Table:
+    """What each stage took, over all iterations, and the peak of memory."""
+    total = sum(summary.seconds.values())
+    table = _table("cost", "stage", "time", "share")
+    for stage, seconds in summary.seconds.items():
+        table.add_row(stage, duration(seconds), f"{seconds / max(total, 1e-9):.0%}")
+    table.add_section()
+    table.add_row("all", duration(total), "")
+    if summary.result is not None:
+        table.add_row("peak memory", f"{summary.result['peak_memory_gib']:.2f} GiB", "")
+    return table
+
+
+def _table(title: str, *headings: str) -> Table:
+    """A table that folds what is too long instead of cutting it."""
+    table = Table(title=escape(title), title_justify="left")
+    for n, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if n else "left", overflow="fold")
+    return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from plotly.subplots import make_subplots
 from rich.table import Table
 
 from sparring.files import write_text
+from sparring.reports.sparkline import BLOCKS, sparkline
 
-_BLOCKS = " ▁▂▃▄▅▆▇█"
 _ROWS = 12
 
 
@@ -27,23 +26,12 @@ def table(title: str, policies: Sequence[Sequence[float]], curves: Mapping[str, 
         result.add_column(name.replace("_", " "), justify="right")
     last = len(policies) - 1
     for t in sorted({round(n * last / min(_ROWS, last or 1)) for n in range(min(_ROWS, last or 1) + 1)}):
-        bars = "".join(_BLOCKS[round(probability * 8)] for probability in policies[t])
+        bars = "".join(BLOCKS[round(probability * 8)] for probability in policies[t])
         values = " ".join(f"{probability:.3f}" for probability in policies[t][:4])
         result.add_row(str(t), f"{bars} {values}", *(f"{values_[t]:.3g}" for values_ in curves.values()))
     result.add_section()
-    result.add_row("all", "", *(sparkline(values_) for values_ in curves.values()))
+    result.add_row("all", "", *(sparkline(values_, logarithmic=True) for values_ in curves.values()))
     return result
-
-
-def sparkline(values: Sequence[float], width: int = 16) -> str:
-    """Positive values as blocks on a logarithmic scale, from the smallest to the largest; zeros are blank."""
-    picked = [values[round(n * (len(values) - 1) / (width - 1))] for n in range(width)] if values else []
-    logs = [math.log10(value) if value > 0 else -math.inf for value in picked]
-    finite = [value for value in logs if math.isfinite(value)]
-    if not finite:
-        return ""
-    low, span = min(finite), max(max(finite) - min(finite), 1e-12)
-    return "".join(_BLOCKS[1 + round(7 * (value - low) / span)] if math.isfinite(value) else " " for value in logs)
 
 
 def write_page(

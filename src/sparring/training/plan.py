@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from sparring.logprobs import sequence_log_probs
+from sparring.progress import duration
 from sparring.run_directory import BASE
 from sparring.training import processes as launched
 from sparring.training.arguments import autocast_dtype, training_arguments
@@ -75,7 +76,7 @@ class Plan:
             table.add_row("judge", f"{self.comparisons:,} comparisons, whose time is not in the total")
         for name, count in asdict(self.tokens).items():
             rate = "" if self.rates is None else f" at {getattr(self.rates, name):,.0f} a second and process"
-            spent = f": {_duration(self.seconds[name])}" if rate else ""
+            spent = f": {duration(self.seconds[name])}" if rate else ""
             table.add_row(name, f"{count:,} tokens, {self.flops[name]:.2g} FLOPs{rate}{spent}")
         for name, size in asdict(self.memory).items():
             table.add_row(f"memory, {name}", f"{size / 2**30:.2f} GiB")
@@ -83,7 +84,7 @@ class Plan:
             "memory, total", f"{self.memory.total / 2**30:.2f} GiB a process, and about 0.6 GiB for libraries"
         )
         if self.seconds:
-            table.add_row("time, total", f"about {_duration(sum(self.seconds.values()))}")
+            table.add_row("time, total", f"about {duration(sum(self.seconds.values()))}")
         return table
 
 
@@ -243,9 +244,3 @@ def _train(policy: Policy, batch: Sequence[EncodedExample]) -> int:
     policy.model.zero_grad(set_to_none=True)
     policy.model.eval()
     return sum(len(item.prompt_ids) + len(item.expert_ids) for item in batch)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

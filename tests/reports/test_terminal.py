@@ -1,0 +1,86 @@
+"""What a person reads in the terminal, wide or narrow, and what a program reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from reports.finished_run import write_run
+from sparring.cli.output import print_report
+from sparring.reports.summary import summarize
+from sparring.reports.terminal import Policies, costs, training
+
+
+def shown(table: RenderableType, width: int) -> str:
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in text.splitlines() if line[0] in "│┃"]
+
+
+def test_a_line_a_policy_and_each_column_as_a_curve(tmp_path: Path) -> None:
+    summary = summarize(write_run(tmp_path).path)
+    assert cells(shown(Policies(summary), 120)) == [
+        ["policy", "accuracy, greedy", "divergence estimate"],
+        ["base", "0.125 ± 0.025", "–"],
+        ["warm-up", "0.500 ± 0.025", "–"],
+        ["iteration 0 (best)", "0.750 ± 0.025", "0.200 ± 0.025"],
+        ["iteration 1", "0.250 ± 0.025", "0.300 ± 0.025"],
+        ["", "▁▅█▂", "▁█"],
+    ]
+    assert "8 held-out prompts" in shown(Policies(summary), 120)
+
+
+def test_training_and_costs(tmp_path: Path) -> None:
+    summary = summarize(write_run(tmp_path).path)
+    # The warm-up's loss is another one.
+    assert cells(shown(training(summary), 80)) == [["curve", "", "first", "last"], ["loss", "█▄▁█▄▁", "0", "-3"]]
+    assert cells(shown(costs(summary), 80)) == [
+        ["stage", "time", "share"],
+        ["train", "60 s", "75%"],
+        ["evaluate", "20 s", "25%"],
+        ["all", "80 s", ""],
+        ["peak memory", "1.50 GiB", ""],
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_nothing_is_lost_on_a_narrow_terminal(tmp_path: Path, width: int) -> None:
+    summary = summarize(write_run(tmp_path).path)
+    for table in (Policies(summary), training(summary), costs(summary)):
+        text = shown(table, width)
+        assert max(map(len, text.splitlines())) <= width
+        assert "…" not in text
+    text = "".join("".join(row) for row in cells(shown(Policies(summary), width))).replace(" ", "")
+    assert all(value in text for value in ("0.125±", "0.500±", "0.750±", "0.250±", "0.200±", "0.300±"))
+
+
+def test_the_report_of_a_run_that_has_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path).path
+    print_report(run, as_json=False)
+    text = capsys.readouterr().out
+    assert "stopped early: accuracy/greedy fell from 0.75 to 0.25 [hard]\nbest policy: iterations/000\n" in text
+    print_report(run, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["verdict"] == "stopped early: accuracy/greedy fell from 0.75 to 0.25 [hard]"
+    assert told["result"]["best"] == "iterations/000"
+    assert told["seconds"] == {"train": 60.0, "evaluate": 20.0}
+    assert [policy["name"] for policy in told["policies"]] == ["base", "warm-up", "iteration 0", "iteration 1"]
+    assert told["policies"][2]["accuracy/greedy"] == {"mean": 0.75, "standard_error": 0.025, "n": 8}
+
+
+def test_the_report_of_a_run_that_was_only_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_run(tmp_path, ended=False)
+    for path in (run.base, run.warmup, run.iteration(0), run.iteration(1)):
+        path.evaluation.unlink()
+    (run.path / "metrics.jsonl").unlink()
+    print_report(run.path, as_json=False)
+    assert "not ended yet" in capsys.readouterr().out
