@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.reports.sparkline import sparkline
@@ -33,6 +33,7 @@ def test_what_is_no_number_is_blank() -> None:
     assert sparkline([None, math.nan]) == sparkline([]) == ""
 
 
+@settings(max_examples=50)
 @given(VALUES, st.integers(1, 30), st.booleans())
 def test_as_long_as_there_is_room(values: list[float | None], width: int, logarithmic: bool) -> None:
     line = sparkline(values, width, logarithmic=logarithmic)

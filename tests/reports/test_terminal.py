@@ -29,7 +29,8 @@ def cells(text: str) -> list[list[str]]:
 def test_a_line_a_policy_and_each_column_as_a_curve(tmp_path: Path) -> None:
     summary = summarize(write_run(tmp_path).path)
     assert cells(shown(Policies(summary), 120)) == [
-        ["policy", "accuracy, greedy", "divergence estimate"],
+        ["", "accuracy,", "divergence"],
+        ["policy", "greedy", "estimate"],
         ["base", "0.125 ± 0.025", "–"],
         ["warm-up", "0.500 ± 0.025", "–"],
         ["iteration 0 (best)", "0.750 ± 0.025", "0.200 ± 0.025"],
@@ -42,7 +43,7 @@ def test_a_line_a_policy_and_each_column_as_a_curve(tmp_path: Path) -> None:
 def test_training_and_costs(tmp_path: Path) -> None:
     summary = summarize(write_run(tmp_path).path)
     # The warm-up's loss is another one.
-    assert cells(shown(training(summary), 80)) == [["curve", "", "first", "last"], ["loss", "█▄▁█▄▁", "0", "-3"]]
+    assert cells(shown(training(summary), 80)) == [["curve", "", "first", "last"], ["loss", "█▅▁█▅▁", "0", "-3"]]
     assert cells(shown(costs(summary), 80)) == [
         ["stage", "time", "share"],
         ["train", "60 s", "75%"],
@@ -52,14 +53,15 @@ def test_training_and_costs(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+@pytest.mark.parametrize("width", [20, 40, 57, 58, 59, 80, 200])
 def test_nothing_is_lost_on_a_narrow_terminal(tmp_path: Path, width: int) -> None:
     summary = summarize(write_run(tmp_path).path)
     for table in (Policies(summary), training(summary), costs(summary)):
         text = shown(table, width)
         assert max(map(len, text.splitlines())) <= width
         assert "…" not in text
-    text = "".join("".join(row) for row in cells(shown(Policies(summary), width))).replace(" ", "")
+    columns = zip(*cells(shown(Policies(summary), width)), strict=True)
+    text = "".join("".join(column) for column in columns).replace(" ", "")
     assert all(value in text for value in ("0.125±", "0.500±", "0.750±", "0.250±", "0.200±", "0.300±"))
 
 

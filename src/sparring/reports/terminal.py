@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
@@ -32,17 +33,16 @@ class Policies:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table that fits."""
         wide = self._wide()
-        fits = Measurement.get(console, console.options.update(width=10_000), wide).minimum <= options.max_width
+        fits = Measurement.get(console, options.update(width=10_000), wide).maximum <= options.max_width
         yield wide if fits else self._tall()
 
     def _wide(self) -> Table:
         rows, columns = self.summary.rows, self.summary.columns
-        table = _table(self._title())
-        table.add_column("policy", min_width=max((len(self._name(row)) for row in rows), default=0))
+        table = _table(self._title(), "policy")
         for key, heading, digits in columns:
             # Headings may break between words, cells not.
             width = max(len(row.cell(key, digits)) for row in rows)
-            table.add_column(heading, justify="right", min_width=width)
+            table.add_column(fill(heading, width, break_long_words=False), justify="right")
         for row in rows:
             cells = [row.cell(key, digits) for key, _, digits in columns]
             table.add_row(self._name(row), *cells, style=self._style(row))
