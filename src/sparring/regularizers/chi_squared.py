@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.regularizers.estimation import check, mean_under_policy, penalty
+from sparring.regularizers.estimation import check, fields, mean_under_policy, penalty
 from sparring.types import LogRatios, ObjectiveOutput
 
 
@@ -43,7 +43,7 @@ class ChiSquared:
     @property
     def requires(self) -> frozenset[str]:
         """δ of the generated samples, and their Δ with the importance weight."""
-        return frozenset({"reference_generated", "generated"} if self.importance else {"reference_generated"})
+        return fields("reference_generated", importance=self.importance)
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt `[B]`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.regularizers.estimation import check, mean_under_policy, penalty
+from sparring.regularizers.estimation import check, fields, mean_under_policy, penalty
 from sparring.types import LogRatios, ObjectiveOutput
 
 
@@ -43,7 +43,7 @@ class Entropy:
     @property
     def requires(self) -> frozenset[str]:
         """Log π_θ of the generated samples, and their Δ with the importance weight."""
-        return frozenset({"policy_generated", "generated"} if self.importance else {"policy_generated"})
+        return fields("policy_generated", importance=self.importance)
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt `[B]`."""

@@ -20,6 +20,11 @@ def check(weight: float, clip: float) -> None:
         raise ValueError(f"clip must be at most {LARGEST_CLIP:g} nats, got {clip!r}: e^clip would overflow fp32")
 
 
+def fields(value: str, *, importance: bool) -> frozenset[str]:
+    """What a mean of `value` over the generated samples reads: that field, and Δ where it weighs them."""
+    return frozenset({value, "generated"} if importance else {value})
+
+
 def importance_weight(ratios: LogRatios, clip: float) -> Tensor:
     """e^{min(Δ, clip)} `[B, K]`, differentiable.
 

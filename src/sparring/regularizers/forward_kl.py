@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sparring.registry import require_one_of
-from sparring.regularizers.estimation import check, penalty
+from sparring.regularizers.estimation import check, fields, penalty
 from sparring.types import LogRatios, ObjectiveOutput
 
 
@@ -57,7 +57,7 @@ class ForwardKl:
         """Log π_θ of the reference samples, or δ of the generated ones, and their Δ with the importance weight."""
         if self.samples == "reference":
             return frozenset({"policy_reference"})
-        return frozenset({"reference_generated", "generated"} if self.importance else {"reference_generated"})
+        return fields("reference_generated", importance=self.importance)
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt `[B]`."""

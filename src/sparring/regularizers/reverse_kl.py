@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sparring.registry import require_one_of
-from sparring.regularizers.estimation import check, exponential, mean_under_policy, penalty
+from sparring.regularizers.estimation import check, exponential, fields, mean_under_policy, penalty
 from sparring.types import LogRatios, ObjectiveOutput
 
 _ESTIMATORS: dict[str, Callable[[Tensor, float], Tensor]] = {
@@ -65,7 +65,7 @@ class ReverseKl:
     @property
     def requires(self) -> frozenset[str]:
         """δ of the generated samples, and their Δ with the importance weight."""
-        return frozenset({"reference_generated", "generated"} if self.importance else {"reference_generated"})
+        return fields("reference_generated", importance=self.importance)
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt `[B]`."""
