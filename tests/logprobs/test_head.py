@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from families import PROMPTS, RESPONSES, build
 from sparring.logprobs import head, sequence_log_probs
-from sparring.logprobs.head import token_log_probs
+from sparring.logprobs.head import head_bytes, token_log_probs
 from tiny import tiny_model
 
 ROWS, WIDTH, VOCABULARY = 11, 6, 13
@@ -156,3 +156,24 @@ def test_chunking_does_not_change_the_values(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(head, "_LOGITS_AT_ONCE", 1)
         single = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES))
     torch.testing.assert_close(single, whole, rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "element"), [(torch.float32, 4), (torch.bfloat16, 2)])
+@pytest.mark.parametrize("trained", [True, False])
+def test_what_the_head_keeps_is_what_is_planned(
+    dtype: torch.dtype, element: int, trained: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "_LOGITS_AT_ONCE", 4 * VOCABULARY)
+    monkeypatch.setattr(head, "_PROBABILITIES_KEPT", 8 * VOCABULARY)
+    model = Model(dtype)
+    model.linear.weight.requires_grad_(trained)
+    states, targets = inputs()
+    calls = (3, 8)
+    parts = [token_log_probs(model, states[:n].to(dtype).requires_grad_(), targets[:n]) for n in calls]
+    kept = sum(each.numel() * each.element_size() for part in parts for each in part.grad_fn.kept)
+    shape = {"vocabulary": VOCABULARY, "element": element, "trained": trained}
+    assert kept == trained * 11 * VOCABULARY * element
+    assert head_bytes(calls, **shape) == 4 * 4 * VOCABULARY + kept
+    # A call over the budget keeps nothing, but a smaller one might have kept all of the budget.
+    assert token_log_probs(model, states[:9].to(dtype).requires_grad_(), targets[:9]).grad_fn.kept == []
+    assert head_bytes((3, 9), **shape) == head_bytes(calls, **shape)

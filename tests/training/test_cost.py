@@ -14,6 +14,7 @@ from sparring.training.config import SelfPlayConfig
 from sparring.training.cost import Batch, described, flops, memory
 from sparring.training.plan import _tokens, plan
 from sparring.training.prepare import prepare
+from sparring.types import EncodedExample
 
 # Llama 2, whose parameters are published: 6.74 and 68.98 billion.
 SEVEN = LlamaConfig(
@@ -27,7 +28,7 @@ SEVENTY = LlamaConfig(
     num_attention_heads=64,
     num_key_value_heads=8,
 )
-BATCH = Batch(tokens=1024, response_tokens=512, decoded=4096)
+BATCH = Batch(tokens=1024, predicted=(512,), decoded=4096)
 
 
 @pytest.mark.parametrize(("config", "parameters"), [(SEVEN, 6_738_415_616), (SEVENTY, 68_976_648_192)])
@@ -47,7 +48,8 @@ def test_full_training_in_bf16(config: LlamaConfig, parameters: int, tmp_path: P
     ]
     layers, hidden = config.num_hidden_layers, config.hidden_size
     assert whole["activations"] == shared["activations"] == 1024 * hidden * 2 * (layers + 24)
-    assert whole["logits"] == 4 * (512 * 32000 + 2**24)
+    # Fewer positions than the head takes at once; the probabilities are kept in bf16.
+    assert whole["logits"] == 4 * 512 * 32000 + 2 * 512 * 32000
     cache = 2 * layers * config.num_key_value_heads * 128 * 4096 * 2
     assert whole["playing"] == shared["playing"] == 2 * parameters + cache
 
@@ -60,8 +62,33 @@ def test_an_adapter_alone_has_gradients_and_optimizer_states(tmp_path: Path) -> 
     bytes_each = next(p for p in model.parameters() if p.requires_grad).element_size()
     found = memory(model, args, BATCH, shards=1)
     assert (found.gradients, found.optimizer) == (adapter * bytes_each, 2 * adapter * bytes_each)
+    # The head is not trained, so it keeps nothing.
+    assert found.logits == 4 * 512 * 32000
     work = flops(model, generate=0, score=0, train=1, checkpointing=False)
     assert work["train"] == 4 * 6_738_415_616 + 6 * adapter
+
+
+@pytest.mark.parametrize(
+    ("prompts", "prompt", "response", "predicted"),
+    [
+        # 8192 positions hold four prompts of 1000 with two responses of 500, so ten are three rows.
+        (10, 1000, 500, (4000, 4000, 2000)),
+        (1, 1000, 500, (1000,)),
+        # One prompt with its responses is longer than a row.
+        (2, 4000, 3000, (3000, 3000, 3000, 3000)),
+    ],
+)
+def test_the_head_keeps_its_share_of_every_row(
+    prompts: int, prompt: int, response: int, predicted: tuple[int, ...], tmp_path: Path
+) -> None:
+    example = EncodedExample(index=0, prompt_ids=[5] * prompt, expert_ids=[5] * response, prompt="p", response="r")
+    batch = Batch.largest([example], prompts=prompts, samples=1, rows=1, limit=10)
+    assert batch.predicted == predicted
+    model = described(ModelConfig(dtype="float32"), SEVEN, None)
+    found = memory(model, training_arguments({}, output=tmp_path, seed=0), batch, shards=1)
+    kept = sum(min(n * 32000, 2**26) for n in predicted)
+    # 2²⁴ // 32000 positions at once.
+    assert found.logits == 4 * (min(predicted[0], 524) * 32000 + kept)
 
 
 @pytest.mark.parametrize(("optim", "a_weight"), [("adamw_torch", 8), ("sgd", 0), ("adafactor", 0)])

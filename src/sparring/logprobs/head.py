@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 # Logits computed at once: 2²⁴ fp32 numbers are 64 MiB.
 _LOGITS_AT_ONCE = 2**24
-# Token probabilities kept for the weight's gradient: 2²⁶ fp32 numbers are 256 MiB; beyond, they are computed again.
+# Token probabilities that one call keeps for the weight's gradient: 2²⁶ fp32 numbers are 256 MiB; a call with more of
+# them keeps none and computes them again.
 _PROBABILITIES_KEPT = 2**26
 
 
@@ -29,7 +31,7 @@ def token_log_probs(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
         `[N]` log-probs, nats, in fp32 or the model's dtype if that is wider.
     """
     head: Any = model.get_output_embeddings()
-    chunk = max(1, _LOGITS_AT_ONCE // model.config.get_text_config().vocab_size)
+    chunk = _chunk(model.config.get_text_config().vocab_size)
     # Exactly a linear layer: one that an adapter or a quantisation replaced computes something else.
     if type(head) is nn.Linear and [*dict(head.named_parameters())] == ["weight"] and not _transforms(model):
         hidden, weight = _as_autocast(hidden, head.weight)
@@ -44,6 +46,25 @@ def token_log_probs(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
             part = _chunk_log_probs(model, head, states, ids)
         parts.append(part)
     return torch.cat(parts)
+
+
+def head_bytes(calls: Sequence[int], *, vocabulary: int, element: int, trained: bool) -> int:
+    """Peak bytes that `token_log_probs` takes for logits and probabilities, until the backward pass.
+
+    Args:
+        calls: The largest N of each call whose result the loss sums; a call may also have fewer positions.
+        vocabulary: V.
+        element: Bytes of a number in the dtype in which the head multiplies.
+        trained: Whether the head's weight has a gradient.
+    """
+    computed = 4 * vocabulary * min(max(calls), _chunk(vocabulary))
+    kept = element * sum(min(n * vocabulary, _PROBABILITIES_KEPT) for n in calls) if trained else 0
+    return computed + kept
+
+
+def _chunk(vocabulary: int) -> int:
+    """Positions whose logits are computed at once."""
+    return max(1, _LOGITS_AT_ONCE // vocabulary)
 
 
 def _as_autocast(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

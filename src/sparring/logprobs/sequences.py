@@ -17,6 +17,9 @@ from sparring.logprobs.wrappers import computes_in_16_bits, forward_through, unw
 
 _log = logging.getLogger(__name__)
 
+MAX_TOKENS = 8192
+"""Positions in one forward pass, unless somebody says otherwise."""
+
 # Prompts and responses of several lengths, so that a layout that leaks from one to another shows.
 _PROMPTS = ((3, 4, 5, 6, 7, 8), (9, 10))
 _RESPONSES = (((11, 12, 13), (14, 15, 16, 17), (18,)), ((12, 11),))
@@ -36,7 +39,7 @@ def sequence_log_probs(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[Sequence[int]]],
     *,
-    max_tokens: int = 8192,
+    max_tokens: int = MAX_TOKENS,
 ) -> list[Tensor]:
     """Log π(y_k|x), summed over the response tokens, for every prompt and each of its responses.
 
@@ -66,7 +69,7 @@ def per_token_log_probs(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[Sequence[int]]],
     *,
-    max_tokens: int = 8192,
+    max_tokens: int = MAX_TOKENS,
 ) -> list[list[Tensor]]:
     """The terms of `sequence_log_probs`: log π of each response token given what precedes it.
 
@@ -103,8 +106,8 @@ def _problem(model: Any) -> str | None:
     try:
         use_packed_attention(model)
         with counting_layers() as layers:
-            packed = torch.cat(packed_log_probs(model, *_probe(model), 8192))
-        padded = torch.cat(padded_log_probs(model, *_probe(model), 8192))
+            packed = torch.cat(packed_log_probs(model, *_probe(model), MAX_TOKENS))
+        padded = torch.cat(padded_log_probs(model, *_probe(model), MAX_TOKENS))
     except UnsupportedAttentionError as error:
         return str(error)
     except (RuntimeError, ValueError, TypeError, LookupError) as error:

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from sparring.logprobs.head import head_bytes
+from sparring.logprobs.sequences import MAX_TOKENS
 from sparring.models import ModelConfig
 from sparring.models.quiet import quiet_transformers
 from sparring.types import EncodedExample
@@ -15,9 +17,6 @@ from sparring.types import EncodedExample
 # Numbers that a transformer layer keeps for the backward pass, a token and hidden unit, without gradient
 # checkpointing: the inputs of its projections, of its norms, of its activation and of its attention.
 _KEPT_PER_UNIT = 24
-# Token probabilities that the head keeps at most, in fp32, and the logits that it computes at once.
-_PROBABILITIES_KEPT = 2**26
-_LOGITS_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +48,12 @@ class Batch:
 
     Attributes:
         tokens: Positions in training: prompts once, and all their responses.
-        response_tokens: Those of them that are predicted.
+        predicted: How many of them are predicted, in each of the packed rows that they make.
         decoded: Positions in the cache of keys and values.
     """
 
     tokens: int
-    response_tokens: int
+    predicted: tuple[int, ...]
     decoded: int
 
     @classmethod
@@ -63,7 +62,11 @@ class Batch:
         longest = max(len(item.prompt_ids) + (1 + samples) * len(item.expert_ids) for item in examples)
         answers = max((1 + samples) * len(item.expert_ids) for item in examples)
         prompt = max(len(item.prompt_ids) for item in examples)
-        return cls(tokens=prompts * longest, response_tokens=prompts * answers, decoded=rows * (prompt + limit))
+        # A row takes as many prompts as fit into a forward pass, or a prompt as many rows as it needs.
+        together, parts = max(1, MAX_TOKENS // longest), -(-longest // MAX_TOKENS)
+        filled = [min(together, prompts - start) for start in range(0, prompts, together)]
+        predicted = tuple(-(-n * answers // parts) for n in filled for _ in range(parts))
+        return cls(tokens=prompts * longest, predicted=predicted, decoded=rows * (prompt + limit))
 
 
 def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | None) -> Any:
@@ -94,6 +97,7 @@ def memory(model: Any, args: Any, batch: Batch, *, shards: int) -> Memory:
     config = model.config.get_text_config()
     whole = sum(p.numel() * p.element_size() for p in model.parameters())
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    head = any(p.requires_grad for p in model.get_output_embeddings().parameters())
     states = sum(p.numel() * _state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad)
     number = 2 if args.mixed_precision in {"bf16", "fp16"} else next(model.parameters()).element_size()
     units = batch.tokens * config.hidden_size * number
@@ -107,7 +111,7 @@ def memory(model: Any, args: Any, batch: Batch, *, shards: int) -> Memory:
         gradients=trained // shards,
         optimizer=states // shards,
         activations=kept,
-        logits=4 * (min(batch.response_tokens * config.vocab_size, _PROBABILITIES_KEPT) + _LOGITS_AT_ONCE),
+        logits=head_bytes(batch.predicted, vocabulary=config.vocab_size, element=number, trained=head),
         playing=whole + 2 * layers * heads * width * batch.decoded * next(model.parameters()).element_size(),
     )
 
