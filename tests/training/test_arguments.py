@@ -122,28 +122,6 @@ def test_nonsense_is_refused(fields: dict[str, Any], where: str, message: str, f
     assert "\n" not in caught.value.problem
 
 
-FSDP = {"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed is not supported"),
-        (FSDP, "FSDP 1 is not supported"),
-        (FSDP | {"FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}, "leaves all processes but one"),
-    ],
-)
-def test_a_launcher_that_would_go_wrong_is_refused(
-    environment: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=message) as caught:
-        build(tmp_path)
-    assert caught.value.where == "launcher"
-    assert caught.value.fix
-
-
 @pytest.mark.parametrize(
     ("fields", "dtype"),
     [({}, None), ({"bf16": True}, torch.bfloat16), ({"fp16": True}, torch.float16), ({"bf16": False}, None)],
