@@ -11,6 +11,7 @@
     RUN/iterations/000/model/                   the iterate, loadable with from_pretrained
     RUN/iterations/000/evaluation.json
     RUN/answers/                                what an endpoint that judges said, by what it was asked
+    RUN/tensorboard/                            the trainings' curves, where `report_to` asks for them
     RUN/result.json  report.html                the best iterate and why the run ended; the report
 
 Policies are numbered: `BASE` is the base model, 0 plays first (after the warm-up, if any), and policy t + 1 is what
@@ -115,6 +116,11 @@ class RunDirectory:
     def report(self) -> Path:
         """The report."""
         return self.path / "report.html"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's files, where it is reported to."""
+        return self.path / "tensorboard"
 
     @property
     def answers(self) -> Path:

@@ -18,6 +18,7 @@ from sparring.training.arguments import training_arguments
 from sparring.training.callbacks import LogCallback, ProgressCallback
 from sparring.training.game import Game
 from sparring.training.policy import Policy
+from sparring.training.trackers import steps_before, trackers
 from sparring.training.trainer import SelfPlayTrainer
 from sparring.training.triples import Triples
 from sparring.types import Objective
@@ -43,7 +44,7 @@ def train(
         triples: Scored under the opponent already, unless the objective has none.
         objective: What to minimise.
         fields: Fields of `TrainingArguments`.
-        name: What the progress bar and trackers call the stage; its seed derives from it too.
+        name: What the progress bar calls the stage; its seed derives from it too.
         labels: What every logged event carries.
     """
     args = training_arguments(
@@ -51,8 +52,12 @@ def train(
         output=stage.training,
         seed=derive_seed(game.config.seed, "train", name),
         device=game.config.model.device,
-        run_name=f"{game.directory.path.name} {name}",
+        run_name=game.directory.path.name,
     )
+    before = steps_before(game.directory.events(), labels)
+    tracked = trackers(args.report_to, before=before, folder=game.directory.tensorboard)
+    # The Trainer would add its own.
+    args.report_to = []
     model = game.policy.start_training(game.directory.weights(start))
     trainer = SelfPlayTrainer(
         model,
@@ -62,6 +67,7 @@ def train(
         callbacks=[
             *([LogCallback(lambda logs: game.directory.log({**labels, **logs}))] if processes.is_main() else []),
             ProgressCallback(f"{name}: train"),
+            *tracked,
         ],
     )
     trainer.remove_callback(PrinterCallback)
