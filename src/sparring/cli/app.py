@@ -143,10 +143,22 @@ def export(
     trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
-    """Write a policy as a whole model, adapters merged, that `from_pretrained` loads."""
+    """Write a policy as a whole model with its card, adapters merged, that `from_pretrained` loads."""
     from sparring.cli.models import export_command
 
     export_command(run, to, policy, trust_remote_code=trust_remote_code, as_json=json)
+
+
+@app.command()
+def export_samples(
+    run: Run,
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="The Parquet file to write.")],
+    json: Json = False,
+) -> None:
+    """Write all that was said in a run as one Parquet file: prompts, responses, log-probs, verdicts."""
+    from sparring.cli.models import export_samples_command
+
+    export_samples_command(run, to, as_json=json)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`generate` and `export`."""
+"""`generate`, `export` and `export-samples`."""
 
 from __future__ import annotations
 
@@ -83,11 +83,30 @@ def _load(model: str, trust_remote_code: bool) -> tuple[Any, Any, str]:
 
 
 def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool, as_json: bool) -> None:
-    """Writes a policy as a whole model and says where."""
-    from sparring.training.export import export
+    """Writes a policy as a whole model with its card and says where."""
+    from sparring.models.origin import origin
+    from sparring.reports.card import model_card
+    from sparring.reports.summary import summarize
+    from sparring.training.consent import read_config
+    from sparring.training.export import components, export, policy_folder
 
-    path = export(run, to, policy, trust_remote_code=trust_remote_code)
+    summary, directory = summarize(run), RunDirectory(run)
+    config = read_config(directory, trust_remote_code=trust_remote_code)
+    folder = policy_folder(directory, policy)
+    card = model_card(summary, folder, name=to.name, base=origin(config.model), settings=components(config))
+    export(run, to, folder, card=card, trust_remote_code=trust_remote_code)
     if as_json:
-        print_json({"model": str(path)})
+        print_json({"model": str(to)})
     else:
-        print_lines([f"model: {path.resolve()}"])
+        print_lines([f"model: {to.resolve()}"])
+
+
+def export_samples_command(run: Path, to: Path, *, as_json: bool) -> None:
+    """Writes all that was said in a run as one Parquet file and says where."""
+    from sparring.training.export_samples import export_samples
+
+    count = export_samples(run, to)
+    if as_json:
+        print_json({"samples": str(to), "rows": count})
+    else:
+        print_lines([f"{count} rows: {to.resolve()}"])

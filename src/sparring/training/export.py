@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sparring.errors import InputError, did_you_mean
 from sparring.files import atomic_path, read_json
 from sparring.models.quiet import quiet_transformers
+from sparring.objectives import OBJECTIVES
+from sparring.opponents import OPPONENTS
+from sparring.registry import build
+from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
-from sparring.training.config import SelfPlayConfig
+from sparring.training.config import Component, SelfPlayConfig
 from sparring.training.consent import read_config
 from sparring.training.policy import Policy
 from sparring.training.prepare import run_tokenizer
 
 BEST = "best"
+_SAMPLING = {"samples_per_prompt", "temperature", "top_p", "top_k"}
 
 
 def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False) -> tuple[SelfPlayConfig, Policy]:
@@ -30,14 +38,21 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
     directory = RunDirectory(run)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code)
-    weights = _weights(directory, _best(directory) if name == BEST else name)
+    weights = _weights(directory, policy_folder(directory, name))
     policy = Policy(config.model, run_tokenizer(config), lora=config.lora, seed=config.seed)
     policy.activate(weights)
     return config, policy
 
 
-def export(run: Path, to: Path, name: str = BEST, *, trust_remote_code: bool = False) -> Path:
+def export(run: Path, to: Path, name: str, *, card: str, trust_remote_code: bool = False) -> Path:
     """Writes a policy to a new folder that `from_pretrained` loads; an adapter is merged into its base.
+
+    Args:
+        run: The run directory.
+        to: The folder to write.
+        name: The policy, as in `load_policy`.
+        card: The text of its README.md.
+        trust_remote_code: As in `load_policy`.
 
     Raises:
         InputError: As `load_policy`, or the folder is there already.
@@ -49,10 +64,41 @@ def export(run: Path, to: Path, name: str = BEST, *, trust_remote_code: bool = F
     with quiet_transformers(), atomic_path(to) as partial:
         model.save_pretrained(partial)
         policy.tokenizer.save_pretrained(partial)
+        (partial / "README.md").write_text(card, encoding="utf-8")
     return to
 
 
-def _best(directory: RunDirectory) -> str:
+def components(config: SelfPlayConfig) -> dict[str, dict[str, Any]]:
+    """What decided the training, by section: the components' settings with their defaults, and what else was set.
+
+    Addresses, keys' names and paths are not among them.
+    """
+    sections: dict[str, Any] = {
+        "objective": _settings(OBJECTIVES, "objective", config.objective),
+        "regularizers": [_settings(REGULARIZERS, "regularizer", item) for item in config.regularizers],
+        "opponent": _settings(OPPONENTS, "opponent", config.opponent),
+        "judge": None if config.judge is None else {"name": config.judge.name},
+        "iterations": config.iterations,
+        "generation": config.generation.model_dump(include=_SAMPLING),
+        "training": config.training,
+        "warmup": None if config.warmup is None else config.warmup.training,
+        "lora": config.lora,
+    }
+    return {name: value for name, value in sections.items() if value not in (None, [])}
+
+
+def _settings(registry: Mapping[str, type[Any]], kind: str, component: Component) -> dict[str, Any]:
+    return {"name": component.name} | dataclasses.asdict(build(registry, kind, component.name, component.options))
+
+
+def policy_folder(directory: RunDirectory, name: str) -> str:
+    """The folder of a policy in its run: `name` itself, or the best one's where it is "best".
+
+    Raises:
+        InputError: The run has not ended, so it has no best policy.
+    """
+    if name != BEST:
+        return name
     if not directory.result.exists():
         raise InputError(
             "the run has not ended, so it has no best policy yet",

@@ -61,6 +61,11 @@ def judge_file(game: Game, questions: Mapping[int, Question], path: Path, judge:
     return {row["index"]: _verdict(row) for row in known}
 
 
+def read_verdicts(path: Path) -> Verdicts:
+    """The verdicts in a file that `judge_file` wrote."""
+    return {row["index"]: _verdict(row) for row in read_shard(path)}
+
+
 def join(game: Game, triples: Sequence[Triple], verdicts: Verdicts) -> list[Triple]:
     """The training triples with their preferences; prompts on which the judge left something open are left out.
 

@@ -1,0 +1,169 @@
+"""The model card of an exported policy: what it is, how it was trained, what was measured, and what was not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
+
+from sparring.models.origin import Origin
+from sparring.reports.summary import Row, Summary
+
+_TEMPLATE = """---
+{{ card_data }}
+---
+
+# {{ name }}
+
+{{ base }}, after self-play with [sparring](https://sparring.readthedocs.io): {{ told }}
+
+## License
+
+{{ terms }}
+
+## How it was trained
+
+{% for what, how in facts %}- {{ what }}: {{ how }}
+{% endfor %}
+```yaml
+{{ settings }}```
+
+What is not listed has the default of the versions above.
+
+## Evaluation
+
+{{ table }}
+
+## Limits
+
+{% for limit in limits %}- {{ limit }}
+{% endfor %}
+## Use
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{{ name }}")
+model = AutoModelForCausalLM.from_pretrained("{{ name }}")
+messages = [{"role": "user", "content": "…"}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
+```
+"""
+
+
+def model_card(
+    summary: Summary, policy: str, *, name: str, base: Origin, settings: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """The README.md of an exported policy.
+
+    Args:
+        summary: The run.
+        policy: The policy's folder in it, e.g. "iterations/001".
+        name: What the exported model is called.
+        base: Where the base model comes from; its license is carried over.
+        settings: What decided the training, by section of the configuration.
+    """
+    data = ModelCardData(
+        base_model=base.hub_id,
+        **({"license": "unknown"} | base.license),
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["sparring", "self-play", summary.config["objective"]["name"]],
+    )
+    card = ModelCard.from_template(
+        data,
+        template_str=_TEMPLATE,
+        name=name,
+        base=base.name,
+        told=_told(policy),
+        terms=_terms(base),
+        facts=list(_facts(summary, base)),
+        settings=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
+        table=_table(summary, policy),
+        limits=list(_limits(summary, policy, base)),
+    )
+    return str(card)
+
+
+def _told(policy: str) -> str:
+    if policy == "base":
+        return "this is the base model itself, which no training improved."
+    if policy == "warmup":
+        return "this is the policy after supervised fine-tuning, with which self-play began."
+    return f"this is the policy after iteration {int(Path(policy).name)}, counted from 0 (`{policy}` of its run)."
+
+
+def _terms(base: Origin) -> str:
+    if not base.license:
+        return (
+            f"**Not known**: no card of the base model, {base.name}, that names a license was found. Find it out "
+            "before you pass this model on."
+        )
+    known = base.license.get("license_name") or base.license.get("license")
+    link = f" ({base.license['license_link']})" if "license_link" in base.license else ""
+    return (
+        f"The base model, {base.name}, is under {known}{link}. This model is made from it, so its terms hold here too. "
+        "The training data may bring terms of their own."
+    )
+
+
+def _facts(summary: Summary, base: Origin) -> Iterator[tuple[str, str]]:
+    data, source = summary.manifest["data"], str(summary.config["data"]["source"])
+    yield "base model", base.name if base.hub_id is None else f"[{base.name}](https://huggingface.co/{base.hub_id})"
+    # Where a file lies on somebody's machine is nobody else's business.
+    shown = Path(source).name if source.startswith(("/", ".", "~")) else source
+    yield "data", f"{shown}: {data['train']['examples']} training examples, {data['held_out']['examples']} held out"
+    yield "seed", str(summary.manifest["seed"])
+    yield "versions", ", ".join(f"{package} {version}" for package, version in summary.manifest["versions"].items())
+
+
+def _table(summary: Summary, policy: str) -> str:
+    """The estimates in Markdown, the exported policy's in bold."""
+    if not summary.columns:
+        return "Nothing was held out, so nothing was measured."
+    lines = [
+        ["policy", *(heading for _, heading, _ in summary.columns)],
+        ["---", *("---:" for _ in summary.columns)],
+        *(_cells(summary, row, bold=row.path == policy) for row in summary.rows),
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"{table}\n\n± is the standard error over {summary.prompts} held-out prompts; KL and log-likelihood are in "
+        "nats. The model of this card is in bold."
+    )
+
+
+def _cells(summary: Summary, row: Row, *, bold: bool) -> list[str]:
+    cells = [row.name, *(row.cell(key, digits) for key, _, digits in summary.columns)]
+    return [f"**{cell}**" for cell in cells] if bold else cells
+
+
+def _limits(summary: Summary, policy: str, base: Origin) -> Iterator[str]:
+    result = summary.result
+    if summary.columns:
+        yield (
+            f"The numbers are over {summary.prompts} prompts from the source of the training data. They say nothing of "
+            "other tasks, other languages or other ways to ask."
+        )
+    if result is not None and result["metric"] is not None and result["best"] == policy:
+        yield (
+            f"This policy was chosen among {len(summary.rows)} by {result['metric']} on these very prompts, so that "
+            "number is a little too good."
+        )
+    if result is None:
+        yield "The run had not ended."
+    elif result["stopped_early"]:
+        yield f"The run was stopped early: {result['reason']}."
+    cut = summary.manifest["data"]["train"].get("truncated_responses", 0)
+    if cut:
+        yield f"{cut} expert responses were cut at {summary.config['data']['max_response_tokens']} tokens."
+    if base.note:
+        yield base.note
+    yield (
+        "Safety, bias and truthfulness were not evaluated. Self-play imitates its data, mistakes included, and what "
+        "holds for the base model is to be expected here too."
+    )

@@ -1,0 +1,228 @@
+"""All that was said in a run, as one Parquet file."""
+
+from __future__ import annotations
+
+import re
+from collections import ChainMap, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from sparring.data import VERIFIERS, load
+from sparring.errors import InputError
+from sparring.files import atomic_path, read_json
+from sparring.run_directory import BASE, RunDirectory, StageDirectory, read_shard
+from sparring.training.config import SelfPlayConfig
+from sparring.training.stages.generate import read_samples
+from sparring.training.stages.judge import Verdicts, read_verdicts
+from sparring.training.stages.score import EXPERT
+from sparring.types import Example
+
+# Log-probs by the scoring policy's folder, of each response by prompt index and number of the sample.
+LogProbs = MutableMapping[tuple[int, int], dict[str, float]]
+Rows = list[dict[str, Any]]
+
+_TRAINING = re.compile(r"(policy|mixture)-(-?\d+)-\d+")
+_HELD_OUT = re.compile(r"(greedy|sampled|mixed)-\d+")
+_HELD_OUT_SCORES = re.compile(r"scores-(expert|greedy|sampled|mixed)(?:-(-?\d+))?-\d{5}")
+_DECODING = {"policy": "sampled", "mixed": "mixture"}
+_FIELDS = {
+    "split": pa.string(),
+    "index": pa.int64(),
+    "prompt": pa.string(),
+    "expert": pa.string(),
+    "player": pa.string(),
+    "decoding": pa.string(),
+    "iteration": pa.int64(),
+    "sample": pa.int64(),
+    "response": pa.string(),
+    "finish_reason": pa.string(),
+    "tokens": pa.int64(),
+    "right": pa.bool_(),
+    "preference": pa.float64(),
+}
+
+
+def export_samples(run: Path, to: Path) -> int:
+    """Writes every response of a run to a Parquet file, a row each, the experts' among them.
+
+    | column | |
+    |---|---|
+    | `split`, `index` | "train" or "held-out", and the prompt's number in it |
+    | `prompt`, `expert` | as text |
+    | `player` | the folder of the policy that answered, e.g. "iterations/001", or "expert" |
+    | `decoding` | "sampled", "greedy", or "mixture" where its tokens were mixed with the base model's |
+    | `iteration` | of a training sample: the iteration that was trained on it, −1 for the reference's |
+    | `sample`, `response`, `finish_reason`, `tokens` | which of the prompt's samples, and what it is |
+    | `right` | the verifier's verdict |
+    | `preference` | the judge's P(y ≻ the prompt's other samples of the iteration) |
+    | `log_prob/<policy>` | log π(y|x) under each policy that scored it, nats |
+
+    The implicit reward of iteration t is β times the difference of two of the last: of its own and of its opponent's.
+
+    Args:
+        run: The run directory.
+        to: The file to write.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InputError: It is no run, the file is there already, or the data are not those of the run any more.
+    """
+    directory = RunDirectory(run)
+    directory.require()
+    if to.exists():
+        raise InputError("the file is there already", where=str(to), fix="choose another, or remove it")
+    stages = _stages(directory)
+    config = SelfPlayConfig.from_yaml(directory.config)
+    examples = _examples(config, directory)
+    verifier = None if config.data.verifier is None else VERIFIERS[config.data.verifier]()
+    schema = pa.schema(_FIELDS | {f"log_prob/{name}": pa.float64() for name in stages})
+    count = 0
+    with atomic_path(to) as partial, parquet.ParquetWriter(partial, schema) as writer:
+        for rows in _rows(directory, stages):
+            for row in rows:
+                example = examples[row["split"], row["index"]]
+                row |= {"prompt": example.prompt, "expert": example.response}
+                row.setdefault("response", example.response)
+                row["right"] = None if verifier is None else bool(verifier(row["response"], example.response))
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+            count += len(rows)
+    return count
+
+
+def _stages(directory: RunDirectory) -> dict[str, StageDirectory]:
+    """The folders of the policies, by name, in their order."""
+    played = map(StageDirectory, sorted((directory.path / "iterations").glob("[0-9]*")))
+    stages = [stage for stage in (directory.base, directory.warmup, *played) if stage.path.exists()]
+    return {_name(directory, stage): stage for stage in stages}
+
+
+def _name(directory: RunDirectory, stage: StageDirectory) -> str:
+    return str(stage.path.relative_to(directory.path))
+
+
+def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str, int], Example]:
+    data = load(config.data, config.seed)
+    if data.report.fingerprint != read_json(directory.manifest)["fingerprints"]["data"]:
+        problem, fix = "the data changed after the run started, so its experts are others", "restore them"
+        raise InputError(problem, where=str(config.data.source), fix=fix)
+    parts = {"train": data.train, "held-out": data.held_out}
+    return {(split, example.index): example for split, part in parts.items() for example in part}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """Responses in one file, and what else is known of them."""
+
+    path: Path
+    split: str
+    player: str
+    decoding: str
+    log_probs: LogProbs
+    iteration: int | None = None
+    verdicts: Verdicts = field(default_factory=dict)
+
+
+def _rows(directory: RunDirectory, stages: Mapping[str, StageDirectory]) -> Iterator[Rows]:
+    """The rows without what the data know, a shard at a time, the experts' last."""
+    experts: dict[tuple[str, int], dict[str, float]] = {}
+    for shard in chain(_training(directory, stages), _held_out(directory, stages)):
+        samples = read_samples([shard.path])
+        for index in samples:
+            experts.setdefault((shard.split, index), {}).update(shard.log_probs.get((index, EXPERT), {}))
+        yield [row for index, of_prompt in samples.items() for row in _of_prompt(shard, index, of_prompt)]
+    yield [
+        {"split": split, "index": index, "player": "expert", **_columns(known)}
+        for (split, index), known in experts.items()
+    ]
+
+
+def _of_prompt(shard: _Shard, index: int, samples: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    rates: Sequence[float | None] = [None] * len(samples)
+    if index in shard.verdicts:
+        verdict = shard.verdicts[index]
+        rates = verdict.win_rates(expert_plays=len(verdict.pairwise) > len(samples))[-len(samples) :]
+    for sample, rate in zip(samples, rates, strict=True):
+        yield {
+            "split": shard.split,
+            "index": index,
+            "player": shard.player,
+            "decoding": shard.decoding,
+            "iteration": shard.iteration,
+            "sample": sample["sample"],
+            "response": sample["text"],
+            "finish_reason": sample["finish_reason"],
+            "tokens": len(sample["response_ids"]),
+            "preference": rate,
+            **_columns(shard.log_probs.get((index, sample["sample"]), {})),
+        }
+
+
+def _columns(log_probs: Mapping[str, float]) -> dict[str, float]:
+    return {f"log_prob/{policy}": value for policy, value in log_probs.items()}
+
+
+def _training(directory: RunDirectory, stages: Mapping[str, StageDirectory]) -> Iterator[_Shard]:
+    for name, stage in stages.items():
+        for path in sorted(stage.samples.glob("*.parquet")):
+            how, policy = _parts(_TRAINING, path)
+            judged = stage.judgements / path.name
+            yield _Shard(
+                path=path,
+                split="train",
+                player=_name(directory, directory.stage(int(policy))),
+                decoding=_DECODING.get(how, how),
+                iteration=int(stage.path.name) if name.startswith("iterations") else BASE,
+                log_probs=_log_probs(directory, stage.scores.glob(f"{path.stem}-under-*.parquet")),
+                verdicts=read_verdicts(judged) if judged.exists() else {},
+            )
+
+
+def _held_out(directory: RunDirectory, stages: Mapping[str, StageDirectory]) -> Iterator[_Shard]:
+    scored = _held_out_log_probs(directory, stages)
+    for name, stage in stages.items():
+        for path in sorted(stage.held_out.glob("*.parquet")):
+            if match := _HELD_OUT.fullmatch(path.stem):
+                yield _Shard(
+                    path=path,
+                    split="held-out",
+                    player=name,
+                    decoding=_DECODING.get(match[1], match[1]),
+                    log_probs=ChainMap(scored["expert", ""], scored[match[1], name]),
+                )
+
+
+def _held_out_log_probs(
+    directory: RunDirectory, stages: Mapping[str, StageDirectory]
+) -> defaultdict[tuple[str, str], LogProbs]:
+    """Those of the experts under ("expert", ""), and those of the others by how who answered."""
+    scored: defaultdict[tuple[str, str], LogProbs] = defaultdict(dict)
+    for stage in stages.values():
+        for path in sorted(stage.held_out.glob("scores-*.parquet")):
+            how, policy = _parts(_HELD_OUT_SCORES, path)
+            player = "" if policy is None else _name(directory, directory.stage(int(policy)))
+            for key, known in _log_probs(directory, [path]).items():
+                scored[how, player].setdefault(key, {}).update(known)
+    return scored
+
+
+def _parts(pattern: re.Pattern[str], path: Path) -> tuple[str, str]:
+    match = pattern.fullmatch(path.stem)
+    assert match is not None  # noqa: S101 (the stages name their files so)
+    return match[1], match[2]
+
+
+def _log_probs(directory: RunDirectory, files: Iterable[Path]) -> LogProbs:
+    log_probs: LogProbs = {}
+    for file in files:
+        for row in read_shard(file):
+            scorer = _name(directory, directory.stage(row["policy"]))
+            log_probs.setdefault((row["index"], row["sample"]), {})[scorer] = row["log_prob"]
+    return log_probs
