@@ -143,7 +143,7 @@ def test_what_must_not_be_there_or_must_not_have_changed(played: RunDirectory, t
         export_samples_command(tmp_path, tmp_path / "new", as_json=True)
 
 
-@pytest.mark.parametrize(("objective", "opponent"), zip(OBJECTIVES, itertools.cycle(OPPONENTS), strict=False))
+@pytest.mark.parametrize(("objective", "opponent"), [*zip(OBJECTIVES, itertools.cycle(OPPONENTS), strict=False)])
 def test_a_card_tells_every_component_with_its_defaults(objective: str, opponent: str) -> None:
     settings = {
         "data": {"source": "arithmetic", "limit": 1},
