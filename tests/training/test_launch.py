@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from sparring.errors import InputError
-from sparring.training.arguments import training_arguments
-from sparring.training.launch import check_launch
+from sparring.training.arguments import check_launch, training_arguments
 
 FSDP = {"WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}
 DEEPSPEED = {"ACCELERATE_USE_DEEPSPEED": "true"}

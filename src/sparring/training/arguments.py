@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transformers import TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 
 from sparring.errors import InputError, did_you_mean
-from sparring.training.launch import check_launch
+from sparring.training import deepspeed
 
 # What is not for the configuration, and what to do instead.
 _MANAGED = {
@@ -100,6 +101,22 @@ def training_arguments(
     except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
         raise InputError(str(error).strip().splitlines()[0], where="training") from error
     return args
+
+
+def check_launch() -> None:
+    """Raises InputError for ways of launching several processes under which training or playing would go wrong."""
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        raise deepspeed.refused()
+    if os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("ACCELERATE_USE_FSDP") != "true":
+        return
+    if os.environ.get("FSDP_VERSION", "1") == "1":
+        raise InputError("FSDP 1 is not supported", where="launcher", fix="set fsdp_version: 2 in accelerate's file")
+    if os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING", "false") == "true":
+        raise InputError(
+            "fsdp_cpu_ram_efficient_loading leaves all processes but one without weights, but each must also generate",
+            where="launcher",
+            fix="set fsdp_cpu_ram_efficient_loading: false in accelerate's file",
+        )
 
 
 def _check_field(name: str, value: Any) -> None:

@@ -13,7 +13,7 @@ from transformers import Trainer, TrainingArguments
 
 from sparring.errors import InputError, RunError
 from sparring.logprobs import check_log_probs, sequence_log_probs
-from sparring.training.launch import check_launch
+from sparring.training.arguments import check_launch
 from sparring.training.triples import Triples, collate, triples_from
 from sparring.types import PREFERENCES, LogRatios, Objective, ObjectiveOutput
 

@@ -1,4 +1,4 @@
-"""How several processes were launched, and ways of it under which training or playing would go wrong."""
+"""What a launch asked of DeepSpeed, and what comes nearest to it here."""
 
 from __future__ import annotations
 
@@ -19,24 +19,8 @@ _INSTEAD = {
 }
 
 
-def check_launch() -> None:
-    """Raises InputError for ways of launching several processes under which training or playing would go wrong."""
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
-        raise _instead_of_deepspeed()
-    if os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("ACCELERATE_USE_FSDP") != "true":
-        return
-    if os.environ.get("FSDP_VERSION", "1") == "1":
-        raise InputError("FSDP 1 is not supported", where="launcher", fix="set fsdp_version: 2 in accelerate's file")
-    if os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING", "false") == "true":
-        raise InputError(
-            "fsdp_cpu_ram_efficient_loading leaves all processes but one without weights, but each must also generate",
-            where="launcher",
-            fix="set fsdp_cpu_ram_efficient_loading: false in accelerate's file",
-        )
-
-
-def _instead_of_deepspeed() -> InputError:
-    """What was asked of DeepSpeed, and what does the same here."""
+def refused() -> InputError:
+    """The error for a launch with DeepSpeed, which says what to launch instead."""
     stage, devices = _zero()
     problem = f"DeepSpeed (ZeRO-{stage}) is not supported: it is not known whether a model that it trained plays right"
     fix = _INSTEAD.get(stage, _INSTEAD[3])
