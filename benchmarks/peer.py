@@ -290,7 +290,6 @@ def shared_arguments(job: dict[str, Any]) -> dict[str, Any]:
         "num_train_epochs": 1,
         "learning_rate": LEARNING_RATE,
         "lr_scheduler_type": "constant",
-        "optim": "adamw_torch",
         "train_sampling_strategy": "sequential",
         "logging_steps": 1,
         "save_strategy": "no",

@@ -168,4 +168,4 @@ def test_the_base_reads_every_token_once() -> None:
         return OTHER(input_ids=input_ids, **inputs)
 
     build(0.5, base=base, stop_id=99, max_new_tokens=4, samples_per_prompt=2).sample(prompts(), seed=0)
-    assert read == [(6, 6), (6, 1), (6, 1), (6, 1)]
+    assert read == [(3, 5), (6, 1), (6, 1), (6, 1), (6, 1)]

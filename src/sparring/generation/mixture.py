@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor
 
+from sparring.generation.prefix import read, read_once
 from sparring.logprobs.mixture import geometric_mixture
 
 
@@ -40,31 +40,28 @@ class MixtureProcessor(LogitsProcessor):
     def __init__(self, mixture: Mixture, attention_mask: torch.Tensor) -> None:
         self._mixture, self._mask = mixture, attention_mask
         self._cache: Any = None
-        self._read = 0
-        accepted = inspect.signature(mixture.base).parameters
-        self._takes_positions = "position_ids" in accepted
-        self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
 
     @torch.no_grad()
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`[B·K, T]` tokens so far and `[B·K, n]` logits of the policy to the log-probs `[B·K, n]` of the mixture."""
-        new = input_ids[:, self._read :]
-        mask = self._extended(input_ids)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, self._read :]
-        output = self._mixture.base(
-            input_ids=new,
-            attention_mask=mask,
-            past_key_values=self._cache,
-            use_cache=True,
-            **({"position_ids": positions} if self._takes_positions else {}),
-            **self._only_last,
-        )
-        self._cache, self._read, self._mask = output.past_key_values, input_ids.shape[1], mask
-        base = output.logits[:, -1].to(device=scores.device, dtype=scores.dtype)
+        logits = self._first(input_ids) if self._cache is None else self._next(input_ids[:, -1:])
+        base = logits.to(device=scores.device, dtype=scores.dtype)
         return geometric_mixture(scores, base, self._mixture.base_share)
 
-    def _extended(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """The mask of all tokens so far: K rows a prompt, and ones for what was sampled, ended rows too."""
-        rows, length = input_ids.shape
-        mask = self._mask.repeat_interleave(rows // len(self._mask), dim=0)
-        return torch.nn.functional.pad(mask, (0, length - mask.shape[1]), value=1)
+    def _first(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """The base's next-token logits after the prompts, each of which is read once where its cache can be copied."""
+        copies = len(input_ids) // len(self._mask)
+        cache = read_once(self._mixture.base, input_ids[::copies], self._mask, copies)
+        self._mask = self._mask.repeat_interleave(copies, dim=0)
+        return self._read(input_ids if cache is None else input_ids[:, -1:], cache)
+
+    def _next(self, new: torch.Tensor) -> torch.Tensor:
+        # Ones for what was sampled, in rows that have ended too: those are cut afterwards.
+        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
+        return self._read(new, self._cache)
+
+    def _read(self, ids: torch.Tensor, cache: Any) -> torch.Tensor:
+        output = read(self._mixture.base, ids, self._mask, cache)
+        self._cache = output.past_key_values
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits

@@ -12,6 +12,7 @@ import transformers
 from sparring.generation.batches import as_sample, batches
 from sparring.generation.config import GenerationConfig
 from sparring.generation.mixture import Mixture, MixtureProcessor
+from sparring.generation.prefix import read_once
 from sparring.types import EncodedExample, Sample
 
 
@@ -51,10 +52,15 @@ class TransformersGenerator:
     def sample(self, batch: Sequence[EncodedExample], *, seed: int) -> list[Sample]:
         """K samples for each prompt of the batch; see `Generator`."""
         ids, mask = self._left_padded([prompt.prompt_ids for prompt in batch])
-        with _as_configured(self._model, self._generation_config()), _seeded(seed, ids.device):
-            output = self._model.generate(input_ids=ids, attention_mask=mask, logits_processor=self._processors(mask))
-        rows = output[:, ids.shape[1] :].tolist()
         count = self._config.samples_per_prompt
+        with _as_configured(self._model, self._generation_config()), _seeded(seed, ids.device):
+            output = self._model.generate(
+                input_ids=ids.repeat_interleave(count, dim=0),
+                attention_mask=mask.repeat_interleave(count, dim=0),
+                past_key_values=read_once(self._model, ids, mask, count),
+                logits_processor=self._processors(mask),
+            )
+        rows = output[:, ids.shape[1] :].tolist()
         return [self._sample(batch[row // count], row % count, tokens, seed) for row, tokens in enumerate(rows)]
 
     def _processors(self, mask: torch.Tensor) -> transformers.LogitsProcessorList:
@@ -78,7 +84,6 @@ class TransformersGenerator:
             do_sample=config.top_k != 1,
             # Greedy decoding refuses sampling options, even at their neutral values.
             **({} if config.top_k == 1 else _sampling_options(config)),
-            num_return_sequences=config.samples_per_prompt,
             max_new_tokens=self._max_new_tokens,
             eos_token_id=stop_ids,
             pad_token_id=stop_ids[0],

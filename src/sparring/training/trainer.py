@@ -14,6 +14,7 @@ from transformers import Trainer, TrainingArguments
 from sparring.errors import InputError, RunError
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.training.arguments import check_launch
+from sparring.training.memory import keep_freed_memory
 from sparring.training.triples import Triples, collate, triples_from
 from sparring.types import PREFERENCES, LogRatios, Objective, ObjectiveOutput
 
@@ -91,6 +92,8 @@ class SelfPlayTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Scores the triples under the opponent where they are not scored yet, then trains."""
+        if self.args.device.type == "cpu":
+            keep_freed_memory()
         self.score()
         return super().train(*args, **kwargs)
 
