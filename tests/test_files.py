@@ -7,7 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from sparring.files import append_json_line, atomic_path, read_json, read_json_lines, remove, write_json, write_text
+from sparring.files import (
+    append_json_line,
+    atomic_path,
+    cache_root,
+    read_json,
+    read_json_lines,
+    remove,
+    write_json,
+    write_text,
+)
+
+
+def test_the_cache_is_in_the_home_folder_unless_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SPARRING_CACHE", raising=False)
+    assert cache_root() == Path.home() / ".cache" / "sparring"
+    monkeypatch.setenv("SPARRING_CACHE", str(tmp_path))
+    assert cache_root() == tmp_path
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:

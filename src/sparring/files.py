@@ -14,6 +14,11 @@ from typing import Any
 _PARTIAL = ".partial"
 
 
+def cache_root() -> Path:
+    """The folder for what is worth keeping between runs: `$SPARRING_CACHE`, or `~/.cache/sparring`."""
+    return Path(os.environ.get("SPARRING_CACHE") or "~/.cache/sparring").expanduser()
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success what was written there becomes `path`.

@@ -163,8 +163,8 @@ class RunDirectory:
         """
         latest: dict[tuple[Any, ...], dict[str, Any]] = {}
         for number, event in enumerate(read_json_lines(self.path / "metrics.jsonl")):
-            # Times are parts of a whole, so all of them count.
-            key = (number,) if event.get("kind") == "time" else tuple(map(event.get, ("stage", "iteration", "step")))
+            # Times, and what was reused, are parts of a whole, so all of them count.
+            key = (number,) if "kind" in event else tuple(map(event.get, ("stage", "iteration", "step")))
             latest[key] = latest.get(key, {}) | event
         return list(latest.values())
 

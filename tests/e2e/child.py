@@ -21,6 +21,7 @@ def play(
     disk_full_at: tuple[str, int] | None,
     stdout: str,
     stderr: str,
+    environment: dict[str, str],
 ) -> None:
     """Runs `sparring ARGUMENTS` with its output in files.
 
@@ -28,6 +29,7 @@ def play(
     """
     import torch
 
+    os.environ |= environment
     for descriptor, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     torch.set_num_threads(1)

@@ -19,19 +19,24 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     """`cli(*arguments, kill_at=("module:function", n))` runs `sparring ARGUMENTS` and returns how it ended.
 
-    `disk_full_at` lets that call fail for want of space instead. Every call is a new process, forked from a server
-    that has imported the heavy libraries and computed nothing.
+    `disk_full_at` lets that call fail for want of space instead; `environment` is added to. Every call is a new
+    process, forked from a server that has imported the heavy libraries and computed nothing.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     folder = tmp_path_factory.mktemp("output")
 
     def run(
-        *arguments: object, kill_at: tuple[str, int] | None = None, disk_full_at: tuple[str, int] | None = None
+        *arguments: object,
+        kill_at: tuple[str, int] | None = None,
+        disk_full_at: tuple[str, int] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         command = [str(argument) for argument in arguments]
         out, err = folder / "stdout", folder / "stderr"
-        process = context.Process(target=play, args=(command, kill_at, disk_full_at, str(out), str(err)))
+        process = context.Process(
+            target=play, args=(command, kill_at, disk_full_at, str(out), str(err), environment or {})
+        )
         process.start()
         process.join(timeout=120)
         assert process.exitcode is not None, f"sparring {' '.join(command)} did not end"
@@ -55,6 +60,8 @@ def tiny_config(tiny_folder: Path, tmp_path: Path) -> Callable[..., Path]:
             "generation": {"batch_size": 4},
             "warmup": {"training": {"num_train_epochs": 2}},
             "training": {"learning_rate": 1e-3, "per_device_train_batch_size": 2, "save_steps": 2},
+            # Every run makes its own samples, so that it is known where it is killed.
+            "reuse": False,
         }
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump(config | changes), encoding="utf-8")

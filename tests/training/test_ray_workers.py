@@ -64,6 +64,7 @@ def test_two_actors_make_the_shards_of_one_process_and_one_may_die(
             "model": {"name": str(tiny_folder), "device": "cpu"},
             "data": {"source": "arithmetic", "limit": 6, "held_out": 0, "max_response_tokens": 8},
             "generation": {"batch_size": 2},
+            "reuse": False,
         }
     )
     alone = set_up(prepare(config), RunDirectory(tmp_path / "alone"))

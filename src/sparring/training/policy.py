@@ -14,7 +14,7 @@ import torch
 from sparring.errors import InputError, RunError, did_you_mean
 from sparring.files import atomic_path
 from sparring.logprobs import per_token_log_probs
-from sparring.models import ModelConfig, load_model
+from sparring.models import ModelConfig, content_digest, load_model, local_folder
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
 from sparring.training import processes
@@ -50,6 +50,7 @@ class Policy:
         self._lora, self._seed = lora, seed
         self.model: Any = None
         self._initial: dict[str, torch.Tensor] | None = None
+        self._digests: dict[Path | None, str] = {}
         self._load_base()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -95,6 +96,23 @@ class Policy:
         if isinstance(self._active, str):
             raise ValueError("the model is in training: save it or activate a policy first")
         return self._active
+
+    def origin(self, folder: Path | None) -> dict[str, Any]:
+        """What the policy saved in `folder`, or the base model, is to the bit, and how it computes, as plain values."""
+        return {
+            "base": self._digest(None),
+            "weights": None if folder is None else self._digest(folder),
+            "model": self._config.model_dump(mode="json", include={"dtype", "attention"}),
+            "lora": None if self._lora is None else dict(self._lora),
+            "autocast": str(self._autocast),
+            "device": self.causal_lm.device.type,
+        }
+
+    def _digest(self, folder: Path | None) -> str:
+        if folder not in self._digests:
+            base = local_folder(self._config.name, revision=self._config.revision)
+            self._digests[folder] = content_digest(base if folder is None else str(folder))
+        return self._digests[folder]
 
     def activate(self, folder: Path | None) -> None:
         """Makes the model play as the policy saved in `folder`, or as the base model when it is None."""

@@ -32,6 +32,7 @@ from sparring.training.manifest import config_fingerprint, manifest, versions
 from sparring.training.players import judge_of, objective_of
 from sparring.training.policy import Policy, lora_config
 from sparring.training.sampling import check_mixture, engine_model
+from sparring.training.store import Store
 from sparring.training.workers import check_workers, workers
 from sparring.types import Objective, Opponent
 
@@ -255,7 +256,15 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Game:
         verifier=prepared.verifier,
         judge=judge,
         engine=prepared.engine,
+        store=_store(prepared),
     )
+
+
+def _store(prepared: Prepared) -> Store | None:
+    """Where shards are shared with other runs; None where what decides them is not all known to this process."""
+    config = prepared.config
+    elsewhere = prepared.engine is not None or config.workers.name == "ray"
+    return None if not config.reuse or elsewhere or config.model.trust_remote_code else Store.of_user()
 
 
 def _started(settings: JudgeSettings | None, directory: RunDirectory) -> Judge | None:

@@ -6,17 +6,20 @@ a launch share the pieces out among themselves; a Ray cluster takes them from a 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sparring.errors import InputError
-from sparring.progress import progress
+from sparring.progress import console, progress
 from sparring.run_directory import write_shard
 from sparring.training import processes
+from sparring.training.store import Shelf
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +74,10 @@ class Job(Protocol):
         """Gets ready, and yields what makes a piece into the rows of its shard."""
         ...
 
+    def origin(self, game: Game) -> Mapping[str, Any]:
+        """All that decides the bits of its shards beside the pieces, as plain values."""
+        ...
+
 
 class Workers(Protocol):
     """Does a job's pieces."""
@@ -119,6 +126,7 @@ def fill(
     missing: Callable[[Path], bool],
     tokens: Callable[[Rows], int],
     title: str,
+    shared: bool = False,
 ) -> None:
     """Writes the shards that are missing; afterwards every process sees all of them.
 
@@ -129,14 +137,46 @@ def fill(
         missing: Whether a shard must be made.
         tokens: How many tokens a shard's rows took; their rate is shown.
         title: What the progress bar calls the work.
+        shared: Whether other runs need the same shards, so that one that was made already is taken.
     """
+    shelf = Shelf(game.store, partial(job.origin, game)) if shared and game.store is not None else None
+    if shelf is not None:
+        processes.on_main(lambda: _take(game, shelf, pieces, missing=missing, tokens=tokens, title=title))
     mine = game.workers.share(list(pieces))
     todo = {path: pieces[path] for path in mine if missing(path)}
     if todo:
         with progress(title, total=len(mine)) as meter:
             meter.advance(len(mine) - len(todo))
+            start = time.monotonic()
             for path, rows in game.workers.run(game, job, todo):
                 write_shard(path, rows)
+                if shelf is not None:
+                    shelf.put(pieces[path], path, seconds=time.monotonic() - start)
                 meter.advance(quantity=tokens(rows))
+                start = time.monotonic()
     processes.wait()
     processes.see(list(pieces))
+
+
+def _take(
+    game: Game,
+    shelf: Shelf,
+    pieces: Mapping[Path, Any],
+    *,
+    missing: Callable[[Path], bool],
+    tokens: Callable[[Rows], int],
+    title: str,
+) -> None:
+    """Copies what is missing here and an earlier run made, and says so."""
+    found = [shelf.take(piece, path) for path, piece in pieces.items() if missing(path)]
+    taken = [each for each in found if each is not None]
+    if not taken:
+        return
+    saved = {
+        "shards": len(taken),
+        "tokens": sum(tokens(each.rows) for each in taken),
+        "seconds": round(sum(each.seconds for each in taken), 3),
+    }
+    game.directory.log({"kind": "reused", "title": title, **saved})
+    text = f"{title}: {saved['shards']} of {len(pieces)} shards were made by an earlier run"
+    console.print(f"{text}; {saved['tokens']:,} tokens, {saved['seconds']:.0f} s saved", highlight=False)

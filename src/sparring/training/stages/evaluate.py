@@ -14,7 +14,7 @@ from sparring.metrics import Estimate, HeldOut, Response, measure
 from sparring.run_directory import BASE, read_shard, shard_path, write_shard
 from sparring.seeding import derive_seed
 from sparring.training import processes
-from sparring.training.game import Game
+from sparring.training.game import Game, is_start
 from sparring.training.stages.answers import answer_rows
 from sparring.training.stages.generate import read_samples, sample_shards
 from sparring.training.stages.score import EXPERT, Responses, Scores, opponent_scores, score_files
@@ -135,8 +135,15 @@ def _shards(game: Game, what: str) -> list[Path]:
 
 def _scores(game: Game, policy: int, what: str) -> Scores:
     """Log-probs under a policy of the held-out "expert" responses, or of others as `_samples` calls them."""
-    title = f"{game.directory.stage(policy).path.name}: score {what}"
-    return score_files(game, policy, _score_parts(game, policy, what), title=title, per_token=True)
+    by_start = what == "expert" or is_start(int(what.split("-", 1)[1]))
+    return score_files(
+        game,
+        policy,
+        _score_parts(game, policy, what),
+        title=f"{game.directory.stage(policy).path.name}: score {what}",
+        per_token=True,
+        shared=is_start(policy) and by_start,
+    )
 
 
 def _score_parts(game: Game, policy: int, what: str) -> dict[Path, Responses]:

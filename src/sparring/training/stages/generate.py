@@ -12,7 +12,7 @@ from sparring.generation import GenerationConfig
 from sparring.generation.protocol import Generator
 from sparring.run_directory import BASE, read_shard, shard_path
 from sparring.seeding import derive_seed
-from sparring.training.game import Game
+from sparring.training.game import Game, is_start
 from sparring.training.workers import Rows, fill
 from sparring.types import EncodedExample
 
@@ -90,6 +90,7 @@ def sample_shards(
         missing=lambda path: not path.exists(),
         tokens=lambda rows: sum(len(row["response_ids"]) for row in rows),
         title=title,
+        shared=is_start(policy),
     )
     return paths
 
@@ -107,6 +108,16 @@ class Sampling:
         """The rows of a batch and its seed."""
         with game.sampler(self.policy, self.config, self.base_share) as sampler:
             yield lambda piece: _sample_rows(game, sampler, *piece)
+
+    def origin(self, game: Game) -> dict[str, Any]:
+        """See `Job`."""
+        return game.origin(self.policy) | {
+            "work": "sample",
+            "generation": self.config.model_dump(mode="json", exclude={"vllm", "server"}),
+            "base_share": self.base_share,
+            "stop_ids": list(game.stop_ids),
+            "max_new_tokens": game.config.data.max_response_tokens,
+        }
 
 
 def _sample_rows(game: Game, generator: Generator, batch: Sequence[EncodedExample], seed: int) -> Rows:

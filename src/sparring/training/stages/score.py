@@ -37,6 +37,7 @@ def score(game: Game, iteration: int, shards: Sequence[Path]) -> list[Triple]:
             policy,
             {folder / f"{shard.stem}-under-{policy}.parquet": part for shard, part in responses.items()},
             title=f"iteration {iteration}: score under policy {policy}",
+            shared=iteration == 0,
         )
         for policy in game.scorers(iteration)
     }
@@ -44,12 +45,18 @@ def score(game: Game, iteration: int, shards: Sequence[Path]) -> list[Triple]:
 
 
 def score_files(
-    game: Game, policy: int, parts: Mapping[Path, Responses], *, title: str, per_token: bool = False
+    game: Game,
+    policy: int,
+    parts: Mapping[Path, Responses],
+    *,
+    title: str,
+    per_token: bool = False,
+    shared: bool = False,
 ) -> Scores:
     """Log-probs of responses under one policy: read from the files that name each part, or computed into them.
 
     Each is stored with a digest of the tokens that it is of, so a score of other tokens is never taken for it; and, if
-    `per_token`, with its terms, one a token.
+    `per_token`, with its terms, one a token. Those that are `shared` other runs need too.
     """
     lengths = {key: len(answer) for part in parts.values() for key, (_, answer) in part.items()}
     fill(
@@ -59,6 +66,7 @@ def score_files(
         missing=lambda path: _stored(path, parts[path]) is None,
         tokens=lambda rows: sum(lengths[row["index"], row["sample"]] for row in rows),
         title=title,
+        shared=shared,
     )
     scores: Scores = {}
     for path, part in parts.items():
@@ -81,6 +89,10 @@ class Scoring:
         """The rows of some responses."""
         game.activate(self.policy)
         yield lambda responses: _score_rows(game, self, responses)
+
+    def origin(self, game: Game) -> dict[str, Any]:
+        """See `Job`."""
+        return game.origin(self.policy) | {"work": "score", "policy": self.policy, "per_token": self.per_token}
 
 
 def _score_rows(game: Game, job: Scoring, responses: Responses) -> Rows:

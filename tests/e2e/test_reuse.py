@@ -1,0 +1,90 @@
+"""Runs that start alike share what they sample there, to the bit, and each of them stays whole by itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from e2e.test_resume import contents
+from sparring.run_directory import RunDirectory
+
+Cli = Callable[..., object]
+KL = [{"name": "forward-kl", "weight": 0.1}]
+
+
+@pytest.fixture
+def cached(cli: Cli, tmp_path: Path) -> Cli:
+    """The command line with a cache of the test's own."""
+    return lambda *command, **options: cli(*command, **options, environment={"SPARRING_CACHE": str(tmp_path / "cache")})
+
+
+def reused(run: Path) -> dict[str, int]:
+    return {event["title"]: event["shards"] for event in RunDirectory(run).events() if event.get("kind") == "reused"}
+
+
+def test_a_warm_cache_changes_no_bit_and_a_run_needs_it_no_more(
+    cached: Cli, tiny_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = tiny_config(iterations=1, reuse=True, regularizers=KL)
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert cached("train", config, f"output={first}").returncode == 0
+    assert not reused(first)
+
+    died = cached(
+        "train", config, f"output={second}", kill_at=("sparring.training.trainer:SelfPlayTrainer.compute_loss", 18)
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert (second / "iterations/000/training").exists()
+    shutil.rmtree(tmp_path / "cache")
+    assert cached("resume", second).returncode == 0
+
+    assert contents(second) == contents(first)
+    for shard in sorted(first.rglob("*.parquet")):
+        assert (second / shard.relative_to(first)).read_bytes() == shard.read_bytes()
+    # Of 12 and of 4 prompts, four a batch: base and warm-up on the held-out set, iteration 0, and the reference.
+    assert reused(second) == {
+        "base: evaluate greedy": 1,
+        "base: evaluate sampled": 1,
+        "base: score expert": 1,
+        "base: score greedy--1": 1,
+        "base: score sampled--1": 1,
+        "warmup: evaluate greedy": 1,
+        "warmup: evaluate sampled": 1,
+        "warmup: score expert": 1,
+        "warmup: score greedy-0": 1,
+        "warmup: score sampled-0": 1,
+        "base: score greedy-0": 1,
+        "base: score sampled-0": 1,
+        "iteration 0: generate": 3,
+        "iteration 0: score under policy 0": 3,
+        "base: generate": 3,
+    }
+
+
+def test_another_algorithm_shares_the_start_alone(
+    cached: Cli, tiny_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = tiny_config(reuse=True, warmup=None, iterations=1)
+    one, other = tmp_path / "spif", tmp_path / "spin"
+    assert cached("train", config, f"output={one}").returncode == 0
+    done = cached("train", config, f"output={other}", "objective={name: spin, beta: 1.0}")
+    assert done.returncode == 0
+    assert "iteration 0: generate: 3 of 3 shards were made by an earlier run" in done.stderr
+    ours, theirs = contents(one), contents(other)
+    # What the iterate wrote differs, and so do its scores under the base model.
+    differs = {name for name in ours if ours[name] != theirs[name]}
+    assert differs
+    its_own = ("iterations/000/", "base/held_out/scores-sampled-1", "base/held_out/scores-greedy-1")
+    assert all(name.startswith(its_own) for name in differs)
+    assert not [name for name in differs if "samples" in name or "/scores/" in name]
+
+    shown = json.loads(cached("cache", "--json").stdout)
+    assert shown["shards"] > 0
+    assert shown["bytes"] > 0
+    cleared = json.loads(cached("cache", "--remove-unused", 0, "--json").stdout)
+    assert (cleared["shards"], cleared["removed"]) == (0, shown["shards"])
