@@ -86,10 +86,12 @@ def test_without_weights_k2_plays_the_reverse_and_k3_the_forward_game(estimator,
     assert (play.policies[-1] - game.regularized_equilibrium(0.5, other)).abs().max() > 1e-3
 
 
-def test_the_chi_squared_regularizer_plays_its_own_game():
+@pytest.mark.parametrize(("importance", "tau"), [(True, 0.5), (False, 0.25)])
+def test_chi_squared_plays_its_own_game_and_without_weights_the_one_at_half_the_penalty(importance, tau):
     game = PreferenceGame(preference=ROCK_PAPER_SCISSORS, reference=REFERENCE)
-    play = game.play(OBJECTIVES["sppo"](), [REGULARIZERS["chi-squared"](weight=0.5)], iterations=50)
-    assert (play.policies[-1] - game.regularized_equilibrium(0.5, "chi-squared")).abs().max() < 1e-8
+    penalty = REGULARIZERS["chi-squared"](weight=0.5, importance=importance)
+    play = game.play(OBJECTIVES["sppo"](), [penalty], iterations=50)
+    assert (play.policies[-1] - game.regularized_equilibrium(tau, "chi-squared")).abs().max() < 1e-8
 
 
 @pytest.mark.parametrize("weight", [0.05, 0.1, 0.25, 0.5, 1.0])

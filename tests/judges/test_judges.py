@@ -187,6 +187,8 @@ def test_a_judge_is_known_by_its_settings_its_template_and_its_model(tmp_path: P
     save_tiny(model, seed=1)
     again = [fingerprint(each) for each in (pairwise, llm, scores)]
     assert [one == other for one, other in zip(changed, again, strict=True)] == [False, True, False]
+    elsewhere = JUDGES["llm"](model="m", template=str(template), base_url="http://127.0.0.1:1/v1", patience=1.0)
+    assert fingerprint(elsewhere) == fingerprint(llm) != fingerprint(JUDGES["llm"](model="n", template=str(template)))
     verifiers = (JUDGES["verifier"](), JUDGES["verifier"](rule="exact"), JUDGES["expert"]())
     assert len({fingerprint(each) for each in verifiers}) == 3
 

@@ -158,7 +158,30 @@ def test_a_server_that_is_down_is_waited_for(tmp_path: Path, monkeypatch: pytest
     finally:
         back[0].__exit__(None, None, None)
     assert verdict.pairwise[1][0] == 1.0
-    assert "waiting, 20 s at most" in told[0]
+    address = f"http://127.0.0.1:{port}/v1"
+    assert re.fullmatch(
+        rf"judge: no answer from {address} for 0 s \(.*[Rr]efused.*\). Asking again for 20 s .*kept.", told[0]
+    )
+    assert re.fullmatch(rf"judge: {address} answers again, after \d+ s", told[1])
+
+
+def test_an_outage_is_told_now_and_then_by_one_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, told = [100.0], []
+    monkeypatch.setattr(endpoint, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(endpoint, "console", SimpleNamespace(print=lambda text, **_: told.append(text)))
+    outage = endpoint.Outage("http://127.0.0.1:1/v1")
+    outage.ends()
+    for seconds, left in ((0, 600.0), (0, 600.0), (29, 571.0), (1, 570.0), (15, 555.0)):
+        clock[0] += seconds
+        outage.goes_on("refused", left)
+    outage.ends()
+    outage.ends()
+    # A server that comes and goes is not worth a line each time.
+    outage.goes_on("refused", 600.0)
+    outage.ends()
+    times = [re.search(r"for (\d+) s \(refused\). Asking again for (\d+) s", text) for text in told[:2]]
+    assert [match.groups() for match in times] == [("0", "600"), ("30", "570")]
+    assert told[2:] == ["judge: http://127.0.0.1:1/v1 answers again, after 45 s"]
 
 
 def test_patience_ends_and_a_resume_pays_only_for_the_rest(server: ChatServer, tmp_path: Path) -> None:

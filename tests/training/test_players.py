@@ -9,8 +9,10 @@ import pytest
 from sparring.errors import InputError
 from sparring.judges import Expert
 from sparring.judges.protocol import JudgeSettings
+from sparring.opponents import OPPONENTS
+from sparring.registry import build
 from sparring.training.config import SelfPlayConfig
-from sparring.training.players import judge_of, objective_of
+from sparring.training.players import check_importance, judge_of, objective_of
 
 
 def judge(**sections: Any) -> JudgeSettings | None:
@@ -48,3 +50,39 @@ def test_an_average_over_draws_of_the_opponent_leaves_no_place_for_the_expert(re
 @pytest.mark.parametrize("name", ["sft", "forward-kl"])
 def test_an_average_over_other_responses_does(name: str) -> None:
     assert judge(regularizers=[{"name": name, "weight": 0.1}]) == Expert()
+
+
+def check(opponent: dict[str, Any], regularizer: dict[str, Any], **generation: Any) -> None:
+    settings = {"opponent": opponent, "regularizers": [regularizer | {"weight": 0.1}], "generation": generation}
+    config = SelfPlayConfig.from_mapping({"data": {"source": "arithmetic", "limit": 8}} | settings)
+    player = build(OPPONENTS, "opponent", config.opponent.name, config.opponent.options)
+    check_importance(config, objective_of(config), player)
+
+
+WEIGHTED = {"name": "reverse-kl", "estimator": "k3", "importance": True}
+
+
+@pytest.mark.parametrize(
+    "opponent",
+    [
+        {"name": "base"},
+        {"name": "previous-two"},
+        {"name": "geometric-mixture"},
+        {"name": "geometric-mixture", "samples": "mixture"},
+        {"name": "fictitious-play", "mixture": "geometric"},
+    ],
+    ids=str,
+)
+def test_importance_weights_are_for_draws_of_the_opponent_that_is_scored(opponent: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=rf"weight e\^Δ of 'reverse-kl'.*opponent '{opponent['name']}' draws others"):
+        check(opponent, WEIGHTED)
+    check(opponent, {"name": "reverse-kl"})
+
+
+def test_importance_weights_are_for_draws_at_temperature_one() -> None:
+    for opponent in ({"name": "previous"}, {"name": "fictitious-play", "history": 3}):
+        check(opponent, WEIGHTED)
+        for skewed in ({"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 20}):
+            with pytest.raises(InputError, match="temperature, top-p or top-k skews them"):
+                check(opponent, {"name": "chi-squared"}, **skewed)
+            check(opponent, {"name": "chi-squared", "importance": False}, **skewed)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sparring.judges.expert import Expert
 from sparring.judges.identity import fingerprint
-from sparring.judges.llm import Llm
+from sparring.judges.llm import REACHED_BY, Llm
 from sparring.judges.pairwise import Pairwise
 from sparring.judges.protocol import Question, Verdict
 from sparring.judges.reward_model import RewardModel
@@ -30,4 +30,15 @@ JUDGES: dict[str, type[JudgeSettings]] = {
     "expert": Expert,
 }
 
-__all__ = ["JUDGES", "Expert", "Llm", "Pairwise", "Question", "RewardModel", "Verdict", "VerifierJudge", "fingerprint"]
+__all__ = [
+    "JUDGES",
+    "REACHED_BY",
+    "Expert",
+    "Llm",
+    "Pairwise",
+    "Question",
+    "RewardModel",
+    "Verdict",
+    "VerifierJudge",
+    "fingerprint",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ Client = Any
 """An `openai.OpenAI`, which is imported late."""
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
+_TELL_EVERY_S = 30.0
 _RETRIED = frozenset({408, 409, 425, 429})
 # What a prompt of its own can bring about: too long for the model, or stopped by a filter.
 _OF_ONE_PROMPT = frozenset({400, 413, 422})
@@ -42,6 +44,37 @@ class RateLimit:
         return stop.wait(max(0.0, start - time.monotonic()))
 
 
+class Outage:
+    """Tells a person that the endpoint is away, now and then while it is, and when it is back; all threads share it."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._lock = url, threading.Lock()
+        self._since: float | None = None
+        self._told_at, self._told = -math.inf, False
+
+    def goes_on(self, words: str, left: float) -> None:
+        """A request failed, and is tried again for `left` more seconds."""
+        with self._lock:
+            now = time.monotonic()
+            self._since = now if self._since is None else self._since
+            if now - self._told_at < _TELL_EVERY_S:
+                return
+            self._told_at, self._told, lasted = now, True, now - self._since
+        console.print(
+            f"judge: no answer from {self._url} for {lasted:.0f} s ({words}). Asking again for {left:.0f} s more: "
+            "start or mend the server, or wait. All answers so far are kept.",
+            highlight=False,
+        )
+
+    def ends(self) -> None:
+        """A request was answered."""
+        with self._lock:
+            since, told = self._since, self._told
+            self._since, self._told = None, False
+        if since is not None and told:
+            console.print(f"judge: {self._url} answers again, after {time.monotonic() - since:.0f} s", highlight=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """Chat completions of one model; a client is open within `with`.
@@ -54,6 +87,7 @@ class Endpoint:
         max_tokens: Limit of an answer.
         patience: Seconds to keep trying one request; then the run fails, to be resumed.
         limit: The rate limit that all threads share.
+        outage: Who says that it is away.
         works: Set once it has answered; a prompt that it then refuses is at fault itself.
     """
 
@@ -64,8 +98,8 @@ class Endpoint:
     max_tokens: int
     patience: float
     limit: RateLimit
+    outage: Outage = field(repr=False)
     works: threading.Event = field(default_factory=threading.Event, repr=False)
-    _told: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @contextmanager
     def open(self) -> Iterator[Client]:
@@ -100,7 +134,7 @@ class Endpoint:
                 wait = max(delay, self._asked_to_wait(error))
                 if time.monotonic() + wait > deadline:
                     raise self._gave_up(error) from None
-                self._tell(error, deadline)
+                self.outage.goes_on(self._words(error), deadline - time.monotonic())
                 if stop.wait(wait):
                     raise self._gave_up(error) from None
                 delay = min(2.0 * delay, _LONGEST_DELAY_S)
@@ -129,6 +163,7 @@ class Endpoint:
         if not choices:
             raise BadReplyError("the reply is no chat completion")
         self.works.set()
+        self.outage.ends()
         return Answer(
             text=choices[0].message.content or "",
             prompt_tokens=getattr(usage, "prompt_tokens", 0) or 0,
@@ -143,23 +178,18 @@ class Endpoint:
         except (KeyError, ValueError):
             return 0.0
 
-    def _tell(self, error: Exception, deadline: float) -> None:
-        # One thread speaks for all that wait for the same server.
-        if self._told.acquire(blocking=False):
-            try:
-                left = max(0.0, deadline - time.monotonic())
-                console.print(f"judge: {self._words(error)}; waiting, {left:.0f} s at most", highlight=False)
-            finally:
-                self._told.release()
-
     def _gave_up(self, error: Exception) -> RunError:
         return RunError(
-            f"the judge's endpoint was not to be had for {self.patience:g} s ({self._words(error)}); every answer that "
-            "it gave is kept: `sparring resume` goes on from there"
+            f"the judge's endpoint {self.url} was not to be had for {self.patience:g} s ({self._words(error)}); every "
+            "answer that it gave is kept: start it again, then `sparring resume` goes on from there"
         )
 
-    def _words(self, error: Exception) -> str:
+    def _words(self, error: BaseException) -> str:
         """What went wrong, in one line, without the key."""
+        import openai
+
+        # "Connection error." says nothing; what it came from does.
+        error = (isinstance(error, openai.APIConnectionError) and error.__cause__) or error
         text = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         return text.replace(self.key, "***") if self.key else text
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields, replace
 from pathlib import Path
 
-from sparring.judges.llm import Llm
+from sparring.judges.llm import REACHED_BY, Llm
 from sparring.judges.pairwise import Pairwise
 from sparring.judges.protocol import JudgeSettings
 from sparring.judges.reward_model import RewardModel
@@ -16,8 +17,11 @@ from sparring.models import fingerprint as of_model
 def fingerprint(settings: JudgeSettings) -> str:
     """A sha256 of a judge's settings, and of what they name on this machine: a template, a model's folder.
 
-    A Hugging Face id, a model behind an endpoint and a rule that is a Python function stand for themselves.
+    A Hugging Face id, a model behind an endpoint and a rule that is a Python function stand for themselves. How an
+    endpoint is reached does not matter.
     """
+    if isinstance(settings, Llm):
+        settings = replace(settings, **{item.name: item.default for item in fields(Llm) if item.name in REACHED_BY})
     digest = hashlib.sha256(repr(settings).encode())
     if isinstance(settings, Llm | Pairwise):
         digest.update(read_template(settings.template).encode())

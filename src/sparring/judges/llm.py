@@ -15,10 +15,13 @@ from urllib.parse import urlsplit
 
 from sparring.errors import InputError
 from sparring.judges.answers import Answer, Answers
-from sparring.judges.endpoint import Client, Endpoint, RateLimit
+from sparring.judges.endpoint import Client, Endpoint, Outage, RateLimit
 from sparring.judges.protocol import Judge, Question, Verdict, pairs, table
 from sparring.judges.template import ask, read_template, read_verdict
 from sparring.registry import require_positive
+
+REACHED_BY = ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout", "patience")
+"""Settings that say how a model is reached. They decide no verdict, so a run may go on with others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +32,9 @@ class Llm:
     a verdict is counted as unparsable, and its pair stays unknown. A prompt that an endpoint which works refuses (too
     long for the model, or stopped by a filter) is an abstention. Equal responses tie unasked.
 
-    Every answer is kept on disk by its content (endpoint, model, prompt, limit): a resumed run pays for none twice.
-    The key is read from an environment variable, and neither kept nor shown.
+    Every answer is kept on disk by its content (model, prompt, limit): a resumed run pays for none twice, also where
+    the model is served at another address by then. The key is read from an environment variable, and neither kept nor
+    shown.
 
     Source: language models as judges with swapped positions, arXiv 2306.05685.
 
@@ -107,6 +111,7 @@ class Llm:
             max_tokens=self.max_tokens,
             patience=self.patience,
             limit=RateLimit(self.requests_per_minute),
+            outage=Outage(self.base_url),
         )
         return _Asking(self, endpoint, Answers(cache), read_template(self.template))
 
@@ -185,7 +190,6 @@ class _Asking:
 
     def _asked(self, prompt: str) -> dict[str, Any]:
         return {
-            "base_url": self.settings.base_url,
             "model": self.settings.model,
             "max_tokens": self.settings.max_tokens,
             "prompt": prompt,

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import torch
 
+from sparring.judges import REACHED_BY
 from sparring.regularizers import Regularized
 from sparring.training.config import SelfPlayConfig
 from sparring.types import Objective
@@ -92,6 +93,7 @@ def config_fingerprint(config: SelfPlayConfig) -> str:
         "workers": True,
         "reuse": True,
         "generation": {"server": True},
+        "judge": dict.fromkeys(REACHED_BY, True),
     }
     text = json.dumps(config.model_dump(mode="json", exclude=elsewhere), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

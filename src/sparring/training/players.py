@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+
 from sparring.errors import InputError
 from sparring.judges import JUDGES, Expert
 from sparring.judges.protocol import JudgeSettings
@@ -9,7 +13,7 @@ from sparring.objectives import OBJECTIVES
 from sparring.registry import build
 from sparring.regularizers import REGULARIZERS, Regularized
 from sparring.training.config import SelfPlayConfig
-from sparring.types import PREFERENCES, Objective
+from sparring.types import PREFERENCES, Objective, Opponent, Regularizer
 
 
 def objective_of(config: SelfPlayConfig) -> Objective:
@@ -56,8 +60,43 @@ def judge_of(config: SelfPlayConfig, objective: Objective) -> JudgeSettings | No
     return judge
 
 
+def check_importance(config: SelfPlayConfig, objective: Objective, opponent: Opponent) -> None:
+    """Refuses importance weights e^Δ where the samples are no draws of the π_o in Δ.
+
+    Raises:
+        InputError: A regularizer has them, and the opponent's samples are others', or drawn at another temperature.
+    """
+    weighted = [each.name for each in _regularizers(objective) if getattr(each, "importance", False)]
+    generation = config.generation
+    plain = (generation.temperature, generation.top_p, generation.top_k) == (1.0, 1.0, 0)
+    if not weighted or (plain and _draws_what_it_scores(opponent)):
+        return
+    why = f"the opponent '{config.opponent.name}' draws others" if plain else "temperature, top-p or top-k skews them"
+    raise InputError(
+        f"the importance weight e^Δ of '{weighted[0]}' is for draws of the π_o in Δ, and {why}",
+        where="regularizers",
+        fix="sample at temperature 1 against the opponent previous or fictitious-play (arithmetic), or set the "
+        "regularizer's importance: false",
+    )
+
+
+def _draws_what_it_scores(opponent: Opponent) -> bool:
+    """Whether log π_o in Δ is that of the mixture that generates; asked with two made-up policies."""
+    spec = opponent.spec(1)
+    if spec.base_share > 0.0 or set(spec.generators) != set(spec.scorers):
+        return False
+    made_up = torch.tensor([[0.5, 0.5], [0.1, 0.9]])
+    log_probs = {policy: row.log() for policy, row in zip(spec.generators, made_up, strict=False)}
+    drawn = torch.stack([log_probs[policy] for policy in spec.generators]).exp().mean(0)
+    return torch.allclose(opponent.combine(1, log_probs).exp(), drawn)
+
+
+def _regularizers(objective: Objective) -> Sequence[Regularizer]:
+    return objective.regularizers if isinstance(objective, Regularized) else ()
+
+
 def _check_regularizers(objective: Objective) -> None:
-    for each in objective.regularizers if isinstance(objective, Regularized) else ():
+    for each in _regularizers(objective):
         if any(field.endswith("generated") for field in each.requires):
             raise InputError(
                 f"regularizer '{each.name}' averages over draws of the opponent, and the expert's response, which "

@@ -29,7 +29,7 @@ from sparring.training.config import SelfPlayConfig
 from sparring.training.consent import read_config
 from sparring.training.game import Game
 from sparring.training.manifest import config_fingerprint, manifest, versions
-from sparring.training.players import judge_of, objective_of
+from sparring.training.players import check_importance, judge_of, objective_of
 from sparring.training.policy import Policy, lora_config
 from sparring.training.sampling import check_mixture, engine_model
 from sparring.training.store import Store
@@ -72,6 +72,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     objective = objective_of(config)
     judge = judge_of(config, objective)
     opponent = build(OPPONENTS, "opponent", config.opponent.name, config.opponent.options)
+    check_importance(config, objective, opponent)
     _check_training(config)
     check_mixture(config, opponent)
     data = load(config.data, config.seed)

@@ -1,0 +1,190 @@
+"""How wrong are estimates of KL(π_θ‖π_ref) from an opponent's samples, and where does self-play with them settle?
+
+    python benchmarks/reverse_kl_bias.py [--results benchmarks/results]        # half a minute on one core
+
+Everything is exact, on distributions of a few outcomes, where an expectation is a sum. First, values and gradients of
+each estimator while the policy moves away from the opponent π_o whose samples it gets. Then RSPO (`sppo` with one
+regularizer) played by exact best responses: how far the first best response is from the one to the true regularised
+loss, and how far the last policy is from the equilibrium of the game that the regularizer is meant for. It prints
+tables and writes reverse_kl_bias.json and reverse_kl_bias.html.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import torch
+from plotly.subplots import make_subplots
+from torch import Tensor
+
+from sparring.games import PreferenceGame
+from sparring.objectives import OBJECTIVES
+from sparring.regularizers import REGULARIZERS, ReverseKl
+from sparring.types import LogRatios
+
+OUTCOMES, SEED = 8, 0
+# How far along the way from π_o the policy is, as a share of a direction drawn at random.
+STEPS = [0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0]
+ESTIMATORS: dict[str, dict[str, Any]] = {
+    "k2, unweighted (published)": {"estimator": "k2"},
+    "k1, unweighted": {"estimator": "k1"},
+    "k3, unweighted": {"estimator": "k3"},
+    "k1, importance": {"estimator": "k1", "importance": True},
+    "k3, importance": {"estimator": "k3", "importance": True},
+}
+COLOURS = ["#e76f51", "#e9c46a", "#f4a261", "#264653", "#2a9d8f"]
+ETA, WEIGHT, ITERATIONS = 1.0, 0.5, 200
+# Label, regularizer, its settings, and the penalty that it stands for.
+GAMES: list[tuple[str, str, dict[str, Any], str]] = [
+    *[(f"reverse-kl {label}", "reverse-kl", settings, "reverse-kl") for label, settings in ESTIMATORS.items()],
+    ("forward-kl e^−δ, unweighted (published)", "forward-kl", {"samples": "generated"}, "forward-kl"),
+    ("forward-kl, importance", "forward-kl", {"samples": "generated", "importance": True}, "forward-kl"),
+    ("forward-kl, reference samples", "forward-kl", {}, "forward-kl"),
+    ("chi-squared e^δ, unweighted (published)", "chi-squared", {"importance": False}, "chi-squared"),
+    ("chi-squared, importance", "chi-squared", {}, "chi-squared"),
+]
+
+
+def players() -> tuple[Tensor, Tensor, Tensor]:
+    """`[n]` each: log π_ref, log π_o, and the direction in which the policy leaves π_o."""
+    generator = torch.Generator().manual_seed(SEED)
+    reference, away, direction = torch.randn(3, OUTCOMES, generator=generator, dtype=torch.float64)
+    return reference.log_softmax(0), (reference + 0.5 * away).log_softmax(0), direction
+
+
+def estimate(settings: dict[str, Any], log_policy: Tensor, log_opponent: Tensor, log_reference: Tensor) -> Tensor:
+    """What the estimator is in expectation over samples of π_o: all outcomes, weighed by π_o."""
+    ratios = LogRatios(
+        generated=(log_policy - log_opponent)[None],
+        generated_weight=log_opponent.exp()[None],
+        reference_generated=(log_policy - log_reference)[None],
+    )
+    return ReverseKl(weight=1.0, **settings)(ratios).loss[0]
+
+
+def along_the_way() -> list[dict[str, Any]]:
+    """For each step away from π_o: every estimator's value, the error of its gradient, and the weights' variance."""
+    log_reference, log_opponent, direction = players()
+    rows = []
+    for step in STEPS:
+        logits = (log_opponent + step * direction).requires_grad_()
+        log_policy = logits.log_softmax(0)
+        truth = (log_policy.exp() * (log_policy - log_reference)).sum()
+        (slope,) = torch.autograd.grad(truth, logits, retain_graph=True)
+        row: dict[str, Any] = {
+            "step": step,
+            "kl_to_opponent": float((log_policy.exp() * (log_policy - log_opponent)).sum()),
+            "kl_to_reference": float(truth),
+            # By this factor weighting divides the number of samples that count.
+            "mean_square_weight": float((log_opponent + 2.0 * (log_policy - log_opponent)).exp().sum()),
+        }
+        for name, settings in ESTIMATORS.items():
+            value = estimate(settings, log_policy, log_opponent, log_reference)
+            (found,) = torch.autograd.grad(value, logits, retain_graph=True)
+            error = float((found - slope).norm() / slope.norm())
+            row[name] = {"value_error": float(value - truth), "gradient_error": error}
+        rows.append(row)
+    return rows
+
+
+def game() -> PreferenceGame:
+    """A random table of preferences, cycles among them, and a random reference."""
+    generator = torch.Generator().manual_seed(SEED)
+    scores = torch.randn(OUTCOMES, OUTCOMES, generator=generator, dtype=torch.float64)
+    reference = torch.randn(OUTCOMES, generator=generator, dtype=torch.float64).softmax(0)
+    return PreferenceGame(preference=torch.sigmoid(scores - scores.T), reference=reference)
+
+
+def settled() -> list[dict[str, Any]]:
+    """Where RSPO with each regularizer goes, beside the equilibria of the three games."""
+    table, objective, tau = game(), OBJECTIVES["sppo"](eta=ETA), WEIGHT / ETA
+    exact = {"reverse-kl": {"estimator": "k3", "importance": True}, "forward-kl": {}, "chi-squared": {}}
+    rows = []
+    for label, name, settings, kind in GAMES:
+        play = table.play(objective, [REGULARIZERS[name](weight=WEIGHT, **settings)], iterations=ITERATIONS)
+        right = table.play(objective, [REGULARIZERS[kind](weight=WEIGHT, **exact[kind])], iterations=1)
+        equilibria = {other: table.regularized_equilibrium(tau, other) for other in exact}
+        half = table.regularized_equilibrium(tau / 2, kind)
+        rows.append(
+            {
+                "regularizer": label,
+                "penalty": kind,
+                "first_step": distance(play.policies[1], right.policies[1]),
+                "to_its_equilibrium": distance(play.policies[-1], equilibria[kind]),
+                "to_the_equilibrium_at_half_weight": distance(play.policies[-1], half),
+                "to_the_equilibria": {k: distance(play.policies[-1], v) for k, v in equilibria.items()},
+                "regularized_exploitability": table.regularized_exploitability(play.policies[-1], tau, kind),
+                "moved_in_the_last_iteration": distance(play.policies[-1], play.policies[-2]),
+            }
+        )
+    return rows
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """Total variation."""
+    return 0.5 * float((one - other).abs().sum())
+
+
+def draw(way: list[dict[str, Any]], rows: list[dict[str, Any]]) -> go.Figure:
+    """Errors of value and gradient along the way, and the distance of the fixed points."""
+    titles = ("error of the value, nats", "error of the gradient, relative", "fixed point to its equilibrium (TV)")
+    figure = make_subplots(1, 3, subplot_titles=titles, column_widths=[0.3, 0.3, 0.4], horizontal_spacing=0.12)
+    x = [row["kl_to_opponent"] for row in way]
+    for colour, name in zip(COLOURS, ESTIMATORS, strict=True):
+        for column, key in enumerate(("value_error", "gradient_error"), start=1):
+            figure.add_scatter(
+                x=x,
+                y=[row[name][key] for row in way],
+                name=name,
+                legendgroup=name,
+                showlegend=column == 1,
+                line_color=colour,
+                row=1,
+                col=column,
+            )
+    figure.add_bar(
+        x=[max(row["to_its_equilibrium"], 1e-16) for row in rows],
+        y=[row["regularizer"] for row in rows],
+        orientation="h",
+        showlegend=False,
+        marker_color="#6c757d",
+        row=1,
+        col=3,
+    )
+    figure.update_xaxes(title="KL(π_θ‖π_o), nats", row=1, col=1)
+    figure.update_xaxes(title="KL(π_θ‖π_o), nats", row=1, col=2)
+    figure.update_xaxes(type="log", row=1, col=3)
+    figure.update_yaxes(autorange="reversed", row=1, col=3)
+    figure.update_layout(title="KL(π_θ‖π_ref) from samples of π_o", legend={"orientation": "h", "y": -0.2})
+    return figure
+
+
+def main() -> None:
+    """Computes, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    results: Path = parser.parse_args().results
+    torch.set_num_threads(1)
+    way, rows = along_the_way(), settled()
+    settings = {"outcomes": OUTCOMES, "seed": SEED, "eta": ETA, "weight": WEIGHT, "iterations": ITERATIONS}
+    report = {"settings": settings, "along_the_way": way, "settled": rows}
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "reverse_kl_bias.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    draw(way, rows).write_html(results / "reverse_kl_bias.html", include_plotlyjs="cdn")
+    for row in way:
+        cells = [f"{row[name]['value_error']:+.3f} {row[name]['gradient_error']:6.3f}" for name in ESTIMATORS]
+        print(f"KL to π_o {row['kl_to_opponent']:.3f}  E w² {row['mean_square_weight']:7.2f}  " + "  ".join(cells))
+    for row in rows:
+        print(
+            f"{row['regularizer']:45} first step {row['first_step']:.1e}  to its equilibrium "
+            f"{row['to_its_equilibrium']:.1e}  at half weight {row['to_the_equilibrium_at_half_weight']:.1e}  "
+            f"others {', '.join(f'{k} {v:.1e}' for k, v in row['to_the_equilibria'].items())}"
+        )
+
+
+if __name__ == "__main__":
+    main()
