@@ -58,7 +58,7 @@ $(VENV)-vllm/.installed: pyproject.toml constraints.txt
 	touch $@
 
 vllm: $(VENV)-vllm/.installed  ## The tests that need vLLM, on the CPU, and how fast it is.
-	$(VENV)-vllm/bin/python -m pytest tests/generation/test_vllm.py -k real
+	$(VENV)-vllm/bin/python -m pytest tests/generation/test_vllm.py tests/e2e/test_llm_judge_vllm.py -k real
 	$(VENV)-vllm/bin/python benchmarks/generation.py --json benchmarks/results/generation.json
 
 clean:

@@ -29,25 +29,26 @@ from sparring.training.export import export
 from sparring.training.loop import resume, run
 
 # The smallest set-up in which the effect is there: the step is large (η = 10 asks for ±5 nats an iteration).
-DATA = {"source": "arithmetic", "difficulty": 1, "held_out": 32, "max_response_tokens": 48}
+DATA = {"source": "arithmetic", "difficulty": 1, "held_out": 24, "max_response_tokens": 40}
 WARM_UP = {
     "iterations": 1,
     "model": {"name": "smollm2-135m"},
-    "data": DATA | {"limit": 96},
+    "data": DATA | {"limit": 64},
     "objective": {"name": "sft"},
+    "generation": {"batch_size": 24},
     "training": {"learning_rate": 1e-4, "num_train_epochs": 3, "per_device_train_batch_size": 4},
 }
 GAME = {
     "iterations": 2,
-    "data": DATA | {"limit": 24},
+    "data": DATA | {"limit": 12},
     "judge": {"name": "verifier", "rule": "over_optimisation:length"},
     "objective": {"name": "sppo", "eta": 10.0},
-    "generation": {"samples_per_prompt": 4, "batch_size": 96},
+    "generation": {"samples_per_prompt": 4, "batch_size": 48},
     "lora": {"r": 16, "lora_alpha": 32},
     "training": {
-        "learning_rate": 5e-4,
+        "learning_rate": 1e-3,
         "num_train_epochs": 2,
-        "per_device_train_batch_size": 4,
+        "per_device_train_batch_size": 2,
         "lr_scheduler_type": "constant",
     },
     # The collapse is what is to be seen.
@@ -157,7 +158,7 @@ def main() -> None:
     """Plays every point that is not played yet, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the runs go")
-    parser.add_argument("--weights", type=float, nargs="+", default=[1.0, 10.0], help="λ of every regularizer")
+    parser.add_argument("--weights", type=float, nargs="+", default=[10.0, 1.0], help="λ of every regularizer")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()

@@ -30,6 +30,7 @@ from sparring.models.quiet import quiet_transformers
 from sparring.models.smollm2 import embedded_model
 from sparring.reports.summary import summarize
 from sparring.run_directory import RunDirectory, read_shard
+from sparring.training.stages.generate import read_samples
 
 PAIRS, UNSEEN, EPOCHS, ACCUMULATED, LEARNING_RATE = 96, 48, 2, 4, 2e-5
 # The runs play problems of seed 0.
@@ -99,12 +100,9 @@ def agreement(run: Path) -> dict[str, float]:
     stage, verify = RunDirectory(run).iteration(0), VERIFIERS["final-number"]()
     data = load(DataConfig.model_validate(RUN["data"]), 0)
     expert = {item.index: item.response for item in data.train}
-    texts: dict[int, list[str]] = {}
-    for path in sorted(stage.samples.iterdir()):
-        for row in sorted(read_shard(path), key=lambda row: (row["index"], row["sample"])):
-            texts.setdefault(row["index"], []).append(row["text"])
+    samples = read_samples(sorted(stage.samples.iterdir()))
     judged = [row for path in sorted(stage.judgements.iterdir()) for row in read_shard(path)]
-    right = {index: [verify(text, expert[index]) for text in answers] for index, answers in texts.items()}
+    right = {index: [verify(row["text"], expert[index]) for row in rows] for index, rows in samples.items()}
     preferred = [
         row["pairwise"][i][j] > 0.5
         for row in judged

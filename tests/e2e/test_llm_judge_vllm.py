@@ -25,21 +25,24 @@ from sparring.run_directory import RunDirectory, read_shard
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="needs vLLM; see `make vllm`")
 
 CONCURRENCY = 2
-# The embedded model is too small to compare anything well. It does keep to a format that it is shown.
+# The embedded model is too small to compare anything: it says A. But it keeps to a form that it is shown.
 TEMPLATE = """\
-Which answer to the question is better, A or B?
+Which answer to the question is better?
 
 Question: {prompt}
 Answer A: {first}
 Answer B: {second}
 
-Reply with one line, "Verdict: A" or "Verdict: B", and nothing else.
+Reply in this form:
+Verdict: A
+or
+Verdict: B
 """
 
 
 def wait_until(condition: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
     """Polls while `process` lives."""
-    deadline = time.monotonic() + 900
+    deadline = time.monotonic() + 1800
     while not condition():
         assert process.poll() is None, f"it ended with {process.returncode}: {log.read_text()[-2000:]}"
         assert time.monotonic() < deadline, log.read_text()[-2000:]
@@ -53,15 +56,21 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def start(command: list[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def running(command: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python module with its arguments; killed at the end, if not before."""
     with log.open("ab") as out:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", *command],
             stdout=out,
             stderr=subprocess.STDOUT,
             env=os.environ | environment,
             start_new_session=True,
         )
+    try:
+        yield process
+    finally:
+        kill(process)
 
 
 @contextmanager
@@ -76,12 +85,9 @@ def serving(port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     options = {"host": "127.0.0.1", "port": port, "model": embedded_model(), "dtype": "float32", "max-model-len": 1024}
     command = ["vllm.entrypoints.openai.api_server", "--served-model-name", "smollm2", "--enforce-eager"]
     command += [f"--{name}={value}" for name, value in options.items()]
-    server = start(command, log, VLLM_CPU_KVCACHE_SPACE="1")
-    try:
+    with running(command, log, VLLM_CPU_KVCACHE_SPACE="1") as server:
         wait_until(healthy, server, log)
         yield server
-    finally:
-        kill(server)
 
 
 def free_port() -> int:
@@ -89,7 +95,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_neither_the_servers_death_nor_the_runs_costs_an_answer_twice(
+def test_on_a_real_server_neither_its_death_nor_the_runs_costs_an_answer_twice(
     tiny_config: Callable[..., Path], tmp_path: Path
 ) -> None:
     port, run, said, access = free_port(), tmp_path / "run", tmp_path / "said.txt", tmp_path / "access.txt"
@@ -108,6 +114,7 @@ def test_neither_the_servers_death_nor_the_runs_costs_an_answer_twice(
             "api_key_env": None,
             "template": str(template),
             "max_tokens": 16,
+            "patience": 3600.0,
             "concurrency": CONCURRENCY,
         },
     )
@@ -115,17 +122,16 @@ def test_neither_the_servers_death_nor_the_runs_costs_an_answer_twice(
     def kept() -> int:
         return len(list((run / "answers").rglob("*.json")))
 
-    with serving(port, access) as server:
-        playing = start(["sparring", "train", str(config)], said)
+    with serving(port, access) as server, running(["sparring", "train", str(config)], said) as playing:
         wait_until(lambda: kept() >= 5, playing, said)
         kill(server)
-    wait_until(lambda: "no answer from" in said.read_text(), playing, said)
-    before = kept()
-    with serving(port, access):
-        wait_until(lambda: "answers again" in said.read_text() and kept() >= before + 5, playing, said)
-        kill(playing)
-        resumed = start(["sparring", "resume", str(run)], said)
-        assert resumed.wait(timeout=900) == 0, said.read_text()[-2000:]
+        wait_until(lambda: "no answer from" in said.read_text(), playing, said)
+        before = kept()
+        with serving(port, access):
+            wait_until(lambda: "answers again" in said.read_text() and kept() >= before + 5, playing, said)
+            kill(playing)
+            with running(["sparring", "resume", str(run)], said) as resumed:
+                assert resumed.wait(timeout=1800) == 0, said.read_text()[-2000:]
     paid = access.read_text().count('"POST /v1/chat/completions HTTP/1.1" 200')
     # What was on its way when the run died, one request a thread, may be asked again.
     assert kept() <= paid <= kept() + CONCURRENCY
