@@ -105,7 +105,8 @@ def play(run: Path, arguments: list[str]) -> None:
     if directory.result.exists():
         return
     if directory.manifest.exists():
-        sparring("resume", run)
+        # What the run does with that consent, such as importing a judge's rule, this command asked for itself.
+        sparring("resume", run, "--trust-remote-code")
     else:
         sparring("train", *arguments, f"output={run}", "stop.enabled=false")
 

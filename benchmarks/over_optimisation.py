@@ -1,19 +1,18 @@
 """Does a judge that can be gamed spoil a language model, and do RSPO's regularizers hold it?
 
-    python benchmarks/over_optimisation.py FOLDER [--weights 1 10] [--seeds 0] [--results benchmarks/results]
+    python benchmarks/over_optimisation.py FOLDER [--weights 10 1] [--seeds 0] [--results benchmarks/results]
 
-The judge prefers the longer answer to a word problem, whatever it says. One warm-up for each seed teaches SmolLM2 the
-answers' format; every point is then a run of its own from there, with SPPO and perhaps one regularizer at one weight λ,
-in its own folder below FOLDER. Started again, the command goes on where it was stopped, also within a run. It prints
-a table and writes over_optimisation.json and over_optimisation.html, after every point.
-
-To go on with one run by hand: `PYTHONPATH=benchmarks sparring resume --trust-remote-code FOLDER/seed-0/sppo`.
+The judge prefers the longer answer to a word problem, whatever it says. From the start of alignment.py, SmolLM2 after
+supervised fine-tuning, every point is a run of its own: SPPO, with one regularizer or none, at one weight λ. Started
+again, the command goes on where it was stopped, also within a run. After every point it writes over_optimisation.json
+and over_optimisation.html; at the end it prints the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,46 +20,33 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from alignment import play, started
 from measuring import hardware, versions
 from sparring.reports.summary import summarize
-from sparring.run_directory import RunDirectory
-from sparring.training.config import SelfPlayConfig
-from sparring.training.export import export
-from sparring.training.loop import resume, run
 
-# The smallest set-up in which the effect is there: the step is large (η = 10 asks for ±5 nats an iteration).
-DATA = {"source": "arithmetic", "difficulty": 1, "held_out": 24, "max_response_tokens": 40}
-WARM_UP = {
-    "iterations": 1,
-    "model": {"name": "smollm2-135m"},
-    "data": DATA | {"limit": 64},
-    "objective": {"name": "sft"},
-    "generation": {"batch_size": 24},
-    "training": {"learning_rate": 1e-4, "num_train_epochs": 3, "per_device_train_batch_size": 4},
+# The smallest set-up in which something is to be seen: few problems, none of which the start was trained on, and a
+# large step, for η = 10 asks for ±5 nats an iteration.
+GAME = (
+    "iterations=2",
+    "warmup=null",
+    "data.limit=12",
+    "data.held_out=20",
+    "data.max_response_tokens=40",
+    "judge={name: verifier, rule: 'over_optimisation:length'}",
+    "objective.eta=10",
+    "generation.batch_size=48",
+    "lora={r: 16, lora_alpha: 32}",
+    "training.learning_rate=1e-3",
+    "training.num_train_epochs=2",
+    "training.per_device_train_batch_size=2",
+)
+REGULARIZERS = {
+    "reverse-kl": ("reverse-kl",),
+    "forward-kl": ("forward-kl",),
+    "chi-squared": ("chi-squared",),
+    "reverse and forward": ("reverse-kl", "forward-kl"),
 }
-GAME = {
-    "iterations": 2,
-    "data": DATA | {"limit": 12},
-    "judge": {"name": "verifier", "rule": "over_optimisation:length"},
-    "objective": {"name": "sppo", "eta": 10.0},
-    "generation": {"samples_per_prompt": 4, "batch_size": 48},
-    "lora": {"r": 16, "lora_alpha": 32},
-    "training": {
-        "learning_rate": 1e-3,
-        "num_train_epochs": 2,
-        "per_device_train_batch_size": 2,
-        "lr_scheduler_type": "constant",
-    },
-    # The collapse is what is to be seen.
-    "stop": {"enabled": False},
-}
-REVERSE, FORWARD = {"name": "reverse-kl"}, {"name": "forward-kl"}
-REGULARIZERS: dict[str, tuple[dict[str, Any], ...]] = {
-    "reverse-kl": (REVERSE,),
-    "forward-kl": (FORWARD,),
-    "chi-squared": ({"name": "chi-squared"},),
-    "reverse and forward": (REVERSE, FORWARD),
-}
+COLOURS = ("#2a9d8f", "#e76f51", "#264653", "#e9c46a")
 METRICS = {"accuracy/greedy": 3, "accuracy/sampled": 3, "length/sampled": 1, "kl_to_base": 2}
 
 
@@ -81,32 +67,14 @@ class Point:
     def folder(self) -> Path:
         """Below the campaign's folder."""
         name = f"{self.regularizer.replace(' ', '-')}-{self.weight:g}" if self.regularizer else "sppo"
-        return Path(f"seed-{self.seed}") / name
+        return Path(f"seed-{self.seed}") / f"longer-{name}"
 
-    def settings(self, start: Path) -> dict[str, Any]:
-        """The run's configuration."""
-        penalties = [item | {"weight": self.weight} for item in REGULARIZERS.get(self.regularizer, ())]
-        return GAME | {"model": {"name": str(start)}, "regularizers": penalties, "seed": self.seed}
-
-
-def play(folder: Path, settings: dict[str, Any]) -> None:
-    """Plays a run, goes on with it, or finds it played."""
-    config, directory = SelfPlayConfig.from_mapping(settings | {"output": str(folder)}), RunDirectory(folder)
-    if not directory.config.exists():
-        run(config)
-    elif directory.config.read_text(encoding="utf-8") != config.to_yaml():
-        raise SystemExit(f"{folder} holds a run with other settings; remove it, or take another folder")
-    elif not directory.result.exists():
-        resume(folder, trust_remote_code=True)
-
-
-def warm_up(folder: Path, seed: int) -> Path:
-    """The model that every point of a seed starts from."""
-    start = folder / f"seed-{seed}" / "start"
-    play(start / "run", WARM_UP | {"seed": seed})
-    if not (start / "model").exists():
-        export(start / "run", start / "model", "iterations/000")
-    return start / "model"
+    def arguments(self, start: Path) -> list[str]:
+        """The recipe and its changes."""
+        penalties = ", ".join(
+            f"{{name: {name}, weight: {self.weight:g}}}" for name in REGULARIZERS.get(self.regularizer, ())
+        )
+        return ["sppo", f"seed={self.seed}", f"model.name={start}", f"regularizers=[{penalties}]", *GAME]
 
 
 def measured(folder: Path, point: Point) -> dict[str, Any]:
@@ -118,10 +86,10 @@ def measured(folder: Path, point: Point) -> dict[str, Any]:
 
 def write(results: Path, points: list[dict[str, Any]]) -> None:
     """The numbers, and the figure of them."""
-    settings = {"warm_up": WARM_UP, "game": GAME, "regularizers": REGULARIZERS}
-    report = {"hardware": hardware(), "versions": versions("peft"), "settings": settings, "points": points}
+    report = {"hardware": hardware(), "versions": versions("peft"), "game": ["sppo", *GAME], "points": points}
     results.mkdir(parents=True, exist_ok=True)
-    (results / "over_optimisation.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    (results / "over_optimisation.json").write_text(text + "\n", encoding="utf-8")
     draw(points).write_html(results / "over_optimisation.html", include_plotlyjs="cdn")
 
 
@@ -130,12 +98,14 @@ def draw(points: list[dict[str, Any]]) -> go.Figure:
     names = {"accuracy/greedy": "right answers, held out, greedy", "length/sampled": "tokens an answer"}
     figure = make_subplots(1, len(names), subplot_titles=list(names.values()))
     for column, metric in enumerate(names, start=1):
-        plain = [point for point in points if not point["regularizer"]]
+        plain = [point["policies"] for point in points if not point["regularizer"]]
         for label, number, dash in (("start", 0, "dot"), ("SPPO, λ = 0", -1, "dash")):
-            level = sum(point["policies"][number][metric]["mean"] for point in plain) / len(plain)
+            level = sum(policies[number][metric]["mean"] for policies in plain) / len(plain)
             figure.add_hline(level, line_dash=dash, annotation_text=label, row=1, col=column)
-        for colour, name in enumerate(REGULARIZERS):
-            mine = [point for point in points if point["regularizer"] == name]
+        for name, colour in zip(REGULARIZERS, COLOURS, strict=True):
+            mine = sorted(
+                (point for point in points if point["regularizer"] == name), key=lambda point: point["weight"]
+            )
             last = [point["policies"][-1][metric] for point in mine]
             figure.add_scatter(
                 x=[point["weight"] for point in mine],
@@ -145,7 +115,7 @@ def draw(points: list[dict[str, Any]]) -> go.Figure:
                 name=name,
                 legendgroup=name,
                 showlegend=column == 1,
-                line_color=f"rgb{((42, 157, 143), (231, 111, 81), (38, 70, 83), (233, 196, 106))[colour]}",
+                line_color=colour,
                 row=1,
                 col=column,
             )
@@ -154,31 +124,38 @@ def draw(points: list[dict[str, Any]]) -> go.Figure:
     return figure
 
 
+def table(points: list[dict[str, Any]]) -> None:
+    """Prints a line a policy."""
+    for point in points:
+        for policy in point["policies"]:
+            cells = [
+                f"{policy[name]['mean']:.{n}f} ± {policy[name]['standard_error']:.{n}f}" for name, n in METRICS.items()
+            ]
+            label = f"{point['regularizer'] or 'sppo'} λ {point['weight']:g}, seed {point['seed']}, {policy['policy']}"
+            print(f"{label:50} " + "  ".join(cells))
+
+
 def main() -> None:
-    """Plays every point that is not played yet, and prints the table."""
+    """Plays every point that is not played yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the runs go")
     parser.add_argument("--weights", type=float, nargs="+", default=[10.0, 1.0], help="λ of every regularizer")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
+    # The runs import the rule from here.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     folder: Path = options.folder.absolute()
     points = []
     for seed in options.seeds:
-        start = warm_up(folder, seed)
+        start = started(folder, seed)
         todo = [Point(seed=seed)]
         todo += [Point(seed=seed, regularizer=name, weight=w) for w in options.weights for name in REGULARIZERS]
         for point in todo:
-            play(folder / point.folder, point.settings(start))
+            play(folder / point.folder, point.arguments(start))
             points.append(measured(folder, point))
             write(options.results, points)
-    for point in points:
-        for policy in point["policies"]:
-            values = (
-                f"{policy[name]['mean']:.{n}f} ± {policy[name]['standard_error']:.{n}f}" for name, n in METRICS.items()
-            )
-            label = f"{point['regularizer'] or 'sppo'} λ {point['weight']:g}, seed {point['seed']}, {policy['policy']}"
-            print(f"{label:55} " + "  ".join(values))
+    table(points)
 
 
 if __name__ == "__main__":

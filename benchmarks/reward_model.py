@@ -3,9 +3,9 @@
     python benchmarks/reward_model.py FOLDER [--results benchmarks/results]
 
 SmolLM2 with one label, trained by Bradley and Terry to score the solution of a word problem above the same solution
-with another result. Then the judge `reward-model` judges one iteration of SPPO with it, on other problems, from the
-warm-up of over_optimisation.py (which it shares, where FOLDER is the same). How often is it right, on unseen pairs and
-on the policy's own answers? What is there already in FOLDER is not done again.
+with another result. Then it is the judge `reward-model` of one iteration of the recipe sppo, on fewer and other
+problems, from the start of alignment.py (which is shared, where FOLDER is the same). How often is it right, on unseen
+pairs and on the policy's own answers? What is there already in FOLDER is not done again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from alignment import play, started
 from measuring import hardware, versions
-from over_optimisation import GAME, METRICS, play, warm_up
 from sparring.data import VERIFIERS, DataConfig, load
 from sparring.data.verifiers import final_number
 from sparring.files import atomic_path
@@ -30,12 +30,14 @@ from sparring.models.quiet import quiet_transformers
 from sparring.models.smollm2 import embedded_model
 from sparring.reports.summary import summarize
 from sparring.run_directory import RunDirectory, read_shard
+from sparring.training.config import SelfPlayConfig
 from sparring.training.stages.generate import read_samples
 
 PAIRS, UNSEEN, EPOCHS, ACCUMULATED, LEARNING_RATE = 96, 48, 2, 4, 2e-5
-# The runs play problems of seed 0.
-SEED = 1
-RUN = GAME | {"iterations": 1, "objective": {"name": "sppo", "eta": 1.0}, "seed": 0}
+# The run plays problems of another seed.
+SEED, RUN_SEED = 1, 0
+RUN = ("iterations=1", "warmup=null", "data.limit=12", "data.held_out=20", "data.max_response_tokens=40")
+METRICS = ("accuracy/greedy", "accuracy/sampled", "length/sampled", "kl_to_base")
 
 Pair = tuple[str, str, str]
 
@@ -98,8 +100,9 @@ def accuracy(model: Path, examples: list[Pair]) -> float:
 def agreement(run: Path) -> dict[str, float]:
     """Of the pairs of a right and a wrong answer in the run's own samples, how often the judge preferred the right."""
     stage, verify = RunDirectory(run).iteration(0), VERIFIERS["final-number"]()
-    data = load(DataConfig.model_validate(RUN["data"]), 0)
-    expert = {item.index: item.response for item in data.train}
+    expert = {
+        item.index: item.response for item in load(SelfPlayConfig.from_yaml(run / "config.yaml").data, RUN_SEED).train
+    }
     samples = read_samples(sorted(stage.samples.iterdir()))
     judged = [row for path in sorted(stage.judgements.iterdir()) for row in read_shard(path)]
     right = {index: [verify(row["text"], expert[index]) for row in rows] for index, rows in samples.items()}
@@ -124,8 +127,8 @@ def main() -> None:
     model, run = folder / "reward-model", folder / "judged-by-reward-model"
     if not model.exists():
         train(model, seen)
-    start = warm_up(folder, RUN["seed"])
-    play(run, RUN | {"model": {"name": str(start)}, "judge": {"name": "reward-model", "model": str(model)}})
+    start, judge = started(folder, RUN_SEED), f"judge={{name: reward-model, model: {model}}}"
+    play(run, ["sppo", f"seed={RUN_SEED}", f"model.name={start}", judge, *RUN])
     policies = [{key: row.estimates[key] for key in METRICS} | {"policy": row.name} for row in summarize(run).rows]
     report: dict[str, Any] = {
         "hardware": hardware(),

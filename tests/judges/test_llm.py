@@ -13,6 +13,7 @@ import pytest
 from judges.server import ChatServer, garbage, hang, serving, status
 from sparring.errors import InputError, RunError
 from sparring.judges import JUDGES, Question, endpoint
+from sparring.judges.template import read_verdict
 
 pytest.importorskip("openai")
 
@@ -61,7 +62,9 @@ def test_known_answers_in_both_orders(server: ChatServer, tmp_path: Path) -> Non
     assert {(body["temperature"], body["max_tokens"], body["model"]) for body in server.requests} == {(0.0, 1024, "m")}
 
 
-@pytest.mark.parametrize(("answer", "p"), [("Verdict: A", 0.5), ("verdict: B", 0.5), ("Verdict: tie", 0.5)])
+@pytest.mark.parametrize(
+    ("answer", "p"), [("Verdict: A", 0.5), ("verdict: B", 0.5), ("Verdict: tie", 0.5), ("B.", 0.5)]
+)
 def test_a_preference_for_a_place_alone_comes_out_even(tmp_path: Path, answer: str, p: float) -> None:
     with serving(lambda _: answer) as server:
         (verdict,) = judge(server.url, tmp_path)([question("a", "bb")])
@@ -74,6 +77,24 @@ def test_a_verdict_in_one_order_and_a_tie_in_the_other_is_three_quarters(tmp_pat
         (verdict,) = judge(server.url, tmp_path)([question("x", "yy")])
     assert verdict.pairwise[0][1] == 0.75
     assert verdict.pairwise[1][0] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("answer", "first"),
+    [
+        ("Verdict: A", 1.0),
+        ("Verdict: A\n**verdict: B**", 0.0),
+        ("Verdict: tie\n\nThat is all.", 0.5),
+        ("a", 1.0),
+        ("**B**\n", 0.0),
+        ("Tie.", 0.5),
+        ("A is better", None),
+        ("Answer A", None),
+        ("", None),
+    ],
+)
+def test_how_an_answer_is_read(answer: str, first: float | None) -> None:
+    assert read_verdict(answer) == first
 
 
 def test_what_cannot_be_read_is_counted_and_stays_unknown(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import fields, replace
 from pathlib import Path
 
 from sparring.judges.llm import REACHED_BY, Llm
@@ -20,9 +19,8 @@ def fingerprint(settings: JudgeSettings) -> str:
     A Hugging Face id, a model behind an endpoint and a rule that is a Python function stand for themselves. How an
     endpoint is reached does not matter.
     """
-    if isinstance(settings, Llm):
-        settings = replace(settings, **{item.name: item.default for item in fields(Llm) if item.name in REACHED_BY})
-    digest = hashlib.sha256(repr(settings).encode())
+    decisive = {name: value for name, value in vars(settings).items() if name not in REACHED_BY}
+    digest = hashlib.sha256(f"{type(settings).__name__} {decisive}".encode())
     if isinstance(settings, Llm | Pairwise):
         digest.update(read_template(settings.template).encode())
     if isinstance(settings, RewardModel | Pairwise) and Path(settings.model).expanduser().is_dir():

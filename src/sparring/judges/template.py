@@ -29,6 +29,8 @@ Verdict: tie
 
 _FIELDS = ("{prompt}", "{first}", "{second}")
 _VERDICT = re.compile(r"^\W*verdict\W+(A|B|tie)\W*$", re.IGNORECASE | re.MULTILINE)
+# Small models leave the word out.
+_NOTHING_ELSE = re.compile(r"\A\W*(A|B|tie)\W*\Z", re.IGNORECASE)
 _PREFERS_FIRST = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 
@@ -58,8 +60,8 @@ def ask(template: str, question: Question, first: str, second: str) -> str:
 
 
 def read_verdict(answer: str) -> float | None:
-    """P(first ≻ second) from the last line `Verdict: A|B|tie`; None where there is none."""
-    found = _VERDICT.findall(answer)
+    """P(first ≻ second) from the last line `Verdict: A|B|tie`, or an answer of that one word; else None."""
+    found = _VERDICT.findall(answer) or _NOTHING_ELSE.findall(answer)
     return _PREFERS_FIRST[found[-1].lower()] if found else None
 
 
