@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from sparring.training.callbacks import LogCallback, ProgressCallback
+from sparring.training.callbacks import StageCallback
 from sparring.training.stages.train import last_checkpoint
 
 
@@ -53,17 +53,16 @@ def parts(tmp_path: Path) -> tuple[TrainingArguments, TrainerState, TrainerContr
 
 def test_log_events_carry_their_step(parts: Any) -> None:
     events: list[dict[str, Any]] = []
-    LogCallback(lambda logs: events.append(dict(logs))).on_log(*parts, logs={"loss": 0.5})
+    StageCallback("", lambda logs: events.append(dict(logs))).on_log(*parts, logs={"loss": 0.5})
     assert events == [{"step": 3, "loss": 0.5}]
 
 
 def test_progress_goes_on_where_a_resumed_run_stands(parts: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    args, state, control = parts
-    bar = ProgressCallback("iteration 0: train")
-    bar.on_train_begin(args, state, control)
+    bar = StageCallback("iteration 0: train", lambda _: None)
+    bar.on_train_begin(*parts)
     for _ in range(2):
-        bar.on_log(args, state, control, logs={"loss": 0.25, "rewards/margins": 1.5})
-        bar.on_step_end(args, state, control)
-    bar.on_train_end(args, state, control)
+        bar.on_log(*parts, logs={"loss": 0.25, "rewards/margins": 1.5})
+        bar.on_step_end(*parts)
+    bar.on_train_end(*parts)
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.split() == ["iteration", "0:", "train:", "5/5", "loss", "0.25", "margins", "1.5"]

@@ -7,33 +7,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparring.games.players import play_rounds
+from sparring.games.players import Play, play_rounds
 from sparring.games.simplex import chi_squared, distribution, kl_divergence, log_error, total_variation
 from sparring.types import LogRatios, Objective, Opponent
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImitationPlay:
-    """What happened, iteration by iteration; policy 0 is the initial one.
+class ImitationPlay(Play):
+    """How near each policy came to the expert; the metrics are expectations over π_E.
 
     Attributes:
         expert: `[n]` π_E.
-        log_policies: `[T+1, n]` log π_t, nats.
-        loss: `[T]` expected loss at each best response.
-        metrics: The objective's metrics at each best response, `[T]` each, in expectation over π_E.
-        stopped: Why the play ended before all its iterations, or None.
     """
 
     expert: Tensor
-    log_policies: Tensor
-    loss: Tensor
-    metrics: dict[str, Tensor]
-    stopped: str | None
-
-    @property
-    def policies(self) -> Tensor:
-        """`[T+1, n]` π_t."""
-        return self.log_policies.exp()
 
     @property
     def kl(self) -> Tensor:
@@ -127,10 +114,4 @@ class ImitationGame:
             NoMinimiserError: The expected loss has no minimiser: spin's linear link, for one.
         """
         rounds = play_rounds(self, objective, opponent, iterations)
-        return ImitationPlay(
-            expert=self.expert,
-            log_policies=rounds.log_policies,
-            loss=rounds.loss,
-            metrics=rounds.metrics,
-            stopped=rounds.stopped,
-        )
+        return ImitationPlay(expert=self.expert, **vars(rounds))

@@ -40,13 +40,25 @@ class ExactGame(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rounds:
-    """What a loop of best responses went through: policies 0 … T `[T+1, n]`, losses and metrics `[T]`."""
+class Play:
+    """What happened, iteration by iteration; policy 0 is the initial one.
+
+    Attributes:
+        log_policies: `[T+1, n]` log π_t, nats.
+        loss: `[T]` expected loss at each best response.
+        metrics: The objective's metrics at each best response, `[T]` each, in expectation.
+        stopped: Why the play ended before all its iterations, or None.
+    """
 
     log_policies: Tensor
     loss: Tensor
     metrics: dict[str, Tensor]
     stopped: str | None
+
+    @property
+    def policies(self) -> Tensor:
+        """`[T+1, n]` π_t."""
+        return self.log_policies.exp()
 
 
 def opponent_of(opponent: Opponent | str) -> Opponent:
@@ -102,7 +114,7 @@ def from_odds(odds: Tensor, pivot: int) -> Tensor:
     return torch.log_softmax(torch.cat([odds[:pivot], odds.new_zeros(1), odds[pivot:]]), dim=-1)
 
 
-def play_rounds(game: ExactGame, objective: Objective, opponent: Opponent | str, iterations: int) -> Rounds:
+def play_rounds(game: ExactGame, objective: Objective, opponent: Opponent | str, iterations: int) -> Play:
     """T best responses, each one's descent starting from the policy before, as training does.
 
     Raises:
@@ -126,7 +138,7 @@ def play_rounds(game: ExactGame, objective: Objective, opponent: Opponent | str,
         lowest = float(best.exp().min())
         if lowest < LOWEST_PROBABILITY:
             stopped = f"an outcome's probability fell to {lowest:.0e}; below 1e-10 a best response is not resolved"
-    return Rounds(
+    return Play(
         log_policies=torch.stack(log_policies),
         loss=torch.stack(losses) if losses else torch.empty(0, dtype=torch.float64),
         metrics={name: torch.stack([values[name] for values in metrics]) for name in (metrics[0] if metrics else {})},

@@ -9,34 +9,21 @@ import torch
 from torch import Tensor
 
 from sparring.games import equilibrium
-from sparring.games.players import play_rounds
+from sparring.games.players import Play, play_rounds
 from sparring.games.simplex import distribution
 from sparring.regularizers import Regularized
 from sparring.types import LogRatios, Objective, Opponent, Regularizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreferencePlay:
-    """What happened, iteration by iteration; policy 0 is the reference.
+class PreferencePlay(Play):
+    """How far each policy, and the average of them, is from an equilibrium; policy 0 is the reference.
 
     Attributes:
         preference: `[n, n]` P.
-        log_policies: `[T+1, n]` log π_t, nats.
-        loss: `[T]` expected loss at each best response.
-        metrics: The objective's metrics at each best response, `[T]` each.
-        stopped: Why the play ended before all its iterations, or None.
     """
 
     preference: Tensor
-    log_policies: Tensor
-    loss: Tensor
-    metrics: dict[str, Tensor]
-    stopped: str | None
-
-    @property
-    def policies(self) -> Tensor:
-        """`[T+1, n]` π_t: the last iterates."""
-        return self.log_policies.exp()
 
     @property
     def average(self) -> Tensor:
@@ -139,13 +126,7 @@ class PreferenceGame:
         """
         whole = Regularized(objective, tuple(regularizers)) if regularizers else objective
         rounds = play_rounds(self, whole, opponent, iterations)
-        return PreferencePlay(
-            preference=self.preference,
-            log_policies=rounds.log_policies,
-            loss=rounds.loss,
-            metrics=rounds.metrics,
-            stopped=rounds.stopped,
-        )
+        return PreferencePlay(preference=self.preference, **vars(rounds))
 
     def exploitability(self, policy: Tensor) -> float:
         """What the best opponent wins beyond even, max_y P(y ≻ π) − ½, of a policy `[n]`.

@@ -15,7 +15,7 @@ from sparring.run_directory import StageDirectory
 from sparring.seeding import derive_seed
 from sparring.training import processes
 from sparring.training.arguments import training_arguments
-from sparring.training.callbacks import LogCallback, ProgressCallback
+from sparring.training.callbacks import StageCallback
 from sparring.training.game import Game
 from sparring.training.policy import Policy
 from sparring.training.trackers import steps_before, trackers
@@ -64,11 +64,7 @@ def train(
         objective=objective,
         args=args,
         train_dataset=triples,
-        callbacks=[
-            *([LogCallback(lambda logs: game.directory.log({**labels, **logs}))] if processes.is_main() else []),
-            ProgressCallback(f"{name}: train"),
-            *tracked,
-        ],
+        callbacks=[StageCallback(f"{name}: train", lambda logs: game.log({**labels, **logs})), *tracked],
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = processes.on_main(lambda: last_checkpoint(stage.training))
