@@ -19,6 +19,9 @@ T = TypeVar("T")
 PREFERENCES = frozenset({"preference", "pairwise"})
 """The fields of `LogRatios` that only a judge can give."""
 
+EXPERT = frozenset({"expert", "reference_expert", "policy_expert", "expert_length"})
+"""The fields of `LogRatios` that only an expert's response can give."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogRatios:
@@ -266,35 +269,53 @@ class Opponent(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """K ≥ 2 responses to one prompt that somebody else wrote, and who beats whom among them.
+
+    Attributes:
+        responses: As text.
+        pairwise: `[K][K]` P_ij = P(y_i ≻ y_j | x), with P_ij + P_ji = 1 and ½ on the diagonal.
+    """
+
+    responses: tuple[str, ...]
+    pairwise: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Example:
-    """One expert demonstration, as text.
+    """One prompt as text, with what the data know of its answers: any of the two, both, or neither.
 
     Attributes:
         index: Its row in the source, counted from 0; names it in errors and joins samples with it.
         messages: The prompt as chat turns (`{"role": …, "content": …}`), or None for a plain prompt.
         prompt: The prompt as plain text; of a chat, its last user turn.
         response: The expert response.
+        comparison: Responses with preferences.
     """
 
     index: int
     messages: tuple[dict[str, str], ...] | None = None
     prompt: str
-    response: str
+    response: str | None = None
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedExample:
-    """One expert demonstration as the exact token ids that generation, scoring and training all use.
+    """One prompt as the exact token ids that generation, scoring and training all use.
 
-    `expert_ids` ends with the end-of-response token unless the response was truncated.
+    Responses end with the end-of-response token unless they were truncated. `expert_ids` and `compared_ids` are empty
+    where `response` and `comparison` are None.
     """
 
     index: int
     prompt_ids: list[int]
     expert_ids: list[int]
     prompt: str
-    response: str
+    response: str | None = None
     messages: tuple[dict[str, str], ...] | None = None
+    comparison: Comparison | None = None
+    compared_ids: list[list[int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,8 @@ FILES = {
         "…: the columns (answer, question) fit no format\n"
         "  fix: map them with data.columns, e.g. {prompt: question, response: answer}. The formats need "
         "prompt-response: prompt + response; prompt-completion: prompt + completion; messages: messages; "
-        "alpaca: instruction + output; sharegpt: conversations",
+        "alpaca: instruction + output; sharegpt: conversations; "
+        "preference: chosen + rejected; comparison: prompt + responses; prompt-only: prompt",
     ),
     "several formats": (
         "d.csv",

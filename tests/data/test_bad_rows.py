@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sparring.data import DataConfig, load
+from sparring.data import FORMATS, DataConfig, load
 from sparring.errors import InputError
 
 GOOD = '{"prompt": "q", "response": "a"}'
@@ -34,14 +34,14 @@ ROWS = {
     "missing field": (
         '{"prompt": "p"}',
         {},
-        "…, line 2, field 'response': is missing",
-        "give every row this field",
+        "…, line 2, field 'response': imitation needs an expert response, and there is none",
+        "give every row one, or take an objective and a judge that need none",
     ),
     "null": (
         '{"prompt": "p", "response": null}',
         {},
-        "…, line 2, field 'response': is missing",
-        "give every row this field",
+        "…, line 2, field 'response': imitation needs an expert response, and there is none",
+        "give every row one, or take an objective and a judge that need none",
     ),
     "wrong type": (
         '{"prompt": "p", "response": 3}',
@@ -92,11 +92,107 @@ ROWS = {
         "move the earlier turns to the prompt",
     ),
 }
+PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
+MANY = {"prompt": "q", "responses": ["a", "b", "c"]}
+
+
+def turns(*texts):
+    return [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)]
+
+
+# A row with preferences, settings, problem, fix
+COMPARED = {
+    "nothing preferred": (
+        PAIR | {"rejected": "a"},
+        "…, line 1, field 'rejected': is the same as what was chosen",
+        "remove the row: it prefers nothing",
+    ),
+    "no rejected one": (
+        PAIR | {"rejected": None},
+        "…, line 1, field 'rejected': is missing",
+        "give every row this field",
+    ),
+    "no chosen one": (
+        PAIR | {"chosen": None},
+        "…, line 1, field 'chosen': is missing",
+        "give every row this field",
+    ),
+    "neither": (
+        {"prompt": "q", "chosen": None},
+        "…, line 1, field 'response': imitation needs an expert response, and there is none",
+        "give every row one, or take an objective and a judge that need none",
+    ),
+    "scores alone": (
+        {"prompt": "q", "scores": [1, 2]},
+        "…, line 1, field 'responses': is missing",
+        "give every row this field",
+    ),
+    "no prompt": (
+        PAIR | {"prompt": None},
+        "…, line 1, field 'prompt': is missing",
+        "give every row this field",
+    ),
+    "two prompts": (
+        {"chosen": turns("q", "a"), "rejected": turns("p", "b")},
+        "…, line 1, field 'rejected': must be one assistant message, got 2 messages",
+        "move the earlier turns to the prompt",
+    ),
+    "answered by the user": (
+        PAIR | {"chosen": turns("a")},
+        "…, line 1, field 'chosen': must end with an assistant turn, ends with a user turn",
+        "end the conversation with the expert's turn, or remove what follows it",
+    ),
+    "prompt that ends with the assistant": (
+        PAIR | {"prompt": turns("q", "a")},
+        "…, line 1, field 'prompt': must have a user turn before the last assistant turn, has role 'assistant' there",
+        "put the user's turn that the response answers before it",
+    ),
+    "one response": (
+        MANY | {"responses": ["a"], "scores": [1]},
+        "…, line 1, field 'responses': must be two or more",
+        "remove the row: it prefers nothing",
+    ),
+    "no text": (
+        MANY | {"responses": ["a", 2], "scores": [1, 2]},
+        "…, line 1, field 'responses[1]': must be text, got int",
+        "write it as text, in quotes",
+    ),
+    "neither scores nor pairwise": (
+        MANY,
+        "…, line 1, field 'responses': must come with scores or with pairwise",
+        "give one of the two",
+    ),
+    "too few scores": (
+        MANY | {"scores": [1, 2]},
+        "…, line 1, field 'scores': must hold 3 numbers, got 2",
+        "give one number for each response",
+    ),
+    "a score that is none": (
+        MANY | {"scores": [1, "2", 3]},
+        "…, line 1, field 'scores[1]': must be a number, got '2'",
+        "write a finite number, without quotes",
+    ),
+    "a row too few": (
+        MANY | {"pairwise": [[0.5, 1, 1], [0, 0.5, 1]]},
+        "…, line 1, field 'pairwise': has 2 rows for 3 responses",
+        "give a row for each response",
+    ),
+    "a column too few": (
+        MANY | {"pairwise": [[0.5, 1, 1], [0, 0.5], [0, 0, 0.5]]},
+        "…, line 1, field 'pairwise[1]': must hold 3 numbers, got 2",
+        "give one number for each response",
+    ),
+    "both win": (
+        MANY | {"pairwise": [[0.5, 1, 1], [0.5, 0.5, 1], [0, 0, 0.5]]},
+        "…, line 1, field 'pairwise': holds 1.0 and 0.5 for responses 0 and 1",
+        "give probabilities: P_ij + P_ji = 1, so ½ on the diagonal",
+    ),
+}
 CHATS = {
     "ends with user": (
         chat(("user", "a"), ("assistant", "b"), ("user", "c")),
-        "…, line 1, field 'messages': must end with an assistant turn, ends with a user turn",
-        "end the conversation with the expert's turn, or remove what follows it",
+        "…, line 1, field 'messages': imitation needs an expert response, and there is none",
+        "give every row one, or take an objective and a judge that need none",
     ),
     "no user turn": (
         chat(("assistant", "b")),
@@ -131,7 +227,7 @@ CHATS = {
     "no list": (
         '{"messages": 3}',
         "…, line 1, field 'messages': must be a list of messages, got int",
-        "write a list of {role, content} objects",
+        "write a list of messages",
     ),
     "text that is no list": (
         '{"messages": "hello"}',
@@ -182,6 +278,35 @@ def test_a_bad_conversation(tmp_path, name):
     path = tmp_path / "d.jsonl"
     path.write_text(row)
     assert failure(path) == f"{problem}\n  fix: {fix}{SKIP}"
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_bad_comparison(tmp_path, name):
+    row, problem, fix = COMPARED[name]
+    path = tmp_path / "d.jsonl"
+    form = "preference" if "chosen" in row else "comparison"
+    path.write_text(json.dumps(dict.fromkeys(FORMATS[form].fields) | row))
+    assert failure(path, format=form) == f"{problem}\n  fix: {fix}{SKIP}"
+
+
+@pytest.mark.parametrize(
+    ("needs", "problem"),
+    [
+        ({"objective 'spin'": {"response"}}, "objective 'spin' needs an expert response, and there is none"),
+        (
+            {"phase 0": {"response"}, "phase 1": {"comparison"}},
+            "phase 0 needs an expert response, phase 1 needs responses with preferences, and there is none",
+        ),
+    ],
+)
+def test_a_row_that_is_of_use_to_nobody(tmp_path, needs, problem):
+    path = tmp_path / "d.jsonl"
+    path.write_text('{"prompt": "q", "response": null}')
+    with pytest.raises(InputError) as caught:
+        load(DataConfig(source=str(path), held_out=0), 0, {who: frozenset(parts) for who, parts in needs.items()})
+    assert caught.value.problem == problem
+    assert caught.value.where == f"{path}, line 1, field 'response'"
+    assert load(DataConfig(source=str(path), held_out=0), 0, {**needs, "phase 2": frozenset()}).train[0].prompt == "q"
 
 
 def test_the_error_uses_the_files_own_column_name_and_counts_bad_rows(tmp_path):

@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sparring.data import FORMATS, TASKS, VERIFIERS, DataConfig, load
+from sparring.data.formats import detect
 from sparring.data.sources import READERS
 from sparring.errors import InputError
-from sparring.types import Example
+from sparring.types import Comparison, Example
 
 USER, ANSWER = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}
 SYSTEM, EARLIER = {"role": "system", "content": ""}, {"role": "assistant", "content": "Yes."}
 PLAIN = Example(index=0, prompt="Why?", response="Because.")
 CHAT = Example(index=0, messages=(USER,), prompt="Why?", response="Because.")
 LONG = Example(index=0, messages=(SYSTEM, USER, EARLIER, USER), prompt="Why?", response="Because.")
+RANKED = Comparison(responses=("Because.", "No."), pairwise=((0.5, 1.0), (0.0, 0.5)))
+COMPARED = Example(index=0, prompt="Why?", comparison=RANKED)
 SHAREGPT = [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]
 
 SHAPES = {
@@ -28,6 +31,9 @@ SHAPES = {
     "messages": ({"messages": [SYSTEM, USER, EARLIER, USER, ANSWER]}, LONG),
     "alpaca": ({"instruction": "Why?", "input": "", "output": "Because."}, PLAIN),
     "sharegpt": ({"conversations": SHAREGPT}, CHAT),
+    "preference": ({"prompt": "Why?", "chosen": "Because.", "rejected": "No."}, COMPARED),
+    "comparison": ({"prompt": "Why?", "responses": ["Because.", "No."], "scores": [0.5, -1]}, COMPARED),
+    "prompt-only": ({"prompt": "Why?"}, Example(index=0, prompt="Why?")),
 }
 
 
@@ -61,6 +67,7 @@ def as_saved(path, rows):
     return path
 
 
+PROMPTS = {"a judge": frozenset()}
 WRITERS = {"jsonl": as_jsonl, "json": as_json, "parquet": as_parquet, "csv": as_csv, "saved": as_saved}
 
 
@@ -85,7 +92,7 @@ def test_every_task_keeps_its_contract(name):
 def test_every_format_from_every_kind_of_file(tmp_path, kind, shape, auto):
     row, expected = SHAPES[shape]
     path = WRITERS[kind](tmp_path / "data", [row])
-    data = load(DataConfig(source=str(path), format="auto" if auto else shape, held_out=0), 0)
+    data = load(DataConfig(source=str(path), format="auto" if auto else shape, held_out=0), 0, PROMPTS)
     assert data.train == [expected]
     assert data.held_out == []
     assert (data.report.read, data.report.kept, data.report.skipped) == (1, 1, [])
@@ -220,7 +227,7 @@ def test_skip_invalid_counts_and_lists(tmp_path):
     assert (data.report.read, data.report.kept) == (9, 4)
     assert {(where.removeprefix(str(tmp_path)), reason.split(":")[0]) for where, reason in data.report.skipped} == {
         ("/d.jsonl, line 5", "is not valid JSON"),
-        ("/d.jsonl, line 6, field 'response'", "is missing"),
+        ("/d.jsonl, line 6, field 'response'", "imitation needs an expert response, and there is none"),
         ("/d.jsonl, line 7", f"repeats {path}, line 1 (same prompt and response)"),
         ("/d.jsonl, line 8, field 'response'", "is empty"),
         ("/d.jsonl, line 9", "must be a JSON object, got list"),
@@ -248,3 +255,84 @@ def test_no_bytes_give_a_traceback(tmp_path_factory, content, suffix):
     path.write_bytes(content)
     with pytest.raises(InputError):
         load(DataConfig(source=str(path), held_out=0), 0)
+
+
+TURNS = {"messages": (USER,), "prompt": "Why?"}
+TAKEN = {
+    # As TRL documents its preference data sets, and as UltraFeedback, binarized, has them.
+    "chat": ({"prompt": [USER], "chosen": [ANSWER], "rejected": [{**ANSWER, "content": "No."}]}, TURNS),
+    "implicit prompt": ({"chosen": [USER, ANSWER], "rejected": [USER, {**ANSWER, "content": "No."}]}, TURNS),
+    "ultrafeedback": (
+        {
+            "prompt": "Why?",
+            "prompt_id": "1",
+            "chosen": [USER, ANSWER],
+            "rejected": [USER, {**ANSWER, "content": "No."}],
+            "score_chosen": 8.0,
+        },
+        {"prompt": "Why?"},
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", TAKEN)
+def test_preferences_as_others_write_them(tmp_path, shape):
+    row, prompt = TAKEN[shape]
+    path = as_jsonl(tmp_path / "d", [row])
+    assert load(DataConfig(source=str(path), held_out=0), 0, PROMPTS).train == [
+        Example(index=0, comparison=RANKED, **prompt)
+    ]
+    # What was chosen may be taken for the expert's response too.
+    both = DataConfig(source=str(path), held_out=0, columns={"response": "chosen"})
+    assert load(both, 0).train == [Example(index=0, comparison=RANKED, response="Because.", **prompt)]
+
+
+def test_scores_tie_and_a_table_is_taken_as_it_is(tmp_path):
+    rows = [
+        {"prompt": "p", "responses": ["a", "b", "c"], "scores": [2, 1, 2]},
+        {"prompt": "q", "responses": ["a", "b"], "pairwise": [[0.5, 0.7], [0.3, 0.5]], "response": "c"},
+    ]
+    data = load(DataConfig(source=str(as_jsonl(tmp_path / "d", rows)), held_out=0), 0, PROMPTS)
+    first, second = sorted(data.train, key=lambda example: example.index)
+    assert first.comparison.pairwise == ((0.5, 1.0, 0.5), (0.0, 0.5, 0.0), (0.5, 1.0, 0.5))
+    assert (second.comparison.pairwise, second.response) == (((0.5, 0.7), (0.3, 0.5)), "c")
+
+
+def test_prompts_alone_end_with_the_users_turn(tmp_path):
+    rows = [{"messages": [USER, ANSWER, USER]}, {"messages": [USER, ANSWER]}]
+    data = load(DataConfig(source=str(as_jsonl(tmp_path / "d", rows)), held_out=0), 0, PROMPTS)
+    assert {(len(example.messages), example.response) for example in data.train} == {(3, None), (1, "Because.")}
+    chats = as_jsonl(tmp_path / "e", [{"prompt": [USER]}])
+    assert load(DataConfig(source=str(chats), held_out=0), 0, PROMPTS).train == [Example(index=0, **TURNS)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "format_"),
+    [
+        (["prompt", "response", "chosen", "rejected"], "preference"),
+        (["prompt", "messages"], "messages"),
+        (["prompt", "id"], "prompt-only"),
+        (["prompt", "responses", "scores", "response"], "comparison"),
+    ],
+)
+def test_the_format_that_takes_most_is_taken(columns, format_):
+    assert detect(columns, {}, where="here", needed_by=None) == format_
+
+
+def test_prompts_are_no_format_where_a_response_is_needed():
+    with pytest.raises(InputError, match="fit no format but prompt-only, and imitation needs more"):
+        detect(["prompt", "answer"], {}, where="here", needed_by="imitation")
+    with pytest.raises(InputError, match="fit several formats: messages, preference"):
+        detect(["prompt", "messages", "chosen", "rejected"], {}, where="here", needed_by=None)
+
+
+def test_what_is_held_out_has_an_expert_response_where_any_has(tmp_path):
+    rows = [{"prompt": f"q{n}", "response": f"a{n}" if n % 3 == 0 else None} for n in range(12)]
+    path = as_jsonl(tmp_path / "d", rows)
+    data = load(DataConfig(source=str(path), held_out=3), 0, PROMPTS)
+    assert [example.response is None for example in data.held_out] == [False] * 3
+    assert (len(data.train), sum(example.response is not None for example in data.train)) == (9, 1)
+    with pytest.raises(InputError, match=r"5 usable rows are needed .*with distinct prompts and an expert response"):
+        load(DataConfig(source=str(path), held_out=5), 0, PROMPTS)
+    bare = as_csv(tmp_path / "e", [{"prompt": f"q{n}", "response": ""} for n in range(4)])
+    assert load(DataConfig(source=str(bare), held_out=2), 0, PROMPTS).held_out[0].response is None

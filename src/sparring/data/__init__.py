@@ -1,4 +1,4 @@
-"""Expert demonstrations: from a file, a Hugging Face dataset or a built-in task to token ids.
+"""Prompts and what is known of their answers: from a file, a Hugging Face dataset or a built-in task to token ids.
 
     dataset = load(config, seed)                                     # reads, checks, splits: text only
     encoded = encode(dataset.train, tokenizer, config, context_length=2048)      # the chat template, once
@@ -6,8 +6,8 @@
 Where things are, and where new ones go:
 
 - a shape of rows: a parser and one line in `FORMATS` (formats.py), and its name in `DataConfig.format`. A parser
-  takes a `Record`, reads it through `record.text` and `record.value`, and raises `record.error` where it is wrong,
-  so every message names file, row, field and fix.
+  takes a `Record` (records.py), reads it through `record.text`, `record.turns` and `record.items`, and raises
+  `record.error` where it is wrong, so every message names file, row, field and fix.
 - a kind of file: a function that yields rows, and one line in `READERS` (sources.py). A row that can't be read is
   yielded as its `InputError`, so that `skip_invalid` may go on without it.
 - a built-in task: a module like arithmetic.py and one line in `TASKS` (tasks.py).
@@ -17,15 +17,16 @@ The tests that run over each of these dicts are in tests/data/: add a row there 
 """
 
 from sparring.data.config import DataConfig
-from sparring.data.dataset import DataReport, Dataset, load
+from sparring.data.dataset import CALLED, DataReport, Dataset, load
 from sparring.data.encoding import Encoded, encode
 from sparring.data.formats import FORMATS
 from sparring.data.prompts import encode_prompts, load_prompts
 from sparring.data.tasks import TASKS
 from sparring.data.template import chat_template
-from sparring.data.verifiers import VERIFIERS, Verifier
+from sparring.data.verifiers import VERIFIERS, Verifier, is_right
 
 __all__ = [
+    "CALLED",
     "FORMATS",
     "TASKS",
     "VERIFIERS",
@@ -37,6 +38,7 @@ __all__ = [
     "chat_template",
     "encode",
     "encode_prompts",
+    "is_right",
     "load",
     "load_prompts",
 ]

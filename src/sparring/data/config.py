@@ -30,7 +30,17 @@ class DataConfig(BaseModel):
     subset: str | None = None
     """The configuration name of a Hugging Face dataset, for `source` only."""
 
-    format: Literal["auto", "prompt-response", "prompt-completion", "messages", "alpaca", "sharegpt"] = "auto"
+    format: Literal[
+        "auto",
+        "prompt-response",
+        "prompt-completion",
+        "messages",
+        "alpaca",
+        "sharegpt",
+        "preference",
+        "comparison",
+        "prompt-only",
+    ] = "auto"
     """The shape of the rows; `auto` tells it from the column names."""
 
     columns: dict[str, str] = Field(default_factory=dict)
@@ -40,7 +50,8 @@ class DataConfig(BaseModel):
     """Number of training examples, drawn with the seed; None takes all. `arithmetic` needs it."""
 
     held_out: int = Field(default=32, ge=0)
-    """Number of examples set apart for evaluation; their prompts are never trained on."""
+    """Number of examples set apart for evaluation; their prompts are never trained on. Where some rows have an expert
+    response, they are drawn from those."""
 
     held_out_source: str | None = None
     """A separate source for the held-out examples, in the same format; None takes them from `source`."""

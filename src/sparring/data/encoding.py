@@ -94,24 +94,27 @@ class _Fit:
         tokenizer = template.tokenizer
         prompts = [template.prompt(example) for example in examples]
         all_prompt_ids = template.tokenize_prompts(prompts)
-        all_response_ids = tokenizer([example.response for example in examples], add_special_tokens=False)["input_ids"]
-        for example, prompt, ids, response_ids in zip(examples, prompts, all_prompt_ids, all_response_ids, strict=True):
+        all_answers = _tokenize([_answers(example) for example in examples], tokenizer)
+        for example, prompt, ids, answers in zip(examples, prompts, all_prompt_ids, all_answers, strict=True):
             self.counts["template mismatch"] += template.mismatches(example, prompt)
             prompt_ids = self._prompt(example, ids, tokenizer.bos_token_id)
-            expert_ids = None if prompt_ids is None else self._response(example, response_ids, tokenizer)
-            if prompt_ids is not None and expert_ids is not None:
+            fitted = None if prompt_ids is None else self._responses(example, answers, tokenizer)
+            if prompt_ids is not None and fitted is not None:
+                split = int(example.response is not None)
                 self.kept.append(
                     EncodedExample(
                         index=example.index,
                         prompt_ids=prompt_ids,
-                        expert_ids=expert_ids,
+                        expert_ids=fitted[0] if split else [],
                         prompt=example.prompt,
                         response=example.response,
                         messages=example.messages,
+                        comparison=example.comparison,
+                        compared_ids=fitted[split:],
                     )
                 )
         if not self.kept:
-            raise self._none_left(all_prompt_ids, all_response_ids)
+            raise self._none_left(all_prompt_ids, [ids for answers in all_answers for ids in answers])
 
     def _prompt(self, example: Example, ids: list[int], bos: int | None) -> list[int] | None:
         """The prompt within its limit, or None where the example is dropped."""
@@ -130,6 +133,18 @@ class _Fit:
         # The first token is an anchor that models were trained to see, so a bos stays in front.
         head = ids[:1] if ids[0] == bos else []
         return head + ids[len(ids) - self.limit + len(head) :]
+
+    def _responses(
+        self, example: Example, answers: list[list[int]], tokenizer: PreTrainedTokenizerBase
+    ) -> list[list[int]] | None:
+        """All of them within their limit, or None where the example is dropped."""
+        fitted = []
+        for ids in answers:
+            response = self._response(example, ids, tokenizer)
+            if response is None:
+                return None
+            fitted.append(response)
+        return fitted
 
     def _response(self, example: Example, ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int] | None:
         """The response within its limit and with its end token, or None where the example is dropped."""
@@ -155,7 +170,7 @@ class _Fit:
         return ids[:limit]
 
     def _none_left(self, prompts: list[list[int]], responses: list[list[int]]) -> InputError:
-        longest_prompt, longest_response = max(map(len, prompts)), max(map(len, responses)) + 1
+        longest_prompt, longest_response = max(map(len, prompts)), max(map(len, responses), default=0) + 1
         problem = (
             f"no example is left: {self.counts['dropped prompts']} prompts are over the limit of {self.limit} tokens "
             f"(the longest has {longest_prompt}), {self.counts['dropped responses']} responses are over the limit of "
@@ -163,6 +178,18 @@ class _Fit:
         )
         fix = "raise data.max_prompt_tokens or data.max_response_tokens, or use a model with a longer context"
         return InputError(problem, where="data", fix=fix)
+
+
+def _answers(example: Example) -> list[str]:
+    """The expert response, if there is one, and those that are compared, if there are any."""
+    expert = [] if example.response is None else [example.response]
+    return expert if example.comparison is None else [*expert, *example.comparison.responses]
+
+
+def _tokenize(texts: list[list[str]], tokenizer: PreTrainedTokenizerBase) -> list[list[list[int]]]:
+    flat = [text for group in texts for text in group]
+    ids = iter(tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else [])
+    return [[next(ids) for _ in group] for group in texts]
 
 
 def _where(example: Example) -> str:

@@ -2,71 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping
+import itertools
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparring.errors import InputError, did_you_mean
-from sparring.types import Example
+from sparring.data.records import SHAREGPT, Record, Turn
+from sparring.errors import InputError
+from sparring.types import Comparison, Example
 
-_CHAT_ROLES = {"system": "system", "user": "user", "assistant": "assistant"}
-_SHAREGPT_ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """One row on its way to an `Example`, with what an error needs to point at it.
-
-    Attributes:
-        index: Its place in the source, from 0.
-        where: The file and line or row, as a person counts them.
-        values: The row, by the file's own column names.
-        columns: Our field name to the file's column name, where they differ.
-    """
-
-    index: int
-    where: str
-    values: Mapping[str, Any]
-    columns: Mapping[str, str]
-
-    def error(self, field: str, problem: str, fix: str, *, inside: str = "") -> InputError:
-        """An error at a field, or at a place inside it such as `[2].content`, under the file's own name."""
-        name = self.columns.get(field, field)
-        return InputError(problem, where=f"{self.where}, field '{name}{inside}'", fix=fix)
-
-    def value(self, field: str) -> Any:
-        """The field's value; an error where it is absent or null."""
-        value = self.values.get(self.columns.get(field, field))
-        if value is None:
-            raise self.error(field, "is missing", "give every row this field")
-        return value
-
-    def has(self, field: str) -> bool:
-        """Whether the field is there and not null."""
-        return self.values.get(self.columns.get(field, field)) is not None
-
-    def text(self, field: str, *, blank: bool = False) -> str:
-        """The field as text; `blank` allows nothing but white space."""
-        return self.check_text(field, self.value(field), blank=blank)
-
-    def check_text(self, field: str, value: Any, *, inside: str = "", blank: bool = False) -> str:
-        """`value` if it is text that a tokenizer can take.
-
-        Raises:
-            InputError: It is no text, is empty, holds a NUL, or cannot be written as UTF-8.
-        """
-        if not isinstance(value, str):
-            fix = "write it as text, in quotes"
-            raise self.error(field, f"must be text, got {type(value).__name__}", fix, inside=inside)
-        if "\0" in value:
-            raise self.error(field, "holds a NUL character", "remove the character", inside=inside)
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            fix = "write the character as UTF-8 rather than as half of a \\u escape"
-            raise self.error(field, "holds a lone surrogate, which is no character", fix, inside=inside)
-        if not blank and not value.strip():
-            raise self.error(field, "is empty", "fill it in or remove the row", inside=inside)
-        return value
+_PROMPT_ONLY = "prompt-only"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,40 +22,56 @@ class Format:
     Attributes:
         fields: The columns that it needs; they also tell it from the other formats.
         optional: Columns that it reads where they are there.
+        answer: The column of the expert response, which an error names where one is needed.
         parse: Turns one row into an example.
     """
 
     fields: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    answer: str = "response"
     parse: Callable[[Record], Example]
 
+    @property
+    def known(self) -> frozenset[str]:
+        """All the columns that it reads."""
+        return frozenset({*self.fields, *self.optional})
 
-def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str) -> str:
-    """The name of the one format that the columns fit.
+
+def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, needed_by: str | None) -> str:
+    """The name of the one format that the columns fit, and that takes more of them than the others.
 
     Args:
         columns: The file's column names.
         mapping: Our field name to the file's column name; a format that does not know a mapped field is out.
         where: The file, for the error.
+        needed_by: For whom prompts alone are of no use, if they are.
 
     Raises:
         InputError: The columns fit no format or several.
     """
     ours = set(columns) | set(mapping)
-    fitting = [
-        name
-        for name, item in FORMATS.items()
-        if ours.issuperset(item.fields) and set(mapping) <= {*item.fields, *item.optional}
-    ]
-    if len(fitting) == 1:
-        return fitting[0]
+    fitting = {
+        name: item for name, item in FORMATS.items() if ours.issuperset(item.fields) and mapping.keys() <= item.known
+    }
+    # Whatever else is there tells more than a prompt alone.
+    prompts_fit = fitting.pop(_PROMPT_ONLY, None) is not None
+    whole = [name for name, item in fitting.items() if not _part_of_another(item, fitting.values())]
+    if len(whole) == 1:
+        return whole[0]
+    if prompts_fit and not whole and needed_by is None:
+        return _PROMPT_ONLY
     found = ", ".join(sorted(columns)) or "none"
-    if fitting:
-        problem = f"the columns ({found}) fit several formats: {', '.join(fitting)}"
+    if whole:
+        problem = f"the columns ({found}) fit several formats: {', '.join(whole)}"
         raise InputError(problem, where=where, fix="choose one with data.format")
     needs = "; ".join(f"{name}: {' + '.join(item.fields)}" for name, item in FORMATS.items())
     fix = f"map them with data.columns, e.g. {{prompt: question, response: answer}}. The formats need {needs}"
-    raise InputError(f"the columns ({found}) fit no format", where=where, fix=fix)
+    but = f" but {_PROMPT_ONLY}, and {needed_by} needs more" if prompts_fit else ""
+    raise InputError(f"the columns ({found}) fit no format{but}", where=where, fix=fix)
+
+
+def _part_of_another(item: Format, others: Collection[Format]) -> bool:
+    return any(set(item.fields) < other.known for other in others if other is not item)
 
 
 def _prompt_response(record: Record) -> Example:
@@ -122,32 +84,21 @@ def _prompt_completion(record: Record) -> Example:
 
 def _pair(record: Record, answer: str) -> Example:
     """A prompt and its answer, each either text or a list of messages."""
-    prompt_is_chat = isinstance(record.value("prompt"), list)
-    answer_is_chat = isinstance(record.value(answer), list)
-    if not prompt_is_chat and not answer_is_chat:
-        return Example(index=record.index, prompt=record.text("prompt"), response=record.text(answer))
-    if prompt_is_chat:
-        turns = _turns(record, "prompt", role="role", content="content", roles=_CHAT_ROLES)
-    else:
-        turns = [{"role": "user", "content": record.text("prompt")}]
-    if answer_is_chat:
-        reply = _turns(record, answer, role="role", content="content", roles=_CHAT_ROLES)
-        if len(reply) != 1:
-            fix = "move the earlier turns to the prompt"
-            raise record.error(answer, f"must be one assistant message, got {len(reply)} messages", fix)
-    else:
-        reply = [{"role": "assistant", "content": record.text(answer)}]
-    return _conversation(record, answer, turns + reply)
+    prompt, expert = _prompt(record), _answer(record, answer) if record.has(answer) else None
+    plain = isinstance(record.value("prompt"), str) and not (expert and isinstance(record.value(answer), list))
+    return _example(record, prompt, plain=plain, response=expert)
+
+
+def _prompt_only(record: Record) -> Example:
+    return _example(record, _prompt(record), plain=isinstance(record.value("prompt"), str))
 
 
 def _messages(record: Record) -> Example:
-    turns = _turns(record, "messages", role="role", content="content", roles=_CHAT_ROLES)
-    return _conversation(record, "messages", turns)
+    return _conversation(record, "messages", record.turns("messages"))
 
 
 def _sharegpt(record: Record) -> Example:
-    turns = _turns(record, "conversations", role="from", content="value", roles=_SHAREGPT_ROLES)
-    return _conversation(record, "conversations", turns)
+    return _conversation(record, "conversations", record.turns("conversations", SHAREGPT))
 
 
 def _alpaca(record: Record) -> Example:
@@ -155,73 +106,133 @@ def _alpaca(record: Record) -> Example:
     extra = record.text("input", blank=True) if record.has("input") else ""
     if extra.strip():
         prompt = f"{prompt}\n\n{extra}"
-    return Example(index=record.index, prompt=prompt, response=record.text("output"))
+    return Example(index=record.index, prompt=prompt, response=record.text("output") if record.has("output") else None)
+
+
+def _preference(record: Record) -> Example:
+    """A chosen and a rejected answer, or neither; without a prompt they are conversations that begin with it."""
+    if record.has("prompt") or not isinstance(record.value("chosen"), list):
+        prompt, plain = _prompt(record), isinstance(record.value("prompt"), str)
+    else:
+        prompt, plain = _asked(record, "chosen", record.turns("chosen")[:-1]), False
+    comparison = None
+    if record.has("chosen") or record.has("rejected"):
+        chosen, rejected = (_answer(record, field, prompt) for field in ("chosen", "rejected"))
+        if chosen == rejected:
+            raise record.error("rejected", "is the same as what was chosen", "remove the row: it prefers nothing")
+        comparison = Comparison(responses=(chosen, rejected), pairwise=((0.5, 1.0), (0.0, 0.5)))
+    return _compared(record, prompt, comparison, plain=plain)
+
+
+def _comparison(record: Record) -> Example:
+    """K responses, with a score each or P(y_i ≻ y_j) for every pair; or none."""
+    comparison = None
+    if record.has("responses") or record.has("scores") or record.has("pairwise"):
+        texts = record.items("responses")
+        if len(texts) < 2:
+            raise record.error("responses", "must be two or more", "remove the row: it prefers nothing")
+        if record.has("scores") == record.has("pairwise"):
+            raise record.error("responses", "must come with scores or with pairwise", "give one of the two")
+        comparison = Comparison(
+            responses=tuple(record.check_text("responses", text, inside=f"[{k}]") for k, text in enumerate(texts)),
+            pairwise=_of_scores(record, len(texts)) if record.has("scores") else _pairwise(record, len(texts)),
+        )
+    return _compared(record, _prompt(record), comparison, plain=isinstance(record.value("prompt"), str))
 
 
 FORMATS: dict[str, Format] = {
     "prompt-response": Format(fields=("prompt", "response"), parse=_prompt_response),
-    "prompt-completion": Format(fields=("prompt", "completion"), parse=_prompt_completion),
-    "messages": Format(fields=("messages",), parse=_messages),
-    "alpaca": Format(fields=("instruction", "output"), optional=("input",), parse=_alpaca),
-    "sharegpt": Format(fields=("conversations",), parse=_sharegpt),
+    "prompt-completion": Format(fields=("prompt", "completion"), answer="completion", parse=_prompt_completion),
+    "messages": Format(fields=("messages",), answer="messages", parse=_messages),
+    "alpaca": Format(fields=("instruction", "output"), optional=("input",), answer="output", parse=_alpaca),
+    "sharegpt": Format(fields=("conversations",), answer="conversations", parse=_sharegpt),
+    "preference": Format(fields=("chosen", "rejected"), optional=("prompt", "response"), parse=_preference),
+    "comparison": Format(
+        fields=("prompt", "responses"), optional=("scores", "pairwise", "response"), parse=_comparison
+    ),
+    _PROMPT_ONLY: Format(fields=("prompt",), parse=_prompt_only),
 }
 
 
-def _conversation(record: Record, field: str, turns: list[dict[str, str]]) -> Example:
-    """The last assistant turn is the response, all before it the prompt."""
-    roles = [turn["role"] for turn in turns]
-    if roles[-1] != "assistant":
-        fix = "end the conversation with the expert's turn, or remove what follows it"
-        raise record.error(field, f"must end with an assistant turn, ends with a {roles[-1]} turn", fix)
-    if len(roles) < 2 or roles[-2] != "user":
-        before = f"role '{roles[-2]}'" if len(roles) > 1 else "nothing"
+def _example(record: Record, prompt: Sequence[Turn], *, plain: bool, **answers: Any) -> Example:
+    messages = None if plain else tuple(prompt)
+    return Example(index=record.index, messages=messages, prompt=prompt[-1]["content"], **answers)
+
+
+def _compared(record: Record, prompt: Sequence[Turn], comparison: Comparison | None, *, plain: bool) -> Example:
+    """With the expert's response too, where the row has one."""
+    expert = _answer(record, "response", prompt) if record.has("response") else None
+    return _example(record, prompt, plain=plain, response=expert, comparison=comparison)
+
+
+def _prompt(record: Record) -> list[Turn]:
+    """The prompt as turns: a text is the user's one."""
+    if isinstance(record.value("prompt"), list):
+        return _asked(record, "prompt", record.turns("prompt"))
+    return [{"role": "user", "content": record.text("prompt")}]
+
+
+def _asked(record: Record, field: str, turns: list[Turn]) -> list[Turn]:
+    """The turns of a prompt, which must end with the user's."""
+    if not turns or turns[-1]["role"] != "user":
+        before = f"role '{turns[-1]['role']}'" if turns else "nothing"
         fix = "put the user's turn that the response answers before it"
         raise record.error(field, f"must have a user turn before the last assistant turn, has {before} there", fix)
-    prompt = tuple(turns[:-1])
-    return Example(index=record.index, messages=prompt, prompt=prompt[-1]["content"], response=turns[-1]["content"])
+    return turns
 
 
-def _turns(record: Record, field: str, *, role: str, content: str, roles: Mapping[str, str]) -> list[dict[str, str]]:
-    value = record.value(field)
-    if isinstance(value, str):
-        value = _from_json(record, field, value)
-    if not isinstance(value, list):
-        fix = f"write a list of {{{role}, {content}}} objects"
-        raise record.error(field, f"must be a list of messages, got {type(value).__name__}", fix)
-    if not value:
-        raise record.error(field, "is empty", "fill it in or remove the row")
-    return [
-        _turn(record, field, turn, inside=f"[{position}]", role=role, content=content, roles=roles)
-        for position, turn in enumerate(value)
-    ]
+def _answer(record: Record, field: str, prompt: Sequence[Turn] = ()) -> str:
+    """A response: a text, or one assistant message, which the prompt's own may precede."""
+    if not isinstance(record.value(field), list):
+        return record.text(field)
+    turns = record.turns(field)
+    if prompt and turns[: len(prompt)] == list(prompt):
+        turns = turns[len(prompt) :]
+    if len(turns) != 1:
+        problem = f"must be one assistant message, got {len(turns)} messages"
+        raise record.error(field, problem, "move the earlier turns to the prompt")
+    if turns[0]["role"] != "assistant":
+        fix = "end the conversation with the expert's turn, or remove what follows it"
+        raise record.error(field, f"must end with an assistant turn, ends with a {turns[0]['role']} turn", fix)
+    return turns[0]["content"]
 
 
-def _turn(
-    record: Record, field: str, turn: Any, *, inside: str, role: str, content: str, roles: Mapping[str, str]
-) -> dict[str, str]:
-    if not isinstance(turn, dict):
-        fix = f"write it as {{{role}, {content}}}"
-        raise record.error(field, f"must be an object, got {type(turn).__name__}", fix, inside=inside)
-    for key in (role, content):
-        if turn.get(key) is None:
-            raise record.error(field, "is missing", "give every message this field", inside=f"{inside}.{key}")
-    speaker = record.check_text(field, turn[role], inside=f"{inside}.{role}")
-    if speaker not in roles:
-        problem, fix = f"unknown role '{speaker}'", did_you_mean(speaker, roles)
-        raise record.error(field, problem, fix, inside=f"{inside}.{role}")
-    if turn.get("tool_calls"):
-        fix = "remove the row, or write the call as text"
-        raise record.error(field, "tool calls are not supported", fix, inside=f"{inside}.tool_calls")
-    # An empty system turn is common, and it means something: it stands in for a template's default one.
-    blank = roles[speaker] == "system"
-    text = record.check_text(field, turn[content], inside=f"{inside}.{content}", blank=blank)
-    return {"role": roles[speaker], "content": text}
+def _conversation(record: Record, field: str, turns: list[Turn]) -> Example:
+    """The last assistant turn is the response, all before it the prompt; a prompt alone ends with the user's turn."""
+    if turns[-1]["role"] == "user":
+        return _example(record, turns, plain=False)
+    if turns[-1]["role"] != "assistant":
+        fix = "end the conversation with the expert's turn, or remove what follows it"
+        raise record.error(field, f"must end with an assistant turn, ends with a {turns[-1]['role']} turn", fix)
+    return _example(record, _asked(record, field, turns[:-1]), plain=False, response=turns[-1]["content"])
 
 
-def _from_json(record: Record, field: str, value: str) -> Any:
-    """A list of messages as a CSV file holds it: JSON in a cell."""
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError) as error:
-        fix = "write the list of messages as JSON"
-        raise record.error(field, "must be a list of messages, got text that is not JSON", fix) from error
+def _of_scores(record: Record, count: int) -> tuple[tuple[float, ...], ...]:
+    """P_ij = 1 where y_i has the higher score, and ½ where both have the same."""
+    scores = _numbers(record, "scores", record.items("scores"), count)
+    return tuple(tuple(0.5 * (1.0 + (i > j) - (i < j)) for j in scores) for i in scores)
+
+
+def _pairwise(record: Record, count: int) -> tuple[tuple[float, ...], ...]:
+    rows = record.items("pairwise")
+    if len(rows) != count:
+        raise record.error("pairwise", f"has {len(rows)} rows for {count} responses", "give a row for each response")
+    table = tuple(_numbers(record, "pairwise", row, count, inside=f"[{i}]") for i, row in enumerate(rows))
+    for i, j in itertools.combinations_with_replacement(range(count), 2):
+        if not (0.0 <= table[i][j] <= 1.0 and abs(table[i][j] + table[j][i] - 1.0) < 1e-6):
+            problem = f"holds {table[i][j]} and {table[j][i]} for responses {i} and {j}"
+            fix = "give probabilities: P_ij + P_ji = 1, so ½ on the diagonal"
+            raise record.error("pairwise", problem, fix)
+    return table
+
+
+def _numbers(record: Record, field: str, values: Any, count: int, inside: str = "") -> tuple[float, ...]:
+    if not isinstance(values, list) or len(values) != count:
+        given = len(values) if isinstance(values, list) else type(values).__name__
+        fix = "give one number for each response"
+        raise record.error(field, f"must hold {count} numbers, got {given}", fix, inside=inside)
+    for position, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            problem, place = f"must be a number, got {value!r}", f"{inside}[{position}]"
+            raise record.error(field, problem, "write a finite number, without quotes", inside=place)
+    return tuple(map(float, values))

@@ -49,7 +49,7 @@ def encode_prompts(
         InputError: A prompt is over the limit, or the template fails.
     """
     template = PromptTemplate.choose(tokenizer, chat_template)
-    texts = [template.prompt(Example(index=n, prompt=text, response="")) for n, text in enumerate(prompts)]
+    texts = [template.prompt(Example(index=n, prompt=text)) for n, text in enumerate(prompts)]
     encoded = []
     for number, ids in enumerate(template.tokenize_prompts(texts)):
         if len(ids) > limit:
@@ -58,5 +58,5 @@ def encode_prompts(
                 where=f"prompt {number + 1}",
                 fix="shorten it, or allow fewer new tokens",
             )
-        encoded.append(EncodedExample(index=number, prompt_ids=ids, expert_ids=[], prompt=prompts[number], response=""))
+        encoded.append(EncodedExample(index=number, prompt_ids=ids, expert_ids=[], prompt=prompts[number]))
     return encoded, template.stop_ids()

@@ -138,7 +138,8 @@ def _csv_row(header: list[str], cells: list[str], where: str) -> Row | InputErro
     if len(cells) != len(header):
         problem = f"has {len(cells)} values, but the header has {len(header)} columns"
         return InputError(problem, where=where, fix="put text with commas or line breaks in double quotes")
-    return Row(where=where, values=dict(zip(header, cells, strict=True)))
+    # An empty cell is all that a CSV file has for a value that is not there.
+    return Row(where=where, values={name: cell or None for name, cell in zip(header, cells, strict=True)})
 
 
 def _read_parquet(path: Path) -> Rows:

@@ -85,7 +85,7 @@ class PromptTemplate:
 
     def mismatches(self, example: Example, prompt: str) -> bool:
         """Whether the whole conversation, rendered at once, begins otherwise than prompt and response do."""
-        if not self.chat:
+        if not self.chat or example.response is None:
             return False
         turns = [*_turns(example), {"role": "assistant", "content": example.response}]
         whole = self._render(turns, f"data row {example.index + 1}", add_generation_prompt=False)

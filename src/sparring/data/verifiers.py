@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
@@ -78,6 +79,11 @@ VERIFIERS: dict[str, type[Verifier]] = {
     "exact": Exact,
     "math": Mathematics,
 }
+
+
+def is_right(verifier: Callable[[str, str], bool] | None, response: str, expert: str | None) -> bool | None:
+    """The verifier's verdict; None where there is no verifier, or no expert's response to compare with."""
+    return None if verifier is None or expert is None else bool(verifier(response, expert))
 
 
 def final_number(text: str) -> Decimal | None:

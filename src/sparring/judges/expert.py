@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from sparring.judges.protocol import Judge, Question, Verdict, pairs, table
 
@@ -18,6 +19,8 @@ class Expert:
 
     Source: SPIN as a game of preferences; derived here.
     """
+
+    needs_expert: ClassVar[bool] = True
 
     def start(self, cache: Path) -> Judge:
         """Itself: it needs nothing."""

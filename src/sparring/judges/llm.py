@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from sparring.errors import InputError
@@ -68,6 +68,8 @@ class Llm:
     patience: float = 600.0
     prompt_price: float = 0.0
     completion_price: float = 0.0
+
+    needs_expert: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         url = urlsplit(self.base_url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sparring.judges.protocol import Judge, Question, Verdict, pairs, table
 from sparring.judges.template import ask, read_template
@@ -45,6 +45,8 @@ class Pairwise:
     max_tokens: int = 4096
     dtype: str = "float32"
     device: str = "auto"
+
+    needs_expert: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive("max_tokens", self.max_tokens, "it is a number of tokens")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 Table = tuple[tuple[float | None, ...], ...]
 
@@ -87,7 +87,13 @@ class Judge(Protocol):
 
 
 class JudgeSettings(Protocol):
-    """A judge's settings: a frozen dataclass, cheap to make, which rejects nonsense."""
+    """A judge's settings: a frozen dataclass, cheap to make, which rejects nonsense.
+
+    Attributes:
+        needs_expert: Whether it compares with the expert's response, which every prompt must have then.
+    """
+
+    needs_expert: ClassVar[bool]
 
     def start(self, cache: Path) -> Judge:
         """The judge, with all that it needs: model, endpoint, key.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
 from sparring.models import ModelConfig, load_reward_model
@@ -41,6 +41,8 @@ class RewardModel:
     max_tokens: int = 2048
     dtype: str = "float32"
     device: str = "auto"
+
+    needs_expert: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive("temperature", self.temperature, "it divides differences of scores")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from sparring.data import VERIFIERS
 from sparring.errors import InputError, RunError, did_you_mean
@@ -37,6 +38,8 @@ class VerifierJudge:
 
     rule: str = "final-number"
     pattern: str | None = None
+
+    needs_expert: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.rule, str) or (self.rule not in {*VERIFIERS, _PATTERN} and ":" not in self.rule):

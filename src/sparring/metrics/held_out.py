@@ -49,7 +49,7 @@ class HeldOut:
     """N held-out prompts, with a policy's responses to them.
 
     Attributes:
-        expert: N expert responses, scored under the policy.
+        expert: N expert responses, scored under the policy; none where the data have none.
         greedy: N greedy responses.
         sampled: N lists of sampled responses, scored under the policy and the base.
     """

@@ -7,9 +7,11 @@ from sparring.metrics.held_out import Estimate, HeldOut
 
 def length(held_out: HeldOut) -> dict[str, Estimate]:
     """`length/sampled`, `length/greedy` and `length/expert` in tokens; `finished/sampled`, the share that ended."""
-    return {
+    estimates = {
         "length/sampled": held_out.over_samples(lambda response: float(response.tokens)),
         "length/greedy": Estimate.of([float(response.tokens) for response in held_out.greedy]),
-        "length/expert": Estimate.of([float(response.tokens) for response in held_out.expert]),
         "finished/sampled": held_out.over_samples(lambda response: float(response.finish_reason == "stop")),
     }
+    if held_out.expert:
+        estimates["length/expert"] = Estimate.of([float(response.tokens) for response in held_out.expert])
+    return estimates
