@@ -34,11 +34,34 @@ def empty_file(folder: Path) -> dict[str, object]:
     return {"source": str(folder / "empty.jsonl")}
 
 
+LLM = {"objective": {"name": "sppo"}, "judge": {"name": "pairwise", "model": "m"}, "warmup": None}
+LLM |= {"generation": {"samples_per_prompt": 2}}
+GIVEN = {"objective": {"name": "dpo"}, "responses": "data"}
+COMPARED = [
+    {"prompt": f"{n}?", "responses": ["a", "b", "c"][: 2 + n % 2], "scores": [3, 2, 1][: 2 + n % 2]} for n in range(12)
+]
+FILES = {
+    "good": GOOD,
+    "prompts": [{"prompt": row["prompt"]} for row in GOOD],
+    "comparisons": COMPARED,
+}
+
+
+def file(folder: Path, name: str) -> dict[str, object]:
+    path = folder / f"{name}.jsonl"
+    path.write_text("\n".join(map(json.dumps, FILES[name])), encoding="utf-8")
+    return {"source": str(path), "limit": 6, "held_out": 2, "max_response_tokens": 40}
+
+
 # What is wrong → the change of the configuration (given a folder) and what the error must say.
 DATA: dict[str, tuple[Callable[[Path], dict[str, object]], list[str]]] = {
     "no file": (lambda f: {"source": str(f / "gone.jsonl")}, ["gone.jsonl", "no such file", "fix:"]),
     "empty data": (empty_file, ["empty.jsonl", "has no rows", "fix:"]),
-    "missing field": (lambda f: rows(f, {"prompt": "Hi?"}), ["line 3", "'response'", "is missing", "fix:"]),
+    "missing field": (lambda f: rows(f, {"response": "Hi."}), ["line 3", "'prompt'", "is missing", "fix:"]),
+    "no response to imitate": (
+        lambda f: rows(f, {"prompt": "Hi?"}),
+        ["line 3, field 'response': objective 'spif' needs an expert response, and there is none", "fix: give every"],
+    ),
     "wrong type": (
         lambda f: rows(f, {"prompt": "Hi?", "response": 7}),
         ["line 3", "'response'", "must be text, got int"],
@@ -104,8 +127,45 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         ["lora.use_dora", "set generation.name: transformers"],
     ),
     "metric without verifier": (
-        {"data": None, "stop": {"metric": "accuracy/greedy"}},
+        {"data": "good", "stop": {"metric": "accuracy/greedy"}},
         ["stop.metric", "needs a verifier", "set data.verifier"],
+    ),
+    "metric without an expert": (
+        {"data": "prompts", "stop": {"metric": "log_likelihood/token"}, **LLM},
+        ["stop.metric", "compares with expert responses, and no held-out row has one"],
+    ),
+    "warm-up without an expert": (
+        {"data": "prompts", **LLM, "warmup": {}},
+        ["warmup: no training row has an expert response, which the warm-up needs", "or remove the warm-up"],
+    ),
+    "prompts alone for a verifier": (
+        {"data": "prompts", **LLM, "judge": {"name": "verifier"}},
+        ["fit no format but prompt-only, and objective 'sppo' with judge 'verifier' needs more", "data.columns"],
+    ),
+    "phase that is wrong": (
+        {"phases": [{}, {"objective": {"name": "spin", "beta": 0}}]},
+        ["phases.1, objective 'spin': beta must be a finite number > 0, got 0"],
+    ),
+    "unknown key of a phase": ({"phases": [{"objectve": {}}]}, ["phases.0.objectve: unknown key", "'objective'?"]),
+    "phase without rows": (
+        {"phases": [{}, GIVEN]},
+        ["phases.1, objective.name: no training row has what objective 'dpo' needs: responses with preferences"],
+    ),
+    "generator of a phase": (
+        {"phases": [{"generation": {"name": "vllm"}}]},
+        ["phases.0, generation.name: the run has one generator", "leave it out here"],
+    ),
+    "judge of the data's responses": (
+        GIVEN | {"judge": {"name": "verifier"}},
+        ["judge: the data say themselves who beats whom", "remove the judge"],
+    ),
+    "objective of draws on the data's responses": (
+        GIVEN | {"objective": {"name": "sppo"}},
+        ["objective 'sppo' learns from draws of the opponent", "dpo, ipo, inpo"],
+    ),
+    "different numbers of the data's responses": (
+        GIVEN | {"data": "comparisons", "warmup": None},
+        ["responses: the rows have different numbers of responses to compare", "the same number for every prompt"],
     ),
     "missing model": ({"model": {"name": "./no/such/model"}}, ["no/such/model", "fix:"]),
     "unwritable output": ({"output": "/proc/sparring"}, ["/proc/sparring", "cannot be written", "output=PATH"]),
@@ -129,8 +189,8 @@ def test_bad_data(cli: Cli, tiny_config: Config, tmp_path: Path, case: str) -> N
 @pytest.mark.parametrize("case", SETTINGS)
 def test_bad_setting(cli: Cli, tiny_config: Config, tmp_path: Path, case: str) -> None:
     changes, expected = SETTINGS[case]
-    if changes.get("data", ...) is None:
-        changes = changes | {"data": rows(tmp_path)}
+    if "data" in changes:
+        changes = changes | {"data": file(tmp_path, str(changes["data"]))}
     check(cli("train", tiny_config(**changes)), expected)
     assert not (tmp_path / "run").exists()
 
@@ -157,7 +217,7 @@ def test_command_line(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
 
 
 def test_skip_invalid_counts_and_lists(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
-    config = tiny_config(data=rows(tmp_path, {"prompt": "Hi?"}, GOOD[0]), iterations=1, warmup=None)
+    config = tiny_config(data=rows(tmp_path, {"response": "Hi."}, GOOD[0]), iterations=1, warmup=None)
     done = cli("train", config, "--skip-invalid")
     assert done.returncode == 0, done.stderr
     data = json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]

@@ -30,9 +30,11 @@ def events(run: Path) -> list[dict[str, object]]:
 def test_plan(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
     config = tiny_config(objective={"name": "spin", "beta": 0.1})
     planned = json.loads(cli("plan", config, "--json").stdout)
-    assert planned["stability"]["value"] == 0.1
-    assert planned["stability"]["contraction_factor"] == pytest.approx(9.0)
-    assert planned["stability"]["verdict"].startswith("overshoots")
+    (phase,) = planned["phases"]
+    assert (phase["objective"], phase["iterations"]) == ("spin", 2)
+    assert phase["stability"]["value"] == 0.1
+    assert phase["stability"]["contraction_factor"] == pytest.approx(9.0)
+    assert phase["stability"]["verdict"].startswith("overshoots")
     assert planned["data"] == {"train": 12, "held_out": 4}
     assert all(value > 0 for part in ("tokens", "rates", "memory", "seconds") for value in planned[part].values())
     assert not (tmp_path / "run").exists()

@@ -12,6 +12,8 @@ import pytest
 from pyarrow import parquet
 from safetensors.torch import load_file
 
+from sparring.run_directory import RunDirectory
+
 # Where a process dies, what must be there then and what must not be.
 KILLS: dict[str, tuple[tuple[str, int], str, str]] = {
     "evaluating the base": (
@@ -113,25 +115,31 @@ def test_killed_while_decoding_a_mixture_it_ends_with_the_same_bits(
     assert (whole / "warmup" / "held_out" / "mixed-00000.parquet").exists()
 
 
-def test_killed_while_judging_it_ends_with_the_same_bits(
+def test_killed_while_judging_and_training_in_the_second_phase_it_ends_with_the_same_bits(
     cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    config = tiny_config(
-        iterations=1,
-        warmup=None,
-        objective={"name": "sppo"},
-        judge={"name": "verifier", "rule": "final-number"},
-        generation={"samples_per_prompt": 2, "batch_size": 8},
-    )
+    judged = {
+        "objective": {"name": "sppo"},
+        "judge": {"name": "verifier", "rule": "final-number"},
+        "generation": {"samples_per_prompt": 2, "batch_size": 8},
+        "training": {"learning_rate": 5e-4},
+    }
+    config = tiny_config(iterations=1, warmup=None, phases=[{"objective": {"name": "spin"}}, judged])
     assert cli("train", config, f"output={whole}").returncode == 0
     died = cli("train", config, f"output={killed}", kill_at=("sparring.training.stages.judge:write_shard", 2))
     assert died.returncode == -signal.SIGKILL
-    written = (killed / "iterations" / "000" / "judgements").iterdir()
-    assert [path.name for path in written] == ["policy-0-00000.parquet"]
+    written = (killed / "iterations" / "001" / "judgements").iterdir()
+    assert [path.name for path in written] == ["policy-1-00000.parquet"]
+    died = cli("resume", killed, kill_at=("sparring.training.trainer:SelfPlayTrainer.compute_loss", 4))
+    assert died.returncode == -signal.SIGKILL
+    assert (killed / "iterations" / "001" / "training" / "checkpoint-2").exists()
     assert cli("resume", killed).returncode == 0
     assert contents(killed) == contents(whole)
-    assert len(list((whole / "iterations" / "000" / "judgements").iterdir())) == 3
+    assert len(list((whole / "iterations" / "001" / "judgements").iterdir())) == 3
+    assert not (whole / "iterations" / "000" / "judgements").exists()
+    labels = {(event["iteration"], event["phase"]) for event in RunDirectory(whole).events() if "iteration" in event}
+    assert labels == {(0, 0), (1, 1)}
 
 
 def test_same_config_and_seed_give_the_same_bits(

@@ -9,13 +9,10 @@ import pytest
 import yaml
 
 from sparring.errors import InputError
-from sparring.objectives import OBJECTIVES
-from sparring.opponents import OPPONENTS
 from sparring.recipes import find, recipes
-from sparring.registry import build
 from sparring.training.arguments import training_arguments
 from sparring.training.config import SelfPlayConfig
-from sparring.training.players import judge_of
+from sparring.training.phases import phases_of
 from sparring.training.policy import lora_config
 
 # What its authors published is kept, and its first line warns.
@@ -25,17 +22,15 @@ UNSTABLE = {"spin-7b"}
 @pytest.mark.parametrize("name", recipes())
 def test_a_recipe_is_a_valid_configuration(name: str, tmp_path: Path) -> None:
     config = SelfPlayConfig.from_yaml(find(name))
-    objective = build(OBJECTIVES, "objective", config.objective.name, config.objective.options)
-    judge_of(config, objective)
-    build(OPPONENTS, "opponent", config.opponent.name, config.opponent.options)
-    training_arguments(config.training, output=tmp_path, seed=config.seed, device="cpu")
+    for phase in phases_of(config):
+        training_arguments(phase.config.training, output=tmp_path, seed=config.seed, device="cpu")
+        stability = phase.objective.stability
+        stable = stability is None or stability.verdict.startswith("converges")
+        assert stable == (name not in UNSTABLE), "a vetted setting is a stable one"
     if config.warmup is not None:
         training_arguments(config.training | config.warmup.training, output=tmp_path, seed=0, device="cpu")
     if config.lora is not None:
         lora_config(config.lora)
-    stability = objective.stability
-    stable = stability is None or stability.verdict.startswith("converges")
-    assert stable == (name not in UNSTABLE), "a vetted setting is a stable one"
 
 
 @pytest.mark.parametrize("name", [name for name in recipes() if re.search(r"-\d+b$", name)])

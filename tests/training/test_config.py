@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from sparring.errors import InputError
-from sparring.training.config import SelfPlayConfig, apply_overrides
+from sparring.training.config import SelfPlayConfig
+from sparring.training.reading import apply_overrides
 
 DATA = {"source": "arithmetic", "limit": 8}
 

@@ -12,7 +12,7 @@ from sparring.errors import InputError
 from sparring.run_directory import RunDirectory
 from sparring.training.config import SelfPlayConfig
 from sparring.training.consent import read_config
-from sparring.training.prepare import reopen
+from sparring.training.set_up import reopen
 
 SPPO = {"objective": {"name": "sppo"}, "generation": {"samples_per_prompt": 2}}
 RULE = SPPO | {"judge": {"name": "verifier", "rule": "judges.rules:length"}}
@@ -85,6 +85,13 @@ def test_a_run_that_is_resumed_asks_first(tmp_path: Path, sections: dict[str, An
 )
 def test_what_stays_on_this_machine_does_not(tmp_path: Path, sections: dict[str, Any]) -> None:
     assert read_config(written(tmp_path, **sections), trust_remote_code=False, resumes=True)
+
+
+def test_a_judge_that_phases_share_is_named_once(tmp_path: Path) -> None:
+    directory = written(tmp_path, **llm(), phases=[{}, {}])
+    with pytest.raises(InputError) as caught:
+        read_config(directory, trust_remote_code=False, resumes=True)
+    assert caught.value.problem.count("OPENAI_API_KEY") == 1
 
 
 def test_everything_is_named_at_once_before_anything_else_is_looked_at(tmp_path: Path) -> None:

@@ -11,10 +11,9 @@ from transformers import LlamaConfig
 from sparring.models import ModelConfig
 from sparring.training.arguments import training_arguments
 from sparring.training.config import SelfPlayConfig
-from sparring.training.cost import Batch, described, flops, memory
+from sparring.training.cost import Batch, Row, described, flops, memory
 from sparring.training.plan import _tokens, plan
 from sparring.training.prepare import prepare
-from sparring.types import EncodedExample
 
 # Llama 2, whose parameters are published: 6.74 and 68.98 billion.
 SEVEN = LlamaConfig(
@@ -81,8 +80,7 @@ def test_an_adapter_alone_has_gradients_and_optimizer_states(tmp_path: Path) -> 
 def test_the_head_keeps_its_share_of_every_row(
     prompts: int, prompt: int, response: int, predicted: tuple[int, ...], tmp_path: Path
 ) -> None:
-    example = EncodedExample(index=0, prompt_ids=[5] * prompt, expert_ids=[5] * response, prompt="p", response="r")
-    batch = Batch.largest([example], prompts=prompts, samples=1, rows=1, limit=10)
+    batch = Batch.largest([Row(prompt, (response, response))], prompts=prompts, sequences=1, limit=10)
     assert batch.predicted == predicted
     model = described(ModelConfig(dtype="float32"), SEVEN, None)
     found = memory(model, training_arguments({}, output=tmp_path, seed=0), batch, shards=1)

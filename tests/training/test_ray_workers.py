@@ -16,8 +16,9 @@ import pytest
 from sparring.errors import RunError
 from sparring.run_directory import RunDirectory, read_shard
 from sparring.training.config import SelfPlayConfig
-from sparring.training.prepare import prepare, set_up
+from sparring.training.prepare import prepare
 from sparring.training.ray_workers import RayWorkers, _Actor
+from sparring.training.set_up import set_up
 from sparring.training.stages.generate import generate
 from sparring.training.stages.score import score
 from sparring.training.workers import WorkersConfig

@@ -12,7 +12,8 @@ import yaml
 
 from sparring.run_directory import RunDirectory
 from sparring.training.config import SelfPlayConfig
-from sparring.training.prepare import prepare, set_up
+from sparring.training.prepare import prepare
+from sparring.training.set_up import set_up
 from sparring.training.stages.generate import generate_reference
 from tiny import CHATML, save_tiny
 

@@ -16,13 +16,15 @@ from sparring.judges import Expert, Question, Verdict, VerifierJudge
 from sparring.judges.protocol import verdict_of_scores
 from sparring.objectives import OBJECTIVES
 from sparring.run_directory import RunDirectory, read_shard, write_shard
-from sparring.training.config import JudgeConfig
+from sparring.training.config import SelfPlayConfig
+from sparring.training.phases import phases_of
 from sparring.training.stages.judge import join, judge_samples
 from sparring.training.trainer import SelfPlayTrainer
 from sparring.training.triples import Triple, Triples, collate, triples_from
 from sparring.types import EncodedExample
 from tiny import tiny_model
 
+DATA = {"source": "arithmetic", "limit": 8}
 TEXTS = {7: ("= 3", "= 4", "= 3"), 9: ("no", "idea", "5")}
 
 
@@ -41,17 +43,26 @@ class Counting:
         return [verdict_of_scores(each, 0.0) for each in scores]
 
 
-def game(folder: Path, objective: str = "sppo", **settings: Any) -> Any:
+def game(folder: Path, objective: str = "sppo", judge: Any = None, **settings: Any) -> Any:
+    options = {"judge": {"name": "verifier", **settings}, "generation": {"samples_per_prompt": 3}}
+    config = SelfPlayConfig.from_mapping({"data": DATA, "objective": {"name": objective}, **options})
+    (phase,) = phases_of(config)
+    directory = RunDirectory(folder)
     return SimpleNamespace(
-        directory=RunDirectory(folder),
-        config=SimpleNamespace(judge=JudgeConfig(name="verifier", **settings)),
-        judge=Counting(),
-        objective=OBJECTIVES[objective](),
+        directory=directory,
+        log=directory.log,
+        phase=lambda iteration: phase,
+        judges={0: judge or Counting()},
         train=[
             EncodedExample(index=index, prompt_ids=[3], expert_ids=[4, index], prompt="p", response=f"= {index - 4}")
             for index in TEXTS
         ],
     )
+
+
+def asked(playing: Any) -> list[Question]:
+    (judge,) = playing.judges.values()
+    return judge.asked
 
 
 def shards(folder: Path) -> list[Path]:
@@ -75,12 +86,12 @@ def test_each_shard_is_judged_once_and_what_was_open_is_logged(tmp_path: Path) -
     assert (event["judge/ties"], event["judge/abstentions"], event["judge/cost"]) == (1, 2, 0)
     again = game(tmp_path)
     assert judge_samples(again, 0, paths) == verdicts
-    assert again.judge.asked == []
+    assert asked(again) == []
     paths[0].unlink()
     write_shard(paths[0], [{"index": 7, "sample": k, "text": text} for k, text in enumerate(("= 3", "= 8", "= 9"))])
     other = game(tmp_path)
     assert judge_samples(other, 0, paths)[7].win_rates() == (1.0, 0.25, 0.25)
-    assert [question.responses for question in other.judge.asked] == [("= 3", "= 8", "= 9")]
+    assert [question.responses for question in asked(other)] == [("= 3", "= 8", "= 9")]
     assert len(read_shard(playing.directory.iteration(0).judgements / paths[0].name)) == 1
 
 
@@ -89,48 +100,48 @@ def test_verdicts_of_another_judge_are_not_taken_for_its_own(tmp_path: Path) -> 
     judge_samples(game(tmp_path), 0, paths)
     other = game(tmp_path, rule="exact")
     judge_samples(other, 0, paths)
-    assert len(other.judge.asked) == 2
+    assert len(asked(other)) == 2
 
 
 def test_prompts_on_which_something_needed_is_open_sit_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     playing = game(tmp_path)
     verdicts = judge_samples(playing, 0, shards(tmp_path))
-    (triple,) = join(playing, triples(), verdicts)
+    (triple,) = join(playing, 0, triples(), verdicts)
     assert triple.preference == (0.75, 0.0, 0.75)
     assert triple.pairwise is None
     assert "1 of 2 prompts; they sit out" in capsys.readouterr().err
     open_ones = dict.fromkeys(TEXTS, verdicts[9])
     with pytest.raises(RunError, match="nothing to train on"):
-        join(playing, triples(), open_ones)
-    pairwise = replace(OBJECTIVES["ipo"](), pairs="all")
-    playing.objective = pairwise
-    (triple,) = join(playing, triples(), verdicts)
+        join(playing, 0, triples(), open_ones)
+    everyone = replace(playing.phase(0), objective=OBJECTIVES["ipo"](pairs="all"))
+    playing.phase = lambda iteration: everyone
+    (triple,) = join(playing, 0, triples(), verdicts)
     assert triple.pairwise == verdicts[7].pairwise
     assert triple.preference is None
 
 
 def test_the_published_win_rate_counts_the_response_itself(tmp_path: Path) -> None:
     playing = game(tmp_path, include_self=True)
-    (triple, *_) = join(playing, triples(), judge_samples(playing, 0, shards(tmp_path)))
+    (triple, *_) = join(playing, 0, triples(), judge_samples(playing, 0, shards(tmp_path)))
     assert triple.preference == pytest.approx((2 / 3, 1 / 6, 2 / 3))
 
 
 def test_an_expert_that_plays_is_one_more_sample(tmp_path: Path) -> None:
     playing = game(tmp_path, expert_plays=True)
     verdicts = judge_samples(playing, 0, shards(tmp_path))
-    assert playing.judge.asked[0].responses == ("= 3", "= 3", "= 4", "= 3")
-    (triple,) = join(playing, triples(), verdicts)
+    assert asked(playing)[0].responses == ("= 3", "= 3", "= 4", "= 3")
+    (triple,) = join(playing, 0, triples(), verdicts)
     assert triple.generated_ids == [[4, 7], [5], [6], [7]]
     assert triple.opponent_generated == (-1.0, -2.0, -3.0, -4.0)
     assert triple.preference == pytest.approx((2 / 3, 0.75, 0.0, 0.75))
 
 
 def test_an_expert_that_plays_against_a_single_response(tmp_path: Path) -> None:
-    playing, path = game(tmp_path, "dpo", expert_plays=True), tmp_path / "samples.parquet"
-    playing.judge = Expert().start(tmp_path)
+    playing = game(tmp_path, "dpo", Expert().start(tmp_path), expert_plays=True)
+    path = tmp_path / "samples.parquet"
     write_shard(path, [{"index": index, "sample": 0, "text": texts[0]} for index, texts in TEXTS.items()])
     single = [replace(each, generated_ids=[[5]], opponent_generated=(-2.0,)) for each in triples()]
-    joined = join(playing, single, judge_samples(playing, 0, [path]))
+    joined = join(playing, 0, single, judge_samples(playing, 0, [path]))
     assert [triple.preference for triple in joined] == [(1.0, 0.5)] * 2
 
 
@@ -161,6 +172,5 @@ def test_triples_without_preferences_are_refused_before_training() -> None:
 
 
 def test_the_built_in_judge_plays_in_the_stage(tmp_path: Path) -> None:
-    playing = game(tmp_path)
-    playing.judge = VerifierJudge().start(tmp_path)
+    playing = game(tmp_path, judge=VerifierJudge().start(tmp_path))
     assert judge_samples(playing, 0, shards(tmp_path))[9].win_rates() == (0.25, 0.25, 1.0)

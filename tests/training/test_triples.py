@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from sparring.errors import InputError
-from sparring.training.triples import Triples, triples_from
+from sparring.training.triples import Triple, Triples, collate, triples_from
 
 ROW: dict[str, Any] = {"prompt_ids": [3], "expert_ids": [4, 2], "generated_ids": [[5], [6, 2]]}
 SCORES: dict[str, Any] = {"opponent_expert_log_prob": -1.0, "opponent_generated_log_probs": [-2.0, -3.0]}
@@ -48,3 +49,12 @@ def test_a_trainer_gets_its_own_copy() -> None:
     first.items[0] = first.items[0].with_scores(-1.0, [-2.0, -3.0])
     assert isinstance(first, Triples)
     assert not shared.scored
+
+
+def test_an_expert_response_is_there_for_all_or_for_none() -> None:
+    bare = Triple(prompt_ids=[3], generated_ids=[[5], [6, 7]])
+    batch = collate([bare, bare])
+    assert batch["responses"] == [[[5], [6, 7]]] * 2
+    assert batch["counts"] == [0, 2, 0, 0]
+    with pytest.raises(InputError, match="some rows carry an expert response and some do not"):
+        Triples([bare, replace(bare, expert_ids=[4])])

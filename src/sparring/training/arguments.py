@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainingArguments
@@ -15,6 +15,9 @@ from transformers.integrations import get_reporting_integration_callbacks
 
 from sparring.errors import InputError, did_you_mean
 from sparring.training import deepspeed
+
+if TYPE_CHECKING:
+    from sparring.training.config import SelfPlayConfig
 
 # What is not for the configuration, and what to do instead.
 _MANAGED = {
@@ -67,6 +70,15 @@ _DEFAULTS: dict[str, Any] = {
     # Every weight that is trained has a part in every loss.
     "ddp_find_unused_parameters": False,
 }
+
+
+def arguments_of(config: SelfPlayConfig, fields: Mapping[str, Any]) -> TrainingArguments:
+    """The arguments of a stage of a run that trains with these fields; its folder and seed are not the stage's yet.
+
+    Raises:
+        InputError: As `training_arguments`.
+    """
+    return training_arguments(fields, output=config.output, seed=config.seed, device=config.model.device)
 
 
 def training_arguments(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from sparring.data import DataConfig
-from sparring.errors import InputError, did_you_mean
+from sparring.errors import InputError
 from sparring.generation import GenerationConfig
 from sparring.models import ModelConfig
+from sparring.training.reading import Dumper, apply_overrides, explain, read_yaml
 from sparring.training.workers import WorkersConfig
 
 
@@ -87,49 +87,81 @@ class StopConfig(BaseModel):
     max_drop: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
 
 
-class SelfPlayConfig(BaseModel):
-    """A whole self-play run.
+class PhaseConfig(BaseModel):
+    """How some iterations are played.
 
     Attributes:
-        output: The run directory.
-        seed: Every use of chance derives its own seed from this one.
         iterations: T, how many times generate → judge → score → train → evaluate is played.
-        model: What plays.
-        data: The expert demonstrations.
         objective: A name in `OBJECTIVES` and its settings.
         regularizers: Names in `REGULARIZERS` and their settings, weights among them; added to the objective.
         opponent: A name in `OPPONENTS` and its settings.
         generation: How responses are sampled.
+        responses: Who wrote what the policy plays against: the `opponent`, anew in every iteration, or somebody else,
+            whose responses and preferences the `data` bring along.
         judge: Who says which response is better; needed by the objectives that learn from preferences.
-        lora: Fields of peft's `LoraConfig`; None trains all weights.
-        warmup: Supervised fine-tuning first; None starts from the model as it is.
         training: Fields of transformers' `TrainingArguments`, for every iteration.
-        evaluation: What is measured after every stage.
-        stop: When to end before a collapse.
-        workers: Who samples and scores.
-        reuse: Keep what is sampled from the model that the run starts from, and its scores, in the user's cache, and
-            take what an earlier run kept there; it changes nothing in the result.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    output: Path = Path("runs/selfplay")
-    seed: int = Field(default=0, ge=0)
     iterations: int = Field(default=2, ge=1)
-    model: ModelConfig = Field(default_factory=ModelConfig)
-    data: DataConfig
     objective: Component = Field(default_factory=lambda: Component(name="spif"))
     regularizers: tuple[Component, ...] = ()
     opponent: Component = Field(default_factory=lambda: Component(name="previous"))
     generation: GenerationConfig = Field(default_factory=GenerationConfig)
+    responses: Literal["opponent", "data"] = "opponent"
     judge: JudgeConfig | None = None
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
+class SelfPlayConfig(PhaseConfig):
+    """A whole self-play run: one phase, with the fields of `PhaseConfig`, or several that share what they leave out.
+
+    Attributes:
+        output: The run directory.
+        seed: Every use of chance derives its own seed from this one.
+        model: What plays.
+        data: The expert demonstrations.
+        lora: Fields of peft's `LoraConfig`; None trains all weights.
+        warmup: Supervised fine-tuning first; None starts from the model as it is.
+        evaluation: What is measured after every stage, on responses that the run's own `generation` samples.
+        stop: When to end before a collapse.
+        workers: Who samples and scores.
+        reuse: Keep what is sampled from the model that the run starts from, and its scores, in the user's cache, and
+            take what an earlier run kept there; it changes nothing in the result.
+        phases: Played one after the other, their iterations numbered on. What one leaves out is the run's own field;
+            `generation` and `training` are filled up key by key. Without any, the run's own fields are the only phase.
+    """
+
+    output: Path = Path("runs/selfplay")
+    seed: int = Field(default=0, ge=0)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    data: DataConfig
     lora: dict[str, Any] | None = None
     warmup: WarmupConfig | None = None
-    training: dict[str, Any] = Field(default_factory=dict)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     stop: StopConfig = Field(default_factory=StopConfig)
     workers: WorkersConfig = Field(default_factory=WorkersConfig)
     reuse: bool = True
+    # Last, because it is filled up from what was read before.
+    phases: tuple[PhaseConfig, ...] = ()
+
+    @property
+    def schedule(self) -> tuple[PhaseConfig, ...]:
+        """What is played, in order: the phases, or the run's own fields."""
+        return self.phases or (self,)
+
+    @property
+    def total_iterations(self) -> int:
+        """Of all phases."""
+        return sum(phase.iterations for phase in self.schedule)
+
+    @field_validator("phases", mode="before")
+    @classmethod
+    def _fill_up(cls, phases: Any, info: ValidationInfo) -> Any:
+        own = {name: info.data[name] for name in PhaseConfig.model_fields if name in info.data}
+        many = isinstance(phases, Sequence) and not isinstance(phases, str)
+        return [_filled(phase, own) for phase in phases] if many else phases
 
     @field_validator("lora")
     @classmethod
@@ -149,7 +181,7 @@ class SelfPlayConfig(BaseModel):
             InputError: The file is missing or no YAML mapping, a key is unknown, or a value is wrong.
         """
         path = Path(path)
-        return cls.from_mapping(apply_overrides(_read_yaml(path), overrides), where=str(path))
+        return cls.from_mapping(apply_overrides(read_yaml(path), overrides), where=str(path))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, where: str = "configuration") -> Self:
@@ -161,86 +193,31 @@ class SelfPlayConfig(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problems = [_explain(cls, dict(item)) for item in error.errors()]
+            problems = [explain(cls, item) for item in error.errors()]
             raise InputError("\n  ".join(problems), where=where) from error
 
     def to_yaml(self) -> str:
         """The resolved configuration, every default written out."""
-        text: str = yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        text: str = yaml.dump(self.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True)
         return text
-
-
-def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Sets `a.b.c=value` in nested mappings, creating what is missing; `value` is read as YAML."""
-    for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or not key:
-            raise InputError(f"'{override}' is not an override", fix="write key.path=value")
-        *parents, last = key.split(".")
-        target = values
-        for parent in parents:
-            if not isinstance(target.get(parent), dict):
-                target[parent] = {}
-            target = target[parent]
-        target[last] = _parse(text, where=override)
-    return values
 
 
 def _changes_nothing(init_lora_weights: Any) -> bool:
     return init_lora_weights is True or init_lora_weights == "gaussian"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-4 is a number although it has no dot. Quoted, it stays text."""
+def _filled(phase: Any, own: Mapping[str, Any]) -> Any:
+    """A phase with the run's own fields where it leaves them out; what is no mapping is left for validation."""
+    given = _given(phase)
+    if not isinstance(given, Mapping):
+        return given
+    filled = {**own, **given}
+    for name in {"generation", "training"} & given.keys() & own.keys():
+        if isinstance(given[name], Mapping):
+            filled[name] = {**_given(own[name]), **given[name]}
+    return filled
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader` would take for a number."""
-
-
-for _yaml in (_Loader, _Dumper):
-    _yaml.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-    )
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        value = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"not a YAML value: {text}", where=where, fix="quote it") from error
-    return value
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError as error:
-        raise InputError(
-            "no such configuration", where=str(path), fix="see `sparring recipes` for ready ones"
-        ) from error
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise InputError(f"cannot be read as YAML: {error}", where=str(path)) from error
-    if not isinstance(values, dict):
-        raise InputError("a configuration is a mapping of keys to values", where=str(path))
-    return values
-
-
-def _explain(model: type[BaseModel], error: dict[str, Any]) -> str:
-    """One validation error as 'key: problem; fix'."""
-    path = [str(part) for part in error["loc"]]
-    key = ".".join(path)
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key; {did_you_mean(path[-1], _keys_at(model, path[:-1]))}"
-    if error["type"] == "missing":
-        return f"{key}: missing; {key} is required"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" + (f", got {error['input']!r}" if error["type"] != "value_error" else "")
-
-
-def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
-    return list(model.model_fields)
+def _given(value: Any) -> Any:
+    """The fields of a model that were given, or another value as it is."""
+    return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value

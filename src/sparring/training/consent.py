@@ -25,7 +25,8 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
         InputError: It would run code of its own, or send a key to another machine.
     """
     config = SelfPlayConfig.from_yaml(directory.config).model_copy(update={"output": directory.path})
-    wishes = [*_of_the_model(config), *(_of_the_run(config) if resumes else ())]
+    # Each is told once, although phases may share a judge.
+    wishes = dict.fromkeys([*_of_the_model(config), *(_of_the_run(config) if resumes else ())])
     if wishes and not trust_remote_code:
         fix = "check that you trust that code and those addresses, then give --trust-remote-code"
         raise InputError(f"this run {'; and it '.join(wishes)}", where=str(directory.config), fix=fix)
@@ -38,10 +39,12 @@ def _of_the_model(config: SelfPlayConfig) -> Iterator[str]:
 
 
 def _of_the_run(config: SelfPlayConfig) -> Iterator[str]:
-    judge = None if config.judge is None else build(JUDGES, "judge", config.judge.name, config.judge.options)
-    if isinstance(judge, VerifierJudge) and judge.imports:
-        yield f"judges with the Python function '{judge.rule}', which would run with all your rights"
-    keys = [(judge.api_key_env, judge.base_url)] if isinstance(judge, Llm) else []
+    named = [phase.judge for phase in config.schedule if phase.judge is not None]
+    judges = [build(JUDGES, "judge", judge.name, judge.options) for judge in named]
+    for judge in judges:
+        if isinstance(judge, VerifierJudge) and judge.imports:
+            yield f"judges with the Python function '{judge.rule}', which would run with all your rights"
+    keys = [(judge.api_key_env, judge.base_url) for judge in judges if isinstance(judge, Llm)]
     if config.generation.name == "server" and config.generation.server is not None:
         server = config.generation.server
         keys += [(server.api_key_env, endpoint) for endpoint in server.endpoints]

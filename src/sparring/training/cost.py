@@ -12,7 +12,6 @@ from sparring.logprobs.head import head_bytes
 from sparring.logprobs.sequences import MAX_TOKENS
 from sparring.models import ModelConfig
 from sparring.models.quiet import quiet_transformers
-from sparring.types import EncodedExample
 
 # Numbers that a transformer layer keeps for the backward pass, a token and hidden unit, without gradient
 # checkpointing: the inputs of its projections, of its norms, of its activation and of its attention.
@@ -42,6 +41,19 @@ class Memory:
         return max(training, self.playing)
 
 
+@dataclass(frozen=True)
+class Row:
+    """Tokens of a prompt, and of each of the responses to it that are scored and trained on."""
+
+    prompt: int
+    responses: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Where every response is read after the prompt."""
+        return sum(self.prompt + response for response in self.responses)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """The largest batch that one process trains on, and the largest that it decodes.
@@ -57,16 +69,16 @@ class Batch:
     decoded: int
 
     @classmethod
-    def largest(cls, examples: Sequence[EncodedExample], *, prompts: int, samples: int, rows: int, limit: int) -> Batch:
-        """For K samples a prompt as long as the expert's response; `rows` sequences decoded up to `limit` tokens."""
-        longest = max(len(item.prompt_ids) + (1 + samples) * len(item.expert_ids) for item in examples)
-        answers = max((1 + samples) * len(item.expert_ids) for item in examples)
-        prompt = max(len(item.prompt_ids) for item in examples)
+    def largest(cls, rows: Sequence[Row], *, prompts: int, sequences: int, limit: int) -> Batch:
+        """So many `prompts` in training, and so many `sequences` decoded up to `limit` tokens."""
+        longest = max(row.prompt + sum(row.responses) for row in rows)
+        answers = max(sum(row.responses) for row in rows)
         # A row takes as many prompts as fit into a forward pass, or a prompt as many rows as it needs.
         together, parts = max(1, MAX_TOKENS // longest), -(-longest // MAX_TOKENS)
         filled = [min(together, prompts - start) for start in range(0, prompts, together)]
         predicted = tuple(-(-n * answers // parts) for n in filled for _ in range(parts))
-        return cls(tokens=prompts * longest, predicted=predicted, decoded=rows * (prompt + limit))
+        decoded = sequences * (max(row.prompt for row in rows) + limit)
+        return cls(tokens=prompts * longest, predicted=predicted, decoded=decoded)
 
 
 def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | None) -> Any:

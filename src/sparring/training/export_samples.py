@@ -13,11 +13,12 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from sparring.data import VERIFIERS, load
+from sparring.data import VERIFIERS, is_right, load
 from sparring.errors import InputError
 from sparring.files import atomic_path, read_json
 from sparring.run_directory import BASE, RunDirectory, StageDirectory, read_shard
 from sparring.training.config import SelfPlayConfig
+from sparring.training.phases import phases_of, row_needs
 from sparring.training.stages.generate import read_samples
 from sparring.training.stages.judge import Verdicts, read_verdicts
 from sparring.training.stages.score import EXPERT
@@ -27,10 +28,10 @@ from sparring.types import Example
 LogProbs = MutableMapping[tuple[int, int], dict[str, float]]
 Rows = list[dict[str, Any]]
 
-_TRAINING = re.compile(r"(policy|mixture)-(-?\d+)-\d+")
+_TRAINING = re.compile(r"(policy|mixture|data)(?:-(-?\d+))?-\d{5}")
 _HELD_OUT = re.compile(r"(greedy|sampled|mixed)-\d+")
 _HELD_OUT_SCORES = re.compile(r"scores-(expert|greedy|sampled|mixed)(?:-(-?\d+))?-\d{5}")
-_DECODING = {"policy": "sampled", "mixed": "mixture"}
+_DECODING = {"policy": "sampled", "mixed": "mixture", "data": "given"}
 _FIELDS = {
     "split": pa.string(),
     "index": pa.int64(),
@@ -55,8 +56,8 @@ def export_samples(run: Path, to: Path) -> int:
     |---|---|
     | `split`, `index` | "train" or "held-out", and the prompt's number in it |
     | `prompt`, `expert` | as text |
-    | `player` | the folder of the policy that answered, e.g. "iterations/001", or "expert" |
-    | `decoding` | "sampled", "greedy", or "mixture" where its tokens were mixed with the base model's |
+    | `player` | the folder of the policy that answered, e.g. "iterations/001", or "expert", or "data" |
+    | `decoding` | "sampled", "greedy", "mixture" where it mixed tokens with the base model's, "given" by the data |
     | `iteration` | of a training sample: the iteration that was trained on it, −1 for the reference's |
     | `sample`, `response`, `finish_reason`, `tokens` | which of the prompt's samples, and what it is |
     | `right` | the verifier's verdict |
@@ -87,14 +88,20 @@ def export_samples(run: Path, to: Path) -> int:
     count = 0
     with atomic_path(to) as partial, parquet.ParquetWriter(partial, schema) as writer:
         for rows in _rows(directory, stages):
-            for row in rows:
-                example = examples[row["split"], row["index"]]
+            # A prompt may have no expert's response.
+            kept = [row for row in rows if row["player"] != "expert" or examples[_key(row)].response is not None]
+            for row in kept:
+                example = examples[_key(row)]
                 row |= {"prompt": example.prompt, "expert": example.response}
                 row.setdefault("response", example.response)
-                row["right"] = None if verifier is None else bool(verifier(row["response"], example.response))
-            writer.write_table(pa.Table.from_pylist(rows, schema))
-            count += len(rows)
+                row["right"] = is_right(verifier, row["response"], example.response)
+            writer.write_table(pa.Table.from_pylist(kept, schema))
+            count += len(kept)
     return count
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["split"], row["index"]
 
 
 def _stages(directory: RunDirectory) -> dict[str, StageDirectory]:
@@ -109,7 +116,7 @@ def _name(directory: RunDirectory, stage: StageDirectory) -> str:
 
 
 def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str, int], Example]:
-    data = load(config.data, config.seed)
+    data = load(config.data, config.seed, row_needs(config, phases_of(config)))
     if data.report.fingerprint != read_json(directory.manifest)["fingerprints"]["data"]:
         problem, fix = "the data changed after the run started, so its experts are others", "restore them"
         raise InputError(problem, where=str(config.data.source), fix=fix)
@@ -177,7 +184,7 @@ def _training(directory: RunDirectory, stages: Mapping[str, StageDirectory]) -> 
             yield _Shard(
                 path=path,
                 split="train",
-                player=_name(directory, directory.stage(int(policy))),
+                player="data" if policy is None else _name(directory, directory.stage(int(policy))),
                 decoding=_DECODING.get(how, how),
                 iteration=int(stage.path.name) if name.startswith("iterations") else BASE,
                 log_probs=_log_probs(directory, stage.scores.glob(f"{path.stem}-under-*.parquet")),
@@ -213,7 +220,7 @@ def _held_out_log_probs(
     return scored
 
 
-def _parts(pattern: re.Pattern[str], path: Path) -> tuple[str, str]:
+def _parts(pattern: re.Pattern[str], path: Path) -> tuple[str, str | None]:
     match = pattern.fullmatch(path.stem)
     assert match is not None  # noqa: S101 (the stages name their files so)
     return match[1], match[2]

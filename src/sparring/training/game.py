@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,26 +12,15 @@ from sparring.generation.engines import Engine
 from sparring.generation.protocol import Generator
 from sparring.judges.protocol import Judge
 from sparring.run_directory import BASE, RunDirectory
+from sparring.training import processes
 from sparring.training.config import SelfPlayConfig
 from sparring.training.manifest import arithmetic
+from sparring.training.phases import Phase
 from sparring.training.policy import Policy
 from sparring.training.sampling import generator_for
 from sparring.training.store import Store
 from sparring.training.workers import Workers
-from sparring.types import EncodedExample, Objective, Opponent
-
-
-def needs_samples(objective: Objective) -> bool:
-    """Whether an objective looks at generated responses at all; supervised fine-tuning does not."""
-    return bool(objective.requires - {"policy_expert", "expert_length"})
-
-
-def scorers(objective: Objective, opponent: Opponent, iteration: int) -> tuple[int, ...]:
-    """The policies that score the responses: the opponent's, and the base model where the objective needs δ."""
-    requires = objective.requires
-    players = opponent.spec(iteration).scorers if requires & {"expert", "generated"} else ()
-    needs_base = bool(requires & {"reference_expert", "reference_generated"})
-    return players if not needs_base or BASE in players else (*players, BASE)
+from sparring.types import EncodedExample
 
 
 def is_start(policy: int) -> bool:
@@ -41,33 +30,35 @@ def is_start(policy: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Game:
-    """One run: its configuration, its folder, its players, and the data as token ids.
+    """One run: its configuration, its folder, its phases, and the data as token ids.
 
-    The judge is there in the main process alone. The store is that of shards which other runs need too, if any.
+    The judges are there in the main process alone, by the number of their phase; phases may share one. The store is
+    that of shards which other runs need too, if any.
     """
 
     config: SelfPlayConfig
     directory: RunDirectory
     policy: Policy
     workers: Workers
-    objective: Objective
-    opponent: Opponent
+    phases: tuple[Phase, ...]
     train: list[EncodedExample]
     held_out: list[EncodedExample]
     stop_ids: tuple[int, ...]
     verifier: Callable[[str, str], bool] | None
-    judge: Judge | None
+    judges: Mapping[int, Judge]
     engine: Engine | None
     store: Store | None
 
-    @property
-    def needs_samples(self) -> bool:
-        """Whether the run's objective looks at generated responses."""
-        return needs_samples(self.objective)
+    def phase(self, iteration: int) -> Phase:
+        """What an iteration is played with."""
+        return next(phase for phase in self.phases if iteration in phase.iterations)
 
-    def scorers(self, iteration: int) -> tuple[int, ...]:
-        """The policies that score an iteration's responses."""
-        return scorers(self.objective, self.opponent, iteration)
+    def log(self, event: Mapping[str, Any]) -> None:
+        """Appends an event to metrics.jsonl, in the main process; where a run has phases, with its own."""
+        if self.config.phases and "iteration" in event:
+            event = {**event, "phase": self.phase(event["iteration"]).number}
+        if processes.is_main():
+            self.directory.log(event)
 
     def activate(self, policy: int) -> None:
         """Makes the one model play as a policy, by number."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,17 @@ from sparring.run_directory import BASE, RunDirectory, StageDirectory
 from sparring.training import processes
 from sparring.training.config import SelfPlayConfig, WarmupConfig
 from sparring.training.game import Game
-from sparring.training.prepare import announce, check_free, claim, prepare, reopen, set_up
+from sparring.training.prepare import announce, prepare
+from sparring.training.set_up import check_free, claim, reopen, set_up
 from sparring.training.stages.evaluate import evaluate
 from sparring.training.stages.generate import generate
+from sparring.training.stages.given import given_samples, given_verdicts
 from sparring.training.stages.judge import join, judge_samples
 from sparring.training.stages.score import score
 from sparring.training.stages.train import train
 from sparring.training.triples import Triple, Triples
 from sparring.training.watch import Verdict, judge
+from sparring.types import EncodedExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +99,7 @@ def _play(game: Game) -> Result:
         _warm_up(game, game.config.warmup)
     evaluations[0] = _evaluate(game, 0)
     verdict = judge(game.config.stop, evaluations)
-    for iteration in range(game.config.iterations):
+    for iteration in range(game.config.total_iterations):
         _iterate(game, iteration)
         evaluations[iteration + 1] = _evaluate(game, iteration + 1)
         verdict = judge(game.config.stop, evaluations)
@@ -110,7 +113,7 @@ def _warm_up(game: Game, config: WarmupConfig) -> None:
     stage = game.directory.warmup
     if _is_trained(stage):
         return
-    triples = Triples(Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in game.train)
+    triples = Triples(_demonstrations(game.train))
     with _timed(game, stage="warmup"):
         train(
             game,
@@ -122,6 +125,10 @@ def _warm_up(game: Game, config: WarmupConfig) -> None:
             name="warm-up",
             labels={"stage": "warmup"},
         )
+
+
+def _demonstrations(examples: Iterable[EncodedExample]) -> list[Triple]:
+    return [Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in examples if item.expert_ids]
 
 
 def _is_trained(stage: StageDirectory) -> bool:
@@ -136,29 +143,29 @@ def _is_trained(stage: StageDirectory) -> bool:
 
 
 def _iterate(game: Game, iteration: int) -> None:
-    stage = game.directory.iteration(iteration)
+    phase, stage = game.phase(iteration), game.directory.iteration(iteration)
     if _is_trained(stage):
         return
-    if game.needs_samples:
+    if phase.needs_samples:
         with _timed(game, stage="generate", iteration=iteration):
-            shards = generate(game, iteration)
-        verdicts = None
-        if game.config.judge is not None:
+            shards = given_samples(game, iteration) if phase.given else generate(game, iteration)
+        verdicts = given_verdicts(game, iteration) if phase.given else None
+        if phase.judge is not None:
             with _timed(game, stage="judge", iteration=iteration):
                 verdicts = processes.on_main(lambda: judge_samples(game, iteration, shards))
         with _timed(game, stage="score", iteration=iteration):
             triples = score(game, iteration, shards)
-        triples = triples if verdicts is None else join(game, triples, verdicts)
+        triples = triples if verdicts is None else join(game, iteration, triples, verdicts)
     else:
-        triples = [Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in game.train]
+        triples = _demonstrations(game.train)
     with _timed(game, stage="train", iteration=iteration):
         train(
             game,
             start=iteration,
             stage=stage,
             triples=Triples(triples),
-            objective=game.objective,
-            fields=game.config.training,
+            objective=phase.objective,
+            fields=phase.config.training,
             name=f"iteration {iteration}",
             labels={"stage": "train", "iteration": iteration},
         )
@@ -177,8 +184,7 @@ def _timed(game: Game, **labels: Any) -> Iterator[None]:
     """Logs the seconds that a stage, or what was left of it after a kill, took."""
     start = time.monotonic()
     yield
-    if processes.is_main():
-        game.directory.log({"kind": "time", **labels, "seconds": round(time.monotonic() - start, 3)})
+    game.log({"kind": "time", **labels, "seconds": round(time.monotonic() - start, 3)})
 
 
 def _conclude(game: Game, verdict: Verdict) -> Result:

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -17,7 +18,7 @@ import torch
 from sparring.judges import REACHED_BY
 from sparring.regularizers import Regularized
 from sparring.training.config import SelfPlayConfig
-from sparring.types import Objective
+from sparring.training.phases import Phase
 
 _PACKAGES = (
     "sparring",
@@ -33,7 +34,7 @@ _PACKAGES = (
 
 
 def manifest(
-    config: SelfPlayConfig, objective: Objective, *, fingerprints: dict[str, str], data: dict[str, Any]
+    config: SelfPlayConfig, phases: Sequence[Phase], *, fingerprints: dict[str, str], data: dict[str, Any]
 ) -> dict[str, Any]:
     """The manifest of a run that is about to start.
 
@@ -43,7 +44,7 @@ def manifest(
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119 - a name, not a path
         "versions": versions(),
         "seed": config.seed,
-        "objective": _objective(config, objective),
+        **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),
         "fingerprints": fingerprints,
         "data": data,
         "hardware": {
@@ -57,12 +58,13 @@ def manifest(
     }
 
 
-def _objective(config: SelfPlayConfig, objective: Objective) -> dict[str, Any]:
+def _objective(phase: Phase) -> dict[str, Any]:
     """The objective with every setting, those that the configuration leaves to their defaults too."""
+    objective = phase.objective
     alone: Any = objective.objective if isinstance(objective, Regularized) else objective
     stability = objective.stability
     return {
-        "name": config.objective.name,
+        "name": phase.config.objective.name,
         "settings": dataclasses.asdict(alone),
         "stability": stability and f"{stability.symbol} = {stability.value:g}: {stability.verdict}",
     }
@@ -88,13 +90,19 @@ def arithmetic() -> dict[str, Any]:
 
 def config_fingerprint(config: SelfPlayConfig) -> str:
     """A sha256 of everything that decides the result; where it is written and who does the work do not."""
-    elsewhere: dict[str, bool | dict[str, Any]] = {
+    reached: dict[str, Any] = {"generation": {"server": True}, "judge": dict.fromkeys(REACHED_BY, True)}
+    elsewhere: dict[str, Any] = {
         "output": True,
         "workers": True,
         "reuse": True,
-        "generation": {"server": True},
-        "judge": dict.fromkeys(REACHED_BY, True),
+        "phases": {"__all__": reached},
+        **reached,
     }
+    # What says nothing is left out too, so that runs that were started before it was there can still be resumed.
+    if not config.phases:
+        elsewhere["phases"] = True
+    if config.responses == "opponent":
+        elsewhere["responses"] = True
     text = json.dumps(config.model_dump(mode="json", exclude=elsewhere), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -12,11 +12,14 @@ from sparring.judges.protocol import JudgeSettings
 from sparring.objectives import OBJECTIVES
 from sparring.registry import build
 from sparring.regularizers import REGULARIZERS, Regularized
-from sparring.training.config import SelfPlayConfig
+from sparring.training.config import PhaseConfig
 from sparring.types import PREFERENCES, Objective, Opponent, Regularizer
 
+# What holds of any two responses of which one is preferred; the others regress on a win rate against draws of π_o.
+_COMPARING = ("dpo", "ipo", "inpo")
 
-def objective_of(config: SelfPlayConfig) -> Objective:
+
+def objective_of(config: PhaseConfig) -> Objective:
     """The objective with its regularizers.
 
     Raises:
@@ -32,14 +35,17 @@ def objective_of(config: SelfPlayConfig) -> Objective:
     return objective
 
 
-def judge_of(config: SelfPlayConfig, objective: Objective) -> JudgeSettings | None:
-    """The judge's settings, where the objective learns from preferences.
+def judge_of(config: PhaseConfig, objective: Objective) -> JudgeSettings | None:
+    """The judge's settings, where the objective learns from a judge's preferences.
 
     Raises:
-        InputError: It is missing, of no use, or wrong; there is nothing to compare; or the expert plays, and a
-            regularizer would take its response for a draw of π_o.
+        InputError: It is missing, of no use, or wrong; there is nothing to compare; or something would take a response
+            of the expert or of the data for a draw of π_o.
     """
     name, needed = config.objective.name, bool(objective.requires & PREFERENCES)
+    if config.responses == "data":
+        _check_given(config, objective)
+        return None
     if config.judge is None:
         if needed:
             problem = f"objective '{name}' needs preferences, which only a judge can give"
@@ -53,14 +59,14 @@ def judge_of(config: SelfPlayConfig, objective: Objective) -> JudgeSettings | No
         problem, fix = "the expert can win only where it plays", "set judge.expert_plays: true"
         raise InputError(problem, where="judge.expert_plays", fix=fix)
     if config.judge.expert_plays:
-        _check_regularizers(objective)
+        _check_regularizers(objective, "the expert's response, which plays among them,", "judge.expert_plays", "false")
     if config.generation.samples_per_prompt + config.judge.expert_plays < 2:
         problem, fix = "there is nothing to compare one response with", "set it to 2 or more"
         raise InputError(problem, where="generation.samples_per_prompt", fix=fix)
     return judge
 
 
-def check_importance(config: SelfPlayConfig, objective: Objective, opponent: Opponent) -> None:
+def check_importance(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
     """Refuses importance weights e^Δ where the samples are no draws of the π_o in Δ.
 
     Raises:
@@ -95,12 +101,23 @@ def _regularizers(objective: Objective) -> Sequence[Regularizer]:
     return objective.regularizers if isinstance(objective, Regularized) else ()
 
 
-def _check_regularizers(objective: Objective) -> None:
+def _check_given(config: PhaseConfig, objective: Objective) -> None:
+    """Responses and preferences of the data need an objective that compares responses, whoever wrote them."""
+    name = config.objective.name
+    if config.judge is not None:
+        fix = "remove the judge, or set responses: opponent"
+        raise InputError("the data say themselves who beats whom", where="judge", fix=fix)
+    if name not in _COMPARING:
+        problem = f"objective '{name}' learns from draws of the opponent, and the data's responses are none"
+        raise InputError(problem, where="responses", fix=f"set it to opponent, or take {', '.join(_COMPARING)}")
+    _check_regularizers(objective, "the data's response", "responses", "opponent")
+
+
+def _check_regularizers(objective: Objective, what: str, where: str, mend: str) -> None:
     for each in _regularizers(objective):
         if any(field.endswith("generated") for field in each.requires):
             raise InputError(
-                f"regularizer '{each.name}' averages over draws of the opponent, and the expert's response, which "
-                "plays among them, is none",
-                where="judge.expert_plays",
-                fix="set it to false, or take the regularizer sft or forward-kl with samples: reference",
+                f"regularizer '{each.name}' averages over draws of the opponent, and {what} is none",
+                where=where,
+                fix=f"set it to {mend}, or take the regularizer sft or forward-kl with samples: reference",
             )

@@ -11,7 +11,7 @@ from sparring.generation import ENGINES, GenerationConfig, generator
 from sparring.generation.engines import Engine, EngineModel
 from sparring.generation.protocol import Generator
 from sparring.models import local_folder, torch_device
-from sparring.training.arguments import autocast_dtype, training_arguments
+from sparring.training.arguments import arguments_of, autocast_dtype
 from sparring.training.config import SelfPlayConfig
 from sparring.training.policy import Policy
 from sparring.types import Opponent
@@ -27,7 +27,7 @@ def generator_for(config: GenerationConfig, policy: Policy, engine: Engine | Non
     return generator(config, engine=engine, policy=policy, tokenizer=policy.tokenizer, **parts)
 
 
-def check_mixture(config: SelfPlayConfig, opponent: Opponent) -> None:
+def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None:
     """Refuses a token-level mixture where something could not sample from it.
 
     Raises:
@@ -38,14 +38,14 @@ def check_mixture(config: SelfPlayConfig, opponent: Opponent) -> None:
     bias = (config.lora or {}).get("bias", "none")
     if bias != "none":
         raise InputError(
-            f"opponent '{config.opponent.name}' takes the model with its adapter off for the base model, "
+            f"opponent '{name}' takes the model with its adapter off for the base model, "
             f"which with trained biases ({bias}) it is not",
             where="lora.bias",
             fix="set it to none, or the opponent's samples to policy",
         )
     if config.generation.name in ENGINES:
         raise InputError(
-            f"opponent '{config.opponent.name}' mixes every token's distribution with the base model's, which the "
+            f"opponent '{name}' mixes every token's distribution with the base model's, which the "
             f"generator '{config.generation.name}' cannot",
             where="generation.name",
             fix="set it to transformers, or the opponent's samples to policy",
@@ -59,8 +59,7 @@ def engine_model(config: SelfPlayConfig, model_config: Any, *parts: Encoded | No
         InputError: The run trains adapters that no engine plays.
     """
     prompts = [len(item.prompt_ids) for encoded in parts if encoded is not None for item in encoded.examples]
-    arguments = training_arguments(config.training, output=config.output, seed=config.seed, device=config.model.device)
-    autocast = autocast_dtype(arguments)
+    autocast = autocast_dtype(arguments_of(config, config.training))
     stored = model_config.dtype if config.model.dtype == "auto" else config.model.dtype
     return EngineModel(
         base=local_folder(config.model.name, revision=config.model.revision),

@@ -156,8 +156,9 @@ class SelfPlayTrainer(Trainer):
 
     def _log_ratios(self, model: Any, inputs: dict[str, Any]) -> LogRatios:
         rows = torch.stack(sequence_log_probs(model, inputs["prompts"], inputs["responses"]))
-        expert, generated, initial, reference = rows.split([1, *inputs["counts"]], dim=1)
-        policy = {"expert": expert[:, 0], "generated": generated, "initial": initial, "reference": reference}
+        names = ("expert", "generated", "initial", "reference")
+        policy = dict(zip(names, rows.split(inputs["counts"], dim=1), strict=True))
+        policy["expert"] = policy["expert"].flatten()
         fields = {f"policy_{name}": values for name, values in policy.items() if values.numel()}
         for side in ("expert", "generated"):
             if f"opponent_{side}" in inputs:
@@ -165,7 +166,7 @@ class SelfPlayTrainer(Trainer):
             if f"reference_{side}" in inputs:
                 fields[f"reference_{side}"] = policy[side] - inputs[f"reference_{side}"]
         fields |= {name: inputs[name] for name in PREFERENCES if name in inputs}
-        return LogRatios(**fields, **_lengths(inputs["responses"], inputs["counts"][0], rows))
+        return LogRatios(**fields, **_lengths(inputs["responses"], inputs["counts"], rows))
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any
@@ -213,6 +214,8 @@ class SelfPlayTrainer(Trainer):
         self._signature_columns: list[str] = []
 
 
-def _lengths(responses: Sequence[Sequence[Sequence[int]]], count: int, like: Tensor) -> dict[str, Tensor]:
-    lengths = like.new_tensor([[len(answer) for answer in answers[: 1 + count]] for answers in responses])
-    return {"expert_length": lengths[:, 0]} | ({"generated_length": lengths[:, 1:]} if count else {})
+def _lengths(responses: Sequence[Sequence[Sequence[int]]], counts: list[int], like: Tensor) -> dict[str, Tensor]:
+    lengths = like.new_tensor([[len(answer) for answer in answers] for answers in responses])
+    expert, generated, _, _ = lengths.split(counts, dim=1)
+    sides = {"expert_length": expert.flatten(), "generated_length": generated}
+    return {name: values for name, values in sides.items() if values.numel()}

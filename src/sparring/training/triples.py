@@ -23,7 +23,7 @@ class Triple:
 
     Attributes:
         prompt_ids: Token ids of the prompt, the chat template applied.
-        expert_ids: Token ids of the expert response.
+        expert_ids: Token ids of the expert response; empty for objectives that need none.
         generated_ids: K lists of token ids; empty for objectives without an opponent.
         opponent_expert: log π_o of the expert response, nats; None until scored.
         opponent_generated: log π_o of each generated response, nats; None until scored.
@@ -36,7 +36,7 @@ class Triple:
     """
 
     prompt_ids: Sequence[int]
-    expert_ids: Sequence[int]
+    expert_ids: Sequence[int] = ()
     generated_ids: Sequence[Sequence[int]] = ()
     opponent_expert: float | None = None
     opponent_generated: Sequence[float] | None = None
@@ -49,13 +49,13 @@ class Triple:
 
     @property
     def responses(self) -> list[Sequence[int]]:
-        """The expert response, then the generated ones: what opponent and reference score."""
-        return [self.expert_ids, *self.generated_ids]
+        """The expert response, if there is one, then the generated ones: what opponent and reference score."""
+        return [*([self.expert_ids] if self.expert_ids else []), *self.generated_ids]
 
     @property
     def scored(self) -> bool:
         """Whether the opponent's log-probs are known."""
-        return self.opponent_expert is not None and self.opponent_generated is not None
+        return self.opponent_generated is not None
 
     def with_scores(self, expert: float, generated: Sequence[float]) -> Triple:
         """The same triple with the opponent's log-probs."""
@@ -76,6 +76,7 @@ class Triples(Dataset[Triple]):
                 where="train_dataset",
                 fix="keep the same K for every prompt",
             )
+        _check_all_or_none("an expert response", [bool(triple.expert_ids) for triple in self.items])
         _check_all_or_none("the opponent's log-probs", [triple.scored for triple in self.items])
         for name in PREFERENCES:
             _check_all_or_none(f"a judge's '{name}'", [getattr(triple, name) is not None for triple in self.items])
@@ -199,13 +200,16 @@ def collate(triples: Sequence[Triple]) -> dict[str, Any]:
     """A batch: token ids as lists, because rows are laid out by the log-prob engine, and scores as tensors.
 
     `responses` are, for each prompt, the expert's, the generated ones, the first policy's and the reference's;
-    `counts` says how many there are of the last three.
+    `counts` says how many there are of each.
     """
     first = triples[0]
     batch: dict[str, Any] = {
         "prompts": [triple.prompt_ids for triple in triples],
         "responses": [[*triple.responses, *triple.initial_ids, *triple.reference_ids] for triple in triples],
-        "counts": (len(first.generated_ids), len(first.initial_ids), len(first.reference_ids)),
+        "counts": [
+            min(1, len(first.expert_ids)),
+            *map(len, (first.generated_ids, first.initial_ids, first.reference_ids)),
+        ],
     }
     for player in ("opponent", "reference"):
         for side in ("expert", "generated"):

@@ -15,7 +15,7 @@ class Verdict:
     """What the watch makes of the policies so far.
 
     Attributes:
-        metric: The held-out value that was watched; None when nothing was held out.
+        metric: The held-out value that was watched; None when no expert response was held out.
         best: The number of the best policy.
         stop: Whether the last policy fell too far.
         reason: In plain words.
@@ -36,7 +36,7 @@ def judge(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]])
     last = max(evaluations)
     metric = _metric(config, evaluations[last])
     if metric is None:
-        return Verdict(metric=None, best=last, stop=False, reason="nothing is held out, so nothing was watched")
+        return Verdict(metric=None, best=last, stop=False, reason="no expert response is held out: nothing was watched")
     values = {policy: estimates[metric].mean for policy, estimates in sorted(evaluations.items())}
     best = max(values, key=lambda policy: -math.inf if math.isnan(values[policy]) else values[policy])
     drop = values[best] - values[last]
@@ -55,8 +55,5 @@ def judge(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]])
 
 
 def _metric(config: StopConfig, estimates: Mapping[str, Estimate]) -> str | None:
-    if not estimates:
-        return None
-    if config.metric != "auto":
-        return config.metric
-    return "accuracy/greedy" if "accuracy/greedy" in estimates else "log_likelihood/token"
+    wanted = ("accuracy/greedy", "log_likelihood/token") if config.metric == "auto" else (config.metric,)
+    return next((name for name in wanted if name in estimates), None)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sparring.data import is_right
 from sparring.files import read_json, write_json
 from sparring.metrics import Estimate, HeldOut, Response, measure
 from sparring.run_directory import BASE, read_shard, shard_path, write_shard
@@ -18,7 +19,7 @@ from sparring.training.game import Game, is_start
 from sparring.training.stages.answers import answer_rows
 from sparring.training.stages.generate import read_samples, sample_shards
 from sparring.training.stages.score import EXPERT, Responses, Scores, opponent_scores, score_files
-from sparring.types import EncodedExample, LogRatios
+from sparring.types import PREFERENCES, EncodedExample, LogRatios
 
 
 def evaluate(game: Game, policy: int) -> dict[str, Estimate]:
@@ -34,7 +35,7 @@ def evaluate(game: Game, policy: int) -> dict[str, Estimate]:
             held_out = _held_out(game, policy)
             _keep_answers(game, policy, held_out)
             estimates = measure(held_out)
-        if policy > 0 and game.needs_samples and game.held_out:
+        if policy > 0 and game.held_out:
             estimates |= _game_on_held_out(game, policy - 1)
         values = {name: estimate.to_json() for name, estimate in estimates.items()}
         processes.on_main(lambda: write_json(stage.evaluation, values))
@@ -56,7 +57,7 @@ def _held_out(game: Game, policy: int) -> HeldOut:
                 finish_reason=row["finish_reason"],
                 log_prob=own[kind][example.index, row["sample"]],
                 log_prob_base=base[kind][example.index, row["sample"]],
-                right=None if game.verifier is None else bool(game.verifier(row["text"], example.response)),
+                right=is_right(game.verifier, row["text"], example.response),
             )
             for row in rows
         ]
@@ -71,6 +72,7 @@ def _held_out(game: Game, policy: int) -> HeldOut:
                 log_prob_base=base["expert"][example.index, EXPERT],
             )
             for example in game.held_out
+            if example.response is not None
         ],
         greedy=[responses("greedy", example, greedy[example.index])[0] for example in game.held_out],
         sampled=[responses("sampled", example, sampled[example.index]) for example in game.held_out],
@@ -87,11 +89,12 @@ def _keep_answers(game: Game, policy: int, held_out: HeldOut) -> None:
     path = shard_path(game.directory.stage(policy).held_out, 0, "answers")
     if processes.on_main(path.exists):
         return
-    examples = list(zip(game.held_out, held_out.expert, held_out.greedy, held_out.sampled, strict=True))
+    examples = list(zip(game.held_out, held_out.greedy, held_out.sampled, strict=True))
     responses = {
-        "expert": {(example.index, EXPERT): expert for example, expert, _, _ in examples},
-        "greedy": {(example.index, 0): greedy for example, _, greedy, _ in examples},
-        "sampled": {(each.index, k): answer for each, _, _, answers in examples for k, answer in enumerate(answers)},
+        # All of them are answered by the expert, or none is.
+        "expert": {(each.index, EXPERT): expert for each, expert in zip(game.held_out, held_out.expert, strict=False)},
+        "greedy": {(example.index, 0): greedy for example, greedy, _ in examples},
+        "sampled": {(each.index, k): answer for each, _, answers in examples for k, answer in enumerate(answers)},
     }
     prompts = {example.index: example.prompt for example in game.held_out}
     own, base = ({k: _score_parts(game, who, what) for k, what in _kinds(policy).items()} for who in (policy, BASE))
@@ -119,7 +122,7 @@ def _sample(game: Game, policy: int, how: str) -> list[Path]:
         prefix=how,
         seed=derive_seed(game.config.seed, "held-out", how),
         title=f"{stage.path.name}: evaluate {how}",
-        base_share=game.opponent.spec(policy).base_share if how == "mixed" else 0.0,
+        base_share=game.phase(policy).opponent.spec(policy).base_share if how == "mixed" else 0.0,
     )
 
 
@@ -151,9 +154,10 @@ def _score_parts(game: Game, policy: int, what: str) -> dict[Path, Responses]:
     parts: list[Responses]
     if what == "expert":
         size = game.config.generation.batch_size
+        experts = [item for item in game.held_out if item.expert_ids]
         parts = [
-            {(item.index, EXPERT): (item.prompt_ids, item.expert_ids) for item in game.held_out[start : start + size]}
-            for start in range(0, len(game.held_out), size)
+            {(item.index, EXPERT): (item.prompt_ids, item.expert_ids) for item in experts[start : start + size]}
+            for start in range(0, len(experts), size)
         ]
     else:
         parts = [
@@ -168,29 +172,33 @@ def _game_on_held_out(game: Game, iteration: int) -> dict[str, Estimate]:
     """The objective and its metrics after an iteration, on prompts that it was not trained on.
 
     The generated side are the held-out responses of the opponent's generators, each prompt's from the generator
-    whose turn it is, as in training. The log ratios to the opponent are kept as a shard.
+    whose turn it is, as in training. The log ratios to the opponent are kept as a shard. Nothing is measured where no
+    expert's response is held out.
     """
-    spec = game.opponent.spec(iteration)
+    phase = game.phase(iteration)
+    if not phase.needs_samples or not all(example.expert_ids for example in game.held_out):
+        return {}
+    spec = phase.opponent.spec(iteration)
     players = [f"{'mixed' if spec.base_share else 'sampled'}-{policy}" for policy in spec.generators]
     turns = {example.index: players[n % len(players)] for n, example in enumerate(game.held_out)}
-    by_scorer = {scorer: _on_turn(game, scorer, turns) for scorer in game.scorers(iteration)}
+    by_scorer = {scorer: _on_turn(game, scorer, turns) for scorer in phase.scorers(iteration)}
     policy = _on_turn(game, iteration + 1, turns)
     fields = _sides("policy_", policy, game) | _sides("", _lengths(game, turns), game, suffix="_length")
-    requires = game.objective.requires
+    requires = phase.objective.requires
     if requires & {"expert", "generated"}:
         ratios = _sides("", _minus(policy, opponent_scores(game, iteration, by_scorer)), game)
         _keep_log_ratios(game, iteration, ratios)
         fields |= ratios
     # Nobody judges the held-out responses, so there the preference objectives have no value.
-    if game.config.judge is not None:
+    if requires & PREFERENCES:
         return {}
     if requires & {"reference_expert", "reference_generated"}:
         fields |= _sides("reference_", _minus(policy, by_scorer[BASE]), game)
     samples = range(game.config.evaluation.samples_per_prompt)
-    for name, number in (("policy_initial", 0), ("policy_reference", BASE)):
+    for name, number in (("policy_initial", phase.iterations.start), ("policy_reference", BASE)):
         if name in requires:
             fields[name] = _column(_scores(game, iteration + 1, f"sampled-{number}"), game, samples)
-    output = game.objective(LogRatios(**fields))
+    output = phase.objective(LogRatios(**fields))
     values = {"objective": output.loss} | output.metrics
     return {name: Estimate.of(value.tolist()) for name, value in values.items()}
 

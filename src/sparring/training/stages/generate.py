@@ -21,44 +21,42 @@ Piece = tuple[Sequence[EncodedExample], int]
 
 
 def generate(game: Game, iteration: int) -> list[Path]:
-    """Samples K responses to every training prompt from the opponent's generators, which share the prompts out.
+    """Samples K responses to every prompt of the phase from the opponent's generators, which share the prompts out.
 
     Returns:
         The sample shards, in the order of their prompts' batches.
     """
-    spec = game.opponent.spec(iteration)
+    phase = game.phase(iteration)
+    prompts = phase.prompts(game.train)
+    spec = phase.opponent.spec(iteration)
     folder = game.directory.iteration(iteration).samples
     shards: list[Path] = []
     for slot, policy in enumerate(spec.generators):
-        prompts = game.train[slot :: len(spec.generators)]
-        shards += _training_samples(game, policy, prompts, folder, iteration=iteration, base_share=spec.base_share)
+        shards += sample_shards(
+            game,
+            policy,
+            phase.config.generation,
+            prompts[slot :: len(spec.generators)],
+            folder=folder,
+            prefix=f"{'mixture' if spec.base_share else 'policy'}-{policy}",
+            seed=derive_seed(game.config.seed, "generate", iteration, policy),
+            title=f"iteration {iteration}: generate",
+            base_share=spec.base_share,
+        )
     return shards
 
 
 def generate_reference(game: Game) -> list[Path]:
-    """Samples K responses to every training prompt from the base model, once for all iterations."""
-    return _training_samples(game, BASE, game.train, game.directory.base.samples, iteration=BASE)
-
-
-def _training_samples(
-    game: Game,
-    policy: int,
-    prompts: Sequence[EncodedExample],
-    folder: Path,
-    *,
-    iteration: int,
-    base_share: float = 0.0,
-) -> list[Path]:
+    """Samples responses to every training prompt from the base model, once for all iterations of all phases."""
     return sample_shards(
         game,
-        policy,
+        BASE,
         game.config.generation,
-        prompts,
-        folder=folder,
-        prefix=f"{'mixture' if base_share else 'policy'}-{policy}",
-        seed=derive_seed(game.config.seed, "generate", iteration, policy),
-        title=f"{'base' if iteration == BASE else f'iteration {iteration}'}: generate",
-        base_share=base_share,
+        game.train,
+        folder=game.directory.base.samples,
+        prefix=f"policy-{BASE}",
+        seed=derive_seed(game.config.seed, "generate", BASE, BASE),
+        title="base: generate",
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from sparring.errors import RunError
 from sparring.run_directory import BASE, read_shard
 from sparring.training.game import Game
+from sparring.training.phases import Phase
 from sparring.training.stages.generate import generate_reference, read_samples
 from sparring.training.triples import Triple
 from sparring.training.workers import Rows, fill
@@ -28,9 +29,16 @@ Responses = Mapping[tuple[int, int], tuple[Sequence[int], Sequence[int]]]
 
 
 def score(game: Game, iteration: int, shards: Sequence[Path]) -> list[Triple]:
-    """Scores every expert and generated response under each scorer, and joins them into training triples."""
+    """Scores every expert and generated response under each scorer, and joins them into training triples.
+
+    The expert's take part where every prompt of the phase has one.
+    """
     folder = game.directory.iteration(iteration).scores
-    responses = {shard: _responses(game, shard) for shard in shards}
+    prompts = game.phase(iteration).prompts(game.train)
+    experts = {example.index: example.expert_ids for example in prompts}
+    if not all(experts.values()):
+        experts = {}
+    responses = {shard: _responses(shard, experts) for shard in shards}
     by_scorer = {
         policy: score_files(
             game,
@@ -39,9 +47,9 @@ def score(game: Game, iteration: int, shards: Sequence[Path]) -> list[Triple]:
             title=f"iteration {iteration}: score under policy {policy}",
             shared=iteration == 0,
         )
-        for policy in game.scorers(iteration)
+        for policy in game.phase(iteration).scorers(iteration)
     }
-    return _triples(game, iteration, shards, by_scorer)
+    return _triples(game, iteration, shards, by_scorer, experts)
 
 
 def score_files(
@@ -130,42 +138,52 @@ def _digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
 
 def opponent_scores(game: Game, iteration: int, by_scorer: Mapping[int, Scores]) -> Scores:
     """Log π_o of every response, combined from its log-probs under the opponent's scorers."""
-    scorers = game.opponent.spec(iteration).scorers
+    opponent = game.phase(iteration).opponent
+    scorers = opponent.spec(iteration).scorers
     keys = list(by_scorer[scorers[0]])
     tensors = {
         policy: torch.tensor([by_scorer[policy][key] for key in keys], dtype=torch.float64) for policy in scorers
     }
-    return dict(zip(keys, game.opponent.combine(iteration, tensors).tolist(), strict=True))
+    return dict(zip(keys, opponent.combine(iteration, tensors).tolist(), strict=True))
 
 
-def _responses(game: Game, shard: Path) -> dict[tuple[int, int], tuple[Sequence[int], Sequence[int]]]:
-    experts = {example.index: example.expert_ids for example in game.train}
+def _responses(
+    shard: Path, experts: Mapping[int, Sequence[int]]
+) -> dict[tuple[int, int], tuple[Sequence[int], Sequence[int]]]:
     responses: dict[tuple[int, int], tuple[Sequence[int], Sequence[int]]] = {}
     for index, rows in read_samples([shard]).items():
-        responses[index, EXPERT] = (rows[0]["prompt_ids"], experts[index])
+        if index in experts:
+            responses[index, EXPERT] = (rows[0]["prompt_ids"], experts[index])
         responses |= {(index, row["sample"]): (row["prompt_ids"], row["response_ids"]) for row in rows}
     return responses
 
 
-def _triples(game: Game, iteration: int, shards: Sequence[Path], by_scorer: Mapping[int, Scores]) -> list[Triple]:
-    requires = game.objective.requires
+def _triples(
+    game: Game,
+    iteration: int,
+    shards: Sequence[Path],
+    by_scorer: Mapping[int, Scores],
+    experts: Mapping[int, Sequence[int]],
+) -> list[Triple]:
+    phase = game.phase(iteration)
+    requires = phase.objective.requires
     samples = read_samples(shards)
-    initial = read_samples(_first_shards(game)) if "policy_initial" in requires else {}
+    initial = read_samples(_first_shards(game, phase)) if "policy_initial" in requires else {}
     reference = read_samples(generate_reference(game)) if "policy_reference" in requires else {}
     opponent = opponent_scores(game, iteration, by_scorer) if requires & {"expert", "generated"} else None
     base = by_scorer[BASE] if requires & {"reference_expert", "reference_generated"} else None
     triples = []
-    for example in game.train:
+    for example in phase.prompts(game.train):
         index, rows = example.index, samples[example.index]
         scores: dict[str, Any] = {}
         for player, known in (("opponent", opponent), ("reference", base)):
             if known is not None:
-                scores[f"{player}_expert"] = known[index, EXPERT]
+                scores[f"{player}_expert"] = known.get((index, EXPERT))
                 scores[f"{player}_generated"] = tuple(known[index, row["sample"]] for row in rows)
         triples.append(
             Triple(
                 prompt_ids=example.prompt_ids,
-                expert_ids=example.expert_ids,
+                expert_ids=experts.get(index, ()),
                 generated_ids=_ids(rows),
                 initial_ids=_ids(initial.get(index, [])),
                 reference_ids=_ids(reference.get(index, [])),
@@ -179,6 +197,6 @@ def _ids(rows: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     return [row["response_ids"] for row in rows]
 
 
-def _first_shards(game: Game) -> list[Path]:
-    """What was generated first: the samples of iteration 0."""
-    return sorted(game.directory.iteration(0).samples.glob("*.parquet"))
+def _first_shards(game: Game, phase: Phase) -> list[Path]:
+    """What was generated first: the samples of the phase's first iteration."""
+    return sorted(game.directory.iteration(phase.iterations.start).samples.glob("*.parquet"))

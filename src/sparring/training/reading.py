@@ -1,0 +1,113 @@
+"""Configurations as files: YAML as people write it, overrides, and errors that name the key and the fix."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from sparring.errors import InputError, did_you_mean
+
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Sets `a.b.c=value` in nested mappings, creating what is missing; `value` is read as YAML.
+
+    In a list the key is the entry's number: `phases.1.iterations=3`.
+
+    Raises:
+        InputError: It is no override, its value is no YAML, or a list has no such entry.
+    """
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise InputError(f"'{override}' is not an override", fix="write key.path=value")
+        *parents, last = key.split(".")
+        target: Any = values
+        for parent in parents:
+            target = _entry(target, parent, where=override)
+        target[_number(target, last, where=override)] = _parse(text, where=override)
+    return values
+
+
+def _entry(target: Any, key: str, *, where: str) -> Any:
+    """The mapping or list under a key, made where there is none."""
+    at = _number(target, key, where=where)
+    known = target[at] if isinstance(target, list) else target.get(at)
+    if not isinstance(known, dict | list):
+        target[at] = known = {}
+    return known
+
+
+def _number(target: Any, key: str, *, where: str) -> Any:
+    """The key itself, or in a list its number."""
+    if not isinstance(target, list):
+        return key
+    if not key.isdecimal() or int(key) >= len(target):
+        problem = f"there is no entry {key} among the {len(target)}"
+        raise InputError(problem, where=where, fix="count them from 0, or write them in the file")
+    return int(key)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 1e-4 is a number although it has no dot. Quoted, it stays text."""
+
+
+class Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would take for a number."""
+
+
+for _yaml in (_Loader, Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        value = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"not a YAML value: {text}", where=where, fix="quote it") from error
+    return value
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a file holds.
+
+    Raises:
+        InputError: It is missing, is no YAML, or holds something else.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except FileNotFoundError as error:
+        raise InputError(
+            "no such configuration", where=str(path), fix="see `sparring recipes` for ready ones"
+        ) from error
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise InputError(f"cannot be read as YAML: {error}", where=str(path)) from error
+    if not isinstance(values, dict):
+        raise InputError("a configuration is a mapping of keys to values", where=str(path))
+    return values
+
+
+def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
+    """One validation error as 'key: problem; fix'."""
+    path = [str(part) for part in error["loc"]]
+    key = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return f"{key}: unknown key; {did_you_mean(path[-1], _keys_at(model, path[:-1]))}"
+    if error["type"] == "missing":
+        return f"{key}: missing; {key} is required"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" + (f", got {error['input']!r}" if error["type"] != "value_error" else "")
+
+
+def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in (each for each in path if not each.isdecimal()):
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
+    return list(model.model_fields)

@@ -1,0 +1,213 @@
+"""From a checked configuration to a game: the run directory, the model, and the proof that it is scored right."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from sparring.errors import InputError
+from sparring.files import read_json, write_json, write_text
+from sparring.judges.protocol import Judge
+from sparring.logprobs import check_log_probs
+from sparring.models import fingerprint
+from sparring.progress import console
+from sparring.run_directory import RunDirectory
+from sparring.training import processes
+from sparring.training.arguments import arguments_of, autocast_dtype
+from sparring.training.config import SelfPlayConfig
+from sparring.training.consent import read_config
+from sparring.training.game import Game
+from sparring.training.manifest import config_fingerprint, manifest, versions
+from sparring.training.policy import Policy
+from sparring.training.prepare import Prepared, data_summary, prepare
+from sparring.training.store import Store
+from sparring.training.workers import workers
+
+_CHANGED = {
+    "config": "configuration",
+    "model": "model",
+    "data": "data",
+    "tokens": "tokenizer or chat template",
+    "processes": "number of processes",
+}
+
+
+def check_free(config: SelfPlayConfig) -> RunDirectory:
+    """The run directory, made if need be; it must not hold a run, nor parts of one, which would pass for this one's.
+
+    Raises:
+        InputError: It does, or it cannot be made.
+    """
+    directory = RunDirectory(config.output)
+    if directory.config.exists() and directory.manifest.exists():
+        _explain_taken(config, directory)
+    parts = [stage.path for stage in (directory.base, directory.warmup, directory.iteration(0)) if stage.path.exists()]
+    if parts:
+        raise InputError(
+            f"the folder holds parts of a run ({parts[0].name}) without its configuration",
+            where=str(directory.path),
+            fix="choose another with output=PATH, or remove the folder",
+        )
+    try:
+        directory.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    return directory
+
+
+def _unwritable(directory: RunDirectory, error: OSError) -> InputError:
+    problem = f"the run directory cannot be written ({error.strerror})"
+    return InputError(problem, where=str(directory.path), fix="choose another with output=PATH")
+
+
+def claim(prepared: Prepared, directory: RunDirectory) -> None:
+    """Makes the run directory and writes the configuration and the manifest into it.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    record = manifest(
+        prepared.config, prepared.phases, fingerprints=_fingerprints(prepared), data=data_summary(prepared)
+    )
+    try:
+        write_json(directory.manifest, record)
+        write_text(directory.config, prepared.config.to_yaml())
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+
+
+def _fingerprints(prepared: Prepared) -> dict[str, str]:
+    """What a run was started with: a resumed one must still find the same."""
+    tokens = hashlib.sha256()
+    for encoded in (prepared.train, prepared.held_out):
+        for example in encoded.examples if encoded is not None else []:
+            compared = f" {example.compared_ids}" if example.compared_ids else ""
+            tokens.update(f"{example.index} {example.prompt_ids} {example.expert_ids}{compared}\n".encode())
+    return {
+        "config": config_fingerprint(prepared.config),
+        "model": fingerprint(prepared.config.model.name, revision=prepared.config.model.revision),
+        "data": prepared.data.report.fingerprint,
+        "tokens": tokens.hexdigest(),
+        # They decide what a batch is.
+        "processes": str(processes.count()),
+    }
+
+
+def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, RunDirectory]:
+    """The configuration and folder of a run that was interrupted.
+
+    Raises:
+        InputError: It is no run, its configuration or data are not those it was started with, or it needs consent.
+    """
+    directory = RunDirectory(path)
+    directory.require()
+    config = read_config(directory, trust_remote_code=trust_remote_code, resumes=True)
+    started = read_json(directory.manifest)
+    # Runs that were started before several processes could play do not say how many did.
+    fingerprints = {"processes": "1"} | started["fingerprints"]
+    if config_fingerprint(config) != fingerprints["config"]:
+        raise InputError(
+            "the configuration was changed after the run started, so what is on disk belongs to another one",
+            where=str(directory.config),
+            fix="undo the change, or start a new run with `sparring train` and another output",
+        )
+    prepared = prepare(config)
+    for what, found in _fingerprints(prepared).items():
+        if found != fingerprints[what]:
+            raise InputError(
+                f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
+                where={"model": config.model.name, "processes": "launcher"}.get(what, str(config.data.source)),
+                fix="restore it, or start a new run with another output",
+            )
+    for name, version in versions().items():
+        if version != started["versions"].get(name):
+            was = started["versions"].get(name)
+            console.print(f"{name} is {version}, the run was started with {was}: the bits may differ", highlight=False)
+    return prepared, directory
+
+
+def set_up(prepared: Prepared, directory: RunDirectory) -> Game:
+    """Loads the model, and proves that its log-probs are scored right."""
+    config = prepared.config
+    # First of all: it is cheap, and fails where a key or a package is missing.
+    judges = _started(prepared, directory)
+    policy = Policy(
+        config.model,
+        prepared.tokenizer,
+        lora=config.lora,
+        seed=config.seed,
+        autocast=autocast_dtype(arguments_of(config, config.training)),
+    )
+    _check_disk(config, policy, directory)
+    check_log_probs(policy.model)
+    return Game(
+        config=config,
+        directory=directory,
+        policy=policy,
+        workers=workers(config.workers),
+        phases=prepared.phases,
+        train=prepared.train.examples,
+        held_out=prepared.held_out.examples if prepared.held_out is not None else [],
+        stop_ids=prepared.train.stop_ids,
+        verifier=prepared.verifier,
+        judges=judges,
+        engine=prepared.engine,
+        store=_store(prepared),
+    )
+
+
+def _store(prepared: Prepared) -> Store | None:
+    """Where shards are shared with other runs; None where what decides them is not all known to this process."""
+    config = prepared.config
+    elsewhere = prepared.engine is not None or config.workers.name == "ray"
+    return None if not config.reuse or elsewhere or config.model.trust_remote_code else Store.of_user()
+
+
+def _started(prepared: Prepared, directory: RunDirectory) -> Mapping[int, Judge]:
+    """The judges, in the main process: the others don't judge, so they need not hold their models."""
+    judges: dict[int, Judge] = {}
+
+    def start() -> None:
+        for phase in prepared.phases:
+            if phase.judge is not None:
+                known = (
+                    judges[other.number] for other in prepared.phases[: phase.number] if other.judge == phase.judge
+                )
+                judges[phase.number] = next(known, None) or phase.judge.start(directory.answers)
+
+    processes.on_main(start)
+    return judges
+
+
+def _explain_taken(config: SelfPlayConfig, directory: RunDirectory) -> None:
+    same = read_json(directory.manifest)["fingerprints"]["config"] == config_fingerprint(config)
+    if same:
+        problem, fix = "this run was started before", f"continue it with `sparring resume {directory.path}`"
+    else:
+        problem = "the folder holds a run with another configuration"
+        fix = "choose another with output=PATH, or remove the folder"
+    raise InputError(problem, where=str(directory.path), fix=fix)
+
+
+def _checkpoint_bytes(policy: Policy) -> tuple[int, int]:
+    """Bytes of a saved policy, and of a training checkpoint: trained weights and Adam's two moments."""
+    weights = sum(p.numel() * p.element_size() for p in policy.model.parameters() if p.requires_grad)
+    return weights, 3 * weights
+
+
+def _check_disk(config: SelfPlayConfig, policy: Policy, directory: RunDirectory) -> None:
+    saved, checkpoint = _checkpoint_bytes(policy)
+    stages = config.total_iterations + (config.warmup is not None)
+    # The trainer writes a new checkpoint before it removes the old one.
+    needed = stages * saved + 2 * checkpoint
+    existing = next(path for path in (directory.path, *directory.path.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise InputError(
+            f"the run needs about {needed / 2**30:.1f} GiB of disk, {free / 2**30:.1f} GiB are free",
+            where=os.fspath(directory.path),
+            fix="free some, choose another output, play fewer iterations, or train with lora",
+        )

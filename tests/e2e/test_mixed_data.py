@@ -1,0 +1,94 @@
+"""One data set with demonstrations, comparisons and prompts alone, and phases that each play on what they can."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sparring.run_directory import RunDirectory, StageDirectory, read_shard
+
+ANSWERS = ["Because.", "No."]
+KINDS: list[dict[str, object]] = [
+    {"response": "It is so."},
+    {"responses": ANSWERS, "scores": [0.9, 0.2]},
+    {"responses": ANSWERS[::-1], "scores": [0.1, 0.7], "response": "It is so."},
+    {},
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, object]:
+    """Twelve rows, three of each kind; a column that a row lacks is null there."""
+    columns = ("response", "responses", "scores")
+    rows = [{"prompt": f"Why {n}?"} | dict.fromkeys(columns) | KINDS[n % 4] for n in range(12)]
+    path = tmp_path / "mixed.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return {"source": str(path), "held_out": 2, "max_response_tokens": 16}
+
+
+def played(stage: StageDirectory) -> dict[int, list[str]]:
+    rows = [row for path in sorted(stage.samples.glob("*.parquet")) for row in read_shard(path)]
+    found: dict[int, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["index"], []).append(row["text"])
+    return found
+
+
+def test_each_phase_plays_on_the_rows_that_have_what_it_needs(
+    cli: Callable[..., SimpleNamespace],
+    tiny_config: Callable[..., Path],
+    tiny_folder: Path,
+    tmp_path: Path,
+    data: object,
+) -> None:
+    judged = {
+        "objective": {"name": "sppo"},
+        "judge": {"name": "pairwise", "model": str(tiny_folder)},
+        "generation": {"samples_per_prompt": 2},
+    }
+    phases = [{"objective": {"name": "spin"}}, {"objective": {"name": "dpo"}, "responses": "data"}, judged]
+    done = cli("train", tiny_config(data=data, iterations=1, phases=phases, stop={"enabled": False}))
+    assert done.returncode == 0, done.stderr
+    run = RunDirectory(tmp_path / "run")
+    demonstrations, comparisons, prompts = (played(run.iteration(number)) for number in range(3))
+    # Two of the six rows with an expert response are held out.
+    assert {index % 4 for index in demonstrations} <= {0, 2}
+    assert len(demonstrations) == 4
+    assert {index % 4 for index in comparisons} == {1, 2}
+    assert all(sorted(texts) == ANSWERS for texts in comparisons.values())
+    assert len(prompts) == 10
+    assert "phase 0, objective 'spin': iterations 0 to 0, on 4 of 10 prompts" in " ".join(done.stderr.split())
+    # Before its first step DPO knows nothing of who wins: log 2.
+    first = next(event for event in run.events() if event.get("phase") == 1 and "rewards/margins" in event)
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert "objective" in json.loads(run.iteration(0).evaluation.read_text())
+    assert "log_likelihood/token" in json.loads(run.iteration(2).evaluation.read_text())
+
+
+def test_prompts_alone_are_played_and_measured_by_what_is_known(
+    cli: Callable[..., SimpleNamespace], tiny_config: Callable[..., Path], tiny_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("\n".join(json.dumps({"prompt": f"Why {n}?"}) for n in range(6)), encoding="utf-8")
+    config = tiny_config(
+        data={"source": str(path), "held_out": 2, "max_response_tokens": 16},
+        iterations=1,
+        warmup=None,
+        objective={"name": "sppo"},
+        regularizers=[{"name": "reverse-kl", "weight": 0.1}],
+        judge={"name": "pairwise", "model": str(tiny_folder)},
+        generation={"samples_per_prompt": 2},
+    )
+    planned = cli("plan", config, "--json", "--no-calibration")
+    assert json.loads(planned.stdout)["tokens"]["generate"] == 4 * 2 * 16 + 2 * 2 * 2 * 16
+    done = cli("train", config)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((tmp_path / "run" / "iterations" / "000" / "evaluation.json").read_text())
+    assert {"length/sampled", "kl_to_base"} <= set(measured)
+    assert not {"length/expert", "log_likelihood/token", "accuracy/greedy"} & set(measured)
+    assert "nothing was watched" in json.loads((tmp_path / "run" / "result.json").read_text())["reason"]
