@@ -113,6 +113,11 @@ class RunDirectory:
         return self.path / "result.json"
 
     @property
+    def stability(self) -> Path:
+        """What the monitor of stability made of each iteration, where there was one."""
+        return self.path / "stability.json"
+
+    @property
     def report(self) -> Path:
         """The report."""
         return self.path / "report.html"
@@ -184,20 +189,25 @@ def write_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_shard(path: Path) -> list[dict[str, Any]]:
-    """Reads one shard.
+    """Reads one shard, as rows.
 
     Raises:
         InputError: It is damaged; the fix names the file to delete.
     """
+    rows: list[dict[str, Any]] = read_columns(path).to_pylist()
+    return rows
+
+
+def read_columns(path: Path) -> Any:
+    """Reads one shard, as a table of pyarrow; raises what `read_shard` does."""
     import pyarrow as pa
     from pyarrow import parquet
 
     try:
-        rows: list[dict[str, Any]] = parquet.read_table(path, page_checksum_verification=True).to_pylist()
+        return parquet.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"the shard is damaged ({str(error).splitlines()[0]})",
             where=str(path),
             fix="delete this file and run `sparring resume`: it is computed again, with the same seed",
         ) from error
-    return rows

@@ -126,11 +126,19 @@ def recipes(json: Json = False) -> None:
 
 
 @app.command()
-def report(run: Run, json: Json = False) -> None:
-    """Print a run's table and write its report.html."""
-    from sparring.cli.output import print_report
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several are compared.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Where to write it; RUN/report.html, or comparison.html of several.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Serve it to this machine while the run goes on.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve it; 0 takes any free port.")] = 8777,
+    json: Json = False,
+) -> None:
+    """Print a run's table and write its report: one page that needs no network."""
+    from sparring.cli.report import report_command
 
-    print_report(run, as_json=json)
+    report_command(runs, to=to, watch=watch, port=port, as_json=json)
 
 
 @app.command()

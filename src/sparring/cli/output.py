@@ -29,14 +29,14 @@ def print_table(table: RenderableType) -> None:
     Console(highlight=False, width=None if out.is_terminal else 160).print(table)
 
 
-def print_report(run: Path, *, as_json: bool) -> None:
-    """Writes a run's report.html and prints its table, how it ended, and where the report is."""
-    from sparring.reports.html import write_report
+def print_report(run: Path, *, as_json: bool, to: Path | None = None) -> None:
+    """Writes a run's report, `RUN/report.html` or `to`, and prints its table, how it ended, and where the report is."""
+    from sparring.reports.run import write_report
     from sparring.reports.summary import summarize
     from sparring.reports.terminal import Policies, costs, training
 
     summary = summarize(run)
-    report = write_report(summary)
+    report = write_report(summary, to)
     if as_json:
         print_json(summary.to_json() | {"report": str(report)})
         return

@@ -35,8 +35,41 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """Iterations that were played alike.
+
+    Attributes:
+        iterations: Which of the run's.
+        objective: The objective's name.
+        settings: All its settings, where the manifest has them.
+        stability: Its stability number in words, where it has one.
+        opponent: The opponent's name.
+    """
+
+    iterations: range
+    objective: str
+    settings: dict[str, Any]
+    stability: str | None
+    opponent: str
+
+    def __str__(self) -> str:
+        return " ".join([self.objective, *(f"{name}={value}" for name, value in self.settings.items())])
+
+
+@dataclass(frozen=True)
 class Summary:
-    """A run as far as it got."""
+    """A run as far as it got.
+
+    Attributes:
+        path: Its folder.
+        config: The resolved configuration.
+        manifest: What it was played with.
+        rows: What was measured on each policy, in the order in which they were made.
+        result: How it ended; None while it has not.
+        events: What was logged.
+        stability: What the monitor of stability made of each iteration: `check`, `iteration`, `status` ("ok", "warn" or
+            "alarm"), `value`, `threshold`, `text`.
+    """
 
     path: Path
     config: dict[str, Any]
@@ -44,6 +77,31 @@ class Summary:
     rows: list[Row]
     result: dict[str, Any] | None
     events: list[dict[str, Any]]
+    stability: list[dict[str, Any]]
+
+    @property
+    def phases(self) -> list[Phase]:
+        """What was played, in order; most runs have one phase."""
+        schedule = self.config.get("phases") or [self.config]
+        known = self.manifest.get("phases") or [self.manifest.get("objective", {})] * len(schedule)
+        phases: list[Phase] = []
+        for config, objective in zip(schedule, known, strict=True):
+            start = phases[-1].iterations.stop if phases else 0
+            phases.append(
+                Phase(
+                    iterations=range(start, start + config["iterations"]),
+                    objective=config["objective"]["name"],
+                    settings=objective.get("settings", {}),
+                    stability=objective.get("stability"),
+                    opponent=config["opponent"]["name"],
+                )
+            )
+        return phases
+
+    @property
+    def iterations(self) -> int:
+        """How many iterations the run would play."""
+        return self.phases[-1].iterations.stop
 
     @property
     def columns(self) -> list[tuple[str, str, int]]:
@@ -108,4 +166,5 @@ def summarize(path: Path) -> Summary:
         if stage.evaluation.exists()
     ]
     result = read_json(directory.result) if directory.result.exists() else None
-    return Summary(path, config, read_json(directory.manifest), rows, result, directory.events())
+    stability = read_json(directory.stability) if directory.stability.exists() else []
+    return Summary(path, config, read_json(directory.manifest), rows, result, directory.events(), stability)

@@ -1,0 +1,74 @@
+"""`report`: one run, several side by side, or one that is still played."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparring.cli.output import print_json, print_lines, print_report, print_table
+from sparring.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sparring.reports.page import Page
+
+COMPARISON = Path("comparison.html")
+
+
+def report_command(runs: Sequence[Path], *, to: Path | None, watch: bool, port: int, as_json: bool) -> None:
+    """Writes the page, or serves it until it is interrupted.
+
+    Raises:
+        InputError: A folder is no run, or options contradict each other.
+    """
+    if watch:
+        if to is not None or as_json:
+            raise InputError("a live report is neither written nor printed", where="--watch", fix="leave the rest out")
+        _serve(runs, port)
+    elif len(runs) == 1:
+        print_report(runs[0], to=to, as_json=as_json)
+    else:
+        _compare(runs, to or COMPARISON, as_json=as_json)
+
+
+def _serve(runs: Sequence[Path], port: int) -> None:
+    from sparring.reports.watch import LivePage, watch
+
+    page = LivePage(runs, lambda: _page(runs))
+    watch(page, port, lambda address: print_lines([f"live report: {address} (Ctrl-C ends it)"]))
+
+
+def _page(runs: Sequence[Path]) -> Page:
+    from sparring.reports.comparison import comparison_page
+    from sparring.reports.run import run_page
+    from sparring.reports.summary import summarize
+
+    summaries = [summarize(run) for run in runs]
+    return run_page(summaries[0]) if len(summaries) == 1 else comparison_page(summaries)
+
+
+def _compare(runs: Sequence[Path], to: Path, *, as_json: bool) -> None:
+    from sparring.reports.comparison import group_table, write_comparison
+    from sparring.reports.summary import summarize
+
+    summaries = [summarize(run) for run in runs]
+    write_comparison(summaries, to)
+    if as_json:
+        print_json({"runs": [summary.to_json() for summary in summaries], "report": str(to)})
+        return
+    print_table(_table(*group_table(summaries)))
+    print_lines([f"report: {to.resolve()}"])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title="mean ± standard deviation over seeds", title_justify="left")
+    for number, heading in enumerate(head):
+        table.add_column(heading, justify="left" if number < 3 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

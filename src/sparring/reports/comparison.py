@@ -1,0 +1,196 @@
+"""Several runs side by side; those that differ in the seed alone are taken together."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sparring.files import write_text
+from sparring.reports.curves import Chart, learning_curves, number
+from sparring.reports.page import Page, build, render
+from sparring.reports.summary import COLUMNS, Row, Summary
+from sparring.reports.verdict import gain
+
+# Where a run was written, who did the work and by what chance do not make it another experiment.
+_ELSEWHERE = ("output", "seed", "workers")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one configuration.
+
+    Attributes:
+        label: The settings in which it differs from the other groups.
+        runs: Its runs, by seed.
+    """
+
+    label: str
+    runs: list[Summary]
+
+    @property
+    def size(self) -> int:
+        """How many runs it has."""
+        return len(self.runs)
+
+    @property
+    def seeds(self) -> str:
+        """The seeds of its runs."""
+        return ", ".join(str(run.config["seed"]) for run in self.runs)
+
+    def over_seeds(self, policy: str, key: str) -> tuple[float, float | None] | None:
+        """Mean and standard deviation, over its seeds, of an estimate of the policy of that name.
+
+        Of one seed there is no deviation; None where no run has the estimate.
+        """
+        rows = (row for run in self.runs for row in run.rows if row.name == policy)
+        values = [row.estimates[key]["mean"] for row in rows if key in row.estimates]
+        if not values:
+            return None
+        return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def write_comparison(summaries: Sequence[Summary], path: Path) -> None:
+    """Writes the page of several runs; it needs no network."""
+    write_text(path, render(comparison_page(summaries)))
+
+
+def group(summaries: Sequence[Summary]) -> list[Group]:
+    """The runs by configuration, in the order in which they were given."""
+    settings = [flatten({k: v for k, v in run.config.items() if k not in _ELSEWHERE}) for run in summaries]
+    differing = [key for key in dict.fromkeys(k for each in settings for k in each) if _differs(key, settings)]
+    found: dict[str, list[Summary]] = {}
+    for run, each in zip(summaries, settings, strict=True):
+        label = ", ".join(f"{key} = {_plain(each[key])}" for key in differing if key in each)
+        found.setdefault(label or "the same settings", []).append(run)
+    return [Group(label, sorted(runs, key=lambda run: int(run.config["seed"]))) for label, runs in found.items()]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    return len({json.dumps(each.get(key), sort_keys=True) for each in settings}) > 1
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def group_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
+    """The headings and the rows of the groups' table: where self-play started, and where it ended, over seeds."""
+    columns = _columns(summaries)
+    rows = [row for each in group(summaries) for row in _group_rows(each, columns)]
+    return ["settings", "seeds", "policy", *(heading for _, heading, _ in columns)], rows
+
+
+def _columns(summaries: Sequence[Summary]) -> list[tuple[str, str, int]]:
+    return [column for column in COLUMNS if any(column in run.columns for run in summaries)]
+
+
+def comparison_page(summaries: Sequence[Summary]) -> Page:
+    """The page of several runs."""
+    groups = group(summaries)
+    columns = _columns(summaries)
+    head, rows = group_table(summaries)
+    charts = {
+        "measured": [chart for column in columns if (chart := _measured(groups, *column[:2])) is not None],
+        "learning": _overlaid(groups),
+    }
+    title = f"{len(summaries)} runs"
+    return build(
+        "comparison.html",
+        title,
+        charts,
+        groups=groups,
+        head=head,
+        rows=rows,
+        run_head=["run", "seed", "ended", "best policy", "gain", *(heading for _, heading, _ in columns)],
+        run_rows=[_run_row(run, columns) for run in summaries],
+    )
+
+
+def _group_rows(each: Group, columns: Sequence[tuple[str, str, int]]) -> list[list[str]]:
+    """The policy that self-play started from, and its last one."""
+    last = min((run.rows for run in each.runs if run.rows), key=len, default=[])
+    started = [row.name for row in last if not row.name.startswith("iteration")][-1:]
+    names = dict.fromkeys([*started, *(row.name for row in last[-1:])])
+    return [
+        [each.label, each.seeds, name, *(_cell(each.over_seeds(name, key), digits) for key, _, digits in columns)]
+        for name in names
+    ]
+
+
+def _cell(value: tuple[float, float | None] | None, digits: int) -> str:
+    if value is None:
+        return "–"
+    mean, deviation = value
+    return f"{mean:.{digits}f}" if deviation is None else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _run_row(run: Summary, columns: Sequence[tuple[str, str, int]]) -> list[str]:
+    result = run.result or {}
+    best = next((row for row in run.rows if row.path == result.get("best")), None)
+    ended = "not yet" if run.result is None else "early" if result["stopped_early"] else "yes"
+    start = [str(run.path), str(run.config["seed"]), ended]
+    if best is None:
+        return [*start, *["–"] * (2 + len(columns))]
+    metric = result.get("metric")
+    gained = "–" if metric is None or best is run.rows[0] else str(gain(run.rows[0], best, metric, None))
+    return [*start, best.name, gained, *(best.cell(key, digits) for key, _, digits in columns)]
+
+
+def _measured(groups: Sequence[Group], key: str, heading: str) -> Chart | None:
+    """An estimate of each policy, a line a group: over its seeds, or, of one seed, with its own standard error."""
+    series = []
+    for hue, each in enumerate(groups):
+        names = [*dict.fromkeys(row.name for run in each.runs for row in run.rows if key in row.estimates)]
+        values = [(name, value) for name in names if (value := each.over_seeds(name, key)) is not None]
+        if values:
+            errors = [
+                deviation if deviation is not None else _own(each.runs, name, key).estimates[key]["standard_error"]
+                for name, (_, deviation) in values
+            ]
+            series.append(
+                {
+                    "name": each.label,
+                    "group": hue,
+                    "x": [name for name, _ in values],
+                    "y": [number(mean) for _, (mean, _) in values],
+                    "error": [number(error) for error in errors],
+                }
+            )
+    return Chart(title=heading[:1].upper() + heading[1:], unit="", kind="policies", series=series) if series else None
+
+
+def _own(runs: Iterable[Summary], name: str, key: str) -> Row:
+    return next(row for run in runs for row in run.rows if row.name == name and key in row.estimates)
+
+
+def _overlaid(groups: Sequence[Group]) -> list[Chart]:
+    """Each run's learning curves in the charts of all of them."""
+    merged: dict[str, Chart] = {}
+    for hue, each in enumerate(groups):
+        for place, run in enumerate(each.runs):
+            for chart in learning_curves(run.events):
+                alone = len(chart.series) == 1
+                series = [
+                    item
+                    | {"group": hue, "dash": place}
+                    | {"name": f"{each.label}, seed {run.config['seed']}" + ("" if alone else f", {item['name']}")}
+                    for item in chart.series
+                ]
+                known = merged.get(chart.title)
+                merged[chart.title] = replace(chart, marks=[], series=[*(known.series if known else []), *series])
+    return list(merged.values())

@@ -1,0 +1,55 @@
+"""What a run cost: seconds by stage, and what its judge was asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sparring.reports.curves import Chart, number
+
+STAGES = ("warmup", "generate", "judge", "score", "train", "evaluate")
+_UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
+
+
+def seconds_by_stage(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Seconds by policy and stage, in the order in which they were played."""
+    seconds: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for event in events:
+        if event.get("kind") == "time":
+            seconds[_owner(event)][event["stage"]] += event["seconds"]
+    return {owner: dict(stages) for owner, stages in seconds.items()}
+
+
+def _owner(event: Mapping[str, Any]) -> str:
+    """The policy that the work went into: an iteration's training, and its evaluation as a folder of the run."""
+    if "iteration" in event:
+        return f"iteration {event['iteration']}"
+    folder = Path(event.get("policy", "warmup"))
+    return {"base": "base", "warmup": "warm-up"}.get(folder.name) or f"iteration {int(folder.name)}"
+
+
+def cost_chart(seconds: Mapping[str, Mapping[str, float]]) -> Chart | None:
+    """Bars of minutes or hours, a policy a bar; None where no time was logged."""
+    if not seconds:
+        return None
+    most = max(sum(stages.values()) for stages in seconds.values())
+    unit, size = next((unit, size) for unit, size in _UNITS if most > 2 * size or size == 1)
+    stages = [*STAGES, *sorted({name for each in seconds.values() for name in each} - set(STAGES))]
+    series = [
+        {"name": stage, "x": list(seconds), "y": [number(each.get(stage, 0.0) / size) for each in seconds.values()]}
+        for stage in stages
+        if any(stage in each for each in seconds.values())
+    ]
+    return Chart(title="Time by stage", unit=unit, kind="bars", series=series)
+
+
+def judge_counts(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the judge did in each iteration, by count."""
+    return [
+        {"iteration": event["iteration"]}
+        | {name.removeprefix("judge/"): value for name, value in event.items() if name.startswith("judge/")}
+        for event in events
+        if event.get("stage") == "judge" and event.get("kind") != "time"
+    ]

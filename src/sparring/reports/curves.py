@@ -1,0 +1,173 @@
+"""What a run logged and measured, as charts that the page draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from typing import Any, Literal
+
+from sparring.reports.summary import Row
+
+_MOST_POINTS = 2000
+_NOT_CURVES = frozenset({"step", "iteration", "phase", "epoch", "seconds", "total_flos", "num_input_tokens_seen"})
+_PAIRS = {"rewards/generated": "rewards/expert"}
+# Title and unit of what is logged at every step; the rest is shown under its own name.
+_STEPS: dict[str, tuple[str, str]] = {
+    "loss": ("Loss", ""),
+    "loss/normalized": ("Normalised loss", ""),
+    "divergence_estimate": ("Divergence estimate", "lower bound"),
+    "rewards/expert": ("Implicit rewards", "βΔ"),
+    "rewards/margins": ("Reward margin", "expert − generated"),
+    "rewards/accuracies": ("Reward accuracy", "share of pairs"),
+    "rewards/past_bound": ("Rewards past the bound", "share"),
+    "log_likelihood/expert": ("Expert log-likelihood", "nats a response"),
+    "grad_norm": ("Gradient norm", ""),
+    "learning_rate": ("Learning rate", ""),
+}
+# Title, unit and keys of what is measured on each policy.
+_POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
+    "quality": (
+        ("Accuracy", "share right", ("accuracy/greedy", "accuracy/sampled")),
+        ("Expert log-likelihood", "nats a token", ("log_likelihood/token",)),
+    ),
+    "divergence": (
+        ("Divergence to the opponent", "lower bound", ("divergence_estimate", "truth/divergence")),
+        ("Kullback–Leibler divergence, measured", "nats", ("truth/forward_kl", "truth/reverse_kl")),
+        (
+            "Total variation, measured",
+            "",
+            ("truth/total_variation", "truth/total_variation_lower", "truth/total_variation_upper"),
+        ),
+    ),
+    "behaviour": (
+        ("Length", "tokens", ("length/sampled", "length/greedy", "length/expert")),
+        ("Finished by itself", "share of samples", ("finished/sampled",)),
+        ("Diversity", "share of distinct n-grams", ("distinct/1", "distinct/2")),
+        ("KL to the base model", "nats a response", ("kl_to_base",)),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart.
+
+    Attributes:
+        title: What it shows.
+        unit: Of its values.
+        kind: How it is drawn: lines over training steps, estimates of each policy, distributions, or stacked bars.
+        series: What is drawn, one mapping a trace; its keys depend on the kind.
+        marks: Places on the axis that are marked: `{"x", "text"}`.
+        lines: Values that are marked: `{"y", "text"}`.
+    """
+
+    title: str
+    unit: str
+    kind: Literal["steps", "policies", "distributions", "bars"]
+    series: list[dict[str, Any]]
+    marks: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def number(value: float | None) -> float | None:
+    """Six digits, which a screen cannot tell from more; None for what is no finite number."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+
+
+def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """Each logged value over the steps of all iterations, one after the other; the warm-up's loss by itself."""
+    steps = [event for event in events if event.get("stage") == "train" and "loss" in event]
+    places, marks = _places(steps)
+    names = [name for name in _by_importance(steps) if name not in _PAIRS]
+    charts = [
+        Chart(
+            title=_STEPS.get(name, (name, ""))[0],
+            unit=_STEPS.get(name, (name, ""))[1],
+            kind="steps",
+            series=[_series(each, steps, places) for each in (name, *_partners(name)) if any(each in e for e in steps)],
+            marks=marks,
+        )
+        for name in names
+    ]
+    warmup = [event for event in events if event.get("stage") == "warmup" and "loss" in event]
+    if warmup:
+        series = [_series("loss", warmup, [event["step"] for event in warmup])]
+        charts.append(Chart(title="Loss in the warm-up", unit="nats a response", kind="steps", series=series))
+    return charts
+
+
+def _partners(name: str) -> list[str]:
+    return [partner for partner, main in _PAIRS.items() if main == name]
+
+
+def _by_importance(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of the logged numbers, those that are known here first."""
+    logged = dict.fromkeys(
+        name
+        for event in steps
+        for name, value in event.items()
+        if isinstance(value, int | float) and name not in _NOT_CURVES and not name.startswith("train_")
+    )
+    return [name for name in _STEPS if name in logged] + [name for name in logged if name not in _STEPS]
+
+
+def _places(steps: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[dict[str, Any]]]:
+    """The step of each event, counted over all iterations, and where each of these starts."""
+    places: list[int] = []
+    marks = []
+    for iteration, events in groupby(steps, key=lambda event: event["iteration"]):
+        start = places[-1] if places else 0
+        marks.append({"x": start, "text": f"iteration {iteration}"})
+        places += [start + event["step"] for event in events]
+    return places, marks
+
+
+def _series(name: str, steps: Sequence[Mapping[str, Any]], places: Sequence[int]) -> dict[str, Any]:
+    known = [(x, event[name]) for x, event in zip(places, steps, strict=True) if name in event]
+    # Where there are more points than a screen has columns, each is the mean of some.
+    size = math.ceil(len(known) / _MOST_POINTS)
+    parts = [known[start : start + size] for start in range(0, len(known), size or 1)]
+    return {
+        "name": name,
+        "x": [part[-1][0] for part in parts],
+        "y": [number(sum(value for _, value in part) / len(part)) for part in parts],
+    }
+
+
+def policy_charts(rows: Sequence[Row]) -> dict[str, list[Chart]]:
+    """What was measured on each policy, with its standard error, by section; whatever `truth/…` there is too."""
+    sections = {
+        section: [chart for spec in specs if (chart := _policy_chart(rows, *spec)) is not None]
+        for section, specs in _POLICIES.items()
+    }
+    drawn = {key for specs in _POLICIES.values() for _, _, keys in specs for key in keys}
+    truths = [key for key in _keys(rows) if key.startswith("truth/") and key not in drawn]
+    chart = _policy_chart(rows, "Measured otherwise", "", truths)
+    sections["divergence"] += [chart] if chart is not None else []
+    return sections
+
+
+def _keys(rows: Iterable[Row]) -> list[str]:
+    return [*dict.fromkeys(key for row in rows for key in row.estimates)]
+
+
+def _policy_chart(rows: Sequence[Row], title: str, unit: str, keys: Sequence[str]) -> Chart | None:
+    series = []
+    for key in keys:
+        known = [(row.name, row.estimates[key]) for row in rows if key in row.estimates]
+        if known:
+            series.append(
+                {
+                    "name": key,
+                    "x": [name for name, _ in known],
+                    "y": [number(value["mean"]) for _, value in known],
+                    "error": [number(value["standard_error"]) for _, value in known],
+                }
+            )
+    return Chart(title=title, unit=unit, kind="policies", series=series) if series else None

@@ -1,0 +1,68 @@
+"""The implicit rewards of the expert's and the generated responses, as distributions an iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparring.reports.curves import Chart, number
+from sparring.reports.summary import Phase, Summary
+from sparring.run_directory import RunDirectory, read_columns
+
+_QUANTILES = 401
+
+
+def reward_charts(summary: Summary) -> list[Chart]:
+    """The rewards βΔ of the held-out responses after each iteration, with ±R where the objective bounds them.
+
+    A chart a phase. Objectives without a β have no reward; of them the log ratios Δ are shown.
+    """
+    charts = []
+    for place, phase in enumerate(summary.phases):
+        beta, bound = phase.settings.get("beta"), phase.settings.get("reward_bound")
+        series = _series(summary, phase, scale=1.0 if beta is None else beta)
+        if series:
+            title = "Log ratios to the opponent" if beta is None else "Rewards of held-out responses"
+            charts.append(
+                Chart(
+                    title=title if len(summary.phases) == 1 else f"{title}, phase {place}: {phase.objective}",
+                    unit="Δ, nats" if beta is None else f"βΔ, β = {beta:g}",
+                    kind="distributions",
+                    series=series,
+                    lines=[] if bound is None else [_line(bound, f"R = {bound:g}"), _line(-bound, f"−R = −{bound:g}")],
+                )
+            )
+    return charts
+
+
+def _series(summary: Summary, phase: Phase, *, scale: float) -> list[dict[str, Any]]:
+    directory = RunDirectory(summary.path)
+    return [
+        trace
+        for iteration in phase.iterations
+        if (shards := sorted(directory.iteration(iteration).held_out.glob("log-ratios-*.parquet")))
+        for trace in _traces(f"iteration {iteration}", shards, scale=scale)
+    ]
+
+
+def _line(value: float, text: str) -> dict[str, Any]:
+    return {"y": value, "text": text}
+
+
+def _traces(label: str, shards: Sequence[Path], *, scale: float) -> list[dict[str, Any]]:
+    tables = [read_columns(shard) for shard in shards]
+    values = {
+        "expert": np.concatenate([table["expert"].to_numpy() for table in tables]),
+        "generated": np.concatenate([table["generated"].combine_chunks().flatten().to_numpy() for table in tables]),
+    }
+    return [{"name": side, "x": label, "y": _thinned(scale * each)} for side, each in values.items()]
+
+
+def _thinned(values: np.ndarray) -> list[float | None]:
+    """All values, or so many evenly spaced quantiles of them that the distribution looks the same."""
+    if len(values) > _QUANTILES:
+        values = np.quantile(values, np.linspace(0.0, 1.0, _QUANTILES))
+    return [number(float(value)) for value in values]

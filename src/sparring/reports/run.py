@@ -1,0 +1,138 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sparring.files import write_text
+from sparring.progress import duration
+from sparring.reports.cost import cost_chart, judge_counts, seconds_by_stage
+from sparring.reports.curves import learning_curves, policy_charts
+from sparring.reports.page import Page, build, figure, render
+from sparring.reports.rewards import reward_charts
+from sparring.reports.samples import Answers, packed, read_answers
+from sparring.reports.summary import Row, Summary
+from sparring.reports.verdict import verdict
+from sparring.run_directory import RunDirectory
+
+
+def write_report(summary: Summary, to: Path | None = None) -> Path:
+    """Writes the run's page, to its `report.html` unless told otherwise, and returns its path; it needs no network."""
+    path = to or RunDirectory(summary.path).report
+    write_text(path, render(run_page(summary)))
+    return path
+
+
+def run_page(summary: Summary) -> Page:
+    """The run as far as it got."""
+    answers = read_answers([(row.name, summary.path / row.path / "held_out") for row in summary.rows])
+    seconds = seconds_by_stage(summary.events)
+    charts = {
+        "learning": learning_curves(summary.events),
+        **policy_charts(summary.rows),
+        "rewards": reward_charts(summary),
+        "cost": [chart for chart in (cost_chart(seconds),) if chart is not None],
+    }
+    return build(
+        "run.html",
+        summary.path.resolve().name,
+        charts,
+        answers=packed(answers),
+        name=summary.path.resolve().name,
+        verdict=verdict(summary, answers),
+        facts=_facts(summary, answers, seconds),
+        stability=summary.stability,
+        stability_numbers=[phase.stability for phase in summary.phases if phase.stability],
+        **_estimates(summary),
+        **_judged(summary),
+        **_costs(seconds),
+        **_again(summary),
+    )
+
+
+def _facts(summary: Summary, answers: Answers | None, seconds: dict[str, dict[str, float]]) -> list[tuple[str, str]]:
+    config, manifest = summary.config, summary.manifest
+    played = sum(row.name.startswith("iteration") for row in summary.rows)
+    data = manifest.get("data", {})
+    facts = [
+        ("Objective", ", then ".join(map(str, summary.phases))),
+        ("Opponent", ", then ".join(dict.fromkeys(phase.opponent for phase in summary.phases))),
+        ("Model", config["model"]["name"]),
+        ("Data", f"{config['data']['source']}, {_count(data, 'train')} to train, {_count(data, 'held_out')} held out"),
+        ("Iterations", f"{played} of {summary.iterations}"),
+        ("Seed", str(config["seed"])),
+    ]
+    if answers is not None:
+        facts.append(("Held-out answers", f"{answers.count:,}"))
+    if seconds:
+        facts.append(("Time", duration(sum(sum(stages.values()) for stages in seconds.values()))))
+    if summary.result is not None:
+        facts.append(("Peak memory", f"{summary.result['peak_memory_gib']:.2f} GiB"))
+    return facts
+
+
+def _count(data: dict[str, Any], part: str) -> str:
+    return f"{data[part]['examples']:,}" if part in data else "?"
+
+
+def _estimates(summary: Summary) -> dict[str, Any]:
+    """The table of what matters, and the one of everything."""
+    rows = summary.rows
+    columns = summary.columns
+    keys = [*dict.fromkeys(key for row in rows for key in row.estimates)]
+    paths = [row.path for row in rows]
+    best = (summary.result or {}).get("best")
+    return {
+        "head": ["policy", *(heading for _, heading, _ in columns)],
+        "rows": [[row.name, *(_cell(row, key, digits) for key, _, digits in columns)] for row in rows],
+        "all_head": ["policy", *keys],
+        "all_rows": [[row.name, *(_cell(row, key, 4) for key in keys)] for row in rows],
+        "best": paths.index(best) if best in paths else None,
+    }
+
+
+def _cell(row: Row, key: str, digits: int) -> str:
+    return row.cell(key, digits).replace("-", "−")
+
+
+def _judged(summary: Summary) -> dict[str, Any]:
+    counts = judge_counts(summary.events)
+    names = [name for name in dict.fromkeys(name for each in counts for name in each) if name != "iteration"]
+    return {
+        "judge_head": ["iteration", *(name.replace("_", " ") for name in names)],
+        "judge_rows": [[str(each["iteration"]), *(figure(each.get(name)) for name in names)] for each in counts],
+    }
+
+
+def _costs(seconds: dict[str, dict[str, float]]) -> dict[str, Any]:
+    stages = [*dict.fromkeys(stage for each in seconds.values() for stage in each)]
+    rows = [
+        [owner, *(duration(each[stage]) if stage in each else "–" for stage in stages), duration(sum(each.values()))]
+        for owner, each in seconds.items()
+    ]
+    totals = [sum(each.get(stage, 0.0) for each in seconds.values()) for stage in stages]
+    return {
+        "cost_head": ["", *stages, "together"],
+        "cost_rows": [*rows, ["all", *map(duration, totals), duration(sum(totals))]],
+    }
+
+
+def _again(summary: Summary) -> dict[str, str]:
+    versions = summary.manifest.get("versions", {})
+    # What follows a plus says where a build came from, which an index does not know.
+    pins = [
+        f"{name}=={version.partition('+')[0]}"
+        for name, version in versions.items()
+        if name != "python" and version[:1].isdigit()
+    ]
+    return {
+        "again": (f"pip install {' '.join(pins)}\n" if pins else "")
+        + f"sparring train {shlex.quote(str(RunDirectory(summary.path).config))} output=runs/again",
+        "command": shlex.join(summary.manifest.get("command", ["sparring", "train"])),
+        "config": yaml.safe_dump(summary.config, sort_keys=False, allow_unicode=True),
+        "manifest": yaml.safe_dump(summary.manifest, sort_keys=False, allow_unicode=True),
+    }

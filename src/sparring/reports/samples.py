@@ -1,0 +1,126 @@
+"""The held-out answers of every policy, as the sample browser reads them: columns, compressed."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparring.run_directory import read_columns
+
+KINDS = ("expert", "greedy", "sampled")
+# A log ratio is kept in hundredths of a nat, as a 16-bit number.
+_HUNDREDTHS = 100
+_GREATEST = 2**15 - 1
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of some policies, sorted by prompt, then policy, kind and number of the sample.
+
+    Attributes:
+        policies: What each policy is called.
+        policy: `[N]` place in `policies` of each answer.
+        table: N rows; see `sparring.training.stages.answers` for the columns.
+    """
+
+    policies: list[str]
+    policy: np.ndarray
+    table: Any
+
+    @property
+    def count(self) -> int:
+        """How many answers the policies gave; the expert's are not theirs."""
+        return int((self.table["kind"].to_numpy() != "expert").sum())
+
+    def values(self, policy: int, kind: str, column: str) -> dict[int, list[Any]]:
+        """A column's entries for one policy and kind, by prompt index."""
+        chosen = np.flatnonzero((self.policy == policy) & (self.table["kind"].to_numpy() == kind))
+        part = self.table.select(["index", column]).take(chosen)
+        found: dict[int, list[Any]] = {}
+        for index, value in zip(part["index"].to_pylist(), part[column].to_pylist(), strict=True):
+            found.setdefault(index, []).append(value)
+        return found
+
+
+def read_answers(folders: Sequence[tuple[str, Path]]) -> Answers | None:
+    """The answers in the held-out folders of some policies, each with its name; None where none were kept."""
+    import pyarrow as pa
+
+    found = [(name, sorted(folder.glob("answers-*.parquet"))) for name, folder in folders]
+    found = [(name, shards) for name, shards in found if shards]
+    if not found:
+        return None
+    tables = [pa.concat_tables([read_columns(shard) for shard in shards]) for _, shards in found]
+    policy = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    # Where nobody verifies, a column of nothing has no type.
+    table = pa.concat_tables(tables, promote_options="default")
+    kind = np.array([KINDS.index(name) for name in table["kind"].to_pylist()])
+    order = np.lexsort((table["sample"].to_numpy(), kind, policy, table["index"].to_numpy()))
+    return Answers([name for name, _ in found], policy[order], table.take(order))
+
+
+def packed(answers: Answers | None) -> dict[str, str]:
+    """The answers as two base64 texts of gzip data, for a page to decode.
+
+    `columns` is JSON: the distinct prompts and texts once each, and a list a column of the answers. `tokens` holds the
+    tokens of all answers one after the other: first their lengths in characters, as unsigned 16-bit numbers, then their
+    log ratios in hundredths of a nat, as signed ones, little-endian both.
+    """
+    if answers is None:
+        return {}
+    table = answers.table
+    prompts, prompt = _distinct(list(zip(table["index"].to_pylist(), table["prompt"].to_pylist(), strict=True)))
+    texts, text = _distinct(table["text"].to_pylist())
+    lengths, counts = _lengths(table["ends"])
+    columns = {
+        "policies": answers.policies,
+        "kinds": KINDS,
+        "prompts": [shown for _, shown in prompts],
+        "indices": [index for index, _ in prompts],
+        "texts": texts,
+        "prompt": prompt,
+        "text": text,
+        "policy": answers.policy.tolist(),
+        "kind": [KINDS.index(name) for name in table["kind"].to_pylist()],
+        "finish": table["finish_reason"].to_pylist(),
+        "right": table["right"].to_pylist(),
+        "log_prob": [round(value, 3) for value in table["log_prob"].to_pylist()],
+        "tokens": counts.tolist(),
+    }
+    ratios = np.clip(np.rint(_flat(table["log_ratios"]) * _HUNDREDTHS), -_GREATEST, _GREATEST)
+    return {
+        "columns": _compressed(json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode()),
+        "tokens": _compressed(lengths.astype("<u2").tobytes() + ratios.astype("<i2").tobytes()),
+    }
+
+
+def _distinct(values: list[Any]) -> tuple[list[Any], list[int]]:
+    """The distinct values, in order of appearance, and each value's place among them."""
+    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    return list(places), [places[value] for value in values]
+
+
+def _lengths(ends: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Characters of each token of all answers, and tokens of each answer, from where the tokens end."""
+    counts = np.diff(ends.combine_chunks().offsets.to_numpy())
+    flat = _flat(ends)
+    starts = np.concatenate([[0], flat[:-1]])
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    starts[first[counts > 0]] = 0
+    return flat - starts, counts
+
+
+def _flat(column: Any) -> np.ndarray:
+    flat: np.ndarray = column.combine_chunks().flatten().to_numpy()
+    return flat
+
+
+def _compressed(data: bytes) -> str:
+    return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode("ascii")

@@ -1,0 +1,184 @@
+"""What came of a run, in plain words: the best policy, what it gained, and what to beware of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sparring.reports.samples import Answers
+from sparring.reports.summary import Row, Summary
+
+_CUT = 0.1
+_PAST_BOUND = 0.5
+_FEW = 100
+_NAMES = {
+    "accuracy/greedy": "greedy accuracy",
+    "accuracy/sampled": "sampled accuracy",
+    "log_likelihood/token": "expert log-likelihood a token (nats)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """How much more of a metric one policy has than another, on the same held-out prompts.
+
+    Attributes:
+        over: The other policy's name.
+        value: The difference of means.
+        standard_error: Its error, over prompts: of the paired differences, or, where the prompts' own values were not
+            kept, of the two means as if they were independent, which overstates it.
+        paired: Which of the two it is.
+    """
+
+    over: str
+    value: float
+    standard_error: float
+    paired: bool
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether it lies within two standard errors of nothing."""
+        return abs(self.value) <= 2 * self.standard_error
+
+    def __str__(self) -> str:
+        value = f"{self.value:+.3f}".replace("-", "−")
+        return f"{value} ± {self.standard_error:.3f} over the {self.over}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A run in a few sentences.
+
+    Attributes:
+        headline: The one that matters.
+        sentences: What else to know.
+        warnings: What to beware of.
+        gains: Of the best policy, over the base model and over the policy that self-play started from.
+    """
+
+    headline: str
+    sentences: list[str]
+    warnings: list[str]
+    gains: list[Gain]
+
+
+def verdict(summary: Summary, answers: Answers | None) -> Verdict:
+    """The verdict on a run, as far as it got."""
+    if summary.result is None:
+        return Verdict(headline=_progress(summary), sentences=[], warnings=_warnings(summary, None, []), gains=[])
+    best = next((row for row in summary.rows if row.path == summary.result["best"]), None)
+    metric = summary.result["metric"]
+    if best is None or metric is None:
+        return Verdict(
+            headline="This run has ended. Nothing was held out, so nothing says whether it gained.",
+            sentences=[summary.result["reason"].capitalize() + "."],
+            warnings=_warnings(summary, None, []),
+            gains=[],
+        )
+    start = next((row for row in reversed(summary.rows) if not row.name.startswith("iteration")), None)
+    others = dict.fromkeys(row.path for row in (summary.rows[0], start) if row is not None and row.path != best.path)
+    rows = {row.path: row for row in summary.rows}
+    gains = [gain(rows[path], best, metric, answers) for path in others]
+    value = best.estimates[metric]
+    name = _NAMES.get(metric, metric)
+    headline = f"The best policy is {_the(best)}: {name} {value['mean']:.3f} ± {value['standard_error']:.3f}"
+    headline += f", {gains[0]}." if gains else "."
+    sentences = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 else []
+    ended = "It was stopped early" if summary.result["stopped_early"] else "It was played to its end"
+    sentences.append(f"{ended}: {summary.result['reason']}.")
+    return Verdict(
+        headline=headline.replace(" -", " −"),
+        sentences=sentences,
+        warnings=_warnings(summary, best, gains),
+        gains=gains,
+    )
+
+
+def gain(before: Row, after: Row, metric: str, answers: Answers | None) -> Gain:
+    """The gain of one policy over another."""
+    over = {"base": "base model"}.get(before.name, before.name)
+    pairs = _pairs(before.name, after.name, metric, answers)
+    if pairs:
+        differences = [second - first for first, second in pairs]
+        n = len(differences)
+        mean = math.fsum(differences) / n
+        variance = math.fsum((value - mean) ** 2 for value in differences) / max(n - 1, 1)
+        return Gain(over=over, value=mean, standard_error=math.sqrt(variance / n), paired=True)
+    first, second = before.estimates[metric], after.estimates[metric]
+    error = math.hypot(first["standard_error"], second["standard_error"])
+    return Gain(over=over, value=second["mean"] - first["mean"], standard_error=error, paired=False)
+
+
+def _pairs(before: str, after: str, metric: str, answers: Answers | None) -> list[tuple[float, float]]:
+    if answers is None or before not in answers.policies or after not in answers.policies:
+        return []
+    first, second = (_per_prompt(answers, answers.policies.index(name), metric) for name in (before, after))
+    return [(first[index], second[index]) for index in first if index in second]
+
+
+def _per_prompt(answers: Answers, policy: int, metric: str) -> Mapping[int, float]:
+    """A metric's value on each held-out prompt, by index; empty where the answers do not tell."""
+    if metric == "log_likelihood/token":
+        ends = answers.values(policy, "expert", "ends")
+        scores = answers.values(policy, "expert", "log_prob")
+        return {index: score / len(ends[index][0]) for index, (score,) in scores.items()}
+    if not metric.startswith("accuracy/"):
+        return {}
+    verdicts = answers.values(policy, metric.removeprefix("accuracy/"), "right")
+    known = {index: each for index, each in verdicts.items() if None not in each}
+    return {index: sum(each) / len(each) for index, each in known.items()}
+
+
+def _the(row: Row) -> str:
+    return {"base": "the base model itself", "warm-up": "the warm-up, before any self-play"}.get(row.name, row.name)
+
+
+def _progress(summary: Summary) -> str:
+    last = next((event for event in reversed(summary.events) if "stage" in event), None)
+    if last is None:
+        return "This run has not logged anything yet."
+    where = f" of iteration {last['iteration']}" if "iteration" in last else ""
+    step = f", step {last['step']}" if "step" in last else ""
+    done = sum(row.name.startswith("iteration") for row in summary.rows)
+    return (
+        f"This run has not ended: {done} of {summary.iterations} iterations are measured. "
+        f"Last heard of: {last['stage']}{where}{step}."
+    )
+
+
+def _warnings(summary: Summary, best: Row | None, gains: list[Gain]) -> list[str]:
+    found: list[str] = []
+    if summary.result is not None and summary.result["stopped_early"]:
+        found.append("An iterate fell too far below the best one, so the run was ended.")
+    if best is not None and not best.name.startswith("iteration"):
+        found.append("No iteration of self-play is better than what it started from.")
+    if gains and gains[-1].is_noise:
+        found.append(f"The gain over the {gains[-1].over} is within two standard errors of zero: it may be chance.")
+    if best is not None:
+        found += _about(best)
+    found += [f"Iteration {item['iteration']}: {item['text']}" for item in summary.stability if item["status"] != "ok"]
+    skipped = len(summary.manifest.get("data", {}).get("skipped", []))
+    if skipped:
+        found.append(f"{skipped} rows of the data were invalid and left out; the manifest lists them.")
+    return found
+
+
+def _about(best: Row) -> list[str]:
+    found = []
+    n = max(int(value["n"]) for value in best.estimates.values())
+    if n < _FEW:
+        found.append(f"Only {n} prompts are held out, so every number here is coarse.")
+    if (finished := _mean(best, "finished/sampled")) is not None and finished < 1 - _CUT:
+        found.append(f"{1 - finished:.0%} of its sampled answers are cut at the token limit.")
+    if (past := _mean(best, "rewards/past_bound")) is not None and past > _PAST_BOUND:
+        found.append(f"On held-out prompts {past:.0%} of the rewards lie past the bound that the objective aims at.")
+    if (estimate := _mean(best, "divergence_estimate")) is not None and estimate < 0:
+        found.append("The divergence estimate is below zero: as a lower bound it says nothing here.")
+    return found
+
+
+def _mean(row: Row, key: str) -> float | None:
+    value: dict[str, Any] | None = row.estimates.get(key)
+    return None if value is None else value["mean"]

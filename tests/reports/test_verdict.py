@@ -1,0 +1,104 @@
+"""The verdict: what is said, and from which numbers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from reports.whole_run import estimate, write_run
+from sparring.files import read_json, write_json
+from sparring.reports.samples import read_answers
+from sparring.reports.summary import Row, summarize
+from sparring.reports.verdict import Verdict, gain, verdict
+from sparring.run_directory import RunDirectory
+
+
+def judged(directory: RunDirectory) -> Verdict:
+    summary = summarize(directory.path)
+    return verdict(summary, read_answers([(row.name, directory.path / row.path / "held_out") for row in summary.rows]))
+
+
+def test_the_gain_is_of_differences_on_the_same_prompts(tmp_path: Path) -> None:
+    """Base 0 0 0 1, warm-up 1 0 0 1, the best 1 1 1 1: differences 1 1 1 0 and 0 1 1 0."""
+    found = judged(write_run(tmp_path))
+    over_base, over_start = found.gains
+    assert (over_base.value, over_base.standard_error) == pytest.approx((0.75, 0.25))
+    assert (over_start.value, over_start.standard_error) == pytest.approx((0.5, math.sqrt(1 / 12)))
+    assert found.headline == (
+        "The best policy is iteration 1: greedy accuracy 1.000 ± 0.000, +0.750 ± 0.250 over the base model."
+    )
+    assert found.sentences[0] == "Of that, self-play gained +0.500 ± 0.289 over the warm-up, from which it started."
+    assert over_base.paired
+    assert any("within two standard errors" in warning for warning in found.warnings)
+    assert any("Only 4 prompts" in warning for warning in found.warnings)
+
+
+def test_the_likelihood_is_paired_a_token(tmp_path: Path) -> None:
+    summary = summarize(write_run(tmp_path).path)
+    answers = read_answers([(row.name, tmp_path / row.path / "held_out") for row in summary.rows])
+    found = gain(summary.rows[0], summary.rows[3], "log_likelihood/token", answers)
+    # From −4 to −1 nats, on responses of 3, 3, 10 and 5 tokens.
+    assert found.value == pytest.approx((1 + 1 + 0.3 + 0.6) / 4)
+
+
+def test_without_the_prompts_own_values_the_errors_are_added() -> None:
+    before = Row("base", "base", {"m": {"mean": 0.5, "standard_error": 0.3, "n": 4}})
+    after = Row("iteration 0", "iterations/000", {"m": {"mean": 0.25, "standard_error": 0.4, "n": 4}})
+    found = gain(before, after, "m", None)
+    assert (found.value, found.standard_error, found.paired) == (-0.25, pytest.approx(0.5), False)
+    assert str(found) == "−0.250 ± 0.500 over the base model"
+    assert found.is_noise
+
+
+def test_a_run_that_has_not_ended_says_how_far_it_is(tmp_path: Path) -> None:
+    found = judged(write_run(tmp_path, ended=False, iterations=1))
+    assert found.headline.startswith("This run has not ended: 1 of 2 iterations are measured. Last heard of: evaluate")
+    assert found.gains == []
+
+
+def test_warnings_come_from_what_was_measured(tmp_path: Path) -> None:
+    directory = write_run(tmp_path, stopped_early=True)
+    stage = directory.iteration(1)
+    values = read_json(stage.evaluation)
+    more = {"finished/sampled": [0.5] * 4, "rewards/past_bound": [0.6] * 4, "divergence_estimate": [-1.0] * 4}
+    write_json(stage.evaluation, values | {name: estimate(each) for name, each in more.items()})
+    write_json(
+        directory.stability,
+        [
+            {
+                "check": "oscillation",
+                "iteration": 1,
+                "status": "warn",
+                "value": 2.0,
+                "threshold": 1.0,
+                "text": "it swings",
+            },
+            {"check": "length", "iteration": 1, "status": "ok", "value": 1.0, "threshold": 2.0, "text": "as it should"},
+        ],
+    )
+    text = "\n".join(judged(directory).warnings)
+    for part in (
+        "the run was ended",
+        "50% of its sampled answers are cut",
+        "60% of the rewards lie past the bound",
+        "below zero",
+        "Iteration 1: it swings",
+    ):
+        assert part in text
+    assert "as it should" not in text
+
+
+def test_a_best_policy_before_self_play_is_named_as_such(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    write_json(directory.result, read_json(directory.result) | {"best": "warmup"})
+    found = judged(directory)
+    assert "the warm-up, before any self-play" in found.headline
+    assert "No iteration of self-play is better than what it started from." in found.warnings
+
+
+def test_nothing_held_out_is_said(tmp_path: Path) -> None:
+    directory = write_run(tmp_path, verified=False)
+    write_json(directory.result, read_json(directory.result) | {"metric": None})
+    assert "Nothing was held out" in judged(directory).headline
