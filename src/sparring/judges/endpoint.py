@@ -25,6 +25,19 @@ _RETRIED = frozenset({408, 409, 425, 429})
 _OF_ONE_PROMPT = frozenset({400, 413, 422})
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked: the user's turn, and the system's where there is one."""
+
+    user: str
+    system: str = ""
+
+    def messages(self) -> list[dict[str, str]]:
+        """As chat turns."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.user}]
+
+
 class BadReplyError(Exception):
     """The endpoint said 200 and sent no chat completion."""
 
@@ -112,12 +125,12 @@ class Endpoint:
         ) as client:
             yield client
 
-    def ask(self, client: Client, prompt: str, stop: threading.Event) -> Answer:
+    def ask(self, client: Client, prompt: Prompt, stop: threading.Event) -> Answer:
         """The answer to one prompt, at temperature 0, or its refusal of this one.
 
         Args:
             client: What `open` gave.
-            prompt: The user's turn.
+            prompt: What is asked.
             stop: Set when another request failed for good, so that this one need not go on waiting.
 
         Raises:
@@ -139,13 +152,13 @@ class Endpoint:
                     raise self._gave_up(error) from None
                 delay = min(2.0 * delay, _LONGEST_DELAY_S)
 
-    def _once(self, client: Client, prompt: str) -> Answer:
+    def _once(self, client: Client, prompt: Prompt) -> Answer:
         import openai
 
         try:
             reply = client.chat.completions.create(
                 model=self.model,
-                messages=[{"role": "user", "content": prompt}],
+                messages=prompt.messages(),
                 max_tokens=self.max_tokens,
                 temperature=0.0,
             )
@@ -157,7 +170,7 @@ class Endpoint:
             raise InputError(
                 f"the endpoint refuses ({self._words(error)})",
                 where="judge",
-                fix="check judge.base_url, judge.model and the key in the variable that judge.api_key_env names",
+                fix="check the judge's base_url, its model and the key in the variable that api_key_env names",
             ) from None
         choices, usage = getattr(reply, "choices", None), getattr(reply, "usage", None)
         if not choices:
@@ -181,7 +194,7 @@ class Endpoint:
     def _gave_up(self, error: Exception) -> RunError:
         return RunError(
             f"the judge's endpoint {self.url} was not to be had for {self.patience:g} s ({self._words(error)}); every "
-            "answer that it gave is kept: start it again, then `sparring resume` goes on from there"
+            "answer that it gave is kept: start it again, then `sparring resume`, or the same command, goes on"
         )
 
     def _words(self, error: BaseException) -> str:

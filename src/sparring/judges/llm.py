@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict
 from urllib.parse import urlsplit
 
 from sparring.errors import InputError
 from sparring.judges.answers import Answer, Answers
-from sparring.judges.endpoint import Client, Endpoint, Outage, RateLimit
+from sparring.judges.correspondence import Correspondence
+from sparring.judges.endpoint import Endpoint, Outage, Prompt, RateLimit
 from sparring.judges.protocol import Judge, Question, Verdict, pairs, table
 from sparring.judges.template import ask, read_template, read_verdict
 from sparring.registry import require_positive
@@ -96,6 +95,14 @@ class Llm:
         """The judge, with its key.
 
         Raises:
+            InputError: As `connect`.
+        """
+        return _Asking(self, self.connect(cache), read_template(self.template))
+
+    def connect(self, cache: Path) -> Correspondence:
+        """The endpoint, with its key, and the answers that it gave before.
+
+        Raises:
             InputError: The package openai is missing, or the key's variable is not set.
         """
         if importlib.util.find_spec("openai") is None:
@@ -115,84 +122,59 @@ class Llm:
             limit=RateLimit(self.requests_per_minute),
             outage=Outage(self.base_url),
         )
-        return _Asking(self, endpoint, Answers(cache), read_template(self.template))
+        return Correspondence(endpoint=endpoint, kept=Answers(cache), concurrency=self.concurrency)
+
+    def bill(self, answers: Iterable[Answer]) -> Bill:
+        """What some answers cost, at the prices of the settings, whenever they were paid for."""
+        answers = list(answers)
+        prompt_tokens = sum(answer.prompt_tokens for answer in answers)
+        completion_tokens = sum(answer.completion_tokens for answer in answers)
+        cost = (prompt_tokens * self.prompt_price + completion_tokens * self.completion_price) / 1e6
+        return {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "cost": cost}
+
+
+class Bill(TypedDict):
+    """Tokens in and out, and what they cost."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
 
 
 @dataclass(frozen=True)
 class _Asking:
     settings: Llm
-    endpoint: Endpoint
-    answers: Answers
+    correspondence: Correspondence
     template: str
 
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:
         prompts = [prompt for question in questions for pair in self._prompts(question).values() for prompt in pair]
-        answers = self._answers(list(dict.fromkeys(prompts)))
+        answers = self.correspondence.answers(prompts)
         return [self._verdict(question, answers) for question in questions]
 
-    def _prompts(self, question: Question) -> dict[tuple[int, int], tuple[str, str]]:
+    def _prompts(self, question: Question) -> dict[tuple[int, int], tuple[Prompt, Prompt]]:
         """Each pair of different responses, asked about in both orders."""
         texts = question.responses
         return {
             (i, j): (
-                ask(self.template, question, texts[i], texts[j]),
-                ask(self.template, question, texts[j], texts[i]),
+                Prompt(ask(self.template, question, texts[i], texts[j])),
+                Prompt(ask(self.template, question, texts[j], texts[i])),
             )
             for i, j in pairs(len(texts))
             if texts[i] != texts[j]
         }
 
-    def _verdict(self, question: Question, answers: dict[str, Answer]) -> Verdict:
+    def _verdict(self, question: Question, answers: Mapping[Prompt, Answer]) -> Verdict:
         n, prompts = len(question.responses), self._prompts(question)
         read = {pair: [read_verdict(answers[prompt].text) for prompt in both] for pair, both in prompts.items()}
         better: dict[tuple[int, int], float | None] = dict.fromkeys(pairs(n), 0.5)
         for pair, (one, other) in read.items():
             better[pair] = None if one is None or other is None else 0.5 * (one + 1.0 - other)
         used = [answers[prompt] for both in prompts.values() for prompt in both]
-        refused = [any(answers[prompt].refusal for prompt in both) for both in prompts.values()]
-        prompt_tokens = sum(answer.prompt_tokens for answer in used)
-        completion_tokens = sum(answer.completion_tokens for answer in used)
-        prices = self.settings.prompt_price, self.settings.completion_price
         return Verdict(
             pairwise=table(n, better),
             ties=sum(p == 0.5 for p in better.values()),
-            abstentions=sum(refused),
+            abstentions=sum(any(answers[prompt].refusal for prompt in both) for both in prompts.values()),
             unparsable=sum(not answer.refusal and read_verdict(answer.text) is None for answer in used),
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            cost=(prompt_tokens * prices[0] + completion_tokens * prices[1]) / 1e6,
+            **self.settings.bill(used),
         )
-
-    def _answers(self, prompts: list[str]) -> dict[str, Answer]:
-        """Each prompt's answer: from disk, or asked for, a few at a time, and kept as soon as it is there."""
-        answers = {prompt: answer for prompt in prompts if (answer := self.answers.get(self._asked(prompt)))}
-        missing = [prompt for prompt in prompts if prompt not in answers]
-        if any(not answer.refusal for answer in answers.values()):
-            self.endpoint.works.set()
-        if missing:
-            with self.endpoint.open() as client:
-                self._fetch(client, missing, answers)
-        return answers
-
-    def _fetch(self, client: Client, prompts: list[str], answers: dict[str, Answer]) -> None:
-        stop = threading.Event()
-
-        def fetch(prompt: str) -> None:
-            answers[prompt] = self.endpoint.ask(client, prompt, stop)
-            self.answers.put(self._asked(prompt), answers[prompt])
-
-        pool = ThreadPoolExecutor(self.settings.concurrency)
-        try:
-            for done in as_completed([pool.submit(fetch, prompt) for prompt in prompts]):
-                done.result()
-        finally:
-            # After the first failure, or an interrupt, nobody goes on waiting for the server.
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-
-    def _asked(self, prompt: str) -> dict[str, Any]:
-        return {
-            "model": self.settings.model,
-            "max_tokens": self.settings.max_tokens,
-            "prompt": prompt,
-        }

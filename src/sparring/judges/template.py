@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from sparring.errors import InputError
@@ -54,9 +55,14 @@ def read_template(path: str | None) -> str:
 
 
 def ask(template: str, question: Question, first: str, second: str) -> str:
-    """The template filled in, in one pass, so that braces in a response stay what they are."""
-    values = dict(zip(_FIELDS, (_conversation(question), first, second), strict=True))
-    return re.sub("|".join(map(re.escape, _FIELDS)), lambda match: values[match.group()], template)
+    """The template filled in."""
+    return fill(template, {"prompt": _conversation(question), "first": first, "second": second})
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """The template with every `{name}` replaced in one pass, so that braces in a value stay what they are."""
+    fields = "|".join(re.escape(f"{{{name}}}") for name in values)
+    return re.sub(fields, lambda match: values[match.group()[1:-1]], template)
 
 
 def read_verdict(answer: str) -> float | None:
