@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test install lint types docs tests benchmark vllm clean
+.PHONY: quickstart test install lint types docs tests benchmark harness vllm clean
 
 quickstart: $(VENV)/.installed  ## Self-play on the embedded default model; prints where the report is.
 	@if [ -f runs/quickstart/config.yaml ]; then $(BIN)/sparring resume runs/quickstart; \
@@ -46,6 +46,10 @@ tests: $(VENV)/.installed-dev
 benchmark: $(VENV)/.installed-dev  ## Log-probs, loss and gradients against TRL on identical triples.
 	$(PIP) --group dev trl
 	$(BIN)/python benchmarks/trl_parity.py
+
+harness: $(VENV)/.installed-dev  ## The tests of the tasks of lm-evaluation-harness, which brings 200 MB.
+	$(PIP) --editable '.[harness]'
+	$(BIN)/python -m pytest tests/evaluation/test_harness.py tests/e2e/test_benchmarks.py
 
 # An environment of its own: vLLM brings 3 GB of packages, three of which do not fit this torch.
 $(VENV)-vllm/.installed: pyproject.toml constraints.txt

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,11 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Reads a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json_lines(path: Path, values: Iterable[Any]) -> None:
+    """Writes a whole file of JSON lines atomically."""
+    write_text(path, "".join(f"{json.dumps(value, ensure_ascii=False)}\n" for value in values))
 
 
 def append_json_line(path: Path, value: Any) -> None:

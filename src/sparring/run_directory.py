@@ -10,6 +10,7 @@
     RUN/iterations/000/scores/*.parquet         their log-probs under each policy that the opponent needs
     RUN/iterations/000/model/                   the iterate, loadable with from_pretrained
     RUN/iterations/000/evaluation.json
+    RUN/iterations/000/benchmarks/              what `sparring evaluate` measured; in base/ and warmup/ too
     RUN/answers/                                what an endpoint that judges said, by what it was asked
     RUN/tensorboard/                            the trainings' curves, where `report_to` asks for them
     RUN/result.json  report.html                the best iterate and why the run ended; the report
@@ -72,6 +73,11 @@ class StageDirectory:
     def evaluation(self) -> Path:
         """What was measured; there exactly when the stage ended."""
         return self.path / "evaluation.json"
+
+    @property
+    def benchmarks(self) -> Path:
+        """What `sparring evaluate` measured of the policy that the stage ended with."""
+        return self.path / "benchmarks"
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,12 @@ class RunDirectory:
         """A policy's saved weights; None for the base model, which policy 0 also is when there is no warm-up."""
         stage = self.stage(policy)
         return None if stage == self.base else stage.model
+
+    def stages(self) -> list[StageDirectory]:
+        """The base model's folder, and those of the policies that were trained so far, in their order."""
+        numbers = sorted(int(path.name) for path in (self.path / "iterations").glob("[0-9]*"))
+        trained = [self.warmup, *map(self.iteration, numbers)]
+        return [self.base, *(stage for stage in trained if stage.model.exists())]
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Appends one event to metrics.jsonl."""

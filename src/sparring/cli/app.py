@@ -12,6 +12,7 @@ import typer
 
 from sparring.cli.evaluate import app as evaluate
 from sparring.cli.game import app as game
+from sparring.cli.options import Json, Player, Trust
 from sparring.errors import InputError, SparringError
 
 app = typer.Typer(
@@ -29,11 +30,6 @@ app.add_typer(game, name="game")
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a recipe.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Settings to change.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Trust = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Let the model's or run's own code run, and keys go where the run says."),
-]
 SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Leave invalid rows out, counted and listed.")]
 
 
@@ -85,7 +81,7 @@ def plan(  # noqa: PLR0917 - options of a command
 
 @app.command()
 def generate(  # noqa: PLR0917 - options of a command
-    model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="A model, or a run: its best policy.")],
+    model: Player,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="A prompt; may be repeated.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Prompts from a data file instead.")] = None,
     samples: Annotated[int, typer.Option("--samples", "-k", min=1, help="Responses a prompt.")] = 1,

@@ -20,7 +20,7 @@ from sparring.data.config import DataConfig
 from sparring.data.dataset import CALLED, DataReport, Dataset, load
 from sparring.data.encoding import Encoded, encode
 from sparring.data.formats import FORMATS
-from sparring.data.prompts import encode_prompts, load_prompts
+from sparring.data.prompts import Conversation, encode_prompts, load_prompts
 from sparring.data.tasks import TASKS
 from sparring.data.template import chat_template
 from sparring.data.verifiers import VERIFIERS, Verifier, is_right
@@ -30,6 +30,7 @@ __all__ = [
     "FORMATS",
     "TASKS",
     "VERIFIERS",
+    "Conversation",
     "DataConfig",
     "DataReport",
     "Dataset",

@@ -1,4 +1,4 @@
-"""Prompts without expert responses: what `sparring generate` answers."""
+"""Prompts without expert responses: what a model is asked when it is not trained."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from sparring.types import EncodedExample, Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+Conversation = Sequence[dict[str, str]]
+"""The turns of a chat, `{"role": …, "content": …}` each, of which the last is the user's."""
 
 
 def load_prompts(path: Path, column: str = "prompt") -> list[str]:
@@ -35,28 +38,42 @@ def load_prompts(path: Path, column: str = "prompt") -> list[str]:
 
 
 def encode_prompts(
-    prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, chat_template: str, limit: int
+    prompts: Sequence[str | Conversation], tokenizer: PreTrainedTokenizerBase, *, chat_template: str, limit: int
 ) -> tuple[list[EncodedExample], tuple[int, ...]]:
     """Prompts as token ids, templated as in training, and the tokens that end a response.
 
     Args:
-        prompts: Each the one user turn of a chat, or plain text.
+        prompts: Each the one user turn of a chat, or plain text; or the turns of a chat.
         tokenizer: The model's tokenizer.
         chat_template: As `DataConfig.chat_template`.
         limit: Tokens that a prompt may have.
 
     Raises:
-        InputError: A prompt is over the limit, or the template fails.
+        InputError: A prompt is over the limit, or the template fails or cannot hold several turns.
     """
     template = PromptTemplate.choose(tokenizer, chat_template)
-    texts = [template.prompt(Example(index=n, prompt=text)) for n, text in enumerate(prompts)]
+    examples = [_example(number, prompt) for number, prompt in enumerate(prompts)]
     encoded = []
-    for number, ids in enumerate(template.tokenize_prompts(texts)):
+    for example, ids in zip(examples, template.tokenize_prompts(list(map(template.prompt, examples))), strict=True):
         if len(ids) > limit:
             raise InputError(
                 f"the prompt has {len(ids)} tokens, over the limit of {limit}",
-                where=f"prompt {number + 1}",
+                where=f"prompt {example.index + 1}",
                 fix="shorten it, or allow fewer new tokens",
             )
-        encoded.append(EncodedExample(index=number, prompt_ids=ids, expert_ids=[], prompt=prompts[number]))
+        encoded.append(
+            EncodedExample(
+                index=example.index,
+                prompt_ids=ids,
+                expert_ids=[],
+                prompt=example.prompt,
+                messages=example.messages,
+            )
+        )
     return encoded, template.stop_ids()
+
+
+def _example(index: int, prompt: str | Conversation) -> Example:
+    if isinstance(prompt, str):
+        return Example(index=index, prompt=prompt)
+    return Example(index=index, messages=tuple(prompt), prompt=prompt[-1]["content"])

@@ -3,9 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from sparring.data import sources
+from sparring.errors import InputError
 from sparring.files import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """One model's answers to some instructions, in their order."""
+
+    generator: str
+    texts: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path, instructions: Sequence[str]) -> Self:
+        """Reads answers from a file with `instruction`, `output` and `generator`, as `write_outputs` writes them.
+
+        Raises:
+            InputError: The file cannot be read, lacks a field or an answer, or has answers of several models.
+        """
+        generators, texts = set(), {}
+        for row in sources.read(str(path), split="train", subset=None):
+            if isinstance(row, InputError):
+                raise row
+            instruction, output, generator = (_text(row, name) for name in ("instruction", "output", "generator"))
+            generators.add(generator)
+            texts[instruction] = output
+        if len(generators) > 1:
+            problem = f"has answers of {', '.join(sorted(generators))}"
+            raise InputError(problem, where=str(path), fix="keep one `generator` a file")
+        missing = [text for text in instructions if text not in texts]
+        if missing:
+            problem = f"{len(missing)} instructions have no answer, the first is {missing[0][:60]!r}"
+            raise InputError(problem, where=str(path), fix="answer the same instructions")
+        return cls(generator=generators.pop(), texts=tuple(texts[text] for text in instructions))
 
 
 def write_outputs(path: Path, instructions: Sequence[str], answers: Sequence[str], *, generator: str) -> None:
@@ -19,3 +54,11 @@ def write_outputs(path: Path, instructions: Sequence[str], answers: Sequence[str
     """
     rows = zip(instructions, answers, strict=True)
     write_json(path, [{"instruction": text, "output": answer, "generator": generator} for text, answer in rows])
+
+
+def _text(row: sources.Row, field: str) -> str:
+    value = row.values.get(field)
+    if not isinstance(value, str):
+        fix = "write answers as `sparring evaluate outputs` does"
+        raise InputError("is missing, or no text", where=f"{row.where}, field '{field}'", fix=fix)
+    return value

@@ -8,9 +8,7 @@ from typing import Self
 import numpy as np
 
 from sparring.evaluation.annotations import Annotations, Array
-
-RESAMPLES = 1000
-CONFIDENCE = 0.95
+from sparring.evaluation.intervals import errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,21 +21,9 @@ class WinRate:
 
     @classmethod
     def of(cls, rate: float, influence: Array, *, seed: int) -> Self:
-        """A rate with the error that instructions give it, were they drawn anew.
-
-        Args:
-            rate: The rate r.
-            influence: `[N]`, of mean 0: N times what an instruction's weight adds to r, to first order (Efron 1982,
-                the infinitesimal jackknife). The standard error is its standard deviation / √N; the bootstrap is of
-                r + its mean. For a mean that is the ordinary bootstrap; a regression it spares fitting anew.
-            seed: Of the bootstrap.
-        """
-        n = len(influence)
-        draws = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))
-        tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(rate + influence[draws].mean(1), [tail, 1 - tail]).clip(0, 1)
-        error = float(influence.std(ddof=1)) / n**0.5
-        return cls(rate=rate, standard_error=error, interval=(float(low), float(high)))
+        """A rate with the error that instructions give it; the arguments are those of `errors`."""
+        error, (low, high) = errors(rate, influence, seed=seed)
+        return cls(rate=rate, standard_error=error, interval=(max(low, 0.0), min(high, 1.0)))
 
 
 @dataclass(frozen=True, kw_only=True)

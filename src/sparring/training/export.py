@@ -38,7 +38,7 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
     directory = RunDirectory(run)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code)
-    weights = _weights(directory, policy_folder(directory, name))
+    weights = weights_of(directory, policy_folder(directory, name))
     policy = Policy(config.model, run_tokenizer(config), lora=config.lora, seed=config.seed)
     policy.activate(weights)
     return config, policy
@@ -103,13 +103,18 @@ def policy_folder(directory: RunDirectory, name: str) -> str:
         raise InputError(
             "the run has not ended, so it has no best policy yet",
             where=str(directory.path),
-            fix="`sparring resume` it, or name a policy with --policy",
+            fix="`sparring resume` it, or name a policy, such as iterations/000",
         )
     best: str = read_json(directory.result)["best"]
     return best
 
 
-def _weights(directory: RunDirectory, name: str) -> Path | None:
+def weights_of(directory: RunDirectory, name: str) -> Path | None:
+    """Where a policy is saved; None for the base model.
+
+    Raises:
+        InputError: The run has no policy of that name.
+    """
     if name == "base":
         return None
     weights = directory.path / name / "model"

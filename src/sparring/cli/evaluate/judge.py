@@ -1,0 +1,90 @@
+"""`sparring evaluate judge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sparring.cli.judging import JudgeName, JudgeSettings
+from sparring.cli.options import Json, Trust
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sparring.evaluation import Outputs
+
+
+def judge(
+    model: Annotated[str, typer.Argument(metavar="A", help="Whose win rate: MODEL|RUN, or a file of answers.")],
+    baseline: Annotated[str, typer.Argument(metavar="B", help="Against whom: the same.")],
+    to: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="The JSON file to write.")],
+    settings: JudgeSettings = None,
+    *,
+    judge: JudgeName,
+    instructions: Annotated[Path, typer.Option(help="A data file.")],
+    column: Annotated[str, typer.Option(help="The column of the instructions.")] = "instruction",
+    reference: Annotated[
+        str | None, typer.Option(help="The column of right answers, which the judge verifier needs.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer that is written here, greedily.")] = 2048,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    trust_remote_code: Trust = False,
+    json: Json = False,
+) -> None:
+    """Let a judge compare the answers of two models; print the win rate of the first."""
+    from sparring.cli import judging
+    from sparring.cli.evaluate.win_rate import row, table
+    from sparring.cli.output import print_json, print_lines, print_table
+    from sparring.data import load_prompts
+    from sparring.evaluation import annotate, read_annotations
+    from sparring.files import write_json
+
+    chosen = judging.judge(judge, settings or [])
+    _check(chosen, reference)
+    texts = load_prompts(instructions, column)
+    references = [None] * len(texts) if reference is None else load_prompts(instructions, reference)
+    deciding = chosen.start(to.parent / "answers")
+    sides = [_outputs(side, texts, max_tokens, trust_remote_code=trust_remote_code) for side in (model, baseline)]
+    annotations, counts = annotate(
+        deciding,
+        texts,
+        model=sides[0],
+        baseline=sides[1],
+        references=references,
+        annotator=" ".join([judge, *(settings or [])]),
+    )
+    write_json(to, annotations)
+    rows = [row(item, None, seed) for item in read_annotations(to)]
+    if json:
+        print_json([rows[0] | counts])
+    else:
+        print_table(table(rows))
+        shown = "  ".join(f"{name.replace('_', ' ')}: {value:g}" for name, value in counts.items())
+        print_lines([shown, f"annotations: {to.resolve()}"])
+
+
+def _check(chosen: Any, reference: str | None) -> None:
+    from sparring.errors import InputError
+    from sparring.judges import Expert
+
+    if isinstance(chosen, Expert):
+        raise InputError("it compares with nobody but the expert", where="--judge expert", fix="take another judge")
+    if chosen.needs_expert and reference is None:
+        problem, fix = "this judge compares with right answers", "name their column with --reference"
+        raise InputError(problem, where="--judge", fix=fix)
+
+
+def _outputs(text: str, instructions: Sequence[str], max_tokens: int, *, trust_remote_code: bool) -> Outputs:
+    """The answers of a file, or greedy ones of a model."""
+    from sparring.cli.players import player
+    from sparring.data.sources import READERS
+    from sparring.evaluation import Outputs, answer
+    from sparring.generation import GenerationConfig
+
+    if Path(text).suffix.lower() in READERS:
+        return Outputs.read(Path(text), instructions)
+    loaded = player(text, trust_remote_code=trust_remote_code).load()
+    samples = answer(loaded, instructions, GenerationConfig().greedy(), max_tokens=max_tokens, seed=0, title=text)
+    return Outputs(generator=text, texts=tuple(sample.text for sample in samples))

@@ -1,0 +1,121 @@
+"""What `MODEL|RUN` names on the command line: a model, a run, or one of its policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparring.errors import InputError
+from sparring.models import ModelConfig, fingerprint, load_model, load_tokenizer
+from sparring.run_directory import RunDirectory, StageDirectory
+
+if TYPE_CHECKING:
+    from sparring.evaluation import LoadedModel
+
+_STAGES = ("base", "warmup", "iterations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """One model.
+
+    Attributes:
+        name: What it is called in a table.
+        stage: Its folder, where it is a policy of a run.
+        load: Loads it; of a run's players one is in memory at a time, so ask each before the next is loaded.
+    """
+
+    name: str
+    stage: StageDirectory | None
+    load: Callable[[], LoadedModel]
+
+
+def player(text: str, *, trust_remote_code: bool) -> Player:
+    """The one player that is meant: a model, a policy such as `RUN/iterations/001`, or a run's best one.
+
+    Raises:
+        InputError: The run has no such policy, or has not ended and so has no best one.
+    """
+    found = _find_run(Path(text))
+    if found is None:
+        return _model(text, trust_remote_code=trust_remote_code)
+    from sparring.training.export import BEST, policy_folder
+
+    directory, name = found
+    run = _Run(directory, trust_remote_code=trust_remote_code)
+    return run.player(policy_folder(directory, name or BEST), text)
+
+
+def players(text: str, *, trust_remote_code: bool) -> list[Player]:
+    """All the players that are meant: of a run the base model and every policy that it has trained so far.
+
+    Raises:
+        InputError: The run has no such policy.
+    """
+    found = _find_run(Path(text))
+    if found is None or found[1]:
+        return [player(text, trust_remote_code=trust_remote_code)]
+    directory, run = found[0], _Run(found[0], trust_remote_code=trust_remote_code)
+    names = [str(stage.path.relative_to(directory.path)) for stage in directory.stages()]
+    return [run.player(name, name) for name in names]
+
+
+def kept_in(player: Player, output: Path | None) -> Path | None:
+    """Where a player's results are kept: a policy's in its run; a model's in a folder of its own in `output`, if any.
+
+    Raises:
+        InputError: A folder was given for a policy, or there is no such model.
+    """
+    if player.stage is not None:
+        if output is not None:
+            raise InputError("a run keeps its own results", where="--output", fix="leave it out")
+        return player.stage.benchmarks
+    return None if output is None else output / f"{Path(player.name).name}-{fingerprint(player.name)[:8]}"
+
+
+def _find_run(path: Path) -> tuple[RunDirectory, str] | None:
+    """The run that a path leads to, and the name of the policy in it; empty for the run itself."""
+    for folder in (path, *path.parents[:2]):
+        inside = path.relative_to(folder).parts
+        directory = RunDirectory(folder)
+        if (not inside or inside[0] in _STAGES) and directory.config.exists():
+            return directory, "/".join(inside)
+    return None
+
+
+def _model(name: str, *, trust_remote_code: bool) -> Player:
+    def load() -> LoadedModel:
+        from sparring.evaluation import LoadedModel
+
+        config = ModelConfig(name=name, trust_remote_code=trust_remote_code)
+        return LoadedModel(model=load_model(config), tokenizer=load_tokenizer(config), chat_template="auto")
+
+    return Player(name=name, stage=None, load=load)
+
+
+class _Run:
+    """The policies of a run, which share one model in memory."""
+
+    def __init__(self, directory: RunDirectory, *, trust_remote_code: bool) -> None:
+        directory.require()
+        self._directory, self._trust_remote_code = directory, trust_remote_code
+        self._loaded: tuple[Any, Any] | None = None
+
+    def player(self, policy: str, shown: str) -> Player:
+        from sparring.training.export import weights_of
+
+        weights_of(self._directory, policy)
+        stage = StageDirectory(self._directory.path / policy)
+        return Player(name=shown, stage=stage, load=lambda: self._load(policy))
+
+    def _load(self, policy: str) -> LoadedModel:
+        from sparring.evaluation import LoadedModel
+        from sparring.training.export import load_policy, weights_of
+
+        if self._loaded is None:
+            self._loaded = load_policy(self._directory.path, policy, trust_remote_code=self._trust_remote_code)
+        config, model = self._loaded
+        model.activate(weights_of(self._directory, policy))
+        return LoadedModel(model=model.causal_lm, tokenizer=model.tokenizer, chat_template=config.data.chat_template)

@@ -1,0 +1,57 @@
+"""A model's answers to prompts, outside of a run's own held-out set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparring.data import Conversation, encode_prompts
+from sparring.generation import GenerationConfig, generator
+from sparring.models import context_length
+from sparring.progress import progress
+from sparring.seeding import derive_seed
+from sparring.types import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model that can be asked.
+
+    Attributes:
+        model: The causal language model; adapters, where it has any, are active.
+        tokenizer: Its tokenizer.
+        chat_template: As `DataConfig.chat_template`: the one that it was trained with.
+    """
+
+    model: Any
+    tokenizer: Any
+    chat_template: str
+
+
+def answer(
+    loaded: LoadedModel,
+    prompts: Sequence[str | Conversation],
+    config: GenerationConfig,
+    *,
+    max_tokens: int,
+    seed: int,
+    title: str = "generate",
+) -> list[Sample]:
+    """K responses to each prompt, in order of prompt, then sample.
+
+    Raises:
+        InputError: A prompt leaves no room for `max_tokens`, or the template fails on it.
+    """
+    limit = context_length(loaded.model.config) - max_tokens
+    encoded, stop_ids = encode_prompts(prompts, loaded.tokenizer, chat_template=loaded.chat_template, limit=limit)
+    sampler = generator(
+        config, model=loaded.model, tokenizer=loaded.tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens
+    )
+    samples: list[Sample] = []
+    with progress(title, total=len(encoded)) as meter:
+        for number, batch in enumerate(sampler.plan(encoded)):
+            done = sampler.sample(batch, seed=derive_seed(seed, number))
+            samples += done
+            meter.advance(len(batch), quantity=sum(len(sample.response_ids) for sample in done))
+    return sorted(samples, key=lambda sample: (sample.index, sample.sample))

@@ -1,0 +1,68 @@
+"""Two models' answers, put to a judge, as annotations in the format of `alpaca_eval`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from sparring.evaluation.outputs import Outputs
+from sparring.judges import Question, Verdict
+from sparring.judges.protocol import Judge
+from sparring.progress import progress
+
+# Questions at once: enough for an endpoint to be busy, few enough to see how it goes.
+_BATCH = 32
+COUNTS = ("ties", "abstentions", "unparsable", "prompt_tokens", "completion_tokens", "cost")
+
+
+def annotate(
+    judge: Judge,
+    instructions: Sequence[str],
+    *,
+    model: Outputs,
+    baseline: Outputs,
+    references: Sequence[str | None],
+    annotator: str,
+) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Asks a judge which of two answers is better.
+
+    Args:
+        judge: Who compares.
+        instructions: N instructions.
+        model: N answers whose win rate is wanted.
+        baseline: N answers to compare them with.
+        references: N right answers, for judges that look at them; None where there is none.
+        annotator: What to call the judge.
+
+    Returns:
+        The annotations, with `preference` 1 + P(the model's answer is the better one) and null where there is no
+        verdict; and what the judge could not say and what it cost, summed, by the names of `Verdict`.
+    """
+    questions = [
+        Question(prompt=instruction, responses=(other, own), expert=reference)
+        for instruction, other, own, reference in zip(
+            instructions, baseline.texts, model.texts, references, strict=True
+        )
+    ]
+    verdicts: list[Verdict] = []
+    with progress("judge", total=len(questions), unit="") as meter:
+        for start in range(0, len(questions), _BATCH):
+            verdicts += judge(questions[start : start + _BATCH])
+            meter.advance(len(verdicts) - start)
+    rows = [
+        {
+            "instruction": question.prompt,
+            "output_1": question.responses[0],
+            "generator_1": baseline.generator,
+            "output_2": question.responses[1],
+            "generator_2": model.generator,
+            "annotator": annotator,
+            "preference": None if (p := verdict.pairwise[1][0]) is None else 1.0 + p,
+        }
+        for question, verdict in zip(questions, verdicts, strict=True)
+    ]
+    totals: Counter[str] = Counter()
+    for verdict in verdicts:
+        totals.update({name: getattr(verdict, name) for name in COUNTS})
+    return rows, dict(totals)

@@ -1,0 +1,118 @@
+"""The files of MT-Bench: questions and the judge's prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.data import sources
+from sparring.errors import InputError
+from sparring.judges.endpoint import Prompt
+from sparring.judges.template import fill
+
+Id = int | str
+TURNS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MtQuestion:
+    """A question and the one that follows it.
+
+    Attributes:
+        id: Its number or name.
+        category: What it is about, e.g. "math".
+        turns: The two questions.
+        reference: Right answers to both, where the file has them.
+    """
+
+    id: Id
+    category: str
+    turns: tuple[str, str]
+    reference: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """How the judge is asked.
+
+    Attributes:
+        name: What the file calls it, e.g. "single-v1".
+        system: The system's turn.
+        user: The user's turn, with fields such as `{question}`.
+    """
+
+    name: str
+    system: str
+    user: str
+
+    def prompt(self, values: Mapping[str, str]) -> Prompt:
+        """The template filled in."""
+        return Prompt(fill(self.user, values), fill(self.system, values))
+
+
+def read_questions(path: Path) -> list[MtQuestion]:
+    """Reads questions as FastChat's question.jsonl has them: `question_id`, `category`, `turns`, perhaps `reference`.
+
+    Raises:
+        InputError: The file cannot be read, a field is missing or wrong, or a question is there twice.
+    """
+    questions: dict[Id, MtQuestion] = {}
+    for row in rows(path):
+        turns, reference = pair(row.values.get("turns")), pair(row.values.get("reference"))
+        number = field(row, "question_id", int | str)
+        if turns is None:
+            raise InputError("must be a list of two texts", where=f"{row.where}, field 'turns'", fix="ask two turns")
+        if number in questions:
+            raise InputError(f"question {number} is there twice", where=row.where, fix="number every question once")
+        questions[number] = MtQuestion(
+            id=number,
+            category=field(row, "category", str),
+            turns=turns,
+            reference=reference,
+        )
+    return list(questions.values())
+
+
+def read_prompts(path: Path) -> dict[str, Template]:
+    """Reads the judge's prompts as FastChat's judge_prompts.jsonl has them, by name.
+
+    Raises:
+        InputError: The file cannot be read, or a row lacks `name`, `system_prompt` or `prompt_template`.
+    """
+    found = [
+        Template(
+            name=field(row, "name", str),
+            system=field(row, "system_prompt", str),
+            user=field(row, "prompt_template", str),
+        )
+        for row in rows(path)
+    ]
+    return {template.name: template for template in found}
+
+
+def rows(path: Path) -> Iterator[sources.Row]:
+    """The rows of a data file, or its first error."""
+    for row in sources.read(str(path), split="train", subset=None):
+        if isinstance(row, InputError):
+            raise row
+        yield row
+
+
+def field(row: sources.Row, name: str, kind: Any) -> Any:
+    """A field of a row, which must be there and of a kind."""
+    value = row.values.get(name)
+    if not isinstance(value, kind):
+        problem = "is missing" if value is None else f"is no such value: {value!r}"
+        raise InputError(problem, where=f"{row.where}, field '{name}'", fix="write the file as FastChat does")
+    return value
+
+
+def pair(value: Any) -> tuple[str, str] | None:
+    """A list of two texts; None of anything else."""
+    match value:
+        case [str(first), str(second)]:
+            return first, second
+        case _:
+            return None
