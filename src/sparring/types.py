@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -222,6 +222,25 @@ class Objective(Protocol):
     @property
     def stability(self) -> StabilityNumber | None:
         """The stability number of its settings, or None where no exact iteration is defined."""
+        ...
+
+
+@runtime_checkable
+class Variational(Protocol):
+    """An objective whose `divergence_estimate` is a lower bound of a divergence between expert and opponent."""
+
+    def optimum(self, density_ratios: LogRatios) -> LogRatios:
+        """The log ratios at which the bound is reached.
+
+        Over draws of the expert and the opponent, the mean of `divergence_estimate` there is the divergence itself.
+
+        Args:
+            density_ratios: As the objective takes them, but with log π_E(y|x) − log π_o(y|x), nats, as `expert` and
+                `generated`: only where the expert's probabilities are known can they be had.
+
+        Raises:
+            ValueError: Its settings bound no divergence.
+        """
         ...
 
 

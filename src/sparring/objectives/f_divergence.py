@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparring.objectives.rewards import implicit_rewards, reward_metrics
+from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, reward_metrics
 from sparring.registry import require_one_of, require_positive
 from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
 
@@ -105,6 +105,10 @@ class FDivergence:
         loss = ratios.mean_over_samples(conjugate) - witness
         metrics = reward_metrics(ratios, expert, generated) | {"divergence_estimate": -loss.detach()}
         return ObjectiveOutput(loss=loss, metrics=metrics)
+
+    def optimum(self, density_ratios: LogRatios) -> LogRatios:
+        """r* = u, for every f; exact where |u| < 20 nats on all samples, see the degenerate case."""
+        return density_ratio_rewards(density_ratios, self.beta)
 
     @property
     def stability(self) -> StabilityNumber:

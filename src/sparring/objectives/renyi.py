@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sparring.objectives.rewards import implicit_rewards, reward_metrics
+from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, reward_metrics
 from sparring.registry import require_positive
 from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
 
@@ -98,6 +98,10 @@ class Renyi:
             alpha, loss = self.alpha, value(self.alpha).expand(len(expert))
         metrics = {"alpha": torch.full_like(expert, alpha).detach(), "divergence_estimate": -loss.detach()}
         return ObjectiveOutput(loss=loss, metrics=reward_metrics(ratios, expert, generated) | metrics)
+
+    def optimum(self, density_ratios: LogRatios) -> LogRatios:
+        """r* = u, for every α. The logarithm of a mean makes the estimate biased, by O(1/n) in the batch of n."""
+        return density_ratio_rewards(density_ratios, self.beta)
 
     @property
     def stability(self) -> StabilityNumber:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 def implicit_rewards(ratios: LogRatios, beta: float) -> tuple[Tensor, Tensor]:
     """The implicit rewards of the expert response `[B]` and of the generated ones `[B, K]`, differentiable."""
     return beta * ratios.require("expert"), beta * ratios.require("generated")
+
+
+def density_ratio_rewards(density_ratios: LogRatios, beta: float) -> LogRatios:
+    """The log ratios whose reward βΔ is the log density ratio itself: the optimum of many bounds, see `Variational`."""
+    expert, generated = (density_ratios.require(side) for side in ("expert", "generated"))
+    return replace(density_ratios, expert=expert / beta, generated=generated / beta)
 
 
 def reward_metrics(ratios: LogRatios, expert: Tensor, generated: Tensor) -> dict[str, Tensor]:

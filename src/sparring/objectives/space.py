@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch.nn import functional
 
-from sparring.objectives.rewards import implicit_rewards, reward_metrics
+from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, reward_metrics
 from sparring.registry import require_positive
 from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
 
@@ -56,6 +56,10 @@ class Space:
             "divergence_estimate": (chance - loss.detach()) / (1.0 + self.mu)
         }
         return ObjectiveOutput(loss=loss, metrics=metrics)
+
+    def optimum(self, density_ratios: LogRatios) -> LogRatios:
+        """r* = u, for every μ; see `Variational`."""
+        return density_ratio_rewards(density_ratios, self.beta)
 
     @property
     def stability(self) -> StabilityNumber:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from sparring.objectives.rewards import implicit_rewards, reward_metrics
@@ -55,6 +55,12 @@ class Spif:
             "rewards/past_bound": 0.5 * (past_expert + ratios.mean_over_samples(past_generated)),
         }
         return ObjectiveOutput(loss=loss, metrics=metrics)
+
+    def optimum(self, density_ratios: LogRatios) -> LogRatios:
+        """r* = R tanh(u/2) of the log density ratio u; see `Variational`."""
+        scale = self.reward_bound / self.beta
+        expert, generated = (density_ratios.require(side) for side in ("expert", "generated"))
+        return replace(density_ratios, expert=scale * (0.5 * expert).tanh(), generated=scale * (0.5 * generated).tanh())
 
     @property
     def stability(self) -> StabilityNumber:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -26,13 +26,17 @@ def _exponential(t: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Link:
-    """A link ℓ(t), its derivatives at 0, and the divergence that `offset − scale · loss` bounds from below."""
+    """A link ℓ(t), its derivatives at 0, and the divergence that `offset − scale · loss` bounds from below.
+
+    `optimum` is the t that reaches it, as a function of log P/Q; see `_LINKS`.
+    """
 
     loss: Callable[[Tensor], Tensor]
     slope: float
     curvature: float
-    offset: float | None
+    offset: float | None = None
     scale: float = 1.0
+    optimum: Callable[[Tensor], Tensor] | None = None
 
 
 # With P = π_E ⊗ π_o and Q = π_o ⊗ π_E, minimising ℓ over free antisymmetric t(y, y') point by point gives:
@@ -44,11 +48,20 @@ class _Link:
 # optima of the logistic and exponential links are such differences, so those bounds are reached, while those of the
 # hinge and squared links are not for n > 2 outcomes, so theirs stay bounds.
 _LINKS: dict[str, _Link] = {
-    "logistic": _Link(lambda t: functional.softplus(-t), slope=-0.5, curvature=0.25, offset=math.log(2.0)),
-    "hinge": _Link(lambda t: functional.relu(1.0 - t), slope=-1.0, curvature=0.0, offset=1.0),
-    "exponential": _Link(_exponential, slope=-1.0, curvature=1.0, offset=1.0),
-    "linear": _Link(lambda t: -t, slope=-1.0, curvature=0.0, offset=None),
-    "squared": _Link(lambda t: 0.5 * (t - 1.0).square(), slope=-1.0, curvature=1.0, offset=1.0, scale=2.0),
+    "logistic": _Link(
+        lambda t: functional.softplus(-t), slope=-0.5, curvature=0.25, offset=math.log(2.0), optimum=lambda t: t
+    ),
+    "hinge": _Link(lambda t: functional.relu(1.0 - t), slope=-1.0, curvature=0.0, offset=1.0, optimum=torch.sign),
+    "exponential": _Link(_exponential, slope=-1.0, curvature=1.0, offset=1.0, optimum=lambda t: 0.5 * t),
+    "linear": _Link(lambda t: -t, slope=-1.0, curvature=0.0),
+    "squared": _Link(
+        lambda t: 0.5 * (t - 1.0).square(),
+        slope=-1.0,
+        curvature=1.0,
+        offset=1.0,
+        scale=2.0,
+        optimum=lambda t: (0.5 * t).tanh(),
+    ),
 }
 
 
@@ -93,6 +106,19 @@ class Spin:
         if link.offset is not None:
             metrics["divergence_estimate"] = link.offset - link.scale * loss.detach()
         return ObjectiveOutput(loss=loss, metrics=metrics)
+
+    def optimum(self, density_ratios: LogRatios) -> LogRatios:
+        """The margins at which the bound is reached: t* of log P/Q = u_E − u_k, pair by pair; see `Variational`.
+
+        No single reward need have them, so they are given as the log ratios −t*/β of the generated responses against
+        zero for the expert's.
+        """
+        optimum = _LINKS[self.link].optimum
+        if optimum is None:
+            raise ValueError(f"the link '{self.link}' bounds no divergence")
+        expert, generated = (density_ratios.require(side) for side in ("expert", "generated"))
+        margins = optimum(expert.unsqueeze(-1) - generated)
+        return replace(density_ratios, expert=torch.zeros_like(expert), generated=-margins / self.beta)
 
     @property
     def stability(self) -> StabilityNumber:
