@@ -13,6 +13,7 @@
     RUN/iterations/000/benchmarks/              what `sparring evaluate` measured; in base/ and warmup/ too
     RUN/answers/                                what an endpoint that judges said, by what it was asked
     RUN/tensorboard/                            the trainings' curves, where `report_to` asks for them
+    RUN/stability.json                          what the checks of the stability monitor found after each iteration
     RUN/result.json  report.html                the best iterate and why the run ended; the report
 
 Policies are numbered: `BASE` is the base model, 0 plays first (after the warm-up, if any), and policy t + 1 is what
@@ -120,7 +121,7 @@ class RunDirectory:
 
     @property
     def stability(self) -> Path:
-        """What the monitor of stability made of each iteration, where there was one."""
+        """What the stability monitor found, iteration by iteration."""
         return self.path / "stability.json"
 
     @property

@@ -167,6 +167,14 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         GIVEN | {"data": "comparisons", "warmup": None},
         ["responses: the rows have different numbers of responses to compare", "the same number for every prompt"],
     ),
+    "alarm of no check": (
+        {"stop": {"alarms": ["oscilation"]}},
+        ["stop.alarms", "did you mean 'oscillation'?"],
+    ),
+    "limits in the wrong order": (
+        {"stability": {"length": {"warn": 2, "alarm": 1}}},
+        ["stability.length", "alarm (1) must not be below warn (2)"],
+    ),
     "missing model": ({"model": {"name": "./no/such/model"}}, ["no/such/model", "fix:"]),
     "unwritable output": ({"output": "/proc/sparring"}, ["/proc/sparring", "cannot be written", "output=PATH"]),
 }

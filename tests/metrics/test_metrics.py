@@ -73,6 +73,8 @@ def test_the_mean_does_not_lose_digits() -> None:
         ("distinct/1", [0.5, 1.0, 0.5]),
         # log π − log π_base, a prompt's samples averaged first; the policy finds its own samples likelier.
         ("kl_to_base", [3.0, -0.5, 3.0]),
+        # −log π over the tokens of each sample.
+        ("entropy/token", [0.5, 5.0 / 12.0, 2.0 / 9.0]),
     ],
 )
 def test_known_answers(name: str, values: list[float]) -> None:
@@ -82,7 +84,7 @@ def test_known_answers(name: str, values: list[float]) -> None:
 
 def test_every_value_is_covered_above_and_has_one_name() -> None:
     names = [name for metric in METRICS.values() for name in metric(HELD_OUT)]
-    assert len(names) == len(set(names)) == 10
+    assert len(names) == len(set(names)) == 11
 
 
 def test_accuracy_needs_a_verifier_and_the_rest_does_not() -> None:

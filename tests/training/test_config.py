@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
             "evaluation.samples_per_promt: unknown key; did you mean 'samples_per_prompt'?",
         ),
         ({"stop": {"max_dop": 1}}, "stop.max_dop: unknown key; did you mean 'max_drop'?"),
-        ({"stop": {"zzz": 1}}, "stop.zzz: unknown key; known: enabled, max_drop, metric"),
+        ({"stop": {"zzz": 1}}, "stop.zzz: unknown key; known: alarms, enabled, max_drop, metric"),
         ({"objective": {"beta": 1}}, "objective.name: missing; objective.name is required"),
         ({"iterations": 0}, "iterations: Input should be greater than or equal to 1, got 0"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0, got -1"),
@@ -162,7 +162,7 @@ def test_the_written_configuration_is_the_same_one(tmp_path: Path) -> None:
     assert SelfPlayConfig.from_yaml(path) == config
     written = yaml.safe_load(config.to_yaml())
     assert written["generation"]["temperature"] == 1.0
-    assert written["stop"] == {"enabled": True, "metric": "auto", "max_drop": 0.1}
+    assert written["stop"] == {"enabled": True, "metric": "auto", "max_drop": 0.1, "alarms": []}
 
 
 @pytest.mark.parametrize("value", [False, "pissa", "olora", "eva"])

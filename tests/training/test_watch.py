@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sparring.metrics import Estimate
+from sparring.metrics.stability import Finding
 from sparring.training.config import StopConfig
 from sparring.training.watch import Verdict, judge
 
@@ -92,6 +93,25 @@ def test_a_fall_within_the_noise_is_no_collapse() -> None:
     # Two standard errors of the difference are 2 · √2 · 0.08 = 0.226.
     assert not judge(StopConfig(), {0: noisy(0.5), 1: noisy(0.3)}).stop
     assert judge(StopConfig(), {0: noisy(0.5), 1: noisy(0.25)}).stop
+
+
+def test_an_alarm_ends_a_run_that_asked_for_it() -> None:
+    def found(check: str, status: str) -> Finding:
+        return Finding(check=check, iteration=0, status=status, value=2.0, threshold=1.0, text="it swings")
+
+    fine = {0: estimates(accuracy=0.5), 1: estimates(accuracy=0.6)}
+    findings = [found("oscillation", "alarm"), found("length", "warn")]
+    assert not judge(StopConfig(), fine, findings).stop
+    assert not judge(StopConfig(alarms=("length",)), fine, findings).stop
+    assert not judge(StopConfig(alarms=("oscillation",), enabled=False), fine, findings).stop
+    verdict = judge(StopConfig(alarms=("length", "oscillation")), fine, findings)
+    assert (verdict.stop, verdict.best) == (True, 1)
+    assert verdict.reason == "the alarm of 'oscillation', which is in stop.alarms: it swings"
+
+
+def test_an_alarm_of_no_check_is_refused() -> None:
+    with pytest.raises(ValueError, match="check 'oscilation' is unknown; did you mean 'oscillation'"):
+        StopConfig(alarms=("oscilation",))
 
 
 def test_what_is_no_number_has_collapsed() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from sparring.metrics.accuracy import accuracy
 from sparring.metrics.divergence import divergence_to_base
 from sparring.metrics.diversity import diversity
+from sparring.metrics.entropy import entropy
 from sparring.metrics.held_out import Estimate, HeldOut, Response
 from sparring.metrics.length import length
 from sparring.metrics.likelihood import likelihood
@@ -19,6 +20,7 @@ METRICS: dict[str, Callable[[HeldOut], dict[str, Estimate]]] = {
     "accuracy": accuracy,
     "likelihood": likelihood,
     "length": length,
+    "entropy": entropy,
     "diversity": diversity,
     "divergence": divergence_to_base,
 }

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from sparring.data import DataConfig
 from sparring.errors import InputError
 from sparring.generation import GenerationConfig
+from sparring.metrics.stability import CHECKS, StabilityConfig
 from sparring.models import ModelConfig
+from sparring.registry import require_one_of
 from sparring.training.reading import Dumper, apply_overrides, explain, read_yaml
 from sparring.training.workers import WorkersConfig
 
@@ -78,6 +80,8 @@ class StopConfig(BaseModel):
             verifier, else the expert's log-likelihood a token.
         max_drop: How far below the best policy so far an iterate may fall: a difference of accuracy (0.1 is ten
             points) or of nats a token. A fall within two standard errors of the difference is taken for noise.
+        alarms: Checks of the stability monitor, from `CHECKS`, whose alarm ends the run as well. None unless asked for:
+            a run may oscillate, say, and still end with a better policy than it began with.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,6 +89,14 @@ class StopConfig(BaseModel):
     enabled: bool = True
     metric: Literal["auto", "accuracy/greedy", "accuracy/sampled", "log_likelihood/token"] = "auto"
     max_drop: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
+    alarms: tuple[str, ...] = ()
+
+    @field_validator("alarms")
+    @classmethod
+    def _known_checks(cls, alarms: tuple[str, ...]) -> tuple[str, ...]:
+        for name in alarms:
+            require_one_of("check", name, CHECKS)
+        return alarms
 
 
 class PhaseConfig(BaseModel):
@@ -126,6 +138,7 @@ class SelfPlayConfig(PhaseConfig):
         warmup: Supervised fine-tuning first; None starts from the model as it is.
         evaluation: What is measured after every stage, on responses that the run's own `generation` samples.
         stop: When to end before a collapse.
+        stability: From where on the checks of the stability monitor warn or raise the alarm.
         workers: Who samples and scores.
         reuse: Keep what is sampled from the model that the run starts from, and its scores, in the user's cache, and
             take what an earlier run kept there; it changes nothing in the result.
@@ -141,6 +154,7 @@ class SelfPlayConfig(PhaseConfig):
     warmup: WarmupConfig | None = None
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     stop: StopConfig = Field(default_factory=StopConfig)
+    stability: StabilityConfig = Field(default_factory=StabilityConfig)
     workers: WorkersConfig = Field(default_factory=WorkersConfig)
     reuse: bool = True
     # Last, because it is filled up from what was read before.

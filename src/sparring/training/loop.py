@@ -19,6 +19,7 @@ from sparring.run_directory import BASE, RunDirectory, StageDirectory
 from sparring.training import processes
 from sparring.training.config import SelfPlayConfig, WarmupConfig
 from sparring.training.game import Game
+from sparring.training.monitor import monitor
 from sparring.training.prepare import announce, prepare
 from sparring.training.set_up import check_free, claim, reopen, set_up
 from sparring.training.stages.evaluate import evaluate
@@ -102,7 +103,7 @@ def _play(game: Game) -> Result:
     for iteration in range(game.config.total_iterations):
         _iterate(game, iteration)
         evaluations[iteration + 1] = _evaluate(game, iteration + 1)
-        verdict = judge(game.config.stop, evaluations)
+        verdict = judge(game.config.stop, evaluations, monitor(game, evaluations))
         console.print(f"iteration {iteration}: {verdict.reason}", highlight=False)
         if verdict.stop:
             break

@@ -1,12 +1,13 @@
-"""Stop before the collapse: compare each iterate with the best policy so far."""
+"""Stop before the collapse: compare each iterate with the best one, and heed the alarms that are to stop a run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sparring.metrics import Estimate
+from sparring.metrics.stability import Finding
 from sparring.training.config import StopConfig
 
 
@@ -17,7 +18,7 @@ class Verdict:
     Attributes:
         metric: The held-out value that was watched; None when no expert response was held out.
         best: The number of the best policy.
-        stop: Whether the last policy fell too far.
+        stop: Whether the run ends here: the last policy fell too far, or a check in `stop.alarms` raised the alarm.
         reason: In plain words.
     """
 
@@ -27,12 +28,24 @@ class Verdict:
     reason: str
 
 
-def judge(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]]) -> Verdict:
-    """The verdict on the last of some policies, given each one's held-out estimates by number.
+def judge(
+    config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]], findings: Sequence[Finding] = ()
+) -> Verdict:
+    """The verdict on the last of some policies, given each one's held-out estimates by number, and what checks found.
 
     The best policy is the one with the highest value, the earliest among equals. The last one has collapsed when it
     lies more than `max_drop`, and more than two standard errors of the difference, below the best.
     """
+    verdict = _compare(config, evaluations)
+    alarms = [finding for finding in findings if finding.status == "alarm" and finding.check in config.alarms]
+    if verdict.stop or not alarms or not config.enabled:
+        return verdict
+    reason = "; ".join(f"the alarm of '{alarm.check}', which is in stop.alarms: {alarm.text}" for alarm in alarms)
+    return replace(verdict, stop=True, reason=reason)
+
+
+def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]]) -> Verdict:
+    """The verdict on the watched metric alone."""
     last = max(evaluations)
     metric = _metric(config, evaluations[last])
     if metric is None:

@@ -43,6 +43,12 @@ def evaluate(game: Game, policy: int) -> dict[str, Estimate]:
     return {name: Estimate(**value) for name, value in read_json(stage.evaluation).items()}
 
 
+def expert_log_probs(game: Game, policy: int) -> list[float]:
+    """Log π(y|x) of the held-out expert responses under a policy that was evaluated, nats, in their order."""
+    scores = _scores(game, policy, "expert")
+    return [scores[example.index, EXPERT] for example in game.held_out if example.expert_ids]
+
+
 def _held_out(game: Game, policy: int) -> HeldOut:
     greedy, sampled = _samples(game, f"greedy-{policy}"), _samples(game, f"sampled-{policy}")
     # One policy after the other: to change it may mean to load weights.

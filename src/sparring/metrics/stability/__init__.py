@@ -1,0 +1,48 @@
+"""Is the play still healthy? Checks on what a run has measured so far, iteration after iteration.
+
+A check is a function from `History` to a `Reading`, a number of which more is worse and what it means in plain words,
+or None where it has nothing to look at. To add one: write it in a module here, list it in `CHECKS`, and give it limits
+in `StabilityConfig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sparring.metrics.stability.collapse import diversity_loss, entropy_loss
+from sparring.metrics.stability.config import Limits, StabilityConfig
+from sparring.metrics.stability.displacement import displacement
+from sparring.metrics.stability.history import Finding, History, Reading
+from sparring.metrics.stability.length import length_drift
+from sparring.metrics.stability.oscillation import oscillation, oscillation_index
+from sparring.metrics.stability.reward_bound import reward_bound
+
+CHECKS: dict[str, Callable[[History], Reading | None]] = {
+    "oscillation": oscillation,
+    "reward_bound": reward_bound,
+    "displacement": displacement,
+    "entropy": entropy_loss,
+    "diversity": diversity_loss,
+    "length": length_drift,
+}
+
+__all__ = [
+    "CHECKS",
+    "Finding",
+    "History",
+    "Limits",
+    "Reading",
+    "StabilityConfig",
+    "examine",
+    "oscillation_index",
+]
+
+
+def examine(history: History, config: StabilityConfig) -> list[Finding]:
+    """What the checks find after the last iteration of a history; those that have nothing to look at say nothing."""
+    readings = {name: check(history) for name, check in CHECKS.items()}
+    return [
+        getattr(config, name).judge(name, history.iteration, reading)
+        for name, reading in readings.items()
+        if reading is not None
+    ]

@@ -1,0 +1,63 @@
+"""From where on a reading is a warning, and from where on an alarm."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sparring.metrics.stability.history import Finding, Reading
+
+
+class Limits(BaseModel):
+    """The readings at which a check warns and at which it raises the alarm."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    warn: float = Field(ge=0.0, allow_inf_nan=False)
+    alarm: float = Field(ge=0.0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.alarm < self.warn:
+            raise ValueError(f"alarm ({self.alarm:g}) must not be below warn ({self.warn:g}): more is worse")
+        return self
+
+    def judge(self, check: str, iteration: int, reading: Reading) -> Finding:
+        """The finding that a reading is; what is no number is an alarm."""
+        status = "ok" if reading.value < self.warn else "warn" if reading.value < self.alarm else "alarm"
+        threshold = self.alarm if status == "alarm" else self.warn
+        return Finding(
+            check=check,
+            iteration=iteration,
+            status=status,
+            value=reading.value,
+            threshold=threshold,
+            text=reading.text,
+        )
+
+
+class StabilityConfig(BaseModel):
+    """The limits of every check of `CHECKS`.
+
+    Attributes:
+        oscillation: Share of a step that the next one takes back. Chance alone, independent in every iteration, gives a
+            half, so it warns above that; at 1 nothing is left of a step.
+        reward_bound: Share of rewards beyond ±R. Within the bound a few stray beyond it; when it is every second one,
+            R holds nothing back.
+        displacement: What the expert's responses lose for each nat of margin. Above 1 they fall more than the margin
+            grows.
+        entropy: Share of the entropy a token that is gone since play began. Half is much even for a policy that
+            learns a narrow expert; a fifth left is the mark of a collapse.
+        diversity: Share of distinct word pairs that is gone since play began.
+        length: Factor by which the mean length is outside of all between the first policy's and the expert's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    oscillation: Limits = Limits(warn=0.75, alarm=0.95)
+    reward_bound: Limits = Limits(warn=0.25, alarm=0.5)
+    displacement: Limits = Limits(warn=0.25, alarm=1.0)
+    entropy: Limits = Limits(warn=0.5, alarm=0.8)
+    diversity: Limits = Limits(warn=0.3, alarm=0.6)
+    length: Limits = Limits(warn=1.5, alarm=2.5)

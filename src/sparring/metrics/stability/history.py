@@ -1,0 +1,67 @@
+"""What the checks look at, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sparring.metrics.held_out import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """A run up to the end of an iteration.
+
+    Attributes:
+        evaluations: By policy, from 0 to the one that the last iteration made: what was measured on the held-out set.
+        training: By iteration, each value that training logged, over its steps; the loss as `objective`.
+        expert_log_probs: By policy, log π(y_E|x) of every held-out expert response, nats, in the same order.
+        phase_start: The first iteration that was played with the last one's objective.
+    """
+
+    evaluations: Mapping[int, Mapping[str, Estimate]]
+    training: Mapping[int, Mapping[str, Estimate]]
+    expert_log_probs: Mapping[int, Sequence[float]]
+    phase_start: int = 0
+
+    @property
+    def iteration(self) -> int:
+        """The last one."""
+        return max(self.training)
+
+    def now(self, name: str) -> Estimate | None:
+        """A held-out value of the policy that the last iteration made."""
+        return self.evaluations[self.iteration + 1].get(name)
+
+    def at_start(self, name: str) -> Estimate | None:
+        """A held-out value of the policy that played first."""
+        return self.evaluations[0].get(name)
+
+    def of_game(self, name: str, iteration: int) -> Estimate | None:
+        """A value of an iteration's objective: on held-out prompts where it was measured there, else in training."""
+        return self.evaluations[iteration + 1].get(name) or self.training[iteration].get(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a check reads: a number of which more is worse, and what it is in plain words."""
+
+    value: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A reading beside its limits: `status` is "ok", "warn" or "alarm", `threshold` the limit that decided it."""
+
+    check: str
+    iteration: int
+    status: str
+    value: float
+    threshold: float
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)

@@ -1,0 +1,84 @@
+"""Whether every iteration takes back what the one before it did."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from itertools import pairwise
+
+from sparring.metrics.held_out import Estimate
+from sparring.metrics.stability.history import History, Reading
+
+# Steps that count: what the play did long ago does not hide what it does now.
+_STEPS = 5
+# A single number reverses once by chance; as many log-probs as there are held-out prompts do not.
+_FEWEST_STEPS = {"vector": 2, "number": 3}
+_SERIES = {"objective": "the loss", "rewards/margins": "the margin"}
+
+
+def oscillation(history: History) -> Reading | None:
+    """The largest oscillation index of the held-out experts' log-probs, of the loss and of the margin.
+
+    Of the last five steps. The log-probs need two of them, the other two three; where a number moved by less than twice
+    its standard error, it is taken to stand still.
+    """
+    indices = {"the expert's log-probabilities": _of_log_probs(history)}
+    indices |= {title: _of_values(history, name) for name, title in _SERIES.items()}
+    known = {title: index for title, index in indices.items() if index is not None}
+    if not known:
+        return None
+    what = max(known, key=lambda title: known[title])
+    value = known[what]
+    if value == 0.0:
+        return Reading(value=value, text="the iterations do not take back each other's steps")
+    return Reading(value=value, text=f"{what}: each iteration takes back {value:.0%} of the step before it")
+
+
+def oscillation_index(series: Sequence[Sequence[float]]) -> float:
+    """max(0, −φ), φ = Σ_t ⟨d_t, d_{t+1}⟩ / Σ_t ⟨d_t, d_t⟩ over the differences d_t = v_{t+1} − v_t.
+
+    φ is the least-squares factor from one step to the next. Where the error shrinks by 1 − e an iteration, as near the
+    fixed point of an exact game, it is 1 − e. So the index is 0 for a play that arrives at once or from one side, 1 for
+    one that repeats every second iteration, and above 1 for one that swings ever wider. Noise that is independent from
+    one iteration to the next, around a standstill, gives ½.
+
+    Args:
+        series: `[T+1, N]` what was measured after each iteration, T ≥ 2.
+
+    Returns:
+        The index, 0 for a series that stands still.
+    """
+    steps = [list(map(operator.sub, after, before)) for before, after in pairwise(series)]
+    reversal = math.fsum(_product(step, following) for step, following in pairwise(steps))
+    size = math.fsum(_product(step, step) for step in steps[:-1])
+    return max(0.0, -reversal / size) if size > 0.0 else 0.0
+
+
+def _product(one: Sequence[float], other: Sequence[float]) -> float:
+    return math.fsum(map(operator.mul, one, other))
+
+
+def _of_log_probs(history: History) -> float | None:
+    series = [history.expert_log_probs[policy] for policy in sorted(history.expert_log_probs)]
+    if len(series) <= _FEWEST_STEPS["vector"] or not series[0]:
+        return None
+    return oscillation_index(series[-_STEPS - 1 :])
+
+
+def _of_values(history: History, name: str) -> float | None:
+    found = [history.of_game(name, number) for number in range(history.phase_start, history.iteration + 1)]
+    values = [value for value in found if value is not None][-_STEPS - 1 :]
+    if len(values) <= _FEWEST_STEPS["number"]:
+        return None
+    return oscillation_index([[value] for value in _without_noise(values)])
+
+
+def _without_noise(values: Sequence[Estimate]) -> list[float]:
+    """The means, each kept at the one before where the two do not differ by twice the standard error."""
+    kept = [values[0].mean]
+    for before, after in pairwise(values):
+        noise = 2.0 * math.hypot(before.standard_error, after.standard_error)
+        moved = after.mean - kept[-1]
+        kept.append(after.mean if abs(moved) > noise else kept[-1])
+    return kept
