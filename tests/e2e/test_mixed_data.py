@@ -69,6 +69,12 @@ def test_each_phase_plays_on_the_rows_that_have_what_it_needs(
     assert "objective" in json.loads(run.iteration(0).evaluation.read_text())
     assert "log_likelihood/token" in json.loads(run.iteration(2).evaluation.read_text())
 
+    assert cli("export-samples", run.path, tmp_path / "samples.parquet").returncode == 0
+    rows = [row for row in read_shard(tmp_path / "samples.parquet") if row["split"] == "train"]
+    assert {row["response"] for row in rows if row["player"] == "data"} == set(ANSWERS)
+    assert {row["index"] % 4 for row in rows if row["player"] == "expert"} <= {0, 2}
+    assert all(row["response"] is not None for row in rows)
+
 
 def test_prompts_alone_are_played_and_measured_by_what_is_known(
     cli: Callable[..., SimpleNamespace], tiny_config: Callable[..., Path], tiny_folder: Path, tmp_path: Path

@@ -153,7 +153,12 @@ def test_a_card_tells_every_component_with_its_defaults(objective: str, opponent
         "generation": {"name": "server", "server": {"endpoints": ["http://secret:8000"]}},
         "judge": {"name": "llm", "base_url": "http://secret:9000"},
     }
-    told = components(SelfPlayConfig.model_validate(settings))
+    config = SelfPlayConfig.model_validate(settings)
+    told = components(config)
+    phased = components(SelfPlayConfig.model_validate(settings | {"phases": [{}, {"objective": {"name": "spin"}}]}))
+    assert phased["phases"][0] == {name: value for name, value in told.items() if name in phased["phases"][0]}
+    assert phased["phases"][1]["objective"]["name"] == "spin"
+    assert "objective" not in phased
     text = yaml.safe_dump(told)
     assert told["objective"] == {"name": objective, **dataclasses.asdict(OBJECTIVES[objective]())}
     assert told["opponent"] == {"name": opponent, **dataclasses.asdict(OPPONENTS[opponent]())}

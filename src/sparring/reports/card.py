@@ -55,9 +55,7 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
 """
 
 
-def model_card(
-    summary: Summary, policy: str, *, name: str, base: Origin, settings: Mapping[str, Mapping[str, Any]]
-) -> str:
+def model_card(summary: Summary, policy: str, *, name: str, base: Origin, settings: Mapping[str, Any]) -> str:
     """The README.md of an exported policy.
 
     Args:
@@ -72,7 +70,7 @@ def model_card(
         **({"license": "unknown"} | base.license),
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["sparring", "self-play", summary.config["objective"]["name"]],
+        tags=["sparring", "self-play", *dict.fromkeys(phase.objective for phase in summary.phases)],
     )
     card = ModelCard.from_template(
         data,

@@ -15,7 +15,7 @@ from sparring.opponents import OPPONENTS
 from sparring.registry import build
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
-from sparring.training.config import Component, SelfPlayConfig
+from sparring.training.config import Component, PhaseConfig, SelfPlayConfig
 from sparring.training.consent import read_config
 from sparring.training.policy import Policy
 from sparring.training.prepare import run_tokenizer
@@ -68,22 +68,31 @@ def export(run: Path, to: Path, name: str, *, card: str, trust_remote_code: bool
     return to
 
 
-def components(config: SelfPlayConfig) -> dict[str, dict[str, Any]]:
+def components(config: SelfPlayConfig) -> dict[str, Any]:
     """What decided the training, by section: the components' settings with their defaults, and what else was set.
 
     Addresses, keys' names and paths are not among them.
     """
-    sections: dict[str, Any] = {
+    played = [_of_phase(phase) for phase in config.schedule]
+    warmup = None if config.warmup is None else config.warmup.training
+    return _told({**({"phases": played} if config.phases else played[0]), "warmup": warmup, "lora": config.lora})
+
+
+def _of_phase(config: PhaseConfig) -> dict[str, Any]:
+    sections = {
         "objective": _settings(OBJECTIVES, "objective", config.objective),
         "regularizers": [_settings(REGULARIZERS, "regularizer", item) for item in config.regularizers],
         "opponent": _settings(OPPONENTS, "opponent", config.opponent),
         "judge": None if config.judge is None else {"name": config.judge.name},
         "iterations": config.iterations,
         "generation": config.generation.model_dump(include=_SAMPLING),
+        "responses": None if config.responses == "opponent" else config.responses,
         "training": config.training,
-        "warmup": None if config.warmup is None else config.warmup.training,
-        "lora": config.lora,
     }
+    return _told(sections)
+
+
+def _told(sections: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in sections.items() if value not in (None, [])}
 
 
