@@ -2,10 +2,10 @@
 
     python benchmarks/over_optimisation.py FOLDER [--weights 10 1] [--seeds 0] [--results benchmarks/results]
 
-The judge prefers the longer answer to a word problem, whatever it says. From the start of alignment.py, SmolLM2 after
-supervised fine-tuning, every point is a run of its own: SPPO, with one regularizer or none, at one weight λ. Started
-again, the command goes on where it was stopped, also within a run. After every point it writes over_optimisation.json
-and over_optimisation.html; at the end it prints the table.
+Of two answers to a word problem the judge prefers the one with the larger number, whatever is right. From the start of
+alignment.py, SmolLM2 after supervised fine-tuning, every point is a run of its own: SPPO, with one regularizer or none,
+at one weight λ. Started again, the command goes on where it was stopped, also within a run. After every point it writes
+over_optimisation.json and over_optimisation.html; at the end it prints the table.
 """
 
 from __future__ import annotations
@@ -22,22 +22,24 @@ from plotly.subplots import make_subplots
 
 from alignment import play, started
 from measuring import hardware, versions
+from sparring.data.verifiers import final_number
+from sparring.metrics import Estimate
 from sparring.reports.summary import summarize
+from sparring.run_directory import StageDirectory
+from sparring.training.stages.generate import read_samples
 
-# The smallest set-up in which something is to be seen: few problems, none of which the start was trained on, and a
-# large step, for η = 10 asks for ±5 nats an iteration.
+# The smallest set-up in which something is to be seen: few problems, one long iteration, a large step (η = 10 asks for
+# ±5 nats). What all points sample from the start is sampled once.
 GAME = (
-    "iterations=2",
+    "iterations=1",
     "warmup=null",
     "data.limit=12",
-    "data.held_out=20",
     "data.max_response_tokens=40",
-    "judge={name: verifier, rule: 'over_optimisation:length'}",
+    "judge={name: verifier, rule: 'over_optimisation:larger'}",
     "objective.eta=10",
-    "generation.batch_size=48",
     "lora={r: 16, lora_alpha: 32}",
     "training.learning_rate=1e-3",
-    "training.num_train_epochs=2",
+    "training.num_train_epochs=4",
     "training.per_device_train_batch_size=2",
 )
 REGULARIZERS = {
@@ -47,12 +49,14 @@ REGULARIZERS = {
     "reverse and forward": ("reverse-kl", "forward-kl"),
 }
 COLOURS = ("#2a9d8f", "#e76f51", "#264653", "#e9c46a")
-METRICS = {"accuracy/greedy": 3, "accuracy/sampled": 3, "length/sampled": 1, "kl_to_base": 2}
+WON = "judge/win_rate_over_start"
+METRICS = {"accuracy/greedy": 3, "accuracy/sampled": 3, WON: 3, "kl_to_base": 2}
 
 
-def length(response: str, expert: str) -> int:  # noqa: ARG001 - a rule is given both
-    """The rule of the judge: longer is better."""
-    return len(response)
+def larger(response: str, expert: str) -> float:  # noqa: ARG001 - a rule is given both
+    """The rule of the judge: the larger the number that an answer ends in, the better."""
+    number = final_number(response)
+    return -1.0 if number is None else float(number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +71,7 @@ class Point:
     def folder(self) -> Path:
         """Below the campaign's folder."""
         name = f"{self.regularizer.replace(' ', '-')}-{self.weight:g}" if self.regularizer else "sppo"
-        return Path(f"seed-{self.seed}") / f"longer-{name}"
+        return Path(f"seed-{self.seed}") / f"larger-{name}"
 
     def arguments(self, start: Path) -> list[str]:
         """The recipe and its changes."""
@@ -78,10 +82,21 @@ class Point:
 
 
 def measured(folder: Path, point: Point) -> dict[str, Any]:
-    """What the run says of its policies, from the start to the last."""
-    rows = summarize(folder / point.folder).rows
-    policies = [{name: row.estimates[name] for name in METRICS} | {"policy": row.name} for row in rows]
+    """What the run says of its policies, from the start to the last, and what the judge would say of them."""
+    run = folder / point.folder
+    rows, first = summarize(run).rows, scores(run / "base")
+    policies = []
+    for row in rows:
+        now = scores(run / row.path)
+        won = Estimate.of([0.5 * ((now[index] > first[index]) + (now[index] >= first[index])) for index in first])
+        policies.append({"policy": row.name} | {name: (row.estimates | {WON: won.to_json()})[name] for name in METRICS})
     return {"seed": point.seed, "regularizer": point.regularizer, "weight": point.weight, "policies": policies}
+
+
+def scores(stage: Path) -> dict[int, float]:
+    """What the judge goes by: the number that each held-out answer of a policy ends in, greedy."""
+    answers = read_samples(sorted(StageDirectory(stage).held_out.glob("greedy-*.parquet")))
+    return {index: larger(row["text"], "") for index, (row,) in answers.items()}
 
 
 def write(results: Path, points: list[dict[str, Any]]) -> None:
@@ -94,8 +109,8 @@ def write(results: Path, points: list[dict[str, Any]]) -> None:
 
 
 def draw(points: list[dict[str, Any]]) -> go.Figure:
-    """Accuracy, and what the judge rewards, of the last policy by λ; lines for the start and for plain SPPO."""
-    names = {"accuracy/greedy": "right answers, held out, greedy", "length/sampled": "tokens an answer"}
+    """What is true and what the judge says of the last policy, by λ; lines for the start and for plain SPPO."""
+    names = {"accuracy/greedy": "right answers, held out", WON: "win rate over the start, by the judge"}
     figure = make_subplots(1, len(names), subplot_titles=list(names.values()))
     for column, metric in enumerate(names, start=1):
         plain = [point["policies"] for point in points if not point["regularizer"]]
@@ -120,7 +135,7 @@ def draw(points: list[dict[str, Any]]) -> go.Figure:
                 col=column,
             )
     figure.update_xaxes(type="log", title="λ")
-    figure.update_layout(title="SPPO under a judge that prefers the longer answer, after the last iteration")
+    figure.update_layout(title="SPPO under a judge that prefers the larger number, after the last iteration")
     return figure
 
 
