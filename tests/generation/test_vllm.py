@@ -191,6 +191,8 @@ def test_repacking_touches_embeddings_and_heads_only() -> None:
 
 
 @pytest.mark.skipif(not VLLM, reason="needs vLLM")
+# Those of vLLM's own imports.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 def test_the_real_vllm_plays_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: bool) -> None:
     """All weights change, the embedding and tied output head among them."""
