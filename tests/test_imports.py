@@ -27,7 +27,7 @@ def test_importing_loads_no_heavy_library(module: str) -> None:
     assert loaded_by(f"import {module}") == []
 
 
-@pytest.mark.parametrize("module", ["terminal", "summary", "html"])
+@pytest.mark.parametrize("module", ["terminal", "plain", "run", "comparison", "watch", "card"])
 def test_reports_never_load_torch(module: str) -> None:
     assert not {"torch", "transformers"} & set(loaded_by(f"import sparring.reports.{module}"))
 

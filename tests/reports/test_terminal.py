@@ -69,12 +69,19 @@ def test_the_report_of_a_run_that_has_ended(tmp_path: Path, capsys: pytest.Captu
     run = write_run(tmp_path).path
     print_report(run, as_json=False)
     text = capsys.readouterr().out
-    assert "stopped early: accuracy/greedy fell from 0.75 to 0.25 [hard]\nbest policy: iterations/000\n" in text
+    headline = "The best policy is iteration 0: greedy accuracy 0.750 ± 0.025, +0.625 ± 0.035 over the base model."
+    assert headline in text
+    assert "It was stopped early: accuracy/greedy fell from 0.75 to 0.25 [hard]." in text
+    assert "Beware: Only 8 prompts are held out" in text
     print_report(run, as_json=True)
     told = json.loads(capsys.readouterr().out)
-    assert told["verdict"] == "stopped early: accuracy/greedy fell from 0.75 to 0.25 [hard]"
+    assert told["verdict"]["headline"] == headline
     assert told["result"]["best"] == "iterations/000"
-    assert told["seconds"] == {"train": 60.0, "evaluate": 20.0}
+    assert told["seconds"] == {
+        "iteration 0": {"train": 30.0},
+        "iteration 1": {"train": 30.0},
+        "base": {"evaluate": 20.0},
+    }
     assert [policy["name"] for policy in told["policies"]] == ["base", "warm-up", "iteration 0", "iteration 1"]
     assert told["policies"][2]["accuracy/greedy"] == {"mean": 0.75, "standard_error": 0.025, "n": 8}
 
@@ -85,4 +92,4 @@ def test_the_report_of_a_run_that_was_only_started(tmp_path: Path, capsys: pytes
         path.evaluation.unlink()
     (run.path / "metrics.jsonl").unlink()
     print_report(run.path, as_json=False)
-    assert "not ended yet" in capsys.readouterr().out
+    assert "has not logged anything yet" in capsys.readouterr().out

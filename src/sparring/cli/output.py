@@ -31,21 +31,22 @@ def print_table(table: RenderableType) -> None:
 
 def print_report(run: Path, *, as_json: bool, to: Path | None = None) -> None:
     """Writes a run's report, `RUN/report.html` or `to`, and prints its table, how it ended, and where the report is."""
+    from sparring.reports.plain import plain
     from sparring.reports.run import write_report
     from sparring.reports.summary import summarize
     from sparring.reports.terminal import Policies, costs, training
+    from sparring.reports.verdict import verdict
 
     summary = summarize(run)
     report = write_report(summary, to)
     if as_json:
-        print_json(summary.to_json() | {"report": str(report)})
+        print_json(plain(summary) | {"report": str(report)})
         return
+    told = verdict(summary, summary.answers())
     print_table(Policies(summary))
-    print_lines([summary.verdict])
-    if summary.result is not None:
-        print_lines([f"best policy: {summary.result['best']}"])
+    print_lines([told.headline, *told.sentences, *(f"Beware: {warning}" for warning in told.warnings)])
     if summary.steps:
         print_table(training(summary))
-    if summary.seconds:
+    if any(event.get("kind") == "time" for event in summary.events):
         print_table(costs(summary))
     print_lines([f"report: {report.resolve()}"])

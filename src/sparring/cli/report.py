@@ -51,12 +51,13 @@ def _page(runs: Sequence[Path]) -> Page:
 
 def _compare(runs: Sequence[Path], to: Path, *, as_json: bool) -> None:
     from sparring.reports.comparison import group_table, write_comparison
+    from sparring.reports.plain import plain
     from sparring.reports.summary import summarize
 
     summaries = [summarize(run) for run in runs]
     write_comparison(summaries, to)
     if as_json:
-        print_json({"runs": [summary.to_json() for summary in summaries], "report": str(to)})
+        print_json({"runs": [plain(summary) for summary in summaries], "report": str(to)})
         return
     print_table(_table(*group_table(summaries)))
     print_lines([f"report: {to.resolve()}"])

@@ -14,7 +14,7 @@ from sparring.reports.cost import cost_chart, judge_counts, seconds_by_stage
 from sparring.reports.curves import learning_curves, policy_charts
 from sparring.reports.page import Page, build, figure, render
 from sparring.reports.rewards import reward_charts
-from sparring.reports.samples import Answers, packed, read_answers
+from sparring.reports.samples import Answers, packed
 from sparring.reports.summary import Row, Summary
 from sparring.reports.verdict import verdict
 from sparring.run_directory import RunDirectory
@@ -29,8 +29,7 @@ def write_report(summary: Summary, to: Path | None = None) -> Path:
 
 def run_page(summary: Summary) -> Page:
     """The run as far as it got."""
-    answers = read_answers([(row.name, summary.path / row.path / "held_out") for row in summary.rows])
-    seconds = seconds_by_stage(summary.events)
+    answers, seconds = summary.answers(), seconds_by_stage(summary.events)
     charts = {
         "learning": learning_curves(summary.events),
         **policy_charts(summary.rows),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.files import read_json
+from sparring.reports.samples import Answers, read_answers
 from sparring.run_directory import RunDirectory, StageDirectory
 
 # Key in evaluation.json, heading, digits.
@@ -114,36 +115,13 @@ class Summary:
         return next((int(value["n"]) for row in self.rows for value in row.estimates.values()), 0)
 
     @property
-    def verdict(self) -> str:
-        """How the run ended, in plain words."""
-        if self.result is None:
-            return "not ended yet"
-        return f"{'stopped early' if self.result['stopped_early'] else 'finished'}: {self.result['reason']}"
-
-    @property
     def steps(self) -> list[dict[str, Any]]:
         """What was logged in training, the iterations one after the other; the warm-up has another loss."""
         return [event for event in self.events if event.get("stage") == "train" and "loss" in event]
 
-    @property
-    def seconds(self) -> dict[str, float]:
-        """What each stage took, over all iterations; what a kill cut short is not counted."""
-        seconds: dict[str, float] = {}
-        for event in self.events:
-            if event.get("kind") == "time":
-                seconds[event["stage"]] = seconds.get(event["stage"], 0.0) + event["seconds"]
-        return seconds
-
-    def to_json(self) -> dict[str, Any]:
-        """What `--json` prints; all estimates, those that the table leaves out too."""
-        policies = [{"name": row.name, "path": row.path, **row.estimates} for row in self.rows]
-        return {
-            "run": str(self.path),
-            "verdict": self.verdict,
-            "result": self.result,
-            "seconds": self.seconds,
-            "policies": policies,
-        }
+    def answers(self) -> Answers | None:
+        """Reads what was answered to the held-out prompts; None where none of it was kept."""
+        return read_answers([(row.name, self.path / row.path / "held_out") for row in self.rows])
 
 
 def summarize(path: Path) -> Summary:

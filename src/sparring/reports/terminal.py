@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import fill
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparring.progress import duration
+from sparring.reports.cost import seconds_by_stage
 from sparring.reports.sparkline import sparkline
 from sparring.reports.summary import Row, Summary
 
@@ -103,12 +105,14 @@ def training(summary: Summary) -> Table:
 
 def costs(summary: Summary) -> Table:
     """What each stage took, over all iterations, and the peak of memory."""
-    total = sum(summary.seconds.values())
+    seconds: Counter[str] = Counter()
+    for stages in seconds_by_stage(summary.events).values():
+        seconds.update(stages)
     table = _table("cost", "stage", "time", "share")
-    for stage, seconds in summary.seconds.items():
-        table.add_row(stage, duration(seconds), f"{seconds / max(total, 1e-9):.0%}")
+    for stage, spent in seconds.items():
+        table.add_row(stage, duration(spent), f"{spent / max(seconds.total(), 1e-9):.0%}")
     table.add_section()
-    table.add_row("all", duration(total), "")
+    table.add_row("all", duration(seconds.total()), "")
     if summary.result is not None:
         table.add_row("peak memory", f"{summary.result['peak_memory_gib']:.2f} GiB", "")
     return table
