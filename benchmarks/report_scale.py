@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import resource
 import shutil
@@ -230,6 +231,8 @@ def main() -> None:
         built = build(directory)
         result = {
             "hardware": hardware(),
+            # What else the machine was doing: times by the clock grow with it, those of the processor do not.
+            "load_average": round(os.getloadavg()[0], 1),
             "python": platform.python_version(),
             "versions": versions("plotly", "pyarrow", "playwright"),
             "samples": arguments.samples,

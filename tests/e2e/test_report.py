@@ -21,6 +21,13 @@ from sparring.run_directory import read_shard
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# What a shell starts in the background ignores interrupts, and so does what that starts.
+INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from sparring.cli import main
+main()
+"""
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
@@ -245,14 +252,15 @@ def test_a_live_page_takes_over_what_is_new_where_the_reader_is(chromium: Any, r
     kept = {path: path.read_bytes() for path in (result, last)}
     for path in kept:
         path.unlink()
-    command = [sys.executable, "-m", "sparring", "report", str(copy), "--watch", "--port", "0"]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "report", str(copy), "--watch", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
         try:
             assert served.stdout is not None
             _follow(Reader(chromium, served.stdout.readline().split()[2]), kept)
-        finally:
             served.send_signal(signal.SIGINT)
-    assert served.returncode == 0
+            assert served.wait(timeout=60) == 0
+        finally:
+            served.kill()
 
 
 def _follow(reader: Reader, kept: dict[Path, bytes]) -> None:

@@ -30,8 +30,8 @@ def runs(tmp_path: Path) -> list[Summary]:
 
 def test_runs_that_differ_in_the_seed_alone_belong_together(runs: list[Summary]) -> None:
     spif, spin = group(runs)
-    assert spif.label == "objective.name = spif, objective.beta = 1.0, objective.reward_bound = 2.0"
-    assert spin.label == "objective.name = spin, objective.beta = 0.1"
+    assert spif.label == "objective = spif, beta = 1.0, reward_bound = 2.0"
+    assert spin.label == "objective = spin, beta = 0.1"
     assert [run.path.name for run in spif.runs] == ["b", "a"]
     assert (spif.seeds, spin.seeds) == ("0, 1", "0")
     assert group(runs[:2])[0].label == "the same settings"
@@ -74,6 +74,14 @@ def test_runs_that_have_hardly_begun_can_be_compared(tmp_path: Path) -> None:
     path = tmp_path / "both.html"
     write_comparison(summaries, path)
     assert "not yet" in path.read_text(encoding="utf-8")
+
+
+def test_labels_keep_as_much_of_a_key_as_tells_it_apart(runs: list[Summary]) -> None:
+    for place, run in enumerate(runs):
+        run.config["training"] = {"seed": place, "name": "x"}
+        run.config["warmup"] = {"training": {"seed": place}}
+    label = group(runs[:2])[0].label
+    assert label == "training.seed = 0, warmup.training.seed = 0"
 
 
 def test_flatten() -> None:

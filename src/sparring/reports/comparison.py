@@ -64,7 +64,7 @@ def group(summaries: Sequence[Summary]) -> list[Group]:
     differing = [key for key in dict.fromkeys(k for each in settings for k in each) if _differs(key, settings)]
     found: dict[str, list[Summary]] = {}
     for run, each in zip(summaries, settings, strict=True):
-        label = ", ".join(f"{key} = {_plain(each[key])}" for key in differing if key in each)
+        label = ", ".join(f"{_short(key, differing)} = {_plain(each[key])}" for key in differing if key in each)
         found.setdefault(label or "the same settings", []).append(run)
     return [Group(label, sorted(runs, key=lambda run: int(run.config["seed"]))) for label, runs in found.items()]
 
@@ -82,6 +82,12 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     return len({json.dumps(each.get(key), sort_keys=True) for each in settings}) > 1
+
+
+def _short(key: str, others: Sequence[str]) -> str:
+    """A dotted key without what it takes no telling: `objective.name` is `objective`, `objective.beta` is `beta`."""
+    last = key.removesuffix(".name").rpartition(".")[2]
+    return key if any(other != key and other.removesuffix(".name").endswith(last) for other in others) else last
 
 
 def _plain(value: Any) -> str:
@@ -184,13 +190,9 @@ def _overlaid(groups: Sequence[Group]) -> list[Chart]:
     for hue, each in enumerate(groups):
         for place, run in enumerate(each.runs):
             for chart in learning_curves(run.events):
-                alone = len(chart.series) == 1
-                series = [
-                    item
-                    | {"group": hue, "dash": place}
-                    | {"name": f"{each.label}, seed {run.config['seed']}" + ("" if alone else f", {item['name']}")}
-                    for item in chart.series
-                ]
-                known = merged.get(chart.title)
-                merged[chart.title] = replace(chart, marks=[], series=[*(known.series if known else []), *series])
+                # Of the rewards the expert's; two lines a run could not be told apart.
+                curve = chart.series[0]
+                known = merged[chart.title].series if chart.title in merged else []
+                line = curve | {"name": f"{each.label}, seed {run.config['seed']}", "group": hue, "dash": place}
+                merged[chart.title] = replace(chart, unit=curve["name"], marks=[], series=[*known, line])
     return list(merged.values())

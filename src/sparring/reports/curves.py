@@ -45,6 +45,7 @@ _POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
         ("Length", "tokens", ("length/sampled", "length/greedy", "length/expert")),
         ("Finished by itself", "share of samples", ("finished/sampled",)),
         ("Diversity", "share of distinct n-grams", ("distinct/1", "distinct/2")),
+        ("Entropy", "nats a token", ("entropy/token",)),
         ("KL to the base model", "nats a response", ("kl_to_base",)),
     ),
 }

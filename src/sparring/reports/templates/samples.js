@@ -97,7 +97,7 @@ function applyFilters() {
 
 function layOutList() {
   const list = byId("prompts");
-  list.replaceChildren(element("div", { className: "spacer" }));
+  list.replaceChildren(element("div", { className: "spacer", role: "presentation" }));
   list.firstChild.style.height = `${browser.found.length * ROW_HEIGHT}px`;
   browser.shown.clear();
   renderRows();
