@@ -14,7 +14,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +79,13 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Both on every policy."""
     directory = RunDirectory(options.run)
     config = SelfPlayConfig.from_yaml(directory.config)
-    start = time.perf_counter()
     found = ours(options)
-    seconds = {"sparring": time.perf_counter() - start, "lm_eval": 0.0}
     policies = {}
     for stage in directory.stages():
         name = str(stage.path.relative_to(directory.path))
-        start = time.perf_counter()
         other = theirs(model_args(config, directory, stage), options)
-        seconds["lm_eval"] += time.perf_counter() - start
         policies[name] = {"equal": found[name] == other, "sparring": found[name], "lm_eval": other}
-    return {"equal": all(policy["equal"] for policy in policies.values()), "seconds": seconds, "policies": policies}
+    return {"equal": all(policy["equal"] for policy in policies.values()), "policies": policies}
 
 
 def main() -> None:
