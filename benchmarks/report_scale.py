@@ -27,7 +27,7 @@ import yaml
 from measuring import hardware, versions
 from sparring.files import write_json, write_text
 from sparring.reports.run import run_page, write_report
-from sparring.reports.samples import packed, read_answers
+from sparring.reports.samples import packed
 from sparring.reports.summary import summarize
 from sparring.run_directory import RunDirectory, StageDirectory, shard_path, write_shard
 
@@ -152,7 +152,7 @@ def build(directory: RunDirectory) -> dict[str, float]:
     report = write_report(summarize(directory.path))
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
     summary = summarize(directory.path)
-    pack = packed(read_answers([(row.name, summary.path / row.path / "held_out") for row in summary.rows]))
+    pack = packed(summary.answers())
     return {
         "build_seconds": round(seconds, 2),
         "build_cpu_seconds": round(busy, 2),

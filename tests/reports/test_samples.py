@@ -25,7 +25,7 @@ def decoded(pack: dict[str, str]) -> tuple[dict[str, list[object]], np.ndarray, 
 
 def test_every_answer_comes_back_token_by_token(tmp_path: Path) -> None:
     summary = summarize(write_run(tmp_path).path)
-    answers = read_answers([(row.name, tmp_path / row.path / "held_out") for row in summary.rows])
+    answers = summary.answers()
     columns, lengths, ratios = decoded(packed(answers))
     assert columns["prompts"] == list(PROMPTS)
     assert columns["policies"] == ["base", "warm-up", "iteration 0", "iteration 1"]
@@ -72,7 +72,7 @@ def test_without_a_verifier_and_without_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", ["log_prob", "right"])
 def test_values_are_by_prompt(tmp_path: Path, column: str) -> None:
     summary = summarize(write_run(tmp_path).path)
-    answers = read_answers([(row.name, tmp_path / row.path / "held_out") for row in summary.rows])
+    answers = summary.answers()
     assert answers is not None
     wanted = {"right": {0: [True], 1: [False], 2: [False], 3: [True]}, "log_prob": {key: [-3.0] for key in range(4)}}
     assert answers.values(1, "greedy" if column == "right" else "expert", column) == wanted[column]

@@ -9,7 +9,6 @@ import pytest
 
 from reports.whole_run import estimate, write_run
 from sparring.files import read_json, write_json
-from sparring.reports.samples import read_answers
 from sparring.reports.summary import Row, summarize
 from sparring.reports.verdict import Verdict, gain, verdict
 from sparring.run_directory import RunDirectory
@@ -17,7 +16,7 @@ from sparring.run_directory import RunDirectory
 
 def judged(directory: RunDirectory) -> Verdict:
     summary = summarize(directory.path)
-    return verdict(summary, read_answers([(row.name, directory.path / row.path / "held_out") for row in summary.rows]))
+    return verdict(summary, summary.answers())
 
 
 def test_the_gain_is_of_differences_on_the_same_prompts(tmp_path: Path) -> None:
@@ -37,7 +36,7 @@ def test_the_gain_is_of_differences_on_the_same_prompts(tmp_path: Path) -> None:
 
 def test_the_likelihood_is_paired_a_token(tmp_path: Path) -> None:
     summary = summarize(write_run(tmp_path).path)
-    answers = read_answers([(row.name, tmp_path / row.path / "held_out") for row in summary.rows])
+    answers = summary.answers()
     found = gain(summary.rows[0], summary.rows[3], "log_likelihood/token", answers)
     # From −4 to −1 nats, on responses of 3, 3, 10 and 5 tokens.
     assert found.value == pytest.approx((1 + 1 + 0.3 + 0.6) / 4)

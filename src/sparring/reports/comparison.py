@@ -153,7 +153,7 @@ def _run_row(run: Summary, columns: Sequence[tuple[str, str, int]]) -> list[str]
     if best is None:
         return [*start, *["–"] * (2 + len(columns))]
     metric = result.get("metric")
-    gained = "–" if metric is None or best is run.rows[0] else str(gain(run.rows[0], best, metric, None))
+    gained = "–" if metric is None or best is run.rows[0] else str(gain(run.rows[0], best, metric, run.answers()))
     return [*start, best.name, gained, *(best.cell(key, digits) for key, _, digits in columns)]
 
 
