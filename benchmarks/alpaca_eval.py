@@ -84,6 +84,29 @@ def agreement(found: Mapping[str, float], published: Mapping[str, float]) -> dic
     }
 
 
+def interpolated(models: list[Annotations], published: Mapping[str, float]) -> dict[str, Any]:
+    """Without a pool, the models whose answers are longer than the baseline's, and shorter, a quarter of the time."""
+    near = []
+    for model in (each.known() for each in models if each.model != BASELINE):
+        difference = model.model_length - model.baseline_length
+        if min((difference > 0).mean(), (difference < 0).mean()) >= 0.25:
+            near.append(model)
+
+    def similar(model: Annotations) -> float:
+        longest = np.maximum(model.model_length, model.baseline_length)
+        return float(model.preference[np.abs(model.model_length - model.baseline_length) <= 0.1 * longest].mean())
+
+    variants: dict[str, Callable[[Annotations], float]] = {
+        "plain win rate": lambda model: win_rate(model).rate,
+        "length alone": lambda model: length_controlled_win_rate(model).rate,
+        "plain, lengths within 10 %": similar,
+    }
+    found = {name: {each.model: 100 * rate(each) for each in near} for name, rate in variants.items()}
+    return {"models": [each.model for each in near]} | {
+        name: agreement(rates, published) for name, rates in found.items()
+    }
+
+
 def compare(models: list[Annotations], leaderboard: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     """Every variant beside the leaderboard."""
     plain = {name: float(row["win_rate"]) for name, row in leaderboard.items()}
@@ -106,6 +129,7 @@ def compare(models: list[Annotations], leaderboard: Mapping[str, Mapping[str, st
         "plain_win_rate_to_published": agreement(won, plain),
         "to_published_length_controlled": {name: compared(rates(variant)) for name, variant in VARIANTS.items()},
         "precision_of_difficulty": {str(value): compared(rates(VARIANTS[FULL], value)) for value in PRECISIONS},
+        "without_a_pool_where_lengths_are_alike": interpolated(models, controlled),
         "published_inside_interval": sum(
             100 * rate.interval[0] <= controlled[name] <= 100 * rate.interval[1] for name, rate in full.items()
         ),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from conformance.rows import REGISTRIES, Row, cases, settings_of
+from sparring.metrics import METRICS
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.regularizers import REGULARIZERS
@@ -54,6 +55,6 @@ def test_nonsense_is_refused_with_the_reason(build: type, settings: dict[str, An
 def test_every_algorithm_has_its_page() -> None:
     for name in OBJECTIVES:
         assert (DOCS / "algorithms" / f"{name}.md").exists()
-    for page, registry in (("regularizers.md", REGULARIZERS), ("opponents.md", OPPONENTS)):
+    for page, registry in (("regularizers.md", REGULARIZERS), ("opponents.md", OPPONENTS), ("metrics.md", METRICS)):
         text = (DOCS / page).read_text(encoding="utf-8")
         assert all(f"`{name}`" in text for name in registry)

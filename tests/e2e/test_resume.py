@@ -127,7 +127,8 @@ def test_killed_while_judging_and_training_in_the_second_phase_it_ends_with_the_
     }
     config = tiny_config(iterations=1, warmup=None, phases=[{"objective": {"name": "spin"}}, judged])
     assert cli("train", config, f"output={whole}").returncode == 0
-    died = cli("train", config, f"output={killed}", kill_at=("sparring.training.stages.judge:write_shard", 2))
+    # After the first policy was compared with the base model, and one shard of samples.
+    died = cli("train", config, f"output={killed}", kill_at=("sparring.training.stages.judge:write_shard", 3))
     assert died.returncode == -signal.SIGKILL
     written = (killed / "iterations" / "001" / "judgements").iterdir()
     assert [path.name for path in written] == ["policy-1-00000.parquet"]
@@ -138,6 +139,8 @@ def test_killed_while_judging_and_training_in_the_second_phase_it_ends_with_the_
     assert contents(killed) == contents(whole)
     assert len(list((whole / "iterations" / "001" / "judgements").iterdir())) == 3
     assert not (whole / "iterations" / "000" / "judgements").exists()
+    measured = json.loads((whole / "iterations" / "001" / "evaluation.json").read_text())
+    assert {"win_rate/base", "win_rate/previous"} <= measured.keys()
     labels = {(event["iteration"], event["phase"]) for event in RunDirectory(whole).events() if "iteration" in event}
     assert labels == {(0, 0), (1, 1)}
 

@@ -67,9 +67,15 @@ def test_a_warm_cache_changes_no_bit_and_a_run_needs_it_no_more(
 
 
 def test_another_algorithm_shares_the_start_alone(
-    cached: Cli, tiny_config: Callable[..., Path], tmp_path: Path
+    cached: Cli, tiny_config: Callable[..., Path], tiny_folder: Path, tmp_path: Path
 ) -> None:
-    config = tiny_config(reuse=True, warmup=None, iterations=1)
+    # A judge, an embedder and two samples a prompt, so that everything is measured there is.
+    config = tiny_config(
+        reuse=True,
+        warmup=None,
+        iterations=1,
+        evaluation={"judge": {"name": "verifier"}, "samples_per_prompt": 2, "embedder": str(tiny_folder)},
+    )
     one, other = tmp_path / "spif", tmp_path / "spin"
     assert cached("train", config, f"output={one}").returncode == 0
     done = cached("train", config, f"output={other}", "objective={name: spin, beta: 1.0}")
@@ -82,6 +88,9 @@ def test_another_algorithm_shares_the_start_alone(
     its_own = ("iterations/000/", "base/held_out/scores-sampled-1", "base/held_out/scores-greedy-1")
     assert all(name.startswith(its_own) for name in differs)
     assert not [name for name in differs if "samples" in name or "/scores/" in name]
+
+    measured = ours["iterations/000/evaluation.json"]
+    assert {"win_rate/base", "win_rate/previous", "self_bleu/prompt", "embedding_distance"} <= measured.keys()
 
     shown = json.loads(cached("cache", "--json").stdout)
     assert shown["shards"] > 0

@@ -71,6 +71,8 @@ def test_the_mean_does_not_lose_digits() -> None:
         ("finished/sampled", [1.0, 0.5, 0.5]),
         # Two samples of one word each: the same twice, or two.
         ("distinct/1", [0.5, 1.0, 0.5]),
+        ("self_bleu/prompt", [1.0, 0.0, 1.0]),
+        ("self_bleu/corpus", [0.0, 1.0, 1.0]),
         # log π − log π_base, a prompt's samples averaged first; the policy finds its own samples likelier.
         ("kl_to_base", [3.0, -0.5, 3.0]),
         # −log π over the tokens of each sample.
@@ -84,7 +86,7 @@ def test_known_answers(name: str, values: list[float]) -> None:
 
 def test_every_value_is_covered_above_and_has_one_name() -> None:
     names = [name for metric in METRICS.values() for name in metric(HELD_OUT)]
-    assert len(names) == len(set(names)) == 11
+    assert len(names) == len(set(names)) == 13
 
 
 def test_accuracy_needs_a_verifier_and_the_rest_does_not() -> None:

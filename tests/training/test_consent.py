@@ -42,6 +42,10 @@ def ray(address: str) -> dict[str, Any]:
     ("sections", "wish"),
     [
         (RULE, "judges with the Python function 'judges.rules:length', which would run with all your rights"),
+        (
+            {"evaluation": {"judge": RULE["judge"]}},
+            "judges with the Python function 'judges.rules:length', which would run with all your",
+        ),
         (llm(), "would send the key in the variable OPENAI_API_KEY to https://api.openai.com/v1"),
         (
             llm(base_url="http://127.0.0.1.evil.org/v1", api_key_env="AWS_SECRET_ACCESS_KEY"),
@@ -54,7 +58,7 @@ def ray(address: str) -> dict[str, Any]:
         (ray("ray://10.0.0.1:10001"), "would join the Ray cluster at ray://10.0.0.1:10001"),
         (ray("10.0.0.1:6379"), "would join the Ray cluster at 10.0.0.1:6379"),
     ],
-    ids=["rule", "judge", "other key", "server", "ray client", "ray"],
+    ids=["rule", "rule of held-out responses", "judge", "other key", "server", "ray client", "ray"],
 )
 def test_a_run_that_is_resumed_asks_first(tmp_path: Path, sections: dict[str, Any], wish: str) -> None:
     directory = written(tmp_path, **sections)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sparring.training.config import SelfPlayConfig
-from sparring.training.plan import Tokens, _comparisons, _tokens
+from sparring.training.plan import Tokens, _comparisons, _held_out_comparisons, _tokens
 from sparring.training.prepare import prepare
 
 
@@ -34,6 +34,17 @@ def test_every_pair_is_compared_in_every_iteration(expert_plays: bool, pairs: in
     )
     assert _comparisons(config, 6) == 2 * 6 * pairs
     assert _comparisons(config.model_copy(update={"judge": None}), 6) == 0
+
+
+@pytest.mark.parametrize(("warmup", "rivals"), [(None, 1 + 2), ({}, 1 + 2 + 2)])
+def test_every_policy_is_beside_the_base_model_and_the_previous_one(
+    tiny_folder: Path, warmup: dict[str, Any] | None, rivals: int
+) -> None:
+    data = {"source": "arithmetic", "limit": 6, "held_out": 3, "max_response_tokens": 24}
+    config = {"data": data, "model": {"name": str(tiny_folder)}, "iterations": 2, "warmup": warmup}
+    assert _held_out_comparisons(prepare(SelfPlayConfig.model_validate(config))) == 0
+    judged = config | {"evaluation": {"judge": {"name": "verifier"}, "samples_per_prompt": 4}}
+    assert _held_out_comparisons(prepare(SelfPlayConfig.model_validate(judged))) == rivals * 3 * 4
 
 
 def test_a_token_of_a_mixture_is_read_by_two_models(count: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from sparring.errors import InputError
-from sparring.judges import Expert
+from sparring.judges import Expert, Llm, RewardModel, VerifierJudge
 from sparring.judges.protocol import JudgeSettings
 from sparring.opponents import OPPONENTS
 from sparring.registry import build
-from sparring.training.config import SelfPlayConfig
-from sparring.training.players import check_importance, judge_of, objective_of
+from sparring.training.config import Component, SelfPlayConfig
+from sparring.training.players import check_importance, held_out_judge, judge_of, objective_of
 
 
 def judge(**sections: Any) -> JudgeSettings | None:
@@ -86,3 +86,41 @@ def test_importance_weights_are_for_draws_at_temperature_one() -> None:
             with pytest.raises(InputError, match="temperature, top-p or top-k skews them"):
                 check(opponent, {"name": "chi-squared"}, **skewed)
             check(opponent, {"name": "chi-squared", "importance": False}, **skewed)
+
+
+EXPERT, RULE, PAID = Expert(), VerifierJudge(), Llm(model="m", api_key_env=None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "of_training", "expected"),
+    [
+        (None, [None, RULE, PAID], RULE),
+        (None, [RewardModel(model="m")], RewardModel(model="m")),
+        # It may cost money, so it must be asked for.
+        (None, [PAID], None),
+        ("training", [PAID], PAID),
+        ("none", [RULE], None),
+        (Component(name="verifier", rule="exact"), [None], VerifierJudge(rule="exact")),
+        (Component(name="verifier", rule="exact"), [PAID], VerifierJudge(rule="exact")),
+        # It never prefers one policy to another.
+        (None, [EXPERT], None),
+        (None, [EXPERT, RULE], RULE),
+        (None, [None], None),
+    ],
+)
+def test_the_judge_of_held_out_responses(wanted: Any, of_training: list[Any], expected: JudgeSettings | None) -> None:
+    assert held_out_judge(wanted, of_training) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "of_training", "problem"),
+    [
+        ("training", [None, EXPERT], "no judge of training could compare two policies"),
+        (Component(name="expert"), [RULE], "never prefers one policy to another"),
+        (Component(name="verifer"), [None], "did you mean 'verifier'"),
+    ],
+)
+def test_a_judge_of_held_out_responses_that_is_none(wanted: Any, of_training: list[Any], problem: str) -> None:
+    with pytest.raises(InputError) as caught:
+        held_out_judge(wanted, of_training)
+    assert problem in str(caught.value)

@@ -12,8 +12,7 @@ import numpy as np
 
 from sparring.data import sources
 from sparring.errors import InputError
-
-Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+from sparring.metrics.logistic import Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

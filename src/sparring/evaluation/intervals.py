@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sparring.evaluation.annotations import Array
+from sparring.metrics.logistic import Array
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

@@ -21,13 +21,11 @@ from scipy import sparse
 from scipy.special import expit
 
 from sparring.errors import InputError
-from sparring.evaluation.annotations import Annotations, Array
-from sparring.evaluation.logistic import fit_logistic
+from sparring.evaluation.annotations import Annotations
 from sparring.evaluation.win_rate import WinRate
+from sparring.metrics.logistic import RIDGE, Array, Rows, fit_logistic, length_feature
 from sparring.registry import require_positive
 
-# Too weak to be seen, except where verdicts can be separated: there it keeps the fit finite.
-_RIDGE = 1e-6
 # How much the anchor's rows weigh beside the model's: `regularize_to_baseline_lambda` of alpaca_eval.
 _ANCHOR_WEIGHT = 0.2
 
@@ -77,7 +75,7 @@ class Pool:
             problem = f"the pool has no model other than '{of.model}' that is compared with '{of.baseline}'"
             raise InputError(problem, where="pool", fix="add the annotations of other models, or go without a pool")
         difficulty = _fit_difficulty(others, precision)
-        fits = np.mean([_Rows.of(*_features(item, difficulty), item.preference, None).fit() for item in others], axis=0)
+        fits = np.mean([_rows(*_features(item, difficulty), item.preference, None).fit() for item in others], axis=0)
         return cls(difficulty=difficulty, anchor=Anchor(length=float(fits[1]), difficulty=float(fits[2])))
 
 
@@ -104,55 +102,24 @@ def length_controlled_win_rate(
     """
     annotations = annotations.known()
     length, gamma = _features(annotations, difficulty)
-    rows = _Rows.of(length, gamma, annotations.preference, anchor)
-    fitted = rows.fit()
     controlled = np.stack([np.ones(len(gamma)), np.zeros(len(gamma)), gamma], axis=1)
-    predicted = expit(controlled @ fitted)
-    slope = (predicted * (1 - predicted)) @ controlled
-    rate = float(predicted.mean())
-    influence = predicted - rate + rows.scores(fitted) @ np.linalg.solve(rows.curvature(fitted), slope)
+    rate, influence = _rows(length, gamma, annotations.preference, anchor).mean_at(controlled)
     return WinRate.of(rate, influence, seed=seed)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Rows:
+def _rows(length: Array, gamma: Array, preference: Array, anchor: Anchor | None) -> Rows:
     """The rows of a regression on (θ, φ, ψ): n of the model and, where there is an anchor, n of the anchor."""
-
-    n: int
-    features: Array
-    target: Array
-    weight: Array
-
-    @classmethod
-    def of(cls, length: Array, gamma: Array, preference: Array, anchor: Anchor | None) -> _Rows:
-        n = len(preference)
-        features = np.stack([np.ones(n), length, gamma], axis=1)
-        if anchor is None:
-            return cls(n=n, features=features, target=preference, weight=np.ones(n))
-        equal = expit(anchor.length * length + anchor.difficulty * gamma)
-        return cls(
-            n=n,
-            features=np.concatenate([features, features * [0.0, 1.0, 1.0]]),
-            target=np.concatenate([preference, equal]),
-            weight=np.repeat([1.0, _ANCHOR_WEIGHT], n),
-        )
-
-    def fit(self) -> Array:
-        """(θ, φ, ψ)."""
-        return fit_logistic(self.features, self.target, weight=self.weight, ridge=_RIDGE)
-
-    def scores(self, fitted: Array) -> Array:
-        """`[n, 3]` the gradient of the log-likelihood, each instruction's."""
-        residual = self.weight * (self.target - expit(self.features @ fitted))
-        scores: Array = (residual[:, None] * self.features).reshape(-1, self.n, 3).sum(0)
-        return scores
-
-    def curvature(self, fitted: Array) -> Array:
-        """`[3, 3]` minus the Hessian of the penalised log-likelihood."""
-        predicted = expit(self.features @ fitted)
-        spread = self.weight * predicted * (1 - predicted)
-        curvature: Array = (self.features.T * spread) @ self.features + _RIDGE * np.eye(3)
-        return curvature
+    n = len(preference)
+    features = np.stack([np.ones(n), length, gamma], axis=1)
+    if anchor is None:
+        return Rows(n=n, features=features, target=preference, weight=np.ones(n))
+    equal = expit(anchor.length * length + anchor.difficulty * gamma)
+    return Rows(
+        n=n,
+        features=np.concatenate([features, features * [0.0, 1.0, 1.0]]),
+        target=np.concatenate([preference, equal]),
+        weight=np.repeat([1.0, _ANCHOR_WEIGHT], n),
+    )
 
 
 def _fit_difficulty(pool: Sequence[Annotations], precision: float) -> dict[str, float]:
@@ -164,7 +131,7 @@ def _fit_difficulty(pool: Sequence[Annotations], precision: float) -> dict[str, 
     entries = (np.ones(len(rows)), length, np.ones(len(rows)))
     indices = np.stack([models, models, instructions]) + columns[:, None]
     features = sparse.csr_array((np.concatenate(entries), (np.tile(rows, 3), indices.ravel())))
-    ridge = np.concatenate([np.full(2 * len(pool), _RIDGE), np.full(len(numbers), precision)])
+    ridge = np.concatenate([np.full(2 * len(pool), RIDGE), np.full(len(numbers), precision)])
     fitted = fit_logistic(features, np.concatenate([item.preference for item in pool]), ridge=ridge)
     return dict(zip(numbers, fitted[2 * len(pool) :].tolist(), strict=True))
 
@@ -185,10 +152,8 @@ def _length(annotations: Annotations) -> Array:
     difference = annotations.model_length - annotations.baseline_length
     if not difference.any():
         return difference
-    deviation = difference.std(ddof=1)
-    if deviation == 0:
+    if difference.std(ddof=1) == 0:
         problem = "the answers differ from the baseline's by the same length everywhere"
         fix = "use the plain win rate: the effect of length cannot be told from ability"
         raise InputError(problem, where=f"annotations of '{annotations.model}'", fix=fix)
-    feature: Array = np.tanh(difference / deviation)
-    return feature
+    return length_feature(difference)

@@ -7,8 +7,9 @@ from typing import Self
 
 import numpy as np
 
-from sparring.evaluation.annotations import Annotations, Array
+from sparring.evaluation.annotations import Annotations
 from sparring.evaluation.intervals import errors
+from sparring.metrics.logistic import Array
 
 
 @dataclass(frozen=True, kw_only=True)

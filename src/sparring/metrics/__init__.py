@@ -11,10 +11,13 @@ from collections.abc import Callable
 from sparring.metrics.accuracy import accuracy
 from sparring.metrics.divergence import divergence_to_base
 from sparring.metrics.diversity import diversity
+from sparring.metrics.embedding import embedding_distance
 from sparring.metrics.entropy import entropy
-from sparring.metrics.held_out import Estimate, HeldOut, Response
+from sparring.metrics.held_out import Comparison, Estimate, HeldOut, Response
 from sparring.metrics.length import length
 from sparring.metrics.likelihood import likelihood
+from sparring.metrics.self_bleu import self_bleu
+from sparring.metrics.win_rate import win_rate
 
 METRICS: dict[str, Callable[[HeldOut], dict[str, Estimate]]] = {
     "accuracy": accuracy,
@@ -22,10 +25,13 @@ METRICS: dict[str, Callable[[HeldOut], dict[str, Estimate]]] = {
     "length": length,
     "entropy": entropy,
     "diversity": diversity,
+    "self-bleu": self_bleu,
+    "embedding": embedding_distance,
     "divergence": divergence_to_base,
+    "win-rate": win_rate,
 }
 
-__all__ = ["METRICS", "Estimate", "HeldOut", "Response", "measure"]
+__all__ = ["METRICS", "Comparison", "Estimate", "HeldOut", "Response", "measure"]
 
 
 def measure(held_out: HeldOut) -> dict[str, Estimate]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,18 @@ class Response:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A policy's response beside a rival's to the same prompt.
+
+    `preference` is P(the policy's is better), ½ for a tie and None without a verdict; lengths are in characters.
+    """
+
+    preference: float | None
+    length: int
+    rival_length: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """N held-out prompts, with a policy's responses to them.
 
@@ -52,11 +64,15 @@ class HeldOut:
         expert: N expert responses, scored under the policy; none where the data have none.
         greedy: N greedy responses.
         sampled: N lists of sampled responses, scored under the policy and the base.
+        comparisons: By rival, N lists of a judge's verdicts on the sampled responses.
+        embed: Sentence embeddings of some texts, where there is an embedder.
     """
 
     expert: Sequence[Response]
     greedy: Sequence[Response]
     sampled: Sequence[Sequence[Response]]
+    comparisons: Mapping[str, Sequence[Sequence[Comparison]]] = field(default_factory=dict)
+    embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
 
     def over_samples(self, value: Callable[[Response], float]) -> Estimate:
         """The mean over prompts of the mean over each prompt's samples: samples of a prompt are not independent."""

@@ -15,6 +15,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -122,7 +123,17 @@ def load_reward_model(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedT
     return model, _tokenizer(config)
 
 
-def _load(config: ModelConfig, kind: Any) -> PreTrainedModel:
+def load_encoder(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model for its hidden states, without any head, and its tokenizer; loaded as `load_model` does.
+
+    Raises:
+        InputError: As `load_model`; or it has no tokenizer.
+    """
+    # A pooler reads the first token alone; nothing here uses it, and it is often not saved.
+    return _load(config, AutoModel, optional=("pooler.",)), _tokenizer(config)
+
+
+def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> PreTrainedModel:
     device, path = torch_device(config.device), resolve(config.name)
     if Path(path).is_dir():
         _check_weights(Path(path))
@@ -136,10 +147,10 @@ def _load(config: ModelConfig, kind: Any) -> PreTrainedModel:
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise _cannot_load(path, error) from error
     # transformers would fill these with random numbers and only warn.
-    if report["missing_keys"]:
-        missing = ", ".join(sorted(report["missing_keys"])[:3])
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith(optional))
+    if missing:
         fix = "save the whole model again with `save_pretrained`"
-        raise InputError(f"{len(report['missing_keys'])} weights are missing ({missing})", where=path, fix=fix)
+        raise InputError(f"{len(missing)} weights are missing ({', '.join(missing[:3])})", where=path, fix=fix)
     model.get_input_embeddings().padding_idx = None
     return model.to(device).eval()
 

@@ -64,11 +64,18 @@ class EvaluationConfig(BaseModel):
 
     Attributes:
         samples_per_prompt: Sampled responses a held-out prompt, beside one greedy response.
+        judge: Who compares every policy's sampled responses with those of the base model and of the previous policy: a
+            name in `JUDGES` and its settings; "training", the first judge that a phase has; or "none". When absent, it
+            is that of training unless it may cost money, as `llm` may.
+        embedder: A local folder or Hugging Face id of a model whose mean hidden states are sentence embeddings; None
+            measures no distances between them. It stays in memory beside the policy.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     samples_per_prompt: int = Field(default=1, ge=1)
+    judge: Component | Literal["training", "none"] | None = None
+    embedder: str | None = None
 
 
 class StopConfig(BaseModel):

@@ -10,7 +10,7 @@ from sparring.errors import InputError
 from sparring.judges import JUDGES, Llm, VerifierJudge
 from sparring.registry import build
 from sparring.run_directory import RunDirectory
-from sparring.training.config import SelfPlayConfig
+from sparring.training.config import Component, SelfPlayConfig
 
 
 def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bool = False) -> SelfPlayConfig:
@@ -39,8 +39,8 @@ def _of_the_model(config: SelfPlayConfig) -> Iterator[str]:
 
 
 def _of_the_run(config: SelfPlayConfig) -> Iterator[str]:
-    named = [phase.judge for phase in config.schedule if phase.judge is not None]
-    judges = [build(JUDGES, "judge", judge.name, judge.options) for judge in named]
+    named = [*(phase.judge for phase in config.schedule), config.evaluation.judge]
+    judges = [build(JUDGES, "judge", judge.name, judge.options) for judge in named if isinstance(judge, Component)]
     for judge in judges:
         if isinstance(judge, VerifierJudge) and judge.imports:
             yield f"judges with the Python function '{judge.rule}', which would run with all your rights"

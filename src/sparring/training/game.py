@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from sparring.generation import GenerationConfig
 from sparring.generation.engines import Engine
 from sparring.generation.protocol import Generator
-from sparring.judges.protocol import Judge
+from sparring.judges.protocol import Judge, JudgeSettings
 from sparring.run_directory import BASE, RunDirectory
 from sparring.training import processes
 from sparring.training.config import SelfPlayConfig
@@ -22,6 +22,12 @@ from sparring.training.store import Store
 from sparring.training.workers import Workers
 from sparring.types import EncodedExample
 
+HELD_OUT = -1
+"""Where the judge of held-out responses is among the judges of the phases."""
+
+Embed = Callable[[Sequence[str]], list[list[float]]]
+"""Sentence embeddings of some texts."""
+
 
 def is_start(policy: int) -> bool:
     """Whether a policy is where a run starts, and others may start too: the base model, or what the warm-up made."""
@@ -32,8 +38,8 @@ def is_start(policy: int) -> bool:
 class Game:
     """One run: its configuration, its folder, its phases, and the data as token ids.
 
-    The judges are there in the main process alone, by the number of their phase; phases may share one. The store is
-    that of shards which other runs need too, if any.
+    The judges are there in the main process alone, by the number of their phase or as `HELD_OUT`; some may be one. So
+    is the embedder. The store is that of shards which other runs need too, if any.
     """
 
     config: SelfPlayConfig
@@ -46,6 +52,8 @@ class Game:
     stop_ids: tuple[int, ...]
     verifier: Callable[[str, str], bool] | None
     judges: Mapping[int, Judge]
+    held_out_judge: JudgeSettings | None
+    embed: Embed | None
     engine: Engine | None
     store: Store | None
 

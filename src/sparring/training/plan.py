@@ -60,11 +60,15 @@ class PhasePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What `sparring plan` prints: the phases one by one, and of all of them together what they take."""
+    """What `sparring plan` prints: the phases one by one, and of all of them together what they take.
+
+    `comparisons` are those of policies on the held-out set; the phases have their own.
+    """
 
     processes: int
     phases: list[PhasePlan]
     data: dict[str, int]
+    comparisons: int
     tokens: Tokens
     rates: Rates | None
     memory: Memory
@@ -85,6 +89,9 @@ class Plan:
             for row in phase.rows():
                 table.add_row(*row)
         table.add_row("examples", f"{self.data['train']} to train on, {self.data['held_out']} held out")
+        if self.comparisons:
+            text = f"{self.comparisons:,} comparisons of policies, whose time is not in the total"
+            table.add_row("judge, held out", text)
         for name, count in asdict(self.tokens).items():
             rate = "" if self.rates is None else f" at {getattr(self.rates, name):,.0f} a second and process"
             spent = f": {duration(self.seconds[name])}" if rate else ""
@@ -130,6 +137,7 @@ def plan(
             "train": len(prepared.train.examples),
             "held_out": len(prepared.held_out.examples) if prepared.held_out is not None else 0,
         },
+        comparisons=_held_out_comparisons(prepared),
         tokens=tokens,
         rates=rates,
         memory=max(
@@ -177,6 +185,16 @@ def _comparisons(config: PhaseConfig, prompts: int) -> int:
         return 0
     n = config.generation.samples_per_prompt + config.judge.expert_plays
     return config.iterations * prompts * n * (n - 1) // 2
+
+
+def _held_out_comparisons(prepared: Prepared) -> int:
+    """Every policy's held-out samples beside the base model's and the previous policy's."""
+    if prepared.held_out_judge is None or prepared.held_out is None:
+        return 0
+    config = prepared.config
+    # The first policy's previous one is the base model, which has no rival itself.
+    rivals = 2 * config.total_iterations + (1 if config.warmup is not None else -1)
+    return rivals * len(prepared.held_out.examples) * config.evaluation.samples_per_prompt
 
 
 def _rows(prepared: Prepared, phase: Phase) -> list[Row]:

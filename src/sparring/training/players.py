@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import torch
 
 from sparring.errors import InputError
-from sparring.judges import JUDGES, Expert
+from sparring.judges import JUDGES, Expert, Llm
 from sparring.judges.protocol import JudgeSettings
 from sparring.objectives import OBJECTIVES
 from sparring.registry import build
 from sparring.regularizers import REGULARIZERS, Regularized
-from sparring.training.config import PhaseConfig
+from sparring.training.config import Component, PhaseConfig
 from sparring.types import PREFERENCES, Objective, Opponent, Regularizer
 
 # What holds of any two responses of which one is preferred; the others regress on a win rate against draws of π_o.
@@ -64,6 +65,32 @@ def judge_of(config: PhaseConfig, objective: Objective) -> JudgeSettings | None:
         problem, fix = "there is nothing to compare one response with", "set it to 2 or more"
         raise InputError(problem, where="generation.samples_per_prompt", fix=fix)
     return judge
+
+
+def held_out_judge(
+    wanted: Component | Literal["training", "none"] | None, of_training: Iterable[JudgeSettings | None]
+) -> JudgeSettings | None:
+    """The settings of the judge that compares policies on the held-out set, if there is any.
+
+    Args:
+        wanted: As `EvaluationConfig.judge`.
+        of_training: The judges of the phases, in order.
+
+    Raises:
+        InputError: The judge is wrong, or cannot compare two policies, or there is none in training.
+    """
+    # The judge `expert` prefers the expert to any policy, and never one policy to another.
+    known = next((judge for judge in of_training if judge is not None and not isinstance(judge, Expert)), None)
+    if isinstance(wanted, Component):
+        judge: JudgeSettings = build(JUDGES, "judge", wanted.name, wanted.options)
+        if isinstance(judge, Expert):
+            problem = "the judge 'expert' never prefers one policy to another"
+            raise InputError(problem, where="evaluation.judge", fix="take another judge")
+        return judge
+    if wanted == "training" and known is None:
+        problem = "no judge of training could compare two policies"
+        raise InputError(problem, where="evaluation.judge", fix="name a judge here")
+    return known if wanted == "training" or (wanted is None and not isinstance(known, Llm)) else None
 
 
 def check_importance(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:

@@ -11,11 +11,13 @@ from sparring.data import CALLED, VERIFIERS, Dataset, Encoded, chat_template, en
 from sparring.errors import InputError
 from sparring.generation import engine
 from sparring.generation.engines import Engine
+from sparring.judges.protocol import JudgeSettings
 from sparring.models import context_length, load_config, load_tokenizer
 from sparring.progress import console
 from sparring.training.arguments import arguments_of, autocast_dtype
 from sparring.training.config import SelfPlayConfig
 from sparring.training.phases import Phase, naming, phases_of, row_needs
+from sparring.training.players import held_out_judge
 from sparring.training.policy import lora_config
 from sparring.training.sampling import engine_model
 from sparring.training.workers import check_workers
@@ -36,6 +38,7 @@ class Prepared:
     train: Encoded
     held_out: Encoded | None
     verifier: Callable[[str, str], bool] | None
+    held_out_judge: JudgeSettings | None
     engine: Engine | None
 
 
@@ -46,6 +49,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
         InputError: Something is wrong with it, its data, its model or its tokenizer.
     """
     phases = phases_of(config)
+    judge = held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
     _check_training(config)
     data = load(config.data, config.seed, row_needs(config, phases))
     model_config, tokenizer = load_config(config.model), run_tokenizer(config)
@@ -64,6 +68,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
         train=train,
         held_out=held_out,
         verifier=verifier,
+        held_out_judge=_able(config, judge, data),
         engine=engine(config.generation, lambda: engine_model(config, model_config, train, held_out)),
     )
 
@@ -114,6 +119,20 @@ def _check_training(config: SelfPlayConfig) -> None:
     check_workers(config, own.device)
     if config.lora is not None:
         lora_config(config.lora)
+
+
+def _able(config: SelfPlayConfig, judge: JudgeSettings | None, data: Dataset) -> JudgeSettings | None:
+    """The judge of held-out responses, or None where it compares with the expert's, and none is held out.
+
+    Raises:
+        InputError: It was asked for.
+    """
+    if judge is None or not judge.needs_expert or (data.held_out and data.held_out[0].response is not None):
+        return judge
+    if config.evaluation.judge is not None and data.held_out:
+        problem = "it compares with the expert's response, and no held-out row has one"
+        raise InputError(problem, where="evaluation.judge", fix="take another judge, or hold out rows that have one")
+    return None
 
 
 def _check_stop(config: SelfPlayConfig, data: Dataset, verifier: object) -> None:

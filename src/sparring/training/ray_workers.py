@@ -69,7 +69,9 @@ class RayWorkers:
             actor = self._ray.remote(**options)(_Actor)
             # A policy travels as its settings, and the pieces carry their own data.
             directory = RunDirectory(game.directory.path.absolute())
-            game = dataclasses.replace(game, directory=directory, workers=Processes(), judges={}, train=[], held_out=[])
+            game = dataclasses.replace(
+                game, directory=directory, workers=Processes(), judges={}, embed=None, train=[], held_out=[]
+            )
             self._actors = [actor.remote(game) for _ in range(self._config.count)]
         return self._actors
 

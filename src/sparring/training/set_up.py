@@ -12,14 +12,14 @@ from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
 from sparring.judges.protocol import Judge
 from sparring.logprobs import check_log_probs
-from sparring.models import fingerprint
+from sparring.models import ModelConfig, fingerprint
 from sparring.progress import console
 from sparring.run_directory import RunDirectory
 from sparring.training import processes
 from sparring.training.arguments import arguments_of, autocast_dtype
 from sparring.training.config import SelfPlayConfig
 from sparring.training.consent import read_config
-from sparring.training.game import Game
+from sparring.training.game import HELD_OUT, Embed, Game
 from sparring.training.manifest import config_fingerprint, manifest, versions
 from sparring.training.policy import Policy
 from sparring.training.prepare import Prepared, data_summary, prepare
@@ -154,6 +154,8 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Game:
         stop_ids=prepared.train.stop_ids,
         verifier=prepared.verifier,
         judges=judges,
+        held_out_judge=prepared.held_out_judge,
+        embed=_embedder(config),
         engine=prepared.engine,
         store=_store(prepared),
     )
@@ -169,17 +171,27 @@ def _store(prepared: Prepared) -> Store | None:
 def _started(prepared: Prepared, directory: RunDirectory) -> Mapping[int, Judge]:
     """The judges, in the main process: the others don't judge, so they need not hold their models."""
     judges: dict[int, Judge] = {}
+    wanted = {phase.number: phase.judge for phase in prepared.phases} | {HELD_OUT: prepared.held_out_judge}
 
     def start() -> None:
-        for phase in prepared.phases:
-            if phase.judge is not None:
-                known = (
-                    judges[other.number] for other in prepared.phases[: phase.number] if other.judge == phase.judge
-                )
-                judges[phase.number] = next(known, None) or phase.judge.start(directory.answers)
+        for number, settings in wanted.items():
+            if settings is not None:
+                known = (judge for other, judge in judges.items() if wanted[other] == settings)
+                judges[number] = next(known, None) or settings.start(directory.answers)
 
     processes.on_main(start)
     return judges
+
+
+def _embedder(config: SelfPlayConfig) -> Embed | None:
+    """The embedder, in the main process, like the judges."""
+    name, loaded = config.evaluation.embedder, list[Embed]()
+    if name is not None:
+        from sparring.models.embedder import Embedder
+
+        model = ModelConfig(name=name, device=config.model.device)
+        processes.on_main(lambda: loaded.append(Embedder.load(model)))
+    return loaded[0] if loaded else None
 
 
 def _explain_taken(config: SelfPlayConfig, directory: RunDirectory) -> None:

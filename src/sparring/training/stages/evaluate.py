@@ -17,6 +17,7 @@ from sparring.seeding import derive_seed
 from sparring.training import processes
 from sparring.training.game import Game, is_start
 from sparring.training.stages.answers import answer_rows
+from sparring.training.stages.compare import compare
 from sparring.training.stages.generate import read_samples, sample_shards
 from sparring.training.stages.score import EXPERT, Responses, Scores, opponent_scores, score_files
 from sparring.types import PREFERENCES, EncodedExample, LogRatios
@@ -82,6 +83,8 @@ def _held_out(game: Game, policy: int) -> HeldOut:
         ],
         greedy=[responses("greedy", example, greedy[example.index])[0] for example in game.held_out],
         sampled=[responses("sampled", example, sampled[example.index]) for example in game.held_out],
+        comparisons=compare(game, policy, lambda number: _samples(game, f"sampled-{number}")),
+        embed=game.embed,
     )
 
 
@@ -195,7 +198,7 @@ def _game_on_held_out(game: Game, iteration: int) -> dict[str, Estimate]:
         ratios = _sides("", _minus(policy, opponent_scores(game, iteration, by_scorer)), game)
         _keep_log_ratios(game, iteration, ratios)
         fields |= ratios
-    # Nobody judges the held-out responses, so there the preference objectives have no value.
+    # Nobody compares the opponent's held-out responses, so there the preference objectives have no value.
     if requires & PREFERENCES:
         return {}
     if requires & {"reference_expert", "reference_generated"}:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sparring.training.game import Game
 from sparring.training.phases import Phase
 from sparring.training.stages.generate import read_samples
 from sparring.training.triples import Triple
+from sparring.types import EncodedExample
 
 Verdicts = dict[int, Verdict]
 _COUNTS = ("ties", "abstentions", "unparsable", "prompt_tokens", "completion_tokens", "cost")
@@ -37,9 +38,14 @@ def judge_samples(game: Game, iteration: int, shards: Sequence[Path]) -> Verdict
             questions = _questions(game, iteration, shard)
             verdicts |= judge_file(judge, identity, questions, folder / shard.name)
             meter.advance(quantity=sum(n * (n - 1) // 2 for n in map(len, (q.responses for q in questions.values()))))
-    totals = {f"judge/{name}": sum(getattr(verdict, name) for verdict in verdicts.values()) for name in _COUNTS}
-    game.log({"stage": "judge", "iteration": iteration, **totals})
+    game.log({"stage": "judge", "iteration": iteration, **totals(verdicts.values())})
     return verdicts
+
+
+def totals(verdicts: Iterable[Verdict]) -> dict[str, float]:
+    """What a judge could not say and what it cost, of all verdicts, as it is logged."""
+    known = list(verdicts)
+    return {f"judge/{name}": sum(getattr(verdict, name) for verdict in known) for name in _COUNTS}
 
 
 def judge_file(judge: Judge, identity: str, questions: Mapping[int, Question], path: Path) -> Verdicts:
@@ -92,20 +98,25 @@ def join(game: Game, iteration: int, triples: Sequence[Triple], verdicts: Verdic
     return known
 
 
+def question(example: EncodedExample, generated: Sequence[str], *, expert_plays: bool = False) -> Question:
+    """What a judge is asked about responses to an example's prompt, after the expert's own where that plays too."""
+    plays = (example.response,) if expert_plays and example.response is not None else ()
+    return Question(
+        prompt=example.prompt,
+        messages=example.messages,
+        responses=(*plays, *generated),
+        expert=example.response,
+        expert_plays=expert_plays,
+    )
+
+
 def _questions(game: Game, iteration: int, shard: Path) -> dict[int, Question]:
     examples = {example.index: example for example in game.train}
     expert_plays = game.phase(iteration).expert_plays
-    questions = {}
-    for index, rows in read_samples([shard]).items():
-        example, generated = examples[index], tuple(row["text"] for row in rows)
-        questions[index] = Question(
-            prompt=example.prompt,
-            messages=example.messages,
-            responses=(example.response, *generated) if expert_plays and example.response is not None else generated,
-            expert=example.response,
-            expert_plays=expert_plays,
-        )
-    return questions
+    return {
+        index: question(examples[index], [row["text"] for row in rows], expert_plays=expert_plays)
+        for index, rows in read_samples([shard]).items()
+    }
 
 
 def _with_expert(triple: Triple) -> Triple:

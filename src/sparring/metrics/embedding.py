@@ -1,0 +1,24 @@
+"""How far a prompt's samples are from each other in meaning."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sparring.metrics.held_out import Estimate, HeldOut
+
+
+def embedding_distance(held_out: HeldOut) -> dict[str, Estimate]:
+    """`embedding_distance`: the mean over a prompt's pairs of samples of 1 − cos(e_i, e_j), in [0, 2].
+
+    e is the sentence embedding of a sample's text. The higher, the more diverse. A text without an embedding (all
+    zeros) is at distance 1 from every other. Nothing without an embedder, or with one sample a prompt.
+    """
+    if held_out.embed is None or len(held_out.sampled[0]) < 2:
+        return {}
+    distances = []
+    for samples in held_out.sampled:
+        vectors = np.asarray(held_out.embed([sample.text for sample in samples]), dtype=np.float64)
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        one, other = np.triu_indices(len(samples), k=1)
+        distances.append(float(1.0 - (unit[one] * unit[other]).sum(axis=1).mean()))
+    return {"embedding_distance": Estimate.of(distances)}

@@ -1,0 +1,90 @@
+"""Logistic regression on probabilities, and what it says where features are set to something else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+RIDGE = 1e-6
+"""Too weak to be seen, except where targets can be separated: there it keeps a fit finite."""
+
+
+def fit_logistic(features: Any, target: Array, *, ridge: Array | float, weight: Array | float = 1.0) -> Array:
+    """The w that minimises −Σ_i v_i [y_i log σ(x_i·w) + (1 − y_i) log σ(−x_i·w)] + ½ Σ_j r_j w_j².
+
+    Convex, so L-BFGS from zero finds it.
+
+    Args:
+        features: `[N, D]`, an array or a SciPy sparse array.
+        target: `[N]` y in [0, 1].
+        ridge: `[D]` r, or one for all. Above 0, or w is infinite where the targets can be separated.
+        weight: `[N]` v, or one for all.
+    """
+
+    def loss(w: Array) -> tuple[float, Array]:
+        z = features @ w
+        likelihood = weight * (target * log_expit(z) + (1 - target) * log_expit(-z))
+        gradient = features.T @ (weight * (expit(z) - target)) + ridge * w
+        return float(0.5 * np.sum(ridge * w * w) - likelihood.sum()), gradient
+
+    solution: Array = minimize(
+        loss, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B", options={"ftol": 1e-12, "maxiter": 1000}
+    ).x
+    return solution
+
+
+def length_feature(difference: Array) -> Array:
+    """`[N]` tanh(d / std d) of differences of length, as Dubois et al. 2024 (arXiv 2404.04475); they must differ."""
+    feature: Array = np.tanh(difference / difference.std(ddof=1))
+    return feature
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The rows of a regression: n observations, and perhaps as many again that belong to the same n.
+
+    Attributes:
+        n: The number of observations.
+        features: `[m n, D]`; row i, i + n, … belong to observation i.
+        target: `[m n]` in [0, 1].
+        weight: `[m n]`.
+    """
+
+    n: int
+    features: Array
+    target: Array
+    weight: Array
+
+    def fit(self) -> Array:
+        """`[D]` w."""
+        return fit_logistic(self.features, self.target, weight=self.weight, ridge=RIDGE)
+
+    def mean_at(self, features: Array) -> tuple[float, Array]:
+        """The mean of σ(x·w) at other features `[n, D]` of the observations, and each observation's influence on it.
+
+        The influence `[n]`, of mean 0, is n times what an observation's weight adds to the mean, to first order.
+        """
+        fitted = self.fit()
+        predicted = expit(features @ fitted)
+        slope = (predicted * (1 - predicted)) @ features
+        mean = float(predicted.mean())
+        return mean, predicted - mean + self._scores(fitted) @ np.linalg.solve(self._curvature(fitted), slope)
+
+    def _scores(self, fitted: Array) -> Array:
+        """`[n, D]` the gradient of the log-likelihood, each observation's."""
+        residual = self.weight * (self.target - expit(self.features @ fitted))
+        scores: Array = (residual[:, None] * self.features).reshape(-1, self.n, self.features.shape[1]).sum(0)
+        return scores
+
+    def _curvature(self, fitted: Array) -> Array:
+        """`[D, D]` minus the Hessian of the penalised log-likelihood."""
+        predicted = expit(self.features @ fitted)
+        spread = self.weight * predicted * (1 - predicted)
+        curvature: Array = (self.features.T * spread) @ self.features + RIDGE * np.eye(self.features.shape[1])
+        return curvature

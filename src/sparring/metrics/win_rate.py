@@ -1,0 +1,61 @@
+"""How often a judge prefers the policy's responses to another policy's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from sparring.metrics.held_out import Comparison, Estimate, HeldOut
+
+# On each side of equal length there must be so many pairs, and such a share of all: elsewhere it would extrapolate.
+_PAIRS, _SHARE = 10, 0.25
+
+
+def win_rate(held_out: HeldOut) -> dict[str, Estimate]:
+    """`win_rate/<rival>`: P(the policy's response is better), a tie being ½; and `win_rate/<rival>/length_controlled`.
+
+    The former is the mean over prompts of the mean over a prompt's pairs. Pairs without a verdict are left out, and a
+    rival with fewer than two prompts has no rate.
+
+    The latter is what the judge would say were the responses equally long: σ(θ) of P = σ(θ + φ tanh(d/std d)), d the
+    difference of length, fitted to all pairs (Dubois et al. 2024, arXiv 2404.04475, without difficulties); its standard
+    error is that of the infinitesimal jackknife over prompts. It is there where at least ten pairs and a quarter of
+    all are longer than the rival's, and as many shorter: the fit then interpolates. See docs/metrics.md.
+    """
+    rates = {}
+    for rival, prompts in held_out.comparisons.items():
+        known = [judged for pairs in prompts if (judged := [pair for pair in pairs if pair.preference is not None])]
+        if len(known) > 1:
+            rates[f"win_rate/{rival}"] = Estimate.of([math.fsum(_preferences(pairs)) / len(pairs) for pairs in known])
+            controlled = _length_controlled(known)
+            if controlled is not None:
+                rates[f"win_rate/{rival}/length_controlled"] = controlled
+    return rates
+
+
+def _preferences(pairs: Sequence[Comparison]) -> list[float]:
+    return [pair.preference for pair in pairs if pair.preference is not None]
+
+
+def _length_controlled(prompts: Sequence[Sequence[Comparison]]) -> Estimate | None:
+    from sparring.metrics.logistic import Rows, length_feature
+
+    pairs = [pair for of_prompt in prompts for pair in of_prompt]
+    difference = np.array([float(pair.length - pair.rival_length) for pair in pairs])
+    n = len(pairs)
+    if min((difference > 0).sum(), (difference < 0).sum()) < max(_PAIRS, _SHARE * n):
+        return None
+    constant = np.ones(n)
+    rows = Rows(
+        n=n,
+        features=np.stack([constant, length_feature(difference)], axis=1),
+        target=np.array(_preferences(pairs)),
+        weight=constant,
+    )
+    rate, influence = rows.mean_at(np.stack([constant, np.zeros(n)], axis=1))
+    # Pairs of a prompt are drawn together, so that a prompt's influence is the sum of theirs.
+    numbers = np.repeat(np.arange(len(prompts)), [len(of_prompt) for of_prompt in prompts])
+    of_prompts = np.bincount(numbers, weights=influence) * len(prompts) / n
+    return Estimate(mean=rate, standard_error=float(of_prompts.std(ddof=1)) / len(prompts) ** 0.5, n=len(prompts))

@@ -1,0 +1,80 @@
+"""Compare: a policy's held-out responses beside the base model's and the previous policy's, by a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sparring.judges import Verdict, fingerprint
+from sparring.metrics import Comparison
+from sparring.run_directory import BASE, shard_path
+from sparring.training import processes
+from sparring.training.game import HELD_OUT, Game
+from sparring.training.stages.judge import judge_file, question, totals
+
+# Rows by prompt index, each prompt's in order of sample.
+Samples = Mapping[int, Sequence[Mapping[str, Any]]]
+Compared = dict[str, list[list[Comparison]]]
+
+
+def compare(game: Game, policy: int, samples: Callable[[int], Samples]) -> Compared:
+    """A policy's sampled responses against as many of each rival's, the first with the first and so on.
+
+    Args:
+        game: The run.
+        policy: The policy's number.
+        samples: A policy's held-out samples, by its number.
+
+    Returns:
+        By rival, "base" and "previous", and held-out prompt; nothing where nobody judges, or for the base model itself.
+    """
+    if game.held_out_judge is None or game.directory.weights(policy) is None:
+        return {}
+    previous = BASE if game.directory.weights(policy - 1) is None else policy - 1
+    by_policy = {number: samples(number) for number in dict.fromkeys((policy, BASE, previous))}
+
+    def judged() -> Compared:
+        verdicts = {
+            rival: _verdicts(game, policy, rival, [by_policy[policy], by_policy[rival]])
+            for rival in dict.fromkeys((BASE, previous))
+        }
+        every = [verdict for of_rival in verdicts.values() for asked in of_rival for verdict in asked.values()]
+        iteration = {"iteration": policy - 1} if policy > 0 else {}
+        game.log({"stage": "judge held-out", **iteration, **totals(every)})
+        return {
+            name: _comparisons(game, verdicts[rival], [by_policy[policy], by_policy[rival]])
+            for name, rival in (("base", BASE), ("previous", previous))
+        }
+
+    return processes.on_main(judged)
+
+
+def _verdicts(game: Game, policy: int, rival: int, sides: Sequence[Samples]) -> list[dict[int, Verdict]]:
+    """By number of the sample, which has a file of its own, and prompt index."""
+    assert game.held_out_judge is not None  # noqa: S101 (nothing is compared without one)
+    folder, identity = game.directory.stage(policy).held_out, fingerprint(game.held_out_judge)
+    return [
+        judge_file(
+            game.judges[HELD_OUT],
+            identity,
+            {each.index: question(each, [side[each.index][k]["text"] for side in sides]) for each in game.held_out},
+            shard_path(folder, k, f"judged-against-{rival}"),
+        )
+        for k in range(game.config.evaluation.samples_per_prompt)
+    ]
+
+
+def _comparisons(
+    game: Game, verdicts: Sequence[Mapping[int, Verdict]], sides: Sequence[Samples]
+) -> list[list[Comparison]]:
+    return [
+        [
+            Comparison(
+                preference=of_sample[each.index].pairwise[0][1],
+                length=len(sides[0][each.index][k]["text"]),
+                rival_length=len(sides[1][each.index][k]["text"]),
+            )
+            for k, of_sample in enumerate(verdicts)
+        ]
+        for each in game.held_out
+    ]
