@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from sparring.errors import InputError
+from sparring.run_directory import RunDirectory
 from sparring.training.config import PhaseConfig, SelfPlayConfig
 from sparring.training.manifest import config_fingerprint
 from sparring.training.phases import phases_of
 from sparring.training.plan import plan
 from sparring.training.prepare import prepare
+from sparring.training.stages.score import _first_shards
 
+GIVEN = {"objective": {"name": "dpo"}, "responses": "data"}
 DATA = {"source": "arithmetic", "limit": 6, "held_out": 2, "max_response_tokens": 24}
 JUDGED = {
     "objective": {"name": "sppo"},
@@ -85,6 +89,27 @@ def test_iterations_number_on() -> None:
     assert second.scorers(2) == (2,)
 
 
+def test_opponents_look_back_over_former_phases_and_t_spin_does_not(tmp_path: Path) -> None:
+    averaging, anchored = {"opponent": {"name": "fictitious-play"}}, {"objective": {"name": "t-spin"}}
+    phases = phases_of(run({"iterations": 1}, averaging | {"iterations": 1}, anchored))
+    assert phases[1].scorers(1) == (0, 1)
+    assert phases[1].opponent.spec(1).generators == (0, 1)
+    directory = RunDirectory(tmp_path)
+    shards = [directory.iteration(number).samples / "policy.parquet" for number in range(3)]
+    for shard in shards:
+        shard.parent.mkdir(parents=True)
+        shard.touch()
+    assert _first_shards(SimpleNamespace(directory=directory), phases[2]) == [shards[2]]
+
+
+def test_a_phase_needs_what_objective_judge_and_regularizers_read() -> None:
+    penalty = {"regularizers": [{"name": "sft", "weight": 0.1}]}
+    other = JUDGED | {"judge": {"name": "pairwise", "model": "m"}}
+    plays = {"judge": other["judge"] | {"expert_plays": True}}
+    needs = [phase.needs for phase in phases_of(run({}, JUDGED, other, other | plays, other | penalty, GIVEN))]
+    assert needs == [{"response"}, {"response"}, set(), {"response"}, {"response"}, {"comparison"}]
+
+
 @pytest.mark.parametrize(
     ("phases", "message"),
     [
@@ -120,6 +145,11 @@ def test_what_is_wrong_with_the_run_is_not_told_again_for_each_phase() -> None:
         ({"generation": {"name": "vllm"}}, "generation.name", "the run has one generator"),
         ({"training": {"learning_rat": 1}}, "training.learning_rat", "TrainingArguments has no field"),
         ({"training": {"bf16": True}}, "training", "the run has one mixed precision"),
+        (
+            GIVEN | {"regularizers": [{"name": "reverse-kl", "weight": 0.1}]},
+            "responses",
+            "averages over draws of the opponent, and the data's response is none",
+        ),
     ],
 )
 def test_every_phase_is_checked_before_anything_else(
