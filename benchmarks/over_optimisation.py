@@ -1,6 +1,6 @@
 """Does a judge that can be gamed spoil a language model, and do RSPO's regularizers hold it?
 
-    python benchmarks/over_optimisation.py FOLDER [--weights 10 1] [--seeds 0] [--results benchmarks/results]
+    python benchmarks/over_optimisation.py FOLDER [key.path=value …] [--weights 10 1] [--seeds 0] [--results FOLDER]
 
 Of two answers to a word problem the judge prefers the one with the larger number, whatever is right. From the start of
 alignment.py, SmolLM2 after supervised fine-tuning, every point is a run of its own: SPPO, with one regularizer or none,
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,14 @@ GAME = (
     "judge={name: verifier, rule: 'over_optimisation:larger'}",
     "objective.eta=10",
     "lora={r: 16, lora_alpha: 32}",
-    "training.learning_rate=1e-3",
-    "training.num_train_epochs=4",
+    "training.learning_rate=4e-4",
+    "training.num_train_epochs=3",
     "training.per_device_train_batch_size=2",
 )
 REGULARIZERS = {
     "reverse-kl": ("reverse-kl",),
-    "forward-kl": ("forward-kl",),
     "chi-squared": ("chi-squared",),
+    "forward-kl": ("forward-kl",),
     "reverse and forward": ("reverse-kl", "forward-kl"),
 }
 COLOURS = ("#2a9d8f", "#e76f51", "#264653", "#e9c46a")
@@ -73,12 +74,12 @@ class Point:
         name = f"{self.regularizer.replace(' ', '-')}-{self.weight:g}" if self.regularizer else "sppo"
         return Path(f"seed-{self.seed}") / f"larger-{name}"
 
-    def arguments(self, start: Path) -> list[str]:
+    def arguments(self, start: Path, game: Sequence[str]) -> list[str]:
         """The recipe and its changes."""
         penalties = ", ".join(
             f"{{name: {name}, weight: {self.weight:g}}}" for name in REGULARIZERS.get(self.regularizer, ())
         )
-        return ["sppo", f"seed={self.seed}", f"model.name={start}", f"regularizers=[{penalties}]", *GAME]
+        return ["sppo", f"seed={self.seed}", f"model.name={start}", f"regularizers=[{penalties}]", *game]
 
 
 def measured(folder: Path, point: Point) -> dict[str, Any]:
@@ -99,9 +100,9 @@ def scores(stage: Path) -> dict[int, float]:
     return {index: larger(row["text"], "") for index, (row,) in answers.items()}
 
 
-def write(results: Path, points: list[dict[str, Any]]) -> None:
+def write(results: Path, game: Sequence[str], points: list[dict[str, Any]]) -> None:
     """The numbers, and the figure of them."""
-    report = {"hardware": hardware(), "versions": versions("peft"), "game": ["sppo", *GAME], "points": points}
+    report = {"hardware": hardware(), "versions": versions("peft"), "game": ["sppo", *game], "points": points}
     results.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (results / "over_optimisation.json").write_text(text + "\n", encoding="utf-8")
@@ -154,10 +155,12 @@ def main() -> None:
     """Plays every point that is not played yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the runs go")
+    parser.add_argument("changes", nargs="*", help="what is to be otherwise in every point, as key.path=value")
     parser.add_argument("--weights", type=float, nargs="+", default=[10.0, 1.0], help="λ of every regularizer")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
+    game = (*GAME, *options.changes)
     # The runs import the rule from here.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     folder: Path = options.folder.absolute()
@@ -167,9 +170,9 @@ def main() -> None:
         todo = [Point(seed=seed)]
         todo += [Point(seed=seed, regularizer=name, weight=w) for w in options.weights for name in REGULARIZERS]
         for point in todo:
-            play(folder / point.folder, point.arguments(start))
+            play(folder / point.folder, point.arguments(start, game))
             points.append(measured(folder, point))
-            write(options.results, points)
+            write(options.results, game, points)
     table(points)
 
 
