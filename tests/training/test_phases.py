@@ -76,6 +76,7 @@ def test_a_run_without_phases_is_known_by_the_same_fingerprint_as_before() -> No
     config = SelfPlayConfig.from_mapping({"data": DATA})
     before = config.model_dump(mode="json", exclude={"output", "workers", "reuse", "phases", "responses"})
     del before["generation"]["server"]
+    before["evaluation"] = {"samples_per_prompt": 1}
     assert config_fingerprint(config) == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
     phased = run({}, {})
     assert config_fingerprint(phased) != config_fingerprint(config)

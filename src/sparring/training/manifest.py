@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -10,6 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,7 +19,7 @@ import torch
 
 from sparring.judges import REACHED_BY
 from sparring.regularizers import Regularized
-from sparring.training.config import SelfPlayConfig
+from sparring.training.config import Component, SelfPlayConfig
 from sparring.training.phases import Phase
 
 _PACKAGES = (
@@ -76,9 +78,10 @@ def versions() -> dict[str, str]:
 
 
 def arithmetic() -> dict[str, Any]:
-    """What decides the bits of a computation beside what is computed: versions, and what it runs on."""
+    """What decides the bits of a computation beside what is computed: the code, and what it runs on."""
     return {
         "versions": versions(),
+        "source": _source_digest(),
         "machine": platform.machine(),
         "processor": _processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -86,6 +89,15 @@ def arithmetic() -> dict[str, Any]:
         "accelerators": sorted({torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}),
         "matmul_precision": torch.get_float32_matmul_precision(),
     }
+
+
+@functools.cache
+def _source_digest() -> str:
+    """A sha256 of this package's own code, which between two releases changes under one version."""
+    folder, digest = Path(__file__).parents[1], hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(f"{file.relative_to(folder)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def config_fingerprint(config: SelfPlayConfig) -> str:
@@ -96,8 +108,11 @@ def config_fingerprint(config: SelfPlayConfig) -> str:
         "workers": True,
         "reuse": True,
         "phases": {"__all__": reached},
+        "evaluation": {name: True for name in ("judge", "embedder") if getattr(config.evaluation, name) is None},
         **reached,
     }
+    if isinstance(config.evaluation.judge, Component):
+        elsewhere["evaluation"] |= {"judge": reached["judge"]}
     # What says nothing is left out too, so that runs that were started before it was there can still be resumed.
     if not config.phases:
         elsewhere["phases"] = True

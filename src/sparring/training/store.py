@@ -28,9 +28,6 @@ from sparring.files import atomic_path, cache_root, lock, read_json, remove, wri
 from sparring.progress import console
 from sparring.run_directory import read_shard
 
-# Raised whenever the same code versions would come to write other shards.
-FORMAT = 1
-
 _SHARD, _ORIGIN = "shard.parquet", "origin.json"
 _DAY_S = 86400.0
 
@@ -120,7 +117,7 @@ class Shelf:
     @cached_property
     def origin(self) -> dict[str, Any]:
         """What decides the shards beside their own content, as plain values."""
-        return {"format": FORMAT, **self.find_origin()}
+        return dict(self.find_origin())
 
     def take(self, piece: Any, to: Path) -> Taken | None:
         """Copies the shard of a piece of the work to `to`, if it is there."""
