@@ -234,7 +234,7 @@ class Busy:
 
 def middle(measured: list[dict[str, float]]) -> dict[str, float]:
     """The median of each."""
-    return {name: statistics.median(each[name] for each in measured) for name in ("ms", "cpu_ms")}
+    return {name: round(statistics.median(each[name] for each in measured), 1) for name in ("ms", "cpu_ms")}
 
 
 def main() -> None:
