@@ -17,7 +17,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 PREFERENCES = frozenset({"preference", "pairwise"})
-"""The fields of `LogRatios` that only a judge can give."""
+"""The fields of `LogRatios` that a judge gives, or data that hold preferences."""
 
 EXPERT = frozenset({"expert", "reference_expert", "policy_expert", "expert_length"})
 """The fields of `LogRatios` that only an expert's response can give."""

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from sparring.metrics import Response
 from sparring.run_directory import write_shard
@@ -32,6 +34,18 @@ def test_a_character_that_was_cut_is_shown_as_such() -> None:
 def test_a_tokenizer_without_a_stream_decodes_token_by_token() -> None:
     spelled = SimpleNamespace(decode=lambda ids: "".join(f"<{number}>" for number in ids))
     assert token_texts(spelled, [7, 8]) == ["<7>", "<8>"]
+
+
+def test_a_byte_that_spoils_the_ones_before_it_is_shown_where_it_came() -> None:
+    """Byte fallback turns a whole run of bytes into question marks once one of them fits no character."""
+    vocabulary = {"a": 0, "<0xE2>": 1, "<0x82>": 2, "<0xAC>": 3, "<unk>": 4}
+    backend = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", byte_fallback=True))
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    for ids in ([0, 1, 2, 3, 0], [0, 1, 2, 3, 1, 0]):
+        pieces = token_texts(tokenizer, ids)
+        assert len(pieces) == len(ids)
+        assert "".join(pieces) == tokenizer.decode(ids)
 
 
 def test_rows_join_both_models_token_by_token(tmp_path: Path) -> None:

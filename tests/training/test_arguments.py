@@ -34,6 +34,8 @@ _MANAGED = {
     "torch_compile",
     "torch_compile_backend",
     "torch_compile_mode",
+    "push_to_hub",
+    "use_liger_kernel",
 }
 _FIELDS = sorted(item.name for item in dataclasses.fields(TrainingArguments) if item.init)
 # Another valid value than the default, where it can be told what that is on a CPU without further packages.
@@ -172,6 +174,7 @@ def test_a_misspelt_lora_field_gets_a_suggestion() -> None:
         ({"max_steps": "a"}, "must be a number, got 'a'"),
         ({"save_strategy": "best"}, "'best' needs evaluation while training"),
         ({"report_to": "nope"}, "nope is not supported"),
+        ({"optim": "lomo"}, "lomo"),
     ],
 )
 def test_what_the_trainer_would_only_stumble_over_later(tmp_path: Path, fields: dict[str, Any], message: str) -> None:

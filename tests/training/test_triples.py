@@ -46,7 +46,7 @@ def test_scores_that_are_given_are_kept() -> None:
 def test_a_trainer_gets_its_own_copy() -> None:
     shared = triples_from([ROW], None)
     first = triples_from(shared, None)
-    first.items[0] = first.items[0].with_scores(-1.0, [-2.0, -3.0])
+    first.items[0] = first.items[0].with_scores([-1.0, -2.0, -3.0])
     assert isinstance(first, Triples)
     assert not shared.scored
 

@@ -6,11 +6,12 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 
 from sparring.errors import InputError, did_you_mean
@@ -28,6 +29,8 @@ _MANAGED = {
     "resume_from_checkpoint": "run `sparring resume RUN`",
     "load_best_model_at_end": "the run keeps the best iterate by itself; see `stop`",
     "hub_token": "run `hf auth login`: a secret in a configuration would be written into the run directory",
+    "push_to_hub": "remove it, and push what `sparring export` writes",
+    "use_liger_kernel": "remove it: the log-prob engine has its own head, and calls the decoder itself",
     "save_only_model": "remove it: without the optimizer's state a resumed run would take other steps",
     "ignore_data_skip": "remove it: a resumed run would see other batches",
     "auto_find_batch_size": "set per_device_train_batch_size; `sparring plan` estimates the memory",
@@ -107,12 +110,20 @@ def training_arguments(
     try:
         args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
         get_reporting_integration_callbacks(args.report_to)
+        _check_optimizer(args)
         # One device: the Trainer would otherwise multiply the batch size by the number of those it sees.
         if args.n_gpu > 1:
             args._n_gpu = 1  # noqa: SLF001
     except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
         raise InputError(str(error).strip().splitlines()[0], where="training") from error
     return args
+
+
+def _check_optimizer(args: TrainingArguments) -> None:
+    """Raises ImportError where the optimizer's package is missing."""
+    # Some optimizers are told apart by the model's layers; to them a model is missing here, which is no fault.
+    with suppress(ValueError):
+        Trainer.get_optimizer_cls_and_kwargs(args)
 
 
 def check_launch() -> None:

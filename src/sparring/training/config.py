@@ -140,7 +140,7 @@ class SelfPlayConfig(PhaseConfig):
         output: The run directory.
         seed: Every use of chance derives its own seed from this one.
         model: What plays.
-        data: The expert demonstrations.
+        data: The prompts, with experts' responses, compared responses, both or neither.
         lora: Fields of peft's `LoraConfig`; None trains all weights.
         warmup: Supervised fine-tuning first; None starts from the model as it is.
         evaluation: What is measured after every stage, on responses that the run's own `generation` samples.

@@ -60,9 +60,11 @@ def run(config: SelfPlayConfig) -> Result:
     console.quiet = not processes.is_main()
     directory = processes.on_main(lambda: check_free(config))
     announce(prepared)
-    game = set_up(prepared, directory)
-    processes.on_main(lambda: claim(prepared, directory))
     with _held(directory):
+        # Another process may have been here since, before it was held.
+        processes.on_main(lambda: check_free(config))
+        game = set_up(prepared, directory)
+        processes.on_main(lambda: claim(prepared, directory))
         return _play(game)
 
 
@@ -86,14 +88,14 @@ def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
 
 @contextmanager
 def _held(directory: RunDirectory) -> Iterator[None]:
-    """The main process holds the run's lock, and all of them see what it sees."""
+    """The main process holds the run's lock, so that nobody else plays it."""
     with ExitStack() as stack:
         processes.on_main(lambda: stack.enter_context(directory.held()))
-        processes.check_shared(directory.manifest)
         yield
 
 
 def _play(game: Game) -> Result:
+    processes.check_shared(game.directory.manifest)
     evaluations: dict[int, dict[str, Estimate]] = {}
     if game.config.warmup is not None:
         _evaluate(game, BASE)

@@ -58,6 +58,11 @@ class Phase:
         return self.config.judge is not None and self.config.judge.expert_plays
 
     @property
+    def reads_expert(self) -> bool:
+        """Whether the expert's responses are scored and trained on: the objective reads them, or the expert plays."""
+        return bool(self.objective.requires & EXPERT) or self.expert_plays
+
+    @property
     def needs(self) -> frozenset[str]:
         """The fields of an `Example` that it cannot play without, besides the prompt."""
         judged = self.judge is not None and (self.judge.needs_expert or self.expert_plays)

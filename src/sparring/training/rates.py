@@ -61,7 +61,8 @@ def _generate(prepared: Prepared, policy: Policy, batch: Sequence[EncodedExample
     config = prepared.config.generation
     player = generator_for(config, policy, prepared.engine, stop_ids=prepared.train.stop_ids, max_new_tokens=16)
     repeated = [batch[n % len(batch)] for n in range(config.prompts_per_batch)]
-    return sum(len(sample.response_ids) for sample in player.sample(repeated, seed=0))
+    with policy.forward_dtype():
+        return sum(len(sample.response_ids) for sample in player.sample(repeated, seed=0))
 
 
 def _score(policy: Policy, batch: Sequence[EncodedExample]) -> int:

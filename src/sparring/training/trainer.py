@@ -80,7 +80,7 @@ class SelfPlayTrainer(Trainer):
             for name in self.objective.requires & PREFERENCES if triples is not None else ():
                 if any(getattr(triple, name) is None for triple in triples.items):
                     raise InputError(
-                        f"the objective needs '{name}', which only a judge can give, and a triple has none",
+                        f"the objective needs '{name}', which a judge gives, and a triple has none",
                         where="train_dataset" if triples is self.train_dataset else "eval_dataset",
                         fix=f"give the column '{name}', or take an imitation objective",
                     )
@@ -137,8 +137,7 @@ class SelfPlayTrainer(Trainer):
                     self.model, [triple.prompt_ids for triple in batch], [triple.responses for triple in batch]
                 )
             for offset, (triple, row) in enumerate(zip(batch, values, strict=True)):
-                expert, *generated = row.tolist()
-                triples.items[start + offset] = triple.with_scores(expert, generated)
+                triples.items[start + offset] = triple.with_scores(row.tolist())
 
     def compute_loss(
         self,

@@ -57,9 +57,11 @@ class Triple:
         """Whether the opponent's log-probs are known."""
         return self.opponent_generated is not None
 
-    def with_scores(self, expert: float, generated: Sequence[float]) -> Triple:
-        """The same triple with the opponent's log-probs."""
-        return replace(self, opponent_expert=expert, opponent_generated=tuple(generated))
+    def with_scores(self, log_probs: Sequence[float]) -> Triple:
+        """The same triple with the opponent's log-probs of its responses, in their order."""
+        experts = min(1, len(self.expert_ids))
+        expert = log_probs[0] if experts else None
+        return replace(self, opponent_expert=expert, opponent_generated=tuple(log_probs[experts:]))
 
 
 class Triples(Dataset[Triple]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,23 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
         # A tokenizer in Python decodes whole sequences only; one token alone is close to that.
         return [tokenizer.decode([token]) for token in ids]
     stream = DecodeStream(skip_special_tokens=False)
-    steps = [stream.step(backend, token) for token in ids]
+    try:
+        steps = [stream.step(backend, token) for token in ids]
+    except Exception:  # noqa: BLE001 - what tokenizers raises where a later token changes the text of earlier ones
+        return _grown_texts(tokenizer, ids)
     return [*(piece or "" for piece in steps[:-1]), *("�" if piece is None else piece for piece in steps[-1:])]
+
+
+def _grown_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """How far each token brings the agreement with the whole text; quadratic in the number of tokens."""
+    whole = tokenizer.decode(ids)
+    lengths = [_agreement(whole, tokenizer.decode(ids[: n + 1])) for n in range(len(ids))]
+    ends = [0, *accumulate(lengths, max)]
+    return [whole[start:end] for start, end in pairwise(ends)]
+
+
+def _agreement(left: str, right: str) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
 
 
 def _token_log_probs(parts: Mapping[Path, Responses]) -> dict[tuple[int, int], np.ndarray]:

@@ -47,11 +47,14 @@ def generate(game: Game, iteration: int) -> list[Path]:
 
 
 def generate_reference(game: Game) -> list[Path]:
-    """Samples responses to every training prompt from the base model, once for all iterations of all phases."""
+    """Samples responses to every training prompt from the base model, once for all iterations of all phases.
+
+    At temperature 1 and without truncation, whatever the run's own sampling: they stand for the base model itself.
+    """
     return sample_shards(
         game,
         BASE,
-        game.config.generation,
+        game.config.generation.untruncated(game.config.generation.samples_per_prompt),
         game.train,
         folder=game.directory.base.samples,
         prefix=f"policy-{BASE}",

@@ -17,7 +17,7 @@ from sparring.training.game import Game
 from sparring.training.phases import Phase
 from sparring.training.stages.generate import read_samples
 from sparring.training.triples import Triple
-from sparring.types import EncodedExample
+from sparring.types import EXPERT, EncodedExample
 
 Verdicts = dict[int, Verdict]
 _COUNTS = ("ties", "abstentions", "unparsable", "prompt_tokens", "completion_tokens", "cost")
@@ -84,7 +84,8 @@ def join(game: Game, iteration: int, triples: Sequence[Triple], verdicts: Verdic
         RunError: Nothing is left.
     """
     phase = game.phase(iteration)
-    played = [_with_expert(triple) if phase.expert_plays else triple for triple in triples]
+    beside = bool(phase.objective.requires & EXPERT)
+    played = [_with_expert(triple, beside=beside) if phase.expert_plays else triple for triple in triples]
     joined = [
         _with_verdict(phase, triple, verdicts[example.index])
         for example, triple in zip(phase.prompts(game.train), played, strict=True)
@@ -119,9 +120,9 @@ def _questions(game: Game, iteration: int, shard: Path) -> dict[int, Question]:
     }
 
 
-def _with_expert(triple: Triple) -> Triple:
-    """The expert's response as the first of the generated ones."""
-    scores: dict[str, Any] = {}
+def _with_expert(triple: Triple, *, beside: bool) -> Triple:
+    """The expert's response as the first of the generated ones; and `beside` them, where the objective reads it so."""
+    scores: dict[str, Any] = {} if beside else {"expert_ids": (), "opponent_expert": None, "reference_expert": None}
     for player in ("opponent", "reference"):
         expert, generated = getattr(triple, f"{player}_expert"), getattr(triple, f"{player}_generated")
         if generated is not None:

@@ -29,15 +29,10 @@ Responses = Mapping[tuple[int, int], tuple[Sequence[int], Sequence[int]]]
 
 
 def score(game: Game, iteration: int, shards: Sequence[Path]) -> list[Triple]:
-    """Scores every expert and generated response under each scorer, and joins them into training triples.
-
-    The expert's take part where every prompt of the phase has one.
-    """
+    """Scores the responses that the phase reads under each scorer, and joins them into training triples."""
     folder = game.directory.iteration(iteration).scores
-    prompts = game.phase(iteration).prompts(game.train)
-    experts = {example.index: example.expert_ids for example in prompts}
-    if not all(experts.values()):
-        experts = {}
+    phase = game.phase(iteration)
+    experts = {item.index: item.expert_ids for item in phase.prompts(game.train)} if phase.reads_expert else {}
     responses = {shard: _responses(shard, experts) for shard in shards}
     by_scorer = {
         policy: score_files(
@@ -47,7 +42,7 @@ def score(game: Game, iteration: int, shards: Sequence[Path]) -> list[Triple]:
             title=f"iteration {iteration}: score under policy {policy}",
             shared=iteration == 0,
         )
-        for policy in game.phase(iteration).scorers(iteration)
+        for policy in phase.scorers(iteration)
     }
     return _triples(game, iteration, shards, by_scorer, experts)
 
