@@ -31,6 +31,8 @@ _POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "quality": (
         ("Accuracy", "share right", ("accuracy/greedy", "accuracy/sampled")),
         ("Expert log-likelihood", "nats a token", ("log_likelihood/token",)),
+        ("Win rate against the base model", "judged", ("win_rate/base", "win_rate/base/length_controlled")),
+        ("Win rate against the policy before", "judged", ("win_rate/previous", "win_rate/previous/length_controlled")),
     ),
     "divergence": (
         ("Divergence to the opponent", "lower bound", ("divergence_estimate", "truth/divergence")),
@@ -45,6 +47,8 @@ _POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
         ("Length", "tokens", ("length/sampled", "length/greedy", "length/expert")),
         ("Finished by itself", "share of samples", ("finished/sampled",)),
         ("Diversity", "share of distinct n-grams", ("distinct/1", "distinct/2")),
+        ("Self-BLEU", "1: all alike", ("self_bleu/corpus", "self_bleu/prompt")),
+        ("Distance of embeddings", "of a prompt's samples", ("embedding_distance",)),
         ("Entropy", "nats a token", ("entropy/token",)),
         ("KL to the base model", "nats a response", ("kl_to_base",)),
     ),
