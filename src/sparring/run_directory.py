@@ -2,6 +2,8 @@
 
     RUN/config.yaml  manifest.json              resolved configuration; versions, seeds, fingerprints, hardware
     RUN/metrics.jsonl                           one JSON object a log event
+    RUN/teacher/samples/*.parquet               the expert's responses, where a teacher writes them
+    RUN/teacher/held_out/*.parquet              its log-probs of them, and of every policy's, on the held-out set
     RUN/base/evaluation.json                    the base model on the held-out set
     RUN/base/held_out/*.parquet                 its responses, their log-probs, and both token by token for a reader
     RUN/warmup/model/  evaluation.json          after supervised fine-tuning, where there is a warm-up
@@ -17,7 +19,7 @@
     RUN/result.json  report.html                the best iterate and why the run ended; the report
 
 Policies are numbered: `BASE` is the base model, 0 plays first (after the warm-up, if any), and policy t + 1 is what
-iteration t trains.
+iteration t trains. `TEACHER` is the expert, where it is a language model.
 """
 
 from __future__ import annotations
@@ -32,11 +34,12 @@ from sparring.errors import InputError
 from sparring.files import append_json_line, atomic_path, lock, read_json_lines
 
 BASE = -1
+TEACHER = -2
 
 
 @dataclass(frozen=True)
 class StageDirectory:
-    """The folder of the base model, of the warm-up, or of one iteration."""
+    """The folder of the teacher, of the base model, of the warm-up, or of one iteration."""
 
     path: Path
 
@@ -140,6 +143,11 @@ class RunDirectory:
         return self.path / "answers"
 
     @property
+    def teacher(self) -> StageDirectory:
+        """The teacher's folder."""
+        return StageDirectory(self.path / "teacher")
+
+    @property
     def base(self) -> StageDirectory:
         """The base model's folder."""
         return StageDirectory(self.path / "base")
@@ -157,12 +165,17 @@ class RunDirectory:
         """Where a policy was made and is measured."""
         if policy > 0:
             return self.iteration(policy - 1)
+        if policy == TEACHER:
+            return self.teacher
         return self.warmup if policy == 0 and self.warmup.model.exists() else self.base
 
     def weights(self, policy: int) -> Path | None:
-        """A policy's saved weights; None for the base model, which policy 0 also is when there is no warm-up."""
+        """A policy's saved weights; None for the base model, which policy 0 also is when there is no warm-up.
+
+        Also for the teacher, who trains nothing here.
+        """
         stage = self.stage(policy)
-        return None if stage == self.base else stage.model
+        return None if stage in {self.base, self.teacher} else stage.model
 
     def stages(self) -> list[StageDirectory]:
         """The base model's folder, and those of the policies that were trained so far, in their order."""

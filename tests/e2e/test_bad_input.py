@@ -167,6 +167,14 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         GIVEN | {"data": "comparisons", "warmup": None},
         ["responses: the rows have different numbers of responses to compare", "the same number for every prompt"],
     ),
+    "teacher without a difference": (
+        {"data": {"source": "arithmetic", "limit": 6, "teacher": {}}},
+        ["data.teacher", "would be the base model itself", "set system, temperature or model"],
+    ),
+    "teacher with a verifier": (
+        {"data": {"source": "arithmetic", "limit": 6, "verifier": "exact", "teacher": {"temperature": 0.5}}},
+        ["data: verifier", "a teacher's need not be right", "remove one"],
+    ),
     "alarm of no check": (
         {"stop": {"alarms": ["oscilation"]}},
         ["stop.alarms", "did you mean 'oscillation'?"],

@@ -115,6 +115,22 @@ def test_killed_while_decoding_a_mixture_it_ends_with_the_same_bits(
     assert (whole / "warmup" / "held_out" / "mixed-00000.parquet").exists()
 
 
+def test_killed_while_a_teacher_writes_it_ends_with_the_same_bits(
+    cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    teacher = {"system": "Hm.", "temperature": 0.8}
+    data = {"source": "arithmetic", "limit": 8, "held_out": 4, "max_response_tokens": 8, "teacher": teacher}
+    config = tiny_config(iterations=1, warmup=None, data=data)
+    assert cli("train", config, f"output={whole}").returncode == 0
+    died = cli("train", config, f"output={killed}", kill_at=("sparring.training.workers:write_shard", 2))
+    assert died.returncode == -signal.SIGKILL
+    assert [path.name for path in (killed / "teacher" / "samples").iterdir()] == ["train-00000.parquet"]
+    assert cli("resume", killed).returncode == 0
+    assert contents(killed) == contents(whole)
+    assert (killed / "stability.json").read_text() == (whole / "stability.json").read_text()
+
+
 def test_killed_while_judging_and_training_in_the_second_phase_it_ends_with_the_same_bits(
     cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from sparring.errors import RunError
 from sparring.logprobs import sequence_log_probs
 from sparring.models import ModelConfig
 from sparring.training.policy import Policy
-from tiny import tiny_model, tiny_tokenizer
+from tiny import save_tiny, tiny_model, tiny_tokenizer
 
 PROMPTS = [[1, 40, 50], [1, 41]]
 RESPONSES = [[[60, 61, 2], [62]], [[63, 2]]]
@@ -99,6 +99,29 @@ def test_the_initial_adapter_depends_on_the_seed_and_leaves_chance_alone(tiny_fo
     torch.manual_seed(6)
     assert torch.equal(initial(0), one)
     assert not torch.equal(initial(1), one)
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_it_gives_way_to_another_model_and_comes_back_exactly(build: Build, lora: Any, tmp_path: Path) -> None:
+    other = ModelConfig(name=str(save_tiny(tmp_path / "other", seed=9)), device="cpu")
+    policy = build(lora)
+    base = scores(policy)
+    policy.start_training(None)
+    change(policy, 0)
+    policy.save(tmp_path / "model")
+    trained = scores(policy)
+    policy.give_way(other)
+    with torch.no_grad():
+        expected = [values.tolist() for values in sequence_log_probs(tiny_model(seed=9), PROMPTS, RESPONSES)]
+    assert scores(policy) == expected
+    with pytest.raises(ValueError, match="not the run's"):
+        _ = policy.folder
+    policy.activate(tmp_path / "model")
+    assert scores(policy) == trained
+    policy.give_way(other)
+    policy.activate(None)
+    assert scores(policy) == base
+    assert policy.has_adapter == (lora is not None)
 
 
 def test_there_are_never_two_models(build: Build, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def told(folder: Path, **changes: Any) -> EngineModel:
     parts = [
         SimpleNamespace(examples=[SimpleNamespace(prompt_ids=[1] * n) for n in lengths]) for lengths in ((3, 7), (5,))
     ]
-    return engine_model(SelfPlayConfig(**values), SimpleNamespace(dtype=torch.float32), *parts, None)
+    return engine_model(SelfPlayConfig(**values), SimpleNamespace(dtype=torch.float32), *parts)
 
 
 def test_room_format_and_rank(tiny_folder: Path) -> None:

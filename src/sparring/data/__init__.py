@@ -11,6 +11,7 @@ Where things are, and where new ones go:
 - a kind of file: a function that yields rows, and one line in `READERS` (sources.py). A row that can't be read is
   yielded as its `InputError`, so that `skip_invalid` may go on without it.
 - a built-in task: a module like arithmetic.py and one line in `TASKS` (tasks.py).
+- a language model as the expert: nothing to write, see teacher.py.
 - a verifier: a frozen dataclass and one line in `VERIFIERS` (verifiers.py).
 
 The tests that run over each of these dicts are in tests/data/: add a row there too.
@@ -22,7 +23,8 @@ from sparring.data.encoding import Encoded, encode
 from sparring.data.formats import FORMATS
 from sparring.data.prompts import Conversation, encode_prompts, load_prompts
 from sparring.data.tasks import TASKS
-from sparring.data.template import chat_template
+from sparring.data.teacher import TeacherConfig, teacher_prompts
+from sparring.data.template import PromptTemplate, chat_template
 from sparring.data.verifiers import VERIFIERS, Verifier, is_right
 
 __all__ = [
@@ -35,6 +37,8 @@ __all__ = [
     "DataReport",
     "Dataset",
     "Encoded",
+    "PromptTemplate",
+    "TeacherConfig",
     "Verifier",
     "chat_template",
     "encode",
@@ -42,4 +46,5 @@ __all__ = [
     "is_right",
     "load",
     "load_prompts",
+    "teacher_prompts",
 ]

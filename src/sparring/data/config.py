@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from sparring.data.formats import FORMATS
 from sparring.data.tasks import TASKS
+from sparring.data.teacher import TeacherConfig
 from sparring.data.verifiers import VERIFIERS
 from sparring.errors import did_you_mean
 from sparring.registry import require_one_of
@@ -59,11 +60,15 @@ class DataConfig(BaseModel):
     held_out_split: str | None = None
     """The split that the held-out examples come from; None means `split`."""
 
+    teacher: TeacherConfig | None = None
+    """A language model that writes the expert's responses, in place of those in the source, if any."""
+
     difficulty: int = Field(default=1, ge=1, le=5)
     """Number of reasoning steps of an `arithmetic` problem."""
 
     verifier: str | None = None
-    """The rule that tells right responses from wrong ones; for `arithmetic` it is `final-number` unless set."""
+    """The rule that tells right responses from wrong ones; for `arithmetic` it is `final-number` unless set. A teacher
+    has none: nobody knows whether its responses are right."""
 
     max_prompt_tokens: int | None = Field(default=None, ge=1)
     """Limit of a prompt, in tokens; None leaves only the model's context, less `max_response_tokens`."""
@@ -86,7 +91,8 @@ class DataConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _default_verifier(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("verifier") is None and values.get("source") in list(TASKS):
+        unset = isinstance(values, dict) and values.get("verifier") is None and values.get("teacher") is None
+        if unset and values.get("source") in list(TASKS):
             return {**values, "verifier": TASKS[values["source"]].verifier}
         return values
 
@@ -107,6 +113,8 @@ class DataConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_columns()
+        if self.teacher is not None and self.verifier is not None:
+            raise ValueError("verifier compares with right responses, and a teacher's need not be right; remove one")
         if self.source in TASKS:
             self._check_task()
         elif self.difficulty != 1:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sparring.data import formats, sources
@@ -85,6 +85,8 @@ def load(config: DataConfig, seed: int, needs: Needs = _IMITATION) -> Dataset:
     """
     if config.source in TASKS:
         return _generate(config, seed)
+    if config.teacher is not None:
+        needs = {who: parts - {"response"} for who, parts in needs.items()}
     training = _parse(config, config.source, needs, split=config.split, subset=config.subset)
     separate = None
     if config.held_out_source is not None or config.held_out_split is not None:
@@ -107,6 +109,7 @@ def _generate(config: DataConfig, seed: int) -> Dataset:
     assert config.limit is not None  # noqa: S101 (the configuration requires it of a task)
     total = config.held_out + config.limit
     examples = TASKS[config.source].generate(total, config.difficulty, seed)
+    examples = [_unwritten(config, example) for example in examples]
     return _dataset(examples[config.held_out :], examples[: config.held_out], total, [])
 
 
@@ -139,7 +142,7 @@ def _parse(config: DataConfig, source: str, needs: Needs, *, split: str, subset:
             if isinstance(row, InputError):
                 raise row
             record = Record(index=index, where=row.where, values=row.values, columns=config.columns)
-            example = form.parse(record)
+            example = _unwritten(config, form.parse(record))
             _check_use(record, example, form, needs)
             first = seen.setdefault((_turns(example), example.response, example.comparison), row.where)
             if first != row.where:
@@ -153,6 +156,11 @@ def _parse(config: DataConfig, source: str, needs: Needs, *, split: str, subset:
         except InputError as error:
             result.problems.append(error)
     return result
+
+
+def _unwritten(config: DataConfig, example: Example) -> Example:
+    """With a teacher the response is there, but empty until the teacher writes it."""
+    return example if config.teacher is None else replace(example, response="")
 
 
 def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> None:

@@ -120,9 +120,9 @@ class GenerationConfig(BaseModel):
         """The same generator, but one most likely response a prompt (top-k of one)."""
         return self._with(samples_per_prompt=1, top_k=1)
 
-    def untruncated(self, samples_per_prompt: int) -> GenerationConfig:
-        """The same generator, but so many samples from the policy itself, whatever temperature training takes."""
-        return self._with(samples_per_prompt=samples_per_prompt, top_k=0)
+    def untruncated(self, samples_per_prompt: int, temperature: float = 1.0) -> GenerationConfig:
+        """The same generator, but so many samples from the whole distribution, whatever training takes."""
+        return self._with(samples_per_prompt=samples_per_prompt, top_k=0, temperature=temperature)
 
-    def _with(self, **changes: int) -> GenerationConfig:
+    def _with(self, **changes: float) -> GenerationConfig:
         return self.model_copy(update={"top_p": 1.0, "temperature": 1.0} | changes)

@@ -10,5 +10,6 @@ from __future__ import annotations
 
 from sparring.logprobs.check import check_log_probs
 from sparring.logprobs.sequences import per_token_log_probs, sequence_log_probs
+from sparring.logprobs.temperature import tempered
 
-__all__ = ["check_log_probs", "per_token_log_probs", "sequence_log_probs"]
+__all__ = ["check_log_probs", "per_token_log_probs", "sequence_log_probs", "tempered"]

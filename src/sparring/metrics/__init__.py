@@ -17,6 +17,7 @@ from sparring.metrics.held_out import Comparison, Estimate, HeldOut, Response
 from sparring.metrics.length import length
 from sparring.metrics.likelihood import likelihood
 from sparring.metrics.self_bleu import self_bleu
+from sparring.metrics.truth import truth
 from sparring.metrics.win_rate import win_rate
 
 METRICS: dict[str, Callable[[HeldOut], dict[str, Estimate]]] = {
@@ -29,6 +30,7 @@ METRICS: dict[str, Callable[[HeldOut], dict[str, Estimate]]] = {
     "embedding": embedding_distance,
     "divergence": divergence_to_base,
     "win-rate": win_rate,
+    "truth": truth,
 }
 
 __all__ = ["METRICS", "Comparison", "Estimate", "HeldOut", "Response", "measure"]

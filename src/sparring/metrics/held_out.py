@@ -32,8 +32,8 @@ class Estimate:
 class Response:
     """A response to a held-out prompt.
 
-    `log_prob` and `log_prob_base` are log π(y|x) under the policy and under the base model, nats, where known; `right`
-    is the verifier's verdict, where the data have a verifier.
+    `log_prob`, `log_prob_base` and `log_prob_expert` are log π(y|x) under the policy, the base model and a teacher,
+    nats, where known; `right` is the verifier's verdict, where the data have a verifier.
     """
 
     text: str
@@ -41,6 +41,7 @@ class Response:
     finish_reason: str
     log_prob: float | None = None
     log_prob_base: float | None = None
+    log_prob_expert: float | None = None
     right: bool | None = None
 
 

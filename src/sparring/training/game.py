@@ -11,7 +11,7 @@ from sparring.generation import GenerationConfig
 from sparring.generation.engines import Engine
 from sparring.generation.protocol import Generator
 from sparring.judges.protocol import Judge, JudgeSettings
-from sparring.run_directory import BASE, RunDirectory
+from sparring.run_directory import BASE, TEACHER, RunDirectory
 from sparring.training import processes
 from sparring.training.config import SelfPlayConfig
 from sparring.training.manifest import arithmetic
@@ -19,6 +19,7 @@ from sparring.training.phases import Phase
 from sparring.training.policy import Policy
 from sparring.training.sampling import generator_for
 from sparring.training.store import Store
+from sparring.training.teacher import Teacher
 from sparring.training.workers import Workers
 from sparring.types import EncodedExample
 
@@ -47,6 +48,7 @@ class Game:
     policy: Policy
     workers: Workers
     phases: tuple[Phase, ...]
+    teacher: Teacher | None
     train: list[EncodedExample]
     held_out: list[EncodedExample]
     stop_ids: tuple[int, ...]
@@ -69,8 +71,15 @@ class Game:
             self.directory.log(event)
 
     def activate(self, policy: int) -> None:
-        """Makes the one model play as a policy, by number."""
-        self.policy.activate(self.directory.weights(policy))
+        """Makes the one model play as a policy, by number; a teacher with weights of its own takes its place."""
+        if policy == TEACHER and self.teacher is not None and self.teacher.model is not None:
+            self.policy.give_way(self.teacher.model)
+        else:
+            self.policy.activate(self.directory.weights(policy))
+
+    def temperature(self, policy: int) -> float:
+        """At which a policy is the distribution that its number stands for: the teacher's own, else 1."""
+        return self.teacher.temperature if policy == TEACHER and self.teacher is not None else 1.0
 
     def origin(self, policy: int) -> dict[str, Any]:
         """What decides the bits of a policy's samples and log-probs, as plain values."""

@@ -22,6 +22,7 @@ from sparring.training.game import Game
 from sparring.training.monitor import monitor
 from sparring.training.prepare import announce, prepare
 from sparring.training.set_up import check_free, claim, reopen, set_up
+from sparring.training.stages.demonstrate import demonstrate
 from sparring.training.stages.evaluate import evaluate
 from sparring.training.stages.generate import generate
 from sparring.training.stages.given import given_samples, given_verdicts
@@ -96,6 +97,9 @@ def _held(directory: RunDirectory) -> Iterator[None]:
 
 def _play(game: Game) -> Result:
     processes.check_shared(game.directory.manifest)
+    if game.teacher is not None:
+        with _timed(game, stage="demonstrate"):
+            game = demonstrate(game)
     evaluations: dict[int, dict[str, Estimate]] = {}
     if game.config.warmup is not None:
         _evaluate(game, BASE)

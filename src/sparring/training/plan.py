@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rich.table import Table
@@ -121,7 +121,7 @@ def plan(
     Raises:
         InputError: Something is wrong with the configuration, the data or the model.
     """
-    prepared = prepare(config)
+    prepared = _answered(prepare(config))
     processes = launched.count() if processes is None else processes
     tokens = _tokens(prepared, processes)
     rates: Rates | None = None
@@ -153,6 +153,18 @@ def plan(
         if rates is None
         else {name: getattr(tokens, name) / rate / processes for name, rate in asdict(rates).items()},
     )
+
+
+def _answered(prepared: Prepared) -> Prepared:
+    """With a teacher, whose responses are not written yet, each as long as it may become."""
+    if prepared.teacher is None:
+        return prepared
+    ids = [prepared.train.stop_ids[0]] * prepared.config.data.max_response_tokens
+    train, held_out = (
+        None if part is None else replace(part, examples=[replace(item, expert_ids=ids) for item in part.examples])
+        for part in (prepared.train, prepared.held_out)
+    )
+    return replace(prepared, train=train or prepared.train, held_out=held_out)
 
 
 def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
@@ -214,10 +226,24 @@ def _length(prepared: Prepared, item: EncodedExample) -> int:
 
 
 def _tokens(prepared: Prepared, processes: int) -> Tokens:
-    total = _held_out_tokens(prepared) + _warmup_tokens(prepared, processes)
+    total = _teacher_tokens(prepared) + _held_out_tokens(prepared) + _warmup_tokens(prepared, processes)
     for phase in prepared.phases:
         total += _phase_tokens(prepared, phase, processes)
     return total
+
+
+def _teacher_tokens(prepared: Prepared) -> Tokens:
+    """What a teacher writes, and scores of every policy's samples and of its own responses."""
+    config, teacher = prepared.config, prepared.teacher
+    if teacher is None:
+        return Tokens(generate=0, score=0, train=0)
+    limit, policies = config.data.max_response_tokens, config.total_iterations + 1 + (config.warmup is not None)
+    asked = sum(len(item.prompt_ids) + limit for item in teacher.held_out)
+    return Tokens(
+        generate=(len(teacher.train) + len(teacher.held_out)) * limit,
+        score=(1 + policies * config.evaluation.samples_per_prompt) * asked,
+        train=0,
+    )
 
 
 def _warmup_tokens(prepared: Prepared, processes: int) -> Tokens:

@@ -13,7 +13,7 @@ import torch
 
 from sparring.errors import InputError, RunError, did_you_mean
 from sparring.files import atomic_path
-from sparring.logprobs import per_token_log_probs
+from sparring.logprobs import check_log_probs, per_token_log_probs, tempered
 from sparring.models import ModelConfig, content_digest, load_model, local_folder
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
@@ -66,7 +66,7 @@ class Policy:
         self.model = load_model(self._config)
         if self._lora is not None:
             self._add_adapter(self._lora)
-        self._active: Path | str | None = None
+        self._active: Path | ModelConfig | str | None = None
 
     def _add_adapter(self, lora: Mapping[str, Any]) -> None:
         from peft import get_peft_model, get_peft_model_state_dict
@@ -91,10 +91,10 @@ class Policy:
         """Where the active policy is saved; None for the base model.
 
         Raises:
-            ValueError: The model is in training, so it is none of the policies.
+            ValueError: The model is in training, or another one is in its place, so it is none of the policies.
         """
-        if isinstance(self._active, str):
-            raise ValueError("the model is in training: save it or activate a policy first")
+        if isinstance(self._active, str | ModelConfig):
+            raise ValueError("the model is in training or not the run's: save it or activate a policy first")
         return self._active
 
     def origin(self, folder: Path | None) -> dict[str, Any]:
@@ -118,6 +118,8 @@ class Policy:
         """Makes the model play as the policy saved in `folder`, or as the base model when it is None."""
         if folder == self._active:
             return
+        if isinstance(self._active, ModelConfig) and self._lora is not None:
+            self._load_base()
         if self._initial is None:
             self.model = None
             gc.collect()
@@ -126,6 +128,16 @@ class Policy:
         else:
             self._load_adapter(folder)
         self._active = folder
+
+    def give_way(self, other: ModelConfig) -> None:
+        """Puts another model in this one's place, which is none of the policies, until a policy is activated."""
+        if other == self._active:
+            return
+        self.model = self._initial = None
+        gc.collect()
+        self.model = load_model(other)
+        check_log_probs(self.model)
+        self._active = other
 
     def start_training(self, folder: Path | None) -> Any:
         """The model with the weights of `folder`, to be trained; it plays as none of the policies until it is saved."""
@@ -210,11 +222,18 @@ class Policy:
 
     @torch.no_grad()
     def log_probs(
-        self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]
+        self,
+        prompts: Sequence[Sequence[int]],
+        responses: Sequence[Sequence[Sequence[int]]],
+        *,
+        temperature: float = 1.0,
     ) -> list[list[torch.Tensor]]:
-        """Log π of every token of each response under the active policy, `[T]` nats; its `sum()` is log π(y|x)."""
+        """Log π of every token of each response under the active policy at a temperature, `[T]` nats.
+
+        Their `sum()` is log π(y|x).
+        """
         self.model.eval()
-        with self.forward_dtype():
+        with self.forward_dtype(), tempered(self.model, temperature):
             return per_token_log_probs(self.model, prompts, responses)
 
 

@@ -20,6 +20,7 @@ from sparring.training.phases import Phase, naming, phases_of, row_needs
 from sparring.training.players import held_out_judge
 from sparring.training.policy import lora_config
 from sparring.training.sampling import engine_model
+from sparring.training.teacher import Teacher, teacher_of
 from sparring.training.workers import check_workers
 from sparring.types import EncodedExample
 
@@ -35,6 +36,7 @@ class Prepared:
     tokenizer: Any
     model_config: Any
     data: Dataset
+    teacher: Teacher | None
     train: Encoded
     held_out: Encoded | None
     verifier: Callable[[str, str], bool] | None
@@ -59,17 +61,19 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     train = encode(data.train, tokenizer, config.data, context_length=context)
     _check_prompts(config, phases, train.examples)
     held_out = encode(data.held_out, tokenizer, config.data, context_length=context) if data.held_out else None
+    teacher = teacher_of(config, model_config, tokenizer, train, held_out)
     return Prepared(
         config=config,
         phases=phases,
         tokenizer=tokenizer,
         model_config=model_config,
         data=data,
+        teacher=teacher,
         train=train,
         held_out=held_out,
         verifier=verifier,
         held_out_judge=_able(config, judge, data),
-        engine=engine(config.generation, lambda: engine_model(config, model_config, train, held_out)),
+        engine=engine(config.generation, lambda: engine_model(config, model_config, train, held_out, teacher)),
     )
 
 

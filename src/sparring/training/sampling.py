@@ -14,6 +14,7 @@ from sparring.models import local_folder, torch_device
 from sparring.training.arguments import arguments_of, autocast_dtype
 from sparring.training.config import SelfPlayConfig
 from sparring.training.policy import Policy
+from sparring.training.teacher import Teacher
 from sparring.types import Opponent
 
 # What peft can train and vLLM cannot play, with the value at which it is off.
@@ -52,13 +53,21 @@ def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None
         )
 
 
-def engine_model(config: SelfPlayConfig, model_config: Any, *parts: Encoded | None) -> EngineModel:
-    """What the engine of a run must know; the parts are its data.
+def engine_model(
+    config: SelfPlayConfig,
+    model_config: Any,
+    train: Encoded,
+    held_out: Encoded | None = None,
+    teacher: Teacher | None = None,
+) -> EngineModel:
+    """What the engine of a run must know; the rest is its data, and the teacher that it may have to play.
 
     Raises:
         InputError: The run trains adapters that no engine plays.
     """
-    prompts = [len(item.prompt_ids) for encoded in parts if encoded is not None for item in encoded.examples]
+    parts = [train.examples, [] if held_out is None else held_out.examples]
+    parts += [] if teacher is None else [teacher.train, teacher.held_out]
+    prompts = [len(item.prompt_ids) for part in parts for item in part]
     autocast = autocast_dtype(arguments_of(config, config.training))
     stored = model_config.dtype if config.model.dtype == "auto" else config.model.dtype
     return EngineModel(

@@ -31,6 +31,7 @@ _CHANGED = {
     "model": "model",
     "data": "data",
     "tokens": "tokenizer or chat template",
+    "teacher": "teacher's model",
     "processes": "number of processes",
 }
 
@@ -44,7 +45,8 @@ def check_free(config: SelfPlayConfig) -> RunDirectory:
     directory = RunDirectory(config.output)
     if directory.config.exists() and directory.manifest.exists():
         _explain_taken(config, directory)
-    parts = [stage.path for stage in (directory.base, directory.warmup, directory.iteration(0)) if stage.path.exists()]
+    first = (directory.teacher, directory.base, directory.warmup, directory.iteration(0))
+    parts = [stage.path for stage in first if stage.path.exists()]
     if parts:
         raise InputError(
             f"the folder holds parts of a run ({parts[0].name}) without its configuration",
@@ -86,6 +88,7 @@ def _fingerprints(prepared: Prepared) -> dict[str, str]:
         for example in encoded.examples if encoded is not None else []:
             compared = f" {example.compared_ids}" if example.compared_ids else ""
             tokens.update(f"{example.index} {example.prompt_ids} {example.expert_ids}{compared}\n".encode())
+    teacher = None if prepared.teacher is None else prepared.teacher.model
     return {
         "config": config_fingerprint(prepared.config),
         "model": fingerprint(prepared.config.model.name, revision=prepared.config.model.revision),
@@ -93,6 +96,7 @@ def _fingerprints(prepared: Prepared) -> dict[str, str]:
         "tokens": tokens.hexdigest(),
         # They decide what a batch is.
         "processes": str(processes.count()),
+        "teacher": "" if teacher is None else fingerprint(teacher.name, revision=teacher.revision),
     }
 
 
@@ -106,8 +110,8 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code, resumes=True)
     started = read_json(directory.manifest)
-    # Runs that were started before several processes could play do not say how many did.
-    fingerprints = {"processes": "1"} | started["fingerprints"]
+    # What runs do not say that were started before there was such a thing.
+    fingerprints = {"processes": "1", "teacher": ""} | started["fingerprints"]
     if config_fingerprint(config) != fingerprints["config"]:
         raise InputError(
             "the configuration was changed after the run started, so what is on disk belongs to another one",
@@ -149,6 +153,7 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Game:
         policy=policy,
         workers=workers(config.workers),
         phases=prepared.phases,
+        teacher=prepared.teacher,
         train=prepared.train.examples,
         held_out=prepared.held_out.examples if prepared.held_out is not None else [],
         stop_ids=prepared.train.stop_ids,

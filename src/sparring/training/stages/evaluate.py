@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -12,7 +13,8 @@ import torch
 from sparring.data import is_right
 from sparring.files import read_json, write_json
 from sparring.metrics import Estimate, HeldOut, Response, measure
-from sparring.run_directory import BASE, read_shard, shard_path, write_shard
+from sparring.regularizers import Regularized
+from sparring.run_directory import BASE, TEACHER, read_shard, shard_path, write_shard
 from sparring.seeding import derive_seed
 from sparring.training import processes
 from sparring.training.game import Game, is_start
@@ -20,7 +22,7 @@ from sparring.training.stages.answers import answer_rows
 from sparring.training.stages.compare import compare
 from sparring.training.stages.generate import read_samples, sample_shards
 from sparring.training.stages.score import EXPERT, Responses, Scores, opponent_scores, score_files
-from sparring.types import PREFERENCES, EncodedExample, LogRatios
+from sparring.types import PREFERENCES, EncodedExample, LogRatios, Objective, OpponentSpec, Variational
 
 
 def evaluate(game: Game, policy: int) -> dict[str, Estimate]:
@@ -55,6 +57,9 @@ def _held_out(game: Game, policy: int) -> HeldOut:
     # One policy after the other: to change it may mean to load weights.
     own = {kind: _scores(game, policy, what) for kind, what in _kinds(policy).items()}
     base = {kind: _scores(game, BASE, what) for kind, what in _kinds(policy).items()}
+    teacher: Scores = {}
+    if game.teacher is not None:
+        teacher = _scores(game, TEACHER, "expert") | _scores(game, TEACHER, f"sampled-{policy}")
 
     def responses(kind: str, example: EncodedExample, rows: Sequence[dict[str, Any]]) -> list[Response]:
         return [
@@ -64,6 +69,7 @@ def _held_out(game: Game, policy: int) -> HeldOut:
                 finish_reason=row["finish_reason"],
                 log_prob=own[kind][example.index, row["sample"]],
                 log_prob_base=base[kind][example.index, row["sample"]],
+                log_prob_expert=teacher.get((example.index, row["sample"])) if kind == "sampled" else None,
                 right=is_right(game.verifier, row["text"], example.response),
             )
             for row in rows
@@ -77,6 +83,7 @@ def _held_out(game: Game, policy: int) -> HeldOut:
                 finish_reason="stop",
                 log_prob=own["expert"][example.index, EXPERT],
                 log_prob_base=base["expert"][example.index, EXPERT],
+                log_prob_expert=teacher.get((example.index, EXPERT)),
             )
             for example in game.held_out
             if example.response is not None
@@ -173,6 +180,9 @@ def _score_parts(game: Game, policy: int, what: str) -> dict[Path, Responses]:
             {(row["index"], row["sample"]): (row["prompt_ids"], row["response_ids"]) for row in read_shard(shard)}
             for shard in _shards(game, what)
         ]
+    if policy == TEACHER and game.teacher is not None:
+        asked = game.teacher.held_out_ids
+        parts = [{key: (asked[key[0]], answer) for key, (_, answer) in part.items()} for part in parts]
     folder = game.directory.stage(policy).held_out
     return {shard_path(folder, number, f"scores-{what}"): part for number, part in enumerate(parts)}
 
@@ -209,7 +219,28 @@ def _game_on_held_out(game: Game, iteration: int) -> dict[str, Estimate]:
             fields[name] = _column(_scores(game, iteration + 1, f"sampled-{number}"), game, samples)
     output = phase.objective(LogRatios(**fields))
     values = {"objective": output.loss} | output.metrics
+    if game.teacher is not None and "divergence_estimate" in output.metrics and spec.base_share == 0.0:
+        values["truth/divergence"] = _true_divergence(game, phase.objective, spec, turns)
     return {name: Estimate.of(value.tolist()) for name, value in values.items()}
+
+
+def _true_divergence(game: Game, objective: Objective, spec: OpponentSpec, turns: dict[int, str]) -> torch.Tensor:
+    """`[B]` values whose mean is the divergence that `divergence_estimate` bounds, from the known ratios.
+
+    The bound holds for any reward, so what matters is not how the opponent is scored but whom its responses are drawn
+    from: the mean of the policies that share the prompts out.
+    """
+    drawn = [_on_turn(game, policy, turns) for policy in spec.generators]
+    mean = {key: _log_mean([scores[key] for scores in drawn]) for key in drawn[0]}
+    density = LogRatios(**_sides("", _minus(_on_turn(game, TEACHER, turns), mean), game))
+    alone = objective.objective if isinstance(objective, Regularized) else objective
+    assert isinstance(alone, Variational)  # noqa: S101 - who reports an estimate has an optimum
+    return alone(alone.optimum(density)).metrics["divergence_estimate"]
+
+
+def _log_mean(log_probs: Sequence[float]) -> float:
+    """Log of the mean of some probabilities."""
+    return float(torch.tensor(log_probs, dtype=torch.float64).logsumexp(0)) - math.log(len(log_probs))
 
 
 def _keep_log_ratios(game: Game, iteration: int, ratios: dict[str, torch.Tensor]) -> None:

@@ -102,7 +102,9 @@ def _score_rows(game: Game, job: Scoring, responses: Responses) -> Rows:
     # Responses of one prompt go together, so that the prompt is computed once.
     groups = [list(keys) for _, keys in groupby(responses, key=lambda key: key[0])]
     values = game.policy.log_probs(
-        [responses[keys[0]][0] for keys in groups], [[responses[key][1] for key in keys] for keys in groups]
+        [responses[keys[0]][0] for keys in groups],
+        [[responses[key][1] for key in keys] for keys in groups],
+        temperature=game.temperature(job.policy),
     )
     return [
         {
