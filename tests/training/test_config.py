@@ -176,6 +176,11 @@ def test_an_initial_adapter_that_changes_nothing_is_taken(value: Any) -> None:
     assert from_mapping(lora={"init_lora_weights": value}).lora == {"init_lora_weights": value}
 
 
+def test_a_set_of_modules_is_kept_in_order() -> None:
+    names = {f"{name}_proj" for name in "qkvo"}
+    assert from_mapping(lora={"target_modules": names}).lora == {"target_modules": sorted(names)}
+
+
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         from_mapping().seed = 1  # type: ignore[misc]

@@ -80,6 +80,55 @@ def test_a_damaged_shard_is_not_taken_and_makes_room(store: Store, made: Path, t
     assert shelf(store).take(1, tmp_path / "taken") is not None
 
 
+def test_a_cache_that_can_only_be_read_is_read(
+    store: Store, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf(store).put(1, made, seconds=1.0)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert shelf(store).take(1, tmp_path / "taken") == Taken(ROWS, 1.0)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["shard.parquet", "origin.json"])
+def test_a_shard_that_cannot_be_read_now_stays(
+    store: Store, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    shelf(store).put(1, made, seconds=1.0)
+    read = Path.read_bytes
+
+    def fail(path: Path) -> bytes:
+        if path.name == part:
+            raise OSError(5, "Input/output error", str(path))
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        assert shelf(store).take(1, tmp_path / "taken") is None
+    assert not (tmp_path / "taken").exists()
+    assert shelf(store).take(1, tmp_path / "taken") is not None
+
+
+@pytest.mark.parametrize("part", ["shard.parquet", "origin.json"])
+def test_half_an_entry_makes_room(store: Store, made: Path, tmp_path: Path, part: str) -> None:
+    shelf(store).put(1, made, seconds=1.0)
+    (entry,) = store.entries()
+    (entry / part).unlink()
+    assert shelf(store).take(1, tmp_path / "taken") is None
+    shelf(store).put(1, made, seconds=2.0)
+    assert shelf(store).take(1, tmp_path / "taken") == Taken(ROWS, 2.0)
+
+
+def test_settings_need_not_be_plain(store: Store, made: Path, tmp_path: Path) -> None:
+    lora = {"target_modules": {"q_proj"}, "peft_type": Path("lora")}
+    shelf(store, lora=lora).put(1, made, seconds=1.0)
+    assert shelf(store, lora=lora).take(1, tmp_path / "taken") == Taken(ROWS, 1.0)
+    assert shelf(store, lora={**lora, "target_modules": {"v_proj"}}).take(1, tmp_path / "other") is None
+
+
 def test_the_first_of_two_equal_shards_stays(store: Store, made: Path, tmp_path: Path) -> None:
     shelf(store).put(1, made, seconds=1.0)
     shelf(store).put(1, made, seconds=2.0)

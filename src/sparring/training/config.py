@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -193,6 +193,12 @@ class SelfPlayConfig(PhaseConfig):
                 "which must therefore change nothing"
             )
         return lora
+
+    @field_validator("lora")
+    @classmethod
+    def _sets_in_order(cls, lora: dict[str, Any] | None) -> dict[str, Any] | None:
+        # A set's order differs from process to process, and with it what the run is known by.
+        return lora and {name: sorted(each, key=str) if isinstance(each, Set) else each for name, each in lora.items()}
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:

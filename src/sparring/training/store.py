@@ -8,7 +8,7 @@ bits, and copied into every later run that needs it, which is then as whole as i
     CACHE/samples/DIGEST/origin.json       what decides it, but for the prompts, and the seconds that it took
 
 A change in anything that the digest covers, a library's version too, is another digest: a shard is made again rather
-than taken wrongly. The store is a convenience: where it cannot be read or written the run makes its shards itself.
+than taken for another. The store is a convenience: where it cannot be read or written the run makes its shards itself.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from sparring.errors import InputError
-from sparring.files import atomic_path, cache_root, lock, read_json, remove, write_json
+from sparring.files import atomic_path, cache_root, lock, remove, write_json
 from sparring.progress import console
 from sparring.run_directory import read_shard
 
@@ -54,17 +57,22 @@ class Store:
     def take(self, digest: str, to: Path) -> Taken | None:
         """Copies a shard to `to`, if it is here; a damaged one is removed."""
         entry = self.folder / digest
-        if not entry.is_dir():
+        try:
+            content, origin = (entry / _SHARD).read_bytes(), (entry / _ORIGIN).read_bytes()
+        except OSError:
+            # That it cannot be read now does not say that it is damaged.
             return None
         try:
-            rows, content = read_shard(entry / _SHARD), (entry / _SHARD).read_bytes()
-            seconds = float(read_json(entry / _ORIGIN)["seconds"])
-            os.utime(entry)
-        except (InputError, OSError, ValueError, KeyError):
+            seconds = float(json.loads(origin)["seconds"])
+            with atomic_path(to) as partial:
+                partial.write_bytes(content)
+                rows = read_shard(partial)
+        except (InputError, ValueError, TypeError, KeyError):
             self._try(lambda: remove(entry))
             return None
-        with atomic_path(to) as partial:
-            partial.write_bytes(content)
+        # A cache that others share may be theirs to write.
+        with suppress(OSError):
+            os.utime(entry)
         return Taken(rows, seconds)
 
     def put(self, digest: str, shard: Path, origin: Mapping[str, Any]) -> None:
@@ -72,7 +80,7 @@ class Store:
         entry = self.folder / digest
 
         def write() -> None:
-            if not entry.is_dir():
+            if not (entry / _SHARD).exists() or not (entry / _ORIGIN).exists():
                 with atomic_path(entry) as partial:
                     partial.mkdir()
                     (partial / _SHARD).write_bytes(shard.read_bytes())
@@ -117,7 +125,8 @@ class Shelf:
     @cached_property
     def origin(self) -> dict[str, Any]:
         """What decides the shards beside their own content, as plain values."""
-        return dict(self.find_origin())
+        plain: dict[str, Any] = to_jsonable_python(dict(self.find_origin()))
+        return plain
 
     def take(self, piece: Any, to: Path) -> Taken | None:
         """Copies the shard of a piece of the work to `to`, if it is there."""
