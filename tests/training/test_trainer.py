@@ -331,6 +331,26 @@ def test_values_are_averaged_over_the_steps_since_the_last_log(build: Callable[.
     )
 
 
+def test_a_resumed_training_logs_what_an_uninterrupted_one_does(
+    build: Callable[..., SelfPlayTrainer], tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {
+        "learning_rate": 1e-3,
+        "num_train_epochs": 4,
+        "logging_steps": 3,
+        "save_strategy": "steps",
+        "save_steps": 4,
+    }
+    whole, resumed = build(IDS, **settings), build(IDS, **settings)
+    whole.train()
+    # The last steps are done again from a checkpoint between two logs.
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    # The summary at the end, which has the time that it took, is of the resumed steps alone.
+    events = [[each for each in trainer.state.log_history if "loss" in each] for trainer in (whole, resumed)]
+    assert events[0] == events[1]
+    assert [event["step"] for event in events[0]] == [3, 4, 6, 8]
+
+
 def test_supervised_fine_tuning_needs_no_opponent(build: Callable[..., SelfPlayTrainer]) -> None:
     triples = Triples(Triple(prompt_ids=row["prompt_ids"], expert_ids=row["expert_ids"]) for row in IDS)
     trainer = build(triples, objective="sft", learning_rate=1e-3, num_train_epochs=5)

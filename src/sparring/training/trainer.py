@@ -203,6 +203,11 @@ class SelfPlayTrainer(Trainer):
         totals = self.accelerator.reduce(sums, reduction="sum")
         return dict(zip(values, (totals[:, 0] / totals[:, 1]).tolist(), strict=True))
 
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        # A window of steps that is averaged ends at every checkpoint: a resumed run then logs what it would have.
+        self.control.should_log |= self.control.should_save
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
         # The main process then writes the file that marks the checkpoint as whole.
