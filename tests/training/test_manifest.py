@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers.utils.import_utils import enable_tf32
 
 from sparring.training import manifest
 from sparring.training.config import SelfPlayConfig
 from sparring.training.manifest import arithmetic, config_fingerprint
 
 LLM = {"name": "llm", "model": "m"}
+LIMITS = {"oscillation": {"warn": 0.1, "alarm": 0.2}}
 
 
 def fingerprint(**sections: Any) -> str:
@@ -47,3 +52,26 @@ def test_changed_code_computes_something_else(tmp_path: Path, monkeypatch: pytes
     manifest._source_digest.cache_clear()
     assert {name for name in before if before[name] != after[name]} == {"source"}
     assert after["source"] == hashlib.sha256(b"training/manifest.py\npass").hexdigest()
+
+
+def test_limits_decide_a_run_only_where_an_alarm_may_end_it() -> None:
+    assert fingerprint(stability=LIMITS) == fingerprint() == fingerprint(stop={"alarms": []})
+    armed = fingerprint(stop={"alarms": ["oscillation"]})
+    assert len({fingerprint(), armed, fingerprint(stop={"alarms": ["oscillation"]}, stability=LIMITS)}) == 3
+
+
+@pytest.fixture
+def precision() -> Iterator[None]:
+    """Gives the process its own way of multiplying back."""
+    before = torch.backends.fp32_precision
+    yield
+    torch.backends.fp32_precision = before
+
+
+@pytest.mark.usefixtures("precision")
+def test_tf32_is_other_arithmetic() -> None:
+    exact = arithmetic()
+    enable_tf32(enable=True)
+    fast = arithmetic()
+    assert json.loads(json.dumps(fast)) == fast
+    assert {name for name in exact if exact[name] != fast[name]} == {"float32_precision"}

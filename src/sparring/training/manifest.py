@@ -79,15 +79,21 @@ def versions() -> dict[str, str]:
 
 def arithmetic() -> dict[str, Any]:
     """What decides the bits of a computation beside what is computed: the code, and what it runs on."""
+    backends: Any = torch.backends
     return {
-        "versions": versions(),
+        "versions": versions() | {"flash-attn": _version("flash-attn")},
         "source": _source_digest(),
         "machine": platform.machine(),
         "processor": _processor(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "accelerators": sorted({torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}),
-        "matmul_precision": torch.get_float32_matmul_precision(),
+        # Backend by backend: torch.get_float32_matmul_precision raises once transformers has set TF32.
+        "float32_precision": [
+            backends.cuda.matmul.fp32_precision,
+            backends.cudnn.conv.fp32_precision,
+            backends.mkldnn.matmul.fp32_precision,
+        ],
     }
 
 
@@ -118,6 +124,9 @@ def config_fingerprint(config: SelfPlayConfig) -> str:
         elsewhere["phases"] = True
     if config.responses == "opponent":
         elsewhere["responses"] = True
+    if not config.stop.alarms:
+        # Without an alarm that ends the run, the limits decide nothing but what is said of it.
+        elsewhere |= {"stop": {"alarms": True}, "stability": True}
     text = json.dumps(config.model_dump(mode="json", exclude=elsewhere), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -66,14 +66,14 @@ def score_files(
         game,
         Scoring(policy, per_token),
         parts,
-        missing=lambda path: _stored(path, parts[path]) is None,
+        missing=lambda path: _stored(path, parts[path], per_token=per_token) is None,
         tokens=lambda rows: sum(lengths[row["index"], row["sample"]] for row in rows),
         title=title,
         shared=shared,
     )
     scores: Scores = {}
     for path, part in parts.items():
-        stored = _stored(path, part)
+        stored = _stored(path, part, per_token=per_token)
         if stored is None:
             raise RunError(f"{path} holds scores of other responses; delete it, then `sparring resume`")
         scores |= stored
@@ -120,11 +120,13 @@ def _score_rows(game: Game, job: Scoring, responses: Responses) -> Rows:
     ]
 
 
-def _stored(path: Path, responses: Responses) -> Scores | None:
-    """What a file holds, or None unless that is the scores of these very responses."""
+def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | None:
+    """What a file holds, or None unless that is the scores of these very responses, with their terms if `per_token`."""
     known = read_shard(path) if path.exists() else []
     digests = {key: _digest(*tokens) for key, tokens in responses.items()}
     if {(row["index"], row["sample"]): row["digest"] for row in known} != digests:
+        return None
+    if per_token and any(row.get("token_log_probs") is None for row in known):
         return None
     return {(row["index"], row["sample"]): row["log_prob"] for row in known}
 
