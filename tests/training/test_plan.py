@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sparring.training.config import SelfPlayConfig
-from sparring.training.plan import Tokens, _comparisons, _held_out_comparisons, _tokens
+from sparring.training.plan import Tokens, _comparisons, _held_out_comparisons, _scored, _tokens, _trained
 from sparring.training.prepare import prepare
 
 
@@ -54,3 +54,30 @@ def test_a_token_of_a_mixture_is_read_by_two_models(count: Any) -> None:
     assert plain.generate == scored.generate < mixed.generate
     # Four policies with two held-out answers each are as before; three mixtures add one held-out answer.
     assert mixed.generate < 2 * scored.generate
+
+
+@pytest.mark.parametrize(
+    ("settings", "scored", "trained", "reference"),
+    [
+        ({"objective": {"name": "spin"}}, 1 + 3, 1 + 3, 0),
+        ({"objective": {"name": "t-spin"}}, 1 + 3, 1 + 3 + 3, 0),
+        ({"objective": {"name": "spin"}, "regularizers": [{"name": "forward-kl", "weight": 0.1}]}, 4, 1 + 3 + 3, 3),
+        ({"objective": {"name": "sppo"}, "judge": {"name": "verifier"}}, 3, 3, 0),
+        ({"objective": {"name": "sppo"}, "judge": {"name": "verifier", "expert_plays": True}}, 4, 1 + 3, 0),
+    ],
+    ids=["spin", "t-spin", "forward-kl", "sppo", "the expert plays"],
+)
+def test_every_response_that_is_laid_out_counts(
+    tiny_folder: Path, settings: dict[str, Any], scored: int, trained: int, reference: int
+) -> None:
+    data = {"source": "arithmetic", "limit": 4, "held_out": 0, "max_response_tokens": 24}
+    base = {"data": data, "model": {"name": str(tiny_folder)}, "iterations": 2, "generation": {"samples_per_prompt": 3}}
+    prepared = prepare(SelfPlayConfig.model_validate(base | settings))
+    (phase,) = prepared.phases
+    assert [len(row.responses) for row in _scored(prepared, phase)] == 4 * [scored]
+    assert [len(row.responses) for row in _trained(prepared, phase)] == 4 * [trained]
+    # A generated response is taken to be as long as the expert's, which the base model samples once, not an iteration.
+    experts = sum(len(item.expert_ids) for item in prepared.train.examples)
+    prompts = sum(len(item.prompt_ids) for item in prepared.train.examples)
+    assert _tokens(prepared, 1).generate == (2 * 3 + reference) * experts
+    assert _tokens(prepared, 1).train == 2 * trained * (prompts + experts)

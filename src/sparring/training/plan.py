@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from sparring.training.phases import Phase
 from sparring.training.policy import Policy
 from sparring.training.prepare import Prepared, prepare
 from sparring.training.rates import Rates, measure_rates
-from sparring.types import EncodedExample
+from sparring.types import EXPERT, EncodedExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +183,7 @@ def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
 def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Memory:
     args = arguments_of(prepared.config, phase.config.training)
     batch = Batch.largest(
-        _rows(prepared, phase),
+        _trained(prepared, phase),
         prompts=args.per_device_train_batch_size,
         sequences=phase.config.generation.batch_size,
         limit=prepared.config.data.max_response_tokens,
@@ -209,15 +209,37 @@ def _held_out_comparisons(prepared: Prepared) -> int:
     return rivals * len(prepared.held_out.examples) * config.evaluation.samples_per_prompt
 
 
-def _rows(prepared: Prepared, phase: Phase) -> list[Row]:
-    """The rows that a phase scores and trains on."""
-    prompts = phase.prompts(prepared.train.examples)
-    experts = all(item.expert_ids for item in prompts)
-    rows = []
-    for item in prompts:
-        played = map(len, item.compared_ids) if phase.given else phase.samples * [_length(prepared, item)]
-        rows.append(Row(len(item.prompt_ids), (*([len(item.expert_ids)] if experts else []), *played)))
+def _scored(prepared: Prepared, phase: Phase) -> list[Row]:
+    """The rows that a phase scores."""
+    return [
+        Row(len(item.prompt_ids), (*([len(item.expert_ids)] if phase.reads_expert else []), *played))
+        for item, played in _played(prepared, phase)
+    ]
+
+
+def _trained(prepared: Prepared, phase: Phase) -> list[Row]:
+    """The rows that a phase trains on: an expert that is imitated and plays as well is in them twice."""
+    requires, rows = phase.objective.requires, []
+    for item, played in _played(prepared, phase):
+        experts = (bool(requires & EXPERT) + phase.expert_plays) * [len(item.expert_ids)]
+        initial = played if "policy_initial" in requires else []
+        reference = _references(prepared, item) if "policy_reference" in requires else []
+        rows.append(Row(len(item.prompt_ids), (*experts, *played, *initial, *reference)))
     return rows
+
+
+def _played(prepared: Prepared, phase: Phase) -> Iterator[tuple[EncodedExample, list[int]]]:
+    """The prompts of a phase, and how long the K responses to each are."""
+    for item in phase.prompts(prepared.train.examples):
+        yield (
+            item,
+            [len(ids) for ids in item.compared_ids] if phase.given else phase.samples * [_length(prepared, item)],
+        )
+
+
+def _references(prepared: Prepared, item: EncodedExample) -> list[int]:
+    """How long the M reference samples of a prompt are."""
+    return prepared.config.generation.samples_per_prompt * [_length(prepared, item)]
 
 
 def _length(prepared: Prepared, item: EncodedExample) -> int:
@@ -227,6 +249,7 @@ def _length(prepared: Prepared, item: EncodedExample) -> int:
 
 def _tokens(prepared: Prepared, processes: int) -> Tokens:
     total = _teacher_tokens(prepared) + _held_out_tokens(prepared) + _warmup_tokens(prepared, processes)
+    total += _reference_tokens(prepared)
     for phase in prepared.phases:
         total += _phase_tokens(prepared, phase, processes)
     return total
@@ -255,17 +278,24 @@ def _warmup_tokens(prepared: Prepared, processes: int) -> Tokens:
     return Tokens(generate=0, score=0, train=round(train))
 
 
+def _reference_tokens(prepared: Prepared) -> Tokens:
+    """What the base model samples once for all phases, where one of them learns from it."""
+    needed = any("policy_reference" in phase.objective.requires for phase in prepared.phases)
+    items = prepared.train.examples if needed else []
+    return Tokens(generate=sum(sum(_references(prepared, item)) for item in items), score=0, train=0)
+
+
 def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
     """What a phase takes on the training prompts."""
-    rows, iterations = _rows(prepared, phase), len(phase.iterations)
-    read = sum(row.tokens for row in rows)
+    rows, iterations = _trained(prepared, phase), len(phase.iterations)
     scored = sum(len(phase.scorers(iteration)) for iteration in phase.iterations) if phase.needs_samples else 0
     readers = 2 if phase.opponent.spec(phase.iterations.start).base_share else 1
+    epochs = _epochs(prepared, phase.config.training, len(rows), processes)
     generated = phase.samples * sum(_length(prepared, item) for item in phase.prompts(prepared.train.examples))
     return Tokens(
         generate=readers * iterations * generated,
-        score=scored * read,
-        train=round(iterations * read * _epochs(prepared, phase.config.training, len(rows), processes)),
+        score=scored * sum(row.tokens for row in _scored(prepared, phase)),
+        train=round(sum(row.tokens for row in rows) * iterations * epochs),
     )
 
 
