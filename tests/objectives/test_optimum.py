@@ -88,7 +88,9 @@ def at_optimum(objective: Objective, expert: Tensor, opponent: Tensor) -> float:
     return estimate(objective, objective.optimum(density))
 
 
-@pytest.mark.parametrize(("name", "options", "divergence", "payoff"), CASES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("name", "options", "divergence", "payoff"), CASES, ids=[f"{name}-{options}" for name, options, *_ in CASES]
+)
 @settings(max_examples=2, deadline=None)
 @given(expert=distributions(4), opponent=distributions(4))
 def test_the_expectation_is_the_divergence(
