@@ -20,6 +20,7 @@ from typing import Any
 from measuring import hardware, versions
 from sparring.files import write_json
 from sparring.models import resolve
+from sparring.models.loading import torch_device
 from sparring.run_directory import RunDirectory, StageDirectory
 from sparring.training.config import SelfPlayConfig
 
@@ -43,7 +44,7 @@ def theirs(model_args: str, options: argparse.Namespace) -> dict[str, Any]:
     """Task to figures and hash, by the harness's own command line."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", model_args]
-        command += ["--tasks", *NAMES, "--include_path", str(TASKS), "--device", "cpu"]
+        command += ["--tasks", *NAMES, "--include_path", str(TASKS), "--device", torch_device("auto").type]
         command += [*_common(options, "--batch_size"), "--output_path", folder, "--log_samples"]
         command += ["--apply_chat_template"] if options.chat_template else []
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
