@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,36 @@ def test_the_largest_index_counts_and_only_the_last_five_steps() -> None:
 def test_what_moves_within_the_noise_stands_still() -> None:
     noisy = [{"objective": estimate(value, error=1.0)} for value in (0.0, 1.0, 0.5, 1.0, 0.5)]
     assert read("oscillation", noisy).value == 0.0
+
+
+def test_the_noise_of_a_move_is_that_of_the_value_it_is_measured_from() -> None:
+    """2 ± 0.1 is within twice the error of 1 ± 1, which is kept; 0 ± 0.1 then is compared with that 1 ± 1 as well."""
+    values = [(1.0, 1.0), (2.0, 0.1), (0.0, 0.1), (2.0, 0.1), (0.0, 0.1)]
+    noisy = [{"objective": estimate(mean, error)} for mean, error in [(0.0, 0.0), *values]]
+    assert read("oscillation", noisy).value == 0.0
+
+
+def test_what_is_no_number_is_an_alarm_of_every_check() -> None:
+    nan = float("nan")
+    calm = {
+        "entropy/token": 1.0,
+        "distinct/2": 0.5,
+        "length/sampled": 9.0,
+        "length/expert": 9.0,
+        "objective": 0.5,
+        "rewards/margins": 1.0,
+        "rewards/expert": 1.0,
+        "rewards/past_bound": 0.0,
+    }
+    log_probs = [[-1.0, -2.0]] * 5
+    findings = examine(history([calm] * 5, log_probs=log_probs), StabilityConfig())
+    assert {finding.check: finding.status for finding in findings} == dict.fromkeys(CHECKS, "ok")
+    broken = history([calm] * 4 + [dict.fromkeys(calm, nan)], log_probs=log_probs)
+    findings = examine(broken, StabilityConfig())
+    assert {finding.check: finding.status for finding in findings} == dict.fromkeys(CHECKS, "alarm")
+    for each in (nan, float("-inf")):
+        reading = read("oscillation", [{}] * 5, log_probs=[*log_probs[:4], [each, -2.0]])
+        assert math.isnan(reading.value)
 
 
 def test_training_stands_in_where_nobody_measured_the_game_on_held_out_prompts() -> None:

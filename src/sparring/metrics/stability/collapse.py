@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparring.metrics.stability.history import History, Reading
+from sparring.metrics.stability.history import History, Reading, greatest
 
 
 def entropy_loss(history: History) -> Reading | None:
@@ -19,5 +19,5 @@ def _lost(history: History, name: str, title: str) -> Reading | None:
     first, now = history.at_start(name), history.now(name)
     if first is None or now is None or first.mean <= 0.0:
         return None
-    lost = max(0.0, 1.0 - now.mean / first.mean)
+    lost = greatest(0.0, 1.0 - now.mean / first.mean)
     return Reading(value=lost, text=f"{title}: {now.mean:.3g}, {first.mean:.3g} when play began; {lost:.0%} is gone")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from sparring.metrics.stability.history import History, Reading
 
 _FAVOURED = {"rewards/expert": "expert's", "rewards/chosen": "preferred"}
@@ -21,6 +23,8 @@ def displacement(history: History) -> Reading | None:
     who, reward = next(((who, reward) for who, reward in found.items() if reward is not None), ("", None))
     if margin is None or reward is None:
         return None
+    if math.isnan(margin.mean) or math.isnan(reward.mean):
+        return Reading(value=math.nan, text=f"the margin or the reward of the {who} responses is not a number")
     if margin.mean <= 0.0 or reward.mean > -2.0 * reward.standard_error:
         return Reading(value=0.0, text=f"the {who} responses do not pay for the margin")
     value = -reward.mean / margin.mean

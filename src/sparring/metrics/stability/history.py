@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -41,6 +42,11 @@ class History:
     def of_game(self, name: str, iteration: int) -> Estimate | None:
         """A value of an iteration's objective: on held-out prompts where it was measured there, else in training."""
         return self.evaluations[iteration + 1].get(name) or self.training[iteration].get(name)
+
+
+def greatest(*values: float) -> float:
+    """The greatest of some values; NaN where one of them is, which `max` may pass over."""
+    return math.nan if any(math.isnan(value) for value in values) else max(values)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparring.metrics.stability.history import History, Reading
+from sparring.metrics.stability.history import History, Reading, greatest
 
 
 def length_drift(history: History) -> Reading | None:
@@ -15,6 +15,6 @@ def length_drift(history: History) -> Reading | None:
         return None
     expert = history.at_start("length/expert") or first
     low, high = min(first.mean, expert.mean), max(first.mean, expert.mean)
-    factor = max(1.0, now.mean / high, low / now.mean)
+    factor = greatest(1.0, now.mean / high, low / now.mean)
     text = f"{now.mean:.1f} tokens a response; {first.mean:.1f} when play began, {expert.mean:.1f} in the data"
     return Reading(value=factor, text=text)

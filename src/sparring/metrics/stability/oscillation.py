@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from sparring.metrics.held_out import Estimate
 from sparring.metrics.stability.history import History, Reading
@@ -28,8 +28,10 @@ def oscillation(history: History) -> Reading | None:
     known = {title: index for title, index in indices.items() if index is not None}
     if not known:
         return None
-    what = max(known, key=lambda title: known[title])
+    what = max(known, key=lambda title: (math.isnan(known[title]), known[title]))
     value = known[what]
+    if math.isnan(value):
+        return Reading(value=value, text=f"{what}: not all are finite numbers")
     if value == 0.0:
         return Reading(value=value, text="the iterations do not take back each other's steps")
     return Reading(value=value, text=f"{what}: each iteration takes back {value:.0%} of the step before it")
@@ -47,8 +49,10 @@ def oscillation_index(series: Sequence[Sequence[float]]) -> float:
         series: `[T+1, N]` what was measured after each iteration, T ≥ 2.
 
     Returns:
-        The index, 0 for a series that stands still.
+        The index, 0 for a series that stands still; NaN where something is not finite.
     """
+    if not all(map(math.isfinite, chain.from_iterable(series))):
+        return math.nan
     steps = [list(map(operator.sub, after, before)) for before, after in pairwise(series)]
     reversal = math.fsum(_product(step, following) for step, following in pairwise(steps))
     size = math.fsum(_product(step, step) for step in steps[:-1])
@@ -75,10 +79,11 @@ def _of_values(history: History, name: str) -> float | None:
 
 
 def _without_noise(values: Sequence[Estimate]) -> list[float]:
-    """The means, each kept at the one before where the two do not differ by twice the standard error."""
-    kept = [values[0].mean]
-    for before, after in pairwise(values):
-        noise = 2.0 * math.hypot(before.standard_error, after.standard_error)
-        moved = after.mean - kept[-1]
-        kept.append(after.mean if abs(moved) > noise else kept[-1])
-    return kept
+    """The means, each kept at the last that moved where the two do not differ by twice the standard error."""
+    kept = [values[0]]
+    for value in values[1:]:
+        last = kept[-1]
+        noise = 2.0 * math.hypot(last.standard_error, value.standard_error)
+        stands = abs(value.mean - last.mean) <= noise
+        kept.append(last if stands else value)
+    return [value.mean for value in kept]
