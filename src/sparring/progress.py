@@ -16,7 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True)
+# What a server, a model or a file brings along is printed as it is: no markup, no emoji codes.
+console = Console(stderr=True, markup=False, emoji=False)
 _LINE_EVERY_S = 15.0
 
 
@@ -47,12 +48,12 @@ class Meter:
 def progress(title: str, total: int, unit: str = "tokens") -> Iterator[Meter]:
     """Shows progress over `total` units; `unit` names the quantity whose rate is shown, none if empty."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield Meter(title, total, unit, bar)

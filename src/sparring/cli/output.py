@@ -10,23 +10,24 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 # What a model wrote is printed as it is: no markup, no emoji codes, no wrapping.
-out = Console(highlight=False, soft_wrap=True, emoji=False)
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
     """One JSON document."""
-    out.print(json.dumps(value, indent=2, ensure_ascii=False), markup=False)
+    out.print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Plain lines."""
     for line in lines:
-        out.print(line, markup=False)
+        out.print(line)
 
 
 def print_table(table: RenderableType) -> None:
-    """A table, of the terminal's width; wide where it goes to a file."""
-    Console(highlight=False, width=None if out.is_terminal else 160).print(table)
+    """A table, its cells as they are, of the terminal's width; wide where it goes to a file."""
+    width = None if out.is_terminal else 160
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
 
 def print_report(run: Path, *, as_json: bool, to: Path | None = None) -> None:

@@ -64,12 +64,11 @@ def _compare(runs: Sequence[Path], to: Path, *, as_json: bool) -> None:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="mean ± standard deviation over seeds", title_justify="left")
     for number, heading in enumerate(head):
         table.add_column(heading, justify="left" if number < 3 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table

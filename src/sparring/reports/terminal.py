@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from textwrap import fill
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -120,7 +119,7 @@ def costs(summary: Summary) -> Table:
 
 def _table(title: str, *headings: str) -> Table:
     """A table that folds what is too long instead of cutting it."""
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=title, title_justify="left")
     for n, heading in enumerate(headings):
         table.add_column(heading, justify="right" if n else "left", overflow="fold")
     return table

@@ -83,7 +83,7 @@ def announce(prepared: Prepared) -> None:
     if skipped:
         console.print(f"{len(skipped)} rows were left out:", highlight=False)
         for where, reason in skipped[:_SHOWN]:
-            console.print(f"  {where}: {reason}", highlight=False, markup=False)
+            console.print(f"  {where}: {reason}", highlight=False)
         if len(skipped) > _SHOWN:
             console.print(f"  … and {len(skipped) - _SHOWN} more, listed in manifest.json", highlight=False)
     for part, encoded in (("training", prepared.train), ("held-out", prepared.held_out)):
