@@ -122,18 +122,20 @@ def test_time_is_summed_by_policy_and_stage(tmp_path: Path) -> None:
     # A stage that was killed and went on has two times.
     directory.log({"kind": "time", "stage": "train", "iteration": 1, "seconds": 5.0})
     directory.log({"kind": "time", "stage": "warmup", "seconds": 7.0})
+    directory.log({"kind": "time", "stage": "demonstrate", "seconds": 9.0})
     seconds = seconds_by_stage(directory.events())
     assert seconds == {
         "base": {"evaluate": 20.0},
         "iteration 0": {"generate": 100.0, "train": 30.0, "evaluate": 50.0},
         "iteration 1": {"generate": 100.0, "train": 35.0, "evaluate": 50.0},
         "warm-up": {"warmup": 7.0},
+        "teacher": {"demonstrate": 9.0},
     }
     chart = cost_chart(seconds)
     assert chart is not None
     assert chart.unit == "minutes"
     generate = next(series for series in chart.series if series["name"] == "generate")
-    assert generate["y"] == pytest.approx([0.0, 100 / 60, 100 / 60, 0.0], abs=1e-5)
+    assert generate["y"] == pytest.approx([0.0, 100 / 60, 100 / 60, 0.0, 0.0], abs=1e-5)
     assert cost_chart({}) is None
 
 

@@ -66,6 +66,12 @@ def test_the_exported_model_carries_its_card(played: RunDirectory, tmp_path: Pat
         export_command(played.path, tmp_path / "mine", "base", trust_remote_code=False, as_json=True)
 
 
+@pytest.mark.parametrize("name", ["iterations/01", "latest"])
+def test_a_policy_that_is_not_there(played: RunDirectory, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"the run has no policy '{name}'"):
+        export_command(played.path, tmp_path / "mine", name, trust_remote_code=False, as_json=True)
+
+
 def test_every_response_is_there_once(said: list[dict[str, Any]]) -> None:
     counts: dict[tuple[object, ...], int] = {}
     for row in said:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from sparring import SelfPlayConfig, run
 from sparring.errors import InputError
 from sparring.run_directory import RunDirectory, read_shard
+from sparring.training.export_samples import export_samples
 from sparring.training.plan import plan
 from sparring.training.prepare import prepare
 from tiny import save_tiny, tiny_tokenizer
@@ -109,6 +110,30 @@ def test_of_what_a_mixture_samples_the_law_is_not_known(tiny_folder: Path, tmp_p
     assert "divergence_estimate" in after
     assert "truth/forward_kl" in after
     assert "truth/divergence" not in after
+
+
+def test_what_the_teacher_wrote_is_exported_and_shown_as_it_ended(tiny_folder: Path, tmp_path: Path) -> None:
+    data = DATA | {"limit": 8, "held_out": 6, "teacher": {"temperature": 1.5}}
+    run(config(tiny_folder, {}, tmp_path / "run", data=data))
+    directory, table = RunDirectory(tmp_path / "run"), tmp_path / "samples.parquet"
+    export_samples(directory.path, table)
+    written = {
+        (part, index): rows[0]
+        for part in ("train", "held-out")
+        for index, rows in samples(directory.teacher.samples, f"{part}-*.parquet").items()
+    }
+    ends = {key: "stop" if row["response_ids"][-1] == 2 else "length" for key, row in written.items()}
+    exported = read_shard(table)
+    experts = {(row["split"], row["index"]): row for row in exported if row["player"] == "expert"}
+    assert len(experts) == 14
+    for key, row in experts.items():
+        assert (row["response"], row["tokens"]) == (written[key]["text"], len(written[key]["response_ids"]))
+        assert (row["finish_reason"], row["right"]) == (ends[key], None)
+    assert all(row["expert"] == written[row["split"], row["index"]]["text"] for row in exported)
+    shown = read_shard(directory.base.held_out / "answers-00000.parquet")
+    finish = {row["index"]: row["finish_reason"] for row in shown if row["kind"] == "expert"}
+    assert finish == {index: end for (part, index), end in ends.items() if part == "held-out"}
+    assert "length" in finish.values()
 
 
 def refused(config: SelfPlayConfig) -> InputError:

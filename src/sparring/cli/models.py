@@ -55,11 +55,13 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
     from sparring.reports.card import model_card
     from sparring.reports.summary import summarize
     from sparring.training.consent import read_config
-    from sparring.training.export import components, export, policy_folder
+    from sparring.training.export import components, export, policy_folder, weights_of
 
     summary, directory = summarize(run), RunDirectory(run)
     config = read_config(directory, trust_remote_code=trust_remote_code)
     folder = policy_folder(directory, policy)
+    # Without such a policy there is nothing that a card could tell.
+    weights_of(directory, folder)
     card = model_card(summary, folder, name=to.name, base=origin(config.model), settings=components(config))
     export(run, to, folder, card=card, trust_remote_code=trust_remote_code)
     if as_json:

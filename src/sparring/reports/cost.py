@@ -9,7 +9,7 @@ from typing import Any
 
 from sparring.reports.curves import Chart, number
 
-STAGES = ("warmup", "generate", "judge", "score", "train", "evaluate")
+STAGES = ("demonstrate", "warmup", "generate", "judge", "score", "train", "evaluate")
 _UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 
@@ -23,9 +23,11 @@ def seconds_by_stage(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[str,
 
 
 def _owner(event: Mapping[str, Any]) -> str:
-    """The policy that the work went into: an iteration's training, and its evaluation as a folder of the run."""
+    """Whose work it was: the policy's that it went into, which an evaluation calls by its folder, or the teacher's."""
     if "iteration" in event:
         return f"iteration {event['iteration']}"
+    if event["stage"] == "demonstrate":
+        return "teacher"
     folder = Path(event.get("policy", "warmup"))
     return {"base": "base", "warmup": "warm-up"}.get(folder.name) or f"iteration {int(folder.name)}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import ChainMap, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from sparring.types import Example
 # Log-probs by the scoring policy's folder, of each response by prompt index and number of the sample.
 LogProbs = MutableMapping[tuple[int, int], dict[str, float]]
 Rows = list[dict[str, Any]]
+# Rows of sample shards, by split and prompt index.
+Written = Mapping[tuple[str, int], Mapping[str, Any]]
 
 _TRAINING = re.compile(r"(policy|mixture|data)(?:-(-?\d+))?-\d{5}")
 _HELD_OUT = re.compile(r"(greedy|sampled|mixed)-\d+")
@@ -65,6 +67,7 @@ def export_samples(run: Path, to: Path) -> int:
     | `log_prob/<policy>` | log π(y|x) under each policy that scored it, nats |
 
     The implicit reward of iteration t is β times the difference of two of the last: of its own and of its opponent's.
+    `finish_reason` and `tokens` of an expert's response are there where a teacher wrote it.
 
     Args:
         run: The run directory.
@@ -82,12 +85,16 @@ def export_samples(run: Path, to: Path) -> int:
         raise InputError("the file is there already", where=str(to), fix="choose another, or remove it")
     stages = _stages(directory)
     config = SelfPlayConfig.from_yaml(directory.config)
+    written = _written(directory)
     examples = _examples(config, directory)
+    if config.data.teacher is not None:
+        texts = {key: row["text"] for key, row in written.items()}
+        examples = {key: replace(example, response=texts.get(key)) for key, example in examples.items()}
     verifier = None if config.data.verifier is None else VERIFIERS[config.data.verifier]()
     schema = pa.schema(_FIELDS | {f"log_prob/{name}": pa.float64() for name in stages})
     count = 0
     with atomic_path(to) as partial, parquet.ParquetWriter(partial, schema) as writer:
-        for rows in _rows(directory, stages):
+        for rows in _rows(directory, stages, written):
             # A prompt may have no expert's response.
             kept = [row for row in rows if row["player"] != "expert" or examples[_key(row)].response is not None]
             for row in kept:
@@ -124,6 +131,15 @@ def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str
     return {(split, example.index): example for split, part in parts.items() for example in part}
 
 
+def _written(directory: RunDirectory) -> Written:
+    """A teacher's responses, which the data lack; none where the run has no teacher."""
+    return {
+        (split, index): rows[0]
+        for split in ("train", "held-out")
+        for index, rows in read_samples(sorted(directory.teacher.samples.glob(f"{split}-*.parquet"))).items()
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Shard:
     """Responses in one file, and what else is known of them."""
@@ -137,7 +153,7 @@ class _Shard:
     verdicts: Verdicts = field(default_factory=dict)
 
 
-def _rows(directory: RunDirectory, stages: Mapping[str, StageDirectory]) -> Iterator[Rows]:
+def _rows(directory: RunDirectory, stages: Mapping[str, StageDirectory], written: Written) -> Iterator[Rows]:
     """The rows without what the data know, a shard at a time, the experts' last."""
     experts: dict[tuple[str, int], dict[str, float]] = {}
     for shard in chain(_training(directory, stages), _held_out(directory, stages)):
@@ -146,8 +162,8 @@ def _rows(directory: RunDirectory, stages: Mapping[str, StageDirectory]) -> Iter
             experts.setdefault((shard.split, index), {}).update(shard.log_probs.get((index, EXPERT), {}))
         yield [row for index, of_prompt in samples.items() for row in _of_prompt(shard, index, of_prompt)]
     yield [
-        {"split": split, "index": index, "player": "expert", **_columns(known)}
-        for (split, index), known in experts.items()
+        {"split": key[0], "index": key[1], "player": "expert", **_length(written.get(key)), **_columns(known)}
+        for key, known in experts.items()
     ]
 
 
@@ -165,11 +181,16 @@ def _of_prompt(shard: _Shard, index: int, samples: Sequence[Mapping[str, Any]]) 
             "iteration": shard.iteration,
             "sample": sample["sample"],
             "response": sample["text"],
-            "finish_reason": sample["finish_reason"],
-            "tokens": len(sample["response_ids"]),
             "preference": rate,
+            **_length(sample),
             **_columns(shard.log_probs.get((index, sample["sample"]), {})),
         }
+
+
+def _length(sample: Mapping[str, Any] | None) -> dict[str, Any]:
+    if sample is None:
+        return {}
+    return {"finish_reason": sample["finish_reason"], "tokens": len(sample["response_ids"])}
 
 
 def _columns(log_probs: Mapping[str, float]) -> dict[str, float]:

@@ -63,6 +63,10 @@ class Game:
         """What an iteration is played with."""
         return next(phase for phase in self.phases if iteration in phase.iterations)
 
+    def finish_reason(self, response_ids: Sequence[int]) -> str:
+        """How a response ended, as `Sample` says it: "stop" with its end token, "length" where it was cut."""
+        return "stop" if response_ids[-1] in self.stop_ids else "length"
+
     def log(self, event: Mapping[str, Any]) -> None:
         """Appends an event to metrics.jsonl, in the main process; where a run has phases, with its own."""
         if self.config.phases and "iteration" in event:

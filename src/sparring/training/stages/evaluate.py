@@ -80,7 +80,7 @@ def _held_out(game: Game, policy: int) -> HeldOut:
             Response(
                 text=example.response,
                 tokens=len(example.expert_ids),
-                finish_reason="stop",
+                finish_reason=game.finish_reason(example.expert_ids),
                 log_prob=own["expert"][example.index, EXPERT],
                 log_prob_base=base["expert"][example.index, EXPERT],
                 log_prob_expert=teacher.get((example.index, EXPERT)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ def given_samples(game: Game, iteration: int) -> list[Path]:
     def write() -> None:
         for path, batch in shards.items():
             if not path.exists():
-                write_shard(path, [row for example in batch for row in _rows(example, game.stop_ids)])
+                write_shard(path, [row for example in batch for row in _rows(game, example)])
 
     processes.on_main(write)
     processes.see(list(shards))
@@ -40,7 +39,7 @@ def given_verdicts(game: Game, iteration: int) -> dict[int, Verdict]:
     }
 
 
-def _rows(example: EncodedExample, stop_ids: Sequence[int]) -> list[dict[str, Any]]:
+def _rows(game: Game, example: EncodedExample) -> list[dict[str, Any]]:
     texts = () if example.comparison is None else example.comparison.responses
     return [
         {
@@ -49,7 +48,7 @@ def _rows(example: EncodedExample, stop_ids: Sequence[int]) -> list[dict[str, An
             "prompt": example.prompt,
             "prompt_ids": example.prompt_ids,
             "response_ids": ids,
-            "finish_reason": "stop" if ids[-1] in stop_ids else "length",
+            "finish_reason": game.finish_reason(ids),
             "text": text,
             "generator": "data",
             "seed": 0,
