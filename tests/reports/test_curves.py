@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from reports.whole_run import write_run
 from sparring.files import read_json, write_json
 from sparring.reports.cost import cost_chart, judge_counts, seconds_by_stage
 from sparring.reports.curves import learning_curves, number, policy_charts
+from sparring.reports.page import described
 from sparring.reports.rewards import reward_charts
 from sparring.reports.summary import summarize
+from sparring.run_directory import shard_path, write_shard
 
 
 def steps(*events: dict[str, object]) -> list[dict[str, object]]:
@@ -89,6 +92,19 @@ def test_rewards_are_the_scaled_log_ratios_beside_their_bound(tmp_path: Path) ->
 def test_without_a_beta_the_log_ratios_themselves_are_shown(tmp_path: Path) -> None:
     (chart,) = reward_charts(summarize(write_run(tmp_path, objective={"name": "sppo", "eta": 1.0}).path))
     assert (chart.title, chart.lines) == ("Log ratios to the opponent", [])
+
+
+def test_rewards_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    for iteration, generated in enumerate(([math.nan, -math.inf], [math.inf, 0.25])):
+        path = shard_path(directory.iteration(iteration).held_out, 0, "log-ratios")
+        path.unlink()
+        write_shard(path, [{"index": 0, "expert": math.nan, "generated": generated}])
+    (chart,) = reward_charts(summarize(tmp_path))
+    assert [(series["name"], series["x"], series["y"]) for series in chart.series] == [
+        ("generated", "iteration 1", [0.25])
+    ]
+    assert "generated, iteration 1: 1 values, median 0.25" in described(chart)
 
 
 def test_every_phase_has_its_own_rewards(tmp_path: Path) -> None:

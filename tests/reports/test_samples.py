@@ -55,6 +55,18 @@ def test_tokens_of_no_length_and_long_ones_and_great_ratios(tmp_path: Path) -> N
     assert stored.tolist() == [32767, 32767, 0, -150]
 
 
+def test_a_log_prob_that_is_no_number_is_null(tmp_path: Path) -> None:
+    ratios = np.array([np.nan, -np.inf, 0.5], dtype=np.float32)
+    rows = [
+        answer("greedy", 0, "abc", log_prob=float("nan"), log_ratios=ratios),
+        answer("greedy", 1, "abc", log_prob=float("-inf")),
+    ]
+    write_shard(shard_path(StageDirectory(tmp_path).held_out, 0, "answers"), rows)
+    columns, _, stored = decoded(packed(read_answers([("base", tmp_path / "held_out")])))
+    assert columns["log_prob"] == [None, None]
+    assert stored[:3].tolist() == [0, -32767, 50]
+
+
 def test_without_a_verifier_and_without_answers(tmp_path: Path) -> None:
     assert read_answers([("base", tmp_path)]) is None
     assert packed(None) == {}

@@ -58,11 +58,13 @@ def _traces(label: str, shards: Sequence[Path], *, scale: float) -> list[dict[st
         "expert": np.concatenate([table["expert"].to_numpy() for table in tables]),
         "generated": np.concatenate([table["generated"].combine_chunks().flatten().to_numpy() for table in tables]),
     }
-    return [{"name": side, "x": label, "y": _thinned(scale * each)} for side, each in values.items()]
+    thinned = {side: _thinned(scale * each) for side, each in values.items()}
+    return [{"name": side, "x": label, "y": each} for side, each in thinned.items() if each]
 
 
 def _thinned(values: np.ndarray) -> list[float | None]:
-    """All values, or so many evenly spaced quantiles of them that the distribution looks the same."""
+    """All finite values, or so many evenly spaced quantiles of them that the distribution looks the same."""
+    values = values[np.isfinite(values)]
     if len(values) > _QUANTILES:
         values = np.quantile(values, np.linspace(0.0, 1.0, _QUANTILES))
     return [number(float(value)) for value in values]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def packed(answers: Answers | None) -> dict[str, str]:
 
     `columns` is JSON: the distinct prompts and texts once each, and a list a column of the answers. `tokens` holds the
     tokens of all answers one after the other: first their lengths in characters, as unsigned 16-bit numbers, then their
-    log ratios in hundredths of a nat, as signed ones, little-endian both.
+    log ratios in hundredths of a nat, as signed ones, little-endian both; 0 stands for what is no number.
     """
     if answers is None:
         return {}
@@ -91,12 +92,15 @@ def packed(answers: Answers | None) -> dict[str, str]:
         "kind": [KINDS.index(name) for name in table["kind"].to_pylist()],
         "finish": table["finish_reason"].to_pylist(),
         "right": table["right"].to_pylist(),
-        "log_prob": [round(value, 3) for value in table["log_prob"].to_pylist()],
+        "log_prob": [round(value, 3) if math.isfinite(value) else None for value in table["log_prob"].to_pylist()],
         "tokens": counts.tolist(),
     }
-    ratios = np.clip(np.rint(_flat(table["log_ratios"]) * _HUNDREDTHS), -_GREATEST, _GREATEST)
+    hundredths = np.nan_to_num(np.rint(_flat(table["log_ratios"]) * _HUNDREDTHS))
+    ratios = np.clip(hundredths, -_GREATEST, _GREATEST)
     return {
-        "columns": _compressed(json.dumps(columns, ensure_ascii=False, separators=(",", ":")).encode()),
+        "columns": _compressed(
+            json.dumps(columns, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        ),
         "tokens": _compressed(lengths.astype("<u2").tobytes() + ratios.astype("<i2").tobytes()),
     }
 

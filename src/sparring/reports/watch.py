@@ -129,4 +129,4 @@ def _news(page: Page, *, has_answers: bool) -> str:
         "charts": page.charts,
         "sections": page.sections,
     }
-    return json.dumps(news if has_answers else news | {"answers": page.answers})
+    return json.dumps(news if has_answers else news | {"answers": page.answers}, allow_nan=False)

@@ -55,7 +55,9 @@ function meta(row) {
   const line = element("p", { className: "meta" });
   if (data.right[row] !== null) line.append(element("span", { className: data.right[row] ? "right" : "wrong", textContent: data.right[row] ? "✓ right" : "✗ wrong" }), " · ");
   const cut = data.finish[row] === "stop" ? "" : ` · ${data.finish[row] === "length" ? "cut at the limit" : data.finish[row]}`;
-  line.append(`${data.tokens[row]} tokens${cut} · log π = ${data.log_prob[row].toFixed(2).replace("-", "−")} · log π/π_base = ${signed(total(row))} nats`);
+  const logProb = data.log_prob[row];
+  const known = logProb === null ? "log π is no finite number" : `log π = ${logProb.toFixed(2).replace("-", "−")} · log π/π_base = ${signed(total(row))} nats`;
+  line.append(`${data.tokens[row]} tokens${cut} · ${known}`);
   return line;
 }
 
