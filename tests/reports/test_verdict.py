@@ -58,7 +58,7 @@ def test_a_run_that_has_not_ended_says_how_far_it_is(tmp_path: Path) -> None:
 
 
 def test_warnings_come_from_what_was_measured(tmp_path: Path) -> None:
-    directory = write_run(tmp_path, stopped_early=True)
+    directory = write_run(tmp_path)
     stage = directory.iteration(1)
     values = read_json(stage.evaluation)
     more = {"finished/sampled": [0.5] * 4, "rewards/past_bound": [0.6] * 4, "divergence_estimate": [-1.0] * 4}
@@ -79,7 +79,6 @@ def test_warnings_come_from_what_was_measured(tmp_path: Path) -> None:
     )
     text = "\n".join(judged(directory).warnings)
     for part in (
-        "the run was ended",
         "50% of its sampled answers are cut",
         "60% of the rewards lie past the bound",
         "below zero",
@@ -97,7 +96,40 @@ def test_a_best_policy_before_self_play_is_named_as_such(tmp_path: Path) -> None
     assert "No iteration of self-play is better than what it started from." in found.warnings
 
 
+def unwatched(directory: RunDirectory, reason: str, *, stopped_early: bool = False) -> None:
+    """A run whose result names no metric."""
+    told = {"metric": None, "reason": reason, "stopped_early": stopped_early}
+    write_json(directory.result, read_json(directory.result) | told)
+
+
 def test_nothing_held_out_is_said(tmp_path: Path) -> None:
     directory = write_run(tmp_path, verified=False)
-    write_json(directory.result, read_json(directory.result) | {"metric": None})
-    assert "Nothing was held out" in judged(directory).headline
+    for stage in (directory.base, directory.warmup, directory.iteration(0), directory.iteration(1)):
+        write_json(stage.evaluation, {})
+    unwatched(directory, "no expert response is held out: nothing was watched")
+    found = judged(directory)
+    assert "Nothing was held out" in found.headline
+    assert found.sentences == ["No expert response is held out: nothing was watched."]
+
+
+def test_held_out_prompts_without_expert_responses_are_told_from_none(tmp_path: Path) -> None:
+    directory = write_run(tmp_path, verified=False)
+    unwatched(directory, "no expert response is held out: nothing was watched")
+    assert judged(directory).headline == (
+        "This run has ended. The held-out prompts have no expert response, so nothing says which policy is the best."
+    )
+    rate = {"mean": 0.625, "standard_error": 0.125, "n": 4}
+    stage = directory.iteration(1)
+    write_json(stage.evaluation, read_json(stage.evaluation) | {"win_rate/base": rate})
+    assert judged(directory).headline.endswith("; iteration 1 wins 0.625 ± 0.125 against the base model.")
+
+
+def test_an_alarm_that_ended_the_run_is_told_as_it_was(tmp_path: Path) -> None:
+    directory = write_run(tmp_path, stopped_early=True)
+    reason = "the alarm of 'length', which is in stop.alarms: 9.0 tokens a Response"
+    write_json(directory.result, read_json(directory.result) | {"reason": reason})
+    found = judged(directory)
+    assert f"It was stopped early: {reason}." in found.sentences
+    assert not any("fell" in warning for warning in found.warnings)
+    unwatched(directory, reason, stopped_early=True)
+    assert judged(directory).sentences == [f"It was stopped early: {reason}."]

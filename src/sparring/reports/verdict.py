@@ -69,11 +69,12 @@ def verdict(summary: Summary, answers: Answers | None) -> Verdict:
     if summary.result is None:
         return Verdict(headline=_progress(summary), sentences=[], warnings=_warnings(summary, None, []), gains=[])
     best = next((row for row in summary.rows if row.path == summary.result["best"]), None)
-    metric = summary.result["metric"]
+    metric, reason, stopped = (summary.result[name] for name in ("metric", "reason", "stopped_early"))
+    ended = "It was stopped early" if stopped else "It was played to its end"
     if best is None or metric is None:
         return Verdict(
-            headline="This run has ended. Nothing was held out, so nothing says whether it gained.",
-            sentences=[summary.result["reason"].capitalize() + "."],
+            headline=_unwatched(summary),
+            sentences=[f"{ended}: {reason}." if stopped else f"{reason[:1].upper()}{reason[1:]}."],
             warnings=_warnings(summary, None, []),
             gains=[],
         )
@@ -86,8 +87,7 @@ def verdict(summary: Summary, answers: Answers | None) -> Verdict:
     headline = f"The best policy is {_the(best)}: {name} {value['mean']:.3f} ± {value['standard_error']:.3f}"
     headline += f", {gains[0]}." if gains else "."
     sentences = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 else []
-    ended = "It was stopped early" if summary.result["stopped_early"] else "It was played to its end"
-    sentences.append(f"{ended}: {summary.result['reason']}.")
+    sentences.append(f"{ended}: {reason}.")
     return Verdict(
         headline=headline.replace(" -", " −"),
         sentences=sentences,
@@ -148,10 +148,20 @@ def _progress(summary: Summary) -> str:
     )
 
 
+def _unwatched(summary: Summary) -> str:
+    """Of a run that had nothing to choose its best policy by: why, and what the judge says, if one was asked."""
+    if not any(row.estimates for row in summary.rows):
+        return "This run has ended. Nothing was held out, so nothing says whether it gained."
+    last = summary.rows[-1]
+    rate = last.estimates.get("win_rate/base")
+    told = "so nothing says which policy is the best"
+    if rate is not None:
+        told += f"; {last.name} wins {rate['mean']:.3f} ± {rate['standard_error']:.3f} against the base model"
+    return f"This run has ended. The held-out prompts have no expert response, {told}."
+
+
 def _warnings(summary: Summary, best: Row | None, gains: list[Gain]) -> list[str]:
     found: list[str] = []
-    if summary.result is not None and summary.result["stopped_early"]:
-        found.append("An iterate fell too far below the best one, so the run was ended.")
     if best is not None and not best.name.startswith("iteration"):
         found.append("No iteration of self-play is better than what it started from.")
     if gains and gains[-1].is_noise:

@@ -41,7 +41,8 @@ class Result:
     Attributes:
         directory: The run directory.
         best: The weights of the best policy; None when it is the base model itself.
-        stopped_early: Whether an iterate fell so far that the run was ended.
+        stopped_early: Whether the run was ended before its last iteration: an iterate fell too far below the best
+            one, or a check in `stop.alarms` raised the alarm.
         reason: Why, in plain words.
     """
 
