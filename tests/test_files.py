@@ -11,6 +11,7 @@ from sparring.files import (
     append_json_line,
     atomic_path,
     cache_root,
+    public_name,
     read_json,
     read_json_lines,
     remove,
@@ -24,6 +25,18 @@ def test_the_cache_is_in_the_home_folder_unless_moved(monkeypatch: pytest.Monkey
     assert cache_root() == Path.home() / ".cache" / "sparring"
     monkeypatch.setenv("SPARRING_CACHE", str(tmp_path))
     assert cache_root() == tmp_path
+
+
+def test_a_path_is_called_by_its_last_part_and_a_hub_id_by_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "private" / "rows").mkdir(parents=True)
+    for path in ("private/rows", "./gone/rows", "~/rows", "/home/me/rows", "home/me/rows"):
+        assert public_name(path) == "rows"
+    assert public_name("gone/rows.jsonl") == "rows.jsonl"
+    for name in ("arithmetic", "owner/data", "Qwen/Qwen2.5-0.5B"):
+        assert public_name(name) == name
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:

@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import Any
 
 _PARTIAL = ".partial"
+_DATA_SUFFIXES = {".jsonl", ".json", ".parquet", ".csv"}
 
 
 def cache_root() -> Path:
     """The folder for what is worth keeping between runs: `$SPARRING_CACHE`, or `~/.cache/sparring`."""
     return Path(os.environ.get("SPARRING_CACHE") or "~/.cache/sparring").expanduser()
+
+
+def public_name(source: str) -> str:
+    """What a file, a folder or a hub id is called where others read it: of a path, its last part alone.
+
+    A relative path that is not there (any more) and looks like a hub id is taken for one.
+    """
+    path = Path(source).expanduser()
+    local = source.startswith(("/", ".", "~")) or path.suffix in _DATA_SUFFIXES or len(path.parts) > 2 or path.exists()
+    return path.absolute().name if local else source
 
 
 @contextmanager

@@ -75,6 +75,19 @@ def test_what_depends_on_the_policy_and_the_run(tmp_path: Path) -> None:
     assert "the base model itself" in card(run.path, policy="base").text
 
 
+def test_a_card_says_who_wrote_the_expert_responses(tmp_path: Path) -> None:
+    def told(name: str, teacher: dict[str, Any]) -> str:
+        data = {"source": "private/rows.jsonl", "held_out": 8, "teacher": teacher}
+        return card(write_run(tmp_path / name, data=data).path).text
+
+    other = told("other", {"model": "/home/somebody/large", "temperature": 0.5})
+    assert "- data: rows.jsonl: 16 training examples" in other
+    assert "- expert responses: written by large at temperature 0.5, not by people; that model's terms" in other
+    own = told("own", {"system": "Think."})
+    assert "written by the base model, tiny, at temperature 1, under a system turn of its own, not by people\n" in own
+    assert "expert responses: " not in card(write_run(tmp_path / "people").path).text
+
+
 def test_an_unknown_license_is_said_to_be_unknown(tmp_path: Path) -> None:
     unknown = card(write_run(tmp_path).path, base=Origin(name="tiny"))
     assert unknown.data.license == "unknown"

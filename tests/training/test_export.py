@@ -19,6 +19,7 @@ from sparring.data import load
 from sparring.data.verifiers import FinalNumber
 from sparring.errors import InputError
 from sparring.files import read_json, write_json
+from sparring.judges import RewardModel
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.regularizers import REGULARIZERS
@@ -157,7 +158,7 @@ def test_a_card_tells_every_component_with_its_defaults(objective: str, opponent
         "opponent": {"name": opponent},
         "regularizers": [{"name": name, "weight": 0.5} for name in REGULARIZERS],
         "generation": {"name": "server", "server": {"endpoints": ["http://secret:8000"]}},
-        "judge": {"name": "llm", "base_url": "http://secret:9000"},
+        "judge": {"name": "llm", "model": "large", "base_url": "http://secret:9000"},
     }
     config = SelfPlayConfig.model_validate(settings)
     told = components(config)
@@ -170,3 +171,22 @@ def test_a_card_tells_every_component_with_its_defaults(objective: str, opponent
     assert told["opponent"] == {"name": opponent, **dataclasses.asdict(OPPONENTS[opponent]())}
     assert [item["name"] for item in told["regularizers"]] == list(REGULARIZERS)
     assert "secret" not in text
+
+
+def test_a_card_tells_of_the_judge_the_teacher_and_the_limits_but_no_paths() -> None:
+    private = {"fsdp_config": "secret/fsdp.json", "accelerator_config": "secret/a.json", "hub_model_id": "secret/mine"}
+    settings = {
+        "data": {"source": "arithmetic", "limit": 1, "max_response_tokens": 12, "teacher": {"model": "/secret/large"}},
+        "model": {"dtype": "bfloat16"},
+        "objective": {"name": "sppo"},
+        "judge": {"name": "reward-model", "model": "/secret/judge", "temperature": 2.0, "expert_plays": True},
+        "training": {"max_steps": 3, **private},
+        "warmup": {"training": {"max_steps": 2, **private}},
+    }
+    told = components(SelfPlayConfig.model_validate(settings))
+    assert told["model"] == {"dtype": "bfloat16"}
+    assert told["data"] == {"max_response_tokens": 12, "teacher": {"temperature": 1.0, "model": "large"}}
+    judge = dataclasses.asdict(RewardModel(model="judge", temperature=2.0))
+    assert told["judge"] == {"name": "reward-model", **judge, "expert_plays": True, "include_self": False}
+    assert (told["training"], told["warmup"]) == ({"max_steps": 3}, {"max_steps": 2})
+    assert "secret" not in yaml.safe_dump(told)

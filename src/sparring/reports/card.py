@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
+from sparring.files import public_name
 from sparring.models.origin import Origin
 from sparring.reports.summary import Row, Summary
 
@@ -31,7 +32,9 @@ _TEMPLATE = """---
 ```yaml
 {{ settings }}```
 
-What is not listed has the default of the versions above.
+Objectives, regularizers, opponents and judges are listed with their defaults, of the fields of training and LoRA only
+those that were set. This is not the whole configuration: paths, addresses and accounts, a judge's template and how the
+data were read are not here.
 
 ## Evaluation
 
@@ -110,13 +113,20 @@ def _terms(base: Origin) -> str:
 
 
 def _facts(summary: Summary, base: Origin) -> Iterator[tuple[str, str]]:
-    data, source = summary.manifest["data"], str(summary.config["data"]["source"])
+    data, source = summary.manifest["data"], public_name(str(summary.config["data"]["source"]))
     yield "base model", base.name if base.hub_id is None else f"[{base.name}](https://huggingface.co/{base.hub_id})"
-    # Where a file lies on somebody's machine is nobody else's business.
-    shown = Path(source).name if source.startswith(("/", ".", "~")) else source
-    yield "data", f"{shown}: {data['train']['examples']} training examples, {data['held_out']['examples']} held out"
+    yield "data", f"{source}: {data['train']['examples']} training examples, {data['held_out']['examples']} held out"
+    if teacher := summary.config["data"].get("teacher"):
+        yield "expert responses", _teacher(teacher, base)
     yield "seed", str(summary.manifest["seed"])
     yield "versions", ", ".join(f"{package} {version}" for package, version in summary.manifest["versions"].items())
+
+
+def _teacher(teacher: Mapping[str, Any], base: Origin) -> str:
+    who = f"the base model, {base.name}," if teacher["model"] is None else public_name(teacher["model"])
+    asked = "" if teacher["system"] is None else ", under a system turn of its own"
+    terms = "" if teacher["model"] is None else "; that model's terms may hold for what is trained on them"
+    return f"written by {who} at temperature {teacher['temperature']:g}{asked}, not by people{terms}"
 
 
 def _table(summary: Summary, policy: str) -> str:

@@ -7,21 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sparring.data import DataConfig
 from sparring.errors import InputError, did_you_mean
-from sparring.files import atomic_path, read_json
+from sparring.files import atomic_path, public_name, read_json
+from sparring.judges import JUDGES, REACHED_BY
 from sparring.models.quiet import quiet_transformers
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.registry import build
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
-from sparring.training.config import Component, PhaseConfig, SelfPlayConfig
+from sparring.training.config import Component, JudgeConfig, PhaseConfig, SelfPlayConfig
 from sparring.training.consent import read_config
 from sparring.training.policy import Policy
 from sparring.training.prepare import run_tokenizer
 
 BEST = "best"
 _SAMPLING = {"samples_per_prompt", "temperature", "top_p", "top_k"}
+# Settings that may hold a path or an account, or name where a run is shown; none is needed to tell how it was trained.
+_PRIVATE_TRAINING = (
+    *("accelerator_config", "fsdp_config", "logging_dir", "project", "report_to", "run_name"),
+    *("trackio_bucket_id", "trackio_space_id", "trackio_static_space_id"),
+    *("hub_always_push", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy"),
+)
+_PRIVATE_JUDGE = (*REACHED_BY, "template")
 
 
 def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False) -> tuple[SelfPlayConfig, Policy]:
@@ -71,11 +80,39 @@ def export(run: Path, to: Path, name: str, *, card: str, trust_remote_code: bool
 def components(config: SelfPlayConfig) -> dict[str, Any]:
     """What decided the training, by section: the components' settings with their defaults, and what else was set.
 
-    Addresses, keys' names and paths are not among them.
+    Addresses, keys' names and paths are not among them, nor a judge's template.
     """
     played = [_of_phase(phase) for phase in config.schedule]
-    warmup = None if config.warmup is None else config.warmup.training
-    return _told({**({"phases": played} if config.phases else played[0]), "warmup": warmup, "lora": config.lora})
+    sections = {
+        "model": {"dtype": config.model.dtype},
+        "data": _told({"max_response_tokens": config.data.max_response_tokens, "teacher": _teacher(config.data)}),
+        **({"phases": played} if config.phases else played[0]),
+        "warmup": None if config.warmup is None else _training(config.warmup.training),
+        "lora": config.lora,
+    }
+    return _told(sections)
+
+
+def _teacher(config: DataConfig) -> dict[str, Any] | None:
+    return None if config.teacher is None else _named(_told(config.teacher.model_dump()))
+
+
+def _training(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in _PRIVATE_TRAINING}
+
+
+def _judge(config: JudgeConfig | None) -> dict[str, Any] | None:
+    if config is None:
+        return None
+    settings = _settings(JUDGES, "judge", config)
+    told = {name: value for name, value in settings.items() if name not in _PRIVATE_JUDGE}
+    return _named(told) | {"expert_plays": config.expert_plays, "include_self": config.include_self}
+
+
+def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose `model`, if any, may lie in a folder of this machine."""
+    model = settings.get("model")
+    return {**settings, "model": public_name(model)} if isinstance(model, str) else dict(settings)
 
 
 def _of_phase(config: PhaseConfig) -> dict[str, Any]:
@@ -83,11 +120,11 @@ def _of_phase(config: PhaseConfig) -> dict[str, Any]:
         "objective": _settings(OBJECTIVES, "objective", config.objective),
         "regularizers": [_settings(REGULARIZERS, "regularizer", item) for item in config.regularizers],
         "opponent": _settings(OPPONENTS, "opponent", config.opponent),
-        "judge": None if config.judge is None else {"name": config.judge.name},
+        "judge": _judge(config.judge),
         "iterations": config.iterations,
         "generation": config.generation.model_dump(include=_SAMPLING),
         "responses": None if config.responses == "opponent" else config.responses,
-        "training": config.training,
+        "training": _training(config.training),
     }
     return _told(sections)
 
