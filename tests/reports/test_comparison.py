@@ -9,6 +9,8 @@ import pytest
 
 from reports.whole_run import estimate, write_run
 from sparring.files import read_json, write_json
+from sparring.judges import REACHED_BY
+from sparring.reports import comparison
 from sparring.reports.comparison import comparison_page, flatten, group, group_table, write_comparison
 from sparring.reports.summary import Summary, summarize
 
@@ -35,6 +37,21 @@ def test_runs_that_differ_in_the_seed_alone_belong_together(runs: list[Summary])
     assert [run.path.name for run in spif.runs] == ["b", "a"]
     assert (spif.seeds, spin.seeds) == ("0, 1", "0")
     assert group(runs[:2])[0].label == "the same settings"
+
+
+def test_how_servers_were_reached_sets_no_runs_apart(runs: list[Summary]) -> None:
+    for place, run in enumerate(runs[:2]):
+        address = f"http://127.0.0.1:{place}/v1"
+        judge = {"name": "llm", "model": "m", "base_url": address, "concurrency": place + 1}
+        phase = {"generation": {"name": "server", "server": {"endpoints": [address]}}, "judge": judge}
+        run.config.update(phase, reuse=bool(place), phases=[phase], evaluation={"judge": judge})
+    assert [each.label for each in group(runs[:2])] == ["the same settings"]
+    runs[0].config["judge"] = runs[0].config["judge"] | {"model": "another"}
+    assert [each.label for each in group(runs[:2])] == ["model = another", "model = m"]
+
+
+def test_what_reaches_a_judge_is_what_the_judges_say() -> None:
+    assert comparison._REACHED_BY["judge"] == REACHED_BY
 
 
 def test_mean_and_deviation_over_seeds(runs: list[Summary]) -> None:

@@ -15,8 +15,13 @@ from sparring.reports.page import Page, build, render
 from sparring.reports.summary import COLUMNS, Row, Summary
 from sparring.reports.verdict import gain
 
-# Where a run was written, who did the work and by what chance do not make it another experiment.
-_ELSEWHERE = ("output", "seed", "workers")
+# Where a run was written, who did the work, how they were reached and by what chance do not make it another experiment.
+_ELSEWHERE = ("output", "seed", "workers", "reuse")
+# A judge's are `sparring.judges.REACHED_BY`, which cannot be had without torch; a test compares them.
+_REACHED_BY = {
+    "generation": ("server",),
+    "judge": ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout", "patience"),
+}
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,30 @@ def write_comparison(summaries: Sequence[Summary], path: Path) -> None:
 
 def group(summaries: Sequence[Summary]) -> list[Group]:
     """The runs by configuration, in the order in which they were given."""
-    settings = [flatten({k: v for k, v in run.config.items() if k not in _ELSEWHERE}) for run in summaries]
+    settings = [flatten(_decisive(_without(run.config, _ELSEWHERE))) for run in summaries]
     differing = [key for key in dict.fromkeys(k for each in settings for k in each) if _differs(key, settings)]
     found: dict[str, list[Summary]] = {}
     for run, each in zip(summaries, settings, strict=True):
         label = ", ".join(f"{_short(key, differing)} = {_plain(each[key])}" for key in differing if key in each)
         found.setdefault(label or "the same settings", []).append(run)
     return [Group(label, sorted(runs, key=lambda run: int(run.config["seed"]))) for label, runs in found.items()]
+
+
+def _without(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in names}
+
+
+def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that say how a server is reached: of a run, of its phases and of its evaluation."""
+    kept = dict(config)
+    for part, names in _REACHED_BY.items():
+        if isinstance(kept.get(part), Mapping):
+            kept[part] = _without(kept[part], names)
+    if kept.get("phases"):
+        kept["phases"] = [_decisive(phase) for phase in kept["phases"]]
+    if kept.get("evaluation"):
+        kept["evaluation"] = _decisive(kept["evaluation"])
+    return kept
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
