@@ -205,8 +205,8 @@ def test_bad_data(cli: Cli, tiny_config: Config, tmp_path: Path, case: str) -> N
 @pytest.mark.parametrize("case", SETTINGS)
 def test_bad_setting(cli: Cli, tiny_config: Config, tmp_path: Path, case: str) -> None:
     changes, expected = SETTINGS[case]
-    if "data" in changes:
-        changes = changes | {"data": file(tmp_path, str(changes["data"]))}
+    if isinstance(named := changes.get("data"), str):
+        changes = changes | {"data": file(tmp_path, named)}
     check(cli("train", tiny_config(**changes)), expected)
     assert not (tmp_path / "run").exists()
 
