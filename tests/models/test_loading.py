@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -25,6 +26,9 @@ from sparring.models import (
     resolve,
 )
 from tiny import save_tiny, tiny_model
+
+# Bytes of a file of weights of which a fingerprint reads the ends alone.
+_LARGE = 3 << 20
 
 
 @pytest.fixture
@@ -236,27 +240,26 @@ def test_fingerprint_sees_one_changed_weight(folder: Path):
     assert len({before, after, fingerprint(str(folder))}) == 3
 
 
-@pytest.mark.parametrize("position", [0, 1 << 20, (3 << 20) - 1])
+def sees_a_byte(digest: Callable[[str], str], folder: Path, position: int) -> bool:
+    """Whether a digest of a folder changes with one byte of a large file of weights."""
+    weights = folder / "model.safetensors"
+    weights.write_bytes(bytes(_LARGE))
+    before = digest(str(folder))
+    with weights.open("r+b") as file:
+        file.seek(position)
+        file.write(b"\1")
+    return digest(str(folder)) != before
+
+
+@pytest.mark.parametrize("position", [0, 1 << 20, _LARGE - 1])
 def test_fingerprint_reads_the_ends_of_a_large_file(folder: Path, position: int):
-    weights, size = folder / "model.safetensors", 3 << 20
-    weights.write_bytes(bytes(size))
-    before = fingerprint(str(folder))
-    with weights.open("r+b") as file:
-        file.seek(position)
-        file.write(b"\1")
-    seen = position < 1 << 20 or position >= size - (1 << 20)
-    assert (fingerprint(str(folder)) != before) == seen
+    seen = position < 1 << 20 or position >= _LARGE - (1 << 20)
+    assert sees_a_byte(fingerprint, folder, position) == seen
 
 
-@pytest.mark.parametrize("position", [0, 1 << 20, (3 << 20) - 1])
+@pytest.mark.parametrize("position", [0, 1 << 20, _LARGE - 1])
 def test_the_digest_of_the_content_reads_all_of_a_large_file(folder: Path, position: int):
-    weights, size = folder / "model.safetensors", 3 << 20
-    weights.write_bytes(bytes(size))
-    before = content_digest(str(folder))
-    with weights.open("r+b") as file:
-        file.seek(position)
-        file.write(b"\1")
-    assert content_digest(str(folder)) != before
+    assert sees_a_byte(content_digest, folder, position)
 
 
 def test_the_digest_of_the_content_is_that_of_model_and_tokenizer(folder: Path, tiny_folder: Path):
