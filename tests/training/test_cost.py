@@ -12,8 +12,9 @@ from sparring.models import ModelConfig
 from sparring.training.arguments import training_arguments
 from sparring.training.config import SelfPlayConfig
 from sparring.training.cost import Batch, Row, described, flops, memory
-from sparring.training.plan import _tokens, plan
+from sparring.training.plan import plan
 from sparring.training.prepare import prepare
+from sparring.training.tokens import count_tokens
 
 # Llama 2, whose parameters are published: 6.74 and 68.98 billion.
 SEVEN = LlamaConfig(
@@ -123,7 +124,7 @@ def test_steps_that_are_set_count_instead_of_epochs_and_so_do_all_scorers(tiny_f
     base = {"data": data, "model": {"name": str(tiny_folder)}, "iterations": 3}
 
     def tokens(processes: int = 1, **more: object) -> dict[str, int]:
-        return asdict(_tokens(prepare(SelfPlayConfig.model_validate(base | more)), processes))
+        return asdict(count_tokens(prepare(SelfPlayConfig.model_validate(base | more)), processes))
 
     plain = tokens()
     # Six examples are three steps of two, for each of two processes 1.5.

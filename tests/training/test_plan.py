@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from sparring.training.config import SelfPlayConfig
-from sparring.training.plan import Tokens, _comparisons, _held_out_comparisons, _scored, _tokens, _trained
+from sparring.training.plan import _comparisons, _held_out_comparisons
 from sparring.training.prepare import prepare
+from sparring.training.tokens import Tokens, count_tokens, scored_rows, trained_rows
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def count(tiny_folder: Path) -> Any:
     def tokens(**opponent: Any) -> Tokens:
         data = {"source": "arithmetic", "limit": 6, "held_out": 3, "max_response_tokens": 24}
         config = {"data": data, "model": {"name": str(tiny_folder)}, "iterations": 3, "opponent": opponent}
-        return _tokens(prepare(SelfPlayConfig.model_validate(config)), 1)
+        return count_tokens(prepare(SelfPlayConfig.model_validate(config)), 1)
 
     return tokens
 
@@ -74,10 +75,10 @@ def test_every_response_that_is_laid_out_counts(
     base = {"data": data, "model": {"name": str(tiny_folder)}, "iterations": 2, "generation": {"samples_per_prompt": 3}}
     prepared = prepare(SelfPlayConfig.model_validate(base | settings))
     (phase,) = prepared.phases
-    assert [len(row.responses) for row in _scored(prepared, phase)] == 4 * [scored]
-    assert [len(row.responses) for row in _trained(prepared, phase)] == 4 * [trained]
+    assert [len(row.responses) for row in scored_rows(prepared, phase)] == 4 * [scored]
+    assert [len(row.responses) for row in trained_rows(prepared, phase)] == 4 * [trained]
     # A generated response is taken to be as long as the expert's, which the base model samples once, not an iteration.
     experts = sum(len(item.expert_ids) for item in prepared.train.examples)
     prompts = sum(len(item.prompt_ids) for item in prepared.train.examples)
-    assert _tokens(prepared, 1).generate == (2 * 3 + reference) * experts
-    assert _tokens(prepared, 1).train == 2 * trained * (prompts + experts)
+    assert count_tokens(prepared, 1).generate == (2 * 3 + reference) * experts
+    assert count_tokens(prepared, 1).train == 2 * trained * (prompts + experts)
