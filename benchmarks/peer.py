@@ -62,7 +62,7 @@ CASES = {
     "gsm8k": Case(None, None, samples=1, prompts=16, batch=4),
     "prompt-heavy": Case(512, 128, samples=1, prompts=4, batch=2),
     "response-heavy": Case(128, 512, samples=1, prompts=4, batch=2),
-    "k4": Case(128, 128, samples=4, prompts=4, batch=2),
+    "k4": Case(128, 128, samples=4, prompts=6, batch=2),
 }
 
 

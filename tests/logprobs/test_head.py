@@ -170,7 +170,7 @@ def test_what_the_head_keeps_is_what_is_planned(
     states, targets = inputs()
     calls = (3, 8)
     parts = [token_log_probs(model, states[:n].to(dtype).requires_grad_(), targets[:n]) for n in calls]
-    kept = sum(each.numel() * each.element_size() for part in parts for each in part.grad_fn.kept)
+    kept = sum(m.numel() * m.element_size() for part in parts for m, _ in part.grad_fn.kept)
     shape = {"vocabulary": VOCABULARY, "element": element, "trained": trained}
     assert kept == trained * 11 * VOCABULARY * element
     assert head_bytes(calls, **shape) == 4 * 4 * VOCABULARY + kept

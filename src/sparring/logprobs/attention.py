@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import torch
@@ -157,19 +157,39 @@ def segment_attention(
         return _varlen(query, key, value, segments, window=window, scale=scale)
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    queries_of, keys_of, values_of = (_Cut(states, segments) for states in (query, key, value))
     outputs = []
-    for segment in segments:
-        prompt, own = segment[1] - segment[0], segment[3] - segment[2]
+    for prompt_start, prompt_stop, start, stop in segments:
+        seen = ((prompt_start, prompt_stop), (start, stop))
+        prompt, own = prompt_stop - prompt_start, stop - start
         # A square needs no mask, so half of it is skipped: with a short prompt, that outweighs its queries done again.
         again = prompt < own
-        keys, values = _own(key, *segment), _own(value, *segment)
-        queries = _own(query, *segment) if again else query[:, :, segment[2] : segment[3]]
+        queries = queries_of(*seen) if again else queries_of((start, stop))
+        keys, values = keys_of(*seen), values_of(*seen)
         mask = _mask(queries.shape[2], keys.shape[2], window, query.device)
         output = scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale, dropout_p=dropout
         )
         outputs.append(output[:, :, prompt:] if again else output)
     return torch.cat(outputs, dim=2)
+
+
+class _Cut:
+    """States `[1, H, T, d]`, cut once where any segment or prompt begins.
+
+    Not slices: the backward pass of each of them would fill and add a whole row.
+    """
+
+    def __init__(self, states: Tensor, segments: Sequence[Segment]) -> None:
+        self._edges = sorted({0, states.shape[2], *chain.from_iterable(segments)})
+        self._pieces = states.split([stop - start for start, stop in pairwise(self._edges)], dim=2)
+
+    def __call__(self, *ranges: tuple[int, int]) -> Tensor:
+        """The states of the ranges, one after the other."""
+        pieces: list[Tensor] = []
+        for start, stop in ranges:
+            pieces.extend(self._pieces[self._edges.index(start) : self._edges.index(stop)])
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 
 
 def _suits_flash(query: Tensor, value: Tensor) -> bool:
@@ -179,14 +199,6 @@ def _suits_flash(query: Tensor, value: Tensor) -> bool:
         and query.shape[-1] == value.shape[-1] <= _LARGEST_HEAD
         and torch.cuda.get_device_capability(query.device) >= (8, 0)
     )
-
-
-def _own(states: Tensor, prompt_start: int, prompt_stop: int, start: int, stop: int) -> Tensor:
-    if prompt_start == prompt_stop:
-        return states[:, :, start:stop]
-    if prompt_stop == start:
-        return states[:, :, prompt_start:stop]
-    return torch.cat([states[:, :, prompt_start:prompt_stop], states[:, :, start:stop]], dim=2)
 
 
 @lru_cache(maxsize=16)

@@ -77,8 +77,9 @@ def _as_autocast(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 class _LinearLogProbs(torch.autograd.Function):
     """log softmax(h Wᵀ)[target], row by row.
 
-    With p = softmax(h Wᵀ), ∂/∂h = W[target] − p W, which the forward pass computes while p is at hand: it is as small
-    as h. ∂/∂W = Σ_i (e_target − p)_i h_iᵀ needs all p: they are kept within a budget, else computed again.
+    With p = softmax(h Wᵀ), ∂/∂h = (e_target − p) W, which the forward pass computes while p is at hand: it is as small
+    as h. ∂/∂W = Σ_i (e_target − p)_i h_iᵀ needs all p: they are kept within a budget, else computed again. No row of
+    the vocabulary's length is divided by its sum or multiplied with a gradient, but the much smaller ones of h are.
     """
 
     @staticmethod
@@ -88,39 +89,47 @@ class _LinearLogProbs(torch.autograd.Function):
         needs_hidden, needs_weight = (differentiate and needed for needed in ctx.needs_input_grad[:2])
         keep = needs_weight and len(targets) * len(weight) <= _PROBABILITIES_KEPT
         log_probs = hidden.new_empty(len(targets), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        slopes = torch.empty_like(hidden) if needs_hidden else None
-        kept: list[Tensor] = []
+        of_hidden = torch.empty_like(hidden) if needs_hidden else None
+        kept: list[tuple[Tensor, Tensor]] = []
         for rows in _chunks(len(targets), chunk):
-            # logsumexp, not log_softmax: the latter is biased by 1e-5 a token on CPU, which adds up over a sequence.
-            logits = (hidden[rows] @ weight.t()).to(log_probs.dtype)
-            normaliser = logits.logsumexp(dim=-1)
-            log_probs[rows] = logits.gather(-1, targets[rows, None]).squeeze(-1) - normaliser
-            if not (needs_hidden or needs_weight):
-                continue
-            probabilities = logits.sub_(normaliser[:, None]).exp_().to(weight.dtype)
-            if slopes is not None:
-                slopes[rows] = weight[targets[rows]] - probabilities @ weight
+            log_probs[rows], errors, total = _log_probs_and_errors(hidden[rows], weight, targets[rows])
+            if of_hidden is not None:
+                of_hidden[rows] = errors @ weight / total.to(weight.dtype)
             if keep:
-                kept.append(probabilities)
-        ctx.save_for_backward(hidden, weight, targets, slopes)
+                kept.append((errors, total))
+        ctx.save_for_backward(hidden, weight, targets, of_hidden)
         ctx.chunk, ctx.kept = chunk, kept
         return log_probs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        hidden, weight, targets, slopes = ctx.saved_tensors
+        hidden, weight, targets, of_hidden = ctx.saved_tensors
         gradient = gradient[:, None]
-        of_hidden = None if slopes is None else slopes * gradient.to(slopes.dtype)
         of_weight: Tensor | None = None
         if ctx.needs_input_grad[1]:
             for number, rows in enumerate(_chunks(len(targets), ctx.chunk)):
-                probabilities = ctx.kept[number] if ctx.kept else _probabilities(hidden[rows], weight)
-                of_logits = probabilities * -gradient[rows].to(weight.dtype)
-                of_logits[torch.arange(len(of_logits)), targets[rows]] += gradient[rows, 0].to(weight.dtype)
-                of_weight = _accumulate(of_weight, of_logits.t(), hidden[rows])
+                if ctx.kept:
+                    errors, total = ctx.kept[number]
+                else:
+                    _, errors, total = _log_probs_and_errors(hidden[rows], weight, targets[rows])
+                scaled = (hidden[rows] * (gradient[rows] / total)).to(weight.dtype)
+                of_weight = _accumulate(of_weight, errors.t(), scaled)
             of_weight = None if of_weight is None else of_weight.to(weight.dtype)
-        return of_hidden, of_weight, None, None, None
+        return None if of_hidden is None else of_hidden * gradient.to(of_hidden.dtype), of_weight, None, None, None
+
+
+def _log_probs_and_errors(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`[N]` log p[target], `[N, V]` z (e_target − p), and `[N, 1]` z = −Σ e^{l − max l}, of the logits l = h Wᵀ."""
+    logits = (hidden @ weight.t()).to(torch.promote_types(hidden.dtype, torch.float32))
+    target = targets[:, None]
+    chosen, largest = logits.gather(-1, target), logits.amax(dim=-1, keepdim=True)
+    exponentials = logits.sub_(largest).exp_()
+    total = exponentials.sum(dim=-1, keepdim=True)
+    # Not log_softmax, which is biased by 1e-5 a token on CPU: that adds up over a sequence.
+    log_probs = (chosen - largest - total.log()).squeeze(-1)
+    errors = exponentials.scatter_add_(-1, target, -total)
+    return log_probs, errors.to(weight.dtype), -total
 
 
 def _accumulate(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
@@ -133,11 +142,6 @@ def _accumulate(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
 
 def _chunks(length: int, chunk: int) -> list[slice]:
     return [slice(start, start + chunk) for start in range(0, length, chunk)]
-
-
-def _probabilities(hidden: Tensor, weight: Tensor) -> Tensor:
-    logits = (hidden @ weight.t()).to(torch.promote_types(hidden.dtype, torch.float32))
-    return logits.softmax(dim=-1).to(weight.dtype)
 
 
 def _chunk_log_probs(model: Any, head: Any, hidden: Tensor, targets: Tensor) -> Tensor:
