@@ -72,23 +72,37 @@ def main() -> int:
     if options.worker:
         print(json.dumps(work(json.loads(Path(options.worker).read_text(encoding="utf-8")))))
         return 0
+    agreed = True
     with tempfile.TemporaryDirectory() as folder:
-        results = {name: compare(name, options, Path(folder)) for name in options.cases}
-    report = {
+        for name in options.cases:
+            result = compare(name, options, Path(folder))
+            show(name, result)
+            if options.json is not None:
+                store(options, name, result)
+            agreed &= result["losses_agree"]
+    return 0 if agreed else 1
+
+
+def show(name: str, result: dict[str, Any]) -> None:
+    """Prints one case."""
+    print(f"\n{name}: {result['what']}")
+    for side in result["sides"]:
+        print(f"  {side:12}", json.dumps(result["sides"][side]["summary"]))
+    for peer, ratio in result["ratios"].items():
+        print(f"  {peer} / ours", json.dumps(ratio), flush=True)
+
+
+def store(options: argparse.Namespace, name: str, result: dict[str, Any]) -> None:
+    """Puts one case in the file, in the place of what is there for it; the others stay if all else is equal."""
+    path: Path = options.json
+    setting = {
         "hardware": hardware(options.device),
         "versions": versions("trl", "accelerate"),
         "model": options.model,
-        "cases": results,
     }
-    for name, result in results.items():
-        print(f"\n{name}: {result['what']}")
-        for side in result["sides"]:
-            print(f"  {side:12}", json.dumps(result["sides"][side]["summary"]))
-        for peer, ratio in result["ratios"].items():
-            print(f"  {peer} / ours", json.dumps(ratio))
-    if options.json is not None:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(result["losses_agree"] for result in results.values()) else 1
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    cases = before["cases"] if setting.items() <= before.items() else {}
+    path.write_text(json.dumps(setting | {"cases": cases | {name: result}}, indent=1) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:

@@ -12,9 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 # Logits computed at once: 2²⁴ fp32 numbers are 64 MiB.
 _LOGITS_AT_ONCE = 2**24
-# Token probabilities that one call keeps for the weight's gradient: 2²⁶ fp32 numbers are 256 MiB; a call with more of
-# them keeps none and computes them again.
-_PROBABILITIES_KEPT = 2**26
+# Token probabilities that one call keeps for the weight's gradient: 2²⁷ fp32 numbers are 512 MiB; what is more than
+# that is computed again.
+_PROBABILITIES_KEPT = 2**27
 
 
 def token_log_probs(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class _LinearLogProbs(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int, differentiate: bool
     ) -> Tensor:
         needs_hidden, needs_weight = (differentiate and needed for needed in ctx.needs_input_grad[:2])
-        keep = needs_weight and len(targets) * len(weight) <= _PROBABILITIES_KEPT
+        kept_rows = _PROBABILITIES_KEPT // len(weight) if needs_weight else 0
         log_probs = hidden.new_empty(len(targets), dtype=torch.promote_types(hidden.dtype, torch.float32))
         of_hidden = torch.empty_like(hidden) if needs_hidden else None
         kept: list[tuple[Tensor, Tensor]] = []
@@ -95,7 +95,7 @@ class _LinearLogProbs(torch.autograd.Function):
             log_probs[rows], errors, total = _log_probs_and_errors(hidden[rows], weight, targets[rows])
             if of_hidden is not None:
                 of_hidden[rows] = errors @ weight / total.to(weight.dtype)
-            if keep:
+            if rows.stop <= kept_rows:
                 kept.append((errors, total))
         ctx.save_for_backward(hidden, weight, targets, of_hidden)
         ctx.chunk, ctx.kept = chunk, kept
@@ -109,7 +109,7 @@ class _LinearLogProbs(torch.autograd.Function):
         of_weight: Tensor | None = None
         if ctx.needs_input_grad[1]:
             for number, rows in enumerate(_chunks(len(targets), ctx.chunk)):
-                if ctx.kept:
+                if number < len(ctx.kept):
                     errors, total = ctx.kept[number]
                 else:
                     _, errors, total = _log_probs_and_errors(hidden[rows], weight, targets[rows])
@@ -141,7 +141,7 @@ def _accumulate(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
 
 
 def _chunks(length: int, chunk: int) -> list[slice]:
-    return [slice(start, start + chunk) for start in range(0, length, chunk)]
+    return [slice(start, min(start + chunk, length)) for start in range(0, length, chunk)]
 
 
 def _chunk_log_probs(model: Any, head: Any, hidden: Tensor, targets: Tensor) -> Tensor:
