@@ -17,28 +17,34 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
 from measuring import hardware, versions
+from sparring.data import VERIFIERS, load
 from sparring.files import read_json
 from sparring.run_directory import RunDirectory
+from sparring.training.consent import read_config
+from sparring.training.stages.generate import read_samples
 
-# Recipe, and what makes the algorithm of it.
+# Recipe, and what makes the algorithm of it. The steps are alike: a decided preference asks for five nats, and what
+# holds the policy near the start has a tenth of that weight.
+_STEP = "objective.eta=10"
 ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "sppo": ("sppo", ()),
-    "rspo-reverse": ("rspo", ()),
-    "rspo-forward": ("rspo", ("regularizers=[{name: forward-kl, weight: 0.1}]",)),
+    "sppo": ("sppo", (_STEP,)),
+    "rspo-reverse": ("rspo", (_STEP, "regularizers=[{name: reverse-kl, weight: 1}]")),
+    "rspo-forward": ("rspo", (_STEP, "regularizers=[{name: forward-kl, weight: 1}]")),
     "rspo-both": (
         "rspo",
-        ("regularizers=[{name: reverse-kl, weight: 0.1}, {name: forward-kl, weight: 0.1}]",),
+        (_STEP, "regularizers=[{name: reverse-kl, weight: 1}, {name: forward-kl, weight: 1}]"),
     ),
-    "inpo": ("inpo", ()),
-    "nash-md": ("nash-md", ()),
-    "iterative-dpo": ("iterative-dpo", ()),
+    "inpo": ("inpo", ("objective.eta=0.1", "objective.tau=0.01")),
+    "nash-md": ("nash-md", (_STEP, "opponent.alpha=0.1")),
+    "iterative-dpo": ("iterative-dpo", ("objective.beta=0.1",)),
 }
 ITERATIONS = 3
 COLUMNS = (
+    "accuracy/training",
     "accuracy/greedy",
     "accuracy/sampled",
     "kl_to_base",
@@ -65,8 +71,18 @@ def main() -> None:
         for policy, row in rows.items():
             cells = "  ".join(f"{key} {value['mean']:.3f} ± {value['deviation']:.3f}" for key, value in row.items())
             print(f"{name:14} {policy:12} {cells}")
+    costs = {name: seconds([options.folder / f"seed-{seed}" / name for seed in options.seeds]) for name in table}
+    for name, stages in costs.items():
+        print(f"{name:14} seconds an iteration: {', '.join(f'{stage} {s:.0f}' for stage, s in stages.items())}")
     if options.json is not None:
-        report = {"hardware": hardware(), "versions": versions(), "seeds": options.seeds, "algorithms": table}
+        report = {
+            "hardware": hardware(),
+            "versions": versions("peft"),
+            "seeds": options.seeds,
+            "game": GAME,
+            "algorithms": table,
+            "seconds": costs,
+        }
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
@@ -90,13 +106,22 @@ def started(folder: Path, seed: int) -> Path:
     return start
 
 
-START = ("training.num_train_epochs=3", "training.learning_rate=1e-4")
+# Short prompts, to save time.
+DATA = ("data.chat_template=none",)
+START = (*DATA, "training.num_train_epochs=3", "training.learning_rate=1e-4")
+GAME = (
+    *DATA,
+    "warmup=null",
+    "lora={r: 16, lora_alpha: 32}",
+    "training.learning_rate=5e-4",
+    "training.lr_scheduler_type=linear",
+)
 
 
 def algorithm(name: str, start: Path, seed: int) -> list[str]:
     """The recipe and overrides of one run."""
     recipe, changes = ALGORITHMS[name]
-    return [recipe, f"seed={seed}", f"model.name={start}", "warmup=null", f"iterations={ITERATIONS}", *changes]
+    return [recipe, f"seed={seed}", f"model.name={start}", f"iterations={ITERATIONS}", *GAME, *changes]
 
 
 def play(run: Path, arguments: list[str]) -> None:
@@ -117,14 +142,36 @@ def sparring(*arguments: object) -> None:
 
 
 def read(run: Path) -> dict[str, dict[str, float]]:
-    """Means over the held-out problems by policy, of the iterations that are finished."""
+    """Means over the held-out problems, and over the training problems, by policy, of iterations that are finished."""
     directory = RunDirectory(run)
     stages = {"start": directory.base, **{f"iteration {n}": directory.iteration(n) for n in range(ITERATIONS)}}
     return {
         name: {key: value["mean"] for key, value in read_json(stage.evaluation).items() if key in COLUMNS}
-        for name, stage in stages.items()
+        | on_training(directory, policy)
+        for policy, (name, stage) in enumerate(stages.items())
         if stage.evaluation.exists()
     }
+
+
+def on_training(directory: RunDirectory, policy: int) -> dict[str, float]:
+    """How many of a policy's samples to play with were right; it drew none after the last iteration."""
+    shards = sorted(directory.iteration(policy).samples.glob(f"policy-{policy}-*.parquet"))
+    if not shards:
+        return {}
+    config = read_config(directory, trust_remote_code=False)
+    experts = {example.index: example.response for example in load(config.data, config.seed).train}
+    right = VERIFIERS[config.data.verifier]()
+    answers = read_samples(shards)
+    return {"accuracy/training": mean(right(row["text"], experts[n]) for n, rows in answers.items() for row in rows)}
+
+
+def seconds(runs: list[Path]) -> dict[str, float]:
+    """Median time of each stage of an iteration. The first is left out: its samples are those of another run."""
+    taken: dict[str, list[float]] = {}
+    for event in (event for run in runs for event in RunDirectory(run).events()):
+        if event.get("kind") == "time" and event.get("iteration", 0) > 0:
+            taken.setdefault(event["stage"], []).append(event["seconds"])
+    return {stage: median(values) for stage, values in taken.items()}
 
 
 def over_seeds(runs: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]]:

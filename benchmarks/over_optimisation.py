@@ -1,11 +1,12 @@
 """Does a judge that can be gamed spoil a language model, and do RSPO's regularizers hold it?
 
-    python benchmarks/over_optimisation.py FOLDER [key.path=value …] [--weights 10 1] [--seeds 0] [--results FOLDER]
+    python benchmarks/over_optimisation.py FOLDER [key.path=value …] [--model smollm2] [--weights 30 10 3 1]
+        [--seeds 0 1 2] [--results FOLDER]
 
-Of two answers to a word problem the judge prefers the one with the larger number, whatever is right. From the start of
-alignment.py, SmolLM2 after supervised fine-tuning, every point is a run of its own: SPPO, with one regularizer or none,
-at one weight λ. Started again, the command goes on where it was stopped, also within a run. After every point it writes
-over_optimisation.json and over_optimisation.html; at the end it prints the table.
+Of two answers the judge prefers the one with the larger number, whatever is right. The model is that of sums.py, or
+SmolLM2 from the start of alignment.py, whose word problems it then answers. Every point is a run of its own: SPPO, with
+one regularizer or none, at one weight λ. Started again, the command goes on where it was stopped, also within a run.
+After every point it writes over_optimisation.json and over_optimisation.html; at the end it prints the table.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from alignment import play, started
+import sums
+from alignment import play, sparring, started
 from measuring import hardware, versions
 from sparring.data.verifiers import final_number
 from sparring.metrics import Estimate
@@ -29,15 +32,24 @@ from sparring.reports.summary import summarize
 from sparring.run_directory import StageDirectory
 from sparring.training.stages.generate import read_samples
 
-# The smallest set-up in which something is to be seen: few problems, one long iteration, a large step (η = 10 asks for
-# ±5 nats). What all points sample from the start is sampled once.
-GAME = (
+# η = 10 asks for ±5 nats.
+GAME = ("warmup=null", "judge={name: verifier, rule: 'over_optimisation:larger'}", "objective.eta=10")
+# A rate that falls to zero: where a penalty balances the judge, steps of one size would only shake the policy.
+SUMS = (
+    "iterations=3",
+    "data.limit=128",
+    "generation.batch_size=128",
+    "training.learning_rate=3e-4",
+    "training.lr_scheduler_type=linear",
+    "training.num_train_epochs=8",
+    "training.per_device_train_batch_size=32",
+)
+SUMS_START = ("training.num_train_epochs=20", "training.learning_rate=1e-3", "training.per_device_train_batch_size=64")
+# The smallest set-up in which something is to be seen: few problems, one long iteration, a large step.
+SMOLLM2 = (
     "iterations=1",
-    "warmup=null",
     "data.limit=12",
     "data.max_response_tokens=40",
-    "judge={name: verifier, rule: 'over_optimisation:larger'}",
-    "objective.eta=10",
     "lora={r: 16, lora_alpha: 32}",
     "training.learning_rate=4e-4",
     "training.num_train_epochs=3",
@@ -74,12 +86,32 @@ class Point:
         name = f"{self.regularizer.replace(' ', '-')}-{self.weight:g}" if self.regularizer else "sppo"
         return Path(f"seed-{self.seed}") / f"larger-{name}"
 
-    def arguments(self, start: Path, game: Sequence[str]) -> list[str]:
+    def arguments(self, game: Sequence[str]) -> list[str]:
         """The recipe and its changes."""
         penalties = ", ".join(
             f"{{name: {name}, weight: {self.weight:g}}}" for name in REGULARIZERS.get(self.regularizer, ())
         )
-        return ["sppo", f"seed={self.seed}", f"model.name={start}", f"regularizers=[{penalties}]", *game]
+        return ["sppo", f"seed={self.seed}", f"regularizers=[{penalties}]", *game]
+
+
+def on_sums(folder: Path, seed: int) -> list[str]:
+    """What to play with the model of sums.py, trained where it is missing."""
+    below = folder / f"seed-{seed}"
+    problems, start = sums.data(below, seed), below / "start"
+    if not start.exists():
+        model = sums.untrained(below / "untrained", seed)
+        shape = (f"seed={seed}", "iterations=1", "warmup=null", f"model.name={model}", "data.limit=null")
+        play(below / "sft", ["sft", *shape, *problems, *SUMS_START])
+        sparring("export", below / "sft", start, "--policy", "iterations/000")
+    return [f"model.name={start}", *problems]
+
+
+def on_smollm2(folder: Path, seed: int) -> list[str]:
+    """What to play with SmolLM2."""
+    return [f"model.name={started(folder, seed)}"]
+
+
+MODELS = {"sums": (on_sums, SUMS), "smollm2": (on_smollm2, SMOLLM2)}
 
 
 def measured(folder: Path, point: Point) -> dict[str, Any]:
@@ -100,9 +132,10 @@ def scores(stage: Path) -> dict[int, float]:
     return {index: larger(row["text"], "") for index, (row,) in answers.items()}
 
 
-def write(results: Path, game: Sequence[str], points: list[dict[str, Any]]) -> None:
+def write(results: Path, model: str, game: Sequence[str], points: list[dict[str, Any]]) -> None:
     """The numbers, and the figure of them."""
-    report = {"hardware": hardware(), "versions": versions("peft"), "game": ["sppo", *game], "points": points}
+    report = {"hardware": hardware(), "versions": versions("peft"), "model": model}
+    report |= {"game": ["sppo", *game], "points": points}
     results.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (results / "over_optimisation.json").write_text(text + "\n", encoding="utf-8")
@@ -116,17 +149,14 @@ def draw(points: list[dict[str, Any]]) -> go.Figure:
     for column, metric in enumerate(names, start=1):
         plain = [point["policies"] for point in points if not point["regularizer"]]
         for label, number, dash in (("start", 0, "dot"), ("SPPO, λ = 0", -1, "dash")):
-            level = sum(policies[number][metric]["mean"] for policies in plain) / len(plain)
+            level = mean(policies[number][metric]["mean"] for policies in plain)
             figure.add_hline(level, line_dash=dash, annotation_text=label, row=1, col=column)
         for name, colour in zip(REGULARIZERS, COLOURS, strict=True):
-            mine = sorted(
-                (point for point in points if point["regularizer"] == name), key=lambda point: point["weight"]
-            )
-            last = [point["policies"][-1][metric] for point in mine]
+            curve = by_weight(points, name, metric)
             figure.add_scatter(
-                x=[point["weight"] for point in mine],
-                y=[value["mean"] for value in last],
-                error_y={"array": [value["standard_error"] for value in last]},
+                x=list(curve),
+                y=[mean(values) for values in curve.values()],
+                error_y={"array": [stdev(values) if len(values) > 1 else 0.0 for values in curve.values()]},
                 mode="lines+markers",
                 name=name,
                 legendgroup=name,
@@ -136,8 +166,18 @@ def draw(points: list[dict[str, Any]]) -> go.Figure:
                 col=column,
             )
     figure.update_xaxes(type="log", title="λ")
-    figure.update_layout(title="SPPO under a judge that prefers the larger number, after the last iteration")
+    title = "SPPO under a judge that prefers the larger number, after the last iteration; bars: deviation over seeds"
+    figure.update_layout(title=title)
     return figure
+
+
+def by_weight(points: list[dict[str, Any]], regularizer: str, metric: str) -> dict[float, list[float]]:
+    """The last policy's metric, seed by seed, by λ."""
+    curve: dict[float, list[float]] = {}
+    for point in sorted(points, key=lambda point: point["weight"]):
+        if point["regularizer"] == regularizer:
+            curve.setdefault(point["weight"], []).append(point["policies"][-1][metric]["mean"])
+    return curve
 
 
 def table(points: list[dict[str, Any]]) -> None:
@@ -156,23 +196,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the runs go")
     parser.add_argument("changes", nargs="*", help="what is to be otherwise in every point, as key.path=value")
-    parser.add_argument("--weights", type=float, nargs="+", default=[10.0, 1.0], help="λ of every regularizer")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--model", choices=MODELS, default="sums")
+    parser.add_argument("--weights", type=float, nargs="+", default=[30.0, 10.0, 3.0, 1.0], help="λ of every one")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
-    game = (*GAME, *options.changes)
     # The runs import the rule from here.
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     folder: Path = options.folder.absolute()
     points = []
+    start, settings = MODELS[options.model]
+    game = (*GAME, *settings, *options.changes)
     for seed in options.seeds:
-        start = started(folder, seed)
+        place = start(folder, seed)
         todo = [Point(seed=seed)]
         todo += [Point(seed=seed, regularizer=name, weight=w) for w in options.weights for name in REGULARIZERS]
         for point in todo:
-            play(folder / point.folder, point.arguments(start, game))
+            play(folder / point.folder, point.arguments([*place, *game]))
             points.append(measured(folder, point))
-            write(options.results, game, points)
+            write(options.results, options.model, game, points)
     table(points)
 
 

@@ -85,7 +85,7 @@ def test_the_head_keeps_its_share_of_every_row(
     assert batch.predicted == predicted
     model = described(ModelConfig(dtype="float32"), SEVEN, None)
     found = memory(model, training_arguments({}, output=tmp_path, seed=0), batch, shards=1)
-    kept = sum(min(n * 32000, 2**26) for n in predicted)
+    kept = sum(min(n * 32000, 2**27) for n in predicted)
     # 2²⁴ // 32000 positions at once.
     assert found.logits == 4 * (min(predicted[0], 524) * 32000 + kept)
 
