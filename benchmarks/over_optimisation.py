@@ -147,10 +147,6 @@ def draw(points: list[dict[str, Any]]) -> go.Figure:
     names = {"accuracy/greedy": "right answers, held out", WON: "win rate over the start, by the judge"}
     figure = make_subplots(1, len(names), subplot_titles=list(names.values()))
     for column, metric in enumerate(names, start=1):
-        plain = [point["policies"] for point in points if not point["regularizer"]]
-        for label, number, dash in (("start", 0, "dot"), ("SPPO, λ = 0", -1, "dash")):
-            level = mean(policies[number][metric]["mean"] for policies in plain)
-            figure.add_hline(level, line_dash=dash, annotation_text=label, row=1, col=column)
         for name, colour in zip(REGULARIZERS, COLOURS, strict=True):
             curve = by_weight(points, name, metric)
             figure.add_scatter(
@@ -165,7 +161,12 @@ def draw(points: list[dict[str, Any]]) -> go.Figure:
                 row=1,
                 col=column,
             )
+        plain = [point["policies"] for point in points if not point["regularizer"]]
+        for label, number, dash in (("start", 0, "dot"), ("SPPO, λ = 0", -1, "dash")):
+            level = mean(policies[number][metric]["mean"] for policies in plain)
+            figure.add_hline(level, line_dash=dash, annotation_text=label, row=1, col=column)
     figure.update_xaxes(type="log", title="λ")
+    figure.update_yaxes(range=[0, 1])
     title = "SPPO under a judge that prefers the larger number, after the last iteration; bars: deviation over seeds"
     figure.update_layout(title=title)
     return figure
