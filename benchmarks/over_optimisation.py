@@ -24,7 +24,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 import sums
-from alignment import play, sparring, started
+from alignment import DATA, play, sparring, started
 from measuring import hardware, versions
 from sparring.data.verifiers import final_number
 from sparring.metrics import Estimate
@@ -47,6 +47,7 @@ SUMS = (
 SUMS_START = ("training.num_train_epochs=20", "training.learning_rate=1e-3", "training.per_device_train_batch_size=64")
 # The smallest set-up in which something is to be seen: few problems, one long iteration, a large step.
 SMOLLM2 = (
+    *DATA,
     "iterations=1",
     "data.limit=12",
     "data.max_response_tokens=40",
