@@ -49,7 +49,9 @@ COLUMNS = (
     "accuracy/sampled",
     "kl_to_base",
     "length/sampled",
-    "distinct/2",
+    "self_bleu/corpus",
+    "entropy/token",
+    "win_rate/base",
     "log_likelihood/token",
 )
 
@@ -169,7 +171,8 @@ def seconds(runs: list[Path]) -> dict[str, float]:
     """Median time of each stage of an iteration. The first is left out: its samples are those of another run."""
     taken: dict[str, list[float]] = {}
     for event in (event for run in runs for event in RunDirectory(run).events()):
-        if event.get("kind") == "time" and event.get("iteration", 0) > 0:
+        first = event.get("iteration") == 0 or event.get("policy") in {"base", "iterations/000"}
+        if event.get("kind") == "time" and not first:
             taken.setdefault(event["stage"], []).append(event["seconds"])
     return {stage: median(values) for stage, values in taken.items()}
 

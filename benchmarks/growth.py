@@ -21,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from measuring import hardware, times, versions
 from sparring.logprobs import sequence_log_probs
+from sparring.training.memory import keep_freed_memory
 
 RANGES = {
     "length": [128, 256, 512, 1024, 2048],
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    keep_freed_memory()  # as training does
     results = {}
     for quantity, values in RANGES.items():
         measure = (lambda value: scoring(value, options)) if quantity == "history" else None
