@@ -16,6 +16,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -61,7 +62,7 @@ def main() -> None:
     options = arguments()
     if not options.table:
         for seed in options.seeds:
-            start = started(options.folder, seed)
+            start = started(options.folder, seed, START)
             for name in options.algorithms:
                 play(options.folder / f"seed-{seed}" / name, algorithm(name, start, seed))
     found = {
@@ -99,11 +100,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def started(folder: Path, seed: int) -> Path:
-    """The seed's start, made where it is missing: three epochs of supervised fine-tuning, exported."""
+def started(folder: Path, seed: int, settings: Sequence[str]) -> Path:
+    """The seed's start, made where it is missing: supervised fine-tuning, exported."""
     run, start = folder / f"seed-{seed}" / "sft", folder / f"seed-{seed}" / "start"
     if not start.exists():
-        play(run, ["sft", f"seed={seed}", "iterations=1", "warmup=null", *START])
+        play(run, ["sft", f"seed={seed}", "iterations=1", "warmup=null", *settings])
         sparring("export", run, start, "--policy", "iterations/000")
     return start
 

@@ -24,7 +24,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 import sums
-from alignment import DATA, play, sparring, started
+from alignment import DATA, START, play, started
 from measuring import hardware, versions
 from sparring.data.verifiers import final_number
 from sparring.metrics import Estimate
@@ -98,18 +98,14 @@ class Point:
 def on_sums(folder: Path, seed: int) -> list[str]:
     """What to play with the model of sums.py, trained where it is missing."""
     below = folder / f"seed-{seed}"
-    problems, start = sums.data(below, seed), below / "start"
-    if not start.exists():
-        model = sums.untrained(below / "untrained", seed)
-        shape = (f"seed={seed}", "iterations=1", "warmup=null", f"model.name={model}", "data.limit=null")
-        play(below / "sft", ["sft", *shape, *problems, *SUMS_START])
-        sparring("export", below / "sft", start, "--policy", "iterations/000")
+    problems, model = sums.data(below, seed), sums.untrained(below / "untrained", seed)
+    start = started(folder, seed, (f"model.name={model}", "data.limit=null", *problems, *SUMS_START))
     return [f"model.name={start}", *problems]
 
 
 def on_smollm2(folder: Path, seed: int) -> list[str]:
     """What to play with SmolLM2."""
-    return [f"model.name={started(folder, seed)}"]
+    return [f"model.name={started(folder, seed, START)}"]
 
 
 MODELS = {"sums": (on_sums, SUMS), "smollm2": (on_smollm2, SMOLLM2)}

@@ -93,6 +93,9 @@ class _LinearLogProbs(torch.autograd.Function):
         kept: list[tuple[Tensor, Tensor]] = []
         for rows in _chunks(len(targets), chunk):
             log_probs[rows], errors, total = _log_probs_and_errors(hidden[rows], weight, targets[rows])
+            if not (needs_hidden or needs_weight):
+                continue
+            errors = errors.to(weight.dtype)
             if of_hidden is not None:
                 of_hidden[rows] = errors @ weight / total.to(weight.dtype)
             if rows.stop <= kept_rows:
@@ -114,7 +117,7 @@ class _LinearLogProbs(torch.autograd.Function):
                 else:
                     _, errors, total = _log_probs_and_errors(hidden[rows], weight, targets[rows])
                 scaled = (hidden[rows] * (gradient[rows] / total)).to(weight.dtype)
-                of_weight = _accumulate(of_weight, errors.t(), scaled)
+                of_weight = _accumulate(of_weight, errors.to(weight.dtype).t(), scaled)
             of_weight = None if of_weight is None else of_weight.to(weight.dtype)
         return None if of_hidden is None else of_hidden * gradient.to(of_hidden.dtype), of_weight, None, None, None
 
@@ -129,7 +132,7 @@ def _log_probs_and_errors(hidden: Tensor, weight: Tensor, targets: Tensor) -> tu
     # Not log_softmax, which is biased by 1e-5 a token on CPU: that adds up over a sequence.
     log_probs = (chosen - largest - total.log()).squeeze(-1)
     errors = exponentials.scatter_add_(-1, target, -total)
-    return log_probs, errors.to(weight.dtype), -total
+    return log_probs, errors, -total
 
 
 def _accumulate(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
