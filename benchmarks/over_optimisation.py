@@ -4,9 +4,9 @@
         [--seeds 0 1 2] [--results FOLDER]
 
 Of two answers the judge prefers the one with the larger number, whatever is right. The model is that of sums.py, or
-SmolLM2 from the start of alignment.py, whose word problems it then answers. Every point is a run of its own: SPPO, with
-one regularizer or none, at one weight λ. Started again, the command goes on where it was stopped, also within a run.
-After every point it writes over_optimisation.json and over_optimisation.html; at the end it prints the table.
+SmolLM2 from the start of alignment.py, with its problems and steps. Every point is a run of its own: SPPO, with one
+regularizer or none, at one weight λ. Started again, the command goes on where it was stopped, also within a run. After
+every point it writes over_optimisation.json and over_optimisation.html; at the end it prints the table.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 import sums
-from alignment import DATA, START, play, started
+from alignment import GAME as SMOLLM2
+from alignment import ITERATIONS, play, started, word_problems
 from measuring import hardware, versions
 from sparring.data.verifiers import final_number
 from sparring.metrics import Estimate
@@ -33,10 +34,10 @@ from sparring.run_directory import StageDirectory
 from sparring.training.stages.generate import read_samples
 
 # η = 10 asks for ±5 nats.
-GAME = ("warmup=null", "judge={name: verifier, rule: 'over_optimisation:larger'}", "objective.eta=10")
+GAME = ("judge={name: verifier, rule: 'over_optimisation:larger'}", "objective.eta=10", f"iterations={ITERATIONS}")
 # A rate that falls to zero: where a penalty balances the judge, steps of one size would only shake the policy.
 SUMS = (
-    "iterations=3",
+    "warmup=null",
     "data.limit=128",
     "generation.batch_size=128",
     "training.learning_rate=3e-4",
@@ -45,17 +46,6 @@ SUMS = (
     "training.per_device_train_batch_size=32",
 )
 SUMS_START = ("training.num_train_epochs=20", "training.learning_rate=1e-3", "training.per_device_train_batch_size=64")
-# The smallest set-up in which something is to be seen: few problems, one long iteration, a large step.
-SMOLLM2 = (
-    *DATA,
-    "iterations=1",
-    "data.limit=12",
-    "data.max_response_tokens=40",
-    "lora={r: 16, lora_alpha: 32}",
-    "training.learning_rate=4e-4",
-    "training.num_train_epochs=3",
-    "training.per_device_train_batch_size=2",
-)
 REGULARIZERS = {
     "reverse-kl": ("reverse-kl",),
     "chi-squared": ("chi-squared",),
@@ -98,14 +88,13 @@ class Point:
 def on_sums(folder: Path, seed: int) -> list[str]:
     """What to play with the model of sums.py, trained where it is missing."""
     below = folder / f"seed-{seed}"
-    problems, model = sums.data(below, seed), sums.untrained(below / "untrained", seed)
-    start = started(folder, seed, (f"model.name={model}", "data.limit=null", *problems, *SUMS_START))
-    return [f"model.name={start}", *problems]
+    data, model = sums.data(below, seed), sums.untrained(below / "untrained", seed)
+    return [f"model.name={started(folder, seed, (f'model.name={model}', *data, *SUMS_START))}", *data]
 
 
 def on_smollm2(folder: Path, seed: int) -> list[str]:
     """What to play with SmolLM2."""
-    return [f"model.name={started(folder, seed, START)}"]
+    return list(word_problems(folder, seed))
 
 
 MODELS = {"sums": (on_sums, SUMS), "smollm2": (on_smollm2, SMOLLM2)}

@@ -6,13 +6,14 @@ can afford many: every weight of every regularizer, several seeds.
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import problems
 
 _SPECIAL = ("<pad>", "<s>", "</s>")
 _CHARACTERS = "0123456789+="
@@ -21,21 +22,10 @@ _HELD_OUT = 200
 
 def data(folder: Path, seed: int) -> tuple[str, ...]:
     """Writes the problems, all 1000 in two parts, and says where they are, as overrides of a configuration."""
-    problems = [{"prompt": f"{a}+{b}=", "response": str(a + b)} for a in range(100) for b in range(10)]
-    random.Random(seed).shuffle(problems)
-    parts = {"held_out": problems[:_HELD_OUT], "train": problems[_HELD_OUT:]}
-    paths = {name: folder / f"{name}.jsonl" for name in parts}
-    for name, rows in parts.items():
-        paths[name].parent.mkdir(parents=True, exist_ok=True)
-        paths[name].write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return (
-        f"data.source={paths['train']}",
-        f"data.held_out_source={paths['held_out']}",
-        f"data.held_out={_HELD_OUT}",
-        "data.verifier=final-number",
-        "data.chat_template=none",
-        "data.max_response_tokens=6",
-    )
+    rows = [(f"{a}+{b}=", str(a + b)) for a in range(100) for b in range(10)]
+    random.Random(seed).shuffle(rows)
+    paths = problems.write(folder, {"held_out": rows[:_HELD_OUT], "train": rows[_HELD_OUT:]})
+    return problems.overrides(paths["train"], paths["held_out"], count=_HELD_OUT, max_response_tokens=6)
 
 
 def untrained(folder: Path, seed: int) -> Path:
