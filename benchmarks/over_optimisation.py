@@ -47,12 +47,13 @@ SUMS = (
 )
 SUMS_START = ("training.num_train_epochs=20", "training.learning_rate=1e-3", "training.per_device_train_batch_size=64")
 REGULARIZERS = {
-    "reverse-kl": ("reverse-kl",),
-    "chi-squared": ("chi-squared",),
-    "forward-kl": ("forward-kl",),
-    "reverse and forward": ("reverse-kl", "forward-kl"),
+    "reverse-kl": ("name: reverse-kl",),
+    "chi-squared": ("name: chi-squared",),
+    "chi-squared k1": ("name: chi-squared, estimator: k1",),
+    "forward-kl": ("name: forward-kl",),
+    "reverse and forward": ("name: reverse-kl", "name: forward-kl"),
 }
-COLOURS = ("#2a9d8f", "#e76f51", "#264653", "#e9c46a")
+COLOURS = ("#2a9d8f", "#e76f51", "#f4a261", "#264653", "#e9c46a")
 WON = "judge/win_rate_over_start"
 METRICS = {"accuracy/greedy": 3, "accuracy/sampled": 3, WON: 3, "kl_to_base": 2}
 
@@ -79,9 +80,8 @@ class Point:
 
     def arguments(self, game: Sequence[str]) -> list[str]:
         """The recipe and its changes."""
-        penalties = ", ".join(
-            f"{{name: {name}, weight: {self.weight:g}}}" for name in REGULARIZERS.get(self.regularizer, ())
-        )
+        parts = REGULARIZERS.get(self.regularizer, ())
+        penalties = ", ".join(f"{{{part}, weight: {self.weight:g}}}" for part in parts)
         return ["sppo", f"seed={self.seed}", f"regularizers=[{penalties}]", *game]
 
 

@@ -3,16 +3,18 @@
     python benchmarks/reverse_kl_bias.py [--results benchmarks/results]        # seconds on one core
 
 Everything is exact, on distributions of a few outcomes, where an expectation is a sum. First, values and gradients of
-each estimator while the policy moves away from the opponent π_o whose samples it gets. Then RSPO (`sppo` with one
-regularizer) played by exact best responses: how far the first best response is from the one to the true regularised
-loss, and how far the last policy is from the equilibrium of the game that the regularizer is meant for. It prints
-tables and writes reverse_kl_bias.json and reverse_kl_bias.html.
+each estimator while the policy moves away from the opponent π_o whose samples it gets. Second, how noisy the gradient
+of one sample is where an iteration starts. Then RSPO (`sppo` with one regularizer) played by exact best responses: how
+far the first best response is from the one to the true regularised loss, and how far the last policy is from the
+equilibrium of the game that the regularizer is meant for. It prints tables and writes reverse_kl_bias.json and
+reverse_kl_bias.html.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from torch import Tensor
 from sparring.games import PreferenceGame
 from sparring.objectives import OBJECTIVES
 from sparring.regularizers import REGULARIZERS, ReverseKl
-from sparring.types import LogRatios
+from sparring.types import LogRatios, Regularizer
 
 OUTCOMES, SEED = 8, 0
 # How far along the way from π_o the policy is, as a share of a direction drawn at random.
@@ -45,9 +47,23 @@ GAMES: list[tuple[str, str, dict[str, Any], str]] = [
     ("forward-kl e^−δ, unweighted (published)", "forward-kl", {"samples": "generated"}, "forward-kl"),
     ("forward-kl, importance", "forward-kl", {"samples": "generated", "importance": True}, "forward-kl"),
     ("forward-kl, reference samples", "forward-kl", {}, "forward-kl"),
-    ("chi-squared e^δ, unweighted (published)", "chi-squared", {"importance": False}, "chi-squared"),
-    ("chi-squared, importance", "chi-squared", {}, "chi-squared"),
+    (
+        "chi-squared e^δ, unweighted (published)",
+        "chi-squared",
+        {"estimator": "k1", "importance": False},
+        "chi-squared",
+    ),
+    *[(f"chi-squared {k}, importance", "chi-squared", {"estimator": k}, "chi-squared") for k in ("k1", "k3")],
 ]
+# Regularizer and settings of which the noise is computed, and whether its samples are the reference's.
+NOISY: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "reverse-kl k2, unweighted": ("reverse-kl", {}, False),
+    "reverse-kl k1, importance": ("reverse-kl", {"estimator": "k1", "importance": True}, False),
+    "reverse-kl k3, importance": ("reverse-kl", {"estimator": "k3", "importance": True}, False),
+    "forward-kl, reference samples": ("forward-kl", {}, True),
+    "chi-squared k1, importance": ("chi-squared", {"estimator": "k1"}, False),
+    "chi-squared k3, importance": ("chi-squared", {"estimator": "k3"}, False),
+}
 
 
 def players() -> tuple[Tensor, Tensor, Tensor]:
@@ -90,6 +106,36 @@ def along_the_way() -> list[dict[str, Any]]:
             row[name] = {"value_error": (value - truth).item(), "gradient_error": error.item()}
         rows.append(row)
     return rows
+
+
+def noise() -> list[dict[str, Any]]:
+    """For each step away from π_ref, with π_o = π_θ: the mean gradient of one sample at λ = 1, and its deviation."""
+    log_reference, _, direction = players()
+    rows = []
+    for step in STEPS:
+        logits = log_reference + step * direction
+        log_opponent = logits.log_softmax(0)
+        row: dict[str, Any] = {"kl_to_reference": float((log_opponent.exp() * (log_opponent - log_reference)).sum())}
+        for label, (name, settings, of_reference) in NOISY.items():
+            each = partial(of_one_sample, REGULARIZERS[name](weight=1.0, **settings), log_opponent, log_reference)
+            gradients = torch.autograd.functional.jacobian(each, logits)
+            drawn = (log_reference if of_reference else log_opponent).exp()
+            mean = drawn @ gradients
+            deviation = (drawn @ (gradients - mean).square().sum(1)).sqrt()
+            row[label] = {"gradient": float(mean.norm()), "deviation": float(deviation)}
+        rows.append(row)
+    return rows
+
+
+def of_one_sample(penalty: Regularizer, log_opponent: Tensor, log_reference: Tensor, logits: Tensor) -> Tensor:
+    """`[n]`: the penalty with each outcome as the only sample."""
+    log_policy = logits.log_softmax(0)
+    ratios = LogRatios(
+        generated=(log_policy - log_opponent)[:, None],
+        reference_generated=(log_policy - log_reference)[:, None],
+        policy_reference=log_policy[:, None],
+    )
+    return penalty(ratios).loss
 
 
 def game() -> PreferenceGame:
@@ -172,15 +218,18 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     results: Path = parser.parse_args().results
     torch.set_num_threads(1)
-    way, rows = along_the_way(), [row for eta in ETAS for row in settled(eta)]
+    way, noisy, rows = along_the_way(), noise(), [row for eta in ETAS for row in settled(eta)]
     settings = {"outcomes": OUTCOMES, "seed": SEED, "tau": TAU, "iterations": ITERATIONS}
-    report = {"settings": settings, "along_the_way": way, "settled": rows}
+    report = {"settings": settings, "along_the_way": way, "noise": noisy, "settled": rows}
     results.mkdir(parents=True, exist_ok=True)
     (results / "reverse_kl_bias.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     draw(way, rows).write_html(results / "reverse_kl_bias.html", include_plotlyjs="cdn")
     for row in way:
         cells = [f"{row[name]['value_error']:+.3f} {row[name]['gradient_error']:6.3f}" for name in ESTIMATORS]
         print(f"KL to π_o {row['kl_to_opponent']:.3f}  E w² {row['mean_square_weight']:7.2f}  " + "  ".join(cells))
+    for row in noisy:
+        cells = [f"{row[name]['gradient']:.3f} ± {row[name]['deviation']:.3f}" for name in NOISY]
+        print(f"KL to π_ref {row['kl_to_reference']:.3f}  gradient of one sample: {'  '.join(cells)}")
     for row in rows:
         print(
             f"η {row['eta']:g} {row['regularizer']:45} first step {row['first_step']:.1e}  to its equilibrium "

@@ -98,7 +98,10 @@ REGULARIZER_ROWS = {
         settings=({}, {"samples": "generated"}, {"samples": "generated", "importance": True}),
         nonsense=(*CLIPPED, ({"samples": "base"}, "known:"), ({"importance": True}, 'samples="generated"')),
     ),
-    "chi-squared": Row(settings=({}, {"importance": False}), nonsense=CLIPPED),
+    "chi-squared": Row(
+        settings=tuple({"estimator": k, "importance": w} for k in ("k1", "k3") for w in (False, True)),
+        nonsense=(*CLIPPED, ({"estimator": "k2"}, "known: k1, k3")),
+    ),
     "sft": Row(settings=({}, {"length_normalized": True}), nonsense=scale("weight")),
     "entropy": Row(settings=({}, {"importance": False}), nonsense=CLIPPED, rests_at="uniform"),
 }

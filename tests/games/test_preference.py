@@ -86,10 +86,13 @@ def test_without_weights_k2_plays_the_reverse_and_k3_the_forward_game(estimator,
     assert (play.policies[-1] - game.regularized_equilibrium(0.5, other)).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("importance", "tau"), [(True, 0.5), (False, 0.25)])
-def test_chi_squared_plays_its_own_game_and_without_weights_the_one_at_half_the_penalty(importance, tau):
+@pytest.mark.parametrize(
+    ("options", "tau"),
+    [({}, 0.5), ({"estimator": "k1"}, 0.5), ({"estimator": "k1", "importance": False}, 0.25)],
+)
+def test_chi_squared_plays_its_own_game_and_without_weights_the_one_at_half_the_penalty(options, tau):
     game = PreferenceGame(preference=ROCK_PAPER_SCISSORS, reference=REFERENCE)
-    penalty = REGULARIZERS["chi-squared"](weight=0.5, importance=importance)
+    penalty = REGULARIZERS["chi-squared"](weight=0.5, **options)
     play = game.play(OBJECTIVES["sppo"](), [penalty], iterations=50)
     assert (play.policies[-1] - game.regularized_equilibrium(tau, "chi-squared")).abs().max() < 1e-8
 

@@ -161,7 +161,8 @@ def penalties(at: dict[str, Array]) -> dict[str, tuple[dict[str, Any], float, Ar
             weight * (1 / ratio - 1 + to_reference + 1 - 1 / ratio) / K,
         ),
         "forward-kl": ({"samples": "generated"}, (1 / ratio).mean(), -1 / ratio / K),
-        "chi-squared": ({}, (weight * (ratio - 1)).mean(), weight * (2 * ratio - 1) / K),
+        "chi-squared": ({}, (weight * (ratio - 2 + 1 / ratio)).mean(), weight * (2 * ratio - 2) / K),
+        "chi-squared, k1": ({"estimator": "k1"}, (weight * (ratio - 1)).mean(), weight * (2 * ratio - 1) / K),
     }
 
 

@@ -79,8 +79,10 @@ TABLE = [
     ("forward-kl", {"samples": "reference"}, (False, True), (False, True)),
     ("forward-kl", {"samples": "generated"}, (False, True), (False, False)),
     ("forward-kl", {"samples": "generated"} | IMPORTANCE, (True, True), (True, True)),
-    ("chi-squared", {"importance": False}, (True, False), (False, False)),
-    ("chi-squared", IMPORTANCE, (True, True), (True, True)),
+    ("chi-squared", {"estimator": "k1", "importance": False}, (True, False), (False, False)),
+    ("chi-squared", {"estimator": "k3", "importance": False}, (True, False), (False, False)),
+    ("chi-squared", {"estimator": "k1"} | IMPORTANCE, (True, True), (True, True)),
+    ("chi-squared", {"estimator": "k3"} | IMPORTANCE, (True, True), (True, True)),
     ("entropy", {"importance": False}, (True, False), (False, False)),
     ("entropy", IMPORTANCE, (True, True), (True, True)),
     ("sft", {}, (False, True), (False, True)),
@@ -113,9 +115,33 @@ def test_k3_without_weights_has_the_gradient_of_the_forward_kl() -> None:
     assert torch.allclose(slope, measure("forward-kl", {}, on_policy=True)[3], atol=1e-12)
 
 
-def test_chi_squared_without_weights_has_half_the_gradient() -> None:
-    _, _, slope, true_slope = measure("chi-squared", {"importance": False}, on_policy=True)
-    assert torch.allclose(slope, 0.5 * true_slope, atol=1e-12)
+def test_chi_squared_without_weights_has_half_the_gradient_and_with_k3_the_forward_kls_besides() -> None:
+    half = 0.5 * measure("chi-squared", {}, on_policy=True)[3]
+    forward = measure("forward-kl", {}, on_policy=True)[3]
+    for estimator, expected in (("k1", half), ("k3", half + forward)):
+        slope = measure("chi-squared", {"estimator": estimator, "importance": False}, on_policy=True)[2]
+        assert torch.allclose(slope, expected, atol=1e-12), estimator
+
+
+@pytest.mark.parametrize("name", ["reverse-kl", "chi-squared"])
+def test_k3_alone_is_still_where_the_policy_is_the_reference(name: str) -> None:
+    """The weighted k1 pulls at every sample by ∇log π_θ there, which is zero in the mean alone: noise, λ times."""
+    for estimator, slope in (("k1", 1.0), ("k3", 0.0)):
+        log_ratio = torch.zeros(1, SIZE, dtype=torch.float64, requires_grad=True)
+        value = REGULARIZERS[name](weight=2.0, estimator=estimator, importance=True)
+        loss = value(LogRatios(generated=log_ratio, reference_generated=log_ratio)).loss
+        (gradient,) = torch.autograd.grad(loss.sum(), log_ratio)
+        assert gradient.tolist() == [[2.0 * slope / SIZE] * SIZE]
+
+
+def test_k3_of_chi_squared_is_nowhere_below_zero_and_pulls_by_twice_the_excess_of_the_ratio() -> None:
+    log_ratio = torch.linspace(-9.0, 9.0, 19, dtype=torch.float64).requires_grad_()
+    of_one = LogRatios(generated=log_ratio[:, None], reference_generated=log_ratio[:, None])
+    loss = REGULARIZERS["chi-squared"](weight=1.0, estimator="k3")(of_one).loss
+    assert loss.min() == 0.0
+    (gradient,) = torch.autograd.grad(loss.sum(), log_ratio)
+    # e^Δ 2(e^δ − 1), at Δ = δ.
+    assert torch.allclose(gradient, 2.0 * log_ratio.exp() * log_ratio.expm1(), rtol=1e-12)
 
 
 def test_forward_kl_on_generated_samples_has_the_value_one_on_policy() -> None:

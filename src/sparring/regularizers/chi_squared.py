@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.regularizers.estimation import check, fields, mean_under_policy, penalty
+from torch import Tensor
+
+from sparring.registry import require_one_of
+from sparring.regularizers.estimation import check, exponential, fields, mean_under_policy, penalty
 from sparring.types import LogRatios, ObjectiveOutput
+
+_ESTIMATORS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "k1": lambda log_ratio, clip: log_ratio.clamp(max=clip).expm1(),
+    "k3": lambda log_ratio, clip: log_ratio.clamp(max=clip).expm1() + exponential(-log_ratio, clip) - 1.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChiSquared:
-    """Weight × mean_k w_k (e^{min(δ_k, clip)} − 1), w = e^{min(Δ, clip)}: χ²(π_θ‖π_ref) = E_{π_θ}[π_θ/π_ref] − 1.
+    """Weight × mean_k w_k k(δ_k): χ²(π_θ‖π_ref) = E_{π_θ}[π_θ/π_ref] − 1, k1 = e^δ − 1, k3 = e^δ − 2 + e^{−δ}.
 
-    With the importance weight it is exact in value and gradient wherever Δ and δ are below the clip. Without
-    (`importance=False`, w = 1) the value is right while π_θ = π_o, and the gradient is then exactly half the right
-    one, E[e^δ ∇log π_θ]: the same leash at half the weight; away from π_o both are biased.
+    With the importance weight w = e^{min(Δ, clip)} both are exact in value and gradient wherever Δ and |δ| are below
+    the clip; they differ in noise. The gradient of one sample at π_θ = π_o is (2e^δ − 1) ∇log π_θ for k1: not zero
+    where the policy is still the reference, only zero in the mean, so λ scales noise there and nothing else. k3 adds
+    e^{−δ} − 1, whose mean under π_θ is zero, as in the k3 of `reverse-kl`; then it is 2(e^δ − 1) ∇log π_θ, and every
+    value is ≥ 0.
 
-    Source: RSPO, arXiv 2503.00030, for the penalty; what is said of bias is derived here.
+    Without weights (`importance=False`, w = 1) the value is right while π_θ = π_o, but the gradient of k1 is then
+    half the right one, E[e^δ ∇log π_θ], the same leash at half the weight, and that of k3 is that half and the
+    gradient of the forward KL; away from π_o all are biased.
 
-    Degenerate cases: zero at π_θ = π_ref. A sample beyond both clips has no gradient, and e^δ of a long response
-    spans many orders of magnitude: where δ may reach more than a few nats, `reverse-kl` is the safer leash.
+    Source: RSPO, arXiv 2503.00030, for the penalty, which is k1 there; k3 and what is said of gradients are derived
+    here.
+
+    Degenerate cases: zero at π_θ = π_ref. A sample beyond both clips has no gradient from e^δ; above −δ = clip, e^{−δ}
+    goes on by its tangent. e^δ of a long response spans many orders of magnitude: where δ may reach more than a few
+    nats, `reverse-kl` is the safer leash.
 
     Args:
         weight: λ.
+        estimator: `k1` or `k3`.
         importance: Whether samples are weighted by e^Δ; by default they are, for the right gradient.
-        clip: Cap of both exponents, nats.
+        clip: Cap of the exponents, nats.
 
     Raises:
-        ValueError: λ or clip is out of range.
+        ValueError: λ or clip is out of range, or the estimator is unknown.
     """
 
     weight: float
+    estimator: str = "k3"
     importance: bool = True
     clip: float = 10.0
 
@@ -39,6 +58,7 @@ class ChiSquared:
 
     def __post_init__(self) -> None:
         check(self.weight, self.clip)
+        require_one_of("estimator", self.estimator, _ESTIMATORS)
 
     @property
     def requires(self) -> frozenset[str]:
@@ -47,6 +67,6 @@ class ChiSquared:
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt `[B]`."""
-        excess = ratios.require("reference_generated").clamp(max=self.clip).expm1()
-        mean = mean_under_policy(ratios, excess, importance=self.importance, clip=self.clip)
+        value = _ESTIMATORS[self.estimator](ratios.require("reference_generated"), self.clip)
+        mean = mean_under_policy(ratios, value, importance=self.importance, clip=self.clip)
         return penalty(self.name, self.weight, mean)
