@@ -19,7 +19,7 @@ def test_a_reward_model_that_was_trained_here_judges_a_run(
     cli: Callable[..., SimpleNamespace], tiny_config: Callable[..., Path], tmp_path: Path
 ) -> None:
     seen, unseen = problems(40, 20)
-    settings = JUDGES["reward-model"](model=train_reward_model(tmp_path / "reward", seen, steps=60))
+    settings = JUDGES["reward-model"](model=train_reward_model(tmp_path / "reward", seen, steps=40))
     judge = settings.start(tmp_path)
     questions = [Question(prompt=each.prompt, responses=(each.response, wrong(each))) for each in unseen]
     assert not any(VERIFIERS["final-number"]()(wrong(each), each.response) for each in unseen)
