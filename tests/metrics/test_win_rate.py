@@ -36,7 +36,7 @@ def test_rivals_have_their_own() -> None:
 
 def test_known_answer_at_equal_length() -> None:
     """Preferred with 0.9 where longer and 0.5 where shorter: θ is the mean of the log odds, (ln 9 + 0)/2 = ln 3."""
-    found = rates(base=[[pair(0.9, 120)], [pair(0.5, 80)]] * 10)
+    found = rates(base=[[pair(0.9, 120)], [pair(0.5, 80)]] * 20)
     assert found["win_rate/base"].mean == pytest.approx(0.7)
     assert found["win_rate/base/length_controlled"].mean == pytest.approx(0.75, abs=1e-5)
 
@@ -45,8 +45,33 @@ def test_known_answer_at_equal_length() -> None:
     ("longer", "shorter", "there"), [(10, 10, True), (9, 11, False), (10, 30, True), (10, 31, False)]
 )
 def test_there_is_none_where_it_would_extrapolate(longer: int, shorter: int, there: bool) -> None:
-    found = rates(base=[[pair(0.9, 120)]] * longer + [[pair(0.5, 80)]] * shorter)
+    found = rates(base=[[pair(0.7, 120)]] * longer + [[pair(0.5, 80)]] * shorter)
     assert ("win_rate/base/length_controlled" in found) == there
+
+
+def test_there_is_none_where_length_nearly_decides() -> None:
+    """The longer answer wins: θ could be anything between the shortest lead and the shortest lag."""
+    random = np.random.default_rng(0)
+    leads = [int(lead) for lead in random.integers(1, 60, 40)]
+    found = rates(base=[[pair(float(sign > 0), 100 + sign * lead)] for lead in leads for sign in (1, -1)])
+    assert set(found) == {"win_rate/base"}
+
+
+@pytest.mark.parametrize(("steepness", "prompts"), [(1.0, 32), (3.0, 32), (3.0, 64), (5.0, 64), (10.0, 200)])
+def test_where_it_is_given_its_error_is_honest(steepness: float, prompts: int) -> None:
+    """An unbiased judge but for length, more and less so: two standard errors hold the truth, ½, nine times in ten."""
+    random = np.random.default_rng(1)
+    found = []
+    for _ in range(100):
+        difference = np.rint(random.normal(0.0, 30.0, prompts))
+        p = 1 / (1 + np.exp(-steepness * np.tanh(difference / 30.0)))
+        drawn = random.random(prompts) < p
+        found.append(
+            rates(base=[[pair(float(won), 200 + int(d), 200)] for won, d in zip(drawn, difference, strict=True)])
+        )
+    given = [each[name] for each in found if (name := "win_rate/base/length_controlled") in each]
+    assert len(given) > 20
+    assert np.mean([abs(each.mean - 0.5) < 2 * each.standard_error for each in given]) > 0.87
 
 
 def of_model(share: float, seed: int) -> tuple[Annotations, dict[str, Estimate]]:

@@ -65,6 +65,10 @@ class Rows:
         """`[D]` w."""
         return fit_logistic(self.features, self.target, weight=self.weight, ridge=RIDGE)
 
+    def undecided(self) -> float:
+        """Σ v p(1 − p) with the fitted p: nearly 0 where the features tell the targets, and a fit is then arbitrary."""
+        return float(self._spread(self.fit()).sum())
+
     def mean_at(self, features: Array) -> tuple[float, Array]:
         """The mean of σ(x·w) at other features `[n, D]` of the observations, and each observation's influence on it.
 
@@ -84,7 +88,11 @@ class Rows:
 
     def _curvature(self, fitted: Array) -> Array:
         """`[D, D]` minus the Hessian of the penalised log-likelihood."""
-        predicted = expit(self.features @ fitted)
-        spread = self.weight * predicted * (1 - predicted)
-        curvature: Array = (self.features.T * spread) @ self.features + RIDGE * np.eye(self.features.shape[1])
+        ridge = RIDGE * np.eye(self.features.shape[1])
+        curvature: Array = (self.features.T * self._spread(fitted)) @ self.features + ridge
         return curvature
+
+    def _spread(self, fitted: Array) -> Array:
+        predicted = expit(self.features @ fitted)
+        spread: Array = self.weight * predicted * (1 - predicted)
+        return spread

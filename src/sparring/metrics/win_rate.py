@@ -11,6 +11,8 @@ from sparring.metrics.held_out import Comparison, Estimate, HeldOut
 
 # On each side of equal length there must be so many pairs, and such a share of all: elsewhere it would extrapolate.
 _PAIRS, _SHARE = 10, 0.25
+# Σ p(1 − p) of the fit, 16 open pairs' worth. Below, length decides nearly alone, and θ could be almost anything.
+_UNDECIDED = 4.0
 
 
 def win_rate(held_out: HeldOut) -> dict[str, Estimate]:
@@ -22,7 +24,8 @@ def win_rate(held_out: HeldOut) -> dict[str, Estimate]:
     The latter is what the judge would say were the responses equally long: σ(θ) of P = σ(θ + φ tanh(d/std d)), d the
     difference of length, fitted to all pairs (Dubois et al. 2024, arXiv 2404.04475, without difficulties); its standard
     error is that of the infinitesimal jackknife over prompts. It is there where at least ten pairs and a quarter of
-    all are longer than the rival's, and as many shorter: the fit then interpolates. See docs/metrics.md.
+    all are longer than the rival's, and as many shorter: the fit then interpolates; and where Σ P(1 − P) is
+    at least 4: below, length decides nearly alone, and neither θ nor its error can be told. See docs/metrics.md.
     """
     rates = {}
     for rival, prompts in held_out.comparisons.items():
@@ -54,6 +57,8 @@ def _length_controlled(prompts: Sequence[Sequence[Comparison]]) -> Estimate | No
         target=np.array(_preferences(pairs)),
         weight=constant,
     )
+    if rows.undecided() < _UNDECIDED:
+        return None
     rate, influence = rows.mean_at(np.stack([constant, np.zeros(n)], axis=1))
     # Pairs of a prompt are drawn together, so that a prompt's influence is the sum of theirs.
     numbers = np.repeat(np.arange(len(prompts)), [len(of_prompt) for of_prompt in prompts])
