@@ -109,13 +109,21 @@ def along_the_way() -> list[dict[str, Any]]:
 
 
 def noise() -> list[dict[str, Any]]:
-    """For each step away from π_ref, with π_o = π_θ: the mean gradient of one sample at λ = 1, and its deviation."""
+    """Where π_o = π_θ is off π_ref: the mean gradient of one sample at λ = 1, in the logits, and its deviation.
+
+    In a direction drawn at random, and where the policy is the reference sharpened, π_ref^s.
+    """
     log_reference, _, direction = players()
+    ways = {"random": direction, "sharper": log_reference}
     rows = []
-    for step in STEPS:
-        logits = log_reference + step * direction
+    for way, step in ((way, step) for way in ways for step in STEPS):
+        logits = log_reference + step * ways[way]
         log_opponent = logits.log_softmax(0)
-        row: dict[str, Any] = {"kl_to_reference": float((log_opponent.exp() * (log_opponent - log_reference)).sum())}
+        row: dict[str, Any] = {
+            "way": way,
+            "step": step,
+            "kl_to_reference": float((log_opponent.exp() * (log_opponent - log_reference)).sum()),
+        }
         for label, (name, settings, of_reference) in NOISY.items():
             each = partial(of_one_sample, REGULARIZERS[name](weight=1.0, **settings), log_opponent, log_reference)
             gradients = torch.autograd.functional.jacobian(each, logits)
@@ -229,7 +237,7 @@ def main() -> None:
         print(f"KL to π_o {row['kl_to_opponent']:.3f}  E w² {row['mean_square_weight']:7.2f}  " + "  ".join(cells))
     for row in noisy:
         cells = [f"{row[name]['gradient']:.3f} ± {row[name]['deviation']:.3f}" for name in NOISY]
-        print(f"KL to π_ref {row['kl_to_reference']:.3f}  gradient of one sample: {'  '.join(cells)}")
+        print(f"{row['way']}, KL to π_ref {row['kl_to_reference']:.3f}  gradient of one sample: {'  '.join(cells)}")
     for row in rows:
         print(
             f"η {row['eta']:g} {row['regularizer']:45} first step {row['first_step']:.1e}  to its equilibrium "

@@ -6,6 +6,7 @@ is left after that is bias. "Right" means equal to the true divergence, or gradi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -134,14 +135,39 @@ def test_k3_alone_is_still_where_the_policy_is_the_reference(name: str) -> None:
         assert gradient.tolist() == [[2.0 * slope / SIZE] * SIZE]
 
 
-def test_k3_of_chi_squared_is_nowhere_below_zero_and_pulls_by_twice_the_excess_of_the_ratio() -> None:
-    log_ratio = torch.linspace(-9.0, 9.0, 19, dtype=torch.float64).requires_grad_()
-    of_one = LogRatios(generated=log_ratio[:, None], reference_generated=log_ratio[:, None])
-    loss = REGULARIZERS["chi-squared"](weight=1.0, estimator="k3")(of_one).loss
-    assert loss.min() == 0.0
-    (gradient,) = torch.autograd.grad(loss.sum(), log_ratio)
-    # e^Δ 2(e^δ − 1), at Δ = δ.
-    assert torch.allclose(gradient, 2.0 * log_ratio.exp() * log_ratio.expm1(), rtol=1e-12)
+def of_one_sample(name: str, to_opponent: Tensor, to_reference: Tensor, **options: object) -> tuple[Tensor, Tensor]:
+    """Value and gradient in log π_θ of each pair of log ratios, as the only sample of a prompt."""
+    log_policy = torch.zeros_like(to_opponent, requires_grad=True)
+    ratios = LogRatios(
+        generated=(log_policy + to_opponent)[:, None], reference_generated=(log_policy + to_reference)[:, None]
+    )
+    loss = REGULARIZERS[name](weight=1.0, importance=True, **options)(ratios).loss
+    return loss.detach(), torch.autograd.grad(loss.sum(), log_policy)[0]
+
+
+@pytest.mark.parametrize("name", ["reverse-kl", "chi-squared"])
+def test_the_weighted_k3_pulls_as_it_should_however_far_below_the_clip(name: str) -> None:
+    """π_ref/π_o, its control variate, is no function of the policy: capped or not, it pushes nothing."""
+    delta = torch.linspace(-16.0, 9.0, 26, dtype=torch.float64)
+    for to_opponent in (delta, delta - 1.0, delta + 0.5, torch.zeros_like(delta)):
+        _, slope = of_one_sample(name, to_opponent, delta, estimator="k3")
+        pull = {"reverse-kl": delta, "chi-squared": 2.0 * delta.expm1()}[name]
+        assert torch.allclose(slope, to_opponent.exp() * pull, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "rests_at"), [("reverse-kl", -1.0), ("chi-squared", -math.log(2.0))])
+def test_on_samples_that_stay_the_weighted_k1_is_least_below_the_reference_and_k3_at_it(
+    name: str, rests_at: float
+) -> None:
+    delta = torch.linspace(-3.0, 3.0, 6001, dtype=torch.float64)
+    least = {k: delta[of_one_sample(name, delta, delta, estimator=k)[0].argmin()].item() for k in ("k1", "k3")}
+    assert least == pytest.approx({"k1": rests_at, "k3": 0.0}, abs=1e-3)
+
+
+def test_chi_squared_beyond_both_clips_has_no_gradient() -> None:
+    far = torch.tensor([10.5, 14.0], dtype=torch.float64)
+    for estimator in ("k1", "k3"):
+        assert of_one_sample("chi-squared", far, far, estimator=estimator)[1].tolist() == [0.0, 0.0]
 
 
 def test_forward_kl_on_generated_samples_has_the_value_one_on_policy() -> None:

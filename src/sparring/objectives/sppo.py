@@ -28,9 +28,9 @@ class Sppo:
     at π_o, and at Δ = 0 its gradient is zero.
 
     Args:
-        eta: η, the step: one exact iteration moves the log ratio of two responses by at most η/2 nats around its
-            mean. The published run takes η = 1000 and stops long before it gets there; the default 1 is a step that
-            an iteration can finish, and at which RSPO's last iterate converges.
+        eta: η, the step: one exact iteration moves a response's Δ by at most η/2 nats from the mean, and so the log
+            ratio of two responses by at most η. The published run takes η = 1000 and stops long before it gets there;
+            the default 1 is a step that an iteration can finish, and at which RSPO's last iterate converges.
         pairs: `all` averages over every sample, `best-worst` over the two with the highest and the lowest P; samples
             that tie share the place, those of weight zero have none.
 

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from sparring.registry import require_one_of
-from sparring.regularizers.estimation import check, exponential, fields, mean_under_policy, penalty
+from sparring.regularizers.estimation import check, fields, inverse_ratio, mean_under_policy, penalty
 from sparring.types import LogRatios, ObjectiveOutput
 
-_ESTIMATORS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "k1": lambda log_ratio, clip: log_ratio.clamp(max=clip).expm1(),
-    "k3": lambda log_ratio, clip: log_ratio.clamp(max=clip).expm1() + exponential(-log_ratio, clip) - 1.0,
-}
+_ESTIMATORS = ("k1", "k3")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChiSquared:
     """Weight × mean_k w_k k(δ_k): χ²(π_θ‖π_ref) = E_{π_θ}[π_θ/π_ref] − 1, k1 = e^δ − 1, k3 = e^δ − 2 + e^{−δ}.
 
-    With the importance weight w = e^{min(Δ, clip)} both are exact in value and gradient wherever Δ and |δ| are below
-    the clip; they differ in noise. The gradient of one sample at π_θ = π_o is (2e^δ − 1) ∇log π_θ for k1: not zero
-    where the policy is still the reference, only zero in the mean, so λ scales noise there and nothing else. k3 adds
-    e^{−δ} − 1, whose mean under π_θ is zero, as in the k3 of `reverse-kl`; then it is 2(e^δ − 1) ∇log π_θ, and every
-    value is ≥ 0.
+    With the importance weight w = e^{min(Δ, clip)} both are exact in value and gradient wherever the exponents are
+    below the clip. They differ in what a few samples, used for several steps, make of it. While Δ = δ, as in the first
+    iteration, k1 of one sample is e^δ(e^δ − 1), least at δ = −log 2: it takes half of its probability from every
+    sample that is there, for what is not. k3 adds e^{−δ} − 1, whose mean under π_θ is zero, as in the k3 of
+    `reverse-kl`: least, and zero, at δ = 0. It is also the less noisy one near π_ref, but not everywhere: see
+    docs/regularizers.md.
 
     Without weights (`importance=False`, w = 1) the value is right while π_θ = π_o, but the gradient of k1 is then
     half the right one, E[e^δ ∇log π_θ], the same leash at half the weight, and that of k3 is that half and the
@@ -35,9 +30,9 @@ class ChiSquared:
     Source: RSPO, arXiv 2503.00030, for the penalty, which is k1 there; k3 and what is said of gradients are derived
     here.
 
-    Degenerate cases: zero at π_θ = π_ref. A sample beyond both clips has no gradient from e^δ; above −δ = clip, e^{−δ}
-    goes on by its tangent. e^δ of a long response spans many orders of magnitude: where δ may reach more than a few
-    nats, `reverse-kl` is the safer leash.
+    Degenerate cases: zero at π_θ = π_ref. A sample beyond both clips, Δ and δ, has no gradient with the weight.
+    Unweighted k3 goes on by its tangent above −δ = clip. e^δ of a long response spans many orders of magnitude: where δ
+    may reach more than a few nats, `reverse-kl` is the safer leash.
 
     Args:
         weight: λ.
@@ -67,6 +62,9 @@ class ChiSquared:
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt `[B]`."""
-        value = _ESTIMATORS[self.estimator](ratios.require("reference_generated"), self.clip)
+        excess = ratios.require("reference_generated").clamp(max=self.clip).expm1()
+        value = {"k1": excess, "k3": excess - 1.0}[self.estimator]
         mean = mean_under_policy(ratios, value, importance=self.importance, clip=self.clip)
+        if self.estimator == "k3":
+            mean = mean + inverse_ratio(ratios, importance=self.importance, clip=self.clip)
         return penalty(self.name, self.weight, mean)

@@ -20,7 +20,7 @@ class Entropy:
     Source: the policy-gradient identity; what is said of bias is derived here.
 
     Degenerate cases: long responses have more entropy, so the penalty also rewards length. Above Δ = clip the weight
-    is constant and the sample's probability is pushed down without bound.
+    is constant, and the sample is pushed back down to it.
 
     Args:
         weight: λ.

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from sparring.registry import require_one_of
-from sparring.regularizers.estimation import check, exponential, fields, mean_under_policy, penalty
+from sparring.regularizers.estimation import check, fields, inverse_ratio, mean_under_policy, penalty
 from sparring.types import LogRatios, ObjectiveOutput
 
-_ESTIMATORS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "k1": lambda log_ratio, _: log_ratio,
-    "k2": lambda log_ratio, _: 0.5 * log_ratio.square(),
-    "k3": lambda log_ratio, clip: exponential(-log_ratio, clip) - 1.0 + log_ratio,
-}
+_ESTIMATORS = ("k1", "k2", "k3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,18 +21,19 @@ class ReverseKl:
     zero in expectation, and that of k3 is the gradient of the *forward* KL. k2's value is ½E[δ²], equal to the KL to
     second order in δ. Away from π_o all three are biased.
 
-    With the importance weight w = e^{min(Δ, clip)}, k1 and k3 are exact in value and gradient wherever Δ < clip; k2 is
-    then the value and gradient of ½E_{π_θ}[δ²], right near π_ref only. Large weights have a large variance.
+    With the importance weight w = e^{min(Δ, clip)}, k1 is exact in value and gradient wherever Δ < clip, and k3 where
+    Δ − δ, the log of π_ref/π_o, is below it too; k2 is then the value and gradient of ½E_{π_θ}[δ²], right near π_ref
+    only. Large weights have a large variance.
 
     The default follows: k2, unweighted, is what holds `sppo` at the equilibrium of the regularised game
-    (log π*/π_ref = P(·≻π*)/τ + const, τ = λ/η), with a bounded gradient and no weights; unweighted k3 settles at the
-    equilibrium of the forward KL. Take k3 with `importance=True` to read the KL off the metric.
+    (log π*/π_ref = P(·≻π*)/τ + const, τ = λ/η), with a gradient that grows no faster than δ, and no weights; unweighted
+    k3 settles at the equilibrium of the forward KL. Take k3 with `importance=True` to read the KL off the metric.
 
     Source: the estimators are J. Schulman's, "Approximating KL divergence" (2020); as a regularizer of self-play RSPO,
     arXiv 2503.00030. What is said of gradients is derived here.
 
-    Degenerate cases: at π_θ = π_ref the value is zero, and so is the gradient of k2 and k3. Above −δ = clip, k3 goes
-    on by its tangent. Above Δ = clip the weight is constant.
+    Degenerate cases: at π_θ = π_ref the value is zero, and so is the gradient of k2 and k3. Above −δ = clip, unweighted
+    k3 goes on by its tangent. Above Δ = clip the weight is constant.
 
     Args:
         weight: λ.
@@ -69,6 +63,9 @@ class ReverseKl:
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt `[B]`."""
-        value = _ESTIMATORS[self.estimator](ratios.require("reference_generated"), self.clip)
+        log_ratio = ratios.require("reference_generated")
+        value = {"k1": log_ratio, "k2": 0.5 * log_ratio.square(), "k3": log_ratio - 1.0}[self.estimator]
         mean = mean_under_policy(ratios, value, importance=self.importance, clip=self.clip)
+        if self.estimator == "k3":
+            mean = mean + inverse_ratio(ratios, importance=self.importance, clip=self.clip)
         return penalty(self.name, self.weight, mean)
