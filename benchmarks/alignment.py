@@ -34,8 +34,8 @@ from sparring.run_directory import RunDirectory, StageDirectory
 from sparring.training.consent import read_config
 from sparring.training.stages.generate import read_samples
 
-# Recipe, and what makes the algorithm of it. The steps are alike: a decided preference asks for five nats, and what
-# holds the policy near the start has a tenth of that weight.
+# Recipe, and what makes the algorithm of it. The steps are alike: a decided preference asks for five nats. RSPO's leash
+# is ten times the others', so that it shows: τ = λ/η = 0.1, where INPO has τ = 0.01 and Nash-MD α/η = 0.01.
 _STEP = "objective.eta=10"
 ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "sppo": ("sppo", (_STEP,)),

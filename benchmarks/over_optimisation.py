@@ -48,7 +48,7 @@ SUMS = (
 SUMS_START = ("training.num_train_epochs=20", "training.learning_rate=1e-3", "training.per_device_train_batch_size=64")
 REGULARIZERS = {
     "reverse-kl": ("name: reverse-kl",),
-    "chi-squared": ("name: chi-squared",),
+    "chi-squared k3": ("name: chi-squared, estimator: k3",),
     "chi-squared k1": ("name: chi-squared, estimator: k1",),
     "forward-kl": ("name: forward-kl",),
     "reverse and forward": ("name: reverse-kl", "name: forward-kl"),
