@@ -16,6 +16,7 @@ from transformers import LlamaForSequenceClassification
 from sparring.errors import InputError, RunError
 from sparring.judges import JUDGES, Question, Verdict, fingerprint
 from sparring.judges.protocol import pairs, verdict_of_scores
+from sparring.models import context_length
 from sparring.objectives import OBJECTIVES
 from sparring.types import LogRatios
 from tiny import save_tiny, tiny_model, tiny_tokenizer
@@ -149,6 +150,18 @@ def test_verifier(settings: dict[str, Any], responses: tuple[str, ...], expected
     assert verdict.abstentions == (2 if None in expected else 0)
 
 
+@pytest.mark.parametrize(
+    "settings", [{}, {"rule": "math"}, {"rule": "regex", "pattern": r"Answer: (\d+)"}], ids=["number", "math", "regex"]
+)
+def test_a_rule_that_finds_no_answer_in_the_experts_response_abstains(settings: dict[str, Any]) -> None:
+    question = Question(prompt="3 + 4", responses=("Answer: 7", "Answer: 8"), expert="It is seven.")
+    assert judged("verifier", question, **settings).abstentions == 1
+    assert not JUDGES["verifier"](**settings).finds_answer("It is seven.")
+    assert JUDGES["verifier"](**settings).finds_answer("Answer: 7")
+    # A function from elsewhere may not give an expert's response any score of its own.
+    assert judged("verifier", question, rule="judges.rules:length").abstentions == 0
+
+
 def test_a_rule_that_fails_or_is_not_there() -> None:
     question = Question(prompt="", responses=("a", "b"), expert="c")
     with pytest.raises(RunError, match=r"judges.rules:broken' failed on the response 'a' \(ZeroDivisionError"):
@@ -237,6 +250,21 @@ def test_a_trained_reward_model_prefers_what_it_was_trained_to(reward_model: str
     )
     assert short.abstentions == 2
     assert short.win_rates()[1] is None
+
+
+def test_what_is_over_a_models_own_context_abstains(reward_model: str, tiny_folder: Path, tmp_path: Path) -> None:
+    beyond = context_length(tiny_model().config)
+    long = Question(prompt="q", responses=("y", "y" * beyond))
+    assert judged("reward-model", long, model=reward_model, max_tokens=10 * beyond).abstentions == 1
+    assert judged("pairwise", long, model=str(tiny_folder), max_tokens=10 * beyond).abstentions == 1
+
+
+def test_a_model_that_gives_no_numbers_abstains(tmp_path: Path) -> None:
+    model = tiny_model()
+    torch.nn.init.constant_(model.get_input_embeddings().weight, math.nan)
+    verdict = judged("pairwise", Question(prompt="q", responses=("a", "b")), model=save(tmp_path / "broken", model))
+    assert verdict.pairwise[0][1] is None
+    assert verdict.abstentions == 1
 
 
 def test_what_is_no_reward_model_is_refused(tmp_path: Path, tiny_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ from sparring.judges.template import read_verdict
 
 pytest.importorskip("openai")
 
-KEY = "sk-the-secret-key"
+KEY, HARMLESS = "sk-the-secret-key", endpoint._HARMLESS.user
 _SHOWN = re.compile(r"\[Response A\]\n(.*?)\n\n\[Response B\]\n(.*?)\n\nEnd", re.DOTALL)
 
 
 def longer_wins(prompt: str) -> str:
+    if prompt == HARMLESS:
+        return "tie"
     first, second = _SHOWN.search(prompt).groups()
     if len(first) == len(second):
         return "Both are good.\nVerdict: tie"
@@ -138,6 +141,10 @@ def test_pays_for_no_answer_twice(server: ChatServer, tmp_path: Path) -> None:
         garbage("<html>bad gateway</html>"),
         garbage('{"object": "chat.completion", "choices": []}'),
         garbage('{"choices": '),
+        garbage('{"choices": [null]}'),
+        garbage('{"choices": [{"finish_reason": "stop"}]}'),
+        garbage('{"choices": [{"message": null}]}'),
+        garbage('{"choices": [{"message": {"role": "assistant", "content": 7}}]}'),
     ],
 )
 def test_goes_on_after_a_fault(server: ChatServer, tmp_path: Path, fault: object) -> None:
@@ -148,9 +155,35 @@ def test_goes_on_after_a_fault(server: ChatServer, tmp_path: Path, fault: object
     assert set(server.answered.values()) == {1}
 
 
+def test_an_answer_in_parts_and_tokens_that_are_no_numbers(server: ChatServer, tmp_path: Path) -> None:
+    parts = [{"type": "reasoning"}, {"type": "text", "text": "Verdict: "}, {"type": "text", "text": "A"}]
+    odd = {"choices": [{"message": {"role": "assistant", "content": parts}}], "usage": {"prompt_tokens": "12"}}
+    server.faults += [garbage(json.dumps(odd))] * 2
+    for _ in range(2):
+        (verdict,) = judge(server.url, tmp_path)([question("aa", "bbbb")])
+        assert verdict.pairwise[0][1] == 0.5
+        assert (verdict.ties, verdict.unparsable, verdict.prompt_tokens, verdict.completion_tokens) == (1, 0, 0, 0)
+    assert len(server.requests) == 2
+
+
+def test_a_kept_answer_of_another_shape_is_asked_for_again(server: ChatServer, tmp_path: Path) -> None:
+    (first,) = judge(server.url, tmp_path)([question("aa", "bbbb")])
+    for path in tmp_path.rglob("*.json"):
+        stored = json.loads(path.read_text())
+        path.write_text(json.dumps(stored | {"answer": stored["answer"] | {"text": ["Verdict: A"]}}))
+    assert judge(server.url, tmp_path)([question("aa", "bbbb")]) == [first]
+    assert len(server.requests) == 4
+
+
+def test_a_comparison_of_responses_that_are_there_twice_is_billed_once(server: ChatServer, tmp_path: Path) -> None:
+    (verdict,) = judge(server.url, tmp_path)([question("aa", "aa", "bbbb", "bbbb")])
+    assert len(server.requests) == 2
+    assert (verdict.ties, verdict.prompt_tokens, verdict.completion_tokens) == (2, 200, 20)
+
+
 def test_waits_as_long_as_the_server_asks(server: ChatServer, tmp_path: Path) -> None:
     server.faults.append(status(429, Retry_After="300"))
-    with pytest.raises(RunError, match="was not to be had for 5 s"):
+    with pytest.raises(RunError, match=r"not to be had for 0 s .*asks to wait 300 s, and judge.patience is 5 s"):
         judge(server.url, tmp_path, patience=5.0, concurrency=1)([question("aa", "bbbb")])
     prompts = [body["messages"][0]["content"] for body in server.requests]
     assert len(set(prompts)) == len(prompts)
@@ -216,7 +249,7 @@ def test_patience_ends_and_a_resume_pays_only_for_the_rest(server: ChatServer, t
         return working(prompt)
 
     server.answer = six_answers
-    with pytest.raises(RunError, match=r"was not to be had for 0\.2 s.*sparring resume"):
+    with pytest.raises(RunError, match=r"was not to be had for 0 s.*sparring resume"):
         judge(server.url, tmp_path, patience=0.2, concurrency=1)(questions)
     server.faults, server.answer = [], working
     verdicts = judge(server.url, tmp_path)(questions)
@@ -227,11 +260,13 @@ def test_patience_ends_and_a_resume_pays_only_for_the_rest(server: ChatServer, t
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404])
 def test_a_refusal_ends_at_once_without_the_key(server: ChatServer, tmp_path: Path, code: int) -> None:
-    server.faults += [status(code, f"Incorrect API key provided: {KEY}")] * 8
-    with pytest.raises(InputError, match=r"the endpoint refuses .*\*\*\*") as caught:
+    """Also where the text that shows the key is cut in its middle."""
+    server.faults += [status(code, f"Incorrect API key provided: {'x' * 245}{KEY}")] * 16
+    with pytest.raises(InputError, match=r"the endpoint refuses .*\*\*") as caught:
         judge(server.url, tmp_path)([question("aa", "bbbb", "c")])
-    assert KEY not in str(caught.value)
-    assert len(server.requests) <= 6
+    assert KEY[:3] not in str(caught.value)
+    assert len(server.requests) <= 12
+    assert not list(tmp_path.rglob("*.json"))
 
 
 @pytest.mark.parametrize("code", [400, 413, 422])
@@ -244,11 +279,25 @@ def test_one_comparison_that_is_refused_abstains_and_is_not_asked_again(
     assert verdict.pairwise == ((0.5, 0.0, None), (1.0, 0.5, 1.0), (None, 0.0, 0.5))
     assert (verdict.ties, verdict.abstentions, verdict.unparsable) == (0, 1, 0)
     assert judge(server.url, tmp_path)([three]) == [verdict]
-    assert len(server.requests) == 6
+    # Six orders of three pairs, and the harmless prompt after the refusal.
+    assert len(server.requests) == 7
+    assert server.answered[HARMLESS] == 1
     assert KEY not in "".join(path.read_text() for path in tmp_path.rglob("*.json"))
-    # What it answered in an earlier process shows that it works, too.
-    server.faults += [status(code)] * 2
-    assert judge(server.url, tmp_path)([three, question("aa", "dd")])[1].abstentions == 1
+
+
+def test_the_very_first_comparison_may_be_the_one_that_is_refused(server: ChatServer, tmp_path: Path) -> None:
+    server.faults += [status(400), None, status(400), None]
+    (verdict,) = judge(server.url, tmp_path, concurrency=1)([question("aa", "bbbb")])
+    assert verdict.abstentions == 1
+
+
+def test_an_empty_account_is_no_abstention_whatever_was_answered_before(server: ChatServer, tmp_path: Path) -> None:
+    questions = [question("a" * n, "b") for n in range(2, 7)]
+    server.faults += [None] * 4 + [status(400, "Your credit balance is too low")] * 100
+    with pytest.raises(InputError, match="credit balance is too low"):
+        judge(server.url, tmp_path, concurrency=1)(questions)
+    server.faults = []
+    assert [verdict.pairwise[0][1] for verdict in judge(server.url, tmp_path)(questions)] == [1.0] * 5
 
 
 @pytest.mark.parametrize("code", [401, 403, 404])
@@ -312,6 +361,33 @@ def test_without_the_key_it_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_
     with pytest.raises(InputError, match=r"JUDGE_KEY is not set.*\n.*export JUDGE_KEY"):
         judge("http://127.0.0.1:1/v1", tmp_path)
     JUDGES["llm"](model="m", api_key_env=None).start(tmp_path)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\r", f"{KEY}\n", f" {KEY}", f"{KEY}é"])
+def test_a_key_that_no_header_takes_is_refused_unshown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", key)
+    with pytest.raises(InputError, match="JUDGE_KEY holds white space or characters that no key has") as caught:
+        judge("http://127.0.0.1:1/v1", tmp_path)
+    assert KEY not in str(caught.value)
+
+
+def test_a_key_that_the_model_repeats_is_not_kept(tmp_path: Path) -> None:
+    with serving(lambda _: f"Your key is {KEY}.\nVerdict: tie") as server:
+        judge(server.url, tmp_path)([question("aa", "bbbb")])
+    written = [path.read_text() for path in tmp_path.rglob("*.json")]
+    assert len(written) == 2
+    assert KEY not in "".join(written)
+
+
+def test_waiting_for_ones_turn_takes_no_patience(server: ChatServer, tmp_path: Path) -> None:
+    """The last of six turns comes after half a second, when a patience of 0.3 would be over."""
+    server.faults += [None] * 5 + [status(500)]
+    asking = judge(server.url, tmp_path, concurrency=6, requests_per_minute=600, patience=0.3)
+    (verdict,) = asking([question("aa", "bbbb", "c")])
+    assert verdict.abstentions == verdict.unparsable == 0
+    assert len(server.requests) == 7
 
 
 def test_a_template_of_ones_own(server: ChatServer, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def config(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> SelfP
         "output": str(tmp_path_factory.mktemp("played") / "run"),
         "iterations": 2,
         "model": {"name": str(tiny_folder)},
-        "data": {"source": "arithmetic", "limit": 3, "held_out": 2, "max_response_tokens": 12},
+        "data": {"source": "arithmetic", "limit": 3, "held_out": 2, "max_response_tokens": 32},
         "objective": {"name": "sppo"},
         "judge": {"name": "verifier", "rule": "final-number", "expert_plays": True},
         "generation": {"samples_per_prompt": 2, "batch_size": 4},

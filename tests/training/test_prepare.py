@@ -56,6 +56,30 @@ def set_up_with_a_judge(rank: int, model: str, output: str) -> None:
     assert bool(game.judges) == (rank == 0)
 
 
+def judged(model: Path, judge: dict[str, Any], **changes: Any) -> SelfPlayConfig:
+    game = {"objective": {"name": "sppo"}, "judge": {"name": "verifier"} | judge}
+    data = {"source": "arithmetic", "limit": 4, "held_out": 0, "max_response_tokens": 60} | changes
+    return config(model, Path("run"), **game, data=data, generation={"samples_per_prompt": 2})
+
+
+def test_a_rule_that_finds_no_answer_in_any_expert_response_is_refused(tiny_folder: Path) -> None:
+    wrong = {"rule": "regex", "pattern": r"Answer: (\d+)"}
+    with pytest.raises(InputError, match="'regex' finds no answer in any expert response, such as") as caught:
+        prepare(judged(tiny_folder, wrong))
+    assert caught.value.where == "judge.rule"
+    prepare(judged(tiny_folder, wrong | {"pattern": r"#### (\d+)"}))
+
+
+def test_an_expert_that_plays_is_trained_on_as_the_judge_sees_it(tiny_folder: Path) -> None:
+    plays = {"expert_plays": True}
+    with pytest.raises(InputError, match=r"4 of its responses are cut at data\.max_response_tokens") as caught:
+        prepare(judged(tiny_folder, plays, max_response_tokens=8))
+    assert caught.value.where == "judge.expert_plays"
+    prepare(judged(tiny_folder, plays))
+    # The judge `expert` reads nothing.
+    prepare(judged(tiny_folder, plays | {"name": "expert"}, max_response_tokens=8))
+
+
 def test_the_main_process_alone_holds_the_judge(tiny_folder: Path, tmp_path: Path) -> None:
     together(set_up_with_a_judge, str(tiny_folder), str(tmp_path / "run"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from sparring.judges import Question, Verdict, VerifierJudge
+from sparring.judges import Question, StartedJudge, Verdict, VerifierJudge
 from sparring.judges.protocol import verdict_of_scores
 from sparring.metrics import Comparison
 from sparring.run_directory import BASE, RunDirectory
@@ -44,7 +44,7 @@ def game(folder: Path, *, warmed_up: bool = False) -> Any:
         log=directory.log,
         config=SimpleNamespace(evaluation=EvaluationConfig(samples_per_prompt=2)),
         held_out_judge=VerifierJudge(),
-        judges={HELD_OUT: judge},
+        judges={HELD_OUT: StartedJudge(judge, "a rule")},
         asked=asked,
         held_out=[
             EncodedExample(index=index, prompt_ids=[3], expert_ids=[4], prompt="p", response=text)

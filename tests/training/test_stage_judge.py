@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sparring.errors import InputError, RunError
-from sparring.judges import Expert, Question, Verdict, VerifierJudge
+from sparring.judges import Expert, Llm, Question, StartedJudge, Verdict, VerifierJudge, fingerprint
 from sparring.judges.protocol import verdict_of_scores
 from sparring.objectives import OBJECTIVES
 from sparring.run_directory import RunDirectory, read_shard, write_shard
@@ -52,7 +52,7 @@ def game(folder: Path, objective: str = "sppo", judge: Any = None, **settings: A
         directory=directory,
         log=directory.log,
         phase=lambda iteration: phase,
-        judges={0: judge or Counting()},
+        judges={0: StartedJudge(judge or Counting(), fingerprint(phase.judge))},
         train=[
             EncodedExample(index=index, prompt_ids=[3], expert_ids=[4, index], prompt="p", response=f"= {index - 4}")
             for index in TEXTS
@@ -61,8 +61,8 @@ def game(folder: Path, objective: str = "sppo", judge: Any = None, **settings: A
 
 
 def asked(playing: Any) -> list[Question]:
-    (judge,) = playing.judges.values()
-    return judge.asked
+    (started,) = playing.judges.values()
+    return started.judge.asked
 
 
 def shards(folder: Path) -> list[Path]:
@@ -101,6 +101,15 @@ def test_verdicts_of_another_judge_are_not_taken_for_its_own(tmp_path: Path) -> 
     other = game(tmp_path, rule="exact")
     judge_samples(other, 0, paths)
     assert len(asked(other)) == 2
+
+
+def test_a_template_that_changes_while_the_judge_is_at_work_is_not_its_own(tmp_path: Path) -> None:
+    template = tmp_path / "t.txt"
+    template.write_text("{prompt} {first} {second}")
+    settings = Llm(model="m", api_key_env=None, template=str(template))
+    started = StartedJudge.of(settings, tmp_path)
+    template.write_text("{prompt}: {first} {second}")
+    assert started.identity != StartedJudge.of(settings, tmp_path).identity
 
 
 def test_prompts_on_which_something_needed_is_open_sit_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

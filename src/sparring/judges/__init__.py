@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sparring.judges.expert import Expert
-from sparring.judges.identity import fingerprint
+from sparring.judges.identity import StartedJudge, fingerprint
 from sparring.judges.llm import REACHED_BY, Llm
 from sparring.judges.pairwise import Pairwise
 from sparring.judges.protocol import Question, Verdict
@@ -38,6 +38,7 @@ __all__ = [
     "Pairwise",
     "Question",
     "RewardModel",
+    "StartedJudge",
     "Verdict",
     "VerifierJudge",
     "fingerprint",

@@ -29,6 +29,9 @@ class Answer:
     refusal: str = ""
 
 
+_TYPES = {"text": str, "prompt_tokens": int, "completion_tokens": int, "refusal": str}
+
+
 @dataclass(frozen=True)
 class Answers:
     """One file an answer, written whole; its name is a hash of all that decides the answer.
@@ -41,9 +44,11 @@ class Answers:
     def get(self, asked: Mapping[str, Any]) -> Answer | None:
         """The answer, if it was given before; a file that cannot be read is asked for again."""
         try:
-            return Answer(**read_json(self._path(asked))["answer"])
+            answer = Answer(**read_json(self._path(asked))["answer"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        types = {name: type(value) for name, value in asdict(answer).items()}
+        return answer if types == _TYPES else None
 
     def put(self, asked: Mapping[str, Any], answer: Answer) -> None:
         """Keeps an answer."""

@@ -46,8 +46,6 @@ class Correspondence:
         for _ in answers:
             on_answer()
         missing = [prompt for prompt in prompts if prompt not in answers]
-        if any(not answer.refusal for answer in answers.values()):
-            self.endpoint.works.set()
         if missing:
             with self.endpoint.open() as client:
                 self._fetch(client, missing, answers, on_answer)

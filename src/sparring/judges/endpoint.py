@@ -38,6 +38,10 @@ class Prompt:
         return [*system, {"role": "user", "content": self.user}]
 
 
+# Whoever refuses this refuses everything.
+_HARMLESS = Prompt("Answer with the one word tie.")
+
+
 class BadReplyError(Exception):
     """The endpoint said 200 and sent no chat completion."""
 
@@ -101,7 +105,6 @@ class Endpoint:
         patience: Seconds to keep trying one request; then the run fails, to be resumed.
         limit: The rate limit that all threads share.
         outage: Who says that it is away.
-        works: Set once it has answered; a prompt that it then refuses is at fault itself.
     """
 
     url: str
@@ -112,7 +115,6 @@ class Endpoint:
     patience: float
     limit: RateLimit
     outage: Outage = field(repr=False)
-    works: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @contextmanager
     def open(self) -> Iterator[Client]:
@@ -128,6 +130,10 @@ class Endpoint:
     def ask(self, client: Client, prompt: Prompt, stop: threading.Event) -> Answer:
         """The answer to one prompt, at temperature 0, or its refusal of this one.
 
+        A prompt may be refused for what it is, being too long or stopped by a filter, or because nothing would be
+        answered, the account being empty or the model's name wrong. A harmless prompt tells: where that is answered,
+        the refused one is at fault itself.
+
         Args:
             client: What `open` gave.
             prompt: What is asked.
@@ -137,50 +143,62 @@ class Endpoint:
             InputError: The endpoint refuses: the key, the model's name or the request is wrong.
             RunError: It was not to be had for `patience` seconds.
         """
-        deadline, delay = time.monotonic() + self.patience, _FIRST_DELAY_S
+        since, delay = None, _FIRST_DELAY_S
         while True:
             if self.limit.wait(stop):
                 raise RunError("another request to the judge's endpoint failed for good")
+            # That it had to wait for its turn is not the endpoint's fault.
+            since = time.monotonic() if since is None else since
             try:
                 return self._once(client, prompt)
             except _retriable() as error:
-                wait = max(delay, self._asked_to_wait(error))
-                if time.monotonic() + wait > deadline:
-                    raise self._gave_up(error) from None
-                self.outage.goes_on(self._words(error), deadline - time.monotonic())
+                waited, asked = time.monotonic() - since, self._asked_to_wait(error)
+                wait = max(delay, asked)
+                if waited + wait > self.patience:
+                    raise self._gave_up(error, waited, asked) from None
+                self.outage.goes_on(self._words(error), self.patience - waited)
                 if stop.wait(wait):
-                    raise self._gave_up(error) from None
+                    raise self._gave_up(error, waited, asked) from None
                 delay = min(2.0 * delay, _LONGEST_DELAY_S)
 
     def _once(self, client: Client, prompt: Prompt) -> Answer:
         import openai
 
         try:
-            reply = client.chat.completions.create(
-                model=self.model,
-                messages=prompt.messages(),
-                max_tokens=self.max_tokens,
-                temperature=0.0,
-            )
+            return self._complete(client, prompt)
         except openai.APIStatusError as error:
             if error.status_code in _RETRIED or error.status_code >= 500:
                 raise
-            if error.status_code in _OF_ONE_PROMPT and self.works.is_set():
+            if error.status_code in _OF_ONE_PROMPT and prompt != _HARMLESS:
+                self._once(client, _HARMLESS)
                 return Answer(text="", prompt_tokens=0, completion_tokens=0, refusal=self._words(error))
             raise InputError(
                 f"the endpoint refuses ({self._words(error)})",
                 where="judge",
-                fix="check the judge's base_url, its model and the key in the variable that api_key_env names",
+                fix="check the judge's base_url, its model, its max_tokens, the key in the variable that api_key_env "
+                "names, and the account",
             ) from None
+
+    def _complete(self, client: Client, prompt: Prompt) -> Answer:
+        reply = client.chat.completions.create(
+            model=self.model,
+            messages=prompt.messages(),
+            max_tokens=self.max_tokens,
+            temperature=0.0,
+        )
+        # The client takes what comes: no field need be there, nor be of its type.
         choices, usage = getattr(reply, "choices", None), getattr(reply, "usage", None)
-        if not choices:
+        message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+        content = getattr(message, "content", None)
+        if isinstance(content, list):
+            content = "".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
+        if message is None or not isinstance(content, str | None):
             raise BadReplyError("the reply is no chat completion")
-        self.works.set()
         self.outage.ends()
         return Answer(
-            text=choices[0].message.content or "",
-            prompt_tokens=getattr(usage, "prompt_tokens", 0) or 0,
-            completion_tokens=getattr(usage, "completion_tokens", 0) or 0,
+            text=self._without_key(content or ""),
+            prompt_tokens=_count(getattr(usage, "prompt_tokens", 0)),
+            completion_tokens=_count(getattr(usage, "completion_tokens", 0)),
         )
 
     def _asked_to_wait(self, error: Exception) -> float:
@@ -191,9 +209,10 @@ class Endpoint:
         except (KeyError, ValueError):
             return 0.0
 
-    def _gave_up(self, error: Exception) -> RunError:
+    def _gave_up(self, error: Exception, waited: float, asked: float) -> RunError:
+        also = f"; it asks to wait {asked:.0f} s, and judge.patience is {self.patience:g} s" if asked > 0 else ""
         return RunError(
-            f"the judge's endpoint {self.url} was not to be had for {self.patience:g} s ({self._words(error)}); every "
+            f"the judge's endpoint {self.url} was not to be had for {waited:.0f} s ({self._words(error)}){also}; every "
             "answer that it gave is kept: start it again, then `sparring resume`, or the same command, goes on"
         )
 
@@ -203,8 +222,15 @@ class Endpoint:
 
         # "Connection error." says nothing; what it came from does.
         error = (isinstance(error, openai.APIConnectionError) and error.__cause__) or error
-        text = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        return self._without_key(str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+    def _without_key(self, text: str) -> str:
         return text.replace(self.key, "***") if self.key else text
+
+
+def _count(tokens: object) -> int:
+    """A number of tokens, 0 where the endpoint gives none."""
+    return tokens if isinstance(tokens, int) else 0
 
 
 def _retriable() -> tuple[type[Exception], ...]:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from sparring.judges.llm import REACHED_BY, Llm
 from sparring.judges.pairwise import Pairwise
-from sparring.judges.protocol import JudgeSettings
+from sparring.judges.protocol import Judge, JudgeSettings
 from sparring.judges.reward_model import RewardModel
 from sparring.judges.template import read_template
 from sparring.models import fingerprint as of_model
+
+
+@dataclass(frozen=True)
+class StartedJudge:
+    """A judge, and the `fingerprint` of what it was started from: files may change while it is at work."""
+
+    judge: Judge
+    identity: str
+
+    @classmethod
+    def of(cls, settings: JudgeSettings, cache: Path) -> StartedJudge:
+        """Starts it; see `JudgeSettings`."""
+        return cls(settings.start(cache), fingerprint(settings))
 
 
 def fingerprint(settings: JudgeSettings) -> str:

@@ -28,8 +28,8 @@ class Llm:
     """P(y_i ≻ y_j) = ½[v(i, j) + 1 − v(j, i)], v = 1 for "Verdict: A", 0 for "Verdict: B", ½ for a tie.
 
     Every pair is asked about in both orders, so that a preference for a place alone comes out as ½. An answer without
-    a verdict is counted as unparsable, and its pair stays unknown. A prompt that an endpoint which works refuses (too
-    long for the model, or stopped by a filter) is an abstention. Equal responses tie unasked.
+    a verdict is counted as unparsable, and its pair stays unknown. A prompt that the endpoint refuses (too long for the
+    model, or stopped by a filter) while it answers a harmless one is an abstention. Equal responses tie unasked.
 
     Every answer is kept on disk by its content (model, prompt, limit): a resumed run pays for none twice, also where
     the model is served at another address by then. The key is read from an environment variable, and neither kept nor
@@ -112,6 +112,10 @@ class Llm:
         if self.api_key_env is not None and not key:
             problem, fix = f"the variable {self.api_key_env} is not set", f"export {self.api_key_env}=… before the run"
             raise InputError(problem, where="judge.api_key_env", fix=fix)
+        # Such a header is never sent, and what complains of it shows the key.
+        if not re.fullmatch(r"[!-~]*", key):
+            problem = f"the variable {self.api_key_env} holds white space or characters that no key has"
+            raise InputError(problem, where="judge.api_key_env", fix="take them off; often it is a line's end")
         endpoint = Endpoint(
             url=self.base_url,
             key=key,
@@ -170,7 +174,8 @@ class _Asking:
         better: dict[tuple[int, int], float | None] = dict.fromkeys(pairs(n), 0.5)
         for pair, (one, other) in read.items():
             better[pair] = None if one is None or other is None else 0.5 * (one + 1.0 - other)
-        used = [answers[prompt] for both in prompts.values() for prompt in both]
+        # Responses that are there twice share their comparisons.
+        used = [answers[prompt] for prompt in dict.fromkeys(prompt for both in prompts.values() for prompt in both)]
         return Verdict(
             pairwise=table(n, better),
             ties=sum(p == 0.5 for p in better.values()),

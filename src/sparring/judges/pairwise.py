@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, ClassVar
 
 from sparring.judges.protocol import Judge, Question, Verdict, pairs, table
 from sparring.judges.template import ask, read_template
-from sparring.models import ModelConfig, load_model, load_tokenizer
+from sparring.models import ModelConfig, context_length, load_model, load_tokenizer
 from sparring.registry import require_positive
 
 
@@ -21,7 +22,7 @@ class Pairwise:
     comes out as ½.
 
     The comparison is the model's own probability rather than an answer that it writes: one forward pass an order, no
-    answer that cannot be read. A comparison over `max_tokens` abstains.
+    answer that cannot be read. A comparison over `max_tokens` abstains, and so does a model that gives no numbers.
 
     Source: language models as judges with swapped positions, arXiv 2306.05685; reading the two tokens' probabilities
     is a common variant of it.
@@ -30,7 +31,7 @@ class Pairwise:
         model: A local folder or a Hugging Face id of a causal language model.
         revision: Branch, tag or commit of a Hugging Face id.
         template: A text file with `{prompt}`, `{first}` and `{second}`; by default the one of the judge `llm`.
-        max_tokens: The longest comparison that is read.
+        max_tokens: The longest comparison that is read, where the model's context does not end before.
         dtype: Number format of the weights: `float32`, `bfloat16`, `float16`, or `auto` as they were saved.
         device: `auto`, `cpu`, `cuda` or `mps`.
 
@@ -63,11 +64,12 @@ class Pairwise:
     def start(self, cache: Path) -> Judge:
         """The judge, with the model loaded."""
         tokenizer = load_tokenizer(self.source)
+        model = load_model(self.source)
         a, b = (tokenizer(f"Verdict: {letter}", add_special_tokens=False).input_ids for letter in "AB")
         common = next(k for k, (one, other) in enumerate(zip(a, b, strict=False)) if one != other)
         return _Comparing(
-            settings=self,
-            model=load_model(self.source),
+            limit=min(self.max_tokens, tokenizer.model_max_length, context_length(model.config)),
+            model=model,
             tokenizer=tokenizer,
             opening=a[:common],
             letters=[a[common], b[common]],
@@ -79,7 +81,7 @@ class Pairwise:
 class _Comparing:
     """`opening` is how the model's answer begins, and `letters` the two tokens that may follow it."""
 
-    settings: Pairwise
+    limit: int
     model: Any
     tokenizer: Any
     opening: list[int]
@@ -109,12 +111,13 @@ class _Comparing:
         import torch
 
         ids = [*self._encode(ask(self.template, question, first, second)), *self.opening]
-        if len(ids) > self.settings.max_tokens:
+        if len(ids) > self.limit:
             return None
         with torch.inference_mode():
             logits = self.model(torch.tensor([ids], device=self.model.device), logits_to_keep=1).logits[0, -1]
         probability: float = logits[self.letters].float().softmax(0)[0].item()
-        return probability
+        # A model that overflows says nothing.
+        return None if math.isnan(probability) else probability
 
     def _encode(self, text: str) -> list[int]:
         if self.tokenizer.chat_template is None:

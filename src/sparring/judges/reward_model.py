@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
-from sparring.models import ModelConfig, load_reward_model
+from sparring.models import ModelConfig, context_length, load_reward_model
 from sparring.registry import require_positive
 
 
@@ -27,7 +27,7 @@ class RewardModel:
             code that comes with a model is never run.
         revision: Branch, tag or commit of a Hugging Face id.
         temperature: T. At 1 the scores are log odds, as reward models are trained.
-        max_tokens: The longest conversation that is scored.
+        max_tokens: The longest conversation that is scored, where the model's context does not end before.
         dtype: Number format of the weights: `float32`, `bfloat16`, `float16`, or `auto` as they were saved.
         device: `auto`, `cpu`, `cuda` or `mps`.
 
@@ -59,18 +59,20 @@ class RewardModel:
     def start(self, cache: Path) -> Judge:
         """The judge, with the model loaded."""
         model, tokenizer = load_reward_model(self.source)
-        return _Scoring(self, model, tokenizer)
+        limit = min(self.max_tokens, tokenizer.model_max_length, context_length(model.config))
+        return _Scoring(self.temperature, limit, model, tokenizer)
 
 
 @dataclass(frozen=True)
 class _Scoring:
-    settings: RewardModel
+    temperature: float
+    limit: int
     model: Any
     tokenizer: Any
 
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:
         return [
-            verdict_of_scores([self._score(question, text) for text in question.responses], self.settings.temperature)
+            verdict_of_scores([self._score(question, text) for text in question.responses], self.temperature)
             for question in questions
         ]
 
@@ -79,7 +81,7 @@ class _Scoring:
         import torch
 
         inputs = self._encode(question, response)
-        if inputs["input_ids"].shape[1] > self.settings.max_tokens:
+        if inputs["input_ids"].shape[1] > self.limit:
             return None
         with torch.inference_mode():
             score: float = self.model(**inputs.to(self.model.device)).logits[0, 0].float().item()

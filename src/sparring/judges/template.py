@@ -29,7 +29,7 @@ Verdict: tie
 """
 
 _FIELDS = ("{prompt}", "{first}", "{second}")
-_VERDICT = re.compile(r"^\W*verdict\W+(A|B|tie)\W*$", re.IGNORECASE | re.MULTILINE)
+_VERDICT = re.compile(r"^[^\w\n]*verdict\W+(A|B|tie)\W*$", re.IGNORECASE | re.MULTILINE)
 # Small models leave the word out.
 _NOTHING_ELSE = re.compile(r"\A\W*(A|B|tie)\W*\Z", re.IGNORECASE)
 _PREFERS_FIRST = {"a": 1.0, "b": 0.0, "tie": 0.5}

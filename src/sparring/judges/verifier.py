@@ -22,7 +22,8 @@ class VerifierJudge:
     """A right response beats a wrong one, P = 1; two right or two wrong ones tie, P = ½.
 
     The rule is given a response and the expert's response, and returns whether the former is right, or a score, of
-    which the higher wins; None abstains.
+    which the higher wins; None abstains. A rule of ours abstains from a prompt where it finds no answer in the expert's
+    response: nothing could be right there.
 
     Source: reinforcement learning with verifiable rewards, as preferences; derived here.
 
@@ -58,9 +59,13 @@ class VerifierJudge:
         """Whether the rule is a Python function from elsewhere."""
         return self.rule not in {*VERIFIERS, _PATTERN}
 
+    def finds_answer(self, expert: str) -> bool:
+        """Whether the rule finds an answer in an expert's response; a Python function from elsewhere is not asked."""
+        return self.imports or bool(self._rule()(expert, expert))
+
     def start(self, cache: Path) -> Judge:
         """The judge, with the rule imported."""
-        return _Verifying(self.rule, self._rule())
+        return _Verifying(self.rule, self._rule(), reflexive=not self.imports)
 
     def _rule(self) -> Rule:
         if self.pattern is not None:
@@ -70,14 +75,19 @@ class VerifierJudge:
 
 @dataclass(frozen=True)
 class _Verifying:
+    """`reflexive` is a rule by which the expert's response is right, if it has an answer."""
+
     name: str
     rule: Rule
+    reflexive: bool
 
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:
-        return [
-            verdict_of_scores([self._score(question, text) for text in question.responses], 0.0)
-            for question in questions
-        ]
+        return [verdict_of_scores(self._scores(question), 0.0) for question in questions]
+
+    def _scores(self, question: Question) -> list[float | None]:
+        if self.reflexive and question.expert is not None and not self._score(question, question.expert):
+            return [None for _ in question.responses]
+        return [self._score(question, text) for text in question.responses]
 
     def _score(self, question: Question, response: str) -> float | None:
         if question.expert is None:

@@ -10,7 +10,8 @@ from typing import Any
 from sparring.generation import GenerationConfig
 from sparring.generation.engines import Engine
 from sparring.generation.protocol import Generator
-from sparring.judges.protocol import Judge, JudgeSettings
+from sparring.judges import StartedJudge
+from sparring.judges.protocol import JudgeSettings
 from sparring.run_directory import BASE, TEACHER, RunDirectory
 from sparring.training import processes
 from sparring.training.config import SelfPlayConfig
@@ -53,7 +54,7 @@ class Game:
     held_out: list[EncodedExample]
     stop_ids: tuple[int, ...]
     verifier: Callable[[str, str], bool] | None
-    judges: Mapping[int, Judge]
+    judges: Mapping[int, StartedJudge]
     held_out_judge: JudgeSettings | None
     embed: Embed | None
     engine: Engine | None

@@ -11,6 +11,7 @@ from sparring.data import CALLED, VERIFIERS, Dataset, Encoded, chat_template, en
 from sparring.errors import InputError
 from sparring.generation import engine
 from sparring.generation.engines import Engine
+from sparring.judges import Expert, VerifierJudge
 from sparring.judges.protocol import JudgeSettings
 from sparring.models import context_length, load_config, load_tokenizer
 from sparring.progress import console
@@ -60,6 +61,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     _check_stop(config, data, verifier)
     train = encode(data.train, tokenizer, config.data, context_length=context)
     _check_prompts(config, phases, train.examples)
+    _check_experts(config, phases, train)
     held_out = encode(data.held_out, tokenizer, config.data, context_length=context) if data.held_out else None
     teacher = teacher_of(config, model_config, tokenizer, train, held_out)
     return Prepared(
@@ -171,6 +173,30 @@ def _check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Seque
                     f"the rows have different numbers of responses to compare: {rows}",
                     where="responses",
                     fix="give the same number for every prompt",
+                )
+
+
+def _check_experts(config: SelfPlayConfig, phases: Sequence[Phase], train: Encoded) -> None:
+    """Raises InputError where a judge would compare with expert responses that tell it nothing, or not what trains."""
+    if config.data.teacher is not None:
+        # It writes them later.
+        return
+    for phase in phases:
+        experts = [item for item in phase.prompts(train.examples) if item.response is not None]
+        judge = phase.judge
+        with naming(config, phase.number):
+            if isinstance(judge, VerifierJudge) and not any(
+                judge.finds_answer(item.response or "") for item in experts
+            ):
+                problem = f"'{judge.rule}' finds no answer in any expert response, such as {experts[0].response!r}"
+                raise InputError(problem, where="judge.rule", fix="take a rule, or a pattern, that fits the data")
+            cut = sum(item.expert_ids[-1] not in train.stop_ids for item in experts)
+            if phase.expert_plays and not isinstance(judge, Expert) and cut:
+                raise InputError(
+                    f"the expert plays, and {cut} of its responses are cut at data.max_response_tokens: what the judge "
+                    "sees whole would be trained on in part",
+                    where="judge.expert_plays",
+                    fix="raise data.max_response_tokens, or set data.overlong_response: drop",
                 )
 
 

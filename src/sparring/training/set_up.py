@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
-from sparring.judges.protocol import Judge
+from sparring.judges import StartedJudge
 from sparring.logprobs import check_log_probs
 from sparring.models import ModelConfig, fingerprint
 from sparring.progress import console
@@ -173,16 +173,16 @@ def _store(prepared: Prepared) -> Store | None:
     return None if not config.reuse or elsewhere or config.model.trust_remote_code else Store.of_user()
 
 
-def _started(prepared: Prepared, directory: RunDirectory) -> Mapping[int, Judge]:
+def _started(prepared: Prepared, directory: RunDirectory) -> Mapping[int, StartedJudge]:
     """The judges, in the main process: the others don't judge, so they need not hold their models."""
-    judges: dict[int, Judge] = {}
+    judges: dict[int, StartedJudge] = {}
     wanted = {phase.number: phase.judge for phase in prepared.phases} | {HELD_OUT: prepared.held_out_judge}
 
     def start() -> None:
         for number, settings in wanted.items():
             if settings is not None:
                 known = (judge for other, judge in judges.items() if wanted[other] == settings)
-                judges[number] = next(known, None) or settings.start(directory.answers)
+                judges[number] = next(known, None) or StartedJudge.of(settings, directory.answers)
 
     processes.on_main(start)
     return judges

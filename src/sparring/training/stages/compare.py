@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sparring.judges import Verdict, fingerprint
+from sparring.judges import Verdict
 from sparring.metrics import Comparison
 from sparring.run_directory import BASE, shard_path
 from sparring.training import processes
@@ -51,12 +51,10 @@ def compare(game: Game, policy: int, samples: Callable[[int], Samples]) -> Compa
 
 def _verdicts(game: Game, policy: int, rival: int, sides: Sequence[Samples]) -> list[dict[int, Verdict]]:
     """By number of the sample, which has a file of its own, and prompt index."""
-    assert game.held_out_judge is not None  # noqa: S101 (nothing is compared without one)
-    folder, identity = game.directory.stage(policy).held_out, fingerprint(game.held_out_judge)
+    folder = game.directory.stage(policy).held_out
     return [
         judge_file(
             game.judges[HELD_OUT],
-            identity,
             {each.index: question(each, [side[each.index][k]["text"] for side in sides]) for each in game.held_out},
             shard_path(folder, k, f"judged-against-{rival}"),
         )

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import RunError
-from sparring.judges import Question, Verdict, fingerprint
-from sparring.judges.protocol import Judge
+from sparring.judges import Question, StartedJudge, Verdict
 from sparring.progress import console, progress
 from sparring.run_directory import read_shard, write_shard
 from sparring.training.game import Game
@@ -29,14 +28,12 @@ def judge_samples(game: Game, iteration: int, shards: Sequence[Path]) -> Verdict
     Returns:
         Each training prompt's verdict, by index.
     """
-    phase, folder = game.phase(iteration), game.directory.iteration(iteration).judgements
-    assert phase.judge is not None  # noqa: S101 (the stage is played only where there is one)
-    judge, identity = game.judges[phase.number], fingerprint(phase.judge)
+    judge, folder = game.judges[game.phase(iteration).number], game.directory.iteration(iteration).judgements
     verdicts: Verdicts = {}
     with progress(f"iteration {iteration}: judge", total=len(shards), unit="comparisons") as meter:
         for shard in shards:
             questions = _questions(game, iteration, shard)
-            verdicts |= judge_file(judge, identity, questions, folder / shard.name)
+            verdicts |= judge_file(judge, questions, folder / shard.name)
             meter.advance(quantity=sum(n * (n - 1) // 2 for n in map(len, (q.responses for q in questions.values()))))
     game.log({"stage": "judge", "iteration": iteration, **totals(verdicts.values())})
     return verdicts
@@ -48,16 +45,16 @@ def totals(verdicts: Iterable[Verdict]) -> dict[str, float]:
     return {f"judge/{name}": sum(getattr(verdict, name) for verdict in known) for name in _COUNTS}
 
 
-def judge_file(judge: Judge, identity: str, questions: Mapping[int, Question], path: Path) -> Verdicts:
+def judge_file(judge: StartedJudge, questions: Mapping[int, Question], path: Path) -> Verdicts:
     """The verdicts on some questions: read from `path`, or asked for and written there.
 
-    Each is stored with a digest of what was compared and of the judge's `identity`, so a verdict on other responses
+    Each is stored with a digest of what was compared and of the judge's identity, so a verdict on other responses
     or of another judge is never taken for it.
     """
-    digests = {index: _digest(question, identity) for index, question in questions.items()}
+    digests = {index: _digest(question, judge.identity) for index, question in questions.items()}
     known = read_shard(path) if path.exists() else []
     if {row["index"]: row["digest"] for row in known} != digests:
-        answers = judge(list(questions.values()))
+        answers = judge.judge(list(questions.values()))
         known = [
             {"index": index, "digest": digests[index], **asdict(verdict)}
             for index, verdict in zip(questions, answers, strict=True)
