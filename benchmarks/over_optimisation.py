@@ -1,7 +1,7 @@
 """Does a judge that can be gamed spoil a language model, and do RSPO's regularizers hold it?
 
     python benchmarks/over_optimisation.py FOLDER [key.path=value …] [--model smollm2] [--weights 30 10 3 1]
-        [--seeds 0 1 2] [--results FOLDER]
+        [--regularizers reverse-kl …] [--seeds 0 1 2] [--results FOLDER]
 
 Of two answers the judge prefers the one with the larger number, whatever is right. The model is that of sums.py, or
 SmolLM2 from the start of alignment.py, with its problems and steps. Every point is a run of its own: SPPO, with one
@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", help="what is to be otherwise in every point, as key.path=value")
     parser.add_argument("--model", choices=MODELS, default="sums")
     parser.add_argument("--weights", type=float, nargs="+", default=[30.0, 10.0, 3.0, 1.0], help="λ of every one")
+    parser.add_argument("--regularizers", nargs="+", choices=REGULARIZERS, default=list(REGULARIZERS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
@@ -197,7 +198,7 @@ def main() -> None:
     for seed in options.seeds:
         place = start(folder, seed)
         todo = [Point(seed=seed)]
-        todo += [Point(seed=seed, regularizer=name, weight=w) for w in options.weights for name in REGULARIZERS]
+        todo += [Point(seed=seed, regularizer=name, weight=w) for w in options.weights for name in options.regularizers]
         for point in todo:
             play(folder / point.folder, point.arguments([*place, *game]))
             points.append(measured(folder, point))
