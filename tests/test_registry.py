@@ -16,6 +16,7 @@ from sparring.registry import build, require_one_of, require_positive
 class Steady:
     rate: float = 1.0
     kind: str = "plain"
+    loud: bool = False
     derived: int = field(default=3, init=False)
 
     def __post_init__(self) -> None:
@@ -47,8 +48,14 @@ def test_builds_with_options_and_defaults() -> None:
         ("stedy", {}, "thing.name", "unknown thing 'stedy'", "did you mean 'steady'?"),
         ("zzz", {}, "thing.name", "unknown thing 'zzz'", "known: bare, demanding, steady"),
         ("steady", {"rat": 1}, "thing.rat", "thing 'steady' has no option 'rat'", "did you mean 'rate'?"),
-        ("steady", {"zzz": 1}, "thing.zzz", "thing 'steady' has no option 'zzz'", "known: kind, rate"),
-        ("steady", {"derived": 1}, "thing.derived", "thing 'steady' has no option 'derived'", "known: kind, rate"),
+        ("steady", {"zzz": 1}, "thing.zzz", "thing 'steady' has no option 'zzz'", "known: kind, loud, rate"),
+        (
+            "steady",
+            {"derived": 1},
+            "thing.derived",
+            "thing 'steady' has no option 'derived'",
+            "known: kind, loud, rate",
+        ),
         ("bare", {"rate": 1}, "thing.rate", "thing 'bare' has no option 'rate'", "it takes no options; remove it"),
         ("steady", {"rate": 0}, "thing 'steady'", "rate must be a finite number > 0, got 0: nothing would move", None),
         (
@@ -58,6 +65,8 @@ def test_builds_with_options_and_defaults() -> None:
             "kind 'fency' is unknown; did you mean 'fancy'?",
             None,
         ),
+        ("steady", {"loud": "yess"}, "thing 'steady', loud", "must be true or false, got 'yess'", None),
+        ("steady", {"loud": "false"}, "thing 'steady', loud", "must be true or false, got 'false'", None),
     ],
 )
 def test_errors(name: str, options: dict[str, object], where: str, problem: str, fix: str | None) -> None:
@@ -67,8 +76,9 @@ def test_errors(name: str, options: dict[str, object], where: str, problem: str,
 
 
 def test_a_missing_option_is_named() -> None:
-    with pytest.raises(InputError, match="'needed'"):
+    with pytest.raises(InputError, match="thing 'demanding' needs 'needed'") as caught:
         build(REGISTRY, "thing", "demanding", {})
+    assert caught.value.where == "thing.needed"
 
 
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf, -math.inf, True, "1", None, [1]])

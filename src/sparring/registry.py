@@ -36,10 +36,24 @@ def build(registry: Mapping[str, type[Component]], kind: str, name: str, options
         if option not in known:
             fix = did_you_mean(option, known) if known else "it takes no options; remove it"
             raise InputError(f"{kind} '{name}' has no option '{option}'", where=f"{kind}.{option}", fix=fix)
+    _check_options(component, kind, name, options)
     try:
         return component(**options)
     except (TypeError, ValueError) as error:
         raise InputError(str(error), where=f"{kind} '{name}'") from error
+
+
+def _check_options(component: type, kind: str, name: str, options: Mapping[str, Any]) -> None:
+    """Raises InputError where an option is missing that has no default, or a switch is neither true nor false."""
+    for field in dataclasses.fields(component):
+        required = field.init and field.default is field.default_factory is dataclasses.MISSING
+        if required and field.name not in options:
+            fix = f"add {field.name}: …, as `sparring recipes` and the reference do"
+            raise InputError(f"{kind} '{name}' needs '{field.name}'", where=f"{kind}.{field.name}", fix=fix)
+        value = options.get(field.name, False)
+        # Annotations are text.
+        if field.type == "bool" and not isinstance(value, bool):
+            raise InputError(f"must be true or false, got {value!r}", where=f"{kind} '{name}', {field.name}")
 
 
 def require_positive(name: str, value: float, why: str) -> None:

@@ -35,7 +35,7 @@ def test_runs_that_differ_in_the_seed_alone_belong_together(runs: list[Summary])
     assert spif.label == "objective = spif, beta = 1.0, reward_bound = 2.0"
     assert spin.label == "objective = spin, beta = 0.1"
     assert [run.path.name for run in spif.runs] == ["b", "a"]
-    assert (spif.seeds, spin.seeds) == ("0, 1", "0")
+    assert (spif.seeds, spin.seeds) == ("2 (0, 1)", "1 (0)")
     assert group(runs[:2])[0].label == "the same settings"
 
 
@@ -63,7 +63,7 @@ def test_mean_and_deviation_over_seeds(runs: list[Summary]) -> None:
 
 def test_the_table_compares_start_and_last_policy(runs: list[Summary]) -> None:
     head, rows = group_table(runs)
-    assert head[:4] == ["settings", "seeds", "policy", "accuracy, greedy"]
+    assert head[:4] == ["settings", "runs (seeds)", "policy", "accuracy, greedy"]
     assert [row[2] for row in rows] == ["warm-up", "iteration 1"] * 2
     assert rows[1][3] == "0.875 ± 0.177"
     assert rows[3][3] == "1.000"

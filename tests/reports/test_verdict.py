@@ -88,6 +88,25 @@ def test_warnings_come_from_what_was_measured(tmp_path: Path) -> None:
     assert "as it should" not in text
 
 
+def test_a_policy_that_was_chosen_by_the_judge(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    stage = directory.iteration(0)
+    write_json(stage.evaluation, read_json(stage.evaluation) | {"win_rate/base": estimate([0.5, 1.0, 1.0, 0.5])})
+    write_json(directory.result, read_json(directory.result) | {"metric": "win_rate/base", "best": "iterations/000"})
+    assert judged(directory).headline == ("The best policy is iteration 0: win rate over the base model 0.750 ± 0.144.")
+    # No policy won, and the base model was not asked about.
+    write_json(directory.result, read_json(directory.result) | {"best": "base"})
+    assert judged(directory).headline == "The best policy is the base model itself."
+
+
+def test_an_iteration_in_which_every_comparison_tied_is_said(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    directory.log({"stage": "judge", "iteration": 0, "judge/decided": 3})
+    directory.log({"stage": "judge", "iteration": 1, "judge/decided": 0})
+    told = [text for text in judged(directory).warnings if "nothing to learn" in text]
+    assert told == ["Iteration 1: the judge preferred no response to another, so there was nothing to learn."]
+
+
 def test_a_best_policy_before_self_play_is_named_as_such(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     write_json(directory.result, read_json(directory.result) | {"best": "warmup"})

@@ -67,6 +67,11 @@ def test_the_exported_model_carries_its_card(played: RunDirectory, tmp_path: Pat
         export_command(played.path, tmp_path / "mine", "base", trust_remote_code=False, as_json=True)
 
 
+def test_samples_are_written_as_what_their_name_says(played: RunDirectory, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"written as Parquet.*\n.*name it .*said\.parquet"):
+        export_samples_command(played.path, tmp_path / "said.csv", as_json=True)
+
+
 @pytest.mark.parametrize("name", ["iterations/01", "latest"])
 def test_a_policy_that_is_not_there(played: RunDirectory, tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=f"the run has no policy '{name}'"):
@@ -135,7 +140,7 @@ def test_log_probs_are_those_on_the_disk(said: list[dict[str, Any]], played: Run
 
 
 def test_what_must_not_be_there_or_must_not_have_changed(played: RunDirectory, tmp_path: Path) -> None:
-    (tmp_path / "old").touch()
+    (tmp_path / "old.parquet").touch()
     with pytest.raises(InputError, match="the file is there already"):
         export_samples_command(played.path, tmp_path / "old", as_json=True)
     manifest = read_json(played.manifest)
@@ -145,7 +150,7 @@ def test_what_must_not_be_there_or_must_not_have_changed(played: RunDirectory, t
             export_samples_command(played.path, tmp_path / "new", as_json=True)
     finally:
         write_json(played.manifest, manifest)
-    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "new.parquet").exists()
     with pytest.raises(InputError, match="not a run directory"):
         export_samples_command(tmp_path, tmp_path / "new", as_json=True)
 

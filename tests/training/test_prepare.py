@@ -70,6 +70,33 @@ def test_a_rule_that_finds_no_answer_in_any_expert_response_is_refused(tiny_fold
     prepare(judged(tiny_folder, wrong | {"pattern": r"#### (\d+)"}))
 
 
+def test_a_rule_that_cannot_be_imported_is_refused_before_anything_is_played(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torn.py").write_text("def rule(:")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for rule in ("torn:rule", "./torn.py:rule", "absent.module:rule"):
+        with pytest.raises(InputError, match=r"cannot be imported .*Error") as caught:
+            prepare(judged(tiny_folder, {"rule": rule}))
+        assert caught.value.where == "judge.rule"
+
+
+@pytest.mark.parametrize("name", ["reward-model", "pairwise"])
+def test_a_judges_model_that_is_not_there_is_the_judges(tiny_folder: Path, name: str) -> None:
+    with pytest.raises(InputError, match="no model folder at '/no/such/place'") as caught:
+        prepare(judged(tiny_folder, {"name": name, "model": "/no/such/place"}))
+    assert caught.value.where == "judge.model"
+
+
+def test_to_watch_win_rates_somebody_must_compare(tiny_folder: Path) -> None:
+    data = {"source": "arithmetic", "limit": 4, "held_out": 2, "max_response_tokens": 60}
+    watched = {"stop": {"metric": "win_rate/base"}, "data": data}
+    with pytest.raises(InputError, match="nobody compares held-out responses") as caught:
+        prepare(config(tiny_folder, Path("run"), **watched))
+    assert caught.value.where == "stop.metric"
+    prepare(config(tiny_folder, Path("run"), **watched, evaluation={"judge": {"name": "verifier"}}))
+
+
 def test_an_expert_that_plays_is_trained_on_as_the_judge_sees_it(tiny_folder: Path) -> None:
     plays = {"expert_plays": True}
     with pytest.raises(InputError, match=r"4 of its responses are cut at data\.max_response_tokens") as caught:

@@ -84,6 +84,7 @@ def test_each_shard_is_judged_once_and_what_was_open_is_logged(tmp_path: Path) -
     assert verdicts[9].win_rates() == (0.0, None, 1.0)
     (event,) = playing.directory.events()
     assert (event["judge/ties"], event["judge/abstentions"], event["judge/cost"]) == (1, 2, 0)
+    assert (event["judge/comparisons"], event["judge/decided"]) == (6, 2)
     again = game(tmp_path)
     assert judge_samples(again, 0, paths) == verdicts
     assert asked(again) == []
@@ -93,6 +94,16 @@ def test_each_shard_is_judged_once_and_what_was_open_is_logged(tmp_path: Path) -
     assert judge_samples(other, 0, paths)[7].win_rates() == (1.0, 0.25, 0.25)
     assert [question.responses for question in asked(other)] == [("= 3", "= 8", "= 9")]
     assert len(read_shard(playing.directory.iteration(0).judgements / paths[0].name)) == 1
+
+
+def test_it_is_said_where_there_is_nothing_to_learn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def all_even(questions: Sequence[Question]) -> list[Verdict]:
+        return [verdict_of_scores([1.0] * len(question.responses), 0.0) for question in questions]
+
+    judge_samples(game(tmp_path, judge=all_even), 0, shards(tmp_path))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "of 6 comparisons 6 are ties, 0 abstentions, 0 unreadable" in said
+    assert "preferred to another on 0 of 2 prompts, so there is nothing to learn" in said
 
 
 def test_verdicts_of_another_judge_are_not_taken_for_its_own(tmp_path: Path) -> None:

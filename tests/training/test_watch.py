@@ -14,6 +14,7 @@ from sparring.training.watch import Verdict, judge
 
 def estimates(**means: float) -> dict[str, Estimate]:
     names = {"accuracy": "accuracy/greedy", "sampled": "accuracy/sampled", "likelihood": "log_likelihood/token"}
+    names["won"] = "win_rate/base"
     return {names[name]: Estimate(mean=mean, standard_error=0.0, n=32) for name, mean in means.items()}
 
 
@@ -67,6 +68,17 @@ def test_the_reason_holds_the_figures() -> None:
 def test_without_a_verifier_the_likelihood_is_watched() -> None:
     result = verdict([-1.5, -1.45, -1.6], name="likelihood")
     assert (result.metric, result.best, result.stop) == ("log_likelihood/token", 1, True)
+
+
+def test_without_a_verifier_the_judge_is_watched_where_there_is_one() -> None:
+    """The base model has no rate against itself: it is even."""
+    measured = {0: estimates(likelihood=-1.0), 1: estimates(likelihood=-2.0, won=0.45)}
+    assert judge(StopConfig(), measured) == judge(StopConfig(metric="win_rate/base"), measured)
+    assert judge(StopConfig(), measured).metric == "win_rate/base"
+    assert judge(StopConfig(), measured).best == 0
+    assert judge(StopConfig(), measured | {2: estimates(likelihood=-3.0, won=0.6)}).best == 2
+    assert judge(StopConfig(), measured | {2: estimates(likelihood=-3.0, won=0.3)}).stop
+    assert judge(StopConfig(), {0: estimates(won=0.5, accuracy=0.1)}).metric == "accuracy/greedy"
 
 
 def test_accuracy_goes_before_likelihood_unless_another_is_named() -> None:

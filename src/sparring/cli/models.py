@@ -65,15 +65,19 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
     card = model_card(summary, folder, name=to.name, base=origin(config.model), settings=components(config))
     export(run, to, folder, card=card, trust_remote_code=trust_remote_code)
     if as_json:
-        print_json({"model": str(to)})
+        print_json({"model": str(to), "policy": folder})
     else:
-        print_lines([f"model: {to.resolve()}"])
+        print_lines([f"model: {to.resolve()}, the run's {folder}"])
 
 
 def export_samples_command(run: Path, to: Path, *, as_json: bool) -> None:
     """Writes all that was said in a run as one Parquet file and says where."""
     from sparring.training.export_samples import export_samples
 
+    if to.suffix != ".parquet":
+        raise InputError(
+            "the samples are written as Parquet", where=str(to), fix=f"name it {to.with_suffix('.parquet')}"
+        )
     count = export_samples(run, to)
     if as_json:
         print_json({"samples": str(to), "rows": count})

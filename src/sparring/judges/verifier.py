@@ -59,6 +59,10 @@ class VerifierJudge:
         """Whether the rule is a Python function from elsewhere."""
         return self.rule not in {*VERIFIERS, _PATTERN}
 
+    def check_import(self) -> None:
+        """Raises InputError where the rule is a Python function from elsewhere that cannot be imported."""
+        self._rule()
+
     def finds_answer(self, expert: str) -> bool:
         """Whether the rule finds an answer in an expert's response; a Python function from elsewhere is not asked."""
         return self.imports or bool(self._rule()(expert, expert))
@@ -98,7 +102,7 @@ class _Verifying:
         except Exception as error:
             raise RunError(
                 f"the rule '{self.name}' failed on the response {response[:200]!r} ({type(error).__name__}: {error}); "
-                "mend it, then `sparring resume`: finished verdicts are kept"
+                "mend it, then `sparring resume --trust-remote-code`: finished verdicts are kept"
             ) from error
 
 
@@ -117,9 +121,10 @@ def _import(name: str) -> Rule:
     module, _, attribute = name.partition(":")
     try:
         rule: Rule = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        fix = "put its folder on PYTHONPATH, and check the spelling"
-        raise InputError(f"the rule '{name}' cannot be imported ({error})", where="judge.rule", fix=fix) from error
+    except Exception as error:  # a module runs when it is imported, and may fail in any way
+        problem = f"the rule '{name}' cannot be imported ({type(error).__name__}: {error})"
+        fix = "write package.module:function, not a path; put its folder on PYTHONPATH; and check that it imports"
+        raise InputError(problem, where="judge.rule", fix=fix) from error
     if not callable(rule):
         raise InputError(f"'{name}' is no function", where="judge.rule", fix="name one of (response, expert)")
     return rule

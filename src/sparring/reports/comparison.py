@@ -43,8 +43,8 @@ class Group:
 
     @property
     def seeds(self) -> str:
-        """The seeds of its runs."""
-        return ", ".join(str(run.config["seed"]) for run in self.runs)
+        """How many runs it has, and their seeds."""
+        return f"{self.size} ({', '.join(str(run.config['seed']) for run in self.runs)})"
 
     def over_seeds(self, policy: str, key: str) -> tuple[float, float | None] | None:
         """Mean and standard deviation, over its seeds, of an estimate of the policy of that name.
@@ -120,7 +120,7 @@ def group_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]
     """The headings and the rows of the groups' table: where self-play started, and where it ended, over seeds."""
     columns = _columns(summaries)
     rows = [row for each in group(summaries) for row in _group_rows(each, columns)]
-    return ["settings", "seeds", "policy", *(heading for _, heading, _ in columns)], rows
+    return ["settings", "runs (seeds)", "policy", *(heading for _, heading, _ in columns)], rows
 
 
 def _columns(summaries: Sequence[Summary]) -> list[tuple[str, str, int]]:
@@ -175,7 +175,9 @@ def _run_row(run: Summary, columns: Sequence[tuple[str, str, int]]) -> list[str]
     if best is None:
         return [*start, *["–"] * (2 + len(columns))]
     metric = result.get("metric")
-    gained = "–" if metric is None or best is run.rows[0] else str(gain(run.rows[0], best, metric, run.answers()))
+    base, gained = run.rows[0], "–"
+    if metric is not None and best is not base and metric in base.estimates:
+        gained = str(gain(base, best, metric, run.answers()))
     return [*start, best.name, gained, *(best.cell(key, digits) for key, _, digits in columns)]
 
 

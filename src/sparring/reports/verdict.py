@@ -16,6 +16,7 @@ _FEW = 100
 _NAMES = {
     "accuracy/greedy": "greedy accuracy",
     "accuracy/sampled": "sampled accuracy",
+    "win_rate/base": "win rate over the base model",
     "log_likelihood/token": "expert log-likelihood a token (nats)",
 }
 
@@ -79,12 +80,14 @@ def verdict(summary: Summary, answers: Answers | None) -> Verdict:
             gains=[],
         )
     start = next((row for row in reversed(summary.rows) if not row.name.startswith("iteration")), None)
-    others = dict.fromkeys(row.path for row in (summary.rows[0], start) if row is not None and row.path != best.path)
+    # The base model has no win rate over itself.
+    known = (row for row in (summary.rows[0], start) if row is not None and metric in row.estimates)
+    others = dict.fromkeys(row.path for row in known if row.path != best.path)
     rows = {row.path: row for row in summary.rows}
     gains = [gain(rows[path], best, metric, answers) for path in others]
-    value = best.estimates[metric]
-    name = _NAMES.get(metric, metric)
-    headline = f"The best policy is {_the(best)}: {name} {value['mean']:.3f} ± {value['standard_error']:.3f}"
+    headline = f"The best policy is {_the(best)}"
+    if metric in best.estimates:
+        headline += f": {_NAMES.get(metric, metric)} {best.cell(metric, 3)}"
     headline += f", {gains[0]}." if gains else "."
     sentences = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 else []
     sentences.append(f"{ended}: {reason}.")
@@ -168,6 +171,11 @@ def _warnings(summary: Summary, best: Row | None, gains: list[Gain]) -> list[str
         found.append(f"The gain over the {gains[-1].over} is within two standard errors of zero: it may be chance.")
     if best is not None:
         found += _about(best)
+    found += [
+        f"Iteration {event['iteration']}: the judge preferred no response to another, so there was nothing to learn."
+        for event in summary.events
+        if event.get("judge/decided") == 0
+    ]
     found += [f"Iteration {item['iteration']}: {item['text']}" for item in summary.stability if item["status"] != "ok"]
     skipped = len(summary.manifest.get("data", {}).get("skipped", []))
     if skipped:

@@ -84,9 +84,11 @@ class StopConfig(BaseModel):
     Attributes:
         enabled: Whether to watch at all.
         metric: The held-out value to watch; higher is better. "auto" is greedy accuracy where the data have a
-            verifier, else the expert's log-likelihood a token.
-        max_drop: How far below the best policy so far an iterate may fall: a difference of accuracy (0.1 is ten
-            points) or of nats a token. A fall within two standard errors of the difference is taken for noise.
+            verifier, else the win rate over the base model where a judge compares the two, else the expert's
+            log-likelihood a token.
+        max_drop: How far below the best policy so far an iterate may fall: a difference of accuracy or of win rates
+            (0.1 is ten points) or of nats a token. A fall within two standard errors of the difference is taken for
+            noise.
         alarms: Checks of the stability monitor, from `CHECKS`, whose alarm ends the run as well. None unless asked for:
             a run may oscillate, say, and still end with a better policy than it began with.
     """
@@ -94,7 +96,7 @@ class StopConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = True
-    metric: Literal["auto", "accuracy/greedy", "accuracy/sampled", "log_likelihood/token"] = "auto"
+    metric: Literal["auto", "accuracy/greedy", "accuracy/sampled", "win_rate/base", "log_likelihood/token"] = "auto"
     max_drop: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
     alarms: tuple[str, ...] = ()
 

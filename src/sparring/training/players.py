@@ -54,7 +54,8 @@ def judge_of(config: PhaseConfig, objective: Objective) -> JudgeSettings | None:
             raise InputError(problem, where="objective.name", fix=fix)
         return None
     if not needed:
-        raise InputError(f"objective '{name}' reads no preferences", where="judge", fix="remove the judge")
+        fix = "remove the judge; in a phase of a run that has one, set judge: null"
+        raise InputError(f"objective '{name}' reads no preferences", where="judge", fix=fix)
     judge: JudgeSettings = build(JUDGES, "judge", config.judge.name, config.judge.options)
     if isinstance(judge, Expert) and not config.judge.expert_plays:
         problem, fix = "the expert can win only where it plays", "set judge.expert_plays: true"

@@ -11,9 +11,9 @@ from sparring.data import CALLED, VERIFIERS, Dataset, Encoded, chat_template, en
 from sparring.errors import InputError
 from sparring.generation import engine
 from sparring.generation.engines import Engine
-from sparring.judges import Expert, VerifierJudge
+from sparring.judges import Expert, Pairwise, RewardModel, VerifierJudge
 from sparring.judges.protocol import JudgeSettings
-from sparring.models import context_length, load_config, load_tokenizer
+from sparring.models import context_length, load_config, load_tokenizer, resolve
 from sparring.progress import console
 from sparring.training.arguments import arguments_of, autocast_dtype
 from sparring.training.config import SelfPlayConfig
@@ -26,6 +26,7 @@ from sparring.training.workers import check_workers
 from sparring.types import EncodedExample
 
 _SHOWN = 10
+_JUDGE_MODEL = "give a folder that `save_pretrained` wrote, or a Hugging Face id (owner/model)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,9 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     model_config, tokenizer = load_config(config.model), run_tokenizer(config)
     context = context_length(model_config)
     verifier = VERIFIERS[config.data.verifier]() if config.data.verifier is not None else None
-    _check_stop(config, data, verifier)
+    held_out_by = _able(config, judge, data)
+    _check_stop(config, data, verifier, held_out_by)
+    _check_judges(config, phases)
     train = encode(data.train, tokenizer, config.data, context_length=context)
     _check_prompts(config, phases, train.examples)
     _check_experts(config, phases, train)
@@ -74,7 +77,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
         train=train,
         held_out=held_out,
         verifier=verifier,
-        held_out_judge=_able(config, judge, data),
+        held_out_judge=held_out_by,
         engine=engine(config.generation, lambda: engine_model(config, model_config, train, held_out, teacher)),
     )
 
@@ -141,16 +144,34 @@ def _able(config: SelfPlayConfig, judge: JudgeSettings | None, data: Dataset) ->
     return None
 
 
-def _check_stop(config: SelfPlayConfig, data: Dataset, verifier: object) -> None:
+def _check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: JudgeSettings | None) -> None:
     metric = config.stop.metric
     if not config.stop.enabled or metric == "auto":
         return
     if metric.startswith("accuracy") and verifier is None:
         fix = "set data.verifier, or another metric"
         raise InputError(f"'{metric}' needs a verifier", where="stop.metric", fix=fix)
+    if metric == "win_rate/base":
+        if judge is None:
+            fix = "set evaluation.judge, or another metric"
+            raise InputError("nobody compares held-out responses", where="stop.metric", fix=fix)
+        return
     if data.held_out and data.held_out[0].response is None:
         problem = f"'{metric}' compares with expert responses, and no held-out row has one"
         raise InputError(problem, where="stop.metric", fix="set it to auto, or hold out rows that have one")
+
+
+def _check_judges(config: SelfPlayConfig, phases: Sequence[Phase]) -> None:
+    """Raises InputError where a judge's model is not there, or its rule cannot be imported."""
+    for phase in phases:
+        with naming(config, phase.number):
+            if isinstance(phase.judge, VerifierJudge):
+                phase.judge.check_import()
+            elif isinstance(phase.judge, RewardModel | Pairwise):
+                try:
+                    resolve(phase.judge.model)
+                except InputError as error:
+                    raise InputError(error.problem, where="judge.model", fix=_JUDGE_MODEL) from error
 
 
 def _check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequence[EncodedExample]) -> None:

@@ -10,13 +10,17 @@ from sparring.metrics import Estimate
 from sparring.metrics.stability import Finding
 from sparring.training.config import StopConfig
 
+_WATCHED = ("accuracy/greedy", "win_rate/base", "log_likelihood/token")
+# What the base model has against itself; it is not asked about.
+_EVEN = Estimate(mean=0.5, standard_error=0.0, n=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What the watch makes of the policies so far.
 
     Attributes:
-        metric: The held-out value that was watched; None when no expert response was held out.
+        metric: The held-out value that was watched; None where there was none.
         best: The number of the best policy.
         stop: Whether the run ends here: the last policy fell too far, or a check in `stop.alarms` raised the alarm.
         reason: In plain words.
@@ -49,13 +53,16 @@ def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate
     last = max(evaluations)
     metric = _metric(config, evaluations[last])
     if metric is None:
-        return Verdict(metric=None, best=last, stop=False, reason="no expert response is held out: nothing was watched")
-    values = {policy: estimates[metric].mean for policy, estimates in sorted(evaluations.items())}
+        return Verdict(
+            metric=None, best=last, stop=False, reason="nothing is held out that tells policies apart: none was watched"
+        )
+    watched = {policy: estimates.get(metric, _EVEN) for policy, estimates in sorted(evaluations.items())}
+    values = {policy: estimate.mean for policy, estimate in watched.items()}
     best = max(values, key=lambda policy: -math.inf if math.isnan(values[policy]) else values[policy])
     drop = values[best] - values[last]
     # On few prompts chance alone moves a mean by its standard error. Both means are over the same prompts, so the
     # errors of the two, added as if independent, overstate that of the difference.
-    noise = 2.0 * math.hypot(*(evaluations[policy][metric].standard_error for policy in (best, last)))
+    noise = 2.0 * math.hypot(*(watched[policy].standard_error for policy in (best, last)))
     # A hair's breadth for rounding; and what is no number has collapsed.
     if config.enabled and not drop <= max(config.max_drop, noise) + 1e-9:
         reason = (
@@ -68,5 +75,5 @@ def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate
 
 
 def _metric(config: StopConfig, estimates: Mapping[str, Estimate]) -> str | None:
-    wanted = ("accuracy/greedy", "log_likelihood/token") if config.metric == "auto" else (config.metric,)
+    wanted = _WATCHED if config.metric == "auto" else (config.metric,)
     return next((name for name in wanted if name in estimates), None)

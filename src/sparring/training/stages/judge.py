@@ -35,8 +35,22 @@ def judge_samples(game: Game, iteration: int, shards: Sequence[Path]) -> Verdict
             questions = _questions(game, iteration, shard)
             verdicts |= judge_file(judge, questions, folder / shard.name)
             meter.advance(quantity=sum(n * (n - 1) // 2 for n in map(len, (q.responses for q in questions.values()))))
-    game.log({"stage": "judge", "iteration": iteration, **totals(verdicts.values())})
+    said = totals(verdicts.values())
+    pairs = sum(len(verdict.pairwise) * (len(verdict.pairwise) - 1) // 2 for verdict in verdicts.values())
+    decided = sum(_decides(verdict) for verdict in verdicts.values())
+    game.log({"stage": "judge", "iteration": iteration, **said, "judge/comparisons": pairs, "judge/decided": decided})
+    console.print(
+        f"iteration {iteration}: of {pairs} comparisons {said['judge/ties']} are ties, {said['judge/abstentions']} "
+        f"abstentions, {said['judge/unparsable']} unreadable; some response is preferred to another on {decided} of "
+        f"{len(verdicts)} prompts" + ("" if decided else ", so there is nothing to learn"),
+        highlight=False,
+    )
     return verdicts
+
+
+def _decides(verdict: Verdict) -> bool:
+    """Whether some response is preferred to another."""
+    return any(p not in {None, 0.5} for row in verdict.pairwise for p in row)
 
 
 def totals(verdicts: Iterable[Verdict]) -> dict[str, float]:
