@@ -97,4 +97,4 @@ def test_prompts_alone_are_played_and_measured_by_what_is_known(
     measured = json.loads((tmp_path / "run" / "iterations" / "000" / "evaluation.json").read_text())
     assert {"length/sampled", "kl_to_base"} <= set(measured)
     assert not {"length/expert", "log_likelihood/token", "accuracy/greedy"} & set(measured)
-    assert "nothing was watched" in json.loads((tmp_path / "run" / "result.json").read_text())["reason"]
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["metric"] == "win_rate/base"

@@ -142,17 +142,17 @@ def test_log_probs_are_those_on_the_disk(said: list[dict[str, Any]], played: Run
 def test_what_must_not_be_there_or_must_not_have_changed(played: RunDirectory, tmp_path: Path) -> None:
     (tmp_path / "old.parquet").touch()
     with pytest.raises(InputError, match="the file is there already"):
-        export_samples_command(played.path, tmp_path / "old", as_json=True)
+        export_samples_command(played.path, tmp_path / "old.parquet", as_json=True)
     manifest = read_json(played.manifest)
     try:
         write_json(played.manifest, manifest | {"fingerprints": {"data": "other"}})
         with pytest.raises(InputError, match="the data changed"):
-            export_samples_command(played.path, tmp_path / "new", as_json=True)
+            export_samples_command(played.path, tmp_path / "new.parquet", as_json=True)
     finally:
         write_json(played.manifest, manifest)
     assert not (tmp_path / "new.parquet").exists()
     with pytest.raises(InputError, match="not a run directory"):
-        export_samples_command(tmp_path, tmp_path / "new", as_json=True)
+        export_samples_command(tmp_path, tmp_path / "new.parquet", as_json=True)
 
 
 @pytest.mark.parametrize(("objective", "opponent"), [*zip(OBJECTIVES, itertools.cycle(OPPONENTS), strict=False)])
