@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sparring.training.config import SelfPlayConfig
-from sparring.training.plan import _comparisons, _held_out_comparisons
+from sparring.training.plan import _comparisons, _held_out_comparisons, plan
 from sparring.training.prepare import prepare
 from sparring.training.tokens import Tokens, count_tokens, scored_rows, trained_rows
 
@@ -21,6 +21,26 @@ def count(tiny_folder: Path) -> Any:
         return count_tokens(prepare(SelfPlayConfig.model_validate(config)), 1)
 
     return tokens
+
+
+def test_the_game_is_told_and_that_preferences_have_no_number(tiny_folder: Path) -> None:
+    config = {
+        "model": {"name": str(tiny_folder)},
+        "data": {"source": "arithmetic", "limit": 5, "held_out": 0, "max_response_tokens": 60},
+        "objective": {"name": "sppo"},
+        "regularizers": [{"name": "reverse-kl", "weight": 0.5}],
+        "judge": {"name": "verifier"},
+        "generation": {"samples_per_prompt": 2},
+        "iterations": 1,
+    }
+    (phase,) = plan(SelfPlayConfig.model_validate(config), calibrated=False).phases
+    assert phase.rows()[:2] == [
+        (
+            "game",
+            "objective 'sppo' with judge 'verifier' + 0.5 × reverse-kl, against 'previous'; 1 iteration on 5 prompts",
+        ),
+        ("stability", "depends on the preferences: there is no number to check beforehand"),
+    ]
 
 
 @pytest.mark.parametrize(("expert_plays", "pairs"), [(False, 3), (True, 6)])

@@ -23,6 +23,7 @@ from sparring.training.tokens import Tokens, count_tokens, trained_rows
 class PhasePlan:
     """What is known of one phase. `comparisons` are those of its judge; their time is not estimated."""
 
+    game: str
     objective: str
     iterations: int
     prompts: int
@@ -31,10 +32,13 @@ class PhasePlan:
 
     def rows(self) -> list[tuple[str, str]]:
         """For people: what it is about, and what is said of it."""
-        rows = []
+        times = "1 iteration" if self.iterations == 1 else f"{self.iterations} iterations"
+        rows = [("game", f"{self.game}; {times} on {self.prompts} prompts")]
         if self.stability is not None:
             number = f"{self.stability['symbol']} = {self.stability['value']:g}"
             rows.append(("stability", f"{number}; {self.stability['verdict']}"))
+        elif self.comparisons:
+            rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
         if self.comparisons:
             rows.append(("judge", f"{self.comparisons:,} comparisons, whose time is not in the total"))
         return rows
@@ -65,11 +69,8 @@ class Plan:
         """The same for people."""
         table = Table(show_header=False, box=None)
         for number, phase in enumerate(self.phases):
-            if len(self.phases) > 1:
-                text = f"{phase.objective}, {phase.iterations} iterations on {phase.prompts} prompts"
-                table.add_row(f"phase {number}", text)
-            for row in phase.rows():
-                table.add_row(*row)
+            for what, said in phase.rows():
+                table.add_row(f"phase {number}" if what == "game" and len(self.phases) > 1 else what, said)
         table.add_row("examples", f"{self.data['train']} to train on, {self.data['held_out']} held out")
         if self.comparisons:
             text = f"{self.comparisons:,} comparisons of policies, whose time is not in the total"
@@ -153,7 +154,9 @@ def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
     number, verdict = phase.objective.stability, None
     if number is not None:
         verdict = asdict(number) | {"contraction_factor": number.contraction_factor, "verdict": number.verdict}
+    penalties = [f"{each.options['weight']:g} × {each.name}" for each in phase.config.regularizers]
     return PhasePlan(
+        game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
         objective=phase.config.objective.name,
         iterations=len(phase.iterations),
         stability=verdict,
