@@ -207,12 +207,10 @@ def rivalry(runs: Mapping[int, Path], rivals: Mapping[int, Path]) -> dict[str, d
 
 def paired(left: Sequence[tuple[Path, str]], right: Sequence[tuple[Path, str]], kind: str) -> dict[str, float]:
     """The mean difference in right answers, left minus right, problem by problem; nothing where there is no run."""
-    differences = [
-        sides[0][index] - sides[1][index]
-        for pair in zip(left, right, strict=True)
-        for sides in [[verdicts(*side, kind) for side in pair]]
-        for index in sides[0]
-    ]
+    differences: list[float] = []
+    for one, other in zip(left, right, strict=True):
+        mine, theirs = verdicts(*one, kind), verdicts(*other, kind)
+        differences += [mine[index] - theirs[index] for index in mine]
     return Estimate.of(differences).to_json() if differences else {}
 
 

@@ -75,7 +75,7 @@ class Pool:
             problem = f"the pool has no model other than '{of.model}' that is compared with '{of.baseline}'"
             raise InputError(problem, where="pool", fix="add the annotations of other models, or go without a pool")
         difficulty = _fit_difficulty(others, precision)
-        fits = np.mean([_rows(*_features(item, difficulty), item.preference, None).fit() for item in others], axis=0)
+        fits = np.mean([_rows(*_features(item, difficulty), item.preference, None).fitted for item in others], axis=0)
         return cls(difficulty=difficulty, anchor=Anchor(length=float(fits[1]), difficulty=float(fits[2])))
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from sparring.judges.protocol import Judge, Question, Verdict, pairs, table
 from sparring.judges.template import ask, read_template
-from sparring.models import ModelConfig, context_length, load_model, load_tokenizer
+from sparring.models import ModelConfig, load_model, load_tokenizer, longest_input
 from sparring.registry import require_positive
 
 
@@ -68,7 +68,7 @@ class Pairwise:
         a, b = (tokenizer(f"Verdict: {letter}", add_special_tokens=False).input_ids for letter in "AB")
         common = next(k for k, (one, other) in enumerate(zip(a, b, strict=False)) if one != other)
         return _Comparing(
-            limit=min(self.max_tokens, tokenizer.model_max_length, context_length(model.config)),
+            limit=min(self.max_tokens, longest_input(model.config, tokenizer)),
             model=model,
             tokenizer=tokenizer,
             opening=a[:common],

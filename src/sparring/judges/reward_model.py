@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
-from sparring.models import ModelConfig, context_length, load_reward_model
+from sparring.models import ModelConfig, load_reward_model, longest_input
 from sparring.registry import require_positive
 
 
@@ -59,7 +59,7 @@ class RewardModel:
     def start(self, cache: Path) -> Judge:
         """The judge, with the model loaded."""
         model, tokenizer = load_reward_model(self.source)
-        limit = min(self.max_tokens, tokenizer.model_max_length, context_length(model.config))
+        limit = min(self.max_tokens, longest_input(model.config, tokenizer))
         return _Scoring(self.temperature, limit, model, tokenizer)
 
 

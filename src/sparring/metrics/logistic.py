@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,38 +62,39 @@ class Rows:
     target: Array
     weight: Array
 
-    def fit(self) -> Array:
+    @cached_property
+    def fitted(self) -> Array:
         """`[D]` w."""
         return fit_logistic(self.features, self.target, weight=self.weight, ridge=RIDGE)
 
     def undecided(self) -> float:
         """Σ v p(1 − p) with the fitted p: nearly 0 where the features tell the targets, and a fit is then arbitrary."""
-        return float(self._spread(self.fit()).sum())
+        return float(self._spread.sum())
 
     def mean_at(self, features: Array) -> tuple[float, Array]:
         """The mean of σ(x·w) at other features `[n, D]` of the observations, and each observation's influence on it.
 
         The influence `[n]`, of mean 0, is n times what an observation's weight adds to the mean, to first order.
         """
-        fitted = self.fit()
-        predicted = expit(features @ fitted)
+        predicted = expit(features @ self.fitted)
         slope = (predicted * (1 - predicted)) @ features
         mean = float(predicted.mean())
-        return mean, predicted - mean + self._scores(fitted) @ np.linalg.solve(self._curvature(fitted), slope)
+        return mean, predicted - mean + self._scores() @ np.linalg.solve(self._curvature(), slope)
 
-    def _scores(self, fitted: Array) -> Array:
+    def _scores(self) -> Array:
         """`[n, D]` the gradient of the log-likelihood, each observation's."""
-        residual = self.weight * (self.target - expit(self.features @ fitted))
+        residual = self.weight * (self.target - expit(self.features @ self.fitted))
         scores: Array = (residual[:, None] * self.features).reshape(-1, self.n, self.features.shape[1]).sum(0)
         return scores
 
-    def _curvature(self, fitted: Array) -> Array:
+    def _curvature(self) -> Array:
         """`[D, D]` minus the Hessian of the penalised log-likelihood."""
         ridge = RIDGE * np.eye(self.features.shape[1])
-        curvature: Array = (self.features.T * self._spread(fitted)) @ self.features + ridge
+        curvature: Array = (self.features.T * self._spread) @ self.features + ridge
         return curvature
 
-    def _spread(self, fitted: Array) -> Array:
-        predicted = expit(self.features @ fitted)
+    @property
+    def _spread(self) -> Array:
+        predicted = expit(self.features @ self.fitted)
         spread: Array = self.weight * predicted * (1 - predicted)
         return spread

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         load_reward_model,
         load_tokenizer,
         local_folder,
+        longest_input,
         resolve,
         torch_device,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "load_reward_model",
     "load_tokenizer",
     "local_folder",
+    "longest_input",
     "resolve",
     "torch_device",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sparring.models.config import ModelConfig
-from sparring.models.loading import context_length, load_encoder
+from sparring.models.loading import load_encoder, longest_input
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Embedder:
         return [self._embed(text) for text in texts]
 
     def _embed(self, text: str) -> list[float]:
-        limit = min(self.tokenizer.model_max_length, context_length(self.model.config))
+        limit = longest_input(self.model.config, self.tokenizer)
         inputs = self.tokenizer(text, truncation=True, max_length=limit, return_tensors="pt")
         if inputs["input_ids"].shape[1] == 0:
             return [0.0] * self.model.config.hidden_size

@@ -162,6 +162,11 @@ def context_length(config: PreTrainedConfig) -> int:
     return sys.maxsize if length is None else int(length)
 
 
+def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The longest text, in tokens, that a model reads: the lower of its own limit and its tokenizer's."""
+    return min(int(tokenizer.model_max_length), context_length(config))
+
+
 def fingerprint(path_or_id: str, *, revision: str | None = None) -> str:
     """A sha256 that tells whether two runs began from the same model.
 

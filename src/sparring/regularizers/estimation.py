@@ -38,16 +38,20 @@ def mean_under_policy(ratios: LogRatios, value: Tensor, *, importance: bool, cli
     return ratios.mean_over_samples(importance_weight(ratios, clip) * value if importance else value)
 
 
+def reference_over_opponent(ratios: LogRatios, clip: float) -> Tensor:
+    """π_ref/π_o as e^{min(Δ − δ, clip)} `[B, K]`; it does not depend on the policy."""
+    return (ratios.require("generated") - ratios.require("reference_generated")).clamp(max=clip).exp()
+
+
 def inverse_ratio(ratios: LogRatios, *, importance: bool, clip: float) -> Tensor:
     """Mean over the generated samples `[B]` of e^{−δ}, whose mean under π_θ is 1: what k3 takes for a control variate.
 
-    With the importance weight it is e^{min(Δ − δ, clip)}: π_ref/π_o does not depend on the policy, and pushes nothing.
-    Without, it goes on by its tangent above −δ = clip, so that the sample is still pulled back there.
+    With the importance weight it is `reference_over_opponent`, which pushes nothing. Without, it goes on by its tangent
+    above −δ = clip, so that the sample is still pulled back there.
     """
-    log_ratio = ratios.require("reference_generated")
     if importance:
-        return ratios.mean_over_samples((ratios.require("generated") - log_ratio).clamp(max=clip).exp())
-    return ratios.mean_over_samples(exponential(-log_ratio, clip))
+        return ratios.mean_over_samples(reference_over_opponent(ratios, clip))
+    return ratios.mean_over_samples(exponential(-ratios.require("reference_generated"), clip))
 
 
 def penalty(name: str, weight: float, value: Tensor) -> ObjectiveOutput:

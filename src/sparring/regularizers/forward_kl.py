@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sparring.registry import require_one_of
-from sparring.regularizers.estimation import check, fields, penalty
+from sparring.regularizers.estimation import check, fields, penalty, reference_over_opponent
 from sparring.types import LogRatios, ObjectiveOutput
 
 
@@ -69,5 +69,4 @@ class ForwardKl:
         log_ratio = ratios.require("reference_generated")
         if not self.importance:
             return ratios.mean_over_samples((-log_ratio).clamp(max=self.clip).exp())
-        reference_over_opponent = (ratios.require("generated") - log_ratio).clamp(max=self.clip).exp()
-        return ratios.mean_over_samples(reference_over_opponent * -log_ratio)
+        return ratios.mean_over_samples(reference_over_opponent(ratios, self.clip) * -log_ratio)
