@@ -48,7 +48,8 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code)
     weights = weights_of(directory, policy_folder(directory, name))
-    policy = Policy(config.model, run_tokenizer(config), lora=config.lora, seed=config.seed)
+    stop_ids = read_json(directory.manifest)["data"]["stop_ids"]
+    policy = Policy(config.model, run_tokenizer(config), lora=config.lora, seed=config.seed, stop_ids=stop_ids)
     policy.activate(weights)
     return config, policy
 
