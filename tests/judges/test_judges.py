@@ -156,9 +156,11 @@ def test_verifier(settings: dict[str, Any], responses: tuple[str, ...], expected
 def test_a_rule_that_finds_no_answer_in_the_experts_response_abstains(settings: dict[str, Any]) -> None:
     question = Question(prompt="3 + 4", responses=("Answer: 7", "Answer: 8"), expert="It is seven.")
     assert judged("verifier", question, **settings).abstentions == 1
-    assert not JUDGES["verifier"](**settings).finds_answer("It is seven.")
-    assert JUDGES["verifier"](**settings).finds_answer("Answer: 7")
+    with pytest.raises(InputError, match=r"finds no answer in any expert response, such as 'It is seven.'"):
+        JUDGES["verifier"](**settings).check_experts(["It is seven.", "It is eight."])
+    JUDGES["verifier"](**settings).check_experts(["It is seven.", "Answer: 7"])
     # A function from elsewhere may not give an expert's response any score of its own.
+    JUDGES["verifier"](rule="judges.rules:unsure").check_experts(["?"])
     assert judged("verifier", question, rule="judges.rules:length").abstentions == 0
 
 
