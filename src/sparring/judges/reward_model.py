@@ -46,11 +46,11 @@ class RewardModel(LocalModel):
     def start(self, cache: Path) -> Judge:
         """The judge, with the model loaded."""
         model, tokenizer = load_reward_model(self.source)
-        return _Scoring(self.temperature, self.limit(model, tokenizer), model, tokenizer)
+        return _Rating(self.temperature, self.limit(model, tokenizer), model, tokenizer)
 
 
 @dataclass(frozen=True)
-class _Scoring:
+class _Rating:
     temperature: float
     limit: int
     model: Any

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sparring.files import write_text
+from sparring.reports.conclusion import gain
 from sparring.reports.curves import Chart, learning_curves, number
 from sparring.reports.page import Page, build, render
-from sparring.reports.summary import COLUMNS, Row, Summary
-from sparring.reports.verdict import gain
+from sparring.reports.summary import COLUMNS, PolicyRow, Summary
 
 # Where a run was written, who did the work, how they were reached and by what chance do not make it another experiment.
 _ELSEWHERE = ("output", "seed", "workers", "reuse")
@@ -203,7 +203,7 @@ def _measured(groups: Sequence[Group], key: str, heading: str) -> Chart | None:
     return Chart(title=heading[:1].upper() + heading[1:], unit="", kind="policies", series=series) if series else None
 
 
-def _own(runs: Iterable[Summary], name: str, key: str) -> Row:
+def _own(runs: Iterable[Summary], name: str, key: str) -> PolicyRow:
     return next(row for run in runs for row in run.rows if row.name == name and key in row.estimates)
 
 

@@ -18,7 +18,7 @@ from sparring.policies import BASE
 from sparring.progress import console
 from sparring.run_directory import RunDirectory, StageDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig, WarmupConfig
-from sparring.selfplay.early_stop import Verdict, judge
+from sparring.selfplay.early_stop import Standing, watch
 from sparring.selfplay.monitor import monitor
 from sparring.selfplay.prepared import announce, prepare
 from sparring.selfplay.run import Run
@@ -107,15 +107,15 @@ def _play(run: Run) -> Result:
         _evaluate(run, BASE)
         _warm_up(run, run.config.warmup)
     evaluations[0] = _evaluate(run, 0)
-    verdict = judge(run.config.stop, evaluations)
+    standing = watch(run.config.stop, evaluations)
     for iteration in range(run.config.total_iterations):
         _iterate(run, iteration)
         evaluations[iteration + 1] = _evaluate(run, iteration + 1)
-        verdict = judge(run.config.stop, evaluations, monitor(run, evaluations))
-        console.print(f"iteration {iteration}: {verdict.reason}")
-        if verdict.stop:
+        standing = watch(run.config.stop, evaluations, monitor(run, evaluations))
+        console.print(f"iteration {iteration}: {standing.reason}")
+        if standing.stop:
             break
-    return _conclude(run, verdict)
+    return _conclude(run, standing)
 
 
 def _warm_up(run: Run, config: WarmupConfig) -> None:
@@ -196,23 +196,23 @@ def _timed(run: Run, **labels: Any) -> Iterator[None]:
     run.log({"kind": "time", **labels, "seconds": round(time.monotonic() - start, 3)})
 
 
-def _conclude(run: Run, verdict: Verdict) -> Result:
-    best = run.directory.weights(verdict.best)
-    processes.on_main(lambda: _write_result(run, verdict, best))
-    return Result(directory=run.directory.path, best=best, stopped_early=verdict.stop, reason=verdict.reason)
+def _conclude(run: Run, standing: Standing) -> Result:
+    best = run.directory.weights(standing.best)
+    processes.on_main(lambda: _write_result(run, standing, best))
+    return Result(directory=run.directory.path, best=best, stopped_early=standing.stop, reason=standing.reason)
 
 
-def _write_result(run: Run, verdict: Verdict, best: Path | None) -> None:
+def _write_result(run: Run, standing: Standing, best: Path | None) -> None:
     before = read_json(run.directory.result) if run.directory.result.exists() else {}
-    name = run.directory.stage(verdict.best).path.relative_to(run.directory.path)
+    name = run.directory.stage(standing.best).path.relative_to(run.directory.path)
     write_json(
         run.directory.result,
         {
             "best": str(name),
             "model": None if best is None else str(best.relative_to(run.directory.path)),
-            "metric": verdict.metric,
-            "stopped_early": verdict.stop,
-            "reason": verdict.reason,
+            "metric": standing.metric,
+            "stopped_early": standing.stop,
+            "reason": standing.reason,
             "peak_memory_gib": max(round(_peak_memory_bytes() / 2**30, 3), before.get("peak_memory_gib", 0.0)),
         },
     )

@@ -78,13 +78,13 @@ def _check(name: str, chosen: JudgeSettings, reference: str | None) -> None:
 
 def _outputs(text: str, instructions: Sequence[str], max_tokens: int, *, trust_remote_code: bool) -> Outputs:
     """The answers of a file, or greedy ones of a model."""
-    from sparring.cli.players import player
+    from sparring.cli.candidates import candidate
     from sparring.data.sources import READERS
     from sparring.evaluation import Outputs, answer
     from sparring.generation import GenerationConfig
 
     if Path(text).suffix.lower() in READERS:
         return Outputs.read(Path(text), instructions)
-    loaded = player(text, trust_remote_code=trust_remote_code).load()
+    loaded = candidate(text, trust_remote_code=trust_remote_code).load()
     samples = answer(loaded, instructions, GenerationConfig().greedy(), max_tokens=max_tokens, seed=0, title=text)
     return Outputs(generator=text, texts=tuple(sample.text for sample in samples))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sparring.cli.judging import JudgeOptions
-from sparring.cli.options import Json, Players, Trust
+from sparring.cli.options import Json, Models, Trust
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +23,7 @@ _FASTCHAT = "in FastChat's format"
 
 
 def mt_bench(  # noqa: PLR0917 - options of a command
-    model: Players,
+    model: Models,
     questions: Annotated[Path, typer.Argument(metavar="QUESTIONS", help=f"question.jsonl {_FASTCHAT}.")],
     settings: JudgeOptions = None,
     judge: Annotated[str | None, typer.Option(help="A judge that writes, by name; without one, only answer.")] = None,
@@ -41,14 +41,14 @@ def mt_bench(  # noqa: PLR0917 - options of a command
     json: Json = False,
 ) -> None:
     """Answer the two turns of MT-Bench's questions, and let a judge grade them."""
+    from sparring.cli.candidates import candidates, kept_in
     from sparring.cli.output import print_json, print_lines, print_table
-    from sparring.cli.players import kept_in, players
     from sparring.errors import InputError
     from sparring.evaluation.mt_bench import answer_questions, read_answers, read_questions
 
     asked = read_questions(questions)
-    found = players(model, trust_remote_code=trust_remote_code)
-    folders = [kept_in(player, output) for player in found]
+    found = candidates(model, trust_remote_code=trust_remote_code)
+    folders = [kept_in(candidate, output) for candidate in found]
     if None in folders:
         raise InputError("a model's answers must be kept somewhere", where="--output", fix="name a folder")
     places = [folder / "mt-bench" for folder in folders if folder is not None]
@@ -56,9 +56,11 @@ def mt_bench(  # noqa: PLR0917 - options of a command
     grader = None if grading is None else _grader(asked, prompts, references, baseline)
     endpoints = [] if grading is None else [grading.connect(place / "endpoint") for place in places]
     rows: list[dict[str, Any]] = []
-    for number, (player, place) in enumerate(zip(found, places, strict=True)):
-        answers = answer_questions(player.load, asked, name=player.name, max_tokens=max_tokens, seed=seed, folder=place)
-        rows.append({"policy": player.name, "answers": str(answers)})
+    for number, (each, place) in enumerate(zip(found, places, strict=True)):
+        answers = answer_questions(
+            candidate.load, asked, name=candidate.name, max_tokens=max_tokens, seed=seed, folder=place
+        )
+        rows.append({"policy": each.name, "answers": str(answers)})
         if grading is not None and grader is not None:
             grades, said = grader.grade(read_answers(answers), endpoints[number])
             rows[-1] |= _graded(grader, grades, place, seed) | grading.bill(said)
