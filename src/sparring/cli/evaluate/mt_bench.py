@@ -57,9 +57,7 @@ def mt_bench(  # noqa: PLR0917 - options of a command
     endpoints = [] if grading is None else [grading.connect(place / "endpoint") for place in places]
     rows: list[dict[str, Any]] = []
     for number, (each, place) in enumerate(zip(found, places, strict=True)):
-        answers = answer_questions(
-            candidate.load, asked, name=candidate.name, max_tokens=max_tokens, seed=seed, folder=place
-        )
+        answers = answer_questions(each.load, asked, name=each.name, max_tokens=max_tokens, seed=seed, folder=place)
         rows.append({"policy": each.name, "answers": str(answers)})
         if grading is not None and grader is not None:
             grades, said = grader.grade(read_answers(answers), endpoints[number])
