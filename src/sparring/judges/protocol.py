@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -76,6 +76,10 @@ class Verdict:
                 known.append(0.5)
             rates.append(math.fsum(known) / len(known) if known else None)
         return tuple(rates)
+
+
+COUNTS = tuple(field.name for field in fields(Verdict) if field.name != "pairwise")
+"""What a verdict counts: what the judge left open, and what it cost."""
 
 
 class Judge(Protocol):
