@@ -88,7 +88,8 @@ def with_judge(name: str, **options: object) -> dict[str, object]:
 
 
 def playing(name: str, objective: Objective) -> dict[str, object]:
-    return with_judge(name) if objective.requires & PREFERENCE_FIELDS else {"objective": {"name": name}, "iterations": 1}
+    judged = objective.requires & PREFERENCE_FIELDS
+    return with_judge(name) if judged else {"objective": {"name": name}, "iterations": 1}
 
 
 PLAYED = {
