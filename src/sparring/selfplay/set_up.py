@@ -9,8 +9,7 @@ from pathlib import Path
 
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
-from sparring.judges import StartedJudge
-from sparring.judges.protocol import JudgeSettings
+from sparring.judges import JudgeSettings, StartedJudge
 from sparring.logprobs import check_log_probs
 from sparring.models import ModelConfig, fingerprint
 from sparring.progress import console
