@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 from pathlib import Path
@@ -181,6 +182,8 @@ def cache(
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 the run failed, 2 the input is wrong."""
+    # Libraries import it where it is there, and it then warns of a kernel that is not used here.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         app()
     except InputError as error:

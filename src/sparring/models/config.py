@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 EMBEDDED = "smollm2-135m"
 
+Quantization = Literal["nf4", "int8"]
+"""How the weights of linear layers are held: 4 bits in blocks of 64 (NF4 with double quantisation, arXiv 2305.14314),
+or 8 bits with a scale for each row."""
+
 
 class ModelConfig(BaseModel):
     """Which model, and how it is loaded.
@@ -20,6 +24,8 @@ class ModelConfig(BaseModel):
         device: "auto" takes CUDA, else MPS, else the CPU.
         attention: transformers' `attn_implementation` ("sdpa", "eager", "flash_attention_2", …); its own choice
             when absent.
+        quantization: Holds the weights of linear layers in 4 bits ("nf4") or 8 ("int8"), through bitsandbytes, for
+            adapters (`lora`) to be trained on; everything else keeps `dtype`, in which all is computed.
         trust_remote_code: Runs Python code that is shipped with the model, with all the rights of the person who
             starts the run: it can read, send and delete their files. Needed only by architectures that
             transformers does not have. Read that code first, and pin `revision` so that it stays what was read.
@@ -32,4 +38,5 @@ class ModelConfig(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     attention: str | None = None
+    quantization: Quantization | None = None
     trust_remote_code: bool = False

@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from sparring.errors import InputError
 from sparring.models.config import EMBEDDED, ModelConfig
+from sparring.models.quantization import loading_options, settle
 from sparring.models.quiet import quiet_transformers
 from sparring.models.smollm2 import embedded_model
 
@@ -70,6 +71,7 @@ def load_config(config: ModelConfig) -> PreTrainedConfig:
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _cannot_load(path, error) from error
     _check_causal(settings, path)
+    _check_weights_as_saved(settings, config, path)
     return settings
 
 
@@ -139,6 +141,9 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
         _check_weights(Path(path))
     options: dict[str, Any] = {"attn_implementation": config.attention} if config.attention else {}
     dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
+    if config.quantization is not None:
+        dtype = stored_dtype(load_config(config)) if dtype == "auto" else dtype
+        options |= loading_options(config.quantization, dtype, device)
     try:
         with quiet_transformers():
             model, report = kind.from_pretrained(
@@ -152,7 +157,16 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
         fix = "save the whole model again with `save_pretrained`"
         raise InputError(f"{len(missing)} weights are missing ({', '.join(missing[:3])})", where=path, fix=fix)
     model.get_input_embeddings().padding_idx = None
+    if config.quantization is not None:
+        # It is on its device, and may not be moved.
+        settle(model)
+        return model.eval()
     return model.to(device).eval()
+
+
+def stored_dtype(config: PreTrainedConfig) -> torch.dtype:
+    """The number format in which a model's weights were saved."""
+    return config.dtype or torch.float32
 
 
 def context_length(config: PreTrainedConfig) -> int:
@@ -254,6 +268,17 @@ def _check_causal(config: PreTrainedConfig, path: str) -> None:
     what = ", ".join(architectures) or config.model_type
     problem = f"this is a {what}, not a causal language model; only those have log π(y | x) of a response"
     raise InputError(problem, where=path, fix="take a decoder-only model, such as one whose name ends in ForCausalLM")
+
+
+def _check_weights_as_saved(settings: PreTrainedConfig, config: ModelConfig, path: str) -> None:
+    shipped = getattr(settings, "quantization_config", None)
+    if shipped is None:
+        return
+    method = str(dict(shipped).get("quant_method", "bitsandbytes"))
+    if config.quantization is not None or "bitsandbytes" in method:
+        problem = f"its weights were saved quantised ({method}), and adapters are trained on what is quantised here"
+        fix = "take the model that it was made from, with model.quantization: nf4 or int8"
+        raise InputError(problem, where=path, fix=fix)
 
 
 def _cannot_load(path: str, error: Exception) -> InputError:

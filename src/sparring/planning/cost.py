@@ -11,6 +11,9 @@ import torch
 from sparring.logprobs.head import head_bytes
 from sparring.logprobs.sequences import MAX_TOKENS
 from sparring.models import ModelConfig
+from sparring.models.config import Quantization
+from sparring.models.loading import stored_dtype
+from sparring.models.quantization import largest_rebuilt, stored_bytes
 from sparring.models.quiet import quiet_transformers
 
 # Numbers that a transformer layer keeps for the backward pass, a token and hidden unit, without gradient
@@ -87,7 +90,7 @@ def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | Non
 
     from sparring.selfplay.policy import lora_config
 
-    dtype = model_config.dtype or torch.float32 if config.dtype == "auto" else getattr(torch, config.dtype)
+    dtype = stored_dtype(model_config) if config.dtype == "auto" else getattr(torch, config.dtype)
     with torch.device("meta"), quiet_transformers():
         model = AutoModelForCausalLM.from_config(model_config, dtype=dtype, trust_remote_code=config.trust_remote_code)
         if lora is None:
@@ -97,17 +100,20 @@ def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | Non
         return get_peft_model(model, lora_config(lora))
 
 
-def memory(model: Any, args: Any, batch: Batch, *, shards: int) -> Memory:
+def memory(
+    model: Any, args: Any, batch: Batch, *, shards: int, quantization: Quantization | None = None
+) -> Memory:
     """The memory of one process.
 
     Args:
-        model: The model, with or without weights.
+        model: The model as shapes, without quantisation.
         args: transformers' training arguments.
         batch: The largest batch.
         shards: Among how many processes training shares out the weights; 1 where each has all of them.
+        quantization: How the weights of linear layers are held.
     """
     config = model.config.get_text_config()
-    whole = sum(p.numel() * p.element_size() for p in model.parameters())
+    whole, rebuilt = stored_bytes(model, quantization), largest_rebuilt(model, quantization)
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     head = any(p.requires_grad for p in model.get_output_embeddings().parameters())
     states = sum(p.numel() * _state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad)
@@ -122,9 +128,11 @@ def memory(model: Any, args: Any, batch: Batch, *, shards: int) -> Memory:
         weights=whole // shards,
         gradients=trained // shards,
         optimizer=states // shards,
-        activations=kept,
+        activations=kept + rebuilt,
         logits=head_bytes(batch.predicted, vocabulary=config.vocab_size, element=number, trained=head),
-        playing=whole + 2 * layers * heads * width * batch.decoded * next(model.parameters()).element_size(),
+        playing=whole
+        + rebuilt
+        + 2 * layers * heads * width * batch.decoded * next(model.parameters()).element_size(),
     )
 
 

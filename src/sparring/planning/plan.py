@@ -12,6 +12,7 @@ from sparring.planning.rates import Rates, measure_rates
 from sparring.planning.tokens import Tokens, count_tokens, trained_rows
 from sparring.progress import duration
 from sparring.selfplay.arguments import arguments_of, run_autocast
+from sparring.selfplay.checks.quantization import refuse_sharding
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.policy import Policy
@@ -104,6 +105,7 @@ def plan(
     Raises:
         InputError: Something is wrong with the configuration, the data or the model.
     """
+    refuse_sharding(config, sharded=sharded)
     prepared = _answered(prepare(config))
     processes = launched.count() if processes is None else processes
     tokens = count_tokens(prepared, processes)
@@ -113,7 +115,7 @@ def plan(
         policy = Policy(
             config.model, prepared.tokenizer, lora=config.lora, seed=config.seed, autocast=run_autocast(config)
         )
-        model, rates = policy.model, measure_rates(prepared, policy)
+        rates = measure_rates(prepared, policy)
     return Plan(
         processes=processes,
         phases=[_described(prepared, phase) for phase in prepared.phases],
@@ -174,7 +176,7 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Mem
         sequences=phase.config.generation.batch_size,
         limit=prepared.config.data.max_response_tokens,
     )
-    return memory(model, args, batch, shards=shards)
+    return memory(model, args, batch, shards=shards, quantization=prepared.config.model.quantization)
 
 
 def _comparisons(config: PhaseConfig, prompts: int) -> int:

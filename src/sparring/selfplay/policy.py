@@ -16,6 +16,7 @@ from sparring.files import atomic_path
 from sparring.logprobs import check_log_probs, per_token_log_probs, tempered
 from sparring.models import ModelConfig, content_digest, load_model, local_folder
 from sparring.models.endings import tell_endings
+from sparring.models.quantization import check_trained, restore
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
 from sparring.work import processes
@@ -82,6 +83,7 @@ class Policy:
     def _add_adapter(self, lora: Mapping[str, Any]) -> None:
         from peft import get_peft_model, get_peft_model_state_dict
 
+        check_trained(self.model, lora.get("modules_to_save") or ())
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(self._seed, "adapter"))
             self.model = get_peft_model(self.model, lora_config(lora)).eval()
@@ -113,7 +115,7 @@ class Policy:
         return {
             "base": self._digest(None),
             "weights": None if folder is None else self._digest(folder),
-            "model": self._config.model_dump(mode="json", include={"dtype", "attention"}),
+            "model": self._config.model_dump(mode="json", include={"dtype", "attention", "quantization"}),
             "lora": None if self._lora is None else dict(self._lora),
             "autocast": str(self._autocast),
             "device": self.causal_lm.device.type,
@@ -189,6 +191,22 @@ class Policy:
             self.model.save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)
         self._active = folder
+
+    def merged(self) -> Any:
+        """The active policy as a whole model without adapters; this one is of no more use then.
+
+        The adapter of a quantised base is merged into the very weights that it was trained on, rebuilt in the run's
+        dtype; the two models are in memory meanwhile.
+        """
+        if not self.has_adapter:
+            return self.causal_lm
+        if self._config.quantization is None:
+            return self.model.merge_and_unload()
+        config = self._config.model_copy(update={"quantization": None})
+        whole = Policy(config, self.tokenizer, lora=self._lora, seed=self._seed, stop_ids=self._stop_ids)
+        restore(whole.causal_lm, self.causal_lm)
+        whole.activate(self.folder)
+        return whole.merged()
 
     @contextmanager
     def beside_base(self) -> Iterator[Callable[..., Any]]:

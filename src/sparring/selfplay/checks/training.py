@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sparring.errors import InputError
 from sparring.selfplay.arguments import arguments_of
+from sparring.selfplay.checks.quantization import check_quantization
 from sparring.selfplay.checks.workers import check_workers
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import naming
@@ -12,7 +13,7 @@ from sparring.trainer.arguments import autocast_dtype
 
 
 def check_training(config: SelfPlayConfig) -> None:
-    """Raises InputError where training arguments, workers or the adapter are wrong."""
+    """Raises InputError where training arguments, workers, the adapter or what it is trained on are wrong."""
     if config.warmup is not None:
         arguments_of(config, config.training | config.warmup.training)
     own = arguments_of(config, config.training)
@@ -25,5 +26,6 @@ def check_training(config: SelfPlayConfig) -> None:
                     fix="leave bf16 and fp16 out here, and set them in the run's own training",
                 )
     check_workers(config, own.device)
+    check_quantization(config, own)
     if config.lora is not None:
         lora_config(config.lora)

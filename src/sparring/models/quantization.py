@@ -1,0 +1,221 @@
+"""Linear layers whose weights are held in 4 or 8 bits, by bitsandbytes, for adapters to be trained on (QLoRA).
+
+Every weight is rebuilt in the dtype of its input each time it multiplies, in scoring, sampling and training alike, so
+a policy's log ratio to itself is zero. bitsandbytes would do otherwise in two places:
+
+- On processors with AVX512-BF16 it packs 4-bit weights once for a kernel of its own, as soon as a model in evaluation
+  mode reads them. That kernel rounds differently and has no gradient, and the packed weights rebuild to other ones.
+- LLM.int8() also rounds the layers' inputs to 8 bits, with columns of outliers that depend on all rows of a batch: a
+  response's log-probs would depend on what it is scored beside. Here the weights alone are held in 8 bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from sparring.errors import InputError
+from sparring.models.config import Quantization
+
+_LARGEST_8_BIT = 127
+# Weights that share a 4-bit scale, and 4-bit scales that share an fp32 one.
+_BLOCK, _SCALES = 64, 256
+
+
+def check_installed() -> None:
+    """Raises InputError where bitsandbytes is missing."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        fix = "pip install 'sparring[quantization]', or remove model.quantization"
+        raise InputError("bitsandbytes is not installed", where="model.quantization", fix=fix)
+
+
+def loading_options(quantization: Quantization, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """What `from_pretrained` must be told to hold a model's linear layers in few bits; all but the head's.
+
+    Args:
+        quantization: How.
+        dtype: In which everything is computed.
+        device: Where; a model of few bits cannot be moved afterwards.
+    """
+    from transformers import BitsAndBytesConfig
+
+    check_installed()
+    if quantization == "int8":
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=quantization,
+            bnb_4bit_compute_dtype=dtype,
+            bnb_4bit_use_double_quant=True,
+        )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def settle(model: Any) -> None:
+    """Gives a model that was just loaded with `loading_options` one arithmetic, see the module.
+
+    Raises:
+        InputError: Nothing in it could be quantised, or its code reads weights in another way than by multiplying.
+    """
+    layers = [layer for _, layer in quantized_layers(model)]
+    if not layers:
+        problem = "none of the model's weights are in linear layers, so there is nothing to quantise"
+        raise InputError(problem, where="model.quantization", fix="remove it")
+    for layer in layers:
+        if hasattr(layer, "state"):
+            layer.init_8bit_state()
+            # peft knows bitsandbytes' layers by their class, so it must be a kind of that.
+            layer.__class__ = _weights_in_8_bits()
+        else:
+            layer.support_avx512bf16_for_cpu = False
+    _check_reads(model)
+
+
+def _check_reads(model: Any) -> None:
+    ids = torch.tensor([[3, 4]], device=model.device) % model.config.get_text_config().vocab_size
+    try:
+        with torch.no_grad():
+            model(input_ids=ids, use_cache=False)
+    except (RuntimeError, TypeError, ValueError) as error:
+        problem = f"{type(model).__name__} reads weights in a way that quantised ones do not allow"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{problem} ({reason})", where="model.quantization", fix="remove it") from error
+
+
+def quantized_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The layers of a loaded model whose weights are held in few bits, with their names."""
+    for name, module in model.named_modules():
+        # Its own parameter: an adapter around it shows the same weight as its own.
+        own = dict(module.named_parameters(recurse=False))
+        if type(own.get("weight")).__name__ in {"Params4bit", "Int8Params"}:
+            yield name, module
+
+
+def check_trained(model: nn.Module, names: Iterable[str]) -> None:
+    """Refuses to train quantised layers whole.
+
+    Args:
+        model: The model, without adapters yet.
+        names: The modules that would be trained whole, by their names or the ends of them.
+
+    Raises:
+        InputError: One of them is quantised.
+    """
+    for name in names:
+        if any(layer == name or layer.endswith(f".{name}") for layer, _ in quantized_layers(model)):
+            problem = f"the weights of '{name}' are quantised, so they cannot be trained whole"
+            fix = "leave it to target_modules, or remove model.quantization"
+            raise InputError(problem, where="lora.modules_to_save", fix=fix)
+
+
+def rebuilt(layer: Any, dtype: torch.dtype) -> Tensor:
+    """The weight with which a layer multiplies inputs of a dtype, `[out, in]`."""
+    from bitsandbytes.functional import dequantize_4bit
+
+    if hasattr(layer, "state"):
+        return _rebuilt_8_bit(layer.state.CB, layer.state.SCB, dtype)
+    weight: Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(dtype)
+    return weight
+
+
+def restore(plain: nn.Module, quantized: nn.Module) -> None:
+    """Gives a model the weights that a quantised one of the same shapes multiplies with.
+
+    Args:
+        plain: The same model, loaded without quantisation.
+        quantized: The one that was trained on.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    with torch.no_grad():
+        for name, layer in quantized_layers(quantized):
+            target = plain.get_submodule(name)
+            weight = rebuilt(layer, target.weight.dtype)
+            target.weight.copy_(weight.t() if isinstance(target, Conv1D) else weight)
+
+
+def stored_bytes(model: nn.Module, quantization: Quantization | None) -> int:
+    """Bytes of a model's weights as they are held, adapters included.
+
+    Args:
+        model: The model, as shapes or as it was loaded without quantisation, with or without adapters.
+        quantization: How it would be held.
+    """
+    whole = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    for weight in _to_quantize(model) if quantization is not None else ():
+        numbers = weight.numel()
+        blocks = -(-numbers // _BLOCK)
+        scales = 4 * len(weight) if quantization == "int8" else blocks + 4 * -(-blocks // _SCALES)
+        whole += scales + (numbers if quantization == "int8" else -(-numbers // 2)) - numbers * weight.element_size()
+    return whole
+
+
+def largest_rebuilt(model: nn.Module, quantization: Quantization | None) -> int:
+    """Bytes of the largest weight that is rebuilt while it multiplies; see `stored_bytes`."""
+    if quantization is None:
+        return 0
+    return max((weight.numel() * weight.element_size() for weight in _to_quantize(model)), default=0)
+
+
+def share_quantized(model: nn.Module) -> float:
+    """Of a model's weights without adapters, the share that is in layers to be held in few bits."""
+    whole = sum(weight.numel() for name, weight in model.named_parameters() if "lora_" not in name)
+    return sum(weight.numel() for weight in _to_quantize(model)) / whole
+
+
+def _to_quantize(model: Any) -> list[Tensor]:
+    """The weights that transformers would have quantised, found as it finds them; an adapter's are none of them."""
+    from transformers.pytorch_utils import Conv1D
+    from transformers.quantizers.base import get_keys_to_not_convert
+    from transformers.quantizers.quantizers_utils import should_convert_module
+
+    core = model.get_base_model() if hasattr(model, "get_base_model") else model
+    # Names that an adapter has put itself between are those of its layers' own weights.
+    kept = [name.replace(".base_layer", "") for name in get_keys_to_not_convert(core)]
+    kept += core._keep_in_fp32_modules or []  # noqa: SLF001 - as transformers does
+    found = []
+    for name, module in core.named_modules():
+        linear = type(module) is nn.Linear or isinstance(module, Conv1D)
+        if linear and "lora_" not in name and should_convert_module(name.replace(".base_layer", ""), kept):
+            found.append(module.weight)
+    return found
+
+
+def _rebuilt_8_bit(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    return weight.to(dtype).mul_(scale[:, None] / _LARGEST_8_BIT)
+
+
+class _Multiply(torch.autograd.Function):
+    """x Wᵀ with an 8-bit W, which is rebuilt again for the gradient of x, so that nothing large is kept for it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, scale)
+        return functional.linear(x, _rebuilt_8_bit(weight, scale, x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        weight, scale = ctx.saved_tensors
+        return gradient @ _rebuilt_8_bit(weight, scale, gradient.dtype), None, None
+
+
+@functools.cache
+def _weights_in_8_bits() -> type:
+    """A layer of bitsandbytes whose weight alone is held in 8 bits; made here, since that package may be missing."""
+    from bitsandbytes.nn import Linear8bitLt
+
+    class WeightsIn8Bits(Linear8bitLt):
+        def forward(self, x: Tensor) -> Tensor:
+            product: Tensor = _Multiply.apply(x, self.state.CB, self.state.SCB)
+            return product if self.bias is None else product + self.bias.to(product.dtype)
+
+    return WeightsIn8Bits

@@ -1,0 +1,52 @@
+"""Can the run train on a quantised base model?"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from sparring.errors import InputError
+from sparring.generation import ENGINES
+from sparring.models.quantization import check_installed
+from sparring.selfplay.config.schema import SelfPlayConfig
+
+_WHERE = "model.quantization"
+_WITHOUT = "remove model.quantization"
+
+
+def check_quantization(config: SelfPlayConfig, args: Any) -> None:
+    """Refuses a quantised base model where no adapter is trained on it, or others would play with other weights.
+
+    Args:
+        config: The run.
+        args: transformers' training arguments.
+
+    Raises:
+        InputError: It is so, or bitsandbytes is missing or does not run on the device.
+    """
+    quantization = config.model.quantization
+    if quantization is None:
+        return
+    check_installed()
+    if config.lora is None:
+        problem = f"weights of {quantization} cannot be trained themselves, only adapters on them"
+        raise InputError(problem, where=_WHERE, fix=f"add lora: {{r: 16}}, or {_WITHOUT}")
+    if config.generation.name in ENGINES:
+        raise InputError(
+            f"the generator '{config.generation.name}' has weights of its own, which are not those of {quantization} "
+            "that the adapters are trained on",
+            where="generation.name",
+            fix=f"set it to transformers, or {_WITHOUT}",
+        )
+    if args.device.type not in {"cpu", "cuda"}:
+        problem = f"quantised weights are known to play right on CUDA and on the CPU, not on {args.device.type}"
+        raise InputError(problem, where="model.device", fix=f"set it to cpu, or {_WITHOUT}")
+    refuse_sharding(config, sharded=bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP") == "true")
+
+
+def refuse_sharding(config: SelfPlayConfig, *, sharded: bool) -> None:
+    """Raises InputError where processes would share out a quantised base model's weights."""
+    if sharded and config.model.quantization is not None:
+        problem = f"FSDP shares out the weights that are trained, and those of {config.model.quantization} are not"
+        fix = f"launch with DDP, where every process holds them, or {_WITHOUT}"
+        raise InputError(problem, where=_WHERE, fix=fix)
