@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pyarrow import parquet
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from sparring.run_directory import RunDirectory
+from tiny import tiny_model, tiny_tokenizer
 
 # Where a process dies, what must be there then and what must not be.
 KILLS: dict[str, tuple[tuple[str, int], str, str]] = {
@@ -96,6 +99,48 @@ def test_killed_run_ends_with_the_same_bits(
     assert contents(killed) == expected
     assert len([name for name in expected if name.endswith("model")]) == 3
     assert not list(killed.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_killed_on_a_quantised_base_it_ends_with_the_same_bits(
+    cli: Callable[..., subprocess.CompletedProcess[str]],
+    tiny_config: Callable[..., Path],
+    tmp_path: Path,
+    quantization: str,
+) -> None:
+    """Sampled and evaluated, then trained, and the other way round: neither leaves a trace in the weights."""
+    tiny_model(hidden_size=128, intermediate_size=256).save_pretrained(tmp_path / "wide")
+    tiny_tokenizer().save_pretrained(tmp_path / "wide")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    config = tiny_config(model={"name": str(tmp_path / "wide"), "quantization": quantization}, lora={"r": 4})
+    done = cli("train", config, f"output={whole}")
+    assert done.returncode == 0, done.stderr
+    assert "bitsandbytes" not in done.stderr + done.stdout
+    command: tuple[object, ...] = ("train", config, f"output={killed}")
+    for stage in ("warming up", "generating", "scoring", "training"):
+        assert cli(*command, kill_at=KILLS[stage][0]).returncode == -signal.SIGKILL
+        command = ("resume", killed)
+    done = cli(*command)
+    assert done.returncode == 0, done.stderr
+    assert contents(killed) == contents(whole)
+    first = [event for event in RunDirectory(whole).events() if event.get("iteration") == 0 and event.get("step") == 1]
+    assert first[0]["delta/expert"] == 0.0
+    _is_exported_as_it_plays(cli, whole, tmp_path / "mine", quantization)
+
+
+def _is_exported_as_it_plays(
+    cli: Callable[..., subprocess.CompletedProcess[str]], run: Path, to: Path, quantization: str
+) -> None:
+    done = cli("export", run, to, "--policy", "iterations/001", "--json")
+    assert done.returncode == 0, done.stderr
+    merged = json.loads(done.stdout)["merged"]
+    assert merged["quantization"] == quantization
+    assert merged["largest"] < 1e-3
+    assert f"as quantised ({quantization}), which were rebuilt in float32" in (to / "README.md").read_text()
+    (path,) = (run / "iterations" / "001" / "held_out").glob("sampled-00000.parquet")
+    rows = parquet.read_table(path).to_pylist()
+    model = AutoModelForCausalLM.from_pretrained(to).eval()
+    print(rows[0].keys())
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 2}], ids=["full", "lora"])

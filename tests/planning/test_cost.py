@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import LlamaConfig
@@ -66,6 +67,25 @@ def test_an_adapter_alone_has_gradients_and_optimizer_states(tmp_path: Path) -> 
     assert found.logits == 4 * 512 * 32000
     work = flops(model, generate=0, score=0, train=1, checkpointing=False)
     assert work["train"] == 4 * 6_738_415_616 + 6 * adapter
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("nf4", 4 + 8 / 64 + 32 / (64 * 256)), ("int8", 8)])
+def test_a_quantised_base_of_7b(kind: Any, bits: float, tmp_path: Path) -> None:
+    """All but the embedding, the head and the norms; adapters and the cache keep their formats."""
+    model = described(ModelConfig(dtype="bfloat16"), SEVEN, {"r": 16})
+    args = training_arguments({"gradient_checkpointing": True}, output=tmp_path, seed=0)
+    plain, quantized = (memory(model, args, BATCH, shards=1, quantization=which) for which in (None, kind))
+    layers = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008)
+    scales = 4 * 32 * (5 * 4096 + 2 * 11008) if kind == "int8" else 0
+    saved = layers * (16 - bits) / 8 - scales
+    assert plain.weights - quantized.weights == pytest.approx(saved, abs=1)
+    rebuilt = 2 * 4096 * 11008
+    assert plain.playing - quantized.playing == pytest.approx(saved - rebuilt, abs=1)
+    assert quantized.activations - plain.activations == rebuilt
+    assert (plain.gradients, plain.optimizer) == (quantized.gradients, quantized.optimizer)
+    # The adapters are in fp32, so each keeps a copy of its input, of one layer at a time with checkpointing.
+    assert plain.activations == 1024 * (4096 * 2 * (32 + 24) + 4 * (6 * 4096 + 11008))
+    assert quantized.total < 24e9 < memory(described(ModelConfig(), SEVEN, {"r": 16}), args, BATCH, shards=1).total
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -15,6 +16,9 @@ from sparring.errors import InputError
 from sparring.evaluation import answer
 from sparring.generation import GenerationConfig
 from sparring.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from sparring.exports.merge import Merge
 
 
 def generate_command(
@@ -62,12 +66,22 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
     folder = policy_folder(directory, policy)
     # Without such a policy there is nothing that a card could tell.
     weights_of(directory, folder)
-    card = model_card(summary, folder, name=to.name, base=origin(config.model), settings=components(config))
-    export(run, to, folder, card=card, trust_remote_code=trust_remote_code)
+
+    def card(merged: Merge | None) -> str:
+        return model_card(
+            summary,
+            folder,
+            name=to.name,
+            base=origin(config.model),
+            settings=components(config),
+            merged="" if merged is None else str(merged),
+        )
+
+    merged = export(run, to, folder, card=card, trust_remote_code=trust_remote_code)
     if as_json:
-        print_json({"model": str(to), "policy": folder})
+        print_json({"model": str(to), "policy": folder, "merged": merged and asdict(merged)})
     else:
-        print_lines([f"model: {to.resolve()}, the run's {folder}"])
+        print_lines([f"model: {to.resolve()}, the run's {folder}", *([str(merged)] if merged else [])])
 
 
 def export_samples_command(run: Path, to: Path, *, as_json: bool) -> None:

@@ -58,7 +58,9 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
 """
 
 
-def model_card(summary: Summary, policy: str, *, name: str, base: Origin, settings: Mapping[str, Any]) -> str:
+def model_card(
+    summary: Summary, policy: str, *, name: str, base: Origin, settings: Mapping[str, Any], merged: str = ""
+) -> str:
     """The README.md of an exported policy.
 
     Args:
@@ -67,6 +69,7 @@ def model_card(summary: Summary, policy: str, *, name: str, base: Origin, settin
         name: What the exported model is called.
         base: Where the base model comes from; its license is carried over.
         settings: What decided the training, by section of the configuration.
+        merged: What became of the adapter, where there was one.
     """
     data = ModelCardData(
         base_model=base.hub_id,
@@ -85,7 +88,7 @@ def model_card(summary: Summary, policy: str, *, name: str, base: Origin, settin
         facts=list(_facts(summary, base)),
         settings=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
         table=_table(summary, policy),
-        limits=list(_limits(summary, policy, base)),
+        limits=[*([merged] if merged else []), *_limits(summary, policy, base)],
     )
     return str(card)
 

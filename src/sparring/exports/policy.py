@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sparring.data import DataConfig
 from sparring.errors import InputError, did_you_mean
+from sparring.exports.merge import Merge, merge
 from sparring.files import atomic_path, public_name, read_json
 from sparring.judges import JUDGES
 from sparring.models.quiet import quiet_transformers
@@ -53,28 +54,33 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
     return config, policy
 
 
-def export(run: Path, to: Path, name: str, *, card: str, trust_remote_code: bool = False) -> Path:
+def export(
+    run: Path, to: Path, name: str, *, card: Callable[[Merge | None], str], trust_remote_code: bool = False
+) -> Merge | None:
     """Writes a policy to a new folder that `from_pretrained` loads; an adapter is merged into its base.
 
     Args:
         run: The run directory.
         to: The folder to write.
         name: The policy, as in `load_policy`.
-        card: The text of its README.md.
+        card: Makes the text of its README.md of what became of the adapter.
         trust_remote_code: As in `load_policy`.
+
+    Returns:
+        What became of the adapter, if there was one.
 
     Raises:
         InputError: As `load_policy`, or the folder is there already.
     """
     if to.exists():
         raise InputError("the folder is there already", where=str(to), fix="choose another, or remove it")
-    _, policy = load_policy(run, name, trust_remote_code=trust_remote_code)
-    model = policy.causal_lm if not policy.has_adapter else policy.model.merge_and_unload()
+    config, policy = load_policy(run, name, trust_remote_code=trust_remote_code)
+    model, merged = merge(policy, config.model)
     with quiet_transformers(), atomic_path(to) as partial:
         model.save_pretrained(partial)
         policy.tokenizer.save_pretrained(partial)
-        (partial / "README.md").write_text(card, encoding="utf-8")
-    return to
+        (partial / "README.md").write_text(card(merged), encoding="utf-8")
+    return merged
 
 
 def components(config: SelfPlayConfig) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def components(config: SelfPlayConfig) -> dict[str, Any]:
     """
     played = [_of_phase(phase) for phase in config.schedule]
     sections = {
-        "model": {"dtype": config.model.dtype},
+        "model": _told({"dtype": config.model.dtype, "quantization": config.model.quantization}),
         "data": _told({"max_response_tokens": config.data.max_response_tokens, "teacher": _teacher(config.data)}),
         **({"phases": played} if config.phases else played[0]),
         "warmup": None if config.warmup is None else _training(config.warmup.training),

@@ -137,7 +137,7 @@ def restore(plain: nn.Module, quantized: nn.Module) -> None:
 
     with torch.no_grad():
         for name, layer in quantized_layers(quantized):
-            target = plain.get_submodule(name)
+            target: Any = plain.get_submodule(name)
             weight = rebuilt(layer, target.weight.dtype)
             target.weight.copy_(weight.t() if isinstance(target, Conv1D) else weight)
 

@@ -100,9 +100,7 @@ def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | Non
         return get_peft_model(model, lora_config(lora))
 
 
-def memory(
-    model: Any, args: Any, batch: Batch, *, shards: int, quantization: Quantization | None = None
-) -> Memory:
+def memory(model: Any, args: Any, batch: Batch, *, shards: int, quantization: Quantization | None = None) -> Memory:
     """The memory of one process.
 
     Args:
@@ -122,6 +120,7 @@ def memory(
     layers = config.num_hidden_layers
     # With checkpointing, the input of every layer and all of the one that is computed again.
     kept = units * (layers + _KEPT_PER_UNIT if args.gradient_checkpointing else layers * _KEPT_PER_UNIT)
+    kept += batch.tokens * _adapter_inputs(model, number) // (layers if args.gradient_checkpointing else 1)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Memory(
@@ -130,10 +129,15 @@ def memory(
         optimizer=states // shards,
         activations=kept + rebuilt,
         logits=head_bytes(batch.predicted, vocabulary=config.vocab_size, element=number, trained=head),
-        playing=whole
-        + rebuilt
-        + 2 * layers * heads * width * batch.decoded * next(model.parameters()).element_size(),
+        playing=whole + rebuilt + 2 * layers * heads * width * batch.decoded * next(model.parameters()).element_size(),
     )
+
+
+def _adapter_inputs(model: Any, number: int) -> int:
+    """Bytes a token that adapters keep of their inputs, in all layers: copies, where the model computes otherwise."""
+    adapters = [module for name, module in model.named_modules() if name.endswith(".lora_A.default")]
+    sizes = [(each.weight.shape[-1], each.weight.element_size()) for each in adapters]
+    return sum(width * size for width, size in sizes if size != number)
 
 
 def _state_bytes(optimizer: str, element: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from sparring.models.quantization import share_quantized
 from sparring.planning.cost import Batch, Memory, described, flops, memory
 from sparring.planning.rates import Rates, measure_rates
 from sparring.planning.tokens import Tokens, count_tokens, trained_rows
@@ -49,7 +50,8 @@ class PhasePlan:
 class Plan:
     """What `sparring plan` prints: the phases one by one, and of all of them together what they take.
 
-    `comparisons` are those of policies on the held-out set; the phases have their own.
+    `comparisons` are those of policies on the held-out set; the phases have their own. `quantized` is the share of the
+    model's weights that `model.quantization` holds in few bits.
     """
 
     processes: int
@@ -58,6 +60,7 @@ class Plan:
     comparisons: int
     tokens: Tokens
     rates: Rates | None
+    quantized: float
     memory: Memory
     flops: dict[str, float]
     seconds: dict[str, float]
@@ -80,6 +83,8 @@ class Plan:
             rate = "" if self.rates is None else f" at {getattr(self.rates, name):,.0f} a second and process"
             spent = f": {duration(self.seconds[name])}" if rate else ""
             table.add_row(name, f"{count:,} tokens, {self.flops[name]:.2g} FLOPs{rate}{spent}")
+        if self.quantized:
+            table.add_row("quantised", f"{self.quantized:.1%} of the model's weights")
         for name, size in asdict(self.memory).items():
             table.add_row(f"memory, {name}", f"{size / 2**30:.2f} GiB")
         table.add_row(
@@ -126,6 +131,7 @@ def plan(
         comparisons=_held_out_comparisons(prepared),
         tokens=tokens,
         rates=rates,
+        quantized=0.0 if config.model.quantization is None else share_quantized(model),
         memory=max(
             (_memory(prepared, phase, model, shards=processes if sharded else 1) for phase in prepared.phases),
             key=lambda each: each.total,

@@ -33,6 +33,7 @@ _PACKAGES = (
     "numpy",
     "safetensors",
 )
+_QUANTIZES = "bitsandbytes"
 
 
 def manifest(
@@ -44,7 +45,7 @@ def manifest(
     """
     return {
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119 - a name, not a path
-        "versions": versions(),
+        "versions": versions(config),
         "seed": config.seed,
         **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),
         "fingerprints": fingerprints,
@@ -73,8 +74,12 @@ def _objective(phase: Phase) -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str]:
-    """Python's version and those of the packages that decide the numbers."""
+def versions(config: SelfPlayConfig) -> dict[str, str]:
+    """Python's version and those of the packages that decide the numbers of a run."""
+    return _versions() | ({} if config.model.quantization is None else {_QUANTIZES: _version(_QUANTIZES)})
+
+
+def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 
 
@@ -82,7 +87,7 @@ def arithmetic() -> dict[str, Any]:
     """What decides the bits of a computation beside what is computed: the code, and what it runs on."""
     backends: Any = torch.backends
     return {
-        "versions": versions() | {"flash-attn": _version("flash-attn")},
+        "versions": _versions() | {name: _version(name) for name in (_QUANTIZES, "flash-attn")},
         "source": _source_digest(),
         "machine": platform.machine(),
         "processor": _processor(),

@@ -123,7 +123,7 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
                 where={"model": config.model.name, "processes": "launcher"}.get(what, str(config.data.source)),
                 fix="restore it, or start a new run with another output",
             )
-    for name, version in versions().items():
+    for name, version in versions(config).items():
         if version != started["versions"].get(name):
             was = started["versions"].get(name)
             console.print(f"{name} is {version}, the run was started with {was}: the bits may differ")

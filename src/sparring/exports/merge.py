@@ -1,0 +1,62 @@
+"""An adapter merged into its base: what was merged, and how far that moved log-probs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sparring.logprobs import per_token_log_probs
+from sparring.models import ModelConfig
+from sparring.models.config import Quantization
+from sparring.selfplay.policy import Policy
+
+_PROBE = ("In a hole by the river lived two players who knew", " only one game, and they grew better at it every day.")
+
+
+@dataclass(frozen=True)
+class Merge:
+    """What became of an adapter.
+
+    Attributes:
+        quantization: How the weights that it was trained on were held.
+        dtype: The number format of the merged weights.
+        moved: The mean distance between a token's log-prob under the policy and under the merged model, nats.
+        largest: The largest one.
+        tokens: Of how many tokens of a probe, a sentence that is the same for every model.
+    """
+
+    quantization: Quantization | None
+    dtype: str
+    moved: float
+    largest: float
+    tokens: int
+
+    def __str__(self) -> str:
+        base = "the base's weights"
+        if self.quantization is not None:
+            base += f" as quantised ({self.quantization}), which were rebuilt in {self.dtype},"
+        return (
+            f"The adapter was merged into {base} and rounded to {self.dtype}: over the {self.tokens} tokens of a probe, "
+            f"log-probs moved by {self.moved:.2g} nats a token, at most by {self.largest:.2g}."
+        )
+
+
+def merge(policy: Policy, config: ModelConfig) -> tuple[Any, Merge | None]:
+    """A policy as a whole model, and what became of its adapter, if it has one; the policy is of no more use then.
+
+    Args:
+        policy: The policy.
+        config: Its base model.
+    """
+    if not policy.has_adapter:
+        return policy.causal_lm, None
+    prompt, response = (policy.tokenizer.encode(part, add_special_tokens=False) for part in _PROBE)
+    (before,) = policy.log_probs([prompt], [[response]])[0]
+    model = policy.merged().eval()
+    with torch.no_grad():
+        (after,) = per_token_log_probs(model, [prompt], [[response]])[0]
+    distance = (before.double() - after.double()).abs()
+    dtype = str(model.dtype).removeprefix("torch.")
+    return model, Merge(config.quantization, dtype, float(distance.mean()), float(distance.max()), len(response))
