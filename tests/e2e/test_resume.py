@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from sparring.logprobs import sequence_log_probs
 from sparring.run_directory import RunDirectory
 from tiny import tiny_model, tiny_tokenizer
 
@@ -124,23 +126,32 @@ def test_killed_on_a_quantised_base_it_ends_with_the_same_bits(
     assert done.returncode == 0, done.stderr
     assert contents(killed) == contents(whole)
     first = [event for event in RunDirectory(whole).events() if event.get("iteration") == 0 and event.get("step") == 1]
-    assert first[0]["delta/expert"] == 0.0
+    assert first[0]["rewards/expert"] == first[0]["rewards/generated"] == 0.0
     _is_exported_as_it_plays(cli, whole, tmp_path / "mine", quantization)
 
 
 def _is_exported_as_it_plays(
     cli: Callable[..., subprocess.CompletedProcess[str]], run: Path, to: Path, quantization: str
 ) -> None:
-    done = cli("export", run, to, "--policy", "iterations/001", "--json")
+    done = cli("export", run, to, "--policy", "iterations/000", "--json")
     assert done.returncode == 0, done.stderr
     merged = json.loads(done.stdout)["merged"]
     assert merged["quantization"] == quantization
     assert merged["largest"] < 1e-3
     assert f"as quantised ({quantization}), which were rebuilt in float32" in (to / "README.md").read_text()
-    (path,) = (run / "iterations" / "001" / "held_out").glob("sampled-00000.parquet")
-    rows = parquet.read_table(path).to_pylist()
+    # What policy 1, which iteration 0 trained, said in iteration 1, and its log-probs as the run scored them.
+    stage = run / "iterations" / "001"
+    said = [row for path in stage.glob("samples/*") for row in parquet.read_table(path).to_pylist()]
+    scores = [
+        row for path in stage.glob("scores/*-under-policy-1.parquet") for row in parquet.read_table(path).to_pylist()
+    ]
+    scored = {row["index"]: row["log_prob"] for row in scores if row["sample"] is not None}
+    assert len(said) == len(scored) == 12
     model = AutoModelForCausalLM.from_pretrained(to).eval()
-    print(rows[0].keys())
+    with torch.no_grad():
+        for row in said:
+            (found,) = sequence_log_probs(model, [row["prompt_ids"]], [[row["response_ids"]]])
+            assert float(found[0]) == pytest.approx(scored[row["index"]], abs=2e-3)
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 2}], ids=["full", "lora"])

@@ -1,4 +1,4 @@
-"""Weights in 4 and 8 bits: one arithmetic, whatever the layers' sizes, and nothing that depends on a row's neighbours."""
+"""Weights in 4 and 8 bits: one arithmetic, whatever the layers' sizes and whatever a row is scored beside."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def gradient(model: Any) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_scoring_computes_as_training_does(kind: str, dtype: str, tmp_path: Path) -> None:
-    """Also after evaluation mode has read the weights and samples were drawn, which repacks bitsandbytes' own layers."""
+    """Also after the weights were read in evaluation mode, and to sample: bitsandbytes' own layers are repacked then."""
     model = with_adapter(loaded(saved(tmp_path / "model"), kind, dtype))
     with torch.no_grad():
         scored = scores(model)

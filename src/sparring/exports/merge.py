@@ -38,7 +38,7 @@ class Merge:
         if self.quantization is not None:
             base += f" as quantised ({self.quantization}), which were rebuilt in {self.dtype},"
         return (
-            f"The adapter was merged into {base} and rounded to {self.dtype}: over the {self.tokens} tokens of a probe, "
+            f"The adapter was merged into {base} and rounded to {self.dtype}: over {self.tokens} tokens of a probe, "
             f"log-probs moved by {self.moved:.2g} nats a token, at most by {self.largest:.2g}."
         )
 
