@@ -117,7 +117,7 @@ def test_killed_on_a_quantised_base_it_ends_with_the_same_bits(
     config = tiny_config(model={"name": str(tmp_path / "wide"), "quantization": quantization}, lora={"r": 4})
     done = cli("train", config, f"output={whole}")
     assert done.returncode == 0, done.stderr
-    assert "bitsandbytes" not in done.stderr + done.stdout
+    assert "kernels-community" not in done.stderr + done.stdout
     command: tuple[object, ...] = ("train", config, f"output={killed}")
     for stage in ("warming up", "generating", "scoring", "training"):
         assert cli(*command, kill_at=KILLS[stage][0]).returncode == -signal.SIGKILL

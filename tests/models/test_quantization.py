@@ -61,7 +61,7 @@ def gradient(model: Any) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_scoring_computes_as_training_does(kind: str, dtype: str, tmp_path: Path) -> None:
-    """Also after the weights were read in evaluation mode, and to sample: bitsandbytes' own layers are repacked then."""
+    """Also after evaluation and sampling have read the weights, at which bitsandbytes' own layers repack them."""
     model = with_adapter(loaded(saved(tmp_path / "model"), kind, dtype))
     with torch.no_grad():
         scored = scores(model)

@@ -12,7 +12,11 @@ from sparring.models import ModelConfig
 from sparring.models.config import Quantization
 from sparring.selfplay.policy import Policy
 
-_PROBE = ("In a hole by the river lived two players who knew", " only one game, and they grew better at it every day.")
+_PROBE = (
+    "In a house by the river lived two players who knew",
+    " only one game. Every evening they played it once, and each learned from what the other had done the evening "
+    "before. After 31 days nobody in the town could beat them, and after 31 more they could not beat themselves.",
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Merge:
         dtype: The number format of the merged weights.
         moved: The mean distance between a token's log-prob under the policy and under the merged model, nats.
         largest: The largest one.
-        tokens: Of how many tokens of a probe, a sentence that is the same for every model.
+        tokens: Of how many tokens of a probe, a text that is the same for every model.
     """
 
     quantization: Quantization | None
