@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,19 @@ def said(played: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> list
     return load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(cache)).to_list()
 
 
-def test_the_exported_model_carries_its_card(played: RunDirectory, tmp_path: Path) -> None:
+def test_the_exported_model_carries_its_card(
+    played: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     export_command(played.path, tmp_path / "mine", "iterations/001", trust_remote_code=False, as_json=True)
+    merged = json.loads(capsys.readouterr().out)["merged"]
+    assert (merged["quantization"], merged["dtype"]) == (None, "float32")
+    assert 0.0 < merged["moved"] <= merged["largest"] < 1e-3
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "mine").num_parameters() > 0
     card = ModelCard.load(tmp_path / "mine" / "README.md")
     assert card.data.license == "unknown"
     assert "**iteration 1**" in card.text
     assert "judge:\n  name: verifier\n" in card.text
+    assert "The adapter was merged into the base's weights and rounded to float32: over" in card.text
     with pytest.raises(InputError, match="there already"):
         export_command(played.path, tmp_path / "mine", "base", trust_remote_code=False, as_json=True)
 
