@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,15 +15,6 @@ from sparring.reports.curves import Chart, learning_curves, number
 from sparring.reports.page import Page, build, render
 from sparring.reports.summary import COLUMNS, Row, Summary
 from sparring.reports.verdict import gain
-
-# Where a run was written, who did the work, how they were reached and by what chance do not make it another experiment.
-_ELSEWHERE = ("output", "seed", "workers", "reuse")
-# A judge's are `sparring.judges.REACHED_BY`, which cannot be had without torch; a test compares them.
-_REACHED_BY = {
-    "generation": ("server",),
-    "judge": ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout", "patience"),
-}
-
 
 @dataclass(frozen=True)
 class Group:
@@ -65,7 +57,7 @@ def write_comparison(summaries: Sequence[Summary], path: Path) -> None:
 
 def group(summaries: Sequence[Summary]) -> list[Group]:
     """The runs by configuration, in the order in which they were given."""
-    settings = [flatten(_decisive(_without(run.config, _ELSEWHERE))) for run in summaries]
+    settings = [flatten(_decisive(run)) for run in summaries]
     differing = [key for key in dict.fromkeys(k for each in settings for k in each) if _differs(key, settings)]
     found: dict[str, list[Summary]] = {}
     for run, each in zip(summaries, settings, strict=True):
@@ -74,21 +66,22 @@ def group(summaries: Sequence[Summary]) -> list[Group]:
     return [Group(label, sorted(runs, key=lambda run: int(run.config["seed"]))) for label, runs in found.items()]
 
 
-def _without(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in names}
-
-
-def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those that say how a server is reached: of a run, of its phases and of its evaluation."""
-    kept = dict(config)
-    for part, names in _REACHED_BY.items():
-        if isinstance(kept.get(part), Mapping):
-            kept[part] = _without(kept[part], names)
-    if kept.get("phases"):
-        kept["phases"] = [_decisive(phase) for phase in kept["phases"]]
-    if kept.get("evaluation"):
-        kept["evaluation"] = _decisive(kept["evaluation"])
+def _decisive(run: Summary) -> dict[str, Any]:
+    """A run's settings without its seed, and without those that its manifest says decide nothing of the result."""
+    kept = copy.deepcopy(run.config)
+    for key in ("seed", *run.manifest.get("elsewhere", ())):
+        _remove(kept, key.split("."))
     return kept
+
+
+def _remove(settings: Any, path: Sequence[str]) -> None:
+    """Takes a setting out of nested mappings and lists, where it is there."""
+    for part in path[:-1]:
+        if isinstance(settings, list):
+            settings = dict(zip(map(str, range(len(settings))), settings, strict=True))
+        settings = settings.get(part) if isinstance(settings, dict) else None
+    if isinstance(settings, dict):
+        settings.pop(path[-1], None)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 
 from sparring.judges import REACHED_BY
 from sparring.regularizers import Regularized
-from sparring.selfplay.config.schema import Component, SelfPlayConfig
+from sparring.selfplay.config.schema import Component, PhaseConfig, SelfPlayConfig
 from sparring.selfplay.phases import Phase
 
 _PACKAGES = (
@@ -41,6 +41,7 @@ def manifest(
     """The manifest of a run that is about to start.
 
     It holds no environment variable and no host name; the command line and the paths in it are as they were given.
+    `elsewhere` names the settings that decide nothing of the result, for whoever compares runs by their `config.yaml`.
     """
     return {
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119 - a name, not a path
@@ -48,6 +49,7 @@ def manifest(
         "seed": config.seed,
         **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),
         "fingerprints": fingerprints,
+        "elsewhere": sorted(_dotted(_elsewhere(config))),
         "data": data,
         "hardware": {
             "machine": platform.machine(),
@@ -108,27 +110,44 @@ def _source_digest() -> str:
 
 def config_fingerprint(config: SelfPlayConfig) -> str:
     """A sha256 of everything that decides the result; where it is written and who does the work do not."""
-    reached: dict[str, Any] = {"generation": {"server": True}, "judge": dict.fromkeys(REACHED_BY, True)}
-    elsewhere: dict[str, Any] = {
+    left_out = _elsewhere(config)
+    # What says nothing is left out too: settings whose default is that there is no such thing.
+    left_out["evaluation"] |= {n: True for n in ("judge", "embedder") if getattr(config.evaluation, n) is None}
+    if not config.phases:
+        left_out["phases"] = True
+    if config.responses == "opponent":
+        left_out["responses"] = True
+    if not config.stop.alarms:
+        # Without an alarm that ends the run, the limits decide nothing but what is said of it.
+        left_out |= {"stop": {"alarms": True}, "stability": True}
+    text = json.dumps(config.model_dump(mode="json", exclude=left_out), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _elsewhere(config: SelfPlayConfig) -> dict[Any, Any]:
+    """Where a run is written, who does the work and how servers are reached, as pydantic takes what to leave out."""
+    phases = {number: _reached(phase) for number, phase in enumerate(config.phases)}
+    judge = config.evaluation.judge
+    return {
         "output": True,
         "workers": True,
         "reuse": True,
-        "phases": {"__all__": reached},
-        "evaluation": {name: True for name in ("judge", "embedder") if getattr(config.evaluation, name) is None},
-        **reached,
+        "phases": phases,
+        "evaluation": {"judge": dict.fromkeys(REACHED_BY, True)} if isinstance(judge, Component) else {},
+        **_reached(config),
     }
-    if isinstance(config.evaluation.judge, Component):
-        elsewhere["evaluation"] |= {"judge": reached["judge"]}
-    # What says nothing is left out too, so that runs that were started before it was there can still be resumed.
-    if not config.phases:
-        elsewhere["phases"] = True
-    if config.responses == "opponent":
-        elsewhere["responses"] = True
-    if not config.stop.alarms:
-        # Without an alarm that ends the run, the limits decide nothing but what is said of it.
-        elsewhere |= {"stop": {"alarms": True}, "stability": True}
-    text = json.dumps(config.model_dump(mode="json", exclude=elsewhere), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _reached(phase: PhaseConfig) -> dict[str, Any]:
+    reached: dict[str, Any] = {"generation": dict.fromkeys(phase.generation.reached_by, True)}
+    if phase.judge is not None:
+        reached["judge"] = dict.fromkeys(REACHED_BY, True)
+    return reached
+
+
+def _dotted(left_out: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for name, inside in left_out.items():
+        yield from [f"{prefix}{name}"] if inside is True else _dotted(inside, f"{prefix}{name}.")
 
 
 def _version(package: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from sparring.data import Encoded, PromptTemplate, TeacherConfig, teacher_prompts
 from sparring.errors import InputError
-from sparring.generation import ENGINES
 from sparring.logprobs.temperature import caps_logits
 from sparring.models import ModelConfig, context_length, load_config, load_tokenizer
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -78,7 +77,7 @@ def _other(
 ) -> tuple[ModelConfig, Any, Any]:
     """A teacher with weights of its own: where they are, its configuration and its tokenizer."""
     where = "data.teacher.model"
-    if config.generation.name in ENGINES:
+    if config.generation.takes_weights:
         problem = f"the generator '{config.generation.name}' plays the run's own model, and the teacher is another"
         raise InputError(problem, where=where, fix="set generation.name: transformers")
     # Code that comes with it would run without having been asked for.

@@ -45,9 +45,9 @@ def _of_the_run(config: SelfPlayConfig) -> Iterator[str]:
         if isinstance(judge, VerifierJudge) and judge.imports:
             yield f"judges with the Python function '{judge.rule}', which would run with all your rights"
     keys = [(judge.api_key_env, judge.base_url) for judge in judges if isinstance(judge, Llm)]
-    if config.generation.name == "server" and config.generation.server is not None:
-        server = config.generation.server
-        keys += [(server.api_key_env, endpoint) for endpoint in server.endpoints]
+    if config.generation.code is not None:
+        yield f"samples with the Python class '{config.generation.code}', which would run with all your rights"
+    keys += config.generation.keys
     for variable, address in keys:
         if variable is not None and not _is_loopback(address):
             yield f"would send the key in the variable {variable} to {address}"

@@ -12,7 +12,7 @@ from sparring.work import processes
 def check_workers(config: SelfPlayConfig, device: torch.device) -> None:
     """Raises InputError where the workers cannot sample and score as the policy that trains on `device` would."""
     by_ray = config.workers.elsewhere
-    if config.generation.name != "transformers" and (processes.count() > 1 or by_ray):
+    if config.generation.one_process and (processes.count() > 1 or by_ray):
         raise InputError(
             f"the generator '{config.generation.name}' takes its weights from one process, and several would sample",
             where="generation.name",
