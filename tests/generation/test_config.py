@@ -80,7 +80,11 @@ def test_how_a_generator_is_reached_decides_no_sample() -> None:
     here, there = (
         generation_config(name="server", endpoints=[f"http://{host}"], api_key_env="KEY") for host in ("a", "b")
     )
-    assert here.decisive() == there.decisive() != generation_config(name="server", endpoints=["http://a"]).greedy().decisive()
+    assert (
+        here.decisive()
+        == there.decisive()
+        != generation_config(name="server", endpoints=["http://a"]).greedy().decisive()
+    )
     assert here.keys == (("KEY", "http://a"),)
     assert here.who() != there.who()
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from sparring.generation import generation_config, generator
-from sparring.generation.protocol import GeneratorParts
 from sparring.generation.mixture import Mixture
+from sparring.generation.protocol import GeneratorParts
 from sparring.models import ModelConfig
 from sparring.selfplay.policy import Policy
 from sparring.types import EncodedExample

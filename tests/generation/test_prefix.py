@@ -12,8 +12,8 @@ import transformers
 from families import FAMILIES
 from families import build as family
 from sparring.generation import generation_config, generator
-from sparring.generation.protocol import GeneratorParts
 from sparring.generation.prefix import read_once
+from sparring.generation.protocol import GeneratorParts
 from sparring.types import EncodedExample
 from tiny import tiny_tokenizer
 

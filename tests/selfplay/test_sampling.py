@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sparring.errors import InputError
-from sparring.generation.engines import EngineModel
+from sparring.generation.protocol import EngineModel
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.engine import engine_model
 from sparring.selfplay.manifest import config_fingerprint
@@ -52,7 +52,10 @@ def test_where_endpoints_are_is_no_part_of_the_result(tiny_folder: Path) -> None
     def fingerprint(**generation: Any) -> str:
         return config_fingerprint(SelfPlayConfig(data={"source": "here.jsonl"}, generation=generation))
 
-    here, there = ({"endpoints": [f"http://{host}:8000"]} for host in ("here", "there"))
-    assert fingerprint(name="server", server=here) == fingerprint(name="server", server=there)
-    assert fingerprint(name="server", server=here) != fingerprint(name="server", server=here, temperature=0.5)
-    assert fingerprint(name="vllm") != fingerprint(name="transformers")
+    here, there = ({"name": "server", "endpoints": [f"http://{host}:8000"]} for host in ("here", "there"))
+    assert fingerprint(**here) == fingerprint(**there, concurrency=3)
+    assert fingerprint(**here) != fingerprint(**here, temperature=0.5)
+    assert fingerprint(name="vllm") == fingerprint(name="vllm", kv_cache_gib=2)
+    assert len({fingerprint(name="vllm", dtype=each) for each in ("float32", "bfloat16")}) == 2
+    assert len({fingerprint(name=each) for each in ("vllm", "transformers", "mine:Sampler")}) == 3
+    assert fingerprint(name="mine:Sampler", width=2) != fingerprint(name="mine:Sampler", width=3)

@@ -46,9 +46,7 @@ def answer(
     """
     limit = context_length(loaded.model.config) - max_tokens
     encoded, stop_ids = encode_prompts(prompts, loaded.tokenizer, chat_template=loaded.chat_template, limit=limit)
-    parts = GeneratorParts(
-        model=loaded.model, tokenizer=loaded.tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens
-    )
+    parts = GeneratorParts(model=loaded.model, tokenizer=loaded.tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens)
     sampler = generator(config, parts)
     samples: list[Sample] = []
     with progress(title, total=len(encoded)) as meter:

@@ -16,6 +16,7 @@ from sparring.reports.page import Page, build, render
 from sparring.reports.summary import COLUMNS, Row, Summary
 from sparring.reports.verdict import gain
 
+
 @dataclass(frozen=True)
 class Group:
     """Runs of one configuration.

@@ -49,7 +49,7 @@ def manifest(
         "seed": config.seed,
         **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),
         "fingerprints": fingerprints,
-        "elsewhere": sorted(_dotted(_elsewhere(config))),
+        "elsewhere": elsewhere(config),
         "data": data,
         "hardware": {
             "machine": platform.machine(),
@@ -110,7 +110,7 @@ def _source_digest() -> str:
 
 def config_fingerprint(config: SelfPlayConfig) -> str:
     """A sha256 of everything that decides the result; where it is written and who does the work do not."""
-    left_out = _elsewhere(config)
+    left_out = _decides_nothing(config)
     # What says nothing is left out too: settings whose default is that there is no such thing.
     left_out["evaluation"] |= {n: True for n in ("judge", "embedder") if getattr(config.evaluation, n) is None}
     if not config.phases:
@@ -124,8 +124,13 @@ def config_fingerprint(config: SelfPlayConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _elsewhere(config: SelfPlayConfig) -> dict[Any, Any]:
-    """Where a run is written, who does the work and how servers are reached, as pydantic takes what to leave out."""
+def elsewhere(config: SelfPlayConfig) -> list[str]:
+    """The settings, as dotted keys, that say where a run is written, who does the work and how servers are reached."""
+    return sorted(_dotted(_decides_nothing(config)))
+
+
+def _decides_nothing(config: SelfPlayConfig) -> dict[Any, Any]:
+    """What `elsewhere` lists, as pydantic takes what to leave out."""
     phases = {number: _reached(phase) for number, phase in enumerate(config.phases)}
     judge = config.evaluation.judge
     return {
