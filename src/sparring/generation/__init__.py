@@ -1,9 +1,12 @@
 """Who samples the responses.
 
 A generator turns prompts as token ids into `Sample`s, whole prompts at a time: batch i depends on the seed and on
-i alone, so a stage that was killed goes on at the first batch that is missing. To add one: write a module with a
-class that has `of`, `plan` and `sample`, write the class of its settings into `config.py`, with what a run must know of
-it, and list it in `GENERATORS`.
+i alone, so a stage that was killed goes on at the first batch that is missing. To add one:
+
+- write a module with a class that has `of`, `plan` and `sample`;
+- in `config.py`, write the class of its settings, which says what a run must know of it, and list it in `GENERATORS`
+  and in the union;
+- give it a row in tests/conformance/generators.py.
 
 The generators `vllm` and `server` are one class over an *engine*, which has its own copy of the weights: it is given
 each policy as a folder and must prove that it plays it. To add an engine, list it in `ENGINES` as well.
@@ -16,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sparring.errors import InputError
-from sparring.generation.config import AnyGenerationConfig, GenerationConfig, generation_config
+from sparring.generation.config import ENGINES, GENERATORS, AnyGenerationConfig, GenerationConfig, generation_config
 
 if TYPE_CHECKING:
     from sparring.generation.engines import EngineGenerator
@@ -39,17 +42,6 @@ __all__ = [
     "generator",
     "generator_class",
 ]
-
-# Modules by name, imported when first used: they pull in heavy libraries.
-GENERATORS: dict[str, str] = {
-    "transformers": "sparring.generation.transformers:TransformersGenerator",
-    "vllm": "sparring.generation.engines:EngineGenerator",
-    "server": "sparring.generation.engines:EngineGenerator",
-}
-ENGINES: dict[str, str] = {
-    "vllm": "sparring.generation.vllm:VllmEngine",
-    "server": "sparring.generation.server:ServerEngine",
-}
 
 
 def generator(config: GenerationConfig, parts: GeneratorParts) -> Generator:

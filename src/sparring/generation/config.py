@@ -11,6 +11,16 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, field_validator, model_validator
 
+# By name, imported when first used: they pull in heavy libraries.
+GENERATORS: dict[str, str] = {
+    "transformers": "sparring.generation.transformers:TransformersGenerator",
+    "vllm": "sparring.generation.engines:EngineGenerator",
+    "server": "sparring.generation.engines:EngineGenerator",
+}
+ENGINES: dict[str, str] = {
+    "vllm": "sparring.generation.vllm:VllmEngine",
+    "server": "sparring.generation.server:ServerEngine",
+}
 CUSTOM = "module:Class"
 """What stands for the name of a generator of the user's own, where names are listed."""
 

@@ -75,7 +75,7 @@ class VllmEngine(VllmWeights):
         asked = [_parameters(**sampling(each)) for each in requests]
         outputs = self._generate([each.prompt_ids for each in requests], asked)
         return [
-            [Completion(ids=list(answer.token_ids), finish_reason=answer.finish_reason) for answer in output.outputs]
+            [Completion(ids=list(each.token_ids), finish_reason=str(each.finish_reason)) for each in output.outputs]
             for output in outputs
         ]
 

@@ -37,7 +37,10 @@ def path(tmp_path: Path) -> Path:
         ({"generation": {"name": "vlm"}}, "generation.name: unknown name 'vlm'; did you mean 'vllm'?"),
         ({"generation": {"name": "server"}}, "generation.endpoints: missing; generation.endpoints is required"),
         ({"generation": [1]}, "generation: must be a mapping of keys to values, got [1]"),
-        ({"generation": {"dtype": "auto"}}, "generation.dtype: unknown key; known: batch_size, name, samples_per"),
+        (
+            {"generation": {"dtype": "auto"}},
+            "generation.dtype: unknown key; known: batch_size, name, samples_per_prompt, temperature, top_k, top_p",
+        ),
         (
             {"phases": [{"generation": {"name": "vllm", "dtpe": 1}}]},
             "phases.0.generation.dtpe: unknown key; did you mean 'dtype'?",
