@@ -56,9 +56,9 @@ class GeneratorRow:
     facts: Mapping[str, bool]
 
 
-IN_PLACE = {"takes_weights": False, "one_process": False, "mixes": True, "reusable": True}
-ENGINE = {"takes_weights": True, "one_process": True, "mixes": False, "reusable": False}
-OWN = {"takes_weights": False, "one_process": False, "mixes": False, "reusable": False}
+IN_PLACE = {"one_process": False, "mixes": True, "reusable": True}
+ENGINE = {"one_process": True, "mixes": False, "reusable": False}
+OWN = {"one_process": False, "mixes": False, "reusable": False}
 NO_TOLERANCE = ({"tolerance": 0.0}, "greater than 0")
 
 GENERATOR_ROWS: dict[str, GeneratorRow] = {

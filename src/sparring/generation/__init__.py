@@ -4,12 +4,12 @@ A generator turns prompts as token ids into `Sample`s, whole prompts at a time: 
 i alone, so a stage that was killed goes on at the first batch that is missing. To add one:
 
 - write a module with a class that has `of`, `plan` and `sample`;
-- in `config.py`, write the class of its settings, which says what a run must know of it, and list it in `GENERATORS`
-  and in the union;
+- in `config.py`, write the class of its settings, which says where it is and what a run must know of it, and list it
+  in `GENERATORS` and in the union beside it;
 - give it a row in tests/conformance/generators.py.
 
 The generators `vllm` and `server` are one class over an *engine*, which has its own copy of the weights: it is given
-each policy as a folder and must prove that it plays it. To add an engine, list it in `ENGINES` as well.
+each policy as a folder and must prove that it plays it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sparring.errors import InputError
-from sparring.generation.config import ENGINES, GENERATORS, AnyGenerationConfig, GenerationConfig, generation_config
+from sparring.generation.config import GENERATORS, AnyGenerationConfig, GenerationConfig, generation_config
 
 if TYPE_CHECKING:
     from sparring.generation.engines import EngineGenerator
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     _ENGINES: tuple[EngineClass, ...] = (VllmEngine, ServerEngine)
 
 __all__ = [
-    "ENGINES",
     "GENERATORS",
     "AnyGenerationConfig",
     "GenerationConfig",
@@ -41,6 +40,7 @@ __all__ = [
     "generation_config",
     "generator",
     "generator_class",
+    "names",
 ]
 
 
@@ -60,7 +60,7 @@ def generator_class(config: GenerationConfig) -> GeneratorClass:
         InputError: It is the user's own, and cannot be imported or is no generator.
     """
     if config.code is None:
-        found: GeneratorClass = _find(GENERATORS[config.name])
+        found: GeneratorClass = _find(config.made_by)
         return found
     try:
         own = _find(config.code)
@@ -82,12 +82,17 @@ def engine(config: GenerationConfig, model: Callable[[], EngineModel]) -> Engine
     Raises:
         InputError: It cannot play: a package is missing, or no endpoint answers.
     """
-    if not config.takes_weights:
+    if config.engine is None:
         return None
-    kind: EngineClass = _find(ENGINES[config.name])
+    kind: EngineClass = _find(config.engine)
     built = kind.of(config, model())
     built.check()
     return built
+
+
+def names(able: Callable[[type[GenerationConfig]], bool]) -> str:
+    """The generators that can do something, for an error that says what to set."""
+    return " or ".join(name for name, kind in GENERATORS.items() if able(kind))
 
 
 def _find(path: str) -> Any:

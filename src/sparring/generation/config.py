@@ -11,16 +11,6 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, field_validator, model_validator
 
-# By name, imported when first used: they pull in heavy libraries.
-GENERATORS: dict[str, str] = {
-    "transformers": "sparring.generation.transformers:TransformersGenerator",
-    "vllm": "sparring.generation.engines:EngineGenerator",
-    "server": "sparring.generation.engines:EngineGenerator",
-}
-ENGINES: dict[str, str] = {
-    "vllm": "sparring.generation.vllm:VllmEngine",
-    "server": "sparring.generation.server:ServerEngine",
-}
 CUSTOM = "module:Class"
 """What stands for the name of a generator of the user's own, where names are listed."""
 
@@ -39,10 +29,11 @@ class GenerationConfig(BaseModel):
         top_p: Keeps the smallest set of tokens with this much probability; 1 keeps all.
         top_k: Keeps the k most likely tokens; 0 keeps all, and 1 is greedy, so it takes one sample a prompt.
         batch_size: Sequences decoded at once; a batch is also what a kill can lose at most.
+        made_by: Class attribute: the import path of the generator, which is imported when it is first used.
+        engine: Class attribute: likewise that of the engine with its own copy of the weights through which it samples,
+            and which is given each policy as a folder; None where it samples from the run's one model in memory.
         reached_by: Class attribute: the settings that say how the generator is reached and what it may use, and that
             decide no sample; they may change when a run is resumed, and set no two runs apart.
-        takes_weights: Class attribute: whether an engine with its own copy of the weights samples, which is given each
-            policy as a folder, rather than the run's one model in memory.
         one_process: Class attribute: whether only one process may sample.
         mixes: Class attribute: whether it can mix every token's distribution with the base model's.
         reusable: Class attribute: whether all that decides the bits of its samples is known here, so that another run
@@ -51,8 +42,9 @@ class GenerationConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    made_by: ClassVar[str]
+    engine: ClassVar[str | None] = None
     reached_by: ClassVar[frozenset[str]] = frozenset()
-    takes_weights: ClassVar[bool] = False
     one_process: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
     reusable: ClassVar[bool] = False
@@ -122,6 +114,7 @@ class GenerationConfig(BaseModel):
 class TransformersConfig(GenerationConfig):
     """The very model that trains, by transformers' `generate`; it needs nothing but the settings of sampling."""
 
+    made_by: ClassVar[str] = "sparring.generation.transformers:TransformersGenerator"
     mixes: ClassVar[bool] = True
     reusable: ClassVar[bool] = True
 
@@ -139,8 +132,9 @@ class VllmConfig(GenerationConfig):
             of weights. None is 0.001, or 0.5 where either of the two computes in a 16-bit format.
     """
 
+    made_by: ClassVar[str] = "sparring.generation.engines:EngineGenerator"
+    engine: ClassVar[str | None] = "sparring.generation.vllm:VllmEngine"
     reached_by: ClassVar[frozenset[str]] = frozenset({"gpu_memory_utilization", "kv_cache_gib", "tolerance"})
-    takes_weights: ClassVar[bool] = True
     one_process: ClassVar[bool] = True
 
     name: Literal["vllm"] = "vllm"
@@ -165,10 +159,11 @@ class ServerConfig(GenerationConfig):
             in fp32; one in a 16-bit format needs about 0.5.
     """
 
+    made_by: ClassVar[str] = "sparring.generation.engines:EngineGenerator"
+    engine: ClassVar[str | None] = "sparring.generation.server:ServerEngine"
     reached_by: ClassVar[frozenset[str]] = frozenset(
         {"endpoints", "model", "api_key_env", "concurrency", "timeout_s", "retries", "tolerance"}
     )
-    takes_weights: ClassVar[bool] = True
     one_process: ClassVar[bool] = True
 
     name: Literal["server"] = "server"
@@ -232,6 +227,13 @@ def _member(value: Any) -> str | None:
     return CUSTOM if ":" in name else name
 
 
+GENERATORS: dict[str, type[GenerationConfig]] = {
+    "transformers": TransformersConfig,
+    "vllm": VllmConfig,
+    "server": ServerConfig,
+}
+"""The settings of each generator, by name."""
+
 AnyGenerationConfig = Annotated[
     Annotated[TransformersConfig, Tag("transformers")]
     | Annotated[VllmConfig, Tag("vllm")]
@@ -239,7 +241,7 @@ AnyGenerationConfig = Annotated[
     | Annotated[CustomConfig, Tag(CUSTOM)],
     Discriminator(_member),
 ]
-"""The settings of any generator, told apart by `name`."""
+"""The settings of any generator of `GENERATORS` or of the user's own, told apart by `name`."""
 
 _ANY: TypeAdapter[AnyGenerationConfig] = TypeAdapter(AnyGenerationConfig)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparring.data import Encoded
 from sparring.errors import InputError
-from sparring.generation import GenerationConfig, generator
+from sparring.generation import GenerationConfig, generator, names
 from sparring.generation.protocol import Engine, EngineModel, Generator, GeneratorParts
 from sparring.models import local_folder, torch_device
 from sparring.selfplay.arguments import run_autocast
@@ -77,6 +77,6 @@ def _rank(lora: Mapping[str, Any]) -> int:
             raise InputError(
                 f"engines do not play adapters with {name}",
                 where=f"lora.{name}",
-                fix="leave it out, or set generation.name: transformers",
+                fix=f"leave it out, or set generation.name: {names(lambda kind: kind.engine is None)}",
             )
     return max(int(rank) for rank in (lora.get("r", 8), *lora.get("rank_pattern", {}).values()))

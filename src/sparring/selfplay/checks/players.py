@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from sparring.errors import InputError
+from sparring.generation import names
 from sparring.judges import JUDGES, Expert
 from sparring.judges.protocol import JudgeSettings
 from sparring.regularizers import Regularized
@@ -67,7 +68,7 @@ def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None
             f"opponent '{name}' mixes every token's distribution with the base model's, which the "
             f"generator '{config.generation.name}' cannot",
             where="generation.name",
-            fix="set it to transformers, or the opponent's samples to policy",
+            fix=f"set it to {names(lambda kind: kind.mixes)}, or the opponent's samples to policy",
         )
 
 
