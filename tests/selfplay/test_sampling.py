@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
+from sparring.data import Encoded
 from sparring.errors import InputError
 from sparring.generation.protocol import EngineModel
+from sparring.models import load_config
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.engine import engine_model
 from sparring.selfplay.manifest import config_fingerprint
+from sparring.types import EncodedExample
 
 
 def told(folder: Path, **changes: Any) -> EngineModel:
@@ -21,10 +22,13 @@ def told(folder: Path, **changes: Any) -> EngineModel:
         "model": {"name": str(folder), "device": "cpu"},
         "data": {"source": "here.jsonl", "max_response_tokens": 10},
     } | changes
-    parts = [
-        SimpleNamespace(examples=[SimpleNamespace(prompt_ids=[1] * n) for n in lengths]) for lengths in ((3, 7), (5,))
-    ]
-    return engine_model(SelfPlayConfig(**values), SimpleNamespace(dtype=torch.float32), *parts)
+    examples = [EncodedExample(index=n, prompt_ids=[1] * n, expert_ids=[5, 2], prompt="") for n in (3, 7, 5)]
+    counts = dict.fromkeys(
+        ("dropped_prompts", "truncated_prompts", "dropped_responses", "truncated_responses", "template_mismatch"), 0
+    )
+    train, held_out = (Encoded(examples=part, stop_ids=(2,), **counts) for part in (examples[:2], examples[2:]))
+    config = SelfPlayConfig(**values)
+    return engine_model(config, load_config(config.model), train, held_out)
 
 
 def test_room_format_and_rank(tiny_folder: Path) -> None:
