@@ -63,3 +63,12 @@ def test_where_endpoints_are_is_no_part_of_the_result(tiny_folder: Path) -> None
     assert len({fingerprint(name="vllm", dtype=each) for each in ("float32", "bfloat16")}) == 2
     assert len({fingerprint(name=each) for each in ("vllm", "transformers", "mine:Sampler")}) == 3
     assert fingerprint(name="mine:Sampler", width=2) != fingerprint(name="mine:Sampler", width=3)
+
+
+def test_nor_is_it_in_phases() -> None:
+    def fingerprint(host: str, **changes: Any) -> str:
+        generation = {"name": "server", "endpoints": [f"http://{host}:8000"]}
+        phases = [{"generation": changes}, {"generation": {"batch_size": 8}}]
+        return config_fingerprint(SelfPlayConfig(data={"source": "here.jsonl"}, generation=generation, phases=phases))
+
+    assert fingerprint("here") == fingerprint("there") != fingerprint("here", temperature=0.5)
