@@ -15,6 +15,7 @@ from sparring.reports.curves import Chart, learning_curves, number
 from sparring.reports.page import Page, build, render
 from sparring.reports.summary import COLUMNS, Row, Summary
 from sparring.reports.verdict import gain
+from sparring.settings import remove
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,8 @@ def _decisive(run: Summary) -> dict[str, Any]:
     """A run's settings without its seed, and without those that its manifest says decide nothing of the result."""
     kept = copy.deepcopy(run.config)
     for key in ("seed", *run.manifest.get("elsewhere", ())):
-        _remove(kept, key.split("."))
+        remove(kept, key)
     return kept
-
-
-def _remove(settings: Any, path: Sequence[str]) -> None:
-    """Takes a setting out of nested mappings and lists, where it is there."""
-    for part in path[:-1]:
-        if isinstance(settings, list):
-            settings = dict(zip(map(str, range(len(settings))), settings, strict=True))
-        settings = settings.get(part) if isinstance(settings, dict) else None
-    if isinstance(settings, dict):
-        settings.pop(path[-1], None)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from sparring.judges import REACHED_BY
 from sparring.regularizers import Regularized
 from sparring.selfplay.config.schema import Component, PhaseConfig, SelfPlayConfig
 from sparring.selfplay.phases import Phase
+from sparring.settings import remove
 
 _PACKAGES = (
     "sparring",
@@ -110,49 +111,40 @@ def _source_digest() -> str:
 
 def config_fingerprint(config: SelfPlayConfig) -> str:
     """A sha256 of everything that decides the result; where it is written and who does the work do not."""
-    left_out = _decides_nothing(config)
-    # What says nothing is left out too: settings whose default is that there is no such thing.
-    left_out["evaluation"] |= {n: True for n in ("judge", "embedder") if getattr(config.evaluation, n) is None}
-    if not config.phases:
-        left_out["phases"] = True
-    if config.responses == "opponent":
-        left_out["responses"] = True
-    if not config.stop.alarms:
+    decisive = config.model_dump(mode="json")
+    for key in (*elsewhere(config), *_idle(config)):
+        remove(decisive, key)
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _idle(config: SelfPlayConfig) -> list[str]:
+    """The settings that say nothing as they are, so that a run is known without them."""
+    idle = {
+        "phases": not config.phases,
+        "responses": config.responses == "opponent",
+        "evaluation.judge": config.evaluation.judge is None,
+        "evaluation.embedder": config.evaluation.embedder is None,
         # Without an alarm that ends the run, the limits decide nothing but what is said of it.
-        left_out |= {"stop": {"alarms": True}, "stability": True}
-    text = json.dumps(config.model_dump(mode="json", exclude=left_out), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+        "stop.alarms": not config.stop.alarms,
+        "stability": not config.stop.alarms,
+    }
+    return [key for key, is_idle in idle.items() if is_idle]
 
 
 def elsewhere(config: SelfPlayConfig) -> list[str]:
     """The settings, as dotted keys, that say where a run is written, who does the work and how servers are reached."""
-    return sorted(_dotted(_decides_nothing(config)))
+    keys = ["output", "workers", "reuse", *_reached("", config)]
+    for number, phase in enumerate(config.phases):
+        keys += _reached(f"phases.{number}.", phase)
+    if isinstance(config.evaluation.judge, Component):
+        keys += [f"evaluation.judge.{name}" for name in REACHED_BY]
+    return keys
 
 
-def _decides_nothing(config: SelfPlayConfig) -> dict[Any, Any]:
-    """What `elsewhere` lists, as pydantic takes what to leave out."""
-    phases = {number: _reached(phase) for number, phase in enumerate(config.phases)}
-    judge = config.evaluation.judge
-    return {
-        "output": True,
-        "workers": True,
-        "reuse": True,
-        "phases": phases,
-        "evaluation": {"judge": dict.fromkeys(REACHED_BY, True)} if isinstance(judge, Component) else {},
-        **_reached(config),
-    }
-
-
-def _reached(phase: PhaseConfig) -> dict[str, Any]:
-    reached: dict[str, Any] = {"generation": dict.fromkeys(phase.generation.reached_by, True)}
+def _reached(prefix: str, phase: PhaseConfig) -> Iterator[str]:
+    yield from (f"{prefix}generation.{name}" for name in sorted(phase.generation.reached_by))
     if phase.judge is not None:
-        reached["judge"] = dict.fromkeys(REACHED_BY, True)
-    return reached
-
-
-def _dotted(left_out: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
-    for name, inside in left_out.items():
-        yield from [f"{prefix}{name}"] if inside is True else _dotted(inside, f"{prefix}{name}.")
+        yield from (f"{prefix}judge.{name}" for name in REACHED_BY)
 
 
 def _version(package: str) -> str:
