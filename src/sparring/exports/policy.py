@@ -23,7 +23,6 @@ from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import run_tokenizer
 
 BEST = "best"
-_SAMPLING = {"samples_per_prompt", "temperature", "top_p", "top_k"}
 # Settings that may hold a path or an account, or name where a run is shown; none is needed to tell how it was trained.
 _PRIVATE_TRAINING = (
     *("accelerator_config", "fsdp_config", "logging_dir", "project", "report_to", "run_name"),
@@ -124,7 +123,7 @@ def _of_phase(config: PhaseConfig) -> dict[str, Any]:
         "opponent": _settings(OPPONENTS, "opponent", config.opponent),
         "judge": _judge(config.judge),
         "iterations": config.iterations,
-        "generation": config.generation.model_dump(include=_SAMPLING),
+        "generation": config.generation.how(),
         "responses": None if config.responses == "opponent" else config.responses,
         "training": _training(config.training),
     }

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparring.data import VERIFIERS, Dataset, Encoded, chat_template, encode, load
-from sparring.generation import engine
-from sparring.generation.engines import Engine
+from sparring.generation import engine, generator_class
+from sparring.generation.protocol import Engine
 from sparring.judges import JudgeSettings
 from sparring.models import context_length, load_config, load_tokenizer
 from sparring.progress import console
@@ -75,6 +75,8 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     phases = phases_of(config)
     judge = held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
     check_training(config)
+    # The user's own code is imported before anything else is made.
+    generator_class(config.generation)
     data = load(config.data, config.seed, row_needs(config, phases))
     model_config, tokenizer = load_config(config.model), run_tokenizer(config)
     context = context_length(model_config)

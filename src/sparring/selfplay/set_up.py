@@ -159,8 +159,8 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
 def _store(prepared: Prepared) -> Store | None:
     """Where shards are shared with other runs; None where what decides them is not all known to this process."""
     config = prepared.config
-    elsewhere = prepared.engine is not None or config.workers.elsewhere
-    return None if not config.reuse or elsewhere or config.model.trust_remote_code else Store.of_user()
+    known = config.generation.reusable and not config.workers.elsewhere and not config.model.trust_remote_code
+    return Store.of_user() if config.reuse and known else None
 
 
 def _judges(prepared: Prepared, directory: RunDirectory) -> Judges:

@@ -39,10 +39,10 @@ def _of_the_model(config: SelfPlayConfig) -> Iterator[str]:
 def _of_the_run(config: SelfPlayConfig) -> Iterator[str]:
     for judge in named_judges(config).values():
         yield from judge.needs_consent()
-    if config.generation.name == "server" and config.generation.server is not None:
-        server = config.generation.server
-        for endpoint in server.endpoints:
-            yield from sends_key(server.api_key_env, endpoint)
-    cluster = config.workers.address if config.workers.name == "ray" else None
-    if cluster is not None and cluster != "auto" and not is_loopback(cluster):
+    if config.generation.code is not None:
+        yield from runs_code(f"samples with the Python class '{config.generation.code}'")
+    for variable, address in config.generation.keys:
+        yield from sends_key(variable, address)
+    cluster = config.workers.cluster
+    if cluster is not None and not is_loopback(cluster):
         yield f"would join the Ray cluster at {cluster}, which can run code here"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from sparring.errors import InputError
-from sparring.generation import ENGINES
+from sparring.generation import names
 from sparring.judges import JUDGES, JudgeSettings
 from sparring.regularizers import Regularized
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
@@ -63,12 +63,12 @@ def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None
             where="lora.bias",
             fix="set it to none, or the opponent's samples to policy",
         )
-    if config.generation.name in ENGINES:
+    if not config.generation.mixes:
         raise InputError(
             f"opponent '{name}' mixes every token's distribution with the base model's, which the "
             f"generator '{config.generation.name}' cannot",
             where="generation.name",
-            fix="set it to transformers, or the opponent's samples to policy",
+            fix=f"set it to {names(lambda kind: kind.mixes)}, or the opponent's samples to policy",
         )
 
 
@@ -131,10 +131,11 @@ def _check_regularizers(objective: Objective, what: str, where: str, mend: str) 
 
 def check_generator(config: SelfPlayConfig, phase: PhaseConfig) -> None:
     """Raises InputError where a phase names another generator than the run."""
-    for name in ("name", "vllm", "server"):
-        if getattr(phase.generation, name) != getattr(config.generation, name):
-            raise InputError(
-                "the run has one generator, which all of its phases share",
-                where=f"generation.{name}",
-                fix="leave it out here, and set it in the run's own generation",
-            )
+    own, other = config.generation.who(), phase.generation.who()
+    differing = [name for name in own | other if own.get(name) != other.get(name)]
+    if differing:
+        raise InputError(
+            "the run has one generator, which all of its phases share",
+            where=f"generation.{differing[0]}",
+            fix="leave it out here, and set it in the run's own generation",
+        )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from sparring.data import DataConfig
 from sparring.errors import InputError
-from sparring.generation import GenerationConfig
+from sparring.generation import AnyGenerationConfig, GenerationConfig, generation_config
 from sparring.metrics.stability import CHECKS, StabilityConfig
 from sparring.models import ModelConfig
 from sparring.registry import require_one_of
@@ -129,7 +129,7 @@ class PhaseConfig(BaseModel):
     objective: Component = Field(default_factory=lambda: Component(name="spif"))
     regularizers: tuple[Component, ...] = ()
     opponent: Component = Field(default_factory=lambda: Component(name="previous"))
-    generation: GenerationConfig = Field(default_factory=GenerationConfig)
+    generation: AnyGenerationConfig = Field(default_factory=generation_config)
     responses: Literal["opponent", "data"] = "opponent"
     judge: JudgeConfig | None = None
     training: dict[str, Any] = Field(default_factory=dict)
@@ -241,9 +241,11 @@ def _filled(phase: Any, own: Mapping[str, Any]) -> Any:
     if not isinstance(given, Mapping):
         return given
     filled = {**own, **given}
-    for name in {"generation", "training"} & given.keys() & own.keys():
-        if isinstance(given[name], Mapping):
-            filled[name] = {**_given(own[name]), **given[name]}
+    generation, training = _given(given.get("generation")), given.get("training")
+    if isinstance(generation, Mapping) and isinstance(own.get("generation"), GenerationConfig):
+        filled["generation"] = own["generation"].filled(generation)
+    if isinstance(training, Mapping) and "training" in own:
+        filled["training"] = {**own["training"], **training}
     return filled
 
 
