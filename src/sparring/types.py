@@ -120,12 +120,18 @@ class LogRatios:
             if name == "pairwise" and not float((value + value.mT - 1.0).abs().max()) < 0.01:
                 raise ValueError("LogRatios.pairwise must satisfy P_ij + P_ji = 1 (so ½ on the diagonal)")
 
-    def _axes(self, name: str) -> tuple[str, ...]:
-        if name in self._per_prompt:
+    @classmethod
+    def _axes(cls, name: str) -> tuple[str, ...]:
+        if name in cls._per_prompt:
             return ("B",)
         if name == "pairwise":
             return ("B", "K", "K")
-        return ("B", "M") if name in self._of_reference else ("B", "K")
+        return ("B", "M") if name in cls._of_reference else ("B", "K")
+
+    @classmethod
+    def shape(cls, name: str, *, prompts: int, samples: int) -> tuple[int, ...]:
+        """The shape of a field for so many prompts, and so many samples of each kind a prompt."""
+        return tuple(prompts if axis == "B" else samples for axis in cls._axes(name))
 
     def present(self) -> dict[str, Tensor]:
         """The fields that are given, by name."""

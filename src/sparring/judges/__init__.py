@@ -9,26 +9,25 @@ To add one: write a module beside these, list it in `JUDGES`, and give it a row 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sparring.judges.expert import Expert
 from sparring.judges.identity import StartedJudge, fingerprint
 from sparring.judges.llm import REACHED_BY, Llm
 from sparring.judges.pairwise import Pairwise
-from sparring.judges.protocol import Question, Verdict
+from sparring.judges.protocol import JudgeSettings, Question, Verdict
 from sparring.judges.reward_model import RewardModel
 from sparring.judges.verifier import VerifierJudge
+from sparring.registry import Registry
 
-if TYPE_CHECKING:
-    from sparring.judges.protocol import JudgeSettings
-
-JUDGES: dict[str, type[JudgeSettings]] = {
-    "verifier": VerifierJudge,
-    "reward-model": RewardModel,
-    "pairwise": Pairwise,
-    "llm": Llm,
-    "expert": Expert,
-}
+JUDGES: Registry[JudgeSettings] = Registry(
+    JudgeSettings,
+    {
+        "verifier": VerifierJudge,
+        "reward-model": RewardModel,
+        "pairwise": Pairwise,
+        "llm": Llm,
+        "expert": Expert,
+    },
+)
 
 __all__ = [
     "JUDGES",

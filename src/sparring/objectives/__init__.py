@@ -10,8 +10,6 @@ and the conformance tests run over it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sparring.objectives.dpo import Dpo
 from sparring.objectives.f_divergence import FDivergence
 from sparring.objectives.inpo import Inpo
@@ -24,24 +22,26 @@ from sparring.objectives.spif import Spif
 from sparring.objectives.spin import Spin
 from sparring.objectives.sppo import Sppo
 from sparring.objectives.t_spin import TSpin
+from sparring.registry import Registry
+from sparring.types import Objective
 
-if TYPE_CHECKING:
-    from sparring.types import Objective
-
-OBJECTIVES: dict[str, type[Objective]] = {
-    "spin": Spin,
-    "spif": Spif,
-    "space": Space,
-    "t-spin": TSpin,
-    "f-divergence": FDivergence,
-    "renyi": Renyi,
-    "sppo": Sppo,
-    "dpo": Dpo,
-    "ipo": Ipo,
-    "inpo": Inpo,
-    "nash-md": NashMd,
-    "sft": Sft,
-}
+OBJECTIVES: Registry[Objective] = Registry(
+    Objective,
+    {
+        "spin": Spin,
+        "spif": Spif,
+        "space": Space,
+        "t-spin": TSpin,
+        "f-divergence": FDivergence,
+        "renyi": Renyi,
+        "sppo": Sppo,
+        "dpo": Dpo,
+        "ipo": Ipo,
+        "inpo": Inpo,
+        "nash-md": NashMd,
+        "sft": Sft,
+    },
+)
 
 __all__ = [
     "OBJECTIVES",

@@ -6,23 +6,23 @@ loop does the rest from stored scores, so an opponent never holds a model.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sparring.opponents.base import Base
 from sparring.opponents.fictitious_play import FictitiousPlay
 from sparring.opponents.geometric_mixture import GeometricMixture
 from sparring.opponents.previous import Previous
 from sparring.opponents.previous_two import PreviousTwo
+from sparring.registry import Registry
+from sparring.types import Opponent
 
-if TYPE_CHECKING:
-    from sparring.types import Opponent
-
-OPPONENTS: dict[str, type[Opponent]] = {
-    "previous": Previous,
-    "previous-two": PreviousTwo,
-    "fictitious-play": FictitiousPlay,
-    "geometric-mixture": GeometricMixture,
-    "base": Base,
-}
+OPPONENTS: Registry[Opponent] = Registry(
+    Opponent,
+    {
+        "previous": Previous,
+        "previous-two": PreviousTwo,
+        "fictitious-play": FictitiousPlay,
+        "geometric-mixture": GeometricMixture,
+        "base": Base,
+    },
+)
 
 __all__ = ["OPPONENTS", "Base", "FictitiousPlay", "GeometricMixture", "Previous", "PreviousTwo"]

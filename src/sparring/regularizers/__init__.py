@@ -12,24 +12,24 @@ To add one: write a module beside these, list it in `REGULARIZERS`, and the conf
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from sparring.registry import Registry
 from sparring.regularizers.chi_squared import ChiSquared
-from sparring.regularizers.composition import Regularized
+from sparring.regularizers.composition import Regularized, parts
 from sparring.regularizers.entropy import Entropy
 from sparring.regularizers.forward_kl import ForwardKl
 from sparring.regularizers.reverse_kl import ReverseKl
 from sparring.regularizers.sft import SftPenalty
+from sparring.types import Regularizer
 
-if TYPE_CHECKING:
-    from sparring.types import Regularizer
+REGULARIZERS: Registry[Regularizer] = Registry(
+    Regularizer,
+    {
+        "reverse-kl": ReverseKl,
+        "forward-kl": ForwardKl,
+        "chi-squared": ChiSquared,
+        "sft": SftPenalty,
+        "entropy": Entropy,
+    },
+)
 
-REGULARIZERS: dict[str, type[Regularizer]] = {
-    "reverse-kl": ReverseKl,
-    "forward-kl": ForwardKl,
-    "chi-squared": ChiSquared,
-    "sft": SftPenalty,
-    "entropy": Entropy,
-}
-
-__all__ = ["REGULARIZERS", "ChiSquared", "Entropy", "ForwardKl", "Regularized", "ReverseKl", "SftPenalty"]
+__all__ = ["REGULARIZERS", "ChiSquared", "Entropy", "ForwardKl", "Regularized", "ReverseKl", "SftPenalty", "parts"]

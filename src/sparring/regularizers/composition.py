@@ -54,3 +54,8 @@ class Regularized(Objective):
         expert.
         """
         return self.objective.stability
+
+
+def parts(objective: Objective) -> tuple[Objective, Sequence[Regularizer]]:
+    """An objective without its regularizers, and these."""
+    return (objective.objective, objective.regularizers) if isinstance(objective, Regularized) else (objective, ())

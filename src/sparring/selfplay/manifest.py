@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from sparring.judges import REACHED_BY
-from sparring.regularizers import Regularized
+from sparring.regularizers import parts
 from sparring.selfplay.config.schema import Component, SelfPlayConfig
 from sparring.selfplay.phases import Phase
 
@@ -36,7 +36,12 @@ _PACKAGES = (
 
 
 def manifest(
-    config: SelfPlayConfig, phases: Sequence[Phase], *, fingerprints: dict[str, str], data: dict[str, Any]
+    config: SelfPlayConfig,
+    phases: Sequence[Phase],
+    *,
+    fingerprints: dict[str, str],
+    own_code: dict[str, dict[str, str]],
+    data: dict[str, Any],
 ) -> dict[str, Any]:
     """The manifest of a run that is about to start.
 
@@ -48,6 +53,7 @@ def manifest(
         "seed": config.seed,
         **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),
         "fingerprints": fingerprints,
+        "own_code": own_code,
         "data": data,
         "hardware": {
             "machine": platform.machine(),
@@ -62,9 +68,8 @@ def manifest(
 
 def _objective(phase: Phase) -> dict[str, Any]:
     """The objective with every setting, those that the configuration leaves to their defaults too."""
-    objective = phase.objective
-    alone: Any = objective.objective if isinstance(objective, Regularized) else objective
-    stability = objective.stability
+    alone: Any = parts(phase.objective)[0]
+    stability = phase.objective.stability
     return {
         "name": phase.config.objective.name,
         "settings": dataclasses.asdict(alone),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+from sparring import own_code
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
 from sparring.judges import StartedJudge
@@ -71,7 +73,11 @@ def claim(prepared: Prepared, directory: RunDirectory) -> None:
         InputError: It cannot be written.
     """
     record = manifest(
-        prepared.config, prepared.phases, fingerprints=_fingerprints(prepared), data=data_summary(prepared)
+        prepared.config,
+        prepared.phases,
+        fingerprints=_fingerprints(prepared),
+        own_code=_own_code(prepared.config, directory),
+        data=data_summary(prepared),
     )
     try:
         write_json(directory.manifest, record)
@@ -99,6 +105,26 @@ def _fingerprints(prepared: Prepared) -> dict[str, str]:
     }
 
 
+def _own_code(config: SelfPlayConfig, directory: RunDirectory) -> dict[str, dict[str, str]]:
+    """By import path: the digest of the source, and from which folder it is imported, as seen from the run."""
+    run = directory.path.resolve()
+    return {
+        path: {"sha256": own_code.digest(path), "folder": os.path.relpath(own_code.root(path).resolve(), run)}
+        for path in config.own_code
+    }
+
+
+def _check_own_code(config: SelfPlayConfig, started: Mapping[str, Mapping[str, str]]) -> None:
+    """Raises InputError where a component of the user's own changed since the run started; it does not run."""
+    for path in config.own_code:
+        if own_code.digest(path) != started[path]["sha256"]:
+            raise InputError(
+                f"the code of '{path}' changed after the run started, so what is on disk belongs to another",
+                where=str(own_code.source(path)),
+                fix="restore it, or start a new run with another output",
+            )
+
+
 def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, RunDirectory]:
     """The configuration and folder of a run that was interrupted.
 
@@ -116,6 +142,7 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
             where=str(directory.config),
             fix="undo the change, or start a new run with `sparring train` and another output",
         )
+    _check_own_code(config, started["own_code"])
     prepared = prepare(config)
     for what, found in _fingerprints(prepared).items():
         if found != fingerprints[what]:

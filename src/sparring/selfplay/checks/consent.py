@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from sparring.errors import InputError
+from sparring.files import read_json
 from sparring.judges import JUDGES, Llm, VerifierJudge
+from sparring.own_code import importable_from, is_own
 from sparring.registry import build
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import Component, SelfPlayConfig
@@ -22,25 +24,32 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
         resumes: Whether the run goes on, with its judge, its endpoints and its cluster; else only its model is loaded.
 
     Raises:
-        InputError: It would run code of its own, or send a key to another machine.
+        InputError: It would run code that it brings along, or send a key to another machine.
     """
-    config = SelfPlayConfig.from_yaml(directory.config).model_copy(update={"output": directory.path})
+    config = SelfPlayConfig.of_run(directory.config).model_copy(update={"output": directory.path})
     # Each is told once, although phases may share a judge.
-    wishes = dict.fromkeys([*_of_the_model(config), *(_of_the_run(config) if resumes else ())])
+    wishes = dict.fromkeys([*_of_the_code(config), *(_of_the_run(config) if resumes else ())])
     if wishes and not trust_remote_code:
         fix = "check that you trust that code and those addresses, then give --trust-remote-code"
         raise InputError(f"this run {'; and it '.join(wishes)}", where=str(directory.config), fix=fix)
+    if config.own_code:
+        for known in read_json(directory.manifest)["own_code"].values():
+            importable_from(directory.path / known["folder"])
     return config
 
 
-def _of_the_model(config: SelfPlayConfig) -> Iterator[str]:
+def _of_the_code(config: SelfPlayConfig) -> Iterator[str]:
     if config.model.trust_remote_code:
         yield "has a model that brings its own Python code, which would run with all your rights"
+    for path in config.own_code:
+        yield f"plays with the Python class '{path}', which would run with all your rights"
 
 
 def _of_the_run(config: SelfPlayConfig) -> Iterator[str]:
     named = [*(phase.judge for phase in config.schedule), config.evaluation.judge]
-    judges = [build(JUDGES, "judge", judge.name, judge.options) for judge in named if isinstance(judge, Component)]
+    # One of the user's own is asked for above, and is not to be imported before.
+    registered = [judge for judge in named if isinstance(judge, Component) and not is_own(judge.name)]
+    judges = [build(JUDGES, "judge", judge.name, judge.options) for judge in registered]
     for judge in judges:
         if isinstance(judge, VerifierJudge) and judge.imports:
             yield f"judges with the Python function '{judge.rule}', which would run with all your rights"

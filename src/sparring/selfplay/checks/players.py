@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from sparring.errors import InputError
@@ -11,9 +9,9 @@ from sparring.generation import ENGINES
 from sparring.judges import JUDGES, Expert
 from sparring.judges.protocol import JudgeSettings
 from sparring.objectives import OBJECTIVES
-from sparring.regularizers import Regularized
+from sparring.regularizers import parts
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
-from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, Objective, Opponent, Regularizer
+from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, Objective, Opponent
 
 
 def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings | None) -> None:
@@ -76,7 +74,7 @@ def check_importance(config: PhaseConfig, objective: Objective, opponent: Oppone
     Raises:
         InputError: A regularizer has them, and the opponent's samples are others', or drawn at another temperature.
     """
-    weighted = [each.name for each in _regularizers(objective) if each.weighs_draws]
+    weighted = [each.name for each in parts(objective)[1] if each.weighs_draws]
     generation = config.generation
     plain = (generation.temperature, generation.top_p, generation.top_k) == (1.0, 1.0, 0)
     if not weighted or (plain and _draws_what_it_scores(opponent)):
@@ -101,18 +99,13 @@ def _draws_what_it_scores(opponent: Opponent) -> bool:
     return torch.allclose(opponent.combine(1, log_probs).exp(), drawn)
 
 
-def _regularizers(objective: Objective) -> Sequence[Regularizer]:
-    return objective.regularizers if isinstance(objective, Regularized) else ()
-
-
 def _check_given(config: PhaseConfig, objective: Objective) -> None:
     """Responses and preferences of the data need an objective that compares responses, whoever wrote them."""
     name = config.objective.name
     if config.judge is not None:
         fix = "remove the judge, or set responses: opponent"
         raise InputError("the data say themselves who beats whom", where="judge", fix=fix)
-    alone = objective.objective if isinstance(objective, Regularized) else objective
-    if not alone.compares_any_pair:
+    if not parts(objective)[0].compares_any_pair:
         problem = f"objective '{name}' learns from draws of the opponent, and the data's responses are none"
         others = ", ".join(known for known, each in OBJECTIVES.items() if each.compares_any_pair)
         raise InputError(problem, where="responses", fix=f"set it to opponent, or take {others}")
@@ -120,7 +113,7 @@ def _check_given(config: PhaseConfig, objective: Objective) -> None:
 
 
 def _check_regularizers(objective: Objective, what: str, where: str, mend: str) -> None:
-    for each in _regularizers(objective):
+    for each in parts(objective)[1]:
         if each.requires & DRAWN_FIELDS:
             raise InputError(
                 f"regularizer '{each.name}' averages over draws of the opponent, and {what} is none",
