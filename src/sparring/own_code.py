@@ -89,7 +89,7 @@ def _import(kind: str, path: str) -> object:
     where = f"{kind}.name"
     if not _PATH.fullmatch(path):
         fix = "write package.module:Class, e.g. my_module:MyClass for one in my_module.py beside the configuration"
-        raise InputError(f"'{path}' is no import path of a {kind}", where=where, fix=fix)
+        raise InputError(f"'{path}' is no import path", where=where, fix=fix)
     name, _, attribute = path.partition(":")
     try:
         there = _find(name) is not None

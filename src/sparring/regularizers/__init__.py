@@ -1,8 +1,9 @@
 """Weighted penalties that compose with any objective, one module each.
 
-A regularizer is a frozen, keyword-only dataclass with a `weight`. Calling it on `LogRatios` gives weight × value per
-prompt `[B]`, and the value itself as the metric `regularizer/<name>`. `Regularized` adds a list of them to an
-objective and is an objective again: with `sppo` that is RSPO (arXiv 2503.00030).
+A regularizer is a frozen, keyword-only dataclass with a `weight`, derived from `sparring.types.Regularizer`.
+Calling it on `LogRatios` gives weight × value per prompt `[B]`, and the value itself as the metric
+`regularizer/<name>`. `Regularized` adds a list of them to an objective and is an objective again: with `sppo` that is
+RSPO (arXiv 2503.00030).
 
 Each docstring says what the value estimates and where its gradient is right, for the two differ: samples come from
 π_o, and a gradient does not see how the samples would change with the policy unless an importance weight shows it.

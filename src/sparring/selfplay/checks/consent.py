@@ -41,8 +41,9 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
 def _of_the_code(config: SelfPlayConfig) -> Iterator[str]:
     if config.model.trust_remote_code:
         yield "has a model that brings its own Python code, which would run with all your rights"
-    for path in config.own_code:
-        yield f"plays with the Python class '{path}', which would run with all your rights"
+    if config.own_code:
+        names = ", ".join(config.own_code)
+        yield f"plays with Python code that it names ({names}), which would run with all your rights"
 
 
 def _of_the_run(config: SelfPlayConfig) -> Iterator[str]:
