@@ -13,7 +13,6 @@ import importlib.util
 import inspect
 import re
 import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +90,14 @@ def _import(kind: str, path: str) -> object:
         fix = "write package.module:Class, e.g. my_module:MyClass for one in my_module.py beside the configuration"
         raise InputError(f"'{path}' is no import path", where=where, fix=fix)
     name, _, attribute = path.partition(":")
+    if _find(name) is None:
+        fix = f"put {name.replace('.', '/')}.py beside the configuration, or its folder on PYTHONPATH"
+        raise InputError(f"{kind} '{path}': there is no module '{name}'", where=where, fix=fix)
     try:
-        there = _find(name) is not None
-        module = importlib.import_module(name) if there else None
+        module = importlib.import_module(name)
     except Exception as error:  # a module runs when it is imported, and may fail in any way
         problem = f"{kind} '{path}' cannot be imported ({type(error).__name__}: {error})"
         raise InputError(problem, where=where, fix=f"mend the module, and check that `import {name}` runs") from error
-    if module is None:
-        fix = f"put {name.replace('.', '/')}.py beside the configuration, or its folder on PYTHONPATH"
-        raise InputError(f"{kind} '{path}': there is no module '{name}'", where=where, fix=fix)
     if not hasattr(module, attribute):
         known = [each for each, value in vars(module).items() if isinstance(value, type)]
         fix = did_you_mean(attribute, known) if known else "define it there"
@@ -107,39 +105,49 @@ def _import(kind: str, path: str) -> object:
     return getattr(module, attribute)
 
 
-def _find(module: str) -> ModuleSpec | None:
-    """Where a module is, without running it; only the packages around it run."""
+def _find(module: str) -> Path | None:
+    """The source of a module, or None where there is none; nothing of it runs, nor of the packages around it."""
+    top, *inner = module.split(".")
     try:
-        return importlib.util.find_spec(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # of a module that was not imported from a file, such as __main__
         return None
+    if spec is None:
+        return None
+    files = [spec.origin] if spec.origin is not None else []
+    if inner:
+        stems = [Path(folder, *inner) for folder in spec.submodule_search_locations or ()]
+        files = [str(file) for stem in stems for file in (stem.with_suffix(".py"), stem / "__init__.py")]
+    return next((file for file in map(Path, files) if file.is_file()), None)
 
 
-def source(path: str) -> Path:
-    """The file that the class of an import path is written in.
+def modules_of(path: str) -> list[str]:
+    """The modules in which the class of an import path is written, once it is imported: with those of its bases."""
+    name, _, attribute = path.partition(":")
+    written = [each.__module__ for each in getattr(sys.modules[name], attribute).__mro__]
+    ours = {"sparring", *sys.stdlib_module_names}
+    return list(dict.fromkeys([name, *(each for each in written if each.partition(".")[0] not in ours)]))
+
+
+def source(module: str) -> Path:
+    """The file of a module.
 
     Raises:
         InputError: There is none.
     """
-    name = path.partition(":")[0]
-    try:
-        spec = _find(name)
-    except Exception:  # noqa: BLE001 - a package around it runs, and may fail in any way
-        spec = None
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        fix = f"put the folder of {name.replace('.', '/')}.py on PYTHONPATH"
-        raise InputError(f"the source of '{path}' is not to be found", where=f"module '{name}'", fix=fix)
-    return Path(spec.origin)
+    file = _find(module)
+    if file is None:
+        fix = f"put the folder of {module.replace('.', '/')}.py on PYTHONPATH"
+        raise InputError(f"the source of the module '{module}' is not to be found", where="code of your own", fix=fix)
+    return file
 
 
-def root(path: str) -> Path:
-    """The folder on the import path that the class of an import path is found from."""
-    file = source(path)
-    return file.parents[path.partition(":")[0].count(".") + (file.name == "__init__.py")]
+def root(module: str) -> Path:
+    """The folder on the import path that a module is found from."""
+    file = source(module)
+    return file.parents[module.count(".") + (file.name == "__init__.py")]
 
 
-def digest(path: str) -> str:
-    """A sha256 of the file that the class of an import path is written in; what that imports is not part of it."""
-    return hashlib.sha256(source(path).read_bytes()).hexdigest()
+def digest(module: str) -> str:
+    """A sha256 of the file of a module; what it imports is not part of it."""
+    return hashlib.sha256(source(module).read_bytes()).hexdigest()

@@ -14,12 +14,13 @@ import yaml
 import sparring
 from sparring.errors import InputError
 from sparring.exports.policy import components, load_policy
-from sparring.own_code import digest
+from sparring.own_code import digest, modules_of, own_class, root
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.components import judge_of, objective_of, opponent_of
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import phases_of
+from sparring.types import Objective
 
 PARTS = """
 from __future__ import annotations
@@ -127,8 +128,7 @@ def test_a_run_of_ones_own_is_played_resumed_with_consent_and_refused_once_its_c
     result = sparring.run(config)
     directory = RunDirectory(result.directory)
     manifest = json.loads(directory.manifest.read_text())
-    sha256 = digest(NAMES[0])
-    assert manifest["own_code"] == {name: {"sha256": sha256, "folder": "../.."} for name in NAMES}
+    assert manifest["own_code"] == {"own_parts": {"sha256": digest("own_parts"), "folder": "../.."}}
     assert manifest["objective"] == {"name": NAMES[0], "settings": {"scale": 3}, "stability": None}
     steps = [json.loads(line) for line in (directory.path / "metrics.jsonl").read_text().splitlines()]
     assert any("regularizer/square" in step for step in steps)
@@ -142,18 +142,19 @@ def test_a_run_of_ones_own_is_played_resumed_with_consent_and_refused_once_its_c
         assert all(name in caught.value.problem for name in NAMES)
         assert "own_parts" not in sys.modules
     assert sparring.resume(directory.path, trust_remote_code=True) == result
-    assert load_policy(directory.path, trust_remote_code=True)[0].own_code == NAMES
+    exported, _ = load_policy(directory.path, trust_remote_code=True)
+    assert components(exported)["objective"] == {"name": NAMES[0], "scale": 3}
 
     fresh_imports()
     (tmp_path / "own_parts.py").write_text(PARTS.replace("- 0.5", "- 0.4"), encoding="utf-8")
     with pytest.raises(InputError) as caught:
         sparring.resume(directory.path, trust_remote_code=True)
-    assert caught.value.problem.startswith("the code of 'own_parts:Weighted' changed after the run started")
+    assert caught.value.problem.startswith("the code of the module 'own_parts' changed after the run started")
     assert caught.value.where == str(tmp_path / "own_parts.py")
     assert "own_parts" not in sys.modules
 
     (tmp_path / "own_parts.py").unlink()
-    with pytest.raises(InputError, match="the source of 'own_parts:Weighted' is not to be found"):
+    with pytest.raises(InputError, match="the source of the module 'own_parts' is not to be found"):
         sparring.resume(directory.path, trust_remote_code=True)
     # What needs none of the code goes on.
     assert read_config(directory, trust_remote_code=True).own_code == NAMES
@@ -335,6 +336,25 @@ def test_every_kind_goes_through_the_same_door(
     with pytest.raises(InputError, match="there is no module 'own_no'") as caught:
         build(config)
     assert caught.value.where == where
+
+
+def test_a_package_is_known_by_the_files_in_which_the_class_and_its_bases_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "own_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from own_package.deep import Mine\n", encoding="utf-8")
+    (package / "deep.py").write_text(HEADER + "from own_base import Base\n" + WHOLE.replace("(Obj", "(Base, Obj"))
+    (tmp_path / "own_base.py").write_text("class Base: ...\n", encoding="utf-8")
+    # Where they are, and what is in them, is known before any of them runs.
+    assert [root(module) for module in ("own_package", "own_package.deep", "own_base")] == [tmp_path] * 3
+    before = digest("own_package.deep")
+    assert not any(name.startswith("own_") for name in sys.modules)
+    own_class("objective", "own_package:Mine", Objective)
+    assert modules_of("own_package:Mine") == ["own_package", "own_package.deep", "own_base"]
+    (package / "deep.py").write_text("", encoding="utf-8")
+    assert digest("own_package.deep") != before
 
 
 def test_reading_a_run_imports_nothing_and_changes_no_path(tmp_path: Path, tiny_folder: Path) -> None:

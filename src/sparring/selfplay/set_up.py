@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Mapping
@@ -106,21 +107,21 @@ def _fingerprints(prepared: Prepared) -> dict[str, str]:
 
 
 def _own_code(config: SelfPlayConfig, directory: RunDirectory) -> dict[str, dict[str, str]]:
-    """By import path: the digest of the source, and from which folder it is imported, as seen from the run."""
-    run = directory.path.resolve()
+    """By module: the digest of its source, and from which folder it is imported, as seen from the run."""
+    run, modules = directory.path.resolve(), [own_code.modules_of(path) for path in config.own_code]
     return {
-        path: {"sha256": own_code.digest(path), "folder": os.path.relpath(own_code.root(path).resolve(), run)}
-        for path in config.own_code
+        module: {"sha256": own_code.digest(module), "folder": os.path.relpath(own_code.root(module).resolve(), run)}
+        for module in dict.fromkeys(itertools.chain.from_iterable(modules))
     }
 
 
-def _check_own_code(config: SelfPlayConfig, started: Mapping[str, Mapping[str, str]]) -> None:
-    """Raises InputError where a component of the user's own changed since the run started; it does not run."""
-    for path in config.own_code:
-        if own_code.digest(path) != started[path]["sha256"]:
+def _check_own_code(started: Mapping[str, Mapping[str, str]]) -> None:
+    """Raises InputError where the code of the user's own changed since the run started; nothing of it runs."""
+    for module, known in started.items():
+        if own_code.digest(module) != known["sha256"]:
             raise InputError(
-                f"the code of '{path}' changed after the run started, so what is on disk belongs to another",
-                where=str(own_code.source(path)),
+                f"the code of the module '{module}' changed after the run started, so what is on disk was made by other code",
+                where=str(own_code.source(module)),
                 fix="restore it, or start a new run with another output",
             )
 
@@ -142,7 +143,7 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
             where=str(directory.config),
             fix="undo the change, or start a new run with `sparring train` and another output",
         )
-    _check_own_code(config, started["own_code"])
+    _check_own_code(started["own_code"])
     prepared = prepare(config)
     for what, found in _fingerprints(prepared).items():
         if found != fingerprints[what]:
