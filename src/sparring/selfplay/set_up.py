@@ -120,7 +120,7 @@ def _check_own_code(started: Mapping[str, Mapping[str, str]]) -> None:
     for module, known in started.items():
         if own_code.digest(module) != known["sha256"]:
             raise InputError(
-                f"the code of the module '{module}' changed after the run started, so what is on disk was made by other code",
+                f"the code of the module '{module}' changed after the run started, so other code made what is on disk",
                 where=str(own_code.source(module)),
                 fix="restore it, or start a new run with another output",
             )
