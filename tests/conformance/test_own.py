@@ -287,6 +287,20 @@ def test_what_is_said_of_one_that_is_not_what_it_should_be(tmp_path: Path, case:
     assert not missing, f"{missing} not in: {caught.value}"
 
 
+def test_what_is_said_of_a_judge(tmp_path: Path) -> None:
+    header = "from dataclasses import dataclass\nfrom sparring.judges.protocol import JudgeSettings\n"
+    text = header + "@dataclass(frozen=True, kw_only=True)\nclass Mine(JudgeSettings): ...\n"
+    (tmp_path / "own_judge.py").write_text(text, encoding="utf-8")
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"data": {"source": "arithmetic", "limit": 8}, "judge": {"name": "own_judge:Mine"}}))
+    with pytest.raises(InputError) as caught:
+        judge_of(SelfPlayConfig.from_yaml(path))
+    assert "judge 'own_judge:Mine' has no " in caught.value.problem
+    assert {"method 'start'", "attribute 'needs_expert'"} <= set(
+        caught.value.problem.split(" has no ")[1].split(" and no ")
+    )
+
+
 OPPONENT = """
 @dataclass(frozen=True, kw_only=True)
 class Mine(Opponent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,7 @@ class JudgeSettings(Protocol):
 
     needs_expert: ClassVar[bool]
 
+    @abstractmethod
     def start(self, cache: Path) -> Judge:
         """The judge, with all that it needs: model, endpoint, key.
 
