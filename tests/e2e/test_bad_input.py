@@ -92,6 +92,17 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         {"objective": {"name": "spif", "reward_bond": 1}},
         ["objective 'spif' has no option 'reward_bond'", "did you mean 'reward_bound'?"],
     ),
+    "wrong type of an option": (
+        {"regularizers": [{"name": "entropy", "weight": 0.1, "importance": "no"}]},
+        ["regularizer 'entropy', importance: must be true or false, got 'no'"],
+    ),
+    "no module of your own": (
+        {"objective": {"name": "my_module:Mine"}},
+        [
+            "objective.name: objective 'my_module:Mine': there is no module 'my_module'",
+            "fix: put my_module.py beside the configuration",
+        ],
+    ),
     "unknown opponent": ({"opponent": {"name": "previos"}}, ["unknown opponent 'previos'", "did you mean 'previous'?"]),
     "typo at the top": ({"iteratons": 2}, ["iteratons: unknown key", "did you mean 'iterations'?"]),
     "typo below": ({"generation": {"temprature": 1}}, ["generation.temprature", "did you mean 'temperature'?"]),

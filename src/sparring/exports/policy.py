@@ -14,7 +14,7 @@ from sparring.judges import JUDGES
 from sparring.models.quiet import quiet_transformers
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
-from sparring.registry import build
+from sparring.registry import Registry, build
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
@@ -134,7 +134,7 @@ def _told(sections: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in sections.items() if value not in (None, [])}
 
 
-def _settings(registry: Mapping[str, type[Any]], kind: str, component: Component) -> dict[str, Any]:
+def _settings(registry: Registry[Any], kind: str, component: Component) -> dict[str, Any]:
     return {"name": component.name} | dataclasses.asdict(build(registry, kind, component.name, component.options))
 
 

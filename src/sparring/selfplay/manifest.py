@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from sparring.regularizers import Regularized
+from sparring.regularizers import parts
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.selfplay.phases import Phase
@@ -37,7 +37,12 @@ _PACKAGES = (
 
 
 def manifest(
-    config: SelfPlayConfig, phases: Sequence[Phase], *, fingerprints: dict[str, str], data: dict[str, Any]
+    config: SelfPlayConfig,
+    phases: Sequence[Phase],
+    *,
+    fingerprints: dict[str, str],
+    own_code: dict[str, dict[str, str]],
+    data: dict[str, Any],
 ) -> dict[str, Any]:
     """The manifest of a run that is about to start.
 
@@ -51,6 +56,7 @@ def manifest(
         **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),
         "fingerprints": fingerprints,
         "elsewhere": elsewhere(config),
+        "own_code": own_code,
         "data": data,
         "hardware": {
             "machine": platform.machine(),
@@ -65,9 +71,8 @@ def manifest(
 
 def _objective(phase: Phase) -> dict[str, Any]:
     """The objective with every setting, those that the configuration leaves to their defaults too."""
-    objective = phase.objective
-    alone: Any = objective.objective if isinstance(objective, Regularized) else objective
-    stability = objective.stability
+    alone: Any = parts(phase.objective)[0]
+    stability = phase.objective.stability
     return {
         "name": phase.config.objective.name,
         "settings": dataclasses.asdict(alone),

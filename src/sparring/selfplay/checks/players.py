@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from sparring.errors import InputError
 from sparring.generation import names
 from sparring.judges import JUDGES, JudgeSettings
-from sparring.regularizers import Regularized
+from sparring.objectives import OBJECTIVES
+from sparring.regularizers import parts
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
-from sparring.types import PREFERENCE_FIELDS, Objective, Opponent, Regularizer
-
-# What holds of any two responses of which one is preferred; the others regress on a win rate against draws of π_o.
-_COMPARING = ("dpo", "ipo", "inpo")
+from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, Objective, Opponent
 
 
 def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings | None) -> None:
@@ -78,7 +74,7 @@ def check_importance(config: PhaseConfig, objective: Objective, opponent: Oppone
     Raises:
         InputError: A regularizer has them, and the opponent's samples are others', or drawn at another temperature.
     """
-    weighted = [each.name for each in _regularizers(objective) if getattr(each, "importance", False)]
+    weighted = [each.name for each in parts(objective)[1] if each.weighs_draws]
     generation = config.generation
     plain = (generation.temperature, generation.top_p, generation.top_k) == (1.0, 1.0, 0)
     if not weighted or (plain and _draws_what_it_scores(opponent)):
@@ -103,25 +99,22 @@ def _draws_what_it_scores(opponent: Opponent) -> bool:
     return torch.allclose(opponent.combine(1, log_probs).exp(), drawn)
 
 
-def _regularizers(objective: Objective) -> Sequence[Regularizer]:
-    return objective.regularizers if isinstance(objective, Regularized) else ()
-
-
 def _check_given(config: PhaseConfig, objective: Objective) -> None:
     """Responses and preferences of the data need an objective that compares responses, whoever wrote them."""
     name = config.objective.name
     if config.judge is not None:
         fix = "remove the judge, or set responses: opponent"
         raise InputError("the data say themselves who beats whom", where="judge", fix=fix)
-    if name not in _COMPARING:
+    if not parts(objective)[0].compares_any_pair:
         problem = f"objective '{name}' learns from draws of the opponent, and the data's responses are none"
-        raise InputError(problem, where="responses", fix=f"set it to opponent, or take {', '.join(_COMPARING)}")
+        others = ", ".join(known for known, each in OBJECTIVES.items() if each.compares_any_pair)
+        raise InputError(problem, where="responses", fix=f"set it to opponent, or take {others}")
     _check_regularizers(objective, "the data's response", "responses", "opponent")
 
 
 def _check_regularizers(objective: Objective, what: str, where: str, mend: str) -> None:
-    for each in _regularizers(objective):
-        if any(field.endswith("generated") for field in each.requires):
+    for each in parts(objective)[1]:
+        if each.requires & DRAWN_FIELDS:
             raise InputError(
                 f"regularizer '{each.name}' averages over draws of the opponent, and {what} is none",
                 where=where,
