@@ -20,6 +20,8 @@ from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.components import judge_of, objective_of, opponent_of
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import phases_of
+from sparring.selfplay.prepared import prepare
+from sparring.shards import read_shard, samples_of
 from sparring.types import Objective
 
 PARTS = """
@@ -32,6 +34,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sparring.generation.batches import as_sample, batches
 from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, verdict_of_scores
 from sparring.types import LogRatios, Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
 
@@ -73,12 +76,35 @@ class Shorter(JudgeSettings):
     by: int = 1
 
     needs_expert: ClassVar[bool] = False
+    may_cost_money: ClassVar[bool] = False
 
     def start(self, cache: Path) -> Judge:
         return self
 
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:
         return [verdict_of_scores([-float(len(text)) for text in question.responses], 0.0) for question in questions]
+
+
+class Counting:
+    # Says the number of the sample, again and again.
+
+    def __init__(self, config, parts):
+        self.config, self.parts = config, parts
+
+    @classmethod
+    def of(cls, config, parts):
+        return cls(config, parts)
+
+    def plan(self, prompts):
+        return batches(self.config, prompts)
+
+    def sample(self, batch, *, seed):
+        return [self.said(prompt, number, seed) for prompt in batch for number in range(self.config.samples_per_prompt)]
+
+    def said(self, prompt, number, seed):
+        ids = [self.config.options["first"] + number] * self.parts.max_new_tokens
+        told = {"tokenizer": self.parts.tokenizer, "generator": "counting", "seed": seed}
+        return as_sample(prompt, number, ids, stopped=False, **told)
 """
 
 COMPONENTS = {
@@ -86,8 +112,9 @@ COMPONENTS = {
     "regularizers": [{"name": "own_parts:Square", "weight": 0.1}],
     "opponent": {"name": "own_parts:Latest"},
     "judge": {"name": "own_parts:Shorter"},
+    "generation": {"name": "own_parts:Counting", "first": 10, "samples_per_prompt": 2},
 }
-NAMES = ("own_parts:Weighted", "own_parts:Square", "own_parts:Latest", "own_parts:Shorter")
+NAMES = tuple(f"own_parts:{name}" for name in ("Weighted", "Square", "Latest", "Counting", "Shorter"))
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +159,11 @@ def test_a_run_of_ones_own_is_played_resumed_with_consent_and_refused_once_its_c
     assert manifest["objective"] == {"name": NAMES[0], "settings": {"scale": 3}, "stability": None}
     steps = [json.loads(line) for line in (directory.path / "metrics.jsonl").read_text().splitlines()]
     assert any("regularizer/square" in step for step in steps)
+    (shard,) = samples_of(directory.iteration(0))
+    assert {(row["sample"], row["response_ids"][0], row["generator"]) for row in read_shard(shard)} == {
+        (0, 10, "counting"),
+        (1, 11, "counting"),
+    }
     assert components(config)["judge"]["by"] == 1
 
     # As a process would that starts anew, elsewhere, on a run that may be another person's.
@@ -379,3 +411,36 @@ def test_reading_a_run_imports_nothing_and_changes_no_path(tmp_path: Path, tiny_
     SelfPlayConfig.from_yaml(path)
     assert sys.path == [*before, str(tmp_path.resolve())]
     assert "own_parts" not in sys.modules
+
+
+RULE = "def right(response, expert):\n    return {returns}\n"
+
+
+@pytest.mark.parametrize(
+    ("returns", "said"),
+    [
+        ("len(response) < len(expert)", None),
+        ("response[9999]", "the rule 'own_rules:right' failed on an expert response"),
+        ("[response]", "(TypeError: float() argument must be a string or a real number, not 'list')"),
+    ],
+)
+def test_a_rule_beside_the_configuration_is_called_once_before_a_model_is_loaded(
+    tiny_folder: Path, tmp_path: Path, returns: str, said: str | None
+) -> None:
+    (tmp_path / "own_rules.py").write_text(RULE.format(returns=returns), encoding="utf-8")
+    judged = {"objective": {"name": "sppo"}, "judge": {"name": "verifier", "rule": "own_rules:right"}}
+    config = SelfPlayConfig.from_yaml(written(tmp_path, tiny_folder, **judged))
+    if said is not None:
+        with pytest.raises(InputError) as caught:
+            prepare(config)
+        assert said in caught.value.problem
+        assert caught.value.where == "judge.rule"
+        return
+    sparring.run(config)
+    # A changed rule is another judge.
+    directory = RunDirectory(config.output)
+    (tmp_path / "own_rules.py").write_text(RULE.format(returns="True"), encoding="utf-8")
+    with pytest.raises(InputError, match="this run judges with the Python function 'own_rules:right'"):
+        sparring.resume(directory.path)
+    with pytest.raises(InputError, match="the code of the module 'own_rules' changed after the run started"):
+        sparring.resume(directory.path, trust_remote_code=True)
