@@ -66,6 +66,9 @@ def server() -> Iterator[ChatServer]:
         yield running
 
 
+ASKED = "Rate the answer on a scale of 1 to 10 in brackets.\nFor example, a poor one is: Rating: [[5]]"
+
+
 @pytest.mark.parametrize(
     ("text", "rating"),
     [
@@ -77,17 +80,33 @@ def server() -> Iterator[ChatServer]:
         ("[7]", None),
         ("Rating: 7", None),
         ("[[rating]]", None),
+        ("<think>Perhaps [[9]]</think>It is [[4]].", 4.0),
+        ("<think>Perhaps [[9]], or", None),
+        ("Perhaps [[9]]</think>", None),
+        ('strictly following this format: "[[rating]]", for example: "Rating: [[5]]".', None),
+        (f"{ASKED}\nRating: [[2]]", 2.0),
+        (ASKED, None),
     ],
 )
 def test_ratings_are_read(text: str, rating: float | None) -> None:
-    assert read_rating(text) == rating
+    assert read_rating(text, ASKED) == rating
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("[[A]]", 1.0), ("so [[B]]", 0.0), ("[[C]]", 0.5), ("not [[A]]: [[B]]", 0.0), ("A", None)]
+    ("text", "value"),
+    [
+        ("[[A]]", 1.0),
+        ("so [[B]]", 0.0),
+        ("[[C]]", 0.5),
+        ("not [[A]]: [[B]]", 0.0),
+        ("A", None),
+        ("<think>[[A]]", None),
+        ("[THINK][[A]][/THINK][[B]]", 0.0),
+        ('"[[A]]" if assistant A is better, "[[B]]" if B is, "[[C]]" for a tie', None),
+    ],
 )
 def test_winners_are_read(text: str, value: float | None) -> None:
-    assert read_winner(text) == value
+    assert read_winner(text, ASKED) == value
 
 
 class Recorder:
