@@ -310,6 +310,7 @@ class Example:
         prompt: The prompt as plain text; of a chat, its last user turn.
         response: The expert response.
         comparison: Responses with preferences.
+        where: The file and line that it was read from; two examples that differ in it alone are equal.
     """
 
     index: int
@@ -317,6 +318,7 @@ class Example:
     prompt: str
     response: str | None = None
     comparison: Comparison | None = None
+    where: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

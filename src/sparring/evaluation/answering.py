@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparring.data import Conversation, encode_prompts
+from sparring.data import Conversation, PromptTemplate, encode_prompts
 from sparring.generation import GenerationConfig, generator
 from sparring.models import context_length
 from sparring.progress import progress
@@ -44,7 +44,9 @@ def answer(
         InputError: A prompt leaves no room for `max_tokens`, or the template fails on it.
     """
     limit = context_length(loaded.model.config) - max_tokens
-    encoded, stop_ids = encode_prompts(prompts, loaded.tokenizer, chat_template=loaded.chat_template, limit=limit)
+    encoded, stop_ids = encode_prompts(
+        prompts, PromptTemplate.choose(loaded.tokenizer, loaded.chat_template), limit=limit
+    )
     sampler = generator(
         config, model=loaded.model, tokenizer=loaded.tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens
     )

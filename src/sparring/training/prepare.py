@@ -240,6 +240,6 @@ def _counts(encoded: Encoded | None) -> dict[str, int]:
     counts = {
         item.name: getattr(encoded, item.name)
         for item in dataclasses.fields(encoded)
-        if item.name not in {"examples", "stop_ids"}
+        if item.name not in {"examples", "stop_ids", "skipped", "findings"}
     }
     return {"examples": len(encoded.examples)} | counts

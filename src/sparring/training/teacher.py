@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sparring.data import Encoded, PromptTemplate, TeacherConfig, teacher_prompts
+from sparring.data import Encoded, TeacherConfig, teacher_prompts
 from sparring.errors import InputError
 from sparring.generation import ENGINES
 from sparring.logprobs.temperature import caps_logits
@@ -59,9 +59,8 @@ def teacher_of(
     def read(examples: Sequence[EncodedExample]) -> list[EncodedExample]:
         return teacher_prompts(
             examples,
-            tokenizer,
+            config.data.template(tokenizer),
             system=teacher.system,
-            chat_template=config.data.chat_template,
             limit=context_length(model_config) - config.data.max_response_tokens,
         )
 
@@ -88,7 +87,7 @@ def _other(
         model_config, own = load_config(model), load_tokenizer(model)
     except InputError as error:
         raise InputError(error.problem, where=where, fix=error.fix) from error
-    ends = PromptTemplate.choose(own, config.data.chat_template).stop_ids()
+    ends = config.data.template(own).stop_ids()
     if own.get_vocab() != tokenizer.get_vocab() or ends != tuple(stop_ids):
         problem = "the teacher's tokens, or those that end its responses, are not the model's, so neither could score "
         fix = "take a teacher with the model's own tokenizer and chat template, such as one fine-tuned from it"
