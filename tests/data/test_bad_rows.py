@@ -247,8 +247,8 @@ CHATS = {
     "tool calls": (
         '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [1]}]}',
         "…, line 1, field 'messages[1].tool_calls': a call of a tool is not shown to the model",
-        "write the call as text in the response, as the model is to write it, or name it in data.ignore where the answer "
-        "does not need it",
+        "write the call as text in the response, as the model is to write it, or name it in data.ignore where the "
+        "answer does not need it",
     ),
     "unknown sharegpt role": (
         '{"conversations": [{"from": "humann", "value": "a"}]}',
