@@ -1,0 +1,150 @@
+"""The loop: an optional warm-up, then iterations of generate → judge → score → train → evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from sparring.metrics import Estimate
+from sparring.objectives import Sft
+from sparring.policies import BASE
+from sparring.progress import console
+from sparring.run_directory import RunDirectory
+from sparring.selfplay.config.schema import SelfPlayConfig, WarmupConfig
+from sparring.selfplay.early_stop import judge
+from sparring.selfplay.monitor import monitor
+from sparring.selfplay.phases import Phase
+from sparring.selfplay.prepared import announce, prepare
+from sparring.selfplay.result import Result, conclude
+from sparring.selfplay.run import Run
+from sparring.selfplay.set_up import check_free, claim, reopen, set_up
+from sparring.selfplay.stages.demonstrate import demonstrate
+from sparring.selfplay.stages.evaluate import evaluate
+from sparring.selfplay.stages.generate import generate
+from sparring.selfplay.stages.given import given_samples, given_verdicts
+from sparring.selfplay.stages.judge import join, judge_samples
+from sparring.selfplay.stages.score import score
+from sparring.selfplay.stages.train import demonstrations, is_trained, train
+from sparring.trainer.triples import Triple, Triples
+from sparring.work import processes
+
+
+def run(config: SelfPlayConfig) -> Result:
+    """Plays a whole run.
+
+    Raises:
+        InputError: The configuration, the data or the model is wrong; nothing expensive was done.
+    """
+    prepared = prepare(config)
+    console.quiet = not processes.is_main()
+    directory = processes.on_main(lambda: check_free(config))
+    announce(prepared)
+    with _held(directory):
+        # Another process may have been here since, before it was held.
+        processes.on_main(lambda: check_free(config))
+        started = set_up(prepared, directory)
+        processes.on_main(lambda: claim(prepared, directory))
+        return _play(started)
+
+
+def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
+    """Continues a run from the last finished shard or checkpoint; on CPU the result is bit-identical.
+
+    Args:
+        path: The run directory.
+        trust_remote_code: Whether code that the run brings along may run, and keys may go to the machines that it
+            names; the run may be another person's.
+
+    Raises:
+        InputError: It is no run, its configuration, model or data changed since, another process plays it, or it
+            needs `trust_remote_code`.
+    """
+    prepared, directory = reopen(Path(path), trust_remote_code=trust_remote_code)
+    console.quiet = not processes.is_main()
+    with _held(directory):
+        return _play(set_up(prepared, directory))
+
+
+@contextmanager
+def _held(directory: RunDirectory) -> Iterator[None]:
+    """The main process holds the run's lock, so that nobody else plays it."""
+    with ExitStack() as stack:
+        processes.on_main(lambda: stack.enter_context(directory.held()))
+        yield
+
+
+def _play(run: Run) -> Result:
+    processes.check_shared(run.directory.manifest)
+    if run.teacher is not None:
+        with run.timed(stage="demonstrate"):
+            run = demonstrate(run)
+    evaluations: dict[int, dict[str, Estimate]] = {}
+    if run.config.warmup is not None:
+        _evaluate(run, BASE)
+        _warm_up(run, run.config.warmup)
+    evaluations[0] = _evaluate(run, 0)
+    verdict = judge(run.config.stop, evaluations)
+    for iteration in range(run.config.total_iterations):
+        _iterate(run, iteration)
+        evaluations[iteration + 1] = _evaluate(run, iteration + 1)
+        verdict = judge(run.config.stop, evaluations, monitor(run, evaluations))
+        console.print(f"iteration {iteration}: {verdict.reason}")
+        if verdict.stop:
+            break
+    return conclude(run, verdict)
+
+
+def _warm_up(run: Run, config: WarmupConfig) -> None:
+    stage = run.directory.warmup
+    if is_trained(stage):
+        return
+    with run.timed(stage="warmup"):
+        train(
+            run,
+            start=BASE,
+            stage=stage,
+            triples=Triples(demonstrations(run.train)),
+            objective=Sft(),
+            fields=run.config.training | config.training,
+            name="warm-up",
+            labels={"stage": "warmup"},
+        )
+
+
+def _iterate(run: Run, iteration: int) -> None:
+    phase, stage = run.phase(iteration), run.directory.iteration(iteration)
+    if is_trained(stage):
+        return
+    triples = _triples(run, phase, iteration) if phase.needs_samples else demonstrations(run.train)
+    with run.timed(stage="train", iteration=iteration):
+        train(
+            run,
+            start=iteration,
+            stage=stage,
+            triples=Triples(triples),
+            objective=phase.objective,
+            fields=phase.config.training,
+            name=f"iteration {iteration}",
+            labels={"stage": "train", "iteration": iteration},
+        )
+
+
+def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
+    """What an iteration trains on: responses, who beats whom among them, and their log-probs."""
+    with run.timed(stage="generate", iteration=iteration):
+        shards = given_samples(run, iteration) if phase.given else generate(run, iteration)
+    verdicts = given_verdicts(run, iteration) if phase.given else None
+    if phase.judge is not None:
+        with run.timed(stage="judge", iteration=iteration):
+            verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))
+    with run.timed(stage="score", iteration=iteration):
+        triples = score(run, iteration, shards)
+    return triples if verdicts is None else join(run, iteration, triples, verdicts)
+
+
+def _evaluate(run: Run, policy: int) -> dict[str, Estimate]:
+    if processes.on_main(run.directory.stage(policy).evaluation.exists):
+        return evaluate(run, policy)
+    with run.timed(stage="evaluate", policy=run.directory.name(policy)):
+        return evaluate(run, policy)
