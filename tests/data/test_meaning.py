@@ -107,7 +107,10 @@ REFUSED = {
         {"messages": [ASKED, SAID], "history": [["A?", "B."]]},
         "field 'history': what comes before the prompt is not shown",
     ),
-    "a history that is none": (PAIR | {"history": ["A?"]}, "field 'history[0]': must be a list of [question, answer] pairs"),
+    "a history that is none": (
+        PAIR | {"history": ["A?"]},
+        "field 'history[0]': must be a list of [question, answer] pairs",
+    ),
     "two system turns": (
         {"messages": [{"role": "system", "content": "A."}, ASKED, SAID], "system": "B."},
         "field 'system': is another system turn than that of the conversation",

@@ -24,6 +24,7 @@ from sparring.data.encoding import Encoded, encode
 from sparring.data.findings import Finding
 from sparring.data.formats import FORMATS
 from sparring.data.prompts import Conversation, encode_prompts, load_prompts
+from sparring.data.rotation import prompts_of_iteration
 from sparring.data.rows import CALLED
 from sparring.data.tasks import TASKS
 from sparring.data.teacher import TeacherConfig, teacher_prompts
@@ -52,5 +53,6 @@ __all__ = [
     "is_right",
     "load",
     "load_prompts",
+    "prompts_of_iteration",
     "teacher_prompts",
 ]

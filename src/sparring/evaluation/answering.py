@@ -21,12 +21,12 @@ class LoadedModel:
     Attributes:
         model: The causal language model; adapters, where it has any, are active.
         tokenizer: Its tokenizer.
-        chat_template: As `DataConfig.chat_template`: the one that it was trained with.
+        template: Writes its prompts, as it was trained with.
     """
 
     model: Any
     tokenizer: Any
-    chat_template: str
+    template: PromptTemplate
 
 
 def answer(
@@ -44,9 +44,7 @@ def answer(
         InputError: A prompt leaves no room for `max_tokens`, or the template fails on it.
     """
     limit = context_length(loaded.model.config) - max_tokens
-    encoded, stop_ids = encode_prompts(
-        prompts, PromptTemplate.choose(loaded.tokenizer, loaded.chat_template), limit=limit
-    )
+    encoded, stop_ids = encode_prompts(prompts, loaded.template, limit=limit)
     sampler = generator(
         config, model=loaded.model, tokenizer=loaded.tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens
     )

@@ -19,6 +19,7 @@ from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.config.schema import Component, JudgeConfig, PhaseConfig, SelfPlayConfig
+from sparring.selfplay.manifest import run_clock
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import run_tokenizer
 
@@ -48,7 +49,7 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code)
     weights = weights_of(directory, policy_folder(directory, name))
-    policy = Policy(config.model, run_tokenizer(config), lora=config.lora, seed=config.seed)
+    policy = Policy(config.model, run_tokenizer(config, run_clock(directory)), lora=config.lora, seed=config.seed)
     policy.activate(weights)
     return config, policy
 

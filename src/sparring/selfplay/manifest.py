@@ -17,8 +17,11 @@ from typing import Any
 import psutil
 import torch
 
+from sparring.data import Clock
+from sparring.files import read_json
 from sparring.judges import REACHED_BY
 from sparring.regularizers import Regularized
+from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import Component, SelfPlayConfig
 from sparring.selfplay.phases import Phase
 
@@ -58,6 +61,11 @@ def manifest(
             "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
     }
+
+
+def run_clock(directory: RunDirectory) -> Clock:
+    """The time that a run's chat template is told: when it was started."""
+    return Clock.read(read_json(directory.manifest)["data"]["template"]["clock"])
 
 
 def _objective(phase: Phase) -> dict[str, Any]:
