@@ -10,7 +10,7 @@ from typing import Any
 from sparring.data import VERIFIERS, Clock, Dataset, Encoded, PromptTemplate, encode, load, prompts_of_iteration
 from sparring.generation import engine
 from sparring.generation.engines import Engine
-from sparring.judges.protocol import JudgeSettings
+from sparring.judges import JudgeSettings
 from sparring.models import context_length, load_config, load_tokenizer
 from sparring.selfplay.checks.data import check_prompts, check_stop
 from sparring.selfplay.checks.judges import able_to_judge, check_experts, check_judges
@@ -94,7 +94,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     verifier = VERIFIERS[config.data.verifier]() if config.data.verifier is not None else None
     held_out_by = able_to_judge(config, judge, data)
     check_stop(config, data, verifier, held_out_by)
-    check_judges(config, phases)
+    check_judges(config, phases, held_out_by)
     train = encode(data.train, tokenizer, config.data, context_length=context, clock=clock)
     check_prompts(config, phases, train.examples)
     check_experts(config, phases, train)
