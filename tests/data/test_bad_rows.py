@@ -222,7 +222,7 @@ CHATS = {
     "no content": (
         '{"messages": [{"role": "user"}]}',
         "…, line 1, field 'messages[0].content': is missing",
-        "give every message this field",
+        "give every message this field, or name its key with data.columns, e.g. {content: text}",
     ),
     "no list": (
         '{"messages": 3}',

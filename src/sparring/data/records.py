@@ -158,9 +158,10 @@ class Record:
             fix = f"write it as {{{role_key}, {content_key}}}"
             raise self.error(field, f"must be an object, got {type(turn).__name__}", fix, inside=inside)
         self._check_keys(field, turn, inside, {role_key, content_key, *WEIGHTS})
-        for key in (role_key, content_key):
+        for ours, key in (("role", role_key), ("content", content_key)):
             if turn.get(key) is None:
-                raise self.error(field, "is missing", "give every message this field", inside=f"{inside}.{key}")
+                fix = f"give every message this field, or name its key with data.columns, e.g. {{{ours}: text}}"
+                raise self.error(field, "is missing", fix, inside=f"{inside}.{key}")
         speaker = self.check_text(field, turn[role_key], inside=f"{inside}.{role_key}")
         role = self._role(field, speaker, f"{inside}.{role_key}")
         content = joined_parts(turn[content_key])
