@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -39,9 +40,19 @@ class SpecialTokens:
         """Those whose text stands in a text, in order."""
         return [] if self._pattern is None else self._pattern.findall(text)
 
+    @cached_property
+    def _within(self) -> PreTrainedTokenizerBase:
+        """The tokenizer for text that follows a special token: some mark the beginning of the whole text alone."""
+        splitter = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
+        if getattr(splitter, "prepend_scheme", None) != "first":
+            return self.tokenizer
+        copied = deepcopy(self.tokenizer)
+        copied.backend_tokenizer.pre_tokenizer.prepend_scheme = "never"
+        return copied
+
     def as_characters(self, text: str) -> list[int]:
         """A text's tokens, in which no special token's characters make that token."""
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+        return _split(self.tokenizer, text)
 
     def prompt(self, turns: Sequence[Turn], render: Callable[[list[Turn]], str]) -> list[int] | None:
         """A chat's tokens, in which the template's special tokens are tokens, and the turns' are characters.
@@ -103,8 +114,12 @@ class SpecialTokens:
             if number % 2:
                 ids.append(int(self.tokenizer.convert_tokens_to_ids(piece)))
             elif piece:
-                ids += self.as_characters(piece)
+                ids += _split(self._within if number else self.tokenizer, piece)
         return ids
 
     def _whole(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _split(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])

@@ -129,8 +129,8 @@ class PromptTemplate:
 
         A prompt that brings along the token that the tokenizer puts first has it once all the same.
         """
-        split = self.special_tokens == "text" and not self.chat
-        ids = self.tokenizer(prompts, add_special_tokens=not self.chat, split_special_tokens=split)["input_ids"]
+        split = {"split_special_tokens": True} if self.special_tokens == "text" and not self.chat else {}
+        ids = self.tokenizer(prompts, add_special_tokens=not self.chat, **split)["input_ids"]
         return [self._trimmed(list(row), text) for row, text in zip(ids, prompts, strict=True)]
 
     def prompt_ids(self, examples: Sequence[Example], prompts: Sequence[str]) -> list[list[int] | None]:
