@@ -8,6 +8,7 @@ from typing import Any
 
 from sparring.data import Conversation, PromptTemplate, encode_prompts
 from sparring.generation import GenerationConfig, generator
+from sparring.generation.protocol import GeneratorParts
 from sparring.models import context_length
 from sparring.progress import progress
 from sparring.seeding import derive_seed
@@ -45,9 +46,8 @@ def answer(
     """
     limit = context_length(loaded.model.config) - max_tokens
     encoded, stop_ids = encode_prompts(prompts, loaded.template, limit=limit)
-    sampler = generator(
-        config, model=loaded.model, tokenizer=loaded.tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens
-    )
+    parts = GeneratorParts(model=loaded.model, tokenizer=loaded.tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens)
+    sampler = generator(config, parts)
     samples: list[Sample] = []
     with progress(title, total=len(encoded)) as meter:
         for number, batch in enumerate(sampler.plan(encoded)):

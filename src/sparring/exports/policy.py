@@ -14,7 +14,7 @@ from sparring.judges import JUDGES
 from sparring.models.quiet import quiet_transformers
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
-from sparring.registry import build
+from sparring.registry import Registry, build
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
@@ -24,7 +24,6 @@ from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import run_tokenizer
 
 BEST = "best"
-_SAMPLING = {"samples_per_prompt", "temperature", "top_p", "top_k"}
 # Settings that may hold a path or an account, or name where a run is shown; none is needed to tell how it was trained.
 _PRIVATE_TRAINING = (
     *("accelerator_config", "fsdp_config", "logging_dir", "project", "report_to", "run_name"),
@@ -126,7 +125,7 @@ def _of_phase(config: PhaseConfig) -> dict[str, Any]:
         "opponent": _settings(OPPONENTS, "opponent", config.opponent),
         "judge": _judge(config.judge),
         "iterations": config.iterations,
-        "generation": config.generation.model_dump(include=_SAMPLING),
+        "generation": config.generation.how(),
         "responses": None if config.responses == "opponent" else config.responses,
         "training": _training(config.training),
     }
@@ -137,7 +136,7 @@ def _told(sections: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in sections.items() if value not in (None, [])}
 
 
-def _settings(registry: Mapping[str, type[Any]], kind: str, component: Component) -> dict[str, Any]:
+def _settings(registry: Registry[Any], kind: str, component: Component) -> dict[str, Any]:
     return {"name": component.name} | dataclasses.asdict(build(registry, kind, component.name, component.options))
 
 

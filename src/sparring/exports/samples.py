@@ -94,7 +94,7 @@ def export_samples(run: Path, to: Path) -> int:
     if to.exists():
         raise InputError("the file is there already", where=str(to), fix="choose another, or remove it")
     stages = _stages(directory)
-    config = SelfPlayConfig.from_yaml(directory.config)
+    config = SelfPlayConfig.of_run(directory.config)
     written = _written(directory)
     examples = _examples(config, directory)
     if config.data.teacher is not None:

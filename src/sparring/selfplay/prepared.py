@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparring.data import VERIFIERS, Clock, Dataset, Encoded, PromptTemplate, encode, load, prompts_of_iteration
-from sparring.generation import engine
-from sparring.generation.engines import Engine
+from sparring.generation import engine, generator_class
+from sparring.generation.protocol import Engine
 from sparring.judges import JudgeSettings
 from sparring.models import context_length, load_config, load_tokenizer
 from sparring.selfplay.checks.data import check_prompts, check_stop
@@ -86,6 +86,8 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     phases = phases_of(config)
     judge = held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
     check_training(config)
+    # The user's own code is imported before anything else is made.
+    generator_class(config.generation)
     data = load(config.data, config.seed, row_needs(config, phases))
     # All processes are told the same time.
     clock = clock or processes.on_main(Clock.now)

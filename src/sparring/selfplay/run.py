@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparring.generation import GenerationConfig
 from sparring.generation.protocol import Generator
@@ -27,6 +27,9 @@ from sparring.work.fill import Work, fill
 from sparring.work.job import Job, PieceT, Workers
 from sparring.work.local import Processes
 from sparring.work.store import Store
+
+if TYPE_CHECKING:
+    from sparring.generation.mixture import Mixture
 
 Embed = Callable[[Sequence[str]], list[list[float]]]
 """Sentence embeddings of some texts."""
@@ -165,9 +168,9 @@ class Run:
         from sparring.generation.mixture import Mixture
 
         with self.policy.beside_base() as base:
-            yield self.generator(config, mixture=Mixture(base=base, base_share=base_share))
+            yield self.generator(config, Mixture(base=base, base_share=base_share))
 
-    def generator(self, config: GenerationConfig, **parts: Any) -> Generator:
+    def generator(self, config: GenerationConfig, mixture: Mixture | None = None) -> Generator:
         """A generator that samples from whatever policy is active."""
         return generator_for(
             config,
@@ -175,5 +178,5 @@ class Run:
             self.prepared.engine,
             stop_ids=self.stop_ids,
             max_new_tokens=self.config.data.max_response_tokens,
-            **parts,
+            mixture=mixture,
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from sparring.data import Encoded, PromptTemplate, TeacherConfig, teacher_prompts
 from sparring.errors import InputError
-from sparring.generation import ENGINES
+from sparring.generation import names
 from sparring.logprobs.temperature import caps_logits
 from sparring.models import ModelConfig, context_length, load_config, load_tokenizer
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -89,9 +89,9 @@ def _other(
 ) -> tuple[ModelConfig, Any, Any]:
     """A teacher with weights of its own: where they are, its configuration and its tokenizer."""
     where = "data.teacher.model"
-    if config.generation.name in ENGINES:
+    if config.generation.engine is not None:
         problem = f"the generator '{config.generation.name}' plays the run's own model, and the teacher is another"
-        raise InputError(problem, where=where, fix="set generation.name: transformers")
+        raise InputError(problem, where=where, fix=f"set generation.name: {names(lambda kind: kind.engine is None)}")
     # Code that comes with it would run without having been asked for.
     changes = {"name": teacher.model, "revision": teacher.revision, "trust_remote_code": False}
     model = config.model.model_copy(update=changes)

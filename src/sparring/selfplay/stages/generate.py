@@ -111,7 +111,7 @@ class Sampling:
         """See `Job`."""
         return run.origin(self.policy) | {
             "work": "sample",
-            "generation": self.config.model_dump(mode="json", exclude={"vllm", "server"}),
+            "generation": self.config.decisive(),
             "base_share": self.base_share,
             "stop_ids": list(run.stop_ids),
             "max_new_tokens": run.config.data.max_response_tokens,

@@ -109,17 +109,21 @@ def _score_rows(run: Run, job: Scoring, responses: Responses) -> list[ScoreRow]:
         temperature=run.temperature(job.policy),
     )
     return [
-        {
-            "index": key[0],
-            "sample": key[1],
-            "policy": job.policy,
-            "log_prob": tokens.sum().item(),
-            "digest": _digest(*responses[key]),
-            **({"token_log_probs": tokens.numpy(force=True)} if job.per_token else {}),  # type: ignore[typeddict-item]
-        }
+        _score_row(job, key, tokens, _digest(*responses[key]))
         for keys, of_prompt in zip(groups, values, strict=True)
         for key, tokens in zip(keys, of_prompt, strict=True)
     ]
+
+
+def _score_row(job: Scoring, key: ResponseKey, tokens: torch.Tensor, digest: str) -> ScoreRow:
+    row: ScoreRow = {
+        "index": key[0],
+        "sample": key[1],
+        "policy": job.policy,
+        "log_prob": float(tokens.sum()),
+        "digest": digest,
+    }
+    return {**row, "token_log_probs": tokens.numpy(force=True)} if job.per_token else row
 
 
 def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | None:
