@@ -111,15 +111,15 @@ def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
     """What a phase takes on the training prompts."""
     total = Tokens(generate=0, score=0, train=0)
     for iteration in phase.iterations:
-        rows = trained_rows(prepared, phase, iteration)
+        trained = [row.tokens for row in trained_rows(prepared, phase, iteration)]
         scorers = len(phase.scorers(iteration)) if phase.needs_samples else 0
         readers = 2 if phase.opponent.spec(iteration).base_share else 1
-        epochs = _epochs(prepared, phase.config.training, len(rows), processes)
+        epochs = _epochs(prepared, phase.config.training, len(trained), processes)
         generated = phase.samples * sum(_length(prepared, item) for item in prepared.prompts(phase, iteration))
         total += Tokens(
             generate=readers * generated,
             score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)),
-            train=round(sum(row.tokens for row in rows) * epochs),
+            train=round(sum(trained) * epochs),
         )
     return total
 
