@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from evaluation.mt_bench_files import PROMPTS, QUESTIONS, REFERENCES, answers, write
 from judges.server import ChatServer, serving, status
+from sparring.data import PromptTemplate
 from sparring.errors import InputError
 from sparring.evaluation import LoadedModel
 from sparring.evaluation.mt_bench import (
@@ -122,7 +123,8 @@ class Recorder:
 
 @pytest.fixture
 def tiny() -> LoadedModel:
-    return LoadedModel(model=tiny_model(), tokenizer=tiny_tokenizer(), chat_template="auto")
+    tokenizer = tiny_tokenizer()
+    return LoadedModel(model=tiny_model(), tokenizer=tokenizer, template=PromptTemplate.choose(tokenizer, "auto"))
 
 
 def test_the_first_answer_stands_in_the_second_conversation(

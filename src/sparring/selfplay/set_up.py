@@ -21,9 +21,10 @@ from sparring.selfplay.arguments import run_autocast
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.manifest import config_fingerprint, manifest, versions
+from sparring.selfplay.manifest import config_fingerprint, manifest, run_clock, versions
+from sparring.selfplay.notes import data_summary
 from sparring.selfplay.policy import Policy
-from sparring.selfplay.prepared import Prepared, data_summary, prepare
+from sparring.selfplay.prepared import Prepared, prepare
 from sparring.selfplay.run import Embed, Judges, Run
 from sparring.work import processes
 from sparring.work.store import Store
@@ -146,12 +147,12 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
             fix="undo the change, or start a new run with `sparring train` and another output",
         )
     _check_own_code(started["own_code"])
-    prepared = prepare(config)
+    prepared = prepare(config, run_clock(directory))
     for what, found in _fingerprints(prepared).items():
         if found != fingerprints[what]:
             raise InputError(
                 f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
-                where={"model": config.model.name, "processes": "launcher"}.get(what, str(config.data.source)),
+                where={"model": config.model.name, "processes": "launcher"}.get(what, config.data.title),
                 fix="restore it, or start a new run with another output",
             )
     for name, version in versions().items():

@@ -39,9 +39,20 @@ class Teacher:
 
 
 def teacher_of(
-    config: SelfPlayConfig, model_config: Any, tokenizer: Any, train: Encoded, held_out: Encoded | None
+    config: SelfPlayConfig,
+    model_config: Any,
+    template: PromptTemplate,
+    train: Encoded,
+    held_out: Encoded | None,
 ) -> Teacher | None:
     """The run's teacher, if it has one; its weights are not loaded.
+
+    Args:
+        config: The run's.
+        model_config: Of the run's model.
+        template: Writes its prompts.
+        train: The training prompts as the policy reads them.
+        held_out: Likewise the held-out ones.
 
     Raises:
         InputError: It cannot teach this model: it speaks other tokens, caps its logits, or has no room for a prompt.
@@ -51,7 +62,8 @@ def teacher_of(
         return None
     model = None
     if teacher.model is not None:
-        model, model_config, tokenizer = _other(config, teacher, tokenizer, train.stop_ids)
+        model, model_config, tokenizer = _other(config, teacher, template.tokenizer, train.stop_ids)
+        template = config.data.template(tokenizer, template.clock)
     if teacher.temperature != 1.0 and caps_logits(model_config):
         problem = "the teacher caps its logits, so the law of its samples at another temperature than 1 is not known"
         raise InputError(problem, where="data.teacher.temperature", fix="set it to 1")
@@ -59,9 +71,8 @@ def teacher_of(
     def read(examples: Sequence[EncodedExample]) -> list[EncodedExample]:
         return teacher_prompts(
             examples,
-            tokenizer,
+            template,
             system=teacher.system,
-            chat_template=config.data.chat_template,
             limit=context_length(model_config) - config.data.max_response_tokens,
         )
 
@@ -88,7 +99,7 @@ def _other(
         model_config, own = load_config(model), load_tokenizer(model)
     except InputError as error:
         raise InputError(error.problem, where=where, fix=error.fix) from error
-    ends = PromptTemplate.choose(own, config.data.chat_template).stop_ids()
+    ends = config.data.template(own).stop_ids()
     if own.get_vocab() != tokenizer.get_vocab() or ends != tuple(stop_ids):
         problem = "the teacher's tokens, or those that end its responses, are not the model's, so neither could score "
         fix = "take a teacher with the model's own tokenizer and chat template, such as one fine-tuned from it"
