@@ -199,12 +199,19 @@ class DataConfig(BaseModel):
             return self.sources
         return (SourceConfig.model_validate({"source": self.source} | {n: getattr(self, n) for n in _OF_A_SOURCE}),)
 
-    def template(self, tokenizer: PreTrainedTokenizerBase, clock: Clock | None = None) -> PromptTemplate:
+    def template(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        clock: Clock | None = None,
+        *,
+        end_ids: frozenset[int] = frozenset(),
+    ) -> PromptTemplate:
         """What writes the prompts.
 
         Args:
             tokenizer: The model's tokenizer.
             clock: The time that the chat template is told; None is that of rendering.
+            end_ids: As `PromptTemplate.end_ids`.
 
         Raises:
             InputError: The template's file is missing or is no text.
@@ -215,6 +222,7 @@ class DataConfig(BaseModel):
             options=self.template_options,
             clock=clock,
             special_tokens=self.special_tokens,
+            end_ids=end_ids,
         )
 
     @property

@@ -28,7 +28,8 @@ class Encoded:
 
     Attributes:
         examples: Those that were kept, in order.
-        stop_ids: Tokens that end a response, ascending: the chat template's end of turn and the tokenizer's eos.
+        stop_ids: Tokens that end a response, ascending: the chat template's end of turn, the tokenizer's eos,
+            and what the model's own `generate` stops at.
             One of them may equal the pad token, so pads must be told by length, never by id.
         dropped_prompts: Examples left out for their prompt's length.
         truncated_prompts: Prompts cut from the left.
@@ -59,6 +60,7 @@ def encode(
     *,
     context_length: int,
     clock: Clock | None = None,
+    end_ids: frozenset[int] = frozenset(),
 ) -> Encoded:
     """Applies the chat template and the length limits.
 
@@ -68,13 +70,14 @@ def encode(
         config: The template, the limits and what happens at them.
         context_length: Tokens that prompt and response may have together in the model.
         clock: The time that the chat template is told; None is that of rendering.
+        end_ids: As `PromptTemplate.end_ids`.
 
     Raises:
         InputError: The template fails or cannot write a prompt, a response holds a stop token, an example is over
             a limit whose policy is `error`, or no example is left. With `config.skip_invalid` an example that the
             template refuses, or that holds a stop token, is left out and listed.
     """
-    template = config.template(tokenizer, clock)
+    template = config.template(tokenizer, clock, end_ids=end_ids)
     end, stop_ids = template.end_id(), template.stop_ids()
     limits = Limits.of(config, context_length, tokenizer)
     watch = Watch(template=template, config=config)

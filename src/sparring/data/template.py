@@ -50,6 +50,8 @@ class PromptTemplate:
         options: Values of the template's variables.
         clock: The time that the template is told; None is the time of rendering.
         special_tokens: As `DataConfig.special_tokens`.
+        end_ids: Tokens that end a response beside the template's own and the tokenizer's: what the model's own
+            `generate` stops at.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -58,6 +60,7 @@ class PromptTemplate:
     options: Mapping[str, Any] = field(default_factory=dict)
     clock: Clock | None = None
     special_tokens: SpecialTokensSetting = "auto"
+    end_ids: frozenset[int] = frozenset()
 
     @classmethod
     def choose(
@@ -68,6 +71,7 @@ class PromptTemplate:
         options: Mapping[str, Any] | None = None,
         clock: Clock | None = None,
         special_tokens: SpecialTokensSetting = "auto",
+        end_ids: frozenset[int] = frozenset(),
     ) -> Self:
         """Reads `data.chat_template`: `auto`, `none` or the path of a Jinja file.
 
@@ -81,6 +85,7 @@ class PromptTemplate:
             options=options or {},
             clock=clock,
             special_tokens=special_tokens,
+            end_ids=end_ids,
         )
 
     @cached_property
@@ -188,8 +193,8 @@ class PromptTemplate:
         return end
 
     def stop_ids(self) -> tuple[int, ...]:
-        """Every token that ends a response, ascending: `end_id` and the tokenizer's eos."""
-        return tuple(sorted({self.end_id(), self.tokenizer.eos_token_id} - {None}))
+        """Every token that ends a response, ascending: `end_id`, the tokenizer's eos and `end_ids`."""
+        return tuple(sorted({self.end_id(), self.tokenizer.eos_token_id, *self.end_ids} - {None}))
 
     def render(self, turns: list[Turn]) -> str:
         """Turns as a prompt, ready for the response to follow.

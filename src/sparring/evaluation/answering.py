@@ -10,6 +10,7 @@ from sparring.data import Conversation, PromptTemplate, encode_prompts
 from sparring.generation import GenerationConfig, generator
 from sparring.generation.protocol import GeneratorParts
 from sparring.models import context_length
+from sparring.models.endings import ends_of
 from sparring.progress import progress
 from sparring.seeding import derive_seed
 from sparring.types import Sample
@@ -45,7 +46,8 @@ def answer(
         InputError: A prompt leaves no room for `max_tokens`, or the template fails on it.
     """
     limit = context_length(loaded.model.config) - max_tokens
-    encoded, stop_ids = encode_prompts(prompts, loaded.template, limit=limit)
+    encoded, ends = encode_prompts(prompts, loaded.template, limit=limit)
+    stop_ids = tuple(sorted({*ends, *ends_of(loaded.model.generation_config)}))
     parts = GeneratorParts(model=loaded.model, tokenizer=loaded.tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens)
     sampler = generator(config, parts)
     samples: list[Sample] = []

@@ -12,6 +12,7 @@ from sparring.generation import engine, generator_class
 from sparring.generation.protocol import Engine
 from sparring.judges import JudgeSettings
 from sparring.models import context_length, load_config, load_tokenizer
+from sparring.models.endings import end_ids
 from sparring.selfplay.checks.data import check_prompts, check_stop
 from sparring.selfplay.checks.judges import able_to_judge, check_experts, check_judges
 from sparring.selfplay.checks.training import check_training
@@ -92,17 +93,18 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     # All processes are told the same time.
     clock = clock or processes.on_main(Clock.now)
     model_config, tokenizer = load_config(config.model), run_tokenizer(config, clock)
-    template, context = config.data.template(tokenizer, clock), context_length(model_config)
+    ends, context = end_ids(config.model), context_length(model_config)
+    template = config.data.template(tokenizer, clock, end_ids=ends)
     verifier = VERIFIERS[config.data.verifier]() if config.data.verifier is not None else None
     held_out_by = able_to_judge(config, judge, data)
     check_stop(config, data, verifier, held_out_by)
     check_judges(config, phases, held_out_by)
-    train = encode(data.train, tokenizer, config.data, context_length=context, clock=clock)
+    train = encode(data.train, tokenizer, config.data, context_length=context, clock=clock, end_ids=ends)
     check_prompts(config, phases, train.examples)
     check_experts(config, phases, train)
     held_out = None
     if data.held_out:
-        held_out = encode(data.held_out, tokenizer, config.data, context_length=context, clock=clock)
+        held_out = encode(data.held_out, tokenizer, config.data, context_length=context, clock=clock, end_ids=ends)
     teacher = teacher_of(config, model_config, template, train, held_out)
     return Prepared(
         config=config,

@@ -12,6 +12,7 @@ from sparring.errors import InputError
 from sparring.generation import names
 from sparring.logprobs.temperature import caps_logits
 from sparring.models import ModelConfig, context_length, load_config, load_tokenizer
+from sparring.models.endings import end_ids
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.types import EncodedExample
 
@@ -63,7 +64,7 @@ def teacher_of(
     model = None
     if teacher.model is not None:
         model, model_config, tokenizer = _other(config, teacher, template.tokenizer, train.stop_ids)
-        template = config.data.template(tokenizer, template.clock)
+        template = config.data.template(tokenizer, template.clock, end_ids=end_ids(model))
     if teacher.temperature != 1.0 and caps_logits(model_config):
         problem = "the teacher caps its logits, so the law of its samples at another temperature than 1 is not known"
         raise InputError(problem, where="data.teacher.temperature", fix="set it to 1")
@@ -99,7 +100,7 @@ def _other(
         model_config, own = load_config(model), load_tokenizer(model)
     except InputError as error:
         raise InputError(error.problem, where=where, fix=error.fix) from error
-    ends = config.data.template(own).stop_ids()
+    ends = config.data.template(own, end_ids=end_ids(model)).stop_ids()
     if own.get_vocab() != tokenizer.get_vocab() or ends != tuple(stop_ids):
         problem = "the teacher's tokens, or those that end its responses, are not the model's, so neither could score "
         fix = "take a teacher with the model's own tokenizer and chat template, such as one fine-tuned from it"
