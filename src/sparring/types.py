@@ -249,6 +249,11 @@ class Objective(Protocol):
         """The stability number of its settings, or None where no exact iteration ends at the expert."""
         return None
 
+    @property
+    def reach(self) -> float | None:
+        """How far one iteration moves the log ratio of a whole response, nats; None where nothing bounds it."""
+        return None
+
 
 @runtime_checkable
 class Variational(Protocol):

@@ -37,6 +37,11 @@ def notes(prepared: Prepared) -> list[str]:
         lines.append(
             f"warning: the chat template reads {names}, which nobody sets; data.template_options sets such variables"
         )
+    if prepared.teacher is not None and prepared.teacher.asked_otherwise:
+        lines.append(
+            "warning: the teacher's chat template is another than the model's, so the two are asked in different "
+            "words; data.chat_template sets one for both"
+        )
     for part, encoded in _parts(prepared).items():
         if encoded is None:
             continue

@@ -140,13 +140,14 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     config = read_config(directory, trust_remote_code=trust_remote_code, resumes=True)
     started = read_json(directory.manifest)
     fingerprints = started["fingerprints"]
+    # First of all: what follows imports that code.
+    _check_own_code(started["own_code"])
     if config_fingerprint(config) != fingerprints["config"]:
         raise InputError(
             "the configuration was changed after the run started, so what is on disk belongs to another one",
             where=str(directory.config),
             fix="undo the change, or start a new run with `sparring train` and another output",
         )
-    _check_own_code(started["own_code"])
     prepared = prepare(config, run_clock(directory))
     for what, found in _fingerprints(prepared).items():
         if found != fingerprints[what]:

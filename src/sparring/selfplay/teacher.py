@@ -26,12 +26,14 @@ class Teacher:
         temperature: Divides its logits.
         train: The training prompts as it reads them.
         held_out: Likewise the held-out ones.
+        asked_otherwise: Whether its prompts are written by another chat template than the model's.
     """
 
     model: ModelConfig | None
     temperature: float
     train: list[EncodedExample]
     held_out: list[EncodedExample]
+    asked_otherwise: bool = False
 
     @cached_property
     def held_out_ids(self) -> dict[int, list[int]]:
@@ -61,7 +63,7 @@ def teacher_of(
     teacher = config.data.teacher
     if teacher is None:
         return None
-    model = None
+    model, its_own = None, template.text
     if teacher.model is not None:
         model, model_config, tokenizer = _other(config, teacher, template.tokenizer, train.stop_ids)
         template = config.data.template(tokenizer, template.clock, end_ids=end_ids(model))
@@ -82,6 +84,7 @@ def teacher_of(
         temperature=teacher.temperature,
         train=read(train.examples),
         held_out=read(held_out.examples if held_out is not None else []),
+        asked_otherwise=template.text != its_own,
     )
 
 
