@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sparring.logprobs.layout import layout_of
+from sparring.logprobs.whole import TEMPERATURES
 from sparring.logprobs.wrappers import unwrap
 
 
@@ -15,7 +17,8 @@ from sparring.logprobs.wrappers import unwrap
 def tempered(model: Any, temperature: float) -> Iterator[None]:
     """Inside, `sequence_log_probs` is of the law that sampling at this temperature has: softmax(logits / T) each token.
 
-    The head's output is divided, so what a family does to logits after the head must be linear; a cap is not.
+    The head's output is divided, so what a family does to logits after the head must be linear; a cap is not. Where the
+    head is unknown, it is the final logits that are divided.
 
     Args:
         model: A causal language model of transformers, bare or wrapped, that no optimizer trains meanwhile.
@@ -28,6 +31,13 @@ def tempered(model: Any, temperature: float) -> Iterator[None]:
         yield
         return
     core = unwrap(model)
+    if layout_of(model).rows == "whole":
+        TEMPERATURES[core] = temperature
+        try:
+            yield
+        finally:
+            del TEMPERATURES[core]
+        return
     if caps_logits(core.config):
         raise ValueError("a model that caps its logits has no temperature here: the cap comes after the head")
     head = core.get_output_embeddings()
