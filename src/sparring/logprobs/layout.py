@@ -98,15 +98,15 @@ def layout_of(model: Any) -> Layout:
     return _layouts[core]
 
 
-def tolerance(core: Any, reference: Tensor) -> float:
-    """How far log-probs may be from those of another way to compute them, nats.
+def tolerance(core: Any, reference: Tensor) -> Tensor:
+    """How far each log-prob may be from that of another way to compute it, nats, in the shape of `reference`.
 
-    1e-4 of the largest; where the model computes in 16 bits 1 %, and at least 0.25, since a logit of 10 is rounded to
-    0.03 there.
+    A ten-thousandth of it, and at least 1e-4; where the model computes in 16 bits 1 %, and at least 0.25, since a logit
+    of 10 is rounded to 0.03 there.
     """
+    least, share = (0.25, 1e-2) if computes_in_16_bits(core) else (1e-4, 1e-4)
     # A token that is ruled out has no log-prob to be compared; it must not make everything agree.
-    largest = float(reference.detach().abs().clamp(max=1e3).max())
-    return max(0.25, 1e-2 * largest) if computes_in_16_bits(core) else 1e-4 * max(1.0, largest)
+    return (share * reference.detach().abs().clamp(max=1e3)).clamp(min=least)
 
 
 def probe_ids(core: Any, ids: Sequence[int]) -> list[int]:
@@ -146,20 +146,20 @@ def _find(core: Any) -> Layout:
 
 
 def _reference(core: Any) -> _Probe:
-    """The probe with its own log-probs, summed over each response."""
+    """The probe with its own log-probs, those of each token of each response in turn."""
     ends = _end_ids(core)
     prompts = [probe_ids(core, prompt) for prompt in _PROMPTS]
-    # Padding and end tokens occur in responses, and some families look at them.
-    responses = [[probe_ids(core, [*answer, *ends]) for answer in answers] for answers in _RESPONSES]
+    # Padding and end tokens occur in responses, also in the middle of them, and some families look at them.
+    responses = [[probe_ids(core, [answer[0], *ends, *answer[1:], *ends]) for answer in answers] for answers in _RESPONSES]
     try:
         rows = [(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
-        own = [_own_log_prob(core, prompt, answer) for prompt, answer in rows]
+        own = [_own_log_probs(core, prompt, answer) for prompt, answer in rows]
         _check_autoregressive(core, [*prompts[0], *responses[0][1]], len(prompts[0]))
     except FAILURES as error:
         if isinstance(error, InputError):
             raise
         raise _refused(core, f"its forward pass fails on a short text ({described(error)})") from error
-    return _Probe(prompts, responses, torch.stack(own))
+    return _Probe(prompts, responses, torch.cat(own))
 
 
 def _end_ids(core: Any) -> list[int]:
@@ -169,10 +169,10 @@ def _end_ids(core: Any) -> list[int]:
     return [each for each in firsts if isinstance(each, int) and each >= 0]
 
 
-def _own_log_prob(core: Any, prompt: list[int], response: list[int]) -> Tensor:
+def _own_log_probs(core: Any, prompt: list[int], response: list[int]) -> Tensor:
     logits = own_logits(core, [*prompt, *response], core.get_input_embeddings().weight.device)[len(prompt) - 1 : -1]
     log_probs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-    return log_probs.gather(-1, torch.tensor(response, device=log_probs.device)[:, None]).sum()
+    return log_probs.gather(-1, torch.tensor(response, device=log_probs.device)[:, None]).squeeze(-1)
 
 
 def _check_autoregressive(core: Any, row: list[int], cut: int) -> None:
@@ -183,26 +183,29 @@ def _check_autoregressive(core: Any, row: list[int], cut: int) -> None:
     device = core.get_input_embeddings().weight.device
     other = [*row[:cut], *reversed(row[cut:])]
     first, again, changed = (own_logits(core, ids, device).float().log_softmax(-1) for ids in (row, row, other))
-    allowed = tolerance(core, first)
-    if not torch.allclose(first, again, rtol=0.0, atol=allowed):
+    if not _close(core, again, first):
         raise _refused(core, "it gives the same text other probabilities each time, or none that are numbers")
-    if not torch.allclose(first[:cut], changed[:cut], rtol=0.0, atol=allowed):
+    if not _close(core, changed[:cut], first[:cut]):
         raise _refused(core, "what it says of a token depends on the tokens that follow it, so it has no log π(y | x)")
+
+
+def _close(core: Any, found: Tensor, reference: Tensor) -> bool:
+    # Tokens that are ruled out are equal without a difference.
+    return bool(((found == reference) | ((found - reference).abs() <= tolerance(core, reference))).all())
 
 
 def _problem(core: Any, rows: Rows, probe: _Probe) -> str | None:
     """How a layout differs from the model's own log-probs, or None."""
     try:
-        found = SCORES[rows](core, probe.prompts, probe.responses, MAX_TOKENS)
-        sums = torch.stack([values.sum() for values in found])
+        found = torch.cat(SCORES[rows](core, probe.prompts, probe.responses, MAX_TOKENS))
     except UnknownDecoderError as error:
         return f"it cannot be: {error}"
     except FAILURES as error:
         return f"it cannot be: {described(error)}"
-    difference = float((sums - probe.own).abs().max())
+    difference = (found - probe.own).abs()
     # Also where it is not a number.
-    if not difference <= tolerance(core, probe.own):
-        return f"a probe differs by {difference:.2g} nats from its own forward pass"
+    if not bool((difference <= tolerance(core, probe.own)).all()):
+        return f"a probe differs by {float(difference.max()):.2g} nats a token from its own forward pass"
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sparring.logprobs.head import logit_cap
 from sparring.logprobs.layout import layout_of
 from sparring.logprobs.whole import TEMPERATURES
 from sparring.logprobs.wrappers import unwrap
@@ -50,7 +51,7 @@ def tempered(model: Any, temperature: float) -> Iterator[None]:
 
 def caps_logits(config: Any) -> bool:
     """Whether a model's configuration says that its logits go through a tanh."""
-    return getattr(config.get_text_config(), "final_logit_softcapping", None) is not None
+    return logit_cap(config.get_text_config()) is not None
 
 
 class _Tempered(nn.Module):
