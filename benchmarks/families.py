@@ -55,7 +55,8 @@ class Row:
         family: Its model type.
         layout: In which rows it is scored.
         values: Largest error of a response's log-prob, nats.
-        gradients: Largest error of a weight's gradient, as a share of the norm of the whole gradient.
+        gradients: Largest error of a weight's gradient, as a share of the norm of the whole gradient; None where the model
+            itself has none of these sequences.
         path: How it is sampled.
         greedy: Whether greedy samples in a batch are those of each prompt alone.
         words: What was said instead, where it is refused or could not be built.
@@ -64,7 +65,7 @@ class Row:
     family: str
     layout: str = ""
     values: float = 0.0
-    gradients: float = 0.0
+    gradients: float | None = 0.0
     path: str = ""
     greedy: bool | None = None
     words: str = ""
@@ -72,16 +73,17 @@ class Row:
     @property
     def wrong(self) -> bool:
         """Whether something is wrong that nobody was told."""
-        errors = max(self.values, self.gradients)
-        return bool(self.layout) and (not errors <= TOLERANCE or self.greedy is False)
+        errors = (self.values, self.gradients or 0.0)
+        return bool(self.layout) and (not all(error <= TOLERANCE for error in errors) or self.greedy is False)
 
     def markdown(self) -> str:
         """A line of the table."""
         if not self.layout:
             return f"| `{self.family}` | {self.words} | | | | |"
         greedy = {True: "yes", False: "**no**", None: ""}[self.greedy]
+        gradients = "none" if self.gradients is None else f"{self.gradients:.0e}"
         path = self.path or self.words
-        return f"| `{self.family}` | {self.layout} | {self.values:.0e} | {self.gradients:.0e} | {path} | {greedy} |"
+        return f"| `{self.family}` | {self.layout} | {self.values:.0e} | {gradients} | {path} | {greedy} |"
 
 
 class _Ids:
@@ -111,11 +113,12 @@ def measure(family: str) -> Row:
         return Row(family, layout=layout, values=float("nan"), words="its own forward pass fails")
     ours, gradient = _log_probs_and_gradient(judged, lambda each: torch.cat(sequence_log_probs(each, PROMPTS, RESPONSES)))
     values = float((ours - own).abs().max())
+    off = None if own_gradient is None or gradient is None else _off(gradient, own_gradient)
     try:
         path, greedy = _sampled(judged, alone)
     except InputError as error:
-        return Row(family, layout, values, _off(gradient, own_gradient), words=f"refused: {error.problem}")
-    return Row(family, layout, values, _off(gradient, own_gradient), path, greedy)
+        return Row(family, layout, values, off, words=f"refused: {error.problem}")
+    return Row(family, layout, values, off, path, greedy)
 
 
 def _own(model: Any) -> Tensor:
@@ -127,10 +130,15 @@ def _own(model: Any) -> Tensor:
     return torch.stack(sums)
 
 
-def _log_probs_and_gradient(model: Any, score: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    values = score(model)
-    # A scalar whose gradient tells every sequence apart.
-    (values * torch.linspace(-1.0, 2.0, len(values))).sum().backward()
+def _log_probs_and_gradient(model: Any, score: Any) -> tuple[Tensor, dict[str, Tensor] | None]:
+    with torch.no_grad():
+        values = score(model)
+    try:
+        # A scalar whose gradient tells every sequence apart.
+        (score(model) * torch.linspace(-1.0, 2.0, len(values))).sum().backward()
+    except AssertionError:
+        # Reformer has a gradient in training mode alone, and there of rows of certain lengths.
+        return values, None
     gradient = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
     model.zero_grad(set_to_none=True)
     return values.detach(), gradient

@@ -119,7 +119,7 @@ def test_a_recurrent_model_takes_padded_rows_and_the_log_says_so(caplog: pytest.
     with caplog.at_level(logging.WARNING, logger="sparring"):
         assert layout_of(model).rows == "padded"
         assert layout_of(model).rows == "padded"
-    assert len(caplog.records) == 1
+    assert len([record for record in caplog.records if record.name.startswith("sparring")]) == 1
     assert "MambaForCausalLM is scored in padded rows, which is slower" in caplog.text
 
 
@@ -144,13 +144,13 @@ def test_a_model_that_computes_with_the_mask_takes_padded_rows(caplog: pytest.Lo
     model = tiny_model()
 
     def add(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        if (mask := kwargs["attention_mask"]) is not None and mask.ndim == 4:
+        if (mask := kwargs["attention_mask"]) is not None and mask.dtype == torch.long:
             torch.ones(2, 3) + mask
 
     model.model.layers[1].register_forward_pre_hook(add, with_kwargs=True)
     with caplog.at_level(logging.WARNING, logger="sparring"):
         assert layout_of(model).rows == "padded"
-    assert "RuntimeError on a packed row" in caplog.text
+    assert "in packed rows it cannot be: RuntimeError" in caplog.text
 
 
 def test_a_window_in_the_mask_alone_takes_padded_rows(caplog: pytest.LogCaptureFixture) -> None:
@@ -171,7 +171,7 @@ def test_bf16_models_and_autocast_pack_too() -> None:
 def test_a_layer_that_mixes_neighbours_beside_its_attention_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
     model = tiny_model()
     norm = model.model.layers[0].input_layernorm
-    norm.register_forward_hook(lambda module, args, output: output + output.roll(1, dims=1))
+    norm.register_forward_hook(lambda module, args, output: output + torch.nn.functional.pad(output, (0, 0, 1, 0))[:, :-1])
     with caplog.at_level(logging.WARNING, logger="sparring"):
         assert layout_of(model).rows == "padded"
     assert "a probe differs by" in caplog.text
