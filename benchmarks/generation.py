@@ -46,8 +46,8 @@ def build(way: dict[str, Any], model: str, longest: int) -> Any:
     from sparring.generation.engines import EngineModel
     from sparring.models import ModelConfig, load_tokenizer, local_folder
     from sparring.seeding import derive_seed
-    from sparring.training.policy import Policy
-    from sparring.training.sampling import generator_for
+    from sparring.selfplay.engine import generator_for
+    from sparring.selfplay.policy import Policy
 
     settings = GenerationConfig(name=way["name"], batch_size=way["batch_size"])
     loaded = ModelConfig(name=model, device="cpu", dtype=way["dtype"])

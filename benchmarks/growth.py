@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from measuring import hardware, times, versions
 from sparring.logprobs import sequence_log_probs
-from sparring.training.memory import keep_freed_memory
+from sparring.trainer.memory import keep_freed_memory
 
 RANGES = {
     "length": [128, 256, 512, 1024, 2048],
@@ -71,7 +71,7 @@ def step(quantity: str, value: int, options: argparse.Namespace) -> float:
 def scoring(history: int, options: argparse.Namespace) -> float:
     """The same responses scored under h adapters."""
     from sparring.models import ModelConfig
-    from sparring.training.policy import Policy
+    from sparring.selfplay.policy import Policy
 
     with tempfile.TemporaryDirectory() as folder:
         model(BASE["vocabulary"], "cpu").save_pretrained(folder)

@@ -22,7 +22,7 @@ from sparring.files import write_json
 from sparring.models import resolve
 from sparring.models.loading import torch_device
 from sparring.run_directory import RunDirectory, StageDirectory
-from sparring.training.config import SelfPlayConfig
+from sparring.selfplay.config.schema import SelfPlayConfig
 
 TASKS = Path(__file__).parent / "tasks" / "arithmetic"
 NAMES = ("arithmetic_solve", "arithmetic_choose")

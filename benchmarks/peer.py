@@ -258,7 +258,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype).to(job["device"])
     build, clock = ours if job["side"] == "ours" else peer, step_clock()
     # Imports are no work.
-    importlib.import_module("sparring.training.trainer" if build is ours else "trl.trainer.dpo_trainer")
+    importlib.import_module("sparring.trainer.trainer" if build is ours else "trl.trainer.dpo_trainer")
     start = now()
     trainer = build(job, model, clock)
     trainer.train()

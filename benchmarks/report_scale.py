@@ -29,7 +29,8 @@ from sparring.files import write_json, write_text
 from sparring.reports.run import run_page, write_report
 from sparring.reports.samples import packed
 from sparring.reports.summary import summarize
-from sparring.run_directory import RunDirectory, StageDirectory, shard_path, write_shard
+from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.shards import answers_path, log_ratios_path, write_shard
 
 ITERATIONS = 3
 POLICIES = ITERATIONS + 2  # the base model and the warm-up
@@ -137,13 +138,13 @@ def write_stage(
     stage: StageDirectory, generator: np.random.Generator, rows: list[dict[str, Any]], prompts: int, policy: int
 ) -> None:
     """What a policy's stage holds of held-out answers, rewards and estimates."""
-    write_shard(shard_path(stage.held_out, 0, "answers"), rows)
+    write_shard(answers_path(stage), rows)
     right = np.mean([row["right"] for row in rows if row["kind"] == "greedy"])
     write_json(stage.evaluation, {"accuracy/greedy": {"mean": float(right), "standard_error": 0.01, "n": prompts}})
     if policy > 1:
         rewards = generator.normal(size=(prompts, 2))
         ratios = [{"index": n, "expert": float(a), "generated": [float(b)]} for n, (a, b) in enumerate(rewards)]
-        write_shard(shard_path(stage.held_out, 0, "log-ratios"), ratios)
+        write_shard(log_ratios_path(stage), ratios)
 
 
 def build(directory: RunDirectory) -> dict[str, float]:

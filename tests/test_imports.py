@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 
+import grimp
 import pytest
 
 import sparring
@@ -27,7 +29,7 @@ def test_importing_loads_no_heavy_library(module: str) -> None:
     assert loaded_by(f"import {module}") == []
 
 
-@pytest.mark.parametrize("module", ["terminal", "plain", "run", "comparison", "watch", "card"])
+@pytest.mark.parametrize("module", ["terminal", "plain", "run", "comparison", "watch"])
 def test_reports_never_load_torch(module: str) -> None:
     assert not {"torch", "transformers"} & set(loaded_by(f"import sparring.reports.{module}"))
 
@@ -44,3 +46,10 @@ def loaded_by(code: str) -> list[str]:
     result = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout.split()
+
+
+def test_no_two_modules_import_each_other_type_hints_included() -> None:
+    graph = grimp.build_graph("sparring")
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    # Raises CycleError, which names the circle.
+    assert list(TopologicalSorter(imports).static_order())

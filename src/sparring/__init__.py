@@ -12,18 +12,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparring.training.config import SelfPlayConfig
-    from sparring.training.loop import Result, resume, run
-    from sparring.training.trainer import SelfPlayTrainer
+    from sparring.selfplay.config.schema import SelfPlayConfig
+    from sparring.selfplay.loop import Result, resume, run
+    from sparring.trainer.trainer import SelfPlayTrainer
 
 __all__ = ["Result", "SelfPlayConfig", "SelfPlayTrainer", "resume", "run"]
 
 _HOMES = {
-    "SelfPlayConfig": "sparring.training.config",
-    "Result": "sparring.training.loop",
-    "resume": "sparring.training.loop",
-    "run": "sparring.training.loop",
-    "SelfPlayTrainer": "sparring.training.trainer",
+    "SelfPlayConfig": "sparring.selfplay.config.schema",
+    "Result": "sparring.selfplay.loop",
+    "resume": "sparring.selfplay.loop",
+    "run": "sparring.selfplay.loop",
+    "SelfPlayTrainer": "sparring.trainer.trainer",
 }
 
 

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 # What a server, a model or a file brings along is printed as it is: no markup, no emoji codes.
-console = Console(stderr=True, markup=False, emoji=False)
+console = Console(stderr=True, markup=False, emoji=False, highlight=False)
 _LINE_EVERY_S = 15.0
 
 
@@ -41,7 +41,7 @@ class Meter:
         ended = self._done >= self._total
         if not console.is_terminal and (ended or now - self._last_line > _LINE_EVERY_S):
             self._last_line = now
-            console.print(f"{self._title}: {self._done}/{self._total}  {note}", highlight=False)
+            console.print(f"{self._title}: {self._done}/{self._total}  {note}")
 
 
 @contextmanager

@@ -18,23 +18,20 @@
     RUN/stability.json                          what the checks of the stability monitor found after each iteration
     RUN/result.json  report.html                the best iterate and why the run ended; the report
 
-Policies are numbered: `BASE` is the base model, 0 plays first (after the warm-up, if any), and policy t + 1 is what
-iteration t trains. `TEACHER` is the expert, where it is a language model.
+`sparring.policies` says how policies are numbered, `sparring.shards` what the shards are called and hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparring.errors import InputError
-from sparring.files import append_json_line, atomic_path, lock, read_json_lines
-
-BASE = -1
-TEACHER = -2
+from sparring.files import append_json_line, lock, read_json_lines
+from sparring.policies import TEACHER
 
 
 @dataclass(frozen=True)
@@ -198,42 +195,3 @@ class RunDirectory:
             key = (number,) if "kind" in event else tuple(map(event.get, ("stage", "iteration", "step")))
             latest[key] = latest.get(key, {}) | event
         return list(latest.values())
-
-
-def shard_path(folder: Path, number: int, prefix: str = "part") -> Path:
-    """The file of shard `number`."""
-    return folder / f"{prefix}-{number:05d}.parquet"
-
-
-def write_shard(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes rows as one Parquet file with page checksums, atomically."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    with atomic_path(path) as partial:
-        parquet.write_table(pa.Table.from_pylist([dict(row) for row in rows]), partial, write_page_checksum=True)
-
-
-def read_shard(path: Path) -> list[dict[str, Any]]:
-    """Reads one shard, as rows.
-
-    Raises:
-        InputError: It is damaged; the fix names the file to delete.
-    """
-    rows: list[dict[str, Any]] = read_columns(path).to_pylist()
-    return rows
-
-
-def read_columns(path: Path) -> Any:
-    """Reads one shard, as a table of pyarrow; raises what `read_shard` does."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        return parquet.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"the shard is damaged ({str(error).splitlines()[0]})",
-            where=str(path),
-            fix="delete this file and run `sparring resume`: it is computed again, with the same seed",
-        ) from error

@@ -16,11 +16,20 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-PREFERENCES = frozenset({"preference", "pairwise"})
+PREFERENCE_FIELDS = frozenset({"preference", "pairwise"})
 """The fields of `LogRatios` that a judge gives, or data that hold preferences."""
 
-EXPERT = frozenset({"expert", "reference_expert", "policy_expert", "expert_length"})
+EXPERT_FIELDS = frozenset({"expert", "reference_expert", "policy_expert", "expert_length"})
 """The fields of `LogRatios` that only an expert's response can give."""
+
+OPPONENT_FIELDS = frozenset({"expert", "generated"})
+"""The fields of `LogRatios` that need log π_o."""
+
+REFERENCE_FIELDS = frozenset({"reference_expert", "reference_generated"})
+"""The fields of `LogRatios` that need log π_ref."""
+
+SUPERVISED_FIELDS = frozenset({"policy_expert", "expert_length"})
+"""The fields of `LogRatios` that supervised fine-tuning gives: they need no generated response."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +108,7 @@ class LogRatios:
         self._check_preferences()
 
     def _check_preferences(self) -> None:
-        for name in PREFERENCES & self.present().keys():
+        for name in PREFERENCE_FIELDS & self.present().keys():
             value = self.require(name)
             if not bool(((value >= -1e-6) & (value <= 1.0 + 1e-6)).all()):
                 raise ValueError(f"LogRatios.{name} holds probabilities, which must be in [0, 1]")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from conformance.rows import Row, cases
-from sparring.run_directory import BASE
+from sparring.policies import BASE
 from sparring.types import Opponent
 
 every_opponent = pytest.mark.parametrize(("build", "settings", "row"), cases("opponent"))

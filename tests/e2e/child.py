@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-PRELOADED = ("torch", "transformers", "peft", "pyarrow.parquet", "e2e.child", "sparring.training.loop")
+PRELOADED = ("torch", "transformers", "peft", "pyarrow.parquet", "e2e.child", "sparring.selfplay.loop")
 
 
 def play(

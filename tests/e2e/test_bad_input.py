@@ -245,7 +245,7 @@ def test_skip_invalid_counts_and_lists(cli: Cli, tiny_config: Config, tmp_path: 
 def test_a_run_that_is_there(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
     config, run = tiny_config(), tmp_path / "run"
     # Killed while it samples the base model, so there is something to damage.
-    cli("train", config, kill_at=("sparring.training.stages.evaluate:write_json", 1))
+    cli("train", config, kill_at=("sparring.selfplay.stages.evaluate:write_json", 1))
     check(cli("train", config), ["this run was started before", f"sparring resume {run}"])
     check(cli("train", config, "seed=9"), ["another configuration", "output=PATH"])
 
@@ -264,14 +264,14 @@ def test_a_run_that_is_there(cli: Cli, tiny_config: Config, tmp_path: Path) -> N
 
 def test_data_that_changed(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
     config = tiny_config(data=rows(tmp_path))
-    cli("train", config, kill_at=("sparring.training.stages.evaluate:write_json", 1))
+    cli("train", config, kill_at=("sparring.selfplay.stages.evaluate:write_json", 1))
     rows(tmp_path, {"prompt": "Something else?", "response": "Yes. #### 1"})
     check(cli("resume", tmp_path / "run"), ["the data changed after the run started", "restore it"])
 
 
 def test_disk_full(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
     config = tiny_config(iterations=1, warmup=None)
-    done = cli("train", config, disk_full_at=("sparring.training.workers:write_shard", 3))
+    done = cli("train", config, disk_full_at=("sparring.work.fill:write_shard", 3))
     assert done.returncode == 1
     assert "the disk is full; free some space, then `sparring resume RUN`" in done.stderr
     assert "Traceback" not in done.stderr
@@ -285,7 +285,7 @@ def test_what_a_resumed_run_must_find_again(cli: Cli, tiny_folder: Path, tiny_co
     template.write_text("{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}", encoding="utf-8")
     data = rows(tmp_path) | {"chat_template": str(template)}
     config = tiny_config(model={"name": str(model)}, data=data, iterations=1, warmup=None)
-    cli("train", config, kill_at=("sparring.training.stages.evaluate:write_json", 1))
+    cli("train", config, kill_at=("sparring.selfplay.stages.evaluate:write_json", 1))
     run = tmp_path / "run"
 
     template.write_text("{% for m in messages %}> {{ m.content }}<|im_end|>{% endfor %}", encoding="utf-8")
@@ -299,7 +299,7 @@ def test_what_a_resumed_run_must_find_again(cli: Cli, tiny_folder: Path, tiny_co
 
 
 def test_code_that_a_model_brings_needs_consent_each_time(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
-    cli("train", tiny_config(), kill_at=("sparring.training.stages.evaluate:write_json", 1))
+    cli("train", tiny_config(), kill_at=("sparring.selfplay.stages.evaluate:write_json", 1))
     config = tmp_path / "run" / "config.yaml"
     config.write_text(config.read_text().replace("trust_remote_code: false", "trust_remote_code: true"))
     for command in (("resume", tmp_path / "run"), ("export", tmp_path / "run", tmp_path / "to", "--policy", "base")):
@@ -307,7 +307,7 @@ def test_code_that_a_model_brings_needs_consent_each_time(cli: Cli, tiny_config:
 
 
 def test_one_process_plays_a_run(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
-    cli("train", tiny_config(), kill_at=("sparring.training.stages.evaluate:write_json", 1))
+    cli("train", tiny_config(), kill_at=("sparring.selfplay.stages.evaluate:write_json", 1))
     with lock(tmp_path / "run" / ".lock"):
         check(cli("resume", tmp_path / "run"), ["another process is playing this run"])
 
@@ -315,13 +315,13 @@ def test_one_process_plays_a_run(cli: Cli, tiny_config: Config, tmp_path: Path) 
 def test_a_shard_that_was_deleted_is_sampled_again_from_its_own_policy(
     cli: Cli, tiny_config: Config, tmp_path: Path
 ) -> None:
-    cli("train", tiny_config(iterations=1), kill_at=("sparring.training.stages.evaluate:write_json", 3))
+    cli("train", tiny_config(iterations=1), kill_at=("sparring.selfplay.stages.evaluate:write_json", 3))
     # Killed at the end of iteration 0; its evaluation needs what the policy before it, the warm-up's, had answered.
     shard = next((tmp_path / "run" / "warmup" / "held_out").glob("sampled-*.parquet"))
     before = parquet.read_table(shard).to_pylist()
     shard.unlink()
     scores = tmp_path / "run" / "iterations" / "000" / "held_out"
-    for path in scores.glob("scores-sampled-0-*.parquet"):
+    for path in scores.glob("scores-policy-0-sampled-*.parquet"):
         path.unlink()
     assert cli("resume", tmp_path / "run").returncode == 0
     assert parquet.read_table(shard).to_pylist() == before

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from judges.server import serving
-from sparring.run_directory import RunDirectory, read_shard
+from sparring.run_directory import RunDirectory
+from sparring.shards import read_shard
 
 pytest.importorskip("openai")
 

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from sparring.run_directory import RunDirectory, StageDirectory, read_shard
+from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.shards import read_shard
 
 ANSWERS = ["Because.", "No."]
 KINDS: list[dict[str, object]] = [

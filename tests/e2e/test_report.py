@@ -17,7 +17,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from sparring.run_directory import read_shard
+from sparring.shards import read_shard
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -56,11 +56,13 @@ def run(cli: Cli, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_the_answers_of_a_run_are_its_samples_with_their_scores(run: Path) -> None:
     stage = run / "iterations" / "000"
     scores = {
-        row["sample"]: row for row in read_shard(stage / "held_out/scores-greedy-1-00000.parquet") if row["index"] == 12
+        row["sample"]: row
+        for row in read_shard(stage / "held_out/scores-policy-1-greedy-00000.parquet")
+        if row["index"] == 12
     }
     base = {
         row["sample"]: row
-        for row in read_shard(run / "base/held_out/scores-greedy-1-00000.parquet")
+        for row in read_shard(run / "base/held_out/scores-policy-1-greedy-00000.parquet")
         if row["index"] == 12
     }
     table = parquet.read_table(stage / "held_out" / "answers-00000.parquet").to_pylist()

@@ -17,11 +17,11 @@ from sparring.run_directory import RunDirectory
 # Where a process dies, what must be there then and what must not be.
 KILLS: dict[str, tuple[tuple[str, int], str, str]] = {
     "evaluating the base": (
-        ("sparring.training.workers:write_shard", 2),
+        ("sparring.work.fill:write_shard", 2),
         "base/held_out",
         "base/evaluation.json",
     ),
-    "warming up": (("sparring.training.trainer:SelfPlayTrainer.compute_loss", 8), "warmup/training", "warmup/model"),
+    "warming up": (("sparring.trainer.trainer:SelfPlayTrainer.compute_loss", 8), "warmup/training", "warmup/model"),
     "writing a checkpoint": (
         ("transformers.trainer_callback:TrainerState.save_to_json", 1),
         "warmup/training/checkpoint-8/optimizer.pt",
@@ -29,22 +29,22 @@ KILLS: dict[str, tuple[tuple[str, int], str, str]] = {
     ),
     "saving the warm-up": (("sparring.files:_sync_folder", 1), "warmup", "warmup/evaluation.json"),
     "generating": (
-        ("sparring.training.workers:write_shard", 10),
-        "iterations/000/samples/policy-0-00000.parquet",
-        "iterations/000/samples/policy-0-00002.parquet",
+        ("sparring.work.fill:write_shard", 10),
+        "iterations/000/samples/policy-0-sampled-00000.parquet",
+        "iterations/000/samples/policy-0-sampled-00002.parquet",
     ),
     "scoring": (
-        ("sparring.training.workers:write_shard", 3),
-        "iterations/000/scores/policy-0-00000-under-0.parquet",
-        "iterations/000/scores/policy-0-00001-under-0.parquet",
+        ("sparring.work.fill:write_shard", 3),
+        "iterations/000/scores/policy-0-sampled-00000-under-policy-0.parquet",
+        "iterations/000/scores/policy-0-sampled-00001-under-policy-0.parquet",
     ),
     "training": (
-        ("sparring.training.trainer:SelfPlayTrainer.compute_loss", 6),
+        ("sparring.trainer.trainer:SelfPlayTrainer.compute_loss", 6),
         "iterations/000/training/checkpoint-4",
         "iterations/000/model",
     ),
     "evaluating": (
-        ("sparring.training.stages.evaluate:write_json", 1),
+        ("sparring.selfplay.stages.evaluate:write_json", 1),
         "iterations/000/model",
         "iterations/000/evaluation.json",
     ),
@@ -106,10 +106,10 @@ def test_killed_while_decoding_a_mixture_it_ends_with_the_same_bits(
     config = tiny_config(lora=lora, iterations=1, opponent={"name": "geometric-mixture", "samples": "mixture"})
     assert cli("train", config, f"output={whole}").returncode == 0
     # The base and the warm-up have written twelve held-out files; this is the second of three of the mixture's.
-    died = cli("train", config, f"output={killed}", kill_at=("sparring.training.workers:write_shard", 14))
+    died = cli("train", config, f"output={killed}", kill_at=("sparring.work.fill:write_shard", 14))
     assert died.returncode == -signal.SIGKILL
     written = (killed / "iterations" / "000" / "samples").iterdir()
-    assert [path.name for path in written] == ["mixture-0-00000.parquet"]
+    assert [path.name for path in written] == ["policy-0-mixture-00000.parquet"]
     assert cli("resume", killed).returncode == 0
     assert contents(killed) == contents(whole)
     assert (whole / "warmup" / "held_out" / "mixed-00000.parquet").exists()
@@ -123,7 +123,7 @@ def test_killed_while_a_teacher_writes_it_ends_with_the_same_bits(
     data = {"source": "arithmetic", "limit": 8, "held_out": 4, "max_response_tokens": 8, "teacher": teacher}
     config = tiny_config(iterations=1, warmup=None, data=data)
     assert cli("train", config, f"output={whole}").returncode == 0
-    died = cli("train", config, f"output={killed}", kill_at=("sparring.training.workers:write_shard", 2))
+    died = cli("train", config, f"output={killed}", kill_at=("sparring.work.fill:write_shard", 2))
     assert died.returncode == -signal.SIGKILL
     assert [path.name for path in (killed / "teacher" / "samples").iterdir()] == ["train-00000.parquet"]
     assert cli("resume", killed).returncode == 0
@@ -144,11 +144,11 @@ def test_killed_while_judging_and_training_in_the_second_phase_it_ends_with_the_
     config = tiny_config(iterations=1, warmup=None, phases=[{"objective": {"name": "spin"}}, judged])
     assert cli("train", config, f"output={whole}").returncode == 0
     # After the first policy was compared with the base model, and one shard of samples.
-    died = cli("train", config, f"output={killed}", kill_at=("sparring.training.stages.judge:write_shard", 3))
+    died = cli("train", config, f"output={killed}", kill_at=("sparring.selfplay.stages.judge:write_shard", 3))
     assert died.returncode == -signal.SIGKILL
     written = (killed / "iterations" / "001" / "judgements").iterdir()
-    assert [path.name for path in written] == ["policy-1-00000.parquet"]
-    died = cli("resume", killed, kill_at=("sparring.training.trainer:SelfPlayTrainer.compute_loss", 4))
+    assert [path.name for path in written] == ["policy-1-sampled-00000.parquet"]
+    died = cli("resume", killed, kill_at=("sparring.trainer.trainer:SelfPlayTrainer.compute_loss", 4))
     assert died.returncode == -signal.SIGKILL
     assert (killed / "iterations" / "001" / "training" / "checkpoint-2").exists()
     assert cli("resume", killed).returncode == 0

@@ -36,7 +36,7 @@ def test_a_warm_cache_changes_no_bit_and_a_run_needs_it_no_more(
     assert not reused(first)
 
     died = cached(
-        "train", config, f"output={second}", kill_at=("sparring.training.trainer:SelfPlayTrainer.compute_loss", 18)
+        "train", config, f"output={second}", kill_at=("sparring.trainer.trainer:SelfPlayTrainer.compute_loss", 18)
     )
     assert died.returncode == -signal.SIGKILL
     assert (second / "iterations/000/training").exists()
@@ -50,16 +50,16 @@ def test_a_warm_cache_changes_no_bit_and_a_run_needs_it_no_more(
     assert reused(second) == {
         "base: evaluate greedy": 1,
         "base: evaluate sampled": 1,
-        "base: score expert": 1,
-        "base: score greedy--1": 1,
-        "base: score sampled--1": 1,
+        "base: score the expert's responses": 1,
+        "base: score the base model's greedy answers": 1,
+        "base: score the base model's sampled answers": 1,
         "warmup: evaluate greedy": 1,
         "warmup: evaluate sampled": 1,
-        "warmup: score expert": 1,
-        "warmup: score greedy-0": 1,
-        "warmup: score sampled-0": 1,
-        "base: score greedy-0": 1,
-        "base: score sampled-0": 1,
+        "warmup: score the expert's responses": 1,
+        "warmup: score policy 0's greedy answers": 1,
+        "warmup: score policy 0's sampled answers": 1,
+        "base: score policy 0's greedy answers": 1,
+        "base: score policy 0's sampled answers": 1,
         "iteration 0: generate": 3,
         "iteration 0: score under policy 0": 3,
         "base: generate": 3,
@@ -85,7 +85,7 @@ def test_another_algorithm_shares_the_start_alone(
     # What the iterate wrote differs, and so do its scores under the base model.
     differs = {name for name in ours if ours[name] != theirs[name]}
     assert differs
-    its_own = ("iterations/000/", "base/held_out/scores-sampled-1", "base/held_out/scores-greedy-1")
+    its_own = ("iterations/000/", "base/held_out/scores-policy-1-sampled", "base/held_out/scores-policy-1-greedy")
     assert all(name.startswith(its_own) for name in differs)
     assert not [name for name in differs if "samples" in name or "/scores/" in name]
 

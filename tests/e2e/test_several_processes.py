@@ -77,7 +77,7 @@ def furthest(one: Path, other: Path) -> float:
     return max(float((left[name] - right[name]).abs().max()) for name in left)
 
 
-COMPUTE_LOSS = "sparring.training.trainer:SelfPlayTrainer.compute_loss"
+COMPUTE_LOSS = "sparring.trainer.trainer:SelfPlayTrainer.compute_loss"
 SLOW = pytest.mark.slow
 
 

@@ -15,7 +15,7 @@ import torch
 from sparring.generation import GenerationConfig, generator
 from sparring.generation.mixture import Mixture
 from sparring.models import ModelConfig
-from sparring.training.policy import Policy
+from sparring.selfplay.policy import Policy
 from sparring.types import EncodedExample
 from tiny import tiny_model, tiny_tokenizer
 

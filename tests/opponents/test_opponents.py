@@ -13,7 +13,7 @@ from objectives.exact import best_response, log_error, ratios
 from sparring.logprobs.mixture import geometric_mixture
 from sparring.objectives import Spin
 from sparring.opponents import Base, FictitiousPlay, GeometricMixture, Previous, PreviousTwo
-from sparring.run_directory import BASE
+from sparring.policies import BASE
 from sparring.types import Opponent, OpponentSpec
 
 EXPERT = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64).log()

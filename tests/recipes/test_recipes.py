@@ -10,10 +10,10 @@ import yaml
 
 from sparring.errors import InputError
 from sparring.recipes import find, recipes
-from sparring.training.arguments import training_arguments
-from sparring.training.config import SelfPlayConfig
-from sparring.training.phases import phases_of
-from sparring.training.policy import lora_config
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.phases import phases_of
+from sparring.selfplay.policy import lora_config
+from sparring.trainer.arguments import training_arguments
 
 # What its authors published is kept, and its first line warns.
 UNSTABLE = {"spin-7b"}

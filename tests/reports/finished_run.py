@@ -7,7 +7,7 @@ from typing import Any
 
 from sparring.files import write_json, write_text
 from sparring.run_directory import RunDirectory
-from sparring.training.config import SelfPlayConfig
+from sparring.selfplay.config.schema import SelfPlayConfig
 
 VERSIONS = {"python": "3.11.7", "sparring": "0.1.0", "torch": "2.13.0"}
 

@@ -15,7 +15,7 @@ from sparring.reports.curves import learning_curves, number, policy_charts
 from sparring.reports.page import described
 from sparring.reports.rewards import reward_charts
 from sparring.reports.summary import summarize
-from sparring.run_directory import shard_path, write_shard
+from sparring.shards import log_ratios_path, write_shard
 
 
 def steps(*events: dict[str, object]) -> list[dict[str, object]]:
@@ -97,7 +97,7 @@ def test_without_a_beta_the_log_ratios_themselves_are_shown(tmp_path: Path) -> N
 def test_rewards_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     for iteration, generated in enumerate(([math.nan, -math.inf], [math.inf, 0.25])):
-        path = shard_path(directory.iteration(iteration).held_out, 0, "log-ratios")
+        path = log_ratios_path(directory.iteration(iteration))
         path.unlink()
         write_shard(path, [{"index": 0, "expert": math.nan, "generated": generated}])
     (chart,) = reward_charts(summarize(tmp_path))

@@ -16,7 +16,7 @@ from sparring.files import write_json
 from sparring.reports.page import Page, described, figure, render
 from sparring.reports.run import run_page, write_report
 from sparring.reports.summary import summarize
-from sparring.run_directory import shard_path, write_shard
+from sparring.shards import answers_path, write_shard
 
 
 class Elements(html.parser.HTMLParser):
@@ -147,7 +147,7 @@ def test_the_report_is_written_whole(tmp_path: Path) -> None:
     assert write_report(summary, tmp_path / "elsewhere.html") == tmp_path / "elsewhere.html"
     before = run_page(summary)
     assert (before.version, before.answers_version) == (run_page(summary).version, run_page(summary).answers_version)
-    write_shard(shard_path(directory.base.held_out, 0, "answers"), [answer("greedy", 0, "other")])
+    write_shard(answers_path(directory.base), [answer("greedy", 0, "other")])
     assert run_page(summary).answers_version != before.answers_version
 
 

@@ -13,7 +13,8 @@ import pytest
 from reports.whole_run import EXPERTS, PROMPTS, answer, write_run
 from sparring.reports.samples import packed, read_answers
 from sparring.reports.summary import summarize
-from sparring.run_directory import StageDirectory, shard_path, write_shard
+from sparring.run_directory import StageDirectory
+from sparring.shards import answers_path, write_shard
 
 
 def decoded(pack: dict[str, str]) -> tuple[dict[str, list[object]], np.ndarray, np.ndarray]:
@@ -46,8 +47,8 @@ def test_tokens_of_no_length_and_long_ones_and_great_ratios(tmp_path: Path) -> N
         answer("greedy", 7, "ab", ends=np.array([0, 1, 2], dtype=np.int32), log_ratios=ratios),
         answer("greedy", 3, "x" * 300, ends=np.array([300], dtype=np.int32), log_ratios=ratios[:1]),
     ]
-    write_shard(shard_path(StageDirectory(tmp_path).held_out, 0, "answers"), rows)
-    columns, lengths, stored = decoded(packed(read_answers([("base", tmp_path / "held_out")])))
+    write_shard(answers_path(StageDirectory(tmp_path)), rows)
+    columns, lengths, stored = decoded(packed(read_answers([("base", StageDirectory(tmp_path))])))
     assert columns["indices"] == [3, 7]
     assert columns["tokens"] == [1, 3]
     assert lengths.tolist() == [300, 0, 1, 1]
@@ -61,20 +62,18 @@ def test_a_log_prob_that_is_no_number_is_null(tmp_path: Path) -> None:
         answer("greedy", 0, "abc", log_prob=float("nan"), log_ratios=ratios),
         answer("greedy", 1, "abc", log_prob=float("-inf")),
     ]
-    write_shard(shard_path(StageDirectory(tmp_path).held_out, 0, "answers"), rows)
-    columns, _, stored = decoded(packed(read_answers([("base", tmp_path / "held_out")])))
+    write_shard(answers_path(StageDirectory(tmp_path)), rows)
+    columns, _, stored = decoded(packed(read_answers([("base", StageDirectory(tmp_path))])))
     assert columns["log_prob"] == [None, None]
     assert stored[:3].tolist() == [0, -32767, 50]
 
 
 def test_without_a_verifier_and_without_answers(tmp_path: Path) -> None:
-    assert read_answers([("base", tmp_path)]) is None
+    assert read_answers([("base", StageDirectory(tmp_path))]) is None
     assert packed(None) == {}
     for name, right in (("a", None), ("b", True)):
-        write_shard(
-            shard_path(StageDirectory(tmp_path / name).held_out, 0, "answers"), [answer("greedy", 0, "x", right=right)]
-        )
-    answers = read_answers([(name, tmp_path / name / "held_out") for name in ("a", "b", "absent")])
+        write_shard(answers_path(StageDirectory(tmp_path / name)), [answer("greedy", 0, "x", right=right)])
+    answers = read_answers([(name, StageDirectory(tmp_path / name)) for name in ("a", "b", "absent")])
     assert answers is not None
     assert answers.policies == ["a", "b"]
     assert decoded(packed(answers))[0]["right"] == [None, True]

@@ -10,7 +10,8 @@ import numpy as np
 import yaml
 
 from sparring.files import write_json, write_text
-from sparring.run_directory import RunDirectory, StageDirectory, shard_path, write_shard
+from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.shards import answers_path, log_ratios_path, write_shard
 
 PROMPTS = ("Add 1 and 2.", "Add 3 and 4.", "Name a <b>bold</b> café.", "Count to three.")
 EXPERTS = ("= 3", "= 7", "the \U0001f980 café", "1 2 3")
@@ -52,7 +53,7 @@ def write_answers(stage: StageDirectory, policy: int) -> None:
             text = f"{EXPERTS[index] if right else 'no idea'}<|im_end|>"
             finish = "stop" if right else "length"
             rows.append(answer(kind, index, text, right=right, finish_reason=finish))
-    write_shard(shard_path(stage.held_out, 0, "answers"), rows)
+    write_shard(answers_path(stage), rows)
 
 
 def write_run(
@@ -118,7 +119,7 @@ def write_stage(stage: StageDirectory, policy: int) -> None:
             "truth/forward_kl": {"mean": 0.7, "standard_error": 0.1, "n": 4},
         }
         rows = [{"index": n, "expert": 0.5 * n, "generated": [-0.5 * n, 0.25]} for n in range(len(PROMPTS))]
-        write_shard(shard_path(stage.held_out, 0, "log-ratios"), rows)
+        write_shard(log_ratios_path(stage), rows)
     write_json(stage.evaluation, values)
 
 

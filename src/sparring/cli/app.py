@@ -204,6 +204,6 @@ def _speaks() -> bool:
     """Of the processes that a launcher started, one reports the error that ends them all."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return True
-    from sparring.training.processes import speaks
+    from sparring.work.processes import speaks
 
     return speaks()

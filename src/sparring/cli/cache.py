@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sparring.cli.output import print_json, print_lines
-from sparring.training.store import Store
+from sparring.work.store import Store
 
 
 def cache_command(remove_unused: float | None, *, as_json: bool) -> None:

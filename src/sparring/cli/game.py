@@ -87,7 +87,7 @@ def _opponent(text: str) -> Any:
 def _component(registry: Mapping[str, type[Any]], kind: str, text: str) -> Any:
     """Builds `name:option=value,option=value`; values are YAML."""
     from sparring.registry import build
-    from sparring.training.reading import apply_overrides
+    from sparring.selfplay.config.yaml import apply_overrides
 
     name, _, options = text.partition(":")
     return build(registry, kind, name, apply_overrides({}, options.split(",") if options else []))

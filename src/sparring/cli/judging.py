@@ -21,6 +21,6 @@ def judge(name: str, settings: Sequence[str]) -> Any:
     """
     from sparring.judges import JUDGES
     from sparring.registry import build
-    from sparring.training.reading import apply_overrides
+    from sparring.selfplay.config.yaml import apply_overrides
 
     return build(JUDGES, "judge", name, apply_overrides({}, settings))

@@ -51,11 +51,11 @@ def generate_command(
 
 def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool, as_json: bool) -> None:
     """Writes a policy as a whole model with its card and says where."""
+    from sparring.exports.card import model_card
+    from sparring.exports.policy import components, export, policy_folder, weights_of
     from sparring.models.origin import origin
-    from sparring.reports.card import model_card
     from sparring.reports.summary import summarize
-    from sparring.training.consent import read_config
-    from sparring.training.export import components, export, policy_folder, weights_of
+    from sparring.selfplay.checks.consent import read_config
 
     summary, directory = summarize(run), RunDirectory(run)
     config = read_config(directory, trust_remote_code=trust_remote_code)
@@ -72,7 +72,7 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
 
 def export_samples_command(run: Path, to: Path, *, as_json: bool) -> None:
     """Writes all that was said in a run as one Parquet file and says where."""
-    from sparring.training.export_samples import export_samples
+    from sparring.exports.samples import export_samples
 
     if to.suffix != ".parquet":
         raise InputError(

@@ -41,7 +41,7 @@ def player(text: str, *, trust_remote_code: bool) -> Player:
     found = _find_run(Path(text))
     if found is None:
         return _model(text, trust_remote_code=trust_remote_code)
-    from sparring.training.export import BEST, policy_folder
+    from sparring.exports.policy import BEST, policy_folder
 
     directory, name = found
     run = _Run(directory, trust_remote_code=trust_remote_code)
@@ -104,7 +104,7 @@ class _Run:
         self._loaded: tuple[Any, Any] | None = None
 
     def player(self, policy: str, shown: str) -> Player:
-        from sparring.training.export import weights_of
+        from sparring.exports.policy import weights_of
 
         weights_of(self._directory, policy)
         stage = StageDirectory(self._directory.path / policy)
@@ -112,7 +112,7 @@ class _Run:
 
     def _load(self, policy: str) -> LoadedModel:
         from sparring.evaluation import LoadedModel
-        from sparring.training.export import load_policy, weights_of
+        from sparring.exports.policy import load_policy, weights_of
 
         if self._loaded is None:
             self._loaded = load_policy(self._directory.path, policy, trust_remote_code=self._trust_remote_code)

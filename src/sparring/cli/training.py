@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from sparring.cli.output import out, print_json, print_report
 from sparring.recipes import find
-from sparring.training.config import SelfPlayConfig
+from sparring.selfplay.config.schema import SelfPlayConfig
 
 if TYPE_CHECKING:
-    from sparring.training.loop import Result
+    from sparring.selfplay.loop import Result
 
 
 def _config(config: str, overrides: Sequence[str], *, skip_invalid: bool) -> SelfPlayConfig:
@@ -21,20 +21,20 @@ def _config(config: str, overrides: Sequence[str], *, skip_invalid: bool) -> Sel
 
 def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, as_json: bool) -> None:
     """Plays a run and reports on it."""
-    from sparring.training.loop import run
+    from sparring.selfplay.loop import run
 
     _report(run(_config(config, overrides, skip_invalid=skip_invalid)), as_json=as_json)
 
 
 def resume_command(run: Path, *, trust_remote_code: bool, as_json: bool) -> None:
     """Continues a run and reports on it."""
-    from sparring.training.loop import resume
+    from sparring.selfplay.loop import resume
 
     _report(resume(run, trust_remote_code=trust_remote_code), as_json=as_json)
 
 
 def _report(result: Result, *, as_json: bool) -> None:
-    from sparring.training import processes
+    from sparring.work import processes
 
     if processes.is_main():
         print_report(result.directory, as_json=as_json)
@@ -52,7 +52,7 @@ def plan_command(
     as_json: bool,
 ) -> None:
     """Checks a configuration and prints what it would take."""
-    from sparring.training.plan import plan
+    from sparring.planning.plan import plan
 
     checked = _config(config, overrides, skip_invalid=skip_invalid)
     result = plan(checked, processes=processes, sharded=sharded, calibrated=calibrated)

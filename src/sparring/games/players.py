@@ -12,8 +12,8 @@ from torch import Tensor
 from sparring.games.newton import minimise
 from sparring.logprobs.mixture import geometric_mixture
 from sparring.opponents import OPPONENTS
+from sparring.policies import BASE
 from sparring.registry import build
-from sparring.run_directory import BASE
 from sparring.types import LogRatios, Objective, Opponent
 
 # An outcome of probability 1e-10 has curvature of that order, against rounding errors of 1e-17 in the gradient that

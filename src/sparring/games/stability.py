@@ -10,7 +10,7 @@ from torch import Tensor
 from sparring.errors import RunError
 from sparring.games.imitation import ImitationGame
 from sparring.games.players import ExactGame, expected_loss, from_odds, to_odds
-from sparring.types import PREFERENCES, Objective, StabilityNumber
+from sparring.types import PREFERENCE_FIELDS, Objective, StabilityNumber
 
 
 class NoFixedPointError(RunError):
@@ -25,7 +25,7 @@ def stability(objective: Objective) -> StabilityNumber | None:
     """
     if objective.stability is not None:
         return objective.stability
-    if objective.requires & PREFERENCES:
+    if objective.requires & PREFERENCE_FIELDS:
         return None
     expert = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
     try:

@@ -56,7 +56,7 @@ class ServerEngine:
                 fix="start them, or correct their addresses",
             )
         for each in silent:
-            console.print(f"an endpoint does not answer, the others play: {each}", highlight=False)
+            console.print(f"an endpoint does not answer, the others play: {each}")
 
     def complete(self, requests: Sequence[Request], weights: Weights) -> list[list[Completion]]:
         """All samples of each request; see `Engine`.

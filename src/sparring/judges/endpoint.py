@@ -80,7 +80,6 @@ class Outage:
         console.print(
             f"judge: no answer from {self._url} for {lasted:.0f} s ({words}). Asking again for {left:.0f} s more: "
             "start or mend the server, or wait. All answers so far are kept.",
-            highlight=False,
         )
 
     def ends(self) -> None:
@@ -89,7 +88,7 @@ class Outage:
             since, told = self._since, self._told
             self._since, self._told = None, False
         if since is not None and told:
-            console.print(f"judge: {self._url} answers again, after {time.monotonic() - since:.0f} s", highlight=False)
+            console.print(f"judge: {self._url} answers again, after {time.monotonic() - since:.0f} s")
 
 
 @dataclass(frozen=True, kw_only=True)

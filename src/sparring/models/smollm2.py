@@ -84,12 +84,12 @@ def embedded_model() -> Path:
 
 
 def _build(source: Path, folder: Path) -> None:
-    console.print(f"Converting the embedded model, once, into {folder} (half a minute) …", highlight=False)
+    console.print(f"Converting the embedded model, once, into {folder} (half a minute) …")
     start = time.monotonic()
     with atomic_path(folder) as partial, quiet_transformers():
         _convert_tokenizer(source).save_pretrained(partial)
         _convert_model(source).save_pretrained(partial)
-    console.print(f"Converted in {time.monotonic() - start:.0f} s.", highlight=False)
+    console.print(f"Converted in {time.monotonic() - start:.0f} s.")
 
 
 def _convert_tokenizer(source: Path) -> PreTrainedTokenizerBase:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sparring.run_directory import BASE
+from sparring.policies import BASE
 from sparring.types import OpponentSpec
 
 

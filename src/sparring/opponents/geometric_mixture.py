@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sparring.policies import BASE
 from sparring.registry import require_one_of, require_positive
-from sparring.run_directory import BASE
 from sparring.types import OpponentSpec
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ import numpy as np
 
 from sparring.reports.curves import Chart, number
 from sparring.reports.summary import Phase, Summary
-from sparring.run_directory import RunDirectory, read_columns
+from sparring.run_directory import RunDirectory
+from sparring.shards import log_ratios_path, read_columns
 
 _QUANTILES = 401
 
@@ -43,8 +43,8 @@ def _series(summary: Summary, phase: Phase, *, scale: float) -> list[dict[str, A
     return [
         trace
         for iteration in phase.iterations
-        if (shards := sorted(directory.iteration(iteration).held_out.glob("log-ratios-*.parquet")))
-        for trace in _traces(f"iteration {iteration}", shards, scale=scale)
+        if (shard := log_ratios_path(directory.iteration(iteration))).exists()
+        for trace in _traces(f"iteration {iteration}", shard, scale=scale)
     ]
 
 
@@ -52,11 +52,11 @@ def _line(value: float, text: str) -> dict[str, Any]:
     return {"y": value, "text": text}
 
 
-def _traces(label: str, shards: Sequence[Path], *, scale: float) -> list[dict[str, Any]]:
-    tables = [read_columns(shard) for shard in shards]
+def _traces(label: str, shard: Path, *, scale: float) -> list[dict[str, Any]]:
+    table = read_columns(shard)
     values = {
-        "expert": np.concatenate([table["expert"].to_numpy() for table in tables]),
-        "generated": np.concatenate([table["generated"].combine_chunks().flatten().to_numpy() for table in tables]),
+        "expert": table["expert"].to_numpy(),
+        "generated": table["generated"].combine_chunks().flatten().to_numpy(),
     }
     thinned = {side: _thinned(scale * each) for side, each in values.items()}
     return [{"name": side, "x": label, "y": each} for side, each in thinned.items() if each]

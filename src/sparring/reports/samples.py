@@ -8,12 +8,12 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sparring.run_directory import read_columns
+from sparring.run_directory import StageDirectory
+from sparring.shards import answers_path, read_columns
 
 KINDS = ("expert", "greedy", "sampled")
 # A log ratio is kept in hundredths of a nat, as a 16-bit number.
@@ -28,7 +28,7 @@ class Answers:
     Attributes:
         policies: What each policy is called.
         policy: `[N]` place in `policies` of each answer.
-        table: N rows; see `sparring.training.stages.answers` for the columns.
+        table: N rows; see `sparring.selfplay.stages.answers` for the columns.
     """
 
     policies: list[str]
@@ -50,15 +50,14 @@ class Answers:
         return found
 
 
-def read_answers(folders: Sequence[tuple[str, Path]]) -> Answers | None:
-    """The answers in the held-out folders of some policies, each with its name; None where none were kept."""
+def read_answers(stages: Sequence[tuple[str, StageDirectory]]) -> Answers | None:
+    """The answers in the folders of some policies, each with its name; None where none were kept."""
     import pyarrow as pa
 
-    found = [(name, sorted(folder.glob("answers-*.parquet"))) for name, folder in folders]
-    found = [(name, shards) for name, shards in found if shards]
+    found = [(name, path) for name, stage in stages if (path := answers_path(stage)).exists()]
     if not found:
         return None
-    tables = [pa.concat_tables([read_columns(shard) for shard in shards]) for _, shards in found]
+    tables = [read_columns(path) for _, path in found]
     policy = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     # Where nobody verifies, a column of nothing has no type.
     table = pa.concat_tables(tables, promote_options="default")

@@ -122,7 +122,7 @@ class Summary:
 
     def answers(self) -> Answers | None:
         """Reads what was answered to the held-out prompts; None where none of it was kept."""
-        return read_answers([(row.name, self.path / row.path / "held_out") for row in self.rows])
+        return read_answers([(row.name, StageDirectory(self.path / row.path)) for row in self.rows])
 
 
 def summarize(path: Path) -> Summary:

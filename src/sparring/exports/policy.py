@@ -1,0 +1,170 @@
+"""A policy of a run, as a whole model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sparring.data import DataConfig
+from sparring.errors import InputError, did_you_mean
+from sparring.files import atomic_path, public_name, read_json
+from sparring.judges import JUDGES, REACHED_BY
+from sparring.models.quiet import quiet_transformers
+from sparring.objectives import OBJECTIVES
+from sparring.opponents import OPPONENTS
+from sparring.registry import build
+from sparring.regularizers import REGULARIZERS
+from sparring.run_directory import RunDirectory
+from sparring.selfplay.checks.consent import read_config
+from sparring.selfplay.config.schema import Component, JudgeConfig, PhaseConfig, SelfPlayConfig
+from sparring.selfplay.policy import Policy
+from sparring.selfplay.prepared import run_tokenizer
+
+BEST = "best"
+_SAMPLING = {"samples_per_prompt", "temperature", "top_p", "top_k"}
+# Settings that may hold a path or an account, or name where a run is shown; none is needed to tell how it was trained.
+_PRIVATE_TRAINING = (
+    *("accelerator_config", "fsdp_config", "logging_dir", "project", "report_to", "run_name"),
+    *("trackio_bucket_id", "trackio_space_id", "trackio_static_space_id"),
+    *("hub_always_push", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy"),
+)
+_PRIVATE_JUDGE = (*REACHED_BY, "template")
+
+
+def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False) -> tuple[SelfPlayConfig, Policy]:
+    """The configuration of a run, and one of its policies, loaded.
+
+    Args:
+        run: The run directory.
+        name: "best", "base", or a policy's folder in the run, e.g. "warmup" or "iterations/001".
+        trust_remote_code: Whether code that the run's model brings along may run.
+
+    Raises:
+        InputError: It is no run, it has no such policy, or it has not ended and so has no best one.
+    """
+    directory = RunDirectory(run)
+    directory.require()
+    config = read_config(directory, trust_remote_code=trust_remote_code)
+    weights = weights_of(directory, policy_folder(directory, name))
+    policy = Policy(config.model, run_tokenizer(config), lora=config.lora, seed=config.seed)
+    policy.activate(weights)
+    return config, policy
+
+
+def export(run: Path, to: Path, name: str, *, card: str, trust_remote_code: bool = False) -> Path:
+    """Writes a policy to a new folder that `from_pretrained` loads; an adapter is merged into its base.
+
+    Args:
+        run: The run directory.
+        to: The folder to write.
+        name: The policy, as in `load_policy`.
+        card: The text of its README.md.
+        trust_remote_code: As in `load_policy`.
+
+    Raises:
+        InputError: As `load_policy`, or the folder is there already.
+    """
+    if to.exists():
+        raise InputError("the folder is there already", where=str(to), fix="choose another, or remove it")
+    _, policy = load_policy(run, name, trust_remote_code=trust_remote_code)
+    model = policy.causal_lm if not policy.has_adapter else policy.model.merge_and_unload()
+    with quiet_transformers(), atomic_path(to) as partial:
+        model.save_pretrained(partial)
+        policy.tokenizer.save_pretrained(partial)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+    return to
+
+
+def components(config: SelfPlayConfig) -> dict[str, Any]:
+    """What decided the training, by section: the components' settings with their defaults, and what else was set.
+
+    Addresses, keys' names and paths are not among them, nor a judge's template.
+    """
+    played = [_of_phase(phase) for phase in config.schedule]
+    sections = {
+        "model": {"dtype": config.model.dtype},
+        "data": _told({"max_response_tokens": config.data.max_response_tokens, "teacher": _teacher(config.data)}),
+        **({"phases": played} if config.phases else played[0]),
+        "warmup": None if config.warmup is None else _training(config.warmup.training),
+        "lora": config.lora,
+    }
+    return _told(sections)
+
+
+def _teacher(config: DataConfig) -> dict[str, Any] | None:
+    return None if config.teacher is None else _named(_told(config.teacher.model_dump()))
+
+
+def _training(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in _PRIVATE_TRAINING}
+
+
+def _judge(config: JudgeConfig | None) -> dict[str, Any] | None:
+    if config is None:
+        return None
+    settings = _settings(JUDGES, "judge", config)
+    told = {name: value for name, value in settings.items() if name not in _PRIVATE_JUDGE}
+    return _named(told) | {"expert_plays": config.expert_plays, "include_self": config.include_self}
+
+
+def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose `model`, if any, may lie in a folder of this machine."""
+    model = settings.get("model")
+    return {**settings, "model": public_name(model)} if isinstance(model, str) else dict(settings)
+
+
+def _of_phase(config: PhaseConfig) -> dict[str, Any]:
+    sections = {
+        "objective": _settings(OBJECTIVES, "objective", config.objective),
+        "regularizers": [_settings(REGULARIZERS, "regularizer", item) for item in config.regularizers],
+        "opponent": _settings(OPPONENTS, "opponent", config.opponent),
+        "judge": _judge(config.judge),
+        "iterations": config.iterations,
+        "generation": config.generation.model_dump(include=_SAMPLING),
+        "responses": None if config.responses == "opponent" else config.responses,
+        "training": _training(config.training),
+    }
+    return _told(sections)
+
+
+def _told(sections: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in sections.items() if value not in (None, [])}
+
+
+def _settings(registry: Mapping[str, type[Any]], kind: str, component: Component) -> dict[str, Any]:
+    return {"name": component.name} | dataclasses.asdict(build(registry, kind, component.name, component.options))
+
+
+def policy_folder(directory: RunDirectory, name: str) -> str:
+    """The folder of a policy in its run: `name` itself, or the best one's where it is "best".
+
+    Raises:
+        InputError: The run has not ended, so it has no best policy.
+    """
+    if name != BEST:
+        return name
+    if not directory.result.exists():
+        raise InputError(
+            "the run has not ended, so it has no best policy yet",
+            where=str(directory.path),
+            fix="`sparring resume` it, or name a policy, such as iterations/000",
+        )
+    best: str = read_json(directory.result)["best"]
+    return best
+
+
+def weights_of(directory: RunDirectory, name: str) -> Path | None:
+    """Where a policy is saved; None for the base model.
+
+    Raises:
+        InputError: The run has no policy of that name.
+    """
+    if name == "base":
+        return None
+    weights = directory.path / name / "model"
+    if not weights.exists():
+        known = ["base", *(str(path.parent.relative_to(directory.path)) for path in directory.path.glob("**/model"))]
+        raise InputError(f"the run has no policy '{name}'", where=str(directory.path), fix=did_you_mean(name, known))
+    return weights

@@ -1,0 +1,255 @@
+"""All that was said in a run, as one Parquet file."""
+
+from __future__ import annotations
+
+from collections import ChainMap, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from sparring.data import VERIFIERS, is_right, load
+from sparring.errors import InputError
+from sparring.files import atomic_path, read_json
+from sparring.policies import Drawn
+from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.phases import phases_of, row_needs
+from sparring.selfplay.stages.judge import Verdicts, verdicts_of
+from sparring.shards import (
+    ResponseKey,
+    SampleRow,
+    Split,
+    held_out_samples,
+    held_out_scores,
+    judgements_path,
+    read_samples,
+    read_scores,
+    read_verdicts,
+    samples_of,
+    scores_of,
+    teacher_samples,
+)
+from sparring.types import Example
+
+# Log-probs by the scoring policy's folder, of each response.
+LogProbs = MutableMapping[ResponseKey, dict[str, float]]
+Rows = list[dict[str, Any]]
+# A teacher's responses, by split and prompt index.
+Written = Mapping[tuple[str, int], SampleRow]
+# Whose held-out responses are scored: the expert's, or those that were drawn so from the policy of a folder.
+Scored = tuple[str, str] | Literal["expert"]
+
+_FIELDS = {
+    "split": pa.string(),
+    "index": pa.int64(),
+    "prompt": pa.string(),
+    "expert": pa.string(),
+    "player": pa.string(),
+    "decoding": pa.string(),
+    "iteration": pa.int64(),
+    "sample": pa.int64(),
+    "response": pa.string(),
+    "finish_reason": pa.string(),
+    "tokens": pa.int64(),
+    "right": pa.bool_(),
+    "preference": pa.float64(),
+}
+
+
+def export_samples(run: Path, to: Path) -> int:
+    """Writes every response of a run to a Parquet file, a row each, the experts' among them.
+
+    | column | |
+    |---|---|
+    | `split`, `index` | "train" or "held-out", and the prompt's number in it |
+    | `prompt`, `expert` | as text |
+    | `player` | the folder of the policy that answered, e.g. "iterations/001", or "expert", or "data" |
+    | `decoding` | "sampled", "greedy", "mixture" where it mixed tokens with the base model's, "given" by the data |
+    | `iteration` | of a training sample: the iteration that was trained on it, none for the reference's |
+    | `sample`, `response`, `finish_reason`, `tokens` | which of the prompt's samples, and what it is |
+    | `right` | the verifier's verdict |
+    | `preference` | the judge's P(y ≻ the prompt's other samples of the iteration) |
+    | `log_prob/<policy>` | log π(y|x) under each policy that scored it, nats |
+
+    The implicit reward of iteration t is β times the difference of two of the last: of its own and of its opponent's.
+    `finish_reason` and `tokens` of an expert's response are there where a teacher wrote it.
+
+    Args:
+        run: The run directory.
+        to: The file to write.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InputError: It is no run, the file is there already, or the data are not those of the run any more.
+    """
+    directory = RunDirectory(run)
+    directory.require()
+    if to.exists():
+        raise InputError("the file is there already", where=str(to), fix="choose another, or remove it")
+    stages = _stages(directory)
+    config = SelfPlayConfig.from_yaml(directory.config)
+    written = _written(directory)
+    examples = _examples(config, directory)
+    if config.data.teacher is not None:
+        texts = {key: row["text"] for key, row in written.items()}
+        examples = {key: replace(example, response=texts.get(key)) for key, example in examples.items()}
+    verifier = None if config.data.verifier is None else VERIFIERS[config.data.verifier]()
+    schema = pa.schema(_FIELDS | {f"log_prob/{name}": pa.float64() for name in stages})
+    count = 0
+    with atomic_path(to) as partial, parquet.ParquetWriter(partial, schema) as writer:
+        for rows in _rows(directory, stages, written):
+            # A prompt may have no expert's response.
+            kept = [row for row in rows if row["player"] != "expert" or examples[_key(row)].response is not None]
+            for row in kept:
+                example = examples[_key(row)]
+                row |= {"prompt": example.prompt, "expert": example.response}
+                row.setdefault("response", example.response)
+                row["right"] = is_right(verifier, row["response"], example.response)
+            writer.write_table(pa.Table.from_pylist(kept, schema))
+            count += len(kept)
+    return count
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["split"], row["index"]
+
+
+def _stages(directory: RunDirectory) -> dict[str, StageDirectory]:
+    """The folders of the policies, by name, in their order."""
+    played = map(StageDirectory, sorted((directory.path / "iterations").glob("[0-9]*")))
+    stages = [stage for stage in (directory.base, directory.warmup, *played) if stage.path.exists()]
+    return {_name(directory, stage): stage for stage in stages}
+
+
+def _name(directory: RunDirectory, stage: StageDirectory) -> str:
+    return str(stage.path.relative_to(directory.path))
+
+
+def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str, int], Example]:
+    data = load(config.data, config.seed, row_needs(config, phases_of(config)))
+    if data.report.fingerprint != read_json(directory.manifest)["fingerprints"]["data"]:
+        problem, fix = "the data changed after the run started, so its experts are others", "restore them"
+        raise InputError(problem, where=str(config.data.source), fix=fix)
+    parts = {"train": data.train, "held-out": data.held_out}
+    return {(split, example.index): example for split, part in parts.items() for example in part}
+
+
+def _written(directory: RunDirectory) -> Written:
+    """A teacher's responses, which the data lack; none where the run has no teacher."""
+    splits: tuple[Split, ...] = get_args(Split)
+    return {
+        (split, index): rows[0]
+        for split in splits
+        for index, rows in read_samples(teacher_samples(directory.teacher, split)).items()
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """Responses in one file, and what else is known of them."""
+
+    path: Path
+    split: str
+    player: str
+    decoding: str
+    log_probs: LogProbs
+    iteration: int | None = None
+    verdicts: Verdicts = field(default_factory=dict)
+
+
+def _rows(directory: RunDirectory, stages: Mapping[str, StageDirectory], written: Written) -> Iterator[Rows]:
+    """The rows without what the data know, a shard at a time, the experts' last."""
+    experts: dict[tuple[str, int], dict[str, float]] = {}
+    for shard in chain(_training(directory, stages), _held_out(directory, stages)):
+        samples = read_samples([shard.path])
+        for index in samples:
+            experts.setdefault((shard.split, index), {}).update(shard.log_probs.get((index, None), {}))
+        yield [row for index, of_prompt in samples.items() for row in _of_prompt(shard, index, of_prompt)]
+    yield [
+        {"split": key[0], "index": key[1], "player": "expert", **_length(written.get(key)), **_columns(known)}
+        for key, known in experts.items()
+    ]
+
+
+def _of_prompt(shard: _Shard, index: int, samples: Sequence[SampleRow]) -> Iterator[dict[str, Any]]:
+    rates: Sequence[float | None] = [None] * len(samples)
+    if index in shard.verdicts:
+        verdict = shard.verdicts[index]
+        rates = verdict.win_rates(expert_plays=len(verdict.pairwise) > len(samples))[-len(samples) :]
+    for sample, rate in zip(samples, rates, strict=True):
+        yield {
+            "split": shard.split,
+            "index": index,
+            "player": shard.player,
+            "decoding": shard.decoding,
+            "iteration": shard.iteration,
+            "sample": sample["sample"],
+            "response": sample["text"],
+            "preference": rate,
+            **_length(sample),
+            **_columns(shard.log_probs.get((index, sample["sample"]), {})),
+        }
+
+
+def _length(sample: SampleRow | None) -> dict[str, Any]:
+    if sample is None:
+        return {}
+    return {"finish_reason": sample["finish_reason"], "tokens": len(sample["response_ids"])}
+
+
+def _columns(log_probs: Mapping[str, float]) -> dict[str, float]:
+    return {f"log_prob/{policy}": value for policy, value in log_probs.items()}
+
+
+def _training(directory: RunDirectory, stages: Mapping[str, StageDirectory]) -> Iterator[_Shard]:
+    for name, stage in stages.items():
+        for path, by in samples_of(stage).items():
+            judged = judgements_path(stage, path)
+            yield _Shard(
+                path=path,
+                split="train",
+                player=by if isinstance(by, str) else _name(directory, directory.stage(by.policy)),
+                decoding="given" if isinstance(by, str) else by.how,
+                iteration=int(stage.path.name) if name.startswith("iterations") else None,
+                log_probs=_log_probs(directory, scores_of(stage, path)),
+                verdicts=verdicts_of(read_verdicts(judged)) if judged.exists() else {},
+            )
+
+
+def _held_out(directory: RunDirectory, stages: Mapping[str, StageDirectory]) -> Iterator[_Shard]:
+    scored = _held_out_log_probs(directory, stages)
+    for name, stage in stages.items():
+        for path, how in held_out_samples(stage).items():
+            yield _Shard(
+                path=path,
+                split="held-out",
+                player=name,
+                decoding=how,
+                log_probs=ChainMap(scored["expert"], scored[how, name]),
+            )
+
+
+def _held_out_log_probs(directory: RunDirectory, stages: Mapping[str, StageDirectory]) -> defaultdict[Scored, LogProbs]:
+    scored: defaultdict[Scored, LogProbs] = defaultdict(dict)
+    for stage in stages.values():
+        for path, by in held_out_scores(stage).items():
+            whose: Scored = (by.how, _name(directory, directory.stage(by.policy))) if isinstance(by, Drawn) else by
+            for key, known in _log_probs(directory, [path]).items():
+                scored[whose].setdefault(key, {}).update(known)
+    return scored
+
+
+def _log_probs(directory: RunDirectory, files: Iterable[Path]) -> LogProbs:
+    log_probs: LogProbs = {}
+    for file in files:
+        for row in read_scores(file):
+            scorer = _name(directory, directory.stage(row["policy"]))
+            log_probs.setdefault((row["index"], row["sample"]), {})[scorer] = row["log_prob"]
+    return log_probs

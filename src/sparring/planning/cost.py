@@ -1,0 +1,150 @@
+"""Memory and arithmetic of a run, from the shapes of a model alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sparring.logprobs.head import head_bytes
+from sparring.logprobs.sequences import MAX_TOKENS
+from sparring.models import ModelConfig
+from sparring.models.quiet import quiet_transformers
+
+# Numbers that a transformer layer keeps for the backward pass, a token and hidden unit, without gradient
+# checkpointing: the inputs of its projections, of its norms, of its activation and of its attention.
+_KEPT_PER_UNIT = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Peak bytes of one process.
+
+    Training and playing (generating, scoring) take turns. Training holds weights, and for those that are trained a
+    gradient and the optimizer's states; sharding divides these three by the number of processes. Playing needs all
+    the weights in every process, and a cache of keys and values.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    playing: int
+
+    @property
+    def total(self) -> int:
+        """The larger of the two; the Python process and its libraries take about 0.6 GB more."""
+        training = self.weights + self.gradients + self.optimizer + self.activations + self.logits
+        return max(training, self.playing)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Tokens of a prompt, and of each of the responses to it that are scored and trained on."""
+
+    prompt: int
+    responses: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Where every response is read after the prompt."""
+        return sum(self.prompt + response for response in self.responses)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The largest batch that one process trains on, and the largest that it decodes.
+
+    Attributes:
+        tokens: Positions in training: prompts once, and all their responses.
+        predicted: How many of them are predicted, in each of the packed rows that they make.
+        decoded: Positions in the cache of keys and values.
+    """
+
+    tokens: int
+    predicted: tuple[int, ...]
+    decoded: int
+
+    @classmethod
+    def largest(cls, rows: Sequence[Row], *, prompts: int, sequences: int, limit: int) -> Batch:
+        """So many `prompts` in training, and so many `sequences` decoded up to `limit` tokens."""
+        longest = max(row.prompt + sum(row.responses) for row in rows)
+        answers = max(sum(row.responses) for row in rows)
+        # A row takes as many prompts as fit into a forward pass, or a prompt as many rows as it needs.
+        together, parts = max(1, MAX_TOKENS // longest), -(-longest // MAX_TOKENS)
+        filled = [min(together, prompts - start) for start in range(0, prompts, together)]
+        predicted = tuple(-(-n * answers // parts) for n in filled for _ in range(parts))
+        decoded = sequences * (max(row.prompt for row in rows) + limit)
+        return cls(tokens=prompts * longest, predicted=predicted, decoded=decoded)
+
+
+def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | None) -> Any:
+    """The model as shapes without weights, with the adapter if there is one."""
+    from transformers import AutoModelForCausalLM
+
+    from sparring.selfplay.policy import lora_config
+
+    dtype = model_config.dtype or torch.float32 if config.dtype == "auto" else getattr(torch, config.dtype)
+    with torch.device("meta"), quiet_transformers():
+        model = AutoModelForCausalLM.from_config(model_config, dtype=dtype, trust_remote_code=config.trust_remote_code)
+        if lora is None:
+            return model
+        from peft import get_peft_model
+
+        return get_peft_model(model, lora_config(lora))
+
+
+def memory(model: Any, args: Any, batch: Batch, *, shards: int) -> Memory:
+    """The memory of one process.
+
+    Args:
+        model: The model, with or without weights.
+        args: transformers' training arguments.
+        batch: The largest batch.
+        shards: Among how many processes training shares out the weights; 1 where each has all of them.
+    """
+    config = model.config.get_text_config()
+    whole = sum(p.numel() * p.element_size() for p in model.parameters())
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    head = any(p.requires_grad for p in model.get_output_embeddings().parameters())
+    states = sum(p.numel() * _state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad)
+    number = 2 if args.mixed_precision in {"bf16", "fp16"} else next(model.parameters()).element_size()
+    units = batch.tokens * config.hidden_size * number
+    layers = config.num_hidden_layers
+    # With checkpointing, the input of every layer and all of the one that is computed again.
+    kept = units * (layers + _KEPT_PER_UNIT if args.gradient_checkpointing else layers * _KEPT_PER_UNIT)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Memory(
+        weights=whole // shards,
+        gradients=trained // shards,
+        optimizer=states // shards,
+        activations=kept,
+        logits=head_bytes(batch.predicted, vocabulary=config.vocab_size, element=number, trained=head),
+        playing=whole + 2 * layers * heads * width * batch.decoded * next(model.parameters()).element_size(),
+    )
+
+
+def _state_bytes(optimizer: str, element: int) -> int:
+    """Bytes of optimizer state a weight: Adam's two moments in the weight's dtype, or what others keep instead."""
+    name = str(getattr(optimizer, "value", optimizer))
+    if "8bit" in name:
+        return 2
+    if name in {"sgd", "adafactor"}:  # Adafactor keeps a row and a column of each matrix, which is next to nothing.
+        return 0
+    return 2 * element
+
+
+def flops(model: Any, *, generate: int, score: int, train: int, checkpointing: bool) -> dict[str, float]:
+    """Floating-point operations of so many tokens, attention left out.
+
+    A multiplication and an addition a weight and token forward, twice that backward: 2P, and 6P to train. Frozen
+    weights need no gradient of their own, which saves 2P; checkpointing computes the forward pass again, 2P more.
+    """
+    parameters = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    whole, trained = sum(n for n, _ in parameters), sum(n for n, needed in parameters if needed)
+    step = 4 * whole + 2 * trained + (2 * whole if checkpointing else 0)
+    return {"generate": 2.0 * whole * generate, "score": 2.0 * whole * score, "train": float(step) * train}

@@ -1,0 +1,195 @@
+"""What a run would take, before it takes it: stability, tokens, memory, and time from a short calibration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from rich.table import Table
+
+from sparring.planning.cost import Batch, Memory, described, flops, memory
+from sparring.planning.rates import Rates, measure_rates
+from sparring.planning.tokens import Tokens, count_tokens, trained_rows
+from sparring.progress import duration
+from sparring.selfplay.arguments import arguments_of, run_autocast
+from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
+from sparring.selfplay.phases import Phase
+from sparring.selfplay.policy import Policy
+from sparring.selfplay.prepared import Prepared, prepare
+from sparring.work import processes as launched
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhasePlan:
+    """What is known of one phase. `comparisons` are those of its judge; their time is not estimated."""
+
+    game: str
+    objective: str
+    iterations: int
+    prompts: int
+    stability: dict[str, Any] | None
+    comparisons: int
+
+    def rows(self) -> list[tuple[str, str]]:
+        """For people: what it is about, and what is said of it."""
+        times = "1 iteration" if self.iterations == 1 else f"{self.iterations} iterations"
+        rows = [("game", f"{self.game}; {times} on {self.prompts} prompts")]
+        if self.stability is not None:
+            number = f"{self.stability['symbol']} = {self.stability['value']:g}"
+            rows.append(("stability", f"{number}; {self.stability['verdict']}"))
+        elif self.comparisons:
+            rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
+        if self.comparisons:
+            rows.append(("judge", f"{self.comparisons:,} comparisons, whose time is not in the total"))
+        return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `sparring plan` prints: the phases one by one, and of all of them together what they take.
+
+    `comparisons` are those of policies on the held-out set; the phases have their own.
+    """
+
+    processes: int
+    phases: list[PhasePlan]
+    data: dict[str, int]
+    comparisons: int
+    tokens: Tokens
+    rates: Rates | None
+    memory: Memory
+    flops: dict[str, float]
+    seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; bytes, seconds, tokens a second."""
+        return asdict(self) | {"memory_total": self.memory.total, "seconds_total": sum(self.seconds.values())}
+
+    def table(self) -> Table:
+        """The same for people."""
+        table = Table(show_header=False, box=None)
+        for number, phase in enumerate(self.phases):
+            for what, said in phase.rows():
+                table.add_row(f"phase {number}" if what == "game" and len(self.phases) > 1 else what, said)
+        table.add_row("examples", f"{self.data['train']} to train on, {self.data['held_out']} held out")
+        if self.comparisons:
+            text = f"{self.comparisons:,} comparisons of policies, whose time is not in the total"
+            table.add_row("judge, held out", text)
+        for name, count in asdict(self.tokens).items():
+            rate = "" if self.rates is None else f" at {getattr(self.rates, name):,.0f} a second and process"
+            spent = f": {duration(self.seconds[name])}" if rate else ""
+            table.add_row(name, f"{count:,} tokens, {self.flops[name]:.2g} FLOPs{rate}{spent}")
+        for name, size in asdict(self.memory).items():
+            table.add_row(f"memory, {name}", f"{size / 2**30:.2f} GiB")
+        table.add_row(
+            "memory, total", f"{self.memory.total / 2**30:.2f} GiB a process, and about 0.6 GiB for libraries"
+        )
+        if self.seconds:
+            table.add_row("time, total", f"about {duration(sum(self.seconds.values()))}")
+        return table
+
+
+def plan(
+    config: SelfPlayConfig, *, processes: int | None = None, sharded: bool = False, calibrated: bool = True
+) -> Plan:
+    """Checks a configuration and estimates what it takes.
+
+    Args:
+        config: The run.
+        processes: How many would play it; None for those that a launcher started.
+        sharded: Whether they would share out the weights in training (FSDP).
+        calibrated: Whether to load the model and measure its speed here, which takes about ten seconds; without,
+            only the model's configuration is read, and there are no times.
+
+    Raises:
+        InputError: Something is wrong with the configuration, the data or the model.
+    """
+    prepared = _answered(prepare(config))
+    processes = launched.count() if processes is None else processes
+    tokens = count_tokens(prepared, processes)
+    rates: Rates | None = None
+    model = described(config.model, prepared.model_config, config.lora)
+    if calibrated:
+        policy = Policy(
+            config.model, prepared.tokenizer, lora=config.lora, seed=config.seed, autocast=run_autocast(config)
+        )
+        model, rates = policy.model, measure_rates(prepared, policy)
+    return Plan(
+        processes=processes,
+        phases=[_described(prepared, phase) for phase in prepared.phases],
+        data={
+            "train": len(prepared.train.examples),
+            "held_out": len(prepared.held_out.examples) if prepared.held_out is not None else 0,
+        },
+        comparisons=_held_out_comparisons(prepared),
+        tokens=tokens,
+        rates=rates,
+        memory=max(
+            (_memory(prepared, phase, model, shards=processes if sharded else 1) for phase in prepared.phases),
+            key=lambda each: each.total,
+        ),
+        flops=flops(
+            model,
+            **asdict(tokens),
+            checkpointing=any(arguments_of(config, each.training).gradient_checkpointing for each in config.schedule),
+        ),
+        seconds={}
+        if rates is None
+        else {name: getattr(tokens, name) / rate / processes for name, rate in asdict(rates).items()},
+    )
+
+
+def _answered(prepared: Prepared) -> Prepared:
+    """With a teacher, whose responses are not written yet, each as long as it may become."""
+    if prepared.teacher is None:
+        return prepared
+    ids = [prepared.train.stop_ids[0]] * prepared.config.data.max_response_tokens
+    train, held_out = (
+        None if part is None else replace(part, examples=[replace(item, expert_ids=ids) for item in part.examples])
+        for part in (prepared.train, prepared.held_out)
+    )
+    return replace(prepared, train=train or prepared.train, held_out=held_out)
+
+
+def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
+    number, verdict = phase.objective.stability, None
+    if number is not None:
+        verdict = asdict(number) | {"contraction_factor": number.contraction_factor, "verdict": number.verdict}
+    penalties = [f"{each.options['weight']:g} × {each.name}" for each in phase.config.regularizers]
+    return PhasePlan(
+        game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
+        objective=phase.config.objective.name,
+        iterations=len(phase.iterations),
+        stability=verdict,
+        prompts=len(phase.prompts(prepared.train.examples)),
+        comparisons=_comparisons(phase.config, len(phase.prompts(prepared.train.examples))),
+    )
+
+
+def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Memory:
+    args = arguments_of(prepared.config, phase.config.training)
+    batch = Batch.largest(
+        trained_rows(prepared, phase),
+        prompts=args.per_device_train_batch_size,
+        sequences=phase.config.generation.batch_size,
+        limit=prepared.config.data.max_response_tokens,
+    )
+    return memory(model, args, batch, shards=shards)
+
+
+def _comparisons(config: PhaseConfig, prompts: int) -> int:
+    """Every pair of responses to every prompt, in every iteration; an endpoint is asked about each in both orders."""
+    if config.judge is None:
+        return 0
+    n = config.generation.samples_per_prompt + config.judge.expert_plays
+    return config.iterations * prompts * n * (n - 1) // 2
+
+
+def _held_out_comparisons(prepared: Prepared) -> int:
+    """Every policy's held-out samples beside the base model's and the previous policy's."""
+    if prepared.held_out_judge is None or prepared.held_out is None:
+        return 0
+    config = prepared.config
+    # The first policy's previous one is the base model, which has no rival itself.
+    rivals = 2 * config.total_iterations + (1 if config.warmup is not None else -1)
+    return rivals * len(prepared.held_out.examples) * config.evaluation.samples_per_prompt

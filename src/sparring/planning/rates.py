@@ -1,0 +1,81 @@
+"""How fast this machine plays and trains a model, from a short calibration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sparring.logprobs import sequence_log_probs
+from sparring.selfplay.engine import generator_for
+from sparring.selfplay.policy import Policy
+from sparring.selfplay.prepared import Prepared
+from sparring.types import EncodedExample
+
+# Seconds for each of generating, scoring and training; with loading, a calibration takes about ten.
+_CALIBRATE_S = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Tokens a second, measured on this machine with this model."""
+
+    generate: float
+    score: float
+    train: float
+
+
+def _answer(item: EncodedExample) -> list[int]:
+    """The expert's response; where there is none, any tokens do."""
+    return item.expert_ids or item.prompt_ids
+
+
+def _tokens(item: EncodedExample) -> int:
+    return len(item.prompt_ids) + len(_answer(item))
+
+
+def measure_rates(prepared: Prepared, policy: Policy) -> Rates:
+    """Runs each kind of work on real examples for a few seconds."""
+    by_length = sorted(prepared.train.examples, key=_tokens)
+    # From the middle outwards: neither the shortest nor the longest tell the truth.
+    batch = by_length[len(by_length) // 2 :][:8] or by_length
+    return Rates(
+        generate=_rate(lambda: _generate(prepared, policy, batch)),
+        score=_rate(lambda: _score(policy, batch)),
+        train=_rate(lambda: _train(policy, batch[:4])),
+    )
+
+
+def _rate(work: Callable[[], int]) -> float:
+    """Tokens a second of a piece of work that returns its tokens; the first call only warms up, if it is short."""
+    start = time.perf_counter()
+    tokens = work()
+    if time.perf_counter() - start < _CALIBRATE_S:
+        start, tokens = time.perf_counter(), 0
+        while tokens == 0 or time.perf_counter() - start < _CALIBRATE_S:
+            tokens += work()
+    return tokens / (time.perf_counter() - start)
+
+
+def _generate(prepared: Prepared, policy: Policy, batch: Sequence[EncodedExample]) -> int:
+    config = prepared.config.generation
+    player = generator_for(config, policy, prepared.engine, stop_ids=prepared.train.stop_ids, max_new_tokens=16)
+    repeated = [batch[n % len(batch)] for n in range(config.prompts_per_batch)]
+    with policy.forward_dtype():
+        return sum(len(sample.response_ids) for sample in player.sample(repeated, seed=0))
+
+
+def _score(policy: Policy, batch: Sequence[EncodedExample]) -> int:
+    policy.log_probs([item.prompt_ids for item in batch], [[_answer(item)] for item in batch])
+    return sum(map(_tokens, batch))
+
+
+def _train(policy: Policy, batch: Sequence[EncodedExample]) -> int:
+    """A forward and a backward pass; the optimizer's step is small beside them and is left out."""
+    policy.model.train()
+    with policy.forward_dtype():
+        values = sequence_log_probs(policy.model, [i.prompt_ids for i in batch], [[_answer(i)] for i in batch])
+    sum(value.sum() for value in values).backward()  # type: ignore[union-attr]
+    policy.model.zero_grad(set_to_none=True)
+    policy.model.eval()
+    return sum(map(_tokens, batch))

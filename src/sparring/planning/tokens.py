@@ -1,0 +1,152 @@
+"""How many tokens a run samples, scores and trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sparring.planning.cost import Row
+from sparring.policies import BASE
+from sparring.selfplay.arguments import arguments_of
+from sparring.selfplay.phases import Phase
+from sparring.selfplay.prepared import Prepared
+from sparring.types import EXPERT_FIELDS, EncodedExample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Tokens of each kind of work in the whole run.
+
+    Generated lengths are taken to be the expert's, or as long as they may be where a prompt has none.
+    A token that is sampled from a mixture counts twice: two models read it.
+    """
+
+    generate: int
+    score: int
+    train: int
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
+
+
+def scored_rows(prepared: Prepared, phase: Phase) -> list[Row]:
+    """The rows that a phase scores."""
+    return [
+        Row(len(item.prompt_ids), (*([len(item.expert_ids)] if phase.reads_expert else []), *played))
+        for item, played in _played(prepared, phase)
+    ]
+
+
+def trained_rows(prepared: Prepared, phase: Phase) -> list[Row]:
+    """The rows that a phase trains on: an expert that is imitated and plays as well is in them twice."""
+    requires, rows = phase.objective.requires, []
+    for item, played in _played(prepared, phase):
+        experts = (bool(requires & EXPERT_FIELDS) + phase.expert_plays) * [len(item.expert_ids)]
+        initial = played if "policy_initial" in requires else []
+        reference = _references(prepared, item) if "policy_reference" in requires else []
+        rows.append(Row(len(item.prompt_ids), (*experts, *played, *initial, *reference)))
+    return rows
+
+
+def _played(prepared: Prepared, phase: Phase) -> Iterator[tuple[EncodedExample, list[int]]]:
+    """The prompts of a phase, and how long the K responses to each are."""
+    for item in phase.prompts(prepared.train.examples):
+        yield (
+            item,
+            [len(ids) for ids in item.compared_ids] if phase.given else phase.samples * [_length(prepared, item)],
+        )
+
+
+def _references(prepared: Prepared, item: EncodedExample) -> list[int]:
+    """How long the M reference samples of a prompt are."""
+    return prepared.config.generation.samples_per_prompt * [_length(prepared, item)]
+
+
+def _length(prepared: Prepared, item: EncodedExample) -> int:
+    """How long a generated response is taken to be."""
+    return len(item.expert_ids) or prepared.config.data.max_response_tokens
+
+
+def count_tokens(prepared: Prepared, processes: int) -> Tokens:
+    """What a whole run takes, played by so many processes."""
+    total = _teacher_tokens(prepared) + _held_out_tokens(prepared) + _warmup_tokens(prepared, processes)
+    total += _reference_tokens(prepared)
+    for phase in prepared.phases:
+        total += _phase_tokens(prepared, phase, processes)
+    return total
+
+
+def _teacher_tokens(prepared: Prepared) -> Tokens:
+    """What a teacher writes, and scores of every policy's samples and of its own responses."""
+    config, teacher = prepared.config, prepared.teacher
+    if teacher is None:
+        return Tokens(generate=0, score=0, train=0)
+    limit, policies = config.data.max_response_tokens, config.total_iterations + 1 + (config.warmup is not None)
+    asked = sum(len(item.prompt_ids) + limit for item in teacher.held_out)
+    return Tokens(
+        generate=(len(teacher.train) + len(teacher.held_out)) * limit,
+        score=(1 + policies * config.evaluation.samples_per_prompt) * asked,
+        train=0,
+    )
+
+
+def _warmup_tokens(prepared: Prepared, processes: int) -> Tokens:
+    config, train = prepared.config, 0.0
+    if config.warmup is not None:
+        rows = [item for item in prepared.train.examples if item.expert_ids]
+        epochs = _epochs(prepared, config.training | config.warmup.training, len(rows), processes)
+        train = epochs * sum(len(item.prompt_ids) + len(item.expert_ids) for item in rows)
+    return Tokens(generate=0, score=0, train=round(train))
+
+
+def _reference_tokens(prepared: Prepared) -> Tokens:
+    """What the base model samples once for all phases, where one of them learns from it."""
+    needed = any("policy_reference" in phase.objective.requires for phase in prepared.phases)
+    items = prepared.train.examples if needed else []
+    return Tokens(generate=sum(sum(_references(prepared, item)) for item in items), score=0, train=0)
+
+
+def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
+    """What a phase takes on the training prompts."""
+    rows, iterations = trained_rows(prepared, phase), len(phase.iterations)
+    scored = sum(len(phase.scorers(iteration)) for iteration in phase.iterations) if phase.needs_samples else 0
+    readers = 2 if phase.opponent.spec(phase.iterations.start).base_share else 1
+    epochs = _epochs(prepared, phase.config.training, len(rows), processes)
+    generated = phase.samples * sum(_length(prepared, item) for item in phase.prompts(prepared.train.examples))
+    return Tokens(
+        generate=readers * iterations * generated,
+        score=scored * sum(row.tokens for row in scored_rows(prepared, phase)),
+        train=round(sum(row.tokens for row in rows) * iterations * epochs),
+    )
+
+
+def _held_out_tokens(prepared: Prepared) -> Tokens:
+    """What evaluation takes, for each policy: one greedy and some sampled answers, all of which are scored."""
+    config = prepared.config
+    held_out = prepared.held_out.examples if prepared.held_out is not None else []
+    samples, policies = config.evaluation.samples_per_prompt, config.total_iterations + 1 + (config.warmup is not None)
+    # Every policy scores the experts, its greedy answer and its samples, of which the base model scores the last two
+    # too. For the game it scores its opponent's samples, and those scorers come that have not done so yet; of a mixture
+    # there are other samples, for which two models read every token.
+    scored, mixed = policies * (3 + 2 * samples), 0
+    for phase in prepared.phases:
+        played = phase.iterations if phase.needs_samples else range(0)
+        others = sum(len({*phase.scorers(iteration)} - {iteration, BASE}) for iteration in played)
+        scored += len(played) * samples + others * (1 + samples)
+        mixed += sum(2 * samples for iteration in played if phase.opponent.spec(iteration).base_share)
+    lengths = [_length(prepared, item) for item in held_out]
+    return Tokens(
+        generate=(policies * (1 + samples) + mixed) * sum(lengths),
+        score=scored * (sum(len(item.prompt_ids) for item in held_out) + sum(lengths)),
+        train=0,
+    )
+
+
+def _epochs(prepared: Prepared, fields: Mapping[str, Any], rows: int, processes: int) -> float:
+    """Passes over so many rows: as many as are asked for, or as the steps make that are set instead."""
+    args = arguments_of(prepared.config, fields)
+    if args.max_steps <= 0:
+        return float(args.num_train_epochs)
+    step = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
+    return float(args.max_steps * step / rows)

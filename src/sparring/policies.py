@@ -1,0 +1,45 @@
+"""Policies by number, and who drew a response.
+
+Policy 0 plays first (after the warm-up, if any), and policy t + 1 is what iteration t trains. `BASE` is the base model,
+`TEACHER` the expert, where it is a language model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+BASE = -1
+TEACHER = -2
+
+How = Literal["sampled", "greedy", "mixture"]
+"""A response is sampled from the policy itself, its most likely one, or sampled from its token-level mixture with the
+base model."""
+
+_HOW = {"sampled": "sampled answers", "greedy": "greedy answers", "mixture": "answers mixed with the base model"}
+
+
+def is_start(policy: int) -> bool:
+    """Whether a policy is where a run starts, and others may start too: the base model, or what the warm-up made."""
+    return policy in {BASE, 0}
+
+
+def words(policy: int) -> str:
+    """What a person reads: "the base model", "the teacher", "policy 3"."""
+    return {BASE: "the base model", TEACHER: "the teacher"}.get(policy, f"policy {policy}")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Who drew a response, and how.
+
+    Attributes:
+        policy: The policy's number.
+        how: As `How`.
+    """
+
+    policy: int
+    how: How
+
+    def __str__(self) -> str:
+        return f"{words(self.policy)}'s {_HOW[self.how]}"

@@ -1,0 +1,26 @@
+"""transformers' training arguments of a stage of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.trainer.arguments import autocast_dtype, training_arguments
+
+
+def arguments_of(config: SelfPlayConfig, fields: Mapping[str, Any]) -> TrainingArguments:
+    """The arguments of a stage that trains with these fields; its folder and seed are not the stage's yet.
+
+    Raises:
+        InputError: As `training_arguments`.
+    """
+    return training_arguments(fields, output=config.output, seed=config.seed, device=config.model.device)
+
+
+def run_autocast(config: SelfPlayConfig) -> torch.dtype | None:
+    """The dtype of mixed precision in which all policies of a run train and score; None for that of the weights."""
+    return autocast_dtype(arguments_of(config, config.training))

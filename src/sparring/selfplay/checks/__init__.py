@@ -1,0 +1,1 @@
+"""What can be checked of a run before a model is loaded, a subject a module."""

@@ -1,0 +1,53 @@
+"""Do the data have what the run plays on and watches?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sparring.data import CALLED, Dataset
+from sparring.errors import InputError
+from sparring.judges.protocol import JudgeSettings
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.phases import Phase, naming
+from sparring.types import EncodedExample
+
+
+def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: JudgeSettings | None) -> None:
+    """Raises InputError where the value that the run is stopped by is not known of the held-out set."""
+    metric = config.stop.metric
+    if not config.stop.enabled or metric == "auto":
+        return
+    if metric.startswith("accuracy") and verifier is None:
+        fix = "set data.verifier, or another metric"
+        raise InputError(f"'{metric}' needs a verifier", where="stop.metric", fix=fix)
+    if metric == "win_rate/base":
+        if judge is None:
+            fix = "set evaluation.judge, or another metric"
+            raise InputError("nobody compares held-out responses", where="stop.metric", fix=fix)
+        return
+    if data.held_out and data.held_out[0].response is None:
+        problem = f"'{metric}' compares with expert responses, and no held-out row has one"
+        raise InputError(problem, where="stop.metric", fix="set it to auto, or hold out rows that have one")
+
+
+def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequence[EncodedExample]) -> None:
+    """Raises InputError where a phase, or the warm-up, has nothing to play on, or cannot play on all of it at once."""
+    if config.warmup is not None and not any(item.expert_ids for item in train):
+        fix = "add rows with one, or remove the warm-up"
+        raise InputError("no training row has an expert response, which the warm-up needs", where="warmup", fix=fix)
+    for phase in phases:
+        prompts = phase.prompts(train)
+        with naming(config, phase.number):
+            if not prompts:
+                fix = "add some, or take another objective or judge"
+                wishes = " and ".join(CALLED[part] for part in sorted(phase.needs))
+                problem = f"no training row has what {phase.title} needs: {wishes}"
+                raise InputError(problem, where="objective.name", fix=fix)
+            counts = {len(item.compared_ids): item for item in reversed(prompts)} if phase.given else {}
+            if len(counts) > 1:
+                rows = " and ".join(f"data row {item.index + 1} has {count}" for count, item in counts.items())
+                raise InputError(
+                    f"the rows have different numbers of responses to compare: {rows}",
+                    where="responses",
+                    fix="give the same number for every prompt",
+                )

@@ -1,0 +1,140 @@
+"""Do the objective, the judge, the opponent and the sampling of a phase go together?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from sparring.errors import InputError
+from sparring.generation import ENGINES
+from sparring.judges import JUDGES, Expert
+from sparring.judges.protocol import JudgeSettings
+from sparring.regularizers import Regularized
+from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
+from sparring.types import PREFERENCE_FIELDS, Objective, Opponent, Regularizer
+
+# What holds of any two responses of which one is preferred; the others regress on a win rate against draws of π_o.
+_COMPARING = ("dpo", "ipo", "inpo")
+
+
+def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings | None) -> None:
+    """Refuses a judge that is missing or of no use, or that has nothing to compare.
+
+    Raises:
+        InputError: It is so; or something would take a response of the expert or of the data for a draw of π_o.
+    """
+    name, needed = config.objective.name, bool(objective.requires & PREFERENCE_FIELDS)
+    if config.responses == "data":
+        _check_given(config, objective)
+        return
+    if judge is None or config.judge is None:
+        if needed:
+            problem = f"objective '{name}' needs preferences, which only a judge can give"
+            fix = f"add judge: {{name: …}} ({', '.join(JUDGES)}), or take an imitation objective, such as spif"
+            raise InputError(problem, where="objective.name", fix=fix)
+        return
+    if not needed:
+        fix = "remove the judge; in a phase of a run that has one, set judge: null"
+        raise InputError(f"objective '{name}' reads no preferences", where="judge", fix=fix)
+    if isinstance(judge, Expert) and not config.judge.expert_plays:
+        problem, fix = "the expert can win only where it plays", "set judge.expert_plays: true"
+        raise InputError(problem, where="judge.expert_plays", fix=fix)
+    if config.judge.expert_plays:
+        _check_regularizers(objective, "the expert's response, which plays among them,", "judge.expert_plays", "false")
+    if config.generation.samples_per_prompt + config.judge.expert_plays < 2:
+        problem, fix = "there is nothing to compare one response with", "set it to 2 or more"
+        raise InputError(problem, where="generation.samples_per_prompt", fix=fix)
+
+
+def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None:
+    """Refuses a token-level mixture where something could not sample from it.
+
+    Raises:
+        InputError: The adapter trains biases, or the generator does not play the policy's own model.
+    """
+    if not opponent.spec(0).base_share:
+        return
+    bias = (config.lora or {}).get("bias", "none")
+    if bias != "none":
+        raise InputError(
+            f"opponent '{name}' takes the model with its adapter off for the base model, "
+            f"which with trained biases ({bias}) it is not",
+            where="lora.bias",
+            fix="set it to none, or the opponent's samples to policy",
+        )
+    if config.generation.name in ENGINES:
+        raise InputError(
+            f"opponent '{name}' mixes every token's distribution with the base model's, which the "
+            f"generator '{config.generation.name}' cannot",
+            where="generation.name",
+            fix="set it to transformers, or the opponent's samples to policy",
+        )
+
+
+def check_importance(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
+    """Refuses importance weights e^Δ where the samples are no draws of the π_o in Δ.
+
+    Raises:
+        InputError: A regularizer has them, and the opponent's samples are others', or drawn at another temperature.
+    """
+    weighted = [each.name for each in _regularizers(objective) if getattr(each, "importance", False)]
+    generation = config.generation
+    plain = (generation.temperature, generation.top_p, generation.top_k) == (1.0, 1.0, 0)
+    if not weighted or (plain and _draws_what_it_scores(opponent)):
+        return
+    why = f"the opponent '{config.opponent.name}' draws others" if plain else "temperature, top-p or top-k skews them"
+    raise InputError(
+        f"the importance weight e^Δ of '{weighted[0]}' is for draws of the π_o in Δ, and {why}",
+        where="regularizers",
+        fix="sample at temperature 1 against the opponent previous or fictitious-play (arithmetic), or set the "
+        "regularizer's importance: false",
+    )
+
+
+def _draws_what_it_scores(opponent: Opponent) -> bool:
+    """Whether log π_o in Δ is that of the mixture that generates; asked with two made-up policies."""
+    spec = opponent.spec(1)
+    if spec.base_share > 0.0 or set(spec.generators) != set(spec.scorers):
+        return False
+    made_up = torch.tensor([[0.5, 0.5], [0.1, 0.9]])
+    log_probs = {policy: row.log() for policy, row in zip(spec.generators, made_up, strict=False)}
+    drawn = torch.stack([log_probs[policy] for policy in spec.generators]).exp().mean(0)
+    return torch.allclose(opponent.combine(1, log_probs).exp(), drawn)
+
+
+def _regularizers(objective: Objective) -> Sequence[Regularizer]:
+    return objective.regularizers if isinstance(objective, Regularized) else ()
+
+
+def _check_given(config: PhaseConfig, objective: Objective) -> None:
+    """Responses and preferences of the data need an objective that compares responses, whoever wrote them."""
+    name = config.objective.name
+    if config.judge is not None:
+        fix = "remove the judge, or set responses: opponent"
+        raise InputError("the data say themselves who beats whom", where="judge", fix=fix)
+    if name not in _COMPARING:
+        problem = f"objective '{name}' learns from draws of the opponent, and the data's responses are none"
+        raise InputError(problem, where="responses", fix=f"set it to opponent, or take {', '.join(_COMPARING)}")
+    _check_regularizers(objective, "the data's response", "responses", "opponent")
+
+
+def _check_regularizers(objective: Objective, what: str, where: str, mend: str) -> None:
+    for each in _regularizers(objective):
+        if any(field.endswith("generated") for field in each.requires):
+            raise InputError(
+                f"regularizer '{each.name}' averages over draws of the opponent, and {what} is none",
+                where=where,
+                fix=f"set it to {mend}, or take the regularizer sft or forward-kl with samples: reference",
+            )
+
+
+def check_generator(config: SelfPlayConfig, phase: PhaseConfig) -> None:
+    """Raises InputError where a phase names another generator than the run."""
+    for name in ("name", "vllm", "server"):
+        if getattr(phase.generation, name) != getattr(config.generation, name):
+            raise InputError(
+                "the run has one generator, which all of its phases share",
+                where=f"generation.{name}",
+                fix="leave it out here, and set it in the run's own generation",
+            )

@@ -1,0 +1,29 @@
+"""Can the run be trained as its configuration says?"""
+
+from __future__ import annotations
+
+from sparring.errors import InputError
+from sparring.selfplay.arguments import arguments_of
+from sparring.selfplay.checks.workers import check_workers
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.phases import naming
+from sparring.selfplay.policy import lora_config
+from sparring.trainer.arguments import autocast_dtype
+
+
+def check_training(config: SelfPlayConfig) -> None:
+    """Raises InputError where training arguments, workers or the adapter are wrong."""
+    if config.warmup is not None:
+        arguments_of(config, config.training | config.warmup.training)
+    own = arguments_of(config, config.training)
+    for number, phase in enumerate(config.phases):
+        with naming(config, number):
+            if autocast_dtype(arguments_of(config, phase.training)) != autocast_dtype(own):
+                raise InputError(
+                    "the run has one mixed precision, in which all of its policies are scored",
+                    where="training",
+                    fix="leave bf16 and fp16 out here, and set them in the run's own training",
+                )
+    check_workers(config, own.device)
+    if config.lora is not None:
+        lora_config(config.lora)

@@ -1,0 +1,26 @@
+"""Can the workers sample and score as the policy does?"""
+
+from __future__ import annotations
+
+import torch
+
+from sparring.errors import InputError
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.work import processes
+
+
+def check_workers(config: SelfPlayConfig, device: torch.device) -> None:
+    """Raises InputError where the workers cannot sample and score as the policy that trains on `device` would."""
+    by_ray = config.workers.elsewhere
+    if config.generation.name != "transformers" and (processes.count() > 1 or by_ray):
+        raise InputError(
+            f"the generator '{config.generation.name}' takes its weights from one process, and several would sample",
+            where="generation.name",
+            fix="set it to transformers, or start one process with workers.name: processes",
+        )
+    if by_ray and config.workers.gpus == 0 and device.type == "cuda":
+        raise InputError(
+            "actors without a GPU would sample and score on the CPU, with other rounding than training has on CUDA",
+            where="workers.gpus",
+            fix="set it to 1, or to a fraction for actors that share one; or train on the CPU too: model.device: cpu",
+        )

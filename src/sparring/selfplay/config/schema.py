@@ -1,0 +1,252 @@
+"""The configuration of a self-play run: typed, checked before anything expensive, every default stated once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from sparring.data import DataConfig
+from sparring.errors import InputError
+from sparring.generation import GenerationConfig
+from sparring.metrics.stability import CHECKS, StabilityConfig
+from sparring.models import ModelConfig
+from sparring.registry import require_one_of
+from sparring.selfplay.config.yaml import Dumper, apply_overrides, explain, read_yaml
+from sparring.work.config import WorkersConfig
+
+
+class Component(BaseModel):
+    """The name of a registered component; every other key is one of its own settings."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings besides the name."""
+        return dict(self.model_extra or {})
+
+
+class JudgeConfig(Component):
+    """A name in `JUDGES` and its settings, and what is made of its comparisons.
+
+    Attributes:
+        expert_plays: Compare the expert's response too; it is then trained on as one more sample.
+        include_self: Count a response against itself, as ½, among the draws of π_o, as SPPO's published code does.
+    """
+
+    expert_plays: bool = False
+    include_self: bool = False
+
+
+class WarmupConfig(BaseModel):
+    """Supervised fine-tuning before the first iteration.
+
+    Self-play starts from a model that can already produce the expert's format: with reward bound R the log ratio
+    moves R/β nats an iteration, no more.
+
+    Attributes:
+        training: Fields of `TrainingArguments` that differ from the run's own `training`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
+class EvaluationConfig(BaseModel):
+    """What is measured on the held-out set after every stage.
+
+    Attributes:
+        samples_per_prompt: Sampled responses a held-out prompt, beside one greedy response.
+        judge: Who compares every policy's sampled responses with those of the base model and of the previous policy: a
+            name in `JUDGES` and its settings; "training", the first judge that a phase has; or "none". When absent, it
+            is that of training unless it may cost money, as `llm` may.
+        embedder: A local folder or Hugging Face id of a model whose mean hidden states are sentence embeddings; None
+            measures no distances between them. It stays in memory beside the policy.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    samples_per_prompt: int = Field(default=1, ge=1)
+    judge: Component | Literal["training", "none"] | None = None
+    embedder: str | None = None
+
+
+class StopConfig(BaseModel):
+    """When to end a run before it collapses.
+
+    Attributes:
+        enabled: Whether to watch at all.
+        metric: The held-out value to watch; higher is better. "auto" is greedy accuracy where the data have a
+            verifier, else the win rate over the base model where a judge compares the two, else the expert's
+            log-likelihood a token.
+        max_drop: How far below the best policy so far an iterate may fall: a difference of accuracy or of win rates
+            (0.1 is ten points) or of nats a token. A fall within two standard errors of the difference is taken for
+            noise.
+        alarms: Checks of the stability monitor, from `CHECKS`, whose alarm ends the run as well. None unless asked for:
+            a run may oscillate, say, and still end with a better policy than it began with.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = True
+    metric: Literal["auto", "accuracy/greedy", "accuracy/sampled", "win_rate/base", "log_likelihood/token"] = "auto"
+    max_drop: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
+    alarms: tuple[str, ...] = ()
+
+    @field_validator("alarms")
+    @classmethod
+    def _known_checks(cls, alarms: tuple[str, ...]) -> tuple[str, ...]:
+        for name in alarms:
+            require_one_of("check", name, CHECKS)
+        return alarms
+
+
+class PhaseConfig(BaseModel):
+    """How some iterations are played.
+
+    Attributes:
+        iterations: T, how many times generate → judge → score → train → evaluate is played.
+        objective: A name in `OBJECTIVES` and its settings.
+        regularizers: Names in `REGULARIZERS` and their settings, weights among them; added to the objective.
+        opponent: A name in `OPPONENTS` and its settings.
+        generation: How responses are sampled.
+        responses: Who wrote what the policy plays against: the `opponent`, anew in every iteration, or somebody else,
+            whose responses and preferences the `data` bring along.
+        judge: Who says which response is better; needed by the objectives that learn from preferences.
+        training: Fields of transformers' `TrainingArguments`, for every iteration.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    iterations: int = Field(default=2, ge=1)
+    objective: Component = Field(default_factory=lambda: Component(name="spif"))
+    regularizers: tuple[Component, ...] = ()
+    opponent: Component = Field(default_factory=lambda: Component(name="previous"))
+    generation: GenerationConfig = Field(default_factory=GenerationConfig)
+    responses: Literal["opponent", "data"] = "opponent"
+    judge: JudgeConfig | None = None
+    training: dict[str, Any] = Field(default_factory=dict)
+
+
+class SelfPlayConfig(PhaseConfig):
+    """A whole self-play run: one phase, with the fields of `PhaseConfig`, or several that share what they leave out.
+
+    Attributes:
+        output: The run directory.
+        seed: Every use of chance derives its own seed from this one.
+        model: What plays.
+        data: The prompts, with experts' responses, compared responses, both or neither.
+        lora: Fields of peft's `LoraConfig`; None trains all weights.
+        warmup: Supervised fine-tuning first; None starts from the model as it is.
+        evaluation: What is measured after every stage, on responses that the run's own `generation` samples.
+        stop: When to end before a collapse.
+        stability: From where on the checks of the stability monitor warn or raise the alarm.
+        workers: Who samples and scores.
+        reuse: Keep what is sampled from the model that the run starts from, and its scores, in the user's cache, and
+            take what an earlier run kept there; it changes nothing in the result.
+        phases: Played one after the other, their iterations numbered on. What one leaves out is the run's own field;
+            `generation` and `training` are filled up key by key. Without any, the run's own fields are the only phase.
+    """
+
+    output: Path = Path("runs/selfplay")
+    seed: int = Field(default=0, ge=0)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    data: DataConfig
+    lora: dict[str, Any] | None = None
+    warmup: WarmupConfig | None = None
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    stop: StopConfig = Field(default_factory=StopConfig)
+    stability: StabilityConfig = Field(default_factory=StabilityConfig)
+    workers: WorkersConfig = Field(default_factory=WorkersConfig)
+    reuse: bool = True
+    # Last, because it is filled up from what was read before.
+    phases: tuple[PhaseConfig, ...] = ()
+
+    @property
+    def schedule(self) -> tuple[PhaseConfig, ...]:
+        """What is played, in order: the phases, or the run's own fields."""
+        return self.phases or (self,)
+
+    @property
+    def total_iterations(self) -> int:
+        """Of all phases."""
+        return sum(phase.iterations for phase in self.schedule)
+
+    @field_validator("phases", mode="before")
+    @classmethod
+    def _fill_up(cls, phases: Any, info: ValidationInfo) -> Any:
+        own = {name: info.data[name] for name in PhaseConfig.model_fields if name in info.data}
+        many = isinstance(phases, Sequence) and not isinstance(phases, str)
+        return [_filled(phase, own) for phase in phases] if many else phases
+
+    @field_validator("lora")
+    @classmethod
+    def _base_is_the_initial_adapter(cls, lora: dict[str, Any] | None) -> dict[str, Any] | None:
+        if lora is not None and not _changes_nothing(lora.get("init_lora_weights", True)):
+            raise ValueError(
+                "init_lora_weights must be true or 'gaussian': the base model is scored as the initial adapter, "
+                "which must therefore change nothing"
+            )
+        return lora
+
+    @field_validator("lora")
+    @classmethod
+    def _sets_in_order(cls, lora: dict[str, Any] | None) -> dict[str, Any] | None:
+        # A set's order differs from process to process, and with it what the run is known by.
+        return lora and {name: sorted(each, key=str) if isinstance(each, Set) else each for name, each in lora.items()}
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Reads a YAML file and applies `key.path=value` overrides, whose values are YAML too.
+
+        Raises:
+            InputError: The file is missing or no YAML mapping, a key is unknown, or a value is wrong.
+        """
+        path = Path(path)
+        return cls.from_mapping(apply_overrides(read_yaml(path), overrides), where=str(path))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, where: str = "configuration") -> Self:
+        """Validates a mapping.
+
+        Raises:
+            InputError: Every problem that was found, each with its key and what to write instead.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = [explain(cls, item) for item in error.errors()]
+            raise InputError("\n  ".join(problems), where=where) from error
+
+    def to_yaml(self) -> str:
+        """The resolved configuration, every default written out."""
+        text: str = yaml.dump(self.model_dump(mode="json"), Dumper=Dumper, sort_keys=False, allow_unicode=True)
+        return text
+
+
+def _changes_nothing(init_lora_weights: Any) -> bool:
+    return init_lora_weights is True or init_lora_weights == "gaussian"
+
+
+def _filled(phase: Any, own: Mapping[str, Any]) -> Any:
+    """A phase with the run's own fields where it leaves them out; what is no mapping is left for validation."""
+    given = _given(phase)
+    if not isinstance(given, Mapping):
+        return given
+    filled = {**own, **given}
+    for name in {"generation", "training"} & given.keys() & own.keys():
+        if isinstance(given[name], Mapping):
+            filled[name] = {**_given(own[name]), **given[name]}
+    return filled
+
+
+def _given(value: Any) -> Any:
+    """The fields of a model that were given, or another value as it is."""
+    return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value

@@ -1,0 +1,79 @@
+"""Stop before the collapse: compare each iterate with the best one, and heed the alarms that are to stop a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sparring.metrics import Estimate
+from sparring.metrics.stability import Finding
+from sparring.selfplay.config.schema import StopConfig
+
+_WATCHED = ("accuracy/greedy", "win_rate/base", "log_likelihood/token")
+# What the base model has against itself; it is not asked about.
+_EVEN = Estimate(mean=0.5, standard_error=0.0, n=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the watch makes of the policies so far.
+
+    Attributes:
+        metric: The held-out value that was watched; None where there was none.
+        best: The number of the best policy.
+        stop: Whether the run ends here: the last policy fell too far, or a check in `stop.alarms` raised the alarm.
+        reason: In plain words.
+    """
+
+    metric: str | None
+    best: int
+    stop: bool
+    reason: str
+
+
+def judge(
+    config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]], findings: Sequence[Finding] = ()
+) -> Verdict:
+    """The verdict on the last of some policies, given each one's held-out estimates by number, and what checks found.
+
+    The best policy is the one with the highest value, the earliest among equals. The last one has collapsed when it
+    lies more than `max_drop`, and more than two standard errors of the difference, below the best.
+    """
+    verdict = _compare(config, evaluations)
+    alarms = [finding for finding in findings if finding.status == "alarm" and finding.check in config.alarms]
+    if verdict.stop or not alarms or not config.enabled:
+        return verdict
+    reason = "; ".join(f"the alarm of '{alarm.check}', which is in stop.alarms: {alarm.text}" for alarm in alarms)
+    return replace(verdict, stop=True, reason=reason)
+
+
+def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]]) -> Verdict:
+    """The verdict on the watched metric alone."""
+    last = max(evaluations)
+    metric = _metric(config, evaluations[last])
+    if metric is None:
+        return Verdict(
+            metric=None, best=last, stop=False, reason="nothing is held out that tells policies apart: none was watched"
+        )
+    watched = {policy: estimates.get(metric, _EVEN) for policy, estimates in sorted(evaluations.items())}
+    values = {policy: estimate.mean for policy, estimate in watched.items()}
+    best = max(values, key=lambda policy: -math.inf if math.isnan(values[policy]) else values[policy])
+    drop = values[best] - values[last]
+    # On few prompts chance alone moves a mean by its standard error. Both means are over the same prompts, so the
+    # errors of the two, added as if independent, overstate that of the difference.
+    noise = 2.0 * math.hypot(*(watched[policy].standard_error for policy in (best, last)))
+    # A hair's breadth for rounding; and what is no number has collapsed.
+    if config.enabled and not drop <= max(config.max_drop, noise) + 1e-9:
+        reason = (
+            f"{metric} fell from {values[best]:.4g} to {values[last]:.4g}, by {drop:.4g}, more than "
+            f"stop.max_drop = {config.max_drop:g}: playing on would build on a worse policy"
+        )
+        return Verdict(metric=metric, best=best, stop=True, reason=reason)
+    reason = f"{metric} is {values[last]:.4g}; the best so far is {values[best]:.4g}"
+    return Verdict(metric=metric, best=best, stop=False, reason=reason)
+
+
+def _metric(config: StopConfig, estimates: Mapping[str, Estimate]) -> str | None:
+    wanted = _WATCHED if config.metric == "auto" else (config.metric,)
+    return next((name for name in wanted if name in estimates), None)

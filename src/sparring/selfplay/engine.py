@@ -1,0 +1,65 @@
+"""The generator of a run, and what its engine must know of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparring.data import Encoded
+from sparring.errors import InputError
+from sparring.generation import GenerationConfig, generator
+from sparring.generation.engines import Engine, EngineModel
+from sparring.generation.protocol import Generator
+from sparring.models import local_folder, torch_device
+from sparring.selfplay.arguments import run_autocast
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.policy import Policy
+from sparring.selfplay.teacher import Teacher
+
+# What peft can train and vLLM cannot play, with the value at which it is off.
+_UNPLAYABLE = {"use_dora": False, "modules_to_save": None, "bias": "none", "lora_bias": False}
+
+
+def generator_for(config: GenerationConfig, policy: Policy, engine: Engine | None, **parts: Any) -> Generator:
+    """A generator over the policy's own model, or over an engine that is given its weights."""
+    if engine is None:
+        return generator(config, model=policy.causal_lm, tokenizer=policy.tokenizer, **parts)
+    return generator(config, engine=engine, policy=policy, tokenizer=policy.tokenizer, **parts)
+
+
+def engine_model(
+    config: SelfPlayConfig,
+    model_config: Any,
+    train: Encoded,
+    held_out: Encoded | None = None,
+    teacher: Teacher | None = None,
+) -> EngineModel:
+    """What the engine of a run must know; the rest is its data, and the teacher that it may have to play.
+
+    Raises:
+        InputError: The run trains adapters that no engine plays.
+    """
+    parts = [train.examples, [] if held_out is None else held_out.examples]
+    parts += [] if teacher is None else [teacher.train, teacher.held_out]
+    prompts = [len(item.prompt_ids) for part in parts for item in part]
+    autocast = run_autocast(config)
+    stored = model_config.dtype if config.model.dtype == "auto" else config.model.dtype
+    return EngineModel(
+        base=local_folder(config.model.name, revision=config.model.revision),
+        lora_rank=None if config.lora is None else _rank(config.lora),
+        dtype=str(autocast or stored or "float32").removeprefix("torch."),
+        device=torch_device(config.model.device).type,
+        max_length=max(prompts) + config.data.max_response_tokens,
+        trust_remote_code=config.model.trust_remote_code,
+    )
+
+
+def _rank(lora: Mapping[str, Any]) -> int:
+    for name, off in _UNPLAYABLE.items():
+        if lora.get(name, off) != off:
+            raise InputError(
+                f"engines do not play adapters with {name}",
+                where=f"lora.{name}",
+                fix="leave it out, or set generation.name: transformers",
+            )
+    return max(int(rank) for rank in (lora.get("r", 8), *lora.get("rank_pattern", {}).values()))

@@ -1,0 +1,58 @@
+"""The stability monitor: what the checks make of a run, for its log and its stability.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparring.files import write_json
+from sparring.metrics import Estimate
+from sparring.metrics.stability import Finding, History, examine
+from sparring.progress import console
+from sparring.selfplay.run import Run
+from sparring.selfplay.stages.held_out import expert_log_probs
+from sparring.work import processes
+
+
+def monitor(run: Run, evaluations: Mapping[int, Mapping[str, Estimate]]) -> list[Finding]:
+    """What the checks find after the last of the evaluated policies; the file gets those of all iterations."""
+    log_probs = {policy: expert_log_probs(run, policy) for policy in evaluations}
+    # The main process alone, since it logs: the others may not see yet what it logged last.
+    findings = processes.on_main(lambda: _examine(run, evaluations, log_probs))
+    last = max(evaluations) - 1
+    found = [finding for finding in findings if finding.iteration == last]
+    for finding in found:
+        if finding.status != "ok":
+            console.print(f"iteration {last}: {finding.status}: {finding.text}")
+    return found
+
+
+def _examine(
+    run: Run, evaluations: Mapping[int, Mapping[str, Estimate]], log_probs: Mapping[int, list[float]]
+) -> list[Finding]:
+    training = _training(run.directory.events())
+    findings = []
+    for iteration in range(max(evaluations)):
+        history = History(
+            evaluations={policy: evaluations[policy] for policy in range(iteration + 2)},
+            training={number: training.get(number, {}) for number in range(iteration + 1)},
+            expert_log_probs={policy: log_probs[policy] for policy in range(iteration + 2)},
+            phase_start=run.phase(iteration).iterations.start,
+        )
+        findings += examine(history, run.config.stability)
+    write_json(run.directory.stability, [finding.to_json() for finding in findings])
+    return findings
+
+
+def _training(events: list[dict[str, Any]]) -> dict[int, dict[str, Estimate]]:
+    """What each iteration's training logged, over its steps."""
+    logged: dict[int, dict[str, list[float]]] = {}
+    for event in events:
+        if event.get("stage") == "train" and event.get("kind") != "time":
+            values = logged.setdefault(event["iteration"], {})
+            for name, value in event.items():
+                if isinstance(value, float):
+                    values.setdefault("objective" if name == "loss" else name, []).append(value)
+    return {
+        iteration: {name: Estimate.of(each) for name, each in values.items()} for iteration, values in logged.items()
+    }

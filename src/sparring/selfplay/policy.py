@@ -1,0 +1,262 @@
+"""The one model in memory, and how it becomes any of the policies."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparring.errors import InputError, RunError, did_you_mean
+from sparring.files import atomic_path
+from sparring.logprobs import check_log_probs, per_token_log_probs, tempered
+from sparring.models import ModelConfig, content_digest, load_model, local_folder
+from sparring.models.quiet import quiet_transformers
+from sparring.seeding import derive_seed
+from sparring.work import processes
+
+_IN_TRAINING = "in training"
+
+
+class Policy:
+    """Holds one model and makes it play as any saved policy; there are never two in memory, but in `beside_base`.
+
+    With LoRA the base model stays and only adapters are exchanged; the base model itself is the initial adapter,
+    which changes nothing. Without, a policy is freed before the next one is loaded.
+
+    Args:
+        config: The base model.
+        tokenizer: Saved beside every policy, so that its folder is complete.
+        lora: Fields of peft's `LoraConfig`, or None to train all weights.
+        seed: Decides the initial adapter.
+        autocast: The dtype in which forward passes run, when it is not the weights' own; training and scoring
+            must agree on it, or a model's log ratio to itself would not be zero.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        tokenizer: Any,
+        *,
+        lora: Mapping[str, Any] | None,
+        seed: int,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self._config, self.tokenizer, self._autocast = config, tokenizer, autocast
+        self._lora, self._seed = lora, seed
+        self.model: Any = None
+        self._initial: dict[str, torch.Tensor] | None = None
+        self._digests: dict[Path | None, str] = {}
+        self._load_base()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, a policy is its settings: whoever unpickles it loads the base model."""
+        build = functools.partial(Policy, lora=self._lora, seed=self._seed, autocast=self._autocast)
+        folder = Path(self._config.name).absolute()
+        config = self._config.model_copy(update={"name": str(folder)}) if folder.is_dir() else self._config
+        return build, (config, self.tokenizer)
+
+    def _load_base(self) -> None:
+        self.model = None
+        gc.collect()
+        self.model = load_model(self._config)
+        if self._lora is not None:
+            self._add_adapter(self._lora)
+        self._active: Path | ModelConfig | str | None = None
+
+    def _add_adapter(self, lora: Mapping[str, Any]) -> None:
+        from peft import get_peft_model, get_peft_model_state_dict
+
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed(self._seed, "adapter"))
+            self.model = get_peft_model(self.model, lora_config(lora)).eval()
+        self._initial = {name: value.clone() for name, value in get_peft_model_state_dict(self.model).items()}
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether only an adapter is trained."""
+        return self._initial is not None
+
+    @property
+    def causal_lm(self) -> Any:
+        """The model without peft's wrapper; its injected adapter stays active."""
+        return self.model.get_base_model() if self.has_adapter else self.model
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the active policy is saved; None for the base model.
+
+        Raises:
+            ValueError: The model is in training, or another one is in its place, so it is none of the policies.
+        """
+        if isinstance(self._active, str | ModelConfig):
+            raise ValueError("the model is in training or not the run's: save it or activate a policy first")
+        return self._active
+
+    def origin(self, folder: Path | None) -> dict[str, Any]:
+        """What the policy saved in `folder`, or the base model, is to the bit, and how it computes, as plain values."""
+        return {
+            "base": self._digest(None),
+            "weights": None if folder is None else self._digest(folder),
+            "model": self._config.model_dump(mode="json", include={"dtype", "attention"}),
+            "lora": None if self._lora is None else dict(self._lora),
+            "autocast": str(self._autocast),
+            "device": self.causal_lm.device.type,
+        }
+
+    def _digest(self, folder: Path | None) -> str:
+        if folder not in self._digests:
+            base = local_folder(self._config.name, revision=self._config.revision)
+            self._digests[folder] = content_digest(base if folder is None else str(folder))
+        return self._digests[folder]
+
+    def activate(self, folder: Path | None) -> None:
+        """Makes the model play as the policy saved in `folder`, or as the base model when it is None."""
+        if folder == self._active:
+            return
+        if isinstance(self._active, ModelConfig) and self._lora is not None:
+            self._load_base()
+        if self._initial is None:
+            self.model = None
+            gc.collect()
+            path = self._config if folder is None else self._config.model_copy(update={"name": str(folder)})
+            self.model = load_model(path)
+        else:
+            self._load_adapter(folder)
+        self._active = folder
+
+    def give_way(self, other: ModelConfig) -> None:
+        """Puts another model in this one's place, which is none of the policies, until a policy is activated."""
+        if other == self._active:
+            return
+        self.model = self._initial = None
+        gc.collect()
+        self.model = load_model(other)
+        check_log_probs(self.model)
+        self._active = other
+
+    def start_training(self, folder: Path | None) -> Any:
+        """The model with the weights of `folder`, to be trained; it plays as none of the policies until it is saved."""
+        self.activate(folder)
+        self._active = _IN_TRAINING
+        return self.model
+
+    def renew(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Replaces a model that training has sharded by a whole one with these weights, if any; it plays as no policy.
+
+        Args:
+            weights: All that were trained, by name; the main process has them, the others load what it saves.
+
+        Raises:
+            RunError: Some are missing, or the model does not have them.
+        """
+        self._load_base()
+        self._active = _IN_TRAINING
+        unknown = self.model.load_state_dict(weights, strict=False).unexpected_keys
+        if unknown:
+            raise RunError(f"training gave weights that the model does not have: {', '.join(sorted(unknown)[:3])}")
+        # Tied weights are there under one of their names.
+        every = self.model.named_parameters(remove_duplicate=False)
+        given = {weight for name, weight in every if name in weights}
+        missing = [n for n, weight in self.model.named_parameters() if weight.requires_grad and weight not in given]
+        if missing and processes.is_main():
+            raise RunError(f"training did not give the weights {', '.join(missing[:3])}, which it trained")
+
+    def _load_adapter(self, folder: Path | None) -> None:
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        weights = self._initial if folder is None else load_peft_weights(str(folder), device="cpu")
+        set_peft_model_state_dict(self.model, weights)
+
+    def save(self, folder: Path) -> None:
+        """Saves the model or adapter, and the tokenizer, as a folder that is whole or absent; it is then active."""
+        with quiet_transformers(), atomic_path(folder) as partial:
+            self.model.save_pretrained(partial)
+            self.tokenizer.save_pretrained(partial)
+        self._active = folder
+
+    @contextmanager
+    def beside_base(self) -> Iterator[Callable[..., Any]]:
+        """The base model's forward pass, while the model plays as the active policy.
+
+        With LoRA it is the same model with its adapter off, which `lora.bias` must not prevent (biases that were
+        trained stay on); without, a second model is in memory inside, and gone after.
+        """
+        if self.has_adapter:
+            yield self._without_adapter()
+            return
+        base: Any = load_model(self._config)
+        try:
+            yield base.forward
+        finally:
+            del base
+            gc.collect()
+
+    def _without_adapter(self) -> Callable[..., Any]:
+        tuner, model = self.model.base_model, self.causal_lm
+
+        # `generate` looks at the signature for what a model can take.
+        @functools.wraps(model.forward)
+        def forward(**inputs: Any) -> Any:
+            # Not peft's `disable_adapter`, which takes stock of the whole model each time, at every token here.
+            tuner.disable_adapter_layers()
+            try:
+                return model(**inputs)
+            finally:
+                tuner.enable_adapter_layers()
+
+        return forward
+
+    @contextmanager
+    def forward_dtype(self) -> Iterator[None]:
+        """Forward passes inside run as they do in training."""
+        if self._autocast is None:
+            yield
+            return
+        with torch.autocast(self.causal_lm.device.type, dtype=self._autocast):
+            yield
+
+    @torch.no_grad()
+    def log_probs(
+        self,
+        prompts: Sequence[Sequence[int]],
+        responses: Sequence[Sequence[Sequence[int]]],
+        *,
+        temperature: float = 1.0,
+    ) -> list[list[torch.Tensor]]:
+        """Log π of every token of each response under the active policy at a temperature, `[T]` nats.
+
+        Their `sum()` is log π(y|x).
+        """
+        self.model.eval()
+        with self.forward_dtype(), tempered(self.model, temperature):
+            return per_token_log_probs(self.model, prompts, responses)
+
+
+def lora_config(fields: Mapping[str, Any]) -> Any:
+    """Peft's `LoraConfig`, on all linear layers unless the fields say otherwise.
+
+    Raises:
+        InputError: A field is unknown or its value is rejected.
+    """
+    import dataclasses
+
+    from peft import LoraConfig
+
+    known = {item.name for item in dataclasses.fields(LoraConfig)} - {"task_type", "inference_mode"}
+    for name in fields:
+        if name not in known:
+            raise InputError(f"LoraConfig has no field '{name}'", where=f"lora.{name}", fix=did_you_mean(name, known))
+    rank, dropout = fields.get("r", 8), fields.get("lora_dropout", 0.0)
+    if not isinstance(rank, int) or rank < 1:
+        raise InputError(f"the rank must be a whole number ≥ 1, got {rank!r}", where="lora.r", fix="try 16")
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise InputError(f"must be a number in [0, 1), got {dropout!r}", where="lora.lora_dropout", fix="try 0")
+    try:
+        return LoraConfig(**({"target_modules": "all-linear"} | dict(fields)), task_type="CAUSAL_LM")
+    except (TypeError, ValueError, ImportError) as error:
+        raise InputError(str(error), where="lora") from error

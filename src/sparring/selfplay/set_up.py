@@ -1,0 +1,221 @@
+"""From a checked configuration to a run: the run directory, the model, and the proof that it is scored right."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from sparring.errors import InputError
+from sparring.files import read_json, write_json, write_text
+from sparring.judges import StartedJudge
+from sparring.judges.protocol import JudgeSettings
+from sparring.logprobs import check_log_probs
+from sparring.models import ModelConfig, fingerprint
+from sparring.progress import console
+from sparring.run_directory import RunDirectory
+from sparring.selfplay.arguments import run_autocast
+from sparring.selfplay.checks.consent import read_config
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.manifest import config_fingerprint, manifest, versions
+from sparring.selfplay.policy import Policy
+from sparring.selfplay.prepared import Prepared, data_summary, prepare
+from sparring.selfplay.run import Embed, Judges, Run
+from sparring.work import processes
+from sparring.work.store import Store
+
+_CHANGED = {
+    "config": "configuration",
+    "model": "model",
+    "data": "data",
+    "tokens": "tokenizer or chat template",
+    "teacher": "teacher's model",
+    "processes": "number of processes",
+}
+
+
+def check_free(config: SelfPlayConfig) -> RunDirectory:
+    """The run directory, made if need be; it must not hold a run, nor parts of one, which would pass for this one's.
+
+    Raises:
+        InputError: It does, or it cannot be made.
+    """
+    directory = RunDirectory(config.output)
+    if directory.config.exists() and directory.manifest.exists():
+        _explain_taken(config, directory)
+    first = (directory.teacher, directory.base, directory.warmup, directory.iteration(0))
+    parts = [stage.path for stage in first if stage.path.exists()]
+    if parts:
+        raise InputError(
+            f"the folder holds parts of a run ({parts[0].name}) without its configuration",
+            where=str(directory.path),
+            fix="choose another with output=PATH, or remove the folder",
+        )
+    try:
+        directory.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    return directory
+
+
+def _unwritable(directory: RunDirectory, error: OSError) -> InputError:
+    problem = f"the run directory cannot be written ({error.strerror})"
+    return InputError(problem, where=str(directory.path), fix="choose another with output=PATH")
+
+
+def claim(prepared: Prepared, directory: RunDirectory) -> None:
+    """Makes the run directory and writes the configuration and the manifest into it.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    record = manifest(
+        prepared.config, prepared.phases, fingerprints=_fingerprints(prepared), data=data_summary(prepared)
+    )
+    try:
+        write_json(directory.manifest, record)
+        write_text(directory.config, prepared.config.to_yaml())
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+
+
+def _fingerprints(prepared: Prepared) -> dict[str, str]:
+    """What a run was started with: a resumed one must still find the same."""
+    tokens = hashlib.sha256()
+    for encoded in (prepared.train, prepared.held_out):
+        for example in encoded.examples if encoded is not None else []:
+            compared = f" {example.compared_ids}" if example.compared_ids else ""
+            tokens.update(f"{example.index} {example.prompt_ids} {example.expert_ids}{compared}\n".encode())
+    teacher = None if prepared.teacher is None else prepared.teacher.model
+    return {
+        "config": config_fingerprint(prepared.config),
+        "model": fingerprint(prepared.config.model.name, revision=prepared.config.model.revision),
+        "data": prepared.data.report.fingerprint,
+        "tokens": tokens.hexdigest(),
+        # They decide what a batch is.
+        "processes": str(processes.count()),
+        "teacher": "" if teacher is None else fingerprint(teacher.name, revision=teacher.revision),
+    }
+
+
+def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, RunDirectory]:
+    """The configuration and folder of a run that was interrupted.
+
+    Raises:
+        InputError: It is no run, its configuration or data are not those it was started with, or it needs consent.
+    """
+    directory = RunDirectory(path)
+    directory.require()
+    config = read_config(directory, trust_remote_code=trust_remote_code, resumes=True)
+    started = read_json(directory.manifest)
+    fingerprints = started["fingerprints"]
+    if config_fingerprint(config) != fingerprints["config"]:
+        raise InputError(
+            "the configuration was changed after the run started, so what is on disk belongs to another one",
+            where=str(directory.config),
+            fix="undo the change, or start a new run with `sparring train` and another output",
+        )
+    prepared = prepare(config)
+    for what, found in _fingerprints(prepared).items():
+        if found != fingerprints[what]:
+            raise InputError(
+                f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
+                where={"model": config.model.name, "processes": "launcher"}.get(what, str(config.data.source)),
+                fix="restore it, or start a new run with another output",
+            )
+    for name, version in versions().items():
+        if version != started["versions"].get(name):
+            was = started["versions"].get(name)
+            console.print(f"{name} is {version}, the run was started with {was}: the bits may differ")
+    return prepared, directory
+
+
+def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
+    """Loads the model, and proves that its log-probs are scored right."""
+    config = prepared.config
+    # First of all: it is cheap, and fails where a key or a package is missing.
+    judges = _judges(prepared, directory)
+    policy = Policy(config.model, prepared.tokenizer, lora=config.lora, seed=config.seed, autocast=run_autocast(config))
+    _check_disk(config, policy, directory)
+    check_log_probs(policy.model)
+    return Run(
+        prepared=prepared,
+        directory=directory,
+        policy=policy,
+        workers=config.workers.start(),
+        judges=judges,
+        embed=_embedder(config),
+        store=_store(prepared),
+    )
+
+
+def _store(prepared: Prepared) -> Store | None:
+    """Where shards are shared with other runs; None where what decides them is not all known to this process."""
+    config = prepared.config
+    elsewhere = prepared.engine is not None or config.workers.elsewhere
+    return None if not config.reuse or elsewhere or config.model.trust_remote_code else Store.of_user()
+
+
+def _judges(prepared: Prepared, directory: RunDirectory) -> Judges:
+    """The judges, in the main process: the others don't judge, so they need not hold their models."""
+    known: list[tuple[JudgeSettings, StartedJudge]] = []
+
+    def start(settings: JudgeSettings) -> StartedJudge:
+        found = next((judge for other, judge in known if other == settings), None)
+        if found is None:
+            found = StartedJudge.of(settings, directory.answers)
+            known.append((settings, found))
+        return found
+
+    started: list[Judges] = []
+
+    def start_all() -> None:
+        of_phases = {phase.number: start(phase.judge) for phase in prepared.phases if phase.judge is not None}
+        of_held_out = None if prepared.held_out_judge is None else start(prepared.held_out_judge)
+        started.append(Judges(of_phases=of_phases, of_held_out=of_held_out))
+
+    processes.on_main(start_all)
+    return started[0] if started else Judges()
+
+
+def _embedder(config: SelfPlayConfig) -> Embed | None:
+    """The embedder, in the main process, like the judges."""
+    name, loaded = config.evaluation.embedder, list[Embed]()
+    if name is not None:
+        from sparring.models.embedder import Embedder
+
+        model = ModelConfig(name=name, device=config.model.device)
+        processes.on_main(lambda: loaded.append(Embedder.load(model)))
+    return loaded[0] if loaded else None
+
+
+def _explain_taken(config: SelfPlayConfig, directory: RunDirectory) -> None:
+    same = read_json(directory.manifest)["fingerprints"]["config"] == config_fingerprint(config)
+    if same:
+        problem, fix = "this run was started before", f"continue it with `sparring resume {directory.path}`"
+    else:
+        problem = "the folder holds a run with another configuration"
+        fix = "choose another with output=PATH, or remove the folder"
+    raise InputError(problem, where=str(directory.path), fix=fix)
+
+
+def _checkpoint_bytes(policy: Policy) -> tuple[int, int]:
+    """Bytes of a saved policy, and of a training checkpoint: trained weights and Adam's two moments."""
+    weights = sum(p.numel() * p.element_size() for p in policy.model.parameters() if p.requires_grad)
+    return weights, 3 * weights
+
+
+def _check_disk(config: SelfPlayConfig, policy: Policy, directory: RunDirectory) -> None:
+    saved, checkpoint = _checkpoint_bytes(policy)
+    stages = config.total_iterations + (config.warmup is not None)
+    # The trainer writes a new checkpoint before it removes the old one.
+    needed = stages * saved + 2 * checkpoint
+    existing = next(path for path in (directory.path, *directory.path.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise InputError(
+            f"the run needs about {needed / 2**30:.1f} GiB of disk, {free / 2**30:.1f} GiB are free",
+            where=os.fspath(directory.path),
+            fix="free some, choose another output, play fewer iterations, or train with lora",
+        )

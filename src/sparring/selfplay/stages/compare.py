@@ -1,0 +1,79 @@
+"""Compare: a policy's held-out responses beside the base model's and the previous policy's, by a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sparring.judges import Verdict
+from sparring.metrics import Comparison
+from sparring.policies import BASE
+from sparring.selfplay.run import Run
+from sparring.selfplay.stages.judge import judge_file, question, totals
+from sparring.shards import SampleRow, held_out_verdicts_path
+from sparring.work import processes
+
+# Rows by prompt index, each prompt's in order of sample.
+Samples = Mapping[int, Sequence[SampleRow]]
+Compared = dict[str, list[list[Comparison]]]
+
+
+def compare(run: Run, policy: int, samples: Callable[[int], Samples]) -> Compared:
+    """A policy's sampled responses against as many of each rival's, the first with the first and so on.
+
+    Args:
+        run: The run.
+        policy: The policy's number.
+        samples: A policy's held-out samples, by its number.
+
+    Returns:
+        By rival, "base" and "previous", and held-out prompt; nothing where nobody judges, or for the base model itself.
+    """
+    if run.prepared.held_out_judge is None or run.directory.weights(policy) is None:
+        return {}
+    previous = BASE if run.directory.weights(policy - 1) is None else policy - 1
+    by_policy = {number: samples(number) for number in dict.fromkeys((policy, BASE, previous))}
+
+    def judged() -> Compared:
+        verdicts = {
+            rival: _verdicts(run, policy, rival, [by_policy[policy], by_policy[rival]])
+            for rival in dict.fromkeys((BASE, previous))
+        }
+        every = [verdict for of_rival in verdicts.values() for asked in of_rival for verdict in asked.values()]
+        iteration = {"iteration": policy - 1} if policy > 0 else {}
+        run.log({"stage": "judge held-out", **iteration, **totals(every)})
+        return {
+            name: _comparisons(run, verdicts[rival], [by_policy[policy], by_policy[rival]])
+            for name, rival in (("base", BASE), ("previous", previous))
+        }
+
+    return processes.on_main(judged)
+
+
+def _verdicts(run: Run, policy: int, rival: int, sides: Sequence[Samples]) -> list[dict[int, Verdict]]:
+    """By number of the sample, which has a file of its own, and prompt index."""
+    judge, stage = run.judges.of_held_out, run.directory.stage(policy)
+    assert judge is not None  # noqa: S101 - the main process has started what the run was prepared with
+    return [
+        judge_file(
+            judge,
+            {each.index: question(each, [side[each.index][k]["text"] for side in sides]) for each in run.held_out},
+            held_out_verdicts_path(stage, rival, k),
+        )
+        for k in range(run.config.evaluation.samples_per_prompt)
+    ]
+
+
+def _comparisons(
+    run: Run, verdicts: Sequence[Mapping[int, Verdict]], sides: Sequence[Samples]
+) -> list[list[Comparison]]:
+    return [
+        [
+            Comparison(
+                preference=of_sample[each.index].pairwise[0][1],
+                length=len(sides[0][each.index][k]["text"]),
+                rival_length=len(sides[1][each.index][k]["text"]),
+            )
+            for k, of_sample in enumerate(verdicts)
+        ]
+        for each in run.held_out
+    ]

@@ -1,0 +1,48 @@
+"""Demonstrate: a teacher writes the expert's responses, once, before anything is played."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sparring.policies import TEACHER
+from sparring.seeding import derive_seed
+from sparring.selfplay.run import Run
+from sparring.selfplay.stages.generate import sample_shards
+from sparring.shards import Split, read_samples, teacher_path
+from sparring.types import EncodedExample
+
+
+def demonstrate(run: Run) -> Run:
+    """The run with the responses of its teacher, if it has one, as the expert's; they are shards of the run.
+
+    They are draws of π_E itself, at the teacher's temperature and without top-k or top-p, whatever the run's
+    generation has.
+    """
+    teacher, prepared = run.teacher, run.prepared
+    if teacher is None:
+        return run
+    train = replace(prepared.train, examples=_answered(run, "train", run.train, teacher.train))
+    held_out = prepared.held_out and replace(
+        prepared.held_out, examples=_answered(run, "held-out", run.held_out, teacher.held_out)
+    )
+    return replace(run, prepared=replace(prepared, train=train, held_out=held_out))
+
+
+def _answered(
+    run: Run, split: Split, examples: Sequence[EncodedExample], asked: Sequence[EncodedExample]
+) -> list[EncodedExample]:
+    shards = sample_shards(
+        run,
+        TEACHER,
+        run.config.generation.untruncated(1, temperature=run.temperature(TEACHER)),
+        asked,
+        path=lambda number: teacher_path(run.directory.teacher, split, number),
+        seed=derive_seed(run.config.seed, "teacher", split),
+        title=f"teacher: answer {split}",
+    )
+    answers = {index: rows[0] for index, rows in read_samples(shards).items()}
+    return [
+        replace(example, expert_ids=answers[example.index]["response_ids"], response=answers[example.index]["text"])
+        for example in examples
+    ]

@@ -1,0 +1,115 @@
+"""Evaluate: a policy on the held-out set, and the last iteration's game on unseen prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from sparring.data import is_right
+from sparring.files import read_json, write_json
+from sparring.metrics import Estimate, HeldOut, Response, measure
+from sparring.policies import BASE, TEACHER, Drawn
+from sparring.selfplay.run import Run
+from sparring.selfplay.stages.answers import answer_rows
+from sparring.selfplay.stages.compare import compare
+from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_scores, score_parts
+from sparring.selfplay.stages.score import Scores
+from sparring.selfplay.stages.unseen import game_on_held_out
+from sparring.shards import ResponseKey, SampleRow, answers_path, write_shard
+from sparring.types import EncodedExample
+from sparring.work import processes
+
+
+def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
+    """Measures a policy on the held-out set; the result is also the stage's `evaluation.json`.
+
+    Greedy responses, and responses sampled from the policy itself (temperature 1, no truncation) so that the KL
+    estimate is unbiased. Every policy sees the same prompts in the same batches with the same seeds.
+    """
+    stage = run.directory.stage(policy)
+    if not processes.on_main(stage.evaluation.exists):
+        estimates: dict[str, Estimate] = {}
+        if run.held_out:
+            held_out = _held_out(run, policy)
+            _keep_answers(run, policy, held_out)
+            estimates = measure(held_out)
+        if policy > 0 and run.held_out:
+            estimates |= game_on_held_out(run, policy - 1)
+        values = {name: estimate.to_json() for name, estimate in estimates.items()}
+        processes.on_main(lambda: write_json(stage.evaluation, values))
+        processes.see([stage.evaluation])
+    return {name: Estimate(**value) for name, value in read_json(stage.evaluation).items()}
+
+
+def _held_out(run: Run, policy: int) -> HeldOut:
+    greedy, sampled = (held_out_samples(run, drawn) for drawn in (Drawn(policy, "greedy"), Drawn(policy, "sampled")))
+    # One policy after the other: to change it may mean to load weights.
+    own = {kind: held_out_scores(run, policy, by) for kind, by in _kinds(policy).items()}
+    base = {kind: held_out_scores(run, BASE, by) for kind, by in _kinds(policy).items()}
+    teacher: Scores = {}
+    if run.teacher is not None:
+        by_teacher = (held_out_scores(run, TEACHER, by) for by in ("expert", Drawn(policy, "sampled")))
+        teacher = dict(chain.from_iterable(scores.items() for scores in by_teacher))
+
+    def responses(kind: str, example: EncodedExample, rows: Sequence[SampleRow]) -> list[Response]:
+        return [
+            Response(
+                text=row["text"],
+                tokens=len(row["response_ids"]),
+                finish_reason=row["finish_reason"],
+                log_prob=own[kind][example.index, row["sample"]],
+                log_prob_base=base[kind][example.index, row["sample"]],
+                log_prob_expert=teacher.get((example.index, row["sample"])) if kind == "sampled" else None,
+                right=is_right(run.prepared.verifier, row["text"], example.response),
+            )
+            for row in rows
+        ]
+
+    return HeldOut(
+        expert=[
+            Response(
+                text=example.response,
+                tokens=len(example.expert_ids),
+                finish_reason=run.finish_reason(example.expert_ids),
+                log_prob=own["expert"][example.index, None],
+                log_prob_base=base["expert"][example.index, None],
+                log_prob_expert=teacher.get((example.index, None)),
+            )
+            for example in run.held_out
+            if example.response is not None
+        ],
+        greedy=[responses("greedy", example, greedy[example.index])[0] for example in run.held_out],
+        sampled=[responses("sampled", example, sampled[example.index]) for example in run.held_out],
+        comparisons=compare(run, policy, lambda number: held_out_samples(run, Drawn(number, "sampled"))),
+        embed=run.embed,
+    )
+
+
+def _kinds(policy: int) -> dict[str, By]:
+    """The held-out responses that are measured for a policy, by what a report calls them."""
+    return {"expert": "expert", "greedy": Drawn(policy, "greedy"), "sampled": Drawn(policy, "sampled")}
+
+
+def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
+    """Writes what the report shows of the held-out set."""
+    path = answers_path(run.directory.stage(policy))
+    if processes.on_main(path.exists):
+        return
+    examples = list(zip(run.held_out, held_out.greedy, held_out.sampled, strict=True))
+    responses: dict[str, dict[ResponseKey, Response]] = {
+        # All of them are answered by the expert, or none is.
+        "expert": {(each.index, None): expert for each, expert in zip(run.held_out, held_out.expert, strict=False)},
+        "greedy": {(example.index, 0): greedy for example, greedy, _ in examples},
+        "sampled": {(each.index, k): answer for each, _, answers in examples for k, answer in enumerate(answers)},
+    }
+    prompts = {example.index: example.prompt for example in run.held_out}
+    own, base = ({k: score_parts(run, who, by) for k, by in _kinds(policy).items()} for who in (policy, BASE))
+
+    def write() -> None:
+        kinds = (
+            answer_rows(kind, answers, own=own[kind], base=base[kind], prompts=prompts, tokenizer=run.policy.tokenizer)
+            for kind, answers in responses.items()
+        )
+        write_shard(path, chain.from_iterable(kinds))
+
+    processes.on_main(write)

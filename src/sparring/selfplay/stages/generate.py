@@ -1,0 +1,138 @@
+"""Generate: sample responses, a shard a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.generation import GenerationConfig
+from sparring.generation.protocol import Generator
+from sparring.policies import BASE, Drawn, is_start
+from sparring.seeding import derive_seed
+from sparring.selfplay.run import Run
+from sparring.shards import SampleRow, samples_path
+from sparring.types import EncodedExample
+from sparring.work.fill import Work
+from sparring.work.job import Rows
+
+# A batch of prompts and its seed.
+Piece = tuple[Sequence[EncodedExample], int]
+
+
+def generate(run: Run, iteration: int) -> list[Path]:
+    """Samples K responses to every prompt of the phase from the opponent's generators, which share the prompts out.
+
+    Returns:
+        The sample shards, in the order of their prompts' batches.
+    """
+    phase, stage = run.phase(iteration), run.directory.iteration(iteration)
+    prompts = phase.prompts(run.train)
+    spec = phase.opponent.spec(iteration)
+    shards: list[Path] = []
+    for slot, policy in enumerate(spec.generators):
+        drawn = Drawn(policy, "mixture" if spec.base_share else "sampled")
+        shards += sample_shards(
+            run,
+            policy,
+            phase.config.generation,
+            prompts[slot :: len(spec.generators)],
+            path=lambda number, drawn=drawn: samples_path(stage, drawn, number),  # type: ignore[misc]
+            seed=derive_seed(run.config.seed, "generate", iteration, policy),
+            title=f"iteration {iteration}: generate",
+            base_share=spec.base_share,
+        )
+    return shards
+
+
+def generate_reference(run: Run) -> list[Path]:
+    """Samples responses to every training prompt from the base model, once for all iterations of all phases.
+
+    At temperature 1 and without truncation, whatever the run's own sampling: they stand for the base model itself.
+    """
+    return sample_shards(
+        run,
+        BASE,
+        run.config.generation.untruncated(run.config.generation.samples_per_prompt),
+        run.train,
+        path=lambda number: samples_path(run.directory.base, Drawn(BASE, "sampled"), number),
+        seed=derive_seed(run.config.seed, "generate", BASE, BASE),
+        title="base: generate",
+    )
+
+
+def sample_shards(
+    run: Run,
+    policy: int,
+    config: GenerationConfig,
+    prompts: Sequence[EncodedExample],
+    *,
+    path: Callable[[int], Path],
+    seed: int,
+    title: str,
+    base_share: float = 0.0,
+) -> list[Path]:
+    """Samples what is missing of a policy's shards; batch i is shard i, at `path(i)`, with a seed of its own.
+
+    With a `base_share` above zero the samples are of its mixture with the base model; see `OpponentSpec`.
+    """
+    batches = run.generator(config).plan(prompts)
+    pieces = {path(number): (batch, derive_seed(seed, number)) for number, batch in enumerate(batches)}
+    run.fill(
+        Sampling(policy, config, base_share),
+        Work(
+            pieces=pieces,
+            missing=lambda shard: not shard.exists(),
+            tokens=lambda rows: sum(len(row["response_ids"]) for row in rows),
+            title=title,
+            shared=is_start(policy),
+        ),
+    )
+    return list(pieces)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Samples batches of prompts from a policy, or from its mixture with the base model."""
+
+    policy: int
+    config: GenerationConfig
+    base_share: float
+
+    @contextmanager
+    def open(self, run: Run) -> Iterator[Callable[[Piece], Rows]]:
+        """The rows of a batch and its seed."""
+        with run.sampler(self.policy, self.config, self.base_share) as sampler:
+            yield lambda piece: _sample_rows(run, sampler, *piece)
+
+    def origin(self, run: Run) -> dict[str, Any]:
+        """See `Job`."""
+        return run.origin(self.policy) | {
+            "work": "sample",
+            "generation": self.config.model_dump(mode="json", exclude={"vllm", "server"}),
+            "base_share": self.base_share,
+            "stop_ids": list(run.stop_ids),
+            "max_new_tokens": run.config.data.max_response_tokens,
+        }
+
+
+def _sample_rows(run: Run, generator: Generator, batch: Sequence[EncodedExample], seed: int) -> list[SampleRow]:
+    prompts = {prompt.index: prompt for prompt in batch}
+    with run.policy.forward_dtype():
+        samples = generator.sample(batch, seed=seed)
+    return [
+        {
+            "index": sample.index,
+            "sample": sample.sample,
+            "prompt": prompts[sample.index].prompt,
+            "prompt_ids": prompts[sample.index].prompt_ids,
+            "response_ids": sample.response_ids,
+            "finish_reason": sample.finish_reason,
+            "text": sample.text,
+            "generator": sample.generator,
+            "seed": sample.seed,
+        }
+        for sample in samples
+    ]

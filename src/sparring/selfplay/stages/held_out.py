@@ -1,0 +1,96 @@
+"""Held-out responses of policies, and their log-probs: sampled and scored once, whoever asks for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from sparring.generation import GenerationConfig
+from sparring.policies import TEACHER, Drawn, How, is_start
+from sparring.seeding import derive_seed
+from sparring.selfplay.run import Run
+from sparring.selfplay.stages.generate import sample_shards
+from sparring.selfplay.stages.score import Responses, Scores, score_files
+from sparring.shards import SampleRow, held_out_path, held_out_scores_path, read_samples
+
+By = Drawn | Literal["expert"]
+"""Who wrote held-out responses: the expert, or a policy."""
+
+# What a seed is derived from: the word is older than the one that people read.
+_SEEDED = {"sampled": "sampled", "greedy": "greedy", "mixture": "mixed"}
+
+
+def held_out_samples(run: Run, drawn: Drawn) -> dict[int, list[SampleRow]]:
+    """A policy's responses to the held-out prompts, by prompt index; those that are missing are sampled."""
+    return read_samples(_sample(run, drawn))
+
+
+def held_out_scores(run: Run, policy: int, by: By) -> Scores:
+    """Log-probs under a policy of held-out responses; those that are missing are computed."""
+    by_start = by == "expert" or is_start(by.policy)
+    return score_files(
+        run,
+        policy,
+        score_parts(run, policy, by),
+        title=f"{run.directory.stage(policy).path.name}: score {_title(by)}",
+        per_token=True,
+        shared=is_start(policy) and by_start,
+    )
+
+
+def score_parts(run: Run, policy: int, by: By) -> dict[Path, Responses]:
+    """The files of these log-probs, and the responses that each is of."""
+    parts = _expert_parts(run) if by == "expert" else [_drawn_part(shard) for shard in _sample(run, by)]
+    if policy == TEACHER and run.teacher is not None:
+        asked = run.teacher.held_out_ids
+        parts = [{key: (asked[key[0]], answer) for key, (_, answer) in part.items()} for part in parts]
+    stage = run.directory.stage(policy)
+    return {held_out_scores_path(stage, by, number): part for number, part in enumerate(parts)}
+
+
+def expert_log_probs(run: Run, policy: int) -> list[float]:
+    """Log π(y|x) of the held-out expert responses under a policy that was evaluated, nats, in their order."""
+    scores = held_out_scores(run, policy, "expert")
+    return [scores[example.index, None] for example in run.held_out if example.expert_ids]
+
+
+def _title(by: By) -> str:
+    return "the expert's responses" if by == "expert" else str(by)
+
+
+def _sample(run: Run, drawn: Drawn) -> list[Path]:
+    """The shards of a policy's responses; a mixture is that of the iteration that starts from it."""
+    stage, how = run.directory.stage(drawn.policy), drawn.how
+    spec = run.phase(drawn.policy).opponent.spec(drawn.policy) if how == "mixture" else None
+    return sample_shards(
+        run,
+        drawn.policy,
+        _settings(run, how),
+        run.held_out,
+        path=lambda number: held_out_path(stage, how, number),
+        seed=derive_seed(run.config.seed, "held-out", _SEEDED[how]),
+        title=f"{stage.path.name}: evaluate {how}",
+        base_share=0.0 if spec is None else spec.base_share,
+    )
+
+
+def _settings(run: Run, how: How) -> GenerationConfig:
+    config = run.config.generation.untruncated(run.config.evaluation.samples_per_prompt)
+    return config.greedy() if how == "greedy" else config
+
+
+def _expert_parts(run: Run) -> list[Responses]:
+    size = run.config.generation.batch_size
+    experts = [item for item in run.held_out if item.expert_ids]
+    return [
+        {(item.index, None): (item.prompt_ids, item.expert_ids) for item in experts[start : start + size]}
+        for start in range(0, len(experts), size)
+    ]
+
+
+def _drawn_part(shard: Path) -> Responses:
+    return {
+        (index, row["sample"]): (row["prompt_ids"], row["response_ids"])
+        for index, rows in read_samples([shard]).items()
+        for row in rows
+    }

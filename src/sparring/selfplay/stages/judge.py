@@ -1,0 +1,164 @@
+"""Judge: who beats whom among the responses to each training prompt, a file a sample shard."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from sparring.errors import RunError
+from sparring.judges import Question, StartedJudge, Verdict
+from sparring.progress import console, progress
+from sparring.selfplay.phases import Phase
+from sparring.selfplay.run import Run
+from sparring.shards import VerdictRow, judgements_path, read_samples, read_verdicts, write_shard
+from sparring.trainer.triples import Triple
+from sparring.types import EXPERT_FIELDS, EncodedExample
+
+Verdicts = dict[int, Verdict]
+_COUNTS = ("ties", "abstentions", "unparsable", "prompt_tokens", "completion_tokens", "cost")
+
+
+def judge_samples(run: Run, iteration: int, shards: Sequence[Path]) -> Verdicts:
+    """Compares the responses of every sample shard, and logs what the judge could not say and what it cost.
+
+    Returns:
+        Each training prompt's verdict, by index.
+    """
+    judge, stage = run.judges.of_phases[run.phase(iteration).number], run.directory.iteration(iteration)
+    verdicts: Verdicts = {}
+    with progress(f"iteration {iteration}: judge", total=len(shards), unit="comparisons") as meter:
+        for shard in shards:
+            questions = _questions(run, iteration, shard)
+            verdicts |= judge_file(judge, questions, judgements_path(stage, shard))
+            meter.advance(quantity=sum(n * (n - 1) // 2 for n in map(len, (q.responses for q in questions.values()))))
+    said = totals(verdicts.values())
+    pairs = sum(len(verdict.pairwise) * (len(verdict.pairwise) - 1) // 2 for verdict in verdicts.values())
+    decided = sum(_decides(verdict) for verdict in verdicts.values())
+    run.log({"stage": "judge", "iteration": iteration, **said, "judge/comparisons": pairs, "judge/decided": decided})
+    console.print(
+        f"iteration {iteration}: of {pairs} comparisons {said['judge/ties']} are ties, {said['judge/abstentions']} "
+        f"abstentions, {said['judge/unparsable']} unreadable; some response is preferred to another on {decided} of "
+        f"{len(verdicts)} prompts" + ("" if decided else ", so there is nothing to learn"),
+    )
+    return verdicts
+
+
+def _decides(verdict: Verdict) -> bool:
+    """Whether some response is preferred to another."""
+    return any(p not in {None, 0.5} for row in verdict.pairwise for p in row)
+
+
+def totals(verdicts: Iterable[Verdict]) -> dict[str, float]:
+    """What a judge could not say and what it cost, of all verdicts, as it is logged."""
+    known = list(verdicts)
+    return {f"judge/{name}": sum(getattr(verdict, name) for verdict in known) for name in _COUNTS}
+
+
+def judge_file(judge: StartedJudge, questions: Mapping[int, Question], path: Path) -> Verdicts:
+    """The verdicts on some questions: read from `path`, or asked for and written there.
+
+    Each is stored with a digest of what was compared and of the judge's identity, so a verdict on other responses
+    or of another judge is never taken for it.
+    """
+    digests = {index: _digest(question, judge.identity) for index, question in questions.items()}
+    known = read_verdicts(path) if path.exists() else []
+    if {row["index"]: row["digest"] for row in known} != digests:
+        answers = judge.judge(list(questions.values()))
+        write_shard(
+            path,
+            [
+                {"index": index, "digest": digests[index], **asdict(verdict)}
+                for index, verdict in zip(questions, answers, strict=True)
+            ],
+        )
+        known = read_verdicts(path)
+    return verdicts_of(known)
+
+
+def verdicts_of(rows: Iterable[VerdictRow]) -> Verdicts:
+    """The verdicts in the rows of a shard."""
+    return {row["index"]: _verdict(row) for row in rows}
+
+
+def join(run: Run, iteration: int, triples: Sequence[Triple], verdicts: Verdicts) -> list[Triple]:
+    """The training triples with their preferences; prompts on which the judge left something open are left out.
+
+    Args:
+        run: The run.
+        iteration: Which one; its phase says whether the expert plays, and what the objective reads.
+        triples: One for each prompt of the phase, in their order.
+        verdicts: By prompt index.
+
+    Raises:
+        RunError: Nothing is left.
+    """
+    phase = run.phase(iteration)
+    beside = bool(phase.objective.requires & EXPERT_FIELDS)
+    played = [_with_expert(triple, beside=beside) if phase.expert_plays else triple for triple in triples]
+    joined = [
+        _with_verdict(phase, triple, verdicts[example.index])
+        for example, triple in zip(phase.prompts(run.train), played, strict=True)
+    ]
+    known = [triple for triple in joined if triple is not None]
+    if not known:
+        raise RunError("the judge left something open on every prompt, so there is nothing to train on")
+    if len(known) < len(joined):
+        text = f"the judge left something open on {len(joined) - len(known)} of {len(joined)} prompts; they sit out"
+        console.print(text)
+    return known
+
+
+def question(example: EncodedExample, generated: Sequence[str], *, expert_plays: bool = False) -> Question:
+    """What a judge is asked about responses to an example's prompt, after the expert's own where that plays too."""
+    plays = (example.response,) if expert_plays and example.response is not None else ()
+    return Question(
+        prompt=example.prompt,
+        messages=example.messages,
+        responses=(*plays, *generated),
+        expert=example.response,
+        expert_plays=expert_plays,
+    )
+
+
+def _questions(run: Run, iteration: int, shard: Path) -> dict[int, Question]:
+    examples = {example.index: example for example in run.train}
+    expert_plays = run.phase(iteration).expert_plays
+    return {
+        index: question(examples[index], [row["text"] for row in rows], expert_plays=expert_plays)
+        for index, rows in read_samples([shard]).items()
+    }
+
+
+def _with_expert(triple: Triple, *, beside: bool) -> Triple:
+    """The expert's response as the first of the generated ones; and `beside` them, where the objective reads it so."""
+    scores: dict[str, Any] = {} if beside else {"expert_ids": (), "opponent_expert": None, "reference_expert": None}
+    for player in ("opponent", "reference"):
+        expert, generated = getattr(triple, f"{player}_expert"), getattr(triple, f"{player}_generated")
+        if generated is not None:
+            scores[f"{player}_generated"] = (expert, *generated)
+    return replace(triple, generated_ids=[triple.expert_ids, *triple.generated_ids], **scores)
+
+
+def _with_verdict(phase: Phase, triple: Triple, verdict: Verdict) -> Triple | None:
+    """The triple with the fields that the objective reads; None where one of their entries is not known."""
+    include_self = phase.config.judge is not None and phase.config.judge.include_self
+    rates = verdict.win_rates(include_self=include_self, expert_plays=phase.expert_plays)
+    fields: dict[str, Any] = {}
+    if "preference" in phase.objective.requires:
+        fields["preference"] = None if None in rates else rates
+    if "pairwise" in phase.objective.requires:
+        fields["pairwise"] = None if any(None in row for row in verdict.pairwise) else verdict.pairwise
+    return None if None in fields.values() else replace(triple, **fields)
+
+
+def _digest(question: Question, identity: str) -> str:
+    text = repr((question.prompt, question.messages, question.responses, question.expert, identity))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _verdict(row: VerdictRow) -> Verdict:
+    table = tuple(tuple(p for p in line) for line in row["pairwise"])
+    return Verdict(pairwise=table, **{name: row[name] for name in _COUNTS})  # type: ignore[literal-required]

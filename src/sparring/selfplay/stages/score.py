@@ -1,0 +1,203 @@
+"""Score: log-probs of responses under the policies that the opponent is built from, computed once and stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparring.errors import RunError
+from sparring.policies import BASE, words
+from sparring.selfplay.phases import Phase
+from sparring.selfplay.run import Run
+from sparring.selfplay.stages.generate import generate_reference
+from sparring.shards import ResponseKey, SampleRow, ScoreRow, read_samples, read_scores, samples_of, scores_path
+from sparring.trainer.triples import Triple
+from sparring.types import OPPONENT_FIELDS, REFERENCE_FIELDS
+from sparring.work.fill import Work
+from sparring.work.job import Rows
+
+Scores = dict[ResponseKey, float]
+"""log π(y|x) of some responses, nats."""
+
+Responses = Mapping[ResponseKey, tuple[Sequence[int], Sequence[int]]]
+"""Token ids of some prompts and responses."""
+
+
+def score(run: Run, iteration: int, shards: Sequence[Path]) -> list[Triple]:
+    """Scores the responses that the phase reads under each scorer, and joins them into training triples."""
+    phase, stage = run.phase(iteration), run.directory.iteration(iteration)
+    experts = {item.index: item.expert_ids for item in phase.prompts(run.train)} if phase.reads_expert else {}
+    responses = {shard: _responses(shard, experts) for shard in shards}
+    by_scorer = {
+        policy: score_files(
+            run,
+            policy,
+            {scores_path(stage, shard, policy): part for shard, part in responses.items()},
+            title=f"iteration {iteration}: score under {words(policy)}",
+            shared=iteration == 0,
+        )
+        for policy in phase.scorers(iteration)
+    }
+    return _triples(run, iteration, shards, by_scorer, experts)
+
+
+def score_files(
+    run: Run,
+    policy: int,
+    parts: Mapping[Path, Responses],
+    *,
+    title: str,
+    per_token: bool = False,
+    shared: bool = False,
+) -> Scores:
+    """Log-probs of responses under one policy: read from the files that name each part, or computed into them.
+
+    Each is stored with a digest of the tokens that it is of, so a score of other tokens is never taken for it; and, if
+    `per_token`, with its terms, one a token. Those that are `shared` other runs need too.
+    """
+    lengths = {key: len(answer) for part in parts.values() for key, (_, answer) in part.items()}
+    run.fill(
+        Scoring(policy, per_token),
+        Work(
+            pieces=parts,
+            missing=lambda path: _stored(path, parts[path], per_token=per_token) is None,
+            tokens=lambda rows: sum(lengths[row["index"], row["sample"]] for row in rows),
+            title=title,
+            shared=shared,
+        ),
+    )
+    scores: Scores = {}
+    for path, part in parts.items():
+        stored = _stored(path, part, per_token=per_token)
+        if stored is None:
+            raise RunError(f"{path} holds scores of other responses; delete it, then `sparring resume`")
+        scores |= stored
+    return scores
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Scores responses under a policy."""
+
+    policy: int
+    per_token: bool
+
+    @contextmanager
+    def open(self, run: Run) -> Iterator[Callable[[Responses], Rows]]:
+        """The rows of some responses."""
+        run.activate(self.policy)
+        yield lambda responses: _score_rows(run, self, responses)
+
+    def origin(self, run: Run) -> dict[str, Any]:
+        """See `Job`."""
+        return run.origin(self.policy) | {"work": "score", "policy": self.policy, "per_token": self.per_token}
+
+
+def _score_rows(run: Run, job: Scoring, responses: Responses) -> list[ScoreRow]:
+    # Responses of one prompt go together, so that the prompt is computed once.
+    groups = [list(keys) for _, keys in groupby(responses, key=lambda key: key[0])]
+    values = run.policy.log_probs(
+        [responses[keys[0]][0] for keys in groups],
+        [[responses[key][1] for key in keys] for keys in groups],
+        temperature=run.temperature(job.policy),
+    )
+    return [
+        {
+            "index": key[0],
+            "sample": key[1],
+            "policy": job.policy,
+            "log_prob": tokens.sum().item(),
+            "digest": _digest(*responses[key]),
+            **({"token_log_probs": tokens.numpy(force=True)} if job.per_token else {}),  # type: ignore[typeddict-item]
+        }
+        for keys, of_prompt in zip(groups, values, strict=True)
+        for key, tokens in zip(keys, of_prompt, strict=True)
+    ]
+
+
+def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | None:
+    """What a file holds, or None unless that is the scores of these very responses, with their terms if `per_token`."""
+    known = read_scores(path) if path.exists() else []
+    digests = {key: _digest(*tokens) for key, tokens in responses.items()}
+    if {(row["index"], row["sample"]): row["digest"] for row in known} != digests:
+        return None
+    if per_token and any(row.get("token_log_probs") is None for row in known):
+        return None
+    return {(row["index"], row["sample"]): row["log_prob"] for row in known}
+
+
+def _digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
+    return hashlib.sha256(f"{list(prompt_ids)}{list(response_ids)}".encode()).hexdigest()[:16]
+
+
+def opponent_scores(run: Run, iteration: int, by_scorer: Mapping[int, Scores]) -> Scores:
+    """Log π_o of every response, combined from its log-probs under the opponent's scorers."""
+    opponent = run.phase(iteration).opponent
+    scorers = opponent.spec(iteration).scorers
+    keys = list(by_scorer[scorers[0]])
+    tensors = {
+        policy: torch.tensor([by_scorer[policy][key] for key in keys], dtype=torch.float64) for policy in scorers
+    }
+    return dict(zip(keys, opponent.combine(iteration, tensors).tolist(), strict=True))
+
+
+def _responses(
+    shard: Path, experts: Mapping[int, Sequence[int]]
+) -> dict[ResponseKey, tuple[Sequence[int], Sequence[int]]]:
+    responses: dict[ResponseKey, tuple[Sequence[int], Sequence[int]]] = {}
+    for index, rows in read_samples([shard]).items():
+        if index in experts:
+            responses[index, None] = (rows[0]["prompt_ids"], experts[index])
+        responses |= {(index, row["sample"]): (row["prompt_ids"], row["response_ids"]) for row in rows}
+    return responses
+
+
+def _triples(
+    run: Run,
+    iteration: int,
+    shards: Sequence[Path],
+    by_scorer: Mapping[int, Scores],
+    experts: Mapping[int, Sequence[int]],
+) -> list[Triple]:
+    phase = run.phase(iteration)
+    requires = phase.objective.requires
+    samples = read_samples(shards)
+    initial = read_samples(_first_shards(run, phase)) if "policy_initial" in requires else {}
+    reference = read_samples(generate_reference(run)) if "policy_reference" in requires else {}
+    opponent = opponent_scores(run, iteration, by_scorer) if requires & OPPONENT_FIELDS else None
+    base = by_scorer[BASE] if requires & REFERENCE_FIELDS else None
+    triples = []
+    for example in phase.prompts(run.train):
+        index, rows = example.index, samples[example.index]
+        scores: dict[str, Any] = {}
+        for player, known in (("opponent", opponent), ("reference", base)):
+            if known is not None:
+                scores[f"{player}_expert"] = known.get((index, None))
+                scores[f"{player}_generated"] = tuple(known[index, row["sample"]] for row in rows)
+        triples.append(
+            Triple(
+                prompt_ids=example.prompt_ids,
+                expert_ids=experts.get(index, ()),
+                generated_ids=_ids(rows),
+                initial_ids=_ids(initial.get(index, [])),
+                reference_ids=_ids(reference.get(index, [])),
+                **scores,
+            )
+        )
+    return triples
+
+
+def _ids(rows: Sequence[SampleRow]) -> list[list[int]]:
+    return [row["response_ids"] for row in rows]
+
+
+def _first_shards(run: Run, phase: Phase) -> list[Path]:
+    """What was generated first: the samples of the phase's first iteration."""
+    return list(samples_of(run.directory.iteration(phase.iterations.start)))

@@ -1,0 +1,109 @@
+"""Train: from one policy to the next, going on from the last whole checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback
+
+from sparring.files import remove
+from sparring.models.quiet import quiet_transformers
+from sparring.run_directory import StageDirectory
+from sparring.seeding import derive_seed
+from sparring.selfplay.policy import Policy
+from sparring.selfplay.run import Run
+from sparring.trainer.arguments import training_arguments
+from sparring.trainer.callbacks import StageCallback
+from sparring.trainer.trackers import steps_before, trackers
+from sparring.trainer.trainer import SelfPlayTrainer
+from sparring.trainer.triples import Triples
+from sparring.types import Objective
+from sparring.work import processes
+
+
+def train(
+    run: Run,
+    *,
+    start: int,
+    stage: StageDirectory,
+    triples: Triples,
+    objective: Objective,
+    fields: Mapping[str, Any],
+    name: str,
+    labels: Mapping[str, Any],
+) -> None:
+    """Trains policy `start` on the triples and saves the result as the stage's model.
+
+    Args:
+        run: The run.
+        start: The number of the policy to start from.
+        stage: Where checkpoints and the result go.
+        triples: Scored under the opponent already, unless the objective has none.
+        objective: What to minimise.
+        fields: Fields of `TrainingArguments`.
+        name: What the progress bar calls the stage; its seed derives from it too.
+        labels: What every logged event carries.
+    """
+    args = training_arguments(
+        fields,
+        output=stage.training,
+        seed=derive_seed(run.config.seed, "train", name),
+        device=run.config.model.device,
+        run_name=run.directory.path.name,
+    )
+    before = steps_before(run.directory.events(), labels)
+    tracked = trackers(args.report_to, before=before, folder=run.directory.tensorboard)
+    # The Trainer would add its own.
+    args.report_to = []
+    model = run.policy.start_training(run.directory.weights(start))
+    trainer = SelfPlayTrainer(
+        model,
+        objective=objective,
+        args=args,
+        train_dataset=triples,
+        callbacks=[StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs})), *tracked],
+    )
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = processes.on_main(lambda: last_checkpoint(stage.training))
+    with quiet_transformers():
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    _leave_training(trainer, run.policy)
+    processes.on_main(lambda: run.policy.save(stage.model))
+    # Only now, since the others play as what was saved.
+    processes.see([stage.model])
+    processes.on_main(lambda: remove(stage.training))
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end.
+
+    The trainer writes `trainer_state.json` last, so a checkpoint without a readable one was cut by a kill; it is
+    removed.
+    """
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    for path in found:
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            remove(path)
+        else:
+            return path
+    return None
+
+
+def _leave_training(trainer: SelfPlayTrainer, policy: Policy) -> None:
+    """Takes off what the trainer put on the model, so that it generates, scores and saves as itself."""
+    if trainer.shards_weights:
+        # Sharding cannot be undone in place: the gathered weights go into a model that was never sharded.
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        trainer.accelerator.free_memory()
+        policy.renew(weights)
+        return
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    model.config.use_cache = True
+    if trainer.args.gradient_checkpointing:
+        model.gradient_checkpointing_disable()
+    model.eval()

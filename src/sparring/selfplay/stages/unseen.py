@@ -1,0 +1,127 @@
+"""An iteration's game on prompts that it was not trained on: the held-out ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from sparring.metrics import Estimate
+from sparring.policies import BASE, TEACHER, Drawn
+from sparring.regularizers import Regularized
+from sparring.selfplay.run import Run
+from sparring.selfplay.stages.held_out import held_out_samples, held_out_scores
+from sparring.selfplay.stages.score import Scores, opponent_scores
+from sparring.shards import log_ratios_path, write_shard
+from sparring.types import (
+    OPPONENT_FIELDS,
+    PREFERENCE_FIELDS,
+    REFERENCE_FIELDS,
+    LogRatios,
+    Objective,
+    OpponentSpec,
+    Variational,
+)
+from sparring.work import processes
+
+Turns = Mapping[int, Drawn]
+"""Whose response to a held-out prompt is the generated side, by prompt index."""
+
+
+def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
+    """The objective and its metrics after an iteration, on prompts that it was not trained on.
+
+    The generated side are the held-out responses of the opponent's generators, each prompt's from the generator
+    whose turn it is, as in training. The log ratios to the opponent are kept as a shard. Nothing is measured where no
+    expert's response is held out.
+    """
+    phase = run.phase(iteration)
+    if not phase.needs_samples or not all(example.expert_ids for example in run.held_out):
+        return {}
+    spec = phase.opponent.spec(iteration)
+    players = [Drawn(policy, "mixture" if spec.base_share else "sampled") for policy in spec.generators]
+    turns = {example.index: players[n % len(players)] for n, example in enumerate(run.held_out)}
+    by_scorer = {scorer: _on_turn(run, scorer, turns) for scorer in phase.scorers(iteration)}
+    policy = _on_turn(run, iteration + 1, turns)
+    fields = _sides("policy_", policy, run) | _sides("", _lengths(run, turns), run, suffix="_length")
+    requires = phase.objective.requires
+    if requires & OPPONENT_FIELDS:
+        ratios = _sides("", _minus(policy, opponent_scores(run, iteration, by_scorer)), run)
+        _keep_log_ratios(run, iteration, ratios)
+        fields |= ratios
+    # Nobody compares the opponent's held-out responses, so there the preference objectives have no value.
+    if requires & PREFERENCE_FIELDS:
+        return {}
+    if requires & REFERENCE_FIELDS:
+        fields |= _sides("reference_", _minus(policy, by_scorer[BASE]), run)
+    samples = range(run.config.evaluation.samples_per_prompt)
+    for name, number in (("policy_initial", phase.iterations.start), ("policy_reference", BASE)):
+        if name in requires:
+            scores = held_out_scores(run, iteration + 1, Drawn(number, "sampled"))
+            fields[name] = _column(scores, run, samples)
+    output = phase.objective(LogRatios(**fields))
+    values = {"objective": output.loss} | output.metrics
+    if run.teacher is not None and "divergence_estimate" in output.metrics and spec.base_share == 0.0:
+        values["truth/divergence"] = _true_divergence(run, phase.objective, spec, turns)
+    return {name: Estimate.of(value.tolist()) for name, value in values.items()}
+
+
+def _true_divergence(run: Run, objective: Objective, spec: OpponentSpec, turns: Turns) -> torch.Tensor:
+    """`[B]` values whose mean is the divergence that `divergence_estimate` bounds, from the known ratios.
+
+    The bound holds for any reward, so what matters is not how the opponent is scored but whom its responses are drawn
+    from: the mean of the policies that share the prompts out.
+    """
+    drawn = [_on_turn(run, policy, turns) for policy in spec.generators]
+    mean = {key: _log_mean([scores[key] for scores in drawn]) for key in drawn[0]}
+    density = LogRatios(**_sides("", _minus(_on_turn(run, TEACHER, turns), mean), run))
+    alone = objective.objective if isinstance(objective, Regularized) else objective
+    assert isinstance(alone, Variational)  # noqa: S101 - who reports an estimate has an optimum
+    return alone(alone.optimum(density)).metrics["divergence_estimate"]
+
+
+def _log_mean(log_probs: Sequence[float]) -> float:
+    """Log of the mean of some probabilities."""
+    return float(torch.tensor(log_probs, dtype=torch.float64).logsumexp(0)) - math.log(len(log_probs))
+
+
+def _keep_log_ratios(run: Run, iteration: int, ratios: Mapping[str, torch.Tensor]) -> None:
+    """Writes Δ of the expert's and of the generated responses to each held-out prompt, nats."""
+    path = log_ratios_path(run.directory.iteration(iteration))
+    columns = zip(run.held_out, ratios["expert"].tolist(), ratios["generated"].tolist(), strict=True)
+    rows = [{"index": each.index, "expert": expert, "generated": generated} for each, expert, generated in columns]
+    processes.on_main(lambda: write_shard(path, rows))
+
+
+def _minus(left: Scores, right: Scores) -> Scores:
+    return {key: left[key] - right[key] for key in left}
+
+
+def _lengths(run: Run, turns: Turns) -> Scores:
+    lengths: Scores = {(example.index, None): float(len(example.expert_ids)) for example in run.held_out}
+    for player in dict.fromkeys(turns.values()):
+        for index, rows in held_out_samples(run, player).items():
+            if turns[index] == player:
+                lengths |= {(index, row["sample"]): float(len(row["response_ids"])) for row in rows}
+    return lengths
+
+
+def _sides(prefix: str, scores: Scores, run: Run, suffix: str = "") -> dict[str, torch.Tensor]:
+    samples = range(run.config.evaluation.samples_per_prompt)
+    return {
+        f"{prefix}expert{suffix}": _column(scores, run, [None])[:, 0],
+        f"{prefix}generated{suffix}": _column(scores, run, samples),
+    }
+
+
+def _on_turn(run: Run, policy: int, turns: Turns) -> Scores:
+    scores = dict(held_out_scores(run, policy, "expert"))
+    for player in dict.fromkeys(turns.values()):
+        sampled = held_out_scores(run, policy, player)
+        scores |= {key: value for key, value in sampled.items() if turns[key[0]] == player}
+    return scores
+
+
+def _column(scores: Scores, run: Run, samples: Sequence[int | None] | range) -> torch.Tensor:
+    return torch.tensor([[scores[example.index, sample] for sample in samples] for example in run.held_out])

@@ -1,0 +1,96 @@
+"""The expert of a run, where it is a language model: its weights, its temperature, and what it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sparring.data import Encoded, PromptTemplate, TeacherConfig, teacher_prompts
+from sparring.errors import InputError
+from sparring.generation import ENGINES
+from sparring.logprobs.temperature import caps_logits
+from sparring.models import ModelConfig, context_length, load_config, load_tokenizer
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.types import EncodedExample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """A language model that plays the expert.
+
+    Attributes:
+        model: Where its weights are; None where they are the run's base model's.
+        temperature: Divides its logits.
+        train: The training prompts as it reads them.
+        held_out: Likewise the held-out ones.
+    """
+
+    model: ModelConfig | None
+    temperature: float
+    train: list[EncodedExample]
+    held_out: list[EncodedExample]
+
+    @cached_property
+    def held_out_ids(self) -> dict[int, list[int]]:
+        """The held-out prompts as it reads them, by index."""
+        return {example.index: example.prompt_ids for example in self.held_out}
+
+
+def teacher_of(
+    config: SelfPlayConfig, model_config: Any, tokenizer: Any, train: Encoded, held_out: Encoded | None
+) -> Teacher | None:
+    """The run's teacher, if it has one; its weights are not loaded.
+
+    Raises:
+        InputError: It cannot teach this model: it speaks other tokens, caps its logits, or has no room for a prompt.
+    """
+    teacher = config.data.teacher
+    if teacher is None:
+        return None
+    model = None
+    if teacher.model is not None:
+        model, model_config, tokenizer = _other(config, teacher, tokenizer, train.stop_ids)
+    if teacher.temperature != 1.0 and caps_logits(model_config):
+        problem = "the teacher caps its logits, so the law of its samples at another temperature than 1 is not known"
+        raise InputError(problem, where="data.teacher.temperature", fix="set it to 1")
+
+    def read(examples: Sequence[EncodedExample]) -> list[EncodedExample]:
+        return teacher_prompts(
+            examples,
+            tokenizer,
+            system=teacher.system,
+            chat_template=config.data.chat_template,
+            limit=context_length(model_config) - config.data.max_response_tokens,
+        )
+
+    return Teacher(
+        model=model,
+        temperature=teacher.temperature,
+        train=read(train.examples),
+        held_out=read(held_out.examples if held_out is not None else []),
+    )
+
+
+def _other(
+    config: SelfPlayConfig, teacher: TeacherConfig, tokenizer: Any, stop_ids: Sequence[int]
+) -> tuple[ModelConfig, Any, Any]:
+    """A teacher with weights of its own: where they are, its configuration and its tokenizer."""
+    where = "data.teacher.model"
+    if config.generation.name in ENGINES:
+        problem = f"the generator '{config.generation.name}' plays the run's own model, and the teacher is another"
+        raise InputError(problem, where=where, fix="set generation.name: transformers")
+    # Code that comes with it would run without having been asked for.
+    changes = {"name": teacher.model, "revision": teacher.revision, "trust_remote_code": False}
+    model = config.model.model_copy(update=changes)
+    try:
+        model_config, own = load_config(model), load_tokenizer(model)
+    except InputError as error:
+        raise InputError(error.problem, where=where, fix=error.fix) from error
+    ends = PromptTemplate.choose(own, config.data.chat_template).stop_ids()
+    if own.get_vocab() != tokenizer.get_vocab() or ends != tuple(stop_ids):
+        problem = "the teacher's tokens, or those that end its responses, are not the model's, so neither could score "
+        fix = "take a teacher with the model's own tokenizer and chat template, such as one fine-tuned from it"
+        raise InputError(problem + "what the other wrote", where=where, fix=fix)
+    return model, model_config, own

@@ -1,0 +1,258 @@
+"""The shards of a run: their names, their rows, and how they are written and read.
+
+A shard is one Parquet file, whole or absent. Nobody else writes or reads the name of one:
+
+    samples/policy-0-sampled-00000.parquet              responses to training prompts, by who drew them
+    samples/data-00000.parquet                          responses that the data bring along
+    samples/train-00000.parquet  held-out-00000.parquet a teacher's responses
+    judgements/…                                        who beats whom in the sample shard of the same name
+    scores/policy-0-sampled-00000-under-base.parquet    log-probs of that shard under a policy
+    held_out/greedy-00000.parquet                       responses to held-out prompts by the stage's own policy
+    held_out/scores-base-greedy-00000.parquet           log-probs under the stage's policy, by who drew the responses
+    held_out/scores-expert-00000.parquet                log-probs of the expert's responses
+    held_out/judged-against-base-00000.parquet          who beats whom, the first samples with the first and so on
+    held_out/answers-00000.parquet                      what a reader looks at, token by token
+    held_out/log-ratios-00000.parquet                   Δ of the last iteration's game
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
+
+import numpy as np
+
+from sparring.errors import InputError
+from sparring.files import atomic_path
+from sparring.policies import BASE, TEACHER, Drawn, How
+from sparring.run_directory import StageDirectory
+
+Split = Literal["train", "held-out"]
+ResponseKey = tuple[int, int | None]
+"""A response: the prompt's index, and the number of the sample; None is the expert's own response."""
+
+
+class SampleRow(TypedDict):
+    """A response as token ids and text; see `sparring.types.Sample`."""
+
+    index: int
+    sample: int
+    prompt: str
+    prompt_ids: list[int]
+    response_ids: list[int]
+    finish_reason: str
+    text: str
+    generator: str
+    seed: int
+
+
+class ScoreRow(TypedDict):
+    """log π(y|x) of a response under a policy, nats; `digest` is of the tokens that it is of."""
+
+    index: int
+    sample: int | None
+    policy: int
+    log_prob: float
+    digest: str
+    token_log_probs: NotRequired[Sequence[float]]
+
+
+class VerdictRow(TypedDict):
+    """A judge's verdict on a prompt's responses; `digest` is of what was asked, and of whom."""
+
+    index: int
+    digest: str
+    pairwise: list[list[float | None]]
+    ties: int
+    abstentions: int
+    unparsable: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
+
+
+class AnswerRow(TypedDict):
+    """A held-out response for a reader; see `sparring.selfplay.stages.answers`."""
+
+    kind: str
+    index: int
+    sample: int | None
+    prompt: str
+    text: str
+    ends: np.ndarray
+    log_ratios: np.ndarray
+    log_prob: float | None
+    finish_reason: str
+    right: bool | None
+
+
+class LogRatioRow(TypedDict):
+    """Δ of the expert's response and of K generated ones to a held-out prompt, nats."""
+
+    index: int
+    expert: float
+    generated: list[float]
+
+
+def samples_path(stage: StageDirectory, by: Drawn | Literal["data"], number: int) -> Path:
+    """Responses to training prompts that a policy drew, or that the data bring along."""
+    return stage.samples / _file(_slug(by), number)
+
+
+def samples_of(stage: StageDirectory) -> dict[Path, Drawn | Literal["data"]]:
+    """Every shard of responses to training prompts, by whom they are."""
+    found: dict[Path, Drawn | Literal["data"]] = {}
+    for path in _files(stage.samples, "*"):
+        drawn = _drawn(path)
+        found[path] = "data" if drawn is None else drawn
+    return found
+
+
+def teacher_path(teacher: StageDirectory, split: Split, number: int) -> Path:
+    """Responses that a teacher writes in the expert's place."""
+    return teacher.samples / _file(split, number)
+
+
+def teacher_samples(teacher: StageDirectory, split: Split) -> list[Path]:
+    """Every shard of a teacher's responses to the prompts of a split."""
+    return _files(teacher.samples, f"{split}-*")
+
+
+def judgements_path(stage: StageDirectory, samples: Path) -> Path:
+    """Who beats whom among the responses of a sample shard."""
+    return stage.judgements / samples.name
+
+
+def scores_path(stage: StageDirectory, samples: Path, policy: int) -> Path:
+    """Log-probs of the responses of a sample shard, and of their prompts' experts, under a policy."""
+    return stage.scores / f"{samples.stem}-under-{_policy_slug(policy)}.parquet"
+
+
+def scores_of(stage: StageDirectory, samples: Path) -> list[Path]:
+    """Every shard of log-probs of the responses of a sample shard."""
+    return _files(stage.scores, f"{samples.stem}-under-*")
+
+
+def held_out_path(stage: StageDirectory, how: How, number: int) -> Path:
+    """Responses to held-out prompts by the policy that the stage is of."""
+    return stage.held_out / _file(how, number)
+
+
+def held_out_samples(stage: StageDirectory) -> dict[Path, How]:
+    """Every shard of responses to held-out prompts by the policy that the stage is of, with how it drew them."""
+    return {path: how for how in get_args(How) for path in _files(stage.held_out, f"{how}-*")}
+
+
+def held_out_scores_path(stage: StageDirectory, by: Drawn | Literal["expert"], number: int) -> Path:
+    """Log-probs of responses to held-out prompts under the policy that the stage is of."""
+    return stage.held_out / _file(f"scores-{_slug(by)}", number)
+
+
+def held_out_scores(stage: StageDirectory) -> dict[Path, Drawn | Literal["expert"]]:
+    """Every shard of log-probs of responses to held-out prompts, by whom the responses are."""
+    found: dict[Path, Drawn | Literal["expert"]] = {}
+    for path in _files(stage.held_out, "scores-*"):
+        drawn = _drawn(path)
+        found[path] = "expert" if drawn is None else drawn
+    return found
+
+
+def held_out_verdicts_path(stage: StageDirectory, rival: int, sample: int) -> Path:
+    """Who wins, the stage's policy or a rival, with sample `sample` of each to every held-out prompt."""
+    return stage.held_out / _file(f"judged-against-{_policy_slug(rival)}", sample)
+
+
+def answers_path(stage: StageDirectory) -> Path:
+    """The held-out responses for a reader."""
+    return stage.held_out / _file("answers", 0)
+
+
+def log_ratios_path(stage: StageDirectory) -> Path:
+    """The log ratios of the iteration's game on the held-out prompts."""
+    return stage.held_out / _file("log-ratios", 0)
+
+
+def write_shard(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows as one Parquet file with page checksums, atomically."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with atomic_path(path) as partial:
+        parquet.write_table(pa.Table.from_pylist([dict(row) for row in rows]), partial, write_page_checksum=True)
+
+
+def read_shard(path: Path) -> list[dict[str, Any]]:
+    """Reads one shard, as rows.
+
+    Raises:
+        InputError: It is damaged; the fix names the file to delete.
+    """
+    rows: list[dict[str, Any]] = read_columns(path).to_pylist()
+    return rows
+
+
+def read_columns(path: Path) -> Any:
+    """Reads one shard, as a table of pyarrow; raises what `read_shard` does."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"the shard is damaged ({str(error).splitlines()[0]})",
+            where=str(path),
+            fix="delete this file and run `sparring resume`: it is computed again, with the same seed",
+        ) from error
+
+
+def read_samples(paths: Iterable[Path]) -> dict[int, list[SampleRow]]:
+    """The rows of some sample shards by prompt index, each prompt's in order of sample."""
+    samples: dict[int, list[SampleRow]] = {}
+    for path in paths:
+        for row in cast("list[SampleRow]", read_shard(path)):
+            samples.setdefault(row["index"], []).append(row)
+    return {index: sorted(rows, key=lambda row: row["sample"]) for index, rows in samples.items()}
+
+
+def read_scores(path: Path) -> list[ScoreRow]:
+    """The rows of a shard of log-probs; raises what `read_shard` does."""
+    return cast("list[ScoreRow]", read_shard(path))
+
+
+def read_verdicts(path: Path) -> list[VerdictRow]:
+    """The rows of a shard of verdicts; raises what `read_shard` does."""
+    return cast("list[VerdictRow]", read_shard(path))
+
+
+_POLICY = {BASE: "base", TEACHER: "teacher"}
+_NUMBERS = {slug: number for number, slug in _POLICY.items()}
+_DRAWN = re.compile(rf"(?:scores-)?(base|teacher|policy-\d+)-({'|'.join(get_args(How))})-\d{{5,}}")
+
+
+def _policy_slug(policy: int) -> str:
+    return _POLICY.get(policy, f"policy-{policy}")
+
+
+def _slug(by: Drawn | Literal["data", "expert"]) -> str:
+    return by if isinstance(by, str) else f"{_policy_slug(by.policy)}-{by.how}"
+
+
+def _drawn(path: Path) -> Drawn | None:
+    """Who drew the responses of a shard, or those that it scores; None where no policy did."""
+    match = _DRAWN.fullmatch(path.stem)
+    if match is None:
+        return None
+    slug, how = match.groups()
+    policy = _NUMBERS[slug] if slug in _NUMBERS else int(slug.removeprefix("policy-"))
+    return Drawn(policy, cast("How", how))
+
+
+def _file(slug: str, number: int) -> str:
+    return f"{slug}-{number:05d}.parquet"
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(f"{pattern}.parquet"))

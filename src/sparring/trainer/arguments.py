@@ -1,0 +1,140 @@
+"""transformers' training arguments, from the configuration's `training` section."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
+
+from sparring.errors import InputError, did_you_mean
+from sparring.trainer.launch import check_launch
+
+# What is not for the configuration, and what to do instead.
+_MANAGED = {
+    "output_dir": "set `output` at the top",
+    "seed": "set `seed` at the top",
+    "data_seed": "set `seed` at the top",
+    "remove_unused_columns": "remove it: the triples have their own columns",
+    "resume_from_checkpoint": "run `sparring resume RUN`",
+    "load_best_model_at_end": "the run keeps the best iterate by itself; see `stop`",
+    "hub_token": "run `hf auth login`: a secret in a configuration would be written into the run directory",
+    "push_to_hub": "remove it, and push what `sparring export` writes",
+    "use_liger_kernel": "remove it: the log-prob engine has its own head, and calls the decoder itself",
+    "save_only_model": "remove it: without the optimizer's state a resumed run would take other steps",
+    "ignore_data_skip": "remove it: a resumed run would see other batches",
+    "auto_find_batch_size": "set per_device_train_batch_size; `sparring plan` estimates the memory",
+    "label_smoothing_factor": "remove it: objectives have no labels to smooth",
+    "eval_strategy": "the run evaluates after every stage; see `evaluation`",
+    "eval_on_start": "the run evaluates after every stage; see `evaluation`",
+    "do_eval": "the run evaluates after every stage; see `evaluation`",
+    "deepspeed": "remove it: DeepSpeed is not supported; launch with FSDP2, see docs/scale.md",
+    **dict.fromkeys(
+        ("torch_compile", "torch_compile_backend", "torch_compile_mode"),
+        "remove it: the log-prob engine calls the decoder itself, past what torch.compile makes of the model",
+    ),
+}
+_WHOLE = {"per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_steps"}
+_AT_LEAST = {
+    "learning_rate": 0,
+    "num_train_epochs": 0,
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "logging_steps": 0,
+    "save_steps": 0,
+}
+_DEFAULTS: dict[str, Any] = {
+    "per_device_train_batch_size": 4,
+    "learning_rate": 2e-5,
+    "num_train_epochs": 1,
+    "lr_scheduler_type": "linear",
+    "logging_steps": 1,
+    "logging_first_step": True,
+    # A fifth of an iteration is what a crash can cost.
+    "save_steps": 0.2,
+    "save_total_limit": 1,
+    "report_to": "none",
+    "disable_tqdm": True,
+    # A loss that is not a number is an error here, never filtered from the log.
+    "logging_nan_inf_filter": False,
+    # Batches are lists of token ids: there is nothing to pin.
+    "dataloader_pin_memory": False,
+    # Every weight that is trained has a part in every loss.
+    "ddp_find_unused_parameters": False,
+}
+
+
+def training_arguments(
+    fields: Mapping[str, Any], *, output: Path, seed: int, device: str = "auto", run_name: str | None = None
+) -> TrainingArguments:
+    """`TrainingArguments` with the house defaults under the given fields.
+
+    Args:
+        fields: Any fields of `TrainingArguments` but those that the run itself decides.
+        output: The trainer's folder.
+        seed: Seed of the data order and of dropout.
+        device: "cpu" keeps training off an accelerator that is there.
+        run_name: What trackers call the stage.
+
+    Raises:
+        InputError: A field is unknown, is not set here, or its value is rejected; or the launcher shards the model
+            in a way that is not supported.
+    """
+    check_launch()
+    for name, value in fields.items():
+        _check_field(name, value)
+    decided = {"output_dir": str(output), "seed": seed, "data_seed": seed, "run_name": run_name}
+    # Without it, a launcher's processes on a machine that has no accelerator would not be joined.
+    if device == "cpu" or not torch.accelerator.is_available():
+        decided["use_cpu"] = True
+    try:
+        args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
+        get_reporting_integration_callbacks(args.report_to)
+        _check_optimizer(args)
+        # One device: the Trainer would otherwise multiply the batch size by the number of those it sees.
+        if args.n_gpu > 1:
+            args._n_gpu = 1  # noqa: SLF001
+    except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
+        raise InputError(str(error).strip().splitlines()[0], where="training") from error
+    return args
+
+
+def _check_optimizer(args: TrainingArguments) -> None:
+    """Raises ImportError where the optimizer's package is missing."""
+    # Some optimizers are told apart by the model's layers; to them a model is missing here, which is no fault.
+    with suppress(ValueError):
+        Trainer.get_optimizer_cls_and_kwargs(args)
+
+
+def _check_field(name: str, value: Any) -> None:
+    """Refuses what the Trainer would only stumble over after the responses were generated."""
+    known = {item.name: item.default for item in dataclasses.fields(TrainingArguments) if item.init}
+    where = f"training.{name}"
+    if name in _MANAGED:
+        raise InputError(f"'{name}' is not set here", where=where, fix=_MANAGED[name])
+    if name not in known:
+        raise InputError(f"TrainingArguments has no field '{name}'", where=where, fix=did_you_mean(name, known))
+    number = isinstance(known[name], int | float) and not isinstance(known[name], bool)
+    if number and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
+        raise InputError(f"must be a number, got {value!r}", where=where, fix="write it without quotes")
+    if name in _AT_LEAST and value < _AT_LEAST[name]:
+        raise InputError(f"must be at least {_AT_LEAST[name]}, got {value!r}", where=where, fix="raise it")
+    if name in _WHOLE and not isinstance(value, int):
+        raise InputError(f"must be a whole number, got {value!r}", where=where, fix="round it")
+    if name == "train_sampling_strategy" and value == "group_by_length":
+        fix = "remove it: rows are sorted by length within a batch anyway"
+        raise InputError("triples have no one length to group by", where=where, fix=fix)
+    if name == "save_strategy" and value == "best":
+        raise InputError("'best' needs evaluation while training", where=where, fix="take steps, epoch or no")
+
+
+def autocast_dtype(args: TrainingArguments) -> torch.dtype | None:
+    """The dtype of mixed precision, if the fields or the launcher's environment ask for it."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(args.mixed_precision)

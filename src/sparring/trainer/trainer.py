@@ -1,0 +1,220 @@
+"""A thin transformers Trainer that takes any objective."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
+
+from sparring.errors import InputError, RunError
+from sparring.logprobs import check_log_probs, sequence_log_probs
+from sparring.trainer.launch import check_launch
+from sparring.trainer.memory import keep_freed_memory
+from sparring.trainer.triples import Counts, Triples, collate, triples_from
+from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, LogRatios, Objective, ObjectiveOutput
+
+
+class SelfPlayTrainer(Trainer):
+    """Trains a model on (prompt, expert, generated) triples with any objective.
+
+    The opponent is the model as it is when training starts: its log-probs of every response are computed once,
+    before the first step, unless the triples carry them. There is never a second model in memory.
+
+    Args:
+        model: A causal language model of transformers, or one wrapped by peft.
+        objective: What to minimise, e.g. `OBJECTIVES["spif"](beta=1.0, reward_bound=2.0)`.
+        args: transformers' training arguments, all of them.
+        train_dataset: Ready triples; see `triples_from` for the columns.
+        eval_dataset: Likewise; only its loss and metrics are computed.
+        processing_class: The tokenizer; needed where the triples are text.
+        peft_config: A peft configuration; the model is then wrapped and only the adapter is trained.
+        **kwargs: Anything else that `transformers.Trainer` takes (callbacks, optimizers, …).
+
+    Raises:
+        InputError: A triple lacks a field, or the triples differ in K.
+        RunError: While training, when a logged value is no longer a finite number.
+    """
+
+    def __init__(  # noqa: PLR0917 - positional as in the Trainer and in TRL
+        self,
+        model: Any,
+        objective: Objective,
+        args: TrainingArguments | None = None,
+        train_dataset: Iterable[Mapping[str, Any]] | Triples | None = None,
+        eval_dataset: Iterable[Mapping[str, Any]] | Triples | None = None,
+        processing_class: Any = None,
+        peft_config: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if train_dataset is None:
+            raise InputError("there is nothing to train on", where="train_dataset", fix="pass train_dataset=triples")
+        if peft_config is not None:
+            from peft import get_peft_model
+
+            model = get_peft_model(model, peft_config)
+        self.objective = objective
+        self._sums: dict[str, dict[str, list[Tensor]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=collate,
+            train_dataset=triples_from(train_dataset, processing_class),
+            eval_dataset=None if eval_dataset is None else triples_from(eval_dataset, processing_class),
+            processing_class=processing_class,
+            **kwargs,
+        )
+        check_launch()
+        self._check_preferences()
+        # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
+        self.model_accepts_loss_kwargs = False
+
+    def _check_preferences(self) -> None:
+        for triples in (self.train_dataset, self.eval_dataset):
+            for name in self.objective.requires & PREFERENCE_FIELDS if triples is not None else ():
+                if any(getattr(triple, name) is None for triple in triples.items):
+                    raise InputError(
+                        f"the objective needs '{name}', which a judge gives, and a triple has none",
+                        where="train_dataset" if triples is self.train_dataset else "eval_dataset",
+                        fix=f"give the column '{name}', or take an imitation objective",
+                    )
+
+    @property
+    def shards_weights(self) -> bool:
+        """Whether training leaves each process with a part of the weights."""
+        return bool(self.is_fsdp_enabled)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Scores the triples under the opponent where they are not scored yet, then trains."""
+        if self.args.device.type == "cpu":
+            keep_freed_memory()
+        self.score()
+        return super().train(*args, **kwargs)
+
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The loss and metrics on `eval_dataset`, or on that of the constructor."""
+        triples = self.eval_dataset if eval_dataset is None else triples_from(eval_dataset, self.processing_class)
+        if triples is None:
+            raise InputError("there is nothing to evaluate on", where="eval_dataset", fix="pass eval_dataset=triples")
+        if self.state.global_step > 0 and self._unscored(triples):
+            raise InputError(
+                "the opponent is gone: it was the model before training",
+                where="eval_dataset",
+                fix="pass the set to the constructor, or give the opponent's log-probs with it",
+            )
+        self.score()
+        self._score(triples)
+        metrics: dict[str, float] = super().evaluate(triples, *args, **kwargs)
+        return metrics
+
+    def score(self) -> None:
+        """Computes the opponent's log-probs where they are missing: the opponent is the model as it is now."""
+        for triples in (self.train_dataset, self.eval_dataset):
+            if triples is not None:
+                self._score(triples)
+
+    def _unscored(self, triples: Triples) -> bool:
+        return bool(self.objective.requires & OPPONENT_FIELDS) and not triples.scored
+
+    @torch.no_grad()
+    def _score(self, triples: Triples) -> None:
+        if not self._unscored(triples):
+            return
+        self.model.eval()
+        with self.accelerator.autocast():
+            check_log_probs(self.model)
+        size = self.args.per_device_eval_batch_size
+        for start in range(0, len(triples), size):
+            batch = triples.items[start : start + size]
+            with self.accelerator.autocast():
+                values = sequence_log_probs(
+                    self.model, [triple.prompt_ids for triple in batch], [triple.responses for triple in batch]
+                )
+            for offset, (triple, row) in enumerate(zip(batch, values, strict=True)):
+                triples.items[start + offset] = triple.with_scores(row.tolist())
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The objective's mean over the prompts of the batch."""
+        with self.accelerator.autocast():
+            output = self.objective(self._log_ratios(model, inputs))
+        loss = output.loss.mean()
+        self._record(output, "train" if model.training else "eval")
+        return (loss, output) if return_outputs else loss
+
+    def _log_ratios(self, model: Any, inputs: dict[str, Any]) -> LogRatios:
+        rows = torch.stack(sequence_log_probs(model, inputs["prompts"], inputs["responses"]))
+        counts: Counts = inputs["counts"]
+        policy = counts.split(rows)
+        fields = {f"policy_{kind}": values for kind, values in policy.items()}
+        for side in ("expert", "generated"):
+            if f"opponent_{side}" in inputs:
+                fields[side] = policy[side] - inputs[f"opponent_{side}"]
+            if f"reference_{side}" in inputs:
+                fields[f"reference_{side}"] = policy[side] - inputs[f"reference_{side}"]
+        fields |= {name: inputs[name] for name in PREFERENCE_FIELDS if name in inputs}
+        return LogRatios(**fields, **_lengths(inputs["responses"], counts, rows))
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """The loss alone: there are no logits to gather."""
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+    def _record(self, output: ObjectiveOutput, mode: str) -> None:
+        for name, value in output.metrics.items():
+            self._sums[mode][name].append(value)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the objective's metrics, averaged over the steps since the last log."""
+        mode = "eval" if any(name.startswith("eval_") for name in logs) else "train"
+        prefix = "eval_" if mode == "eval" else ""
+        logs |= {prefix + name: value for name, value in self._means(self._sums[mode]).items()}
+        self._sums[mode].clear()
+        # Loss scaling finds its scale by letting the first gradients overflow.
+        checked = {name: value for name, value in logs.items() if not (self.args.fp16 and name == "grad_norm")}
+        broken = [name for name, value in checked.items() if isinstance(value, float) and not math.isfinite(value)]
+        if broken:
+            raise RunError(
+                f"step {self.state.global_step}: {', '.join(broken)} is not a finite number; lower "
+                "training.learning_rate, or raise beta, and start from the last iterate"
+            )
+        super().log(logs, start_time)
+
+    def _means(self, values: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
+        """Over all the prompts of all processes."""
+        if not values:
+            return {}
+        parts = [torch.cat(list(each)) for each in values.values()]
+        sums = torch.stack([torch.stack([part.sum(), part.new_tensor(part.numel())]) for part in parts])
+        totals = self.accelerator.reduce(sums, reduction="sum")
+        return dict(zip(values, (totals[:, 0] / totals[:, 1]).tolist(), strict=True))
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        # A window of steps that is averaged ends at every checkpoint: a resumed run then logs what it would have.
+        self.control.should_log |= self.control.should_save
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # The main process then writes the file that marks the checkpoint as whole.
+        self.accelerator.wait_for_everyone()
+
+    def _set_signature_columns_if_needed(self) -> None:
+        # The collator reads triples, not the arguments of the model's forward pass.
+        self._signature_columns: list[str] = []
+
+
+def _lengths(responses: Sequence[Sequence[Sequence[int]]], counts: Counts, like: Tensor) -> dict[str, Tensor]:
+    lengths = counts.split(like.new_tensor([[len(answer) for answer in answers] for answers in responses]))
+    return {f"{kind}_length": values for kind, values in lengths.items() if kind in {"expert", "generated"}}

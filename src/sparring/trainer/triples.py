@@ -1,0 +1,247 @@
+"""(prompt, expert, generated) triples as token ids: what the trainer trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from sparring.errors import InputError, did_you_mean
+from sparring.types import PREFERENCE_FIELDS
+
+_TEXT = ("prompt", "expert", "generated")
+_IDS = ("prompt_ids", "expert_ids", "generated_ids")
+_SCORES = ("opponent_expert_log_prob", "opponent_generated_log_probs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triple:
+    """One prompt, its expert response and its K generated responses.
+
+    Attributes:
+        prompt_ids: Token ids of the prompt, the chat template applied.
+        expert_ids: Token ids of the expert response; empty for objectives that need none.
+        generated_ids: K lists of token ids; empty for objectives without an opponent.
+        opponent_expert: log π_o of the expert response, nats; None until scored.
+        opponent_generated: log π_o of each generated response, nats; None until scored.
+        reference_expert: log π_ref of the expert response, nats, where the objective needs it.
+        reference_generated: log π_ref of each generated response, nats, where the objective needs it.
+        initial_ids: K responses of the first policy, where the objective needs them.
+        reference_ids: M responses of the reference, where the objective needs them.
+        preference: K numbers P(y_k ≻ π_o), where the objective needs them.
+        pairwise: K lists of K numbers P(y_i ≻ y_j), where the objective needs them.
+    """
+
+    prompt_ids: Sequence[int]
+    expert_ids: Sequence[int] = ()
+    generated_ids: Sequence[Sequence[int]] = ()
+    opponent_expert: float | None = None
+    opponent_generated: Sequence[float] | None = None
+    reference_expert: float | None = None
+    reference_generated: Sequence[float] | None = None
+    initial_ids: Sequence[Sequence[int]] = ()
+    reference_ids: Sequence[Sequence[int]] = ()
+    preference: Sequence[float] | None = None
+    pairwise: Sequence[Sequence[float]] | None = None
+
+    @property
+    def responses(self) -> list[Sequence[int]]:
+        """The expert response, if there is one, then the generated ones: what opponent and reference score."""
+        return [*([self.expert_ids] if self.expert_ids else []), *self.generated_ids]
+
+    @property
+    def scored(self) -> bool:
+        """Whether the opponent's log-probs are known."""
+        return self.opponent_generated is not None
+
+    def with_scores(self, log_probs: Sequence[float]) -> Triple:
+        """The same triple with the opponent's log-probs of its responses, in their order."""
+        experts = min(1, len(self.expert_ids))
+        expert = log_probs[0] if experts else None
+        return replace(self, opponent_expert=expert, opponent_generated=tuple(log_probs[experts:]))
+
+
+class Triples(Dataset[Triple]):
+    """A list of triples with one K."""
+
+    def __init__(self, triples: Iterable[Triple]) -> None:
+        self.items = list(triples)
+        counts = sorted({len(triple.generated_ids) for triple in self.items})
+        if not self.items:
+            raise InputError("there is nothing to train on: the training set is empty", where="train_dataset")
+        if len(counts) > 1:
+            raise InputError(
+                f"the prompts have different numbers of generated responses: {counts}",
+                where="train_dataset",
+                fix="keep the same K for every prompt",
+            )
+        _check_all_or_none("an expert response", [bool(triple.expert_ids) for triple in self.items])
+        _check_all_or_none("the opponent's log-probs", [triple.scored for triple in self.items])
+        for name in PREFERENCE_FIELDS:
+            _check_all_or_none(f"a judge's '{name}'", [getattr(triple, name) is not None for triple in self.items])
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Triple:
+        return self.items[index]
+
+    @property
+    def scored(self) -> bool:
+        """Whether the opponent's log-probs are known for all of them."""
+        return all(triple.scored for triple in self.items)
+
+
+def _check_all_or_none(what: str, given: Sequence[bool]) -> None:
+    if any(given) and not all(given):
+        fix = "give them for every row, or for none"
+        raise InputError(f"some rows carry {what} and some do not", where="train_dataset", fix=fix)
+
+
+def triples_from(dataset: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any) -> Triples:
+    """Reads ready triples.
+
+    Each row has `prompt`, `expert` and `generated` as text (`generated` is one response or a list of K), or
+    `prompt_ids`, `expert_ids` and `generated_ids` as token ids. `opponent_expert_log_prob` and
+    `opponent_generated_log_probs` are taken where they are given, and so are a judge's `preference` (K numbers
+    P(y_k ≻ π_o)) and `pairwise` (K lists of K numbers P(y_i ≻ y_j)). A prompt may also be a list of chat messages, to
+    which the tokenizer's chat template is applied. Text responses are ended with the end-of-sequence token.
+
+    Args:
+        dataset: Rows: a `datasets.Dataset`, or any iterable of mappings.
+        tokenizer: Needed for text only.
+
+    Raises:
+        InputError: A row lacks a field, or text is given without a tokenizer.
+    """
+    if isinstance(dataset, Triples):
+        # A copy, so that the scores of one trainer's opponent never reach another trainer.
+        return Triples(dataset.items)
+    return Triples(_triple(row, number, tokenizer) for number, row in enumerate(dataset))
+
+
+def _triple(row: Mapping[str, Any], number: int, tokenizer: Any) -> Triple:
+    where = f"train_dataset row {number}"
+    if _IDS[0] in row:
+        prompt, expert, generated = (_field(row, name, where) for name in _IDS)
+    else:
+        text, expert_text, generated_text = (_field(row, name, where) for name in _TEXT)
+        if tokenizer is None or tokenizer.eos_token_id is None:
+            fix = "pass processing_class=, or give token ids"
+            raise InputError("text needs a tokenizer with an end-of-sequence token", where=where, fix=fix)
+        prompt = _prompt_ids(tokenizer, text)
+        expert = _response_ids(tokenizer, expert_text, where)
+        texts = [generated_text] if isinstance(generated_text, str) else generated_text
+        generated = [_response_ids(tokenizer, item, where) for item in texts]
+    triple = Triple(
+        prompt_ids=_checked_ids(prompt, f"{where}, prompt"),
+        expert_ids=_checked_ids(expert, f"{where}, expert"),
+        generated_ids=[_checked_ids(ids, f"{where}, generated response {k}") for k, ids in enumerate(generated)],
+        opponent_expert=row.get(_SCORES[0]),
+        opponent_generated=row.get(_SCORES[1]),
+        preference=row.get("preference"),
+        pairwise=row.get("pairwise"),
+    )
+    _check_scores(triple, where)
+    _check_preferences(triple, where)
+    return triple
+
+
+def _field(row: Mapping[str, Any], name: str, where: str) -> Any:
+    if row.get(name) is None:
+        raise InputError(f"the field '{name}' is missing", where=where, fix=did_you_mean(name, row))
+    return row[name]
+
+
+def _checked_ids(ids: Any, where: str) -> list[int]:
+    if not isinstance(ids, Sequence) or not ids or not all(isinstance(token, int) for token in ids):
+        raise InputError("is no list of token ids, or is empty", where=where, fix="give at least one token id")
+    return list(ids)
+
+
+def _check_scores(triple: Triple, where: str) -> None:
+    expert, generated = triple.opponent_expert, triple.opponent_generated
+    if (expert is None) != (generated is None):
+        fix = f"give both {_SCORES[0]} and {_SCORES[1]}, or neither"
+        raise InputError("only one of the opponent's log-probs is given", where=where, fix=fix)
+    if generated is not None and len(generated) != len(triple.generated_ids):
+        problem = f"{len(generated)} log-probs are given for {len(triple.generated_ids)} generated responses"
+        raise InputError(problem, where=f"{where}, {_SCORES[1]}", fix="give one for each generated response")
+
+
+def _check_preferences(triple: Triple, where: str) -> None:
+    k = len(triple.generated_ids)
+    for name, rows in (("preference", [triple.preference]), ("pairwise", [triple.pairwise, *(triple.pairwise or [])])):
+        for row in rows:
+            if row is not None and len(row) != k:
+                problem = f"{len(row)} entries are given for {k} generated responses"
+                raise InputError(problem, where=f"{where}, {name}", fix="give one for each generated response")
+            if row is not None and any(entry is None for entry in row):
+                fix = "leave out rows on which the judge left something open"
+                raise InputError("an entry is missing", where=f"{where}, {name}", fix=fix)
+
+
+def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
+    if isinstance(prompt, str):
+        ids: list[int] = tokenizer(prompt).input_ids
+    else:
+        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+    return ids
+
+
+def _response_ids(tokenizer: Any, text: str, where: str) -> list[int]:
+    if not isinstance(text, str):
+        raise InputError(f"a response must be text, got {type(text).__name__}", where=where, fix="give a string")
+    return [*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many responses of each kind every prompt of a batch has; they stand in this order.
+
+    Attributes:
+        expert: 1, or 0 where the objective reads no expert.
+        generated: K.
+        initial: Of the first policy.
+        reference: M, of the reference.
+    """
+
+    expert: int
+    generated: int
+    initial: int
+    reference: int
+
+    def split(self, values: torch.Tensor) -> dict[str, torch.Tensor]:
+        """`[B, N]` values, one a response, by kind: the expert's `[B]`, the others' `[B, n]`; without kinds of none."""
+        parts = zip(vars(self), values.split(list(vars(self).values()), dim=1), strict=True)
+        return {kind: part[:, 0] if kind == "expert" else part for kind, part in parts if part.numel()}
+
+
+def collate(triples: Sequence[Triple]) -> dict[str, Any]:
+    """A batch: token ids as lists, because rows are laid out by the log-prob engine, and scores as tensors.
+
+    `responses` are all of a prompt, in the order of `counts`.
+    """
+    first = triples[0]
+    batch: dict[str, Any] = {
+        "prompts": [triple.prompt_ids for triple in triples],
+        "responses": [[*triple.responses, *triple.initial_ids, *triple.reference_ids] for triple in triples],
+        "counts": Counts(
+            expert=min(1, len(first.expert_ids)),
+            generated=len(first.generated_ids),
+            initial=len(first.initial_ids),
+            reference=len(first.reference_ids),
+        ),
+    }
+    for player in ("opponent", "reference"):
+        for side in ("expert", "generated"):
+            values = [getattr(triple, f"{player}_{side}") for triple in triples]
+            if values[0] is not None:
+                batch[f"{player}_{side}"] = torch.tensor(values)
+    for name in PREFERENCE_FIELDS:
+        if getattr(first, name) is not None:
+            batch[name] = torch.tensor([getattr(triple, name) for triple in triples])
+    return batch

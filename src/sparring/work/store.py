@@ -1,0 +1,142 @@
+"""Shards that runs share: what was sampled from, or scored under, the model that a run starts from.
+
+Runs that are compared start from one model on the same prompts with one seed, and so need the same samples of the base
+model, of iteration 0 and of the held-out set. Such a shard is made once, kept under a digest of all that decides its
+bits, and copied into every later run that needs it, which is then as whole as if it had made the shard itself:
+
+    CACHE/samples/DIGEST/shard.parquet     as it lies in a run directory
+    CACHE/samples/DIGEST/origin.json       what decides it, but for the prompts, and the seconds that it took
+
+A change in anything that the digest covers, a library's version too, is another digest: a shard is made again rather
+than taken for another. The store is a convenience: where it cannot be read or written the run makes its shards itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from sparring.errors import InputError
+from sparring.files import atomic_path, cache_root, lock, remove, write_json
+from sparring.progress import console
+from sparring.shards import read_shard
+
+_SHARD, _ORIGIN = "shard.parquet", "origin.json"
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A shard that an earlier run made: its rows, and the seconds that it took then."""
+
+    rows: list[dict[str, Any]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of shards by digest, each whole or absent; any number of runs may use it at once."""
+
+    folder: Path
+
+    @classmethod
+    def of_user(cls) -> Store:
+        """The one in the user's cache."""
+        return cls(cache_root() / "samples")
+
+    def take(self, digest: str, to: Path) -> Taken | None:
+        """Copies a shard to `to`, if it is here; a damaged one is removed."""
+        entry = self.folder / digest
+        try:
+            content, origin = (entry / _SHARD).read_bytes(), (entry / _ORIGIN).read_bytes()
+        except OSError:
+            # That it cannot be read now does not say that it is damaged.
+            return None
+        try:
+            seconds = float(json.loads(origin)["seconds"])
+            with atomic_path(to) as partial:
+                partial.write_bytes(content)
+                rows = read_shard(partial)
+        except (InputError, ValueError, TypeError, KeyError):
+            self._try(lambda: remove(entry))
+            return None
+        # A cache that others share may be theirs to write.
+        with suppress(OSError):
+            os.utime(entry)
+        return Taken(rows, seconds)
+
+    def put(self, digest: str, shard: Path, origin: Mapping[str, Any]) -> None:
+        """Keeps a copy of a shard, unless it is here."""
+        entry = self.folder / digest
+
+        def write() -> None:
+            if not (entry / _SHARD).exists() or not (entry / _ORIGIN).exists():
+                with atomic_path(entry) as partial:
+                    partial.mkdir()
+                    (partial / _SHARD).write_bytes(shard.read_bytes())
+                    write_json(partial / _ORIGIN, origin)
+
+        self._try(write)
+
+    def entries(self, *, unused_days: float = 0.0) -> dict[Path, int]:
+        """The bytes of every shard that no run took or made for so many days."""
+        since = time.time() - unused_days * _DAY_S
+        entries = [path for path in self.folder.glob("*") if path.is_dir() and path.stat().st_mtime <= since]
+        return {entry: sum(file.stat().st_size for file in entry.iterdir()) for entry in entries}
+
+    def prune(self, *, unused_days: float) -> dict[Path, int]:
+        """Removes the shards that no run took or made for so many days, and returns them as `entries` does."""
+        with lock(self.folder / ".lock"):
+            unused = self.entries(unused_days=unused_days)
+            for entry in unused:
+                remove(entry)
+        return unused
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            with lock(self.folder / ".lock"):
+                write()
+        except OSError as error:
+            console.print(f"samples are not kept for other runs in {self.folder} ({error})")
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The shards of one piece of work.
+
+    Attributes:
+        store: Where they are.
+        find_origin: What decides them beside their own content; it may read weights, so it is asked when it is needed.
+    """
+
+    store: Store
+    find_origin: Callable[[], Mapping[str, Any]]
+
+    @cached_property
+    def origin(self) -> dict[str, Any]:
+        """What decides the shards beside their own content, as plain values."""
+        plain: dict[str, Any] = to_jsonable_python(dict(self.find_origin()))
+        return plain
+
+    def take(self, piece: Any, to: Path) -> Taken | None:
+        """Copies the shard of a piece of the work to `to`, if it is there."""
+        return self.store.take(self._digest(piece), to)
+
+    def put(self, piece: Any, shard: Path, *, seconds: float) -> None:
+        """Keeps a copy of the shard that was made of a piece in so many seconds."""
+        self.store.put(self._digest(piece), shard, {"origin": self.origin, "seconds": round(seconds, 3)})
+
+    def _digest(self, piece: Any) -> str:
+        # Pieces are token ids, texts, numbers and dataclasses of them, whose `repr` is all that they hold.
+        text = f"{json.dumps(self.origin, sort_keys=True)}\n{piece!r}"
+        return hashlib.sha256(text.encode()).hexdigest()

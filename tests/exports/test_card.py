@@ -1,0 +1,142 @@
+"""The model card of an exported policy, read as the hub reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from reports.finished_run import write_run
+from sparring.exports.card import model_card
+from sparring.files import read_json, write_json
+from sparring.models import ModelConfig
+from sparring.models.origin import Origin, origin
+from sparring.reports.summary import summarize
+
+SETTINGS = {"objective": {"name": "spif", "beta": 0.25}}
+LLAMA = {"license": "llama3.2", "license_link": "https://example.org/terms"}
+
+
+def card(path: Path, *, policy: str = "iterations/000", base: Origin | None = None) -> ModelCard:
+    base = base or Origin(name="tiny", hub_id="owner/tiny", license=LLAMA, note="Its weights are tiny.")
+    return ModelCard(model_card(summarize(path), policy, name="mine", base=base, settings=SETTINGS))
+
+
+def test_what_the_hub_reads(tmp_path: Path) -> None:
+    data = card(write_run(tmp_path).path).data.to_dict()
+    assert data == {
+        "base_model": "owner/tiny",
+        **LLAMA,
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["sparring", "self-play", "spif"],
+    }
+
+
+def test_what_people_read(tmp_path: Path) -> None:
+    text = card(write_run(tmp_path).path).text
+    assert "# mine\n" in text
+    assert "the policy after iteration 0, counted from 0 (`iterations/000` of its run)" in text
+    assert "is under llama3.2 (https://example.org/terms)" in text
+    assert "- data: arithmetic: 16 training examples, 8 held out\n" in text
+    assert "- seed: 7\n- versions: python 3.11.7, sparring 0.1.0, torch 2.13.0\n" in text
+    assert yaml.safe_load(text.split("```yaml\n")[1].split("```")[0]) == SETTINGS
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows[0] == "| policy | accuracy, greedy | divergence estimate |"
+    assert rows[2:] == [
+        "| base | 0.125 ± 0.025 | – |",
+        "| warm-up | 0.500 ± 0.025 | – |",
+        "| **iteration 0** | **0.750 ± 0.025** | **0.200 ± 0.025** |",
+        "| iteration 1 | 0.250 ± 0.025 | 0.300 ± 0.025 |",
+    ]
+    limits = text.split("## Limits")[1].split("## Use")[0]
+    assert "over 8 prompts" in limits
+    assert "chosen among 4 by accuracy/greedy on these very prompts" in limits
+    assert "stopped early: accuracy/greedy fell from 0.75 to 0.25" in limits
+    assert "- Its weights are tiny.\n" in limits
+
+
+def test_what_depends_on_the_policy_and_the_run(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ended=False, data={"source": "/home/somebody/secret/rows.jsonl", "held_out": 8})
+    manifest = read_json(run.manifest)
+    manifest["data"]["train"]["truncated_responses"] = 3
+    write_json(run.manifest, manifest)
+    text = card(run.path, policy="warmup").text
+    assert "the policy after supervised fine-tuning" in text
+    assert "- data: rows.jsonl: " in text
+    assert "secret" not in text
+    assert "3 expert responses were cut at 256 tokens" in text
+    assert "The run had not ended." in text
+    assert "chosen among" not in text
+    assert "**warm-up**" in text
+    assert "the base model itself" in card(run.path, policy="base").text
+
+
+def test_a_card_says_who_wrote_the_expert_responses(tmp_path: Path) -> None:
+    def told(name: str, teacher: dict[str, Any]) -> str:
+        data = {"source": "private/rows.jsonl", "held_out": 8, "teacher": teacher}
+        return card(write_run(tmp_path / name, data=data).path).text
+
+    other = told("other", {"model": "/home/somebody/large", "temperature": 0.5})
+    assert "- data: rows.jsonl: 16 training examples" in other
+    assert "- expert responses: written by large at temperature 0.5, not by people; that model's terms" in other
+    own = told("own", {"system": "Think."})
+    assert "written by the base model, tiny, at temperature 1, under a system turn of its own, not by people\n" in own
+    assert "expert responses: " not in card(write_run(tmp_path / "people").path).text
+
+
+def test_an_unknown_license_is_said_to_be_unknown(tmp_path: Path) -> None:
+    unknown = card(write_run(tmp_path).path, base=Origin(name="tiny"))
+    assert unknown.data.license == "unknown"
+    assert unknown.data.base_model is None
+    assert "**Not known**: no card of the base model, tiny, that names a license was found" in unknown.text
+
+
+@pytest.mark.parametrize(
+    ("readme", "known"),
+    [
+        (None, {}),
+        ("# no metadata", {}),
+        ("---\nlicense: [\n---\n", {}),
+        ("---\n- a list\n---\n", {}),
+        ("---\nlanguage: en\n---\n", {}),
+        ("---\nlicense: mit\nlanguage: en\n---\n", {"license": "mit"}),
+        (
+            "---\nlicense: other\nlicense_name: gemma\nlicense_link: LICENSE\n---\n",
+            {"license": "other", "license_name": "gemma", "license_link": "LICENSE"},
+        ),
+    ],
+)
+def test_the_license_of_a_folder_is_what_its_card_says(
+    tmp_path: Path, readme: str | None, known: dict[str, Any]
+) -> None:
+    if readme is not None:
+        (tmp_path / "README.md").write_text(readme, encoding="utf-8")
+    assert origin(ModelConfig(name=str(tmp_path))) == Origin(name=tmp_path.name, license=known)
+
+
+def test_the_license_of_the_embedded_model_and_of_a_card_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded = origin(ModelConfig())
+    assert (embedded.hub_id, embedded.license) == ("HuggingFaceTB/SmolLM2-135M-Instruct", {"license": "apache-2.0"})
+
+    def offline(*_: Any, **__: Any) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("sparring.models.origin.hf_hub_download", offline)
+    assert origin(ModelConfig(name="owner/model")) == Origin(name="owner/model", hub_id="owner/model")
+
+
+def test_the_license_of_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def download(name: str, file: str, *, revision: str | None) -> str:
+        asked.append((name, file, revision))
+        (tmp_path / file).write_text("---\nlicense: apache-2.0\n---\n", encoding="utf-8")
+        return str(tmp_path / file)
+
+    monkeypatch.setattr("sparring.models.origin.hf_hub_download", download)
+    assert origin(ModelConfig(name="owner/model", revision="v1")).license == {"license": "apache-2.0"}
+    assert asked == [("owner/model", "README.md", "v1")]

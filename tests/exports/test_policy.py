@@ -1,0 +1,201 @@
+"""What leaves a run: a model with its card, and a table of all that was said in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from datasets import load_dataset
+from huggingface_hub import ModelCard
+from transformers import AutoModelForCausalLM
+
+from sparring import SelfPlayConfig, run
+from sparring.cli.models import export_command, export_samples_command
+from sparring.data import load
+from sparring.data.verifiers import FinalNumber
+from sparring.errors import InputError
+from sparring.exports.policy import components
+from sparring.files import read_json, write_json
+from sparring.judges import RewardModel
+from sparring.objectives import OBJECTIVES
+from sparring.opponents import OPPONENTS
+from sparring.policies import Drawn
+from sparring.regularizers import REGULARIZERS
+from sparring.run_directory import RunDirectory
+from sparring.shards import held_out_scores, read_shard
+
+
+@pytest.fixture(scope="module")
+def config(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> SelfPlayConfig:
+    settings = {
+        "output": str(tmp_path_factory.mktemp("played") / "run"),
+        "iterations": 2,
+        "model": {"name": str(tiny_folder)},
+        "data": {"source": "arithmetic", "limit": 3, "held_out": 2, "max_response_tokens": 32},
+        "objective": {"name": "sppo"},
+        "judge": {"name": "verifier", "rule": "final-number", "expert_plays": True},
+        "generation": {"samples_per_prompt": 2, "batch_size": 4},
+        "training": {"learning_rate": 1e-3},
+        "lora": {"r": 2},
+        "stop": {"enabled": False},
+    }
+    return SelfPlayConfig.model_validate(settings)
+
+
+@pytest.fixture(scope="module")
+def played(config: SelfPlayConfig) -> RunDirectory:
+    return RunDirectory(run(config).directory)
+
+
+@pytest.fixture(scope="module")
+def said(played: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    file, cache = tmp_path_factory.mktemp("export") / "samples.parquet", tmp_path_factory.mktemp("cache")
+    export_samples_command(played.path, file, as_json=True)
+    return load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(cache)).to_list()
+
+
+def test_the_exported_model_carries_its_card(played: RunDirectory, tmp_path: Path) -> None:
+    export_command(played.path, tmp_path / "mine", "iterations/001", trust_remote_code=False, as_json=True)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "mine").num_parameters() > 0
+    card = ModelCard.load(tmp_path / "mine" / "README.md")
+    assert card.data.license == "unknown"
+    assert "**iteration 1**" in card.text
+    assert "judge:\n  name: verifier\n" in card.text
+    with pytest.raises(InputError, match="there already"):
+        export_command(played.path, tmp_path / "mine", "base", trust_remote_code=False, as_json=True)
+
+
+def test_samples_are_written_as_what_their_name_says(played: RunDirectory, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"written as Parquet.*\n.*name it .*said\.parquet"):
+        export_samples_command(played.path, tmp_path / "said.csv", as_json=True)
+
+
+@pytest.mark.parametrize("name", ["iterations/01", "latest"])
+def test_a_policy_that_is_not_there(played: RunDirectory, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"the run has no policy '{name}'"):
+        export_command(played.path, tmp_path / "mine", name, trust_remote_code=False, as_json=True)
+
+
+def test_every_response_is_there_once(said: list[dict[str, Any]]) -> None:
+    counts: dict[tuple[object, ...], int] = {}
+    for row in said:
+        key = (row["split"], row["player"], row["decoding"], row["iteration"])
+        counts[key] = counts.get(key, 0) + 1
+    assert counts == {
+        ("train", "base", "sampled", 0): 6,
+        ("train", "iterations/000", "sampled", 1): 6,
+        ("train", "expert", None, None): 3,
+        **{
+            ("held-out", player, decoding, None): 2
+            for player in ("base", "iterations/000", "iterations/001")
+            for decoding in ("greedy", "sampled")
+        },
+        ("held-out", "expert", None, None): 2,
+    }
+
+
+def test_texts_and_verdicts(said: list[dict[str, Any]], config: SelfPlayConfig) -> None:
+    data, right = load(config.data, config.seed), FinalNumber()
+    examples = {"train": data.train, "held-out": data.held_out}
+    for row in said:
+        (example,) = (each for each in examples[row["split"]] if each.index == row["index"])
+        assert (row["prompt"], row["expert"]) == (example.prompt, example.response)
+        assert row["right"] == right(row["response"], row["expert"])
+        assert row["player"] != "expert" or row["response"] == example.response
+    # A wrong draw beside a wrong draw ties, a right one beats it.
+    judged = [row["preference"] for row in said if row["iteration"] is not None]
+    assert None not in judged
+    assert {row["preference"] for row in said if row["iteration"] is None} == {None}
+
+
+def test_log_probs_are_those_on_the_disk(said: list[dict[str, Any]], played: RunDirectory) -> None:
+    names = {-1: "base", 0: "base", 1: "iterations/000", 2: "iterations/001"}
+
+    def known(split: str, player: str, index: int, sample: int | None, scorer: int) -> float | None:
+        (row,) = (
+            row
+            for row in said
+            if (row["split"], row["player"], row["index"], row["sample"]) == (split, player, index, sample)
+            and row["decoding"] != "greedy"
+        )
+        return row[f"log_prob/{names[scorer]}"]
+
+    checked = 0
+    for iteration, player in enumerate(("base", "iterations/000")):
+        for shard in played.iteration(iteration).scores.glob("*.parquet"):
+            for row in read_shard(shard):
+                who, sample = ("expert" if row["sample"] is None else player), row["sample"]
+                assert known("train", who, row["index"], sample, row["policy"]) == row["log_prob"]
+                checked += 1
+    # Of both iterations: three experts and six samples, under the policy that drew them.
+    assert checked == 18
+    for shard, by in held_out_scores(played.iteration(1)).items():
+        if by != Drawn(2, "sampled"):
+            continue
+        for row in read_shard(shard):
+            assert known("held-out", "iterations/001", row["index"], row["sample"], 2) == row["log_prob"]
+            assert known("held-out", "iterations/001", row["index"], row["sample"], -1) is not None
+            checked += 1
+    assert checked == 20
+
+
+def test_what_must_not_be_there_or_must_not_have_changed(played: RunDirectory, tmp_path: Path) -> None:
+    (tmp_path / "old.parquet").touch()
+    with pytest.raises(InputError, match="the file is there already"):
+        export_samples_command(played.path, tmp_path / "old.parquet", as_json=True)
+    manifest = read_json(played.manifest)
+    try:
+        write_json(played.manifest, manifest | {"fingerprints": {"data": "other"}})
+        with pytest.raises(InputError, match="the data changed"):
+            export_samples_command(played.path, tmp_path / "new.parquet", as_json=True)
+    finally:
+        write_json(played.manifest, manifest)
+    assert not (tmp_path / "new.parquet").exists()
+    with pytest.raises(InputError, match="not a run directory"):
+        export_samples_command(tmp_path, tmp_path / "new.parquet", as_json=True)
+
+
+@pytest.mark.parametrize(("objective", "opponent"), [*zip(OBJECTIVES, itertools.cycle(OPPONENTS), strict=False)])
+def test_a_card_tells_every_component_with_its_defaults(objective: str, opponent: str) -> None:
+    settings = {
+        "data": {"source": "arithmetic", "limit": 1},
+        "objective": {"name": objective},
+        "opponent": {"name": opponent},
+        "regularizers": [{"name": name, "weight": 0.5} for name in REGULARIZERS],
+        "generation": {"name": "server", "server": {"endpoints": ["http://secret:8000"]}},
+        "judge": {"name": "llm", "model": "large", "base_url": "http://secret:9000"},
+    }
+    config = SelfPlayConfig.model_validate(settings)
+    told = components(config)
+    phased = components(SelfPlayConfig.model_validate(settings | {"phases": [{}, {"objective": {"name": "spin"}}]}))
+    assert phased["phases"][0] == {name: value for name, value in told.items() if name in phased["phases"][0]}
+    assert phased["phases"][1]["objective"]["name"] == "spin"
+    assert "objective" not in phased
+    text = yaml.safe_dump(told)
+    assert told["objective"] == {"name": objective, **dataclasses.asdict(OBJECTIVES[objective]())}
+    assert told["opponent"] == {"name": opponent, **dataclasses.asdict(OPPONENTS[opponent]())}
+    assert [item["name"] for item in told["regularizers"]] == list(REGULARIZERS)
+    assert "secret" not in text
+
+
+def test_a_card_tells_of_the_judge_the_teacher_and_the_limits_but_no_paths() -> None:
+    private = {"fsdp_config": "secret/fsdp.json", "accelerator_config": "secret/a.json", "hub_model_id": "secret/mine"}
+    settings = {
+        "data": {"source": "arithmetic", "limit": 1, "max_response_tokens": 12, "teacher": {"model": "/secret/large"}},
+        "model": {"dtype": "bfloat16"},
+        "objective": {"name": "sppo"},
+        "judge": {"name": "reward-model", "model": "/secret/judge", "temperature": 2.0, "expert_plays": True},
+        "training": {"max_steps": 3, **private},
+        "warmup": {"training": {"max_steps": 2, **private}},
+    }
+    told = components(SelfPlayConfig.model_validate(settings))
+    assert told["model"] == {"dtype": "bfloat16"}
+    assert told["data"] == {"max_response_tokens": 12, "teacher": {"temperature": 1.0, "model": "large"}}
+    judge = dataclasses.asdict(RewardModel(model="judge", temperature=2.0))
+    assert told["judge"] == {"name": "reward-model", **judge, "expert_plays": True, "include_self": False}
+    assert (told["training"], told["warmup"]) == ({"max_steps": 3}, {"max_steps": 2})
+    assert "secret" not in yaml.safe_dump(told)

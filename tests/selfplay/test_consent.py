@@ -1,0 +1,106 @@
+"""What a run directory may not do without consent, since it may be another person's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparring.errors import InputError
+from sparring.run_directory import RunDirectory
+from sparring.selfplay.checks.consent import read_config
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.set_up import reopen
+
+SPPO = {"objective": {"name": "sppo"}, "generation": {"samples_per_prompt": 2}}
+RULE = SPPO | {"judge": {"name": "verifier", "rule": "judges.rules:length"}}
+
+
+def written(folder: Path, **sections: Any) -> RunDirectory:
+    config = SelfPlayConfig.from_mapping({"data": {"source": "arithmetic", "limit": 8}} | sections)
+    directory = RunDirectory(folder)
+    directory.config.write_text(config.to_yaml(), encoding="utf-8")
+    directory.manifest.write_text(json.dumps({"fingerprints": {"config": "another"}}), encoding="utf-8")
+    return directory
+
+
+def llm(**settings: Any) -> dict[str, Any]:
+    return SPPO | {"judge": {"name": "llm", "model": "m"} | settings}
+
+
+def server(*endpoints: str, name: str = "server", **settings: Any) -> dict[str, Any]:
+    return {"generation": {"name": name, "server": {"endpoints": list(endpoints)} | settings}}
+
+
+def ray(address: str) -> dict[str, Any]:
+    return {"workers": {"name": "ray", "address": address}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "wish"),
+    [
+        (RULE, "judges with the Python function 'judges.rules:length', which would run with all your rights"),
+        (
+            {"evaluation": {"judge": RULE["judge"]}},
+            "judges with the Python function 'judges.rules:length', which would run with all your",
+        ),
+        (llm(), "would send the key in the variable OPENAI_API_KEY to https://api.openai.com/v1"),
+        (
+            llm(base_url="http://127.0.0.1.evil.org/v1", api_key_env="AWS_SECRET_ACCESS_KEY"),
+            "would send the key in the variable AWS_SECRET_ACCESS_KEY to http://127.0.0.1.evil.org/v1",
+        ),
+        (
+            server("http://localhost:8000", "http://10.0.0.1:8000", api_key_env="HF_TOKEN"),
+            "would send the key in the variable HF_TOKEN to http://10.0.0.1:8000",
+        ),
+        (ray("ray://10.0.0.1:10001"), "would join the Ray cluster at ray://10.0.0.1:10001"),
+        (ray("10.0.0.1:6379"), "would join the Ray cluster at 10.0.0.1:6379"),
+    ],
+    ids=["rule", "rule of held-out responses", "judge", "other key", "server", "ray client", "ray"],
+)
+def test_a_run_that_is_resumed_asks_first(tmp_path: Path, sections: dict[str, Any], wish: str) -> None:
+    directory = written(tmp_path, **sections)
+    with pytest.raises(InputError) as caught:
+        read_config(directory, trust_remote_code=False, resumes=True)
+    assert caught.value.problem.startswith(f"this run {wish}")
+    assert "; and it" not in caught.value.problem
+    assert "--trust-remote-code" in str(caught.value.fix)
+    trusted = read_config(directory, trust_remote_code=True, resumes=True)
+    # Only its model is loaded, so nothing of this would come to pass.
+    assert read_config(directory, trust_remote_code=False) == trusted
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        SPPO | {"judge": {"name": "verifier", "rule": "regex", "pattern": "a:b"}},
+        llm(base_url="http://127.0.0.1:8000/v1"),
+        llm(base_url="https://judge.example.org/v1", api_key_env=None),
+        server("http://localhost:8000", "http://[::1]:8000", api_key_env="VLLM_API_KEY"),
+        server("http://10.0.0.1:8000"),
+        server("http://10.0.0.1:8000", name="transformers", api_key_env="VLLM_API_KEY"),
+        ray("auto"),
+        ray("127.0.0.1:6379"),
+        ray("ray://localhost:10001"),
+    ],
+    ids=["regex", "judge", "no key", "server", "server without key", "idle server", "auto", "ray", "ray client"],
+)
+def test_what_stays_on_this_machine_does_not(tmp_path: Path, sections: dict[str, Any]) -> None:
+    assert read_config(written(tmp_path, **sections), trust_remote_code=False, resumes=True)
+
+
+def test_a_judge_that_phases_share_is_named_once(tmp_path: Path) -> None:
+    directory = written(tmp_path, **llm(), phases=[{}, {}])
+    with pytest.raises(InputError) as caught:
+        read_config(directory, trust_remote_code=False, resumes=True)
+    assert caught.value.problem.count("OPENAI_API_KEY") == 1
+
+
+def test_everything_is_named_at_once_before_anything_else_is_looked_at(tmp_path: Path) -> None:
+    directory = written(tmp_path, **RULE | {"model": {"trust_remote_code": True}})
+    with pytest.raises(InputError, match=r"brings its own Python code.*; and it judges with"):
+        reopen(directory.path)
+    with pytest.raises(InputError, match="the configuration was changed"):
+        reopen(directory.path, trust_remote_code=True)

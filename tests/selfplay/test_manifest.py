@@ -1,0 +1,77 @@
+"""By what a run knows its configuration again, and what its shards are computed with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers.utils.import_utils import enable_tf32
+
+from sparring.selfplay import manifest
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.manifest import arithmetic, config_fingerprint
+
+LLM = {"name": "llm", "model": "m"}
+LIMITS = {"oscillation": {"warn": 0.1, "alarm": 0.2}}
+
+
+def fingerprint(**sections: Any) -> str:
+    return config_fingerprint(SelfPlayConfig.from_mapping({"data": {"source": "arithmetic", "limit": 8}} | sections))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({}, {"reuse": False}),
+        ({"evaluation": {"judge": LLM}}, {"evaluation": {"judge": LLM | {"base_url": "http://127.0.0.1:9/v1"}}}),
+    ],
+    ids=["reuse", "how the judge of held-out responses is reached"],
+)
+def test_what_decides_no_result_is_no_part_of_it(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert fingerprint(**one) == fingerprint(**other)
+
+
+@pytest.mark.parametrize("measured", [{"judge": LLM}, {"judge": "none"}, {"embedder": "m"}], ids=str)
+def test_what_is_measured_besides_is_part_of_it(measured: dict[str, Any]) -> None:
+    assert fingerprint(evaluation=measured) != fingerprint()
+
+
+def test_changed_code_computes_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = arithmetic()
+    package = tmp_path / "sparring"
+    (package / "training").mkdir(parents=True)
+    (package / "training" / "manifest.py").write_text("pass")
+    monkeypatch.setattr(manifest, "__file__", str(package / "training" / "manifest.py"))
+    manifest._source_digest.cache_clear()
+    after = arithmetic()
+    manifest._source_digest.cache_clear()
+    assert {name for name in before if before[name] != after[name]} == {"source"}
+    assert after["source"] == hashlib.sha256(b"training/manifest.py\npass").hexdigest()
+
+
+def test_limits_decide_a_run_only_where_an_alarm_may_end_it() -> None:
+    assert fingerprint(stability=LIMITS) == fingerprint() == fingerprint(stop={"alarms": []})
+    armed = fingerprint(stop={"alarms": ["oscillation"]})
+    assert len({fingerprint(), armed, fingerprint(stop={"alarms": ["oscillation"]}, stability=LIMITS)}) == 3
+
+
+@pytest.fixture
+def precision() -> Iterator[None]:
+    """Gives the process its own way of multiplying back."""
+    before = torch.backends.fp32_precision
+    yield
+    torch.backends.fp32_precision = before
+
+
+@pytest.mark.usefixtures("precision")
+def test_tf32_is_other_arithmetic() -> None:
+    exact = arithmetic()
+    enable_tf32(enable=True)
+    fast = arithmetic()
+    assert json.loads(json.dumps(fast)) == fast
+    assert {name for name in exact if exact[name] != fast[name]} == {"float32_precision"}

@@ -1,0 +1,182 @@
+"""Every field of `TrainingArguments` is reachable, but those that the loop decides."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainingArguments
+
+from sparring.errors import InputError
+from sparring.selfplay.policy import lora_config
+from sparring.trainer.arguments import autocast_dtype, training_arguments
+
+_MANAGED = {
+    "output_dir",
+    "seed",
+    "data_seed",
+    "remove_unused_columns",
+    "resume_from_checkpoint",
+    "load_best_model_at_end",
+    "hub_token",
+    "save_only_model",
+    "ignore_data_skip",
+    "auto_find_batch_size",
+    "label_smoothing_factor",
+    "eval_strategy",
+    "eval_on_start",
+    "do_eval",
+    "deepspeed",
+    "torch_compile",
+    "torch_compile_backend",
+    "torch_compile_mode",
+    "push_to_hub",
+    "use_liger_kernel",
+}
+_FIELDS = sorted(item.name for item in dataclasses.fields(TrainingArguments) if item.init)
+# Another valid value than the default, where it can be told what that is on a CPU without further packages.
+_OTHER: dict[str, Any] = {
+    "learning_rate": 3e-4,
+    "weight_decay": 0.1,
+    "num_train_epochs": 7,
+    "max_steps": 11,
+    "per_device_train_batch_size": 3,
+    "gradient_accumulation_steps": 2,
+    "gradient_checkpointing": True,
+    "gradient_checkpointing_kwargs": {"use_reentrant": False},
+    "max_grad_norm": 0.5,
+    "lr_scheduler_type": "cosine",
+    "optim": "adafactor",
+    "adam_beta2": 0.9,
+    "warmup_steps": 5,
+    "logging_steps": 4,
+    "save_steps": 9,
+    "save_total_limit": 3,
+    "bf16": True,
+    "neftune_noise_alpha": 5.0,
+    "dataloader_drop_last": True,
+    "report_to": ["tensorboard"],
+    "run_name": "mine",
+    "disable_tqdm": False,
+}
+
+
+def build(tmp_path: Path, **fields: Any) -> TrainingArguments:
+    return training_arguments(fields, output=tmp_path, seed=4, device="cpu", run_name="house")
+
+
+@pytest.mark.parametrize("name", [name for name in _FIELDS if name not in _MANAGED])
+def test_every_field_is_reachable(name: str, tmp_path: Path) -> None:
+    default = getattr(build(tmp_path), name)
+    if dataclasses.is_dataclass(default) or isinstance(default, dict):
+        default = None
+    build(tmp_path, **{name: default})
+
+
+@pytest.mark.parametrize("name", _OTHER)
+def test_a_field_that_is_set_is_what_counts(name: str, tmp_path: Path) -> None:
+    value = _OTHER[name]
+    assert getattr(build(tmp_path), name) != value
+    assert getattr(build(tmp_path, **{name: value}), name) == value
+
+
+@pytest.mark.parametrize("name", sorted(_MANAGED))
+def test_what_the_loop_decides_says_where_to_set_it(name: str, tmp_path: Path) -> None:
+    assert name in _FIELDS
+    with pytest.raises(InputError, match=f"'{name}' is not set here") as caught:
+        build(tmp_path, **{name: 1})
+    assert caught.value.where == f"training.{name}"
+    assert caught.value.fix
+
+
+def test_what_the_loop_decides(tmp_path: Path) -> None:
+    args = build(tmp_path)
+    assert (args.output_dir, args.seed, args.data_seed, args.run_name) == (str(tmp_path), 4, 4, "house")
+    assert args.device == torch.device("cpu")
+    assert args.report_to == []
+    assert args.logging_nan_inf_filter is False
+
+
+@pytest.mark.parametrize(
+    ("fields", "where", "message", "fix"),
+    [
+        (
+            {"learnin_rate": 1},
+            "training.learnin_rate",
+            "TrainingArguments has no field 'learnin_rate'",
+            "did you mean 'learning_rate'?",
+        ),
+        ({"optim": "foo"}, "training", "foo is not a valid OptimizerNames", None),
+        ({"lr_scheduler_type": "foo"}, "training", "foo is not a valid SchedulerType", None),
+        ({"logging_steps": 0}, "training", "logging strategy", None),
+    ],
+)
+def test_nonsense_is_refused(fields: dict[str, Any], where: str, message: str, fix: str | None, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        build(tmp_path, **fields)
+    assert caught.value.where == where
+    assert caught.value.problem.startswith(message)
+    assert caught.value.fix == fix
+    assert "\n" not in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "dtype"),
+    [({}, None), ({"bf16": True}, torch.bfloat16), ({"fp16": True}, torch.float16), ({"bf16": False}, None)],
+)
+def test_autocast_is_what_training_uses(fields: dict[str, Any], dtype: torch.dtype | None, tmp_path: Path) -> None:
+    assert autocast_dtype(build(tmp_path, **fields)) == dtype
+
+
+def test_lora_defaults_to_all_linear_layers() -> None:
+    config = lora_config({"r": 4})
+    assert (config.r, config.target_modules, config.task_type) == (4, "all-linear", "CAUSAL_LM")
+    assert lora_config({"target_modules": ["q_proj"]}).target_modules == {"q_proj"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "where", "message"),
+    [
+        ({"rr": 1}, "lora.rr", "LoraConfig has no field 'rr'"),
+        ({"lora_alfa": 1}, "lora.lora_alfa", "LoraConfig has no field 'lora_alfa'"),
+        ({"task_type": "CAUSAL_LM"}, "lora.task_type", "LoraConfig has no field 'task_type'"),
+        ({"r": 0}, "lora.r", "the rank must be a whole number ≥ 1, got 0"),
+        ({"lora_dropout": 2}, "lora.lora_dropout", "must be a number in [0, 1), got 2"),
+        ({"layers_to_transform": [0]}, "lora", "`layers_to_transform` cannot be used"),
+    ],
+)
+def test_lora_errors(fields: dict[str, Any], where: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        lora_config(fields)
+    assert caught.value.where == where
+    assert caught.value.problem.startswith(message)
+
+
+def test_a_misspelt_lora_field_gets_a_suggestion() -> None:
+    with pytest.raises(InputError) as caught:
+        lora_config({"lora_alfa": 1})
+    assert caught.value.fix == "did you mean 'lora_alpha'?"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"learning_rate": "abc"}, "must be a number, got 'abc'"),
+        ({"learning_rate": -1}, "must be at least 0, got -1"),
+        ({"learning_rate": float("nan")}, "must be a number, got nan"),
+        ({"per_device_train_batch_size": "4"}, "must be a number, got '4'"),
+        ({"per_device_train_batch_size": 0}, "must be at least 1, got 0"),
+        ({"gradient_accumulation_steps": 0}, "must be at least 1, got 0"),
+        ({"max_steps": "a"}, "must be a number, got 'a'"),
+        ({"save_strategy": "best"}, "'best' needs evaluation while training"),
+        ({"report_to": "nope"}, "nope is not supported"),
+        ({"optim": "lomo"}, "lomo"),
+    ],
+)
+def test_what_the_trainer_would_only_stumble_over_later(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        build(tmp_path, **fields)

@@ -1,0 +1,60 @@
+"""Ready triples: what is refused, and that one trainer's scores stay its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sparring.errors import InputError
+from sparring.trainer.triples import Counts, Triple, Triples, collate, triples_from
+
+ROW: dict[str, Any] = {"prompt_ids": [3], "expert_ids": [4, 2], "generated_ids": [[5], [6, 2]]}
+SCORES: dict[str, Any] = {"opponent_expert_log_prob": -1.0, "opponent_generated_log_probs": [-2.0, -3.0]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "the training set is empty"),
+        ([ROW | {"expert_ids": []}], "row 0, expert: is no list of token ids, or is empty"),
+        ([ROW | {"generated_ids": [5, 6]}], "row 0, generated response 0: is no list of token ids"),
+        ([ROW, ROW | {"generated_ids": [[5]]}], r"different numbers of generated responses: \[1, 2\]"),
+        ([ROW | {"expert_ids": None}], "the field 'expert_ids' is missing"),
+        ([ROW | SCORES | {"opponent_generated_log_probs": [-2.0]}], "1 log-probs are given for 2 generated responses"),
+        ([ROW | {"opponent_expert_log_prob": -1.0}], "only one of the opponent's log-probs is given"),
+        ([ROW | SCORES, ROW], "some rows carry the opponent's log-probs and some do not"),
+        ([ROW | {"preference": [1.0, 0.0]}, ROW], "some rows carry a judge's 'preference' and some do not"),
+        ([ROW, ROW | {"pairwise": [[0.5, 1.0], [0.0, 0.5]]}], "some rows carry a judge's 'pairwise' and some do not"),
+        ([ROW | {"preference": [1.0, None]}], "row 0, preference: an entry is missing"),
+        ([ROW | {"pairwise": [[0.5, 1.0], None]}], "row 0, pairwise: an entry is missing"),
+        ([{"prompt": "a", "expert": "b", "generated": "c"}], "text needs a tokenizer"),
+    ],
+)
+def test_what_is_refused(rows: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        triples_from(rows, None)
+
+
+def test_scores_that_are_given_are_kept() -> None:
+    triple = triples_from([ROW | SCORES], None).items[0]
+    assert (triple.opponent_expert, triple.opponent_generated) == (-1.0, [-2.0, -3.0])
+    assert triple.scored
+
+
+def test_a_trainer_gets_its_own_copy() -> None:
+    shared = triples_from([ROW], None)
+    first = triples_from(shared, None)
+    first.items[0] = first.items[0].with_scores([-1.0, -2.0, -3.0])
+    assert isinstance(first, Triples)
+    assert not shared.scored
+
+
+def test_an_expert_response_is_there_for_all_or_for_none() -> None:
+    bare = Triple(prompt_ids=[3], generated_ids=[[5], [6, 7]])
+    batch = collate([bare, bare])
+    assert batch["responses"] == [[[5], [6, 7]]] * 2
+    assert batch["counts"] == Counts(expert=0, generated=2, initial=0, reference=0)
+    with pytest.raises(InputError, match="some rows carry an expert response and some do not"):
+        Triples([bare, replace(bare, expert_ids=[4])])
