@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sparring.selfplay.config.schema import SelfPlayConfig
-    from sparring.selfplay.loop import Result, resume, run
+    from sparring.selfplay.loop import resume, run
+    from sparring.selfplay.result import Result
     from sparring.trainer.trainer import SelfPlayTrainer
 
 __all__ = ["Result", "SelfPlayConfig", "SelfPlayTrainer", "resume", "run"]
 
 _HOMES = {
     "SelfPlayConfig": "sparring.selfplay.config.schema",
-    "Result": "sparring.selfplay.loop",
+    "Result": "sparring.selfplay.result",
     "resume": "sparring.selfplay.loop",
     "run": "sparring.selfplay.loop",
     "SelfPlayTrainer": "sparring.trainer.trainer",

@@ -166,6 +166,10 @@ class RunDirectory:
             return self.teacher
         return self.warmup if policy == 0 and self.warmup.model.exists() else self.base
 
+    def name(self, policy: int) -> str:
+        """What the folder of a policy is called in the run, e.g. "iterations/001"."""
+        return str(self.stage(policy).path.relative_to(self.path))
+
     def weights(self, policy: int) -> Path | None:
         """A policy's saved weights; None for the base model, which policy 0 also is when there is no warm-up.
 

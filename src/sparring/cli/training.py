@@ -11,7 +11,7 @@ from sparring.recipes import find
 from sparring.selfplay.config.schema import SelfPlayConfig
 
 if TYPE_CHECKING:
-    from sparring.selfplay.loop import Result
+    from sparring.selfplay.result import Result
 
 
 def _config(config: str, overrides: Sequence[str], *, skip_invalid: bool) -> SelfPlayConfig:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sparring.files import read_json, remove, write_json
 from sparring.metrics import Estimate
 from sparring.objectives import Sft
 from sparring.policies import BASE
 from sparring.progress import console
-from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig, WarmupConfig
-from sparring.selfplay.early_stop import Verdict, judge
+from sparring.selfplay.early_stop import judge
 from sparring.selfplay.monitor import monitor
+from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import announce, prepare
+from sparring.selfplay.result import Result, conclude
 from sparring.selfplay.run import Run
 from sparring.selfplay.set_up import check_free, claim, reopen, set_up
 from sparring.selfplay.stages.demonstrate import demonstrate
@@ -29,28 +25,9 @@ from sparring.selfplay.stages.generate import generate
 from sparring.selfplay.stages.given import given_samples, given_verdicts
 from sparring.selfplay.stages.judge import join, judge_samples
 from sparring.selfplay.stages.score import score
-from sparring.selfplay.stages.train import train
+from sparring.selfplay.stages.train import demonstrations, is_trained, train
 from sparring.trainer.triples import Triple, Triples
-from sparring.types import EncodedExample
 from sparring.work import processes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """How a run ended.
-
-    Attributes:
-        directory: The run directory.
-        best: The weights of the best policy; None when it is the base model itself.
-        stopped_early: Whether the run was ended before its last iteration: an iterate fell too far below the best
-            one, or a check in `stop.alarms` raised the alarm.
-        reason: Why, in plain words.
-    """
-
-    directory: Path
-    best: Path | None
-    stopped_early: bool
-    reason: str
 
 
 def run(config: SelfPlayConfig) -> Result:
@@ -100,7 +77,7 @@ def _held(directory: RunDirectory) -> Iterator[None]:
 def _play(run: Run) -> Result:
     processes.check_shared(run.directory.manifest)
     if run.teacher is not None:
-        with _timed(run, stage="demonstrate"):
+        with run.timed(stage="demonstrate"):
             run = demonstrate(run)
     evaluations: dict[int, dict[str, Estimate]] = {}
     if run.config.warmup is not None:
@@ -115,20 +92,19 @@ def _play(run: Run) -> Result:
         console.print(f"iteration {iteration}: {verdict.reason}")
         if verdict.stop:
             break
-    return _conclude(run, verdict)
+    return conclude(run, verdict)
 
 
 def _warm_up(run: Run, config: WarmupConfig) -> None:
     stage = run.directory.warmup
-    if _is_trained(stage):
+    if is_trained(stage):
         return
-    triples = Triples(_demonstrations(run.train))
-    with _timed(run, stage="warmup"):
+    with run.timed(stage="warmup"):
         train(
             run,
             start=BASE,
             stage=stage,
-            triples=triples,
+            triples=Triples(demonstrations(run.train)),
             objective=Sft(),
             fields=run.config.training | config.training,
             name="warm-up",
@@ -136,38 +112,12 @@ def _warm_up(run: Run, config: WarmupConfig) -> None:
         )
 
 
-def _demonstrations(examples: Iterable[EncodedExample]) -> list[Triple]:
-    return [Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in examples if item.expert_ids]
-
-
-def _is_trained(stage: StageDirectory) -> bool:
-    def there() -> bool:
-        if not stage.model.exists():
-            return False
-        # A kill may have come between the model and its checkpoints' removal.
-        remove(stage.training)
-        return True
-
-    return processes.on_main(there)
-
-
 def _iterate(run: Run, iteration: int) -> None:
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
-    if _is_trained(stage):
+    if is_trained(stage):
         return
-    if phase.needs_samples:
-        with _timed(run, stage="generate", iteration=iteration):
-            shards = given_samples(run, iteration) if phase.given else generate(run, iteration)
-        verdicts = given_verdicts(run, iteration) if phase.given else None
-        if phase.judge is not None:
-            with _timed(run, stage="judge", iteration=iteration):
-                verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))
-        with _timed(run, stage="score", iteration=iteration):
-            triples = score(run, iteration, shards)
-        triples = triples if verdicts is None else join(run, iteration, triples, verdicts)
-    else:
-        triples = _demonstrations(run.train)
-    with _timed(run, stage="train", iteration=iteration):
+    triples = _triples(run, phase, iteration) if phase.needs_samples else demonstrations(run.train)
+    with run.timed(stage="train", iteration=iteration):
         train(
             run,
             start=iteration,
@@ -180,44 +130,21 @@ def _iterate(run: Run, iteration: int) -> None:
         )
 
 
+def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
+    """What an iteration trains on: responses, who beats whom among them, and their log-probs."""
+    with run.timed(stage="generate", iteration=iteration):
+        shards = given_samples(run, iteration) if phase.given else generate(run, iteration)
+    verdicts = given_verdicts(run, iteration) if phase.given else None
+    if phase.judge is not None:
+        with run.timed(stage="judge", iteration=iteration):
+            verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))
+    with run.timed(stage="score", iteration=iteration):
+        triples = score(run, iteration, shards)
+    return triples if verdicts is None else join(run, iteration, triples, verdicts)
+
+
 def _evaluate(run: Run, policy: int) -> dict[str, Estimate]:
-    stage = run.directory.stage(policy)
-    if processes.on_main(stage.evaluation.exists):
+    if processes.on_main(run.directory.stage(policy).evaluation.exists):
         return evaluate(run, policy)
-    with _timed(run, stage="evaluate", policy=str(stage.path.relative_to(run.directory.path))):
+    with run.timed(stage="evaluate", policy=run.directory.name(policy)):
         return evaluate(run, policy)
-
-
-@contextmanager
-def _timed(run: Run, **labels: Any) -> Iterator[None]:
-    """Logs the seconds that a stage, or what was left of it after a kill, took."""
-    start = time.monotonic()
-    yield
-    run.log({"kind": "time", **labels, "seconds": round(time.monotonic() - start, 3)})
-
-
-def _conclude(run: Run, verdict: Verdict) -> Result:
-    best = run.directory.weights(verdict.best)
-    processes.on_main(lambda: _write_result(run, verdict, best))
-    return Result(directory=run.directory.path, best=best, stopped_early=verdict.stop, reason=verdict.reason)
-
-
-def _write_result(run: Run, verdict: Verdict, best: Path | None) -> None:
-    before = read_json(run.directory.result) if run.directory.result.exists() else {}
-    name = run.directory.stage(verdict.best).path.relative_to(run.directory.path)
-    write_json(
-        run.directory.result,
-        {
-            "best": str(name),
-            "model": None if best is None else str(best.relative_to(run.directory.path)),
-            "metric": verdict.metric,
-            "stopped_early": verdict.stop,
-            "reason": verdict.reason,
-            "peak_memory_gib": max(round(_peak_memory_bytes() / 2**30, 3), before.get("peak_memory_gib", 0.0)),
-        },
-    )
-
-
-def _peak_memory_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -105,6 +106,13 @@ class Run:
             event = {**event, "phase": self.phase(event["iteration"]).number}
         if processes.is_main():
             self.directory.log(event)
+
+    @contextmanager
+    def timed(self, **labels: Any) -> Iterator[None]:
+        """Logs the seconds that a stage, or what was left of it after a kill, took."""
+        start = time.monotonic()
+        yield
+        self.log({"kind": "time", **labels, "seconds": round(time.monotonic() - start, 3)})
 
     def fill(self, job: Job[Run, PieceT], work: Work[PieceT]) -> None:
         """Writes the shards of some work that are missing; afterwards every process sees all of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from sparring.trainer.arguments import training_arguments
 from sparring.trainer.callbacks import StageCallback
 from sparring.trainer.trackers import steps_before, trackers
 from sparring.trainer.trainer import SelfPlayTrainer
-from sparring.trainer.triples import Triples
-from sparring.types import Objective
+from sparring.trainer.triples import Triple, Triples
+from sparring.types import EncodedExample, Objective
 from sparring.work import processes
 
 
@@ -75,6 +75,24 @@ def train(
     # Only now, since the others play as what was saved.
     processes.see([stage.model])
     processes.on_main(lambda: remove(stage.training))
+
+
+def is_trained(stage: StageDirectory) -> bool:
+    """Whether a stage's training ended."""
+
+    def there() -> bool:
+        if not stage.model.exists():
+            return False
+        # A kill may have come between the model and its checkpoints' removal.
+        remove(stage.training)
+        return True
+
+    return processes.on_main(there)
+
+
+def demonstrations(examples: Iterable[EncodedExample]) -> list[Triple]:
+    """What supervised fine-tuning trains on: the prompts that have an expert's response."""
+    return [Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in examples if item.expert_ids]
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -1,0 +1,58 @@
+"""How a run ended, and the file that says so."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparring.files import read_json, write_json
+from sparring.selfplay.early_stop import Verdict
+from sparring.selfplay.run import Run
+from sparring.work import processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        directory: The run directory.
+        best: The weights of the best policy; None when it is the base model itself.
+        stopped_early: Whether the run was ended before its last iteration: an iterate fell too far below the best
+            one, or a check in `stop.alarms` raised the alarm.
+        reason: Why, in plain words.
+    """
+
+    directory: Path
+    best: Path | None
+    stopped_early: bool
+    reason: str
+
+
+def conclude(run: Run, verdict: Verdict) -> Result:
+    """Writes result.json, by which a run is known to have ended."""
+    best = run.directory.weights(verdict.best)
+    processes.on_main(lambda: _write(run, verdict, best))
+    return Result(directory=run.directory.path, best=best, stopped_early=verdict.stop, reason=verdict.reason)
+
+
+def _write(run: Run, verdict: Verdict, best: Path | None) -> None:
+    before = read_json(run.directory.result) if run.directory.result.exists() else {}
+    write_json(
+        run.directory.result,
+        {
+            "best": run.directory.name(verdict.best),
+            "model": None if best is None else str(best.relative_to(run.directory.path)),
+            "metric": verdict.metric,
+            "stopped_early": verdict.stop,
+            "reason": verdict.reason,
+            "peak_memory_gib": max(round(_peak_memory_bytes() / 2**30, 3), before.get("peak_memory_gib", 0.0)),
+        },
+    )
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

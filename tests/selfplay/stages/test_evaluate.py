@@ -1,0 +1,101 @@
+"""What is measured of a policy, against the model's own numbers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from a_run import a_run
+from sparring.files import read_json, write_json
+from sparring.policies import BASE, Drawn
+from sparring.selfplay.run import Run
+from sparring.selfplay.stages.evaluate import evaluate
+from sparring.selfplay.stages.held_out import expert_log_probs, held_out_samples, held_out_scores
+from sparring.shards import answers_path, read_shard
+from sparring.shards import held_out_samples as shards_of
+from sparring.shards import held_out_scores as score_shards_of
+from tiny import tiny_model
+
+DATA = {"source": "arithmetic", "limit": 2, "held_out": 3, "max_response_tokens": 5}
+
+
+@pytest.fixture(scope="module")
+def playing(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return a_run(
+        tiny_folder,
+        tmp_path_factory.mktemp("evaluate") / "run",
+        data=DATA,
+        evaluation={"samples_per_prompt": 2},
+        generation={"batch_size": 4},
+    )
+
+
+def log_prob(model: Any, prompt: list[int], response: list[int]) -> float:
+    """From the whole table of logits, and nothing of the library."""
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1]
+    return float(logits.double().log_softmax(-1).gather(-1, torch.tensor(response)[:, None]).sum())
+
+
+def test_the_base_model_is_measured_as_it_is(playing: Run) -> None:
+    measured, model = evaluate(playing, BASE), tiny_model()
+    tokens = [len(item.expert_ids) for item in playing.held_out]
+    theirs = [log_prob(model, item.prompt_ids, item.expert_ids) for item in playing.held_out]
+    assert expert_log_probs(playing, BASE) == pytest.approx(theirs, abs=1e-4)
+    per_token = [value / n for value, n in zip(theirs, tokens, strict=True)]
+    assert measured["log_likelihood/token"].mean == pytest.approx(math.fsum(per_token) / 3, abs=1e-4)
+    assert measured["kl_to_base"].mean == pytest.approx(0.0, abs=1e-6)
+    assert {estimate.n for estimate in measured.values()} == {3}
+
+
+def test_greedy_answers_are_the_models_most_likely_tokens(playing: Run) -> None:
+    evaluate(playing, BASE)
+    model = tiny_model()
+    for item in playing.held_out:
+        ids = list(item.prompt_ids)
+        for _ in range(DATA["max_response_tokens"]):
+            with torch.no_grad():
+                ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] in playing.stop_ids:
+                break
+        (answer,) = held_out_samples(playing, Drawn(BASE, "greedy"))[item.index]
+        assert answer["response_ids"] == ids[len(item.prompt_ids) :]
+
+
+def test_every_response_is_scored_under_the_policy_that_drew_it(playing: Run) -> None:
+    evaluate(playing, BASE)
+    model, drawn = tiny_model(), Drawn(BASE, "sampled")
+    samples, scores = held_out_samples(playing, drawn), held_out_scores(playing, BASE, drawn)
+    assert len(scores) == 6
+    for (index, sample), value in scores.items():
+        row = samples[index][sample]
+        assert value == pytest.approx(log_prob(model, row["prompt_ids"], row["response_ids"]), abs=1e-4)
+
+
+def test_what_a_reader_looks_at_is_kept_with_the_experts_answers(playing: Run) -> None:
+    evaluate(playing, BASE)
+    rows = read_shard(answers_path(playing.directory.base))
+    kinds = [(row["kind"], row["sample"]) for row in rows]
+    assert kinds == [("expert", None)] * 3 + [("greedy", 0)] * 3 + [("sampled", 0), ("sampled", 1)] * 3
+
+
+def test_what_was_measured_is_read_and_not_computed_again(playing: Run) -> None:
+    stage = playing.directory.base
+    evaluate(playing, BASE)
+    kept = read_json(stage.evaluation)
+    write_json(stage.evaluation, {"length/greedy": {"mean": 7.0, "standard_error": 0.0, "n": 3}})
+    try:
+        assert evaluate(playing, BASE)["length/greedy"].mean == 7.0
+    finally:
+        write_json(stage.evaluation, kept)
+
+
+def test_without_a_warm_up_policy_0_is_the_base_model_and_shares_its_samples(playing: Run) -> None:
+    measured = evaluate(playing, BASE)
+    assert evaluate(playing, 0) == measured
+    assert set(shards_of(playing.directory.base).values()) == {"greedy", "sampled"}
+    assert "expert" in score_shards_of(playing.directory.base).values()
