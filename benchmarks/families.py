@@ -2,9 +2,9 @@
 
     python benchmarks/families.py [FAMILY …] [--markdown FILE]
 
-Each family is built tiny (see tiny_families.py). Log-probs of responses of mixed lengths, and the gradient of a weighted
-sum of them, are compared with the model's own forward pass on each sequence alone, taken before sparring has seen the
-model. Greedy samples of prompts of mixed lengths, two of each in one batch, are compared with greedy decoding of each
+Each family is built tiny (see tiny_families.py). Log-probs of responses of mixed lengths, and the gradient of a
+weighted sum of them, are compared with the model's own forward pass on each sequence alone, on a copy that sparring has
+not seen. Greedy samples of prompts of mixed lengths, two of each in one batch, are compared with greedy decoding of each
 prompt alone without a cache. Exit code 1 where anything is wrong and nothing was said.
 """
 
@@ -21,16 +21,16 @@ from typing import Any
 
 import torch
 import transformers
-from measuring import versions
-from tiny_families import FAMILIES, build
 from torch import Tensor
 
+from measuring import versions
 from sparring.errors import InputError
 from sparring.generation import GenerationConfig
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import layout_of, sequence_log_probs
 from sparring.logprobs.decoder import own_logits
 from sparring.types import EncodedExample
+from tiny_families import FAMILIES, build
 
 # Nats, and as a share of the whole gradient.
 TOLERANCE = 1e-3
@@ -55,8 +55,8 @@ class Row:
         family: Its model type.
         layout: In which rows it is scored.
         values: Largest error of a response's log-prob, nats.
-        gradients: Largest error of a weight's gradient, as a share of the norm of the whole gradient; None where the model
-            itself has none of these sequences.
+        gradients: Largest error of a weight's gradient, as a share of the norm of the whole gradient; None where the
+            model itself has none of these sequences.
         path: How it is sampled.
         greedy: Whether greedy samples in a batch are those of each prompt alone.
         words: What was said instead, where it is refused or could not be built.
@@ -111,7 +111,9 @@ def measure(family: str) -> Row:
         return Row(family, words=f"refused: {error.problem}")
     if own is None:
         return Row(family, layout=layout, values=float("nan"), words="its own forward pass fails")
-    ours, gradient = _log_probs_and_gradient(judged, lambda each: torch.cat(sequence_log_probs(each, PROMPTS, RESPONSES)))
+    ours, gradient = _log_probs_and_gradient(
+        judged, lambda each: torch.cat(sequence_log_probs(each, PROMPTS, RESPONSES))
+    )
     values = float((ours - own).abs().max())
     off = None if own_gradient is None or gradient is None else _off(gradient, own_gradient)
     try:
@@ -209,6 +211,7 @@ def markdown(rows: list[Row]) -> str:
 
 
 def main() -> int:
+    """Prints the table, and writes it where it is told to."""
     parser = argparse.ArgumentParser(description="Every family against its own forward pass.")
     parser.add_argument("families", nargs="*", metavar="FAMILY", help="model types; all of them when absent")
     parser.add_argument("--markdown", type=Path, help="where the table goes")

@@ -45,19 +45,37 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _LINEAR = {
     "layer_types": ["linear_attention", "full_attention"],
-    **{"linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
 }
 _SPARSE = {
     **{name: value for name, value in _SHAPE.items() if name != "head_dim"},
-    **{"q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 8, "v_head_dim": 8},
-    **{"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "moe_intermediate_size": 16},
-    **{"n_group": 1, "topk_group": 1, "num_key_value_heads": 4, "mlp_layer_types": ["dense", "sparse"]},
+    "q_lora_rank": 8,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 16,
+    "n_group": 1,
+    "topk_group": 1,
+    "num_key_value_heads": 4,
+    "mlp_layer_types": ["dense", "sparse"],
     # Fewer keys are chosen than a probe has. A padding token without an embedding would leave ties among them.
-    **{"index_topk": 4, "index_head_dim": 8, "index_n_heads": 16, "pad_token_id": None},
+    "index_topk": 4,
+    "index_head_dim": 8,
+    "index_n_heads": 16,
+    "pad_token_id": None,
 }
 _ENCODER = {
     **{name: value for name, value in _SHAPE.items() if name not in {"head_dim", "num_key_value_heads"}},
-    **{"is_decoder": True, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    "is_decoder": True,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
 }
 # Families that do something else than a decoder with plain attention and a linear head; layout, and way of decoding.
 UNUSUAL: dict[str, tuple[str, dict[str, Any]]] = {
@@ -70,7 +88,12 @@ UNUSUAL: dict[str, tuple[str, dict[str, Any]]] = {
     "recurrent-gemma": (
         "RecurrentGemma",
         _SHAPE
-        | {"lru_width": 32, "block_types": ["recurrent", "attention"], "attention_window_size": 8, "logits_soft_cap": 1.0},
+        | {
+            "lru_width": 32,
+            "block_types": ["recurrent", "attention"],
+            "attention_window_size": 8,
+            "logits_soft_cap": 1.0,
+        },
     ),
     "minimax": (
         "MiniMax",

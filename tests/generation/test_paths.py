@@ -71,7 +71,9 @@ def test_samples_of_one_prompt_are_independent_where_each_is_drawn_alone() -> No
     samples = sampler(model, copies=10).sample(examples(), seed=3)
     assert len({tuple(sample.response_ids) for sample in samples}) > 25
     # Two prompts of one length have other random numbers, too.
-    first = torch.tensor([[sample.response_ids[0] for sample in samples if sample.index == i] for i in range(5)]).float()
+    first = torch.tensor(
+        [[sample.response_ids[0] for sample in samples if sample.index == i] for i in range(5)]
+    ).float()
     assert not torch.equal(first[1], first[4])
     assert samples == sampler(model, copies=10).sample(examples(), seed=3)
 

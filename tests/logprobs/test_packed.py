@@ -12,11 +12,10 @@ from torch import Tensor
 from transformers import MambaConfig, MambaForCausalLM
 
 from families import FAMILIES, PROMPTS, RESPONSES, build
-from sparring.logprobs import sequence_log_probs
+from sparring.logprobs import layout_of, sequence_log_probs
 from sparring.logprobs.attention import UnsupportedAttentionError, use_packed_attention
 from sparring.logprobs.packed import packed_log_probs
 from sparring.logprobs.padded import padded_log_probs
-from sparring.logprobs import layout_of
 from tiny import tiny_model
 
 PACKED = sorted(set(FAMILIES) - {"gemma2"})
@@ -171,7 +170,9 @@ def test_bf16_models_and_autocast_pack_too() -> None:
 def test_a_layer_that_mixes_neighbours_beside_its_attention_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
     model = tiny_model()
     norm = model.model.layers[0].input_layernorm
-    norm.register_forward_hook(lambda module, args, output: output + torch.nn.functional.pad(output, (0, 0, 1, 0))[:, :-1])
+    norm.register_forward_hook(
+        lambda module, args, output: output + torch.nn.functional.pad(output, (0, 0, 1, 0))[:, :-1]
+    )
     with caplog.at_level(logging.WARNING, logger="sparring"):
         assert layout_of(model).rows == "padded"
     assert "a probe differs by" in caplog.text

@@ -70,6 +70,14 @@ class TransformersGenerator:
             for number, sampled in enumerate(tokens[place])
         ]
 
+    def check(self) -> None:
+        """Finds out how the model is decoded; see `Generator`.
+
+        Raises:
+            InputError: The model cannot be sampled right.
+        """
+        self.path()
+
     def path(self) -> Path:
         """How this model is decoded; proved on short prompts, once.
 
@@ -87,9 +95,7 @@ class TransformersGenerator:
         with _as_configured(self._model, plain), _seeded(0, self._model.device):
             return self._decode(path, prompts, copies, scores=True)
 
-    def _decode(
-        self, path: Path, prompts: Sequence[Sequence[int]], copies: int, *, scores: bool = False
-    ) -> Drawn:
+    def _decode(self, path: Path, prompts: Sequence[Sequence[int]], copies: int, *, scores: bool = False) -> Drawn:
         ids, mask = self._left_padded(prompts)
         cache = read_once(self._model, ids, mask, copies) if path.shared else None
         output = self._model.generate(

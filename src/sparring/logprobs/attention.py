@@ -78,12 +78,12 @@ def use_packed_attention(model: Any) -> Callable[[], None]:
     if present is not None and present.startswith(_PREFIX):
         return lambda: None
     settable = model._can_set_attn_implementation()  # noqa: SLF001 - setting it would only warn
-    if present is not None and "flash" in present:
+    if "flash" in (present or ""):
         raise UnsupportedAttentionError(
             f"its attention implementation '{present}' goes by its name; take 'sdpa', with which packed rows use flash "
             "attention by themselves"
         )
-    if not settable or present not in ALL_ATTENTION_FUNCTIONS.valid_keys():
+    if not settable or present is None or present not in ALL_ATTENTION_FUNCTIONS.valid_keys():
         raise UnsupportedAttentionError(f"its attention implementation '{present}' cannot be exchanged")
     name = _PREFIX + present
     AttentionInterface.register(name, _packed_or(ALL_ATTENTION_FUNCTIONS[present]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -35,10 +36,8 @@ def decoder_of(core: Any) -> Any:
 
 
 def _candidates(core: Any) -> Iterator[Any]:
-    try:
+    with suppress(AttributeError, NotImplementedError):
         yield core.get_decoder()
-    except (AttributeError, NotImplementedError):
-        pass
     yield getattr(core, core.base_model_prefix, None)
     inner = [child for child in core.children() if hasattr(child, "get_input_embeddings")]
     yield inner[0] if len(inner) == 1 else None

@@ -175,7 +175,7 @@ def _transform(model: Any, logits: Tensor) -> Tensor:
 
 
 def logit_cap(config: Any) -> float | None:
-    """c where a model's logits are c · tanh(logits / c), from its text configuration."""
+    """C where a model's logits are c · tanh(logits / c), from its text configuration."""
     # Gemma, RecurrentGemma, xLSTM.
     names = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
     return next((cap for name in names if (cap := getattr(config, name, None)) is not None), None)

@@ -150,7 +150,9 @@ def _reference(core: Any) -> _Probe:
     ends = _end_ids(core)
     prompts = [probe_ids(core, prompt) for prompt in _PROMPTS]
     # Padding and end tokens occur in responses, also in the middle of them, and some families look at them.
-    responses = [[probe_ids(core, [answer[0], *ends, *answer[1:], *ends]) for answer in answers] for answers in _RESPONSES]
+    responses = [
+        [probe_ids(core, [answer[0], *ends, *answer[1:], *ends]) for answer in answers] for answers in _RESPONSES
+    ]
     try:
         rows = [(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
         own = [_own_log_probs(core, prompt, answer) for prompt, answer in rows]

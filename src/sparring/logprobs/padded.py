@@ -1,4 +1,4 @@
-"""Sequences as rows `[prompt | response]`, right-padded to a batch or alone: for models that cannot read packed rows."""
+"""Sequences as rows `[prompt | response]`, right-padded to a batch or alone: where packed rows cannot be read."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def padded_log_probs(
 
 
 def single_log_probs(
-    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], max_tokens: int
+    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], _max_tokens: int
 ) -> list[Tensor]:
-    """The same with one row in a forward pass, without any padding, so `max_tokens` has no effect."""
+    """The same with one row in a forward pass, without any padding, so a budget has no effect."""
     return _in_batches(model, _rows(prompts, responses), 1)
 
 

@@ -17,17 +17,16 @@ TEMPERATURES: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
 
 def whole_log_probs(
-    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], max_tokens: int
+    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], _max_tokens: int
 ) -> list[Tensor]:
     """The log-prob of each token, `[T]` nats, for each response of each prompt in turn.
 
-    It holds the logits of a whole sequence at once.
+    It holds the logits of a whole sequence at once; a forward pass has one sequence, so a budget has no effect.
 
     Args:
         model: The causal language model, bare or wrapped.
         prompts: `B` prompts as token ids.
         responses: `responses[b][k]`.
-        max_tokens: Without effect: a forward pass has one sequence.
     """
     rows = [(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
     return [values[0] for values in in_passes(model, rows, _score)] if rows else []

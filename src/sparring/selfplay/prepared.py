@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sparring.data import VERIFIERS, Dataset, Encoded, chat_template, encode, load
@@ -12,10 +13,12 @@ from sparring.generation import engine
 from sparring.generation.engines import Engine
 from sparring.judges.protocol import JudgeSettings
 from sparring.models import context_length, load_config, load_tokenizer
+from sparring.models.adapters import Adapter
+from sparring.models.vocabulary import check_tokens
 from sparring.progress import console
 from sparring.selfplay.checks.data import check_prompts, check_stop
 from sparring.selfplay.checks.judges import able_to_judge, check_experts, check_judges
-from sparring.selfplay.checks.training import check_training
+from sparring.selfplay.checks.training import adapter_for, check_training
 from sparring.selfplay.components import held_out_judge
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.engine import engine_model
@@ -41,6 +44,7 @@ class Prepared:
         verifier: Tells right responses from wrong ones, where the data have such a rule.
         held_out_judge: The settings of who compares policies on the held-out set, if anybody does.
         engine: What samples in place of the policy's own model, if anything does.
+        adapter: What the run's LoRA does to the model, if it has one.
     """
 
     config: SelfPlayConfig
@@ -54,6 +58,7 @@ class Prepared:
     verifier: Callable[[str, str], bool] | None
     held_out_judge: JudgeSettings | None
     engine: Engine | None
+    adapter: Adapter | None
 
     def without_data(self) -> Prepared:
         """The same without prompts and responses, which a worker elsewhere has no use for."""
@@ -77,6 +82,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     check_training(config)
     data = load(config.data, config.seed, row_needs(config, phases))
     model_config, tokenizer = load_config(config.model), run_tokenizer(config)
+    adapter = adapter_for(config, model_config)
     context = context_length(model_config)
     verifier = VERIFIERS[config.data.verifier]() if config.data.verifier is not None else None
     held_out_by = able_to_judge(config, judge, data)
@@ -86,6 +92,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     check_prompts(config, phases, train.examples)
     check_experts(config, phases, train)
     held_out = encode(data.held_out, tokenizer, config.data, context_length=context) if data.held_out else None
+    check_tokens(model_config, tokenizer, (*_ids(train), *_ids(held_out)))
     teacher = teacher_of(config, model_config, tokenizer, train, held_out)
     return Prepared(
         config=config,
@@ -99,7 +106,17 @@ def prepare(config: SelfPlayConfig) -> Prepared:
         verifier=verifier,
         held_out_judge=held_out_by,
         engine=engine(config.generation, lambda: engine_model(config, model_config, train, held_out, teacher)),
+        adapter=adapter,
     )
+
+
+def _ids(encoded: Encoded | None) -> Iterator[int]:
+    """Every token id that is used."""
+    if encoded is None:
+        return
+    yield from encoded.stop_ids
+    for example in encoded.examples:
+        yield from chain(example.prompt_ids, example.expert_ids, *example.compared_ids)
 
 
 def announce(prepared: Prepared) -> None:
@@ -116,6 +133,8 @@ def announce(prepared: Prepared) -> None:
         if counts:
             text = ", ".join(f"{n} {name}" for name, n in counts.items())
             console.print(f"{part} examples: {text}")
+    if prepared.adapter is not None:
+        console.print(prepared.adapter.told())
     for phase in prepared.phases:
         played, known = len(phase.prompts(prepared.train.examples)), len(prepared.train.examples)
         if prepared.config.phases or played < known:

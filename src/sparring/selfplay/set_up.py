@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
+from sparring.generation.mixture import Mixture
 from sparring.judges import StartedJudge
 from sparring.judges.protocol import JudgeSettings
 from sparring.logprobs import check_log_probs
@@ -139,7 +140,7 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
     policy = Policy(config.model, prepared.tokenizer, lora=config.lora, seed=config.seed, autocast=run_autocast(config))
     _check_disk(config, policy, directory)
     check_log_probs(policy.model)
-    return Run(
+    run = Run(
         prepared=prepared,
         directory=directory,
         policy=policy,
@@ -148,6 +149,21 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
         embed=_embedder(config),
         store=_store(prepared),
     )
+    _check_sampling(run)
+    return run
+
+
+def _check_sampling(run: Run) -> None:
+    """Finds out how the model, and its mixture with the base model, are sampled: what cannot be is refused now."""
+    with run.policy.forward_dtype():
+        run.generator(run.config.generation).check()
+        for phase in run.prepared.phases:
+            share = phase.opponent.spec(phase.iterations.start).base_share
+            if share == 0.0:
+                run.generator(phase.config.generation).check()
+                continue
+            with run.policy.beside_base() as base:
+                run.generator(phase.config.generation, mixture=Mixture(base=base, base_share=share)).check()
 
 
 def _store(prepared: Prepared) -> Store | None:
