@@ -126,7 +126,7 @@ def path_of(model: Any, decode: Decode, *, copies: int, base: Base | None = None
 def _words(path: Path) -> str:
     batches = {"mixed": "in batches", "equal": "in batches of prompts of equal length", "single": "one by one"}
     parts = [batches[path.lengths]]
-    parts += [] if path.shared else ["reading a prompt again for each of its samples"]
+    parts += [] if path.shared or path.lengths == "single" else ["reading a prompt again for each of its samples"]
     parts += [] if path.cached else ["without a cache, which is slow"]
     return ", ".join(parts)
 
@@ -152,7 +152,7 @@ def _find(model: Any, decode: Decode, copies: int, base: Base | None) -> tuple[P
 @torch.no_grad()
 def _problem(model: Any, decode: Decode, path: Path, copies: int, base: Base | None) -> str | None:
     prompts = [probe_ids(model, prompt) for prompt in _PROMPTS]
-    worst = 0.0
+    worst = _Gap(0.0, 0.0)
     try:
         for places, count in path.groups([len(prompt) for prompt in prompts], copies):
             drawn = decode(path, [prompts[place] for place in places], count, _TOKENS)
@@ -162,8 +162,14 @@ def _problem(model: Any, decode: Decode, path: Path, copies: int, base: Base | N
                 worst = max(worst, own.difference(scores))
     except FAILURES as error:
         return f"it cannot be ({described(error)})"
-    # Also where it is not a number.
-    return None if worst <= 1.0 else f"next-token log-probs are off by {worst:.2g} times what rounding explains"
+    return None if worst.allowed <= 1.0 else f"the next token's log-probs are off by {worst.nats:.2g} nats"
+
+
+class _Gap(NamedTuple):
+    """The largest difference of log-probs, in units of what rounding explains, and in nats."""
+
+    allowed: float
+    nats: float
 
 
 class _Own:
@@ -172,14 +178,15 @@ class _Own:
     def __init__(self, model: Any, base: Base | None, prompt: list[int], tokens: list[int]) -> None:
         self._model, self._base, self._prompt, self._tokens = model, base, prompt, tokens
 
-    def difference(self, scores: Tensor) -> float:
-        """How far `[t, n]` log-probs are from them, in units of what is allowed.
+    def difference(self, scores: Tensor) -> _Gap:
+        """How far `[t, n]` log-probs are from them.
 
-        Read in one row first. Where that differs each is read alone, since a model that chooses among its keys may
+        Read in one row first. Where that differs, each is read alone, since a model that chooses among its keys may
         break ties otherwise in a longer row.
         """
         whole = self._log_probs([*self._prompt, *self._tokens[:-1]])[len(self._prompt) - 1 :]
-        if (together := self._off(scores, whole)) <= 1.0:
+        together = self._off(scores, whole)
+        if together.allowed <= 1.0:
             return together
         ends = range(len(self._prompt), len(self._prompt) + len(self._tokens))
         row = [*self._prompt, *self._tokens]
@@ -192,7 +199,8 @@ class _Own:
             return geometric_mixture(own, own_logits(self._base.forward, row, device).float(), self._base.share)
         return own.log_softmax(-1)
 
-    def _off(self, scores: Tensor, own: Tensor) -> float:
-        off = (scores - own.to(scores.device)).abs() / tolerance(self._model, own).to(scores.device)
+    def _off(self, scores: Tensor, own: Tensor) -> _Gap:
+        own = own.to(scores.device)
         # Tokens that are ruled out are equal without a difference; what is not a number is as wrong as can be.
-        return float(off.masked_fill(scores == own.to(scores.device), 0.0).nan_to_num(nan=float("inf")).max())
+        nats = (scores - own).abs().masked_fill(scores == own, 0.0).nan_to_num(nan=float("inf"))
+        return _Gap(float((nats / tolerance(self._model, own)).max()), float(nats.max()))

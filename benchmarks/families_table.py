@@ -1,6 +1,6 @@
 """Is every family of the installed transformers scored and sampled as its own forward pass says, or refused in words?
 
-    python benchmarks/families.py [FAMILY …] [--markdown FILE]
+    python benchmarks/families_table.py [FAMILY …] [--markdown FILE]
 
 Each family is built tiny (see tiny_families.py). Log-probs of responses of mixed lengths, and the gradient of a
 weighted sum of them, are compared with the model's own forward pass on each sequence alone, on a copy that sparring has
@@ -31,6 +31,25 @@ from sparring.logprobs import layout_of, sequence_log_probs
 from sparring.logprobs.decoder import own_logits
 from sparring.types import EncodedExample
 from tiny_families import FAMILIES, build
+
+_PAGE = """# Model families
+
+Every family of causal language models in the installed transformers, built tiny with random weights, and compared with
+its own forward pass on each sequence alone: `python benchmarks/families_table.py --markdown docs/families.md`. Before
+it plays, a run makes the same proofs on the model that it was given; see [Log-probs](logprobs.md#which-models) and
+[Generators](generators.md#which-prompts-make-a-batch).
+
+- **rows**: how log-probs are computed: `packed`, in `padded` batches, a `single` row at a time, or by the `whole`
+  forward pass on a row, since something comes between the hidden states and the head.
+- **values**: the largest error of a response's log-prob, fp32, of seven responses of 1 to 12 tokens, which have up to
+  about 90 nats.
+- **gradients**: the largest error of a weight's gradient, as a share of the norm of the whole gradient.
+- **sampled**: in left-padded batches, in batches of prompts of `equal lengths`, or `one by one`; `no cache` where what
+  the family keeps from token to token gives other probabilities than reading the text again.
+- **greedy**: whether ten greedy tokens of four prompts of different lengths, two samples of each in one batch, are those
+  of each prompt alone without a cache.
+
+"""
 
 # Nats, and as a share of the whole gradient.
 TOLERANCE = 1e-3
@@ -79,10 +98,10 @@ class Row:
     def markdown(self) -> str:
         """A line of the table."""
         if not self.layout:
-            return f"| `{self.family}` | {self.words} | | | | |"
+            return f"| `{self.family}` | {_cell(self.words)} | | | | |"
         greedy = {True: "yes", False: "**no**", None: ""}[self.greedy]
         gradients = "none" if self.gradients is None else f"{self.gradients:.0e}"
-        path = self.path or self.words
+        path = self.path or _cell(self.words)
         return f"| `{self.family}` | {self.layout} | {self.values:.0e} | {gradients} | {path} | {greedy} |"
 
 
@@ -108,7 +127,7 @@ def measure(family: str) -> Row:
     try:
         layout = layout_of(judged).rows
     except InputError as error:
-        return Row(family, words=f"refused: {error.problem}")
+        return Row(family, words=_refusal(error))
     if own is None:
         return Row(family, layout=layout, values=float("nan"), words="its own forward pass fails")
     ours, gradient = _log_probs_and_gradient(
@@ -119,7 +138,7 @@ def measure(family: str) -> Row:
     try:
         path, greedy = _sampled(judged, alone)
     except InputError as error:
-        return Row(family, layout, values, off, words=f"refused: {error.problem}")
+        return Row(family, layout, values, off, words=_refusal(error))
     return Row(family, layout, values, off, path, greedy)
 
 
@@ -187,6 +206,14 @@ def _agrees(sampled: list[int], alone: list[tuple[int, Tensor]]) -> bool:
     return len(sampled) == len(alone)
 
 
+def _refusal(error: InputError) -> str:
+    return f"refused: {error.problem.partition(': ')[2]}"
+
+
+def _cell(words: str) -> str:
+    return words.replace("|", "\\|")
+
+
 def _first_line(error: Exception) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:120]
 
@@ -203,11 +230,11 @@ def markdown(rows: list[Row]) -> str:
         f"{len(built)} families ({told}) on torch {found['torch']}, transformers {found['transformers']}; "
         f"{sum(row.wrong for row in built)} wrong without a word.",
         "",
-        "| family | rows | values, nats | gradients | sampled | greedy in a batch = alone |",
+        "| family | rows | values, nats | gradients | sampled | greedy: batch = alone |",
         "|---|---|---|---|---|---|",
         *(row.markdown() for row in sorted(rows, key=lambda row: row.words.startswith("not built"))),
     ]
-    return "\n".join(lines) + "\n"
+    return _PAGE + "\n".join(lines) + "\n"
 
 
 def main() -> int:
