@@ -4,8 +4,8 @@
 
 Each family is built tiny (see tiny_families.py). Log-probs of responses of mixed lengths, and the gradient of a
 weighted sum of them, are compared with the model's own forward pass on each sequence alone, on a copy that sparring has
-not seen. Greedy samples of prompts of mixed lengths, two of each in one batch, are compared with greedy decoding of each
-prompt alone without a cache. Exit code 1 where anything is wrong and nothing was said.
+not seen. Greedy samples of prompts of mixed lengths, two of each in one batch, are compared with greedy decoding of
+each prompt alone without a cache. Exit code 1 where anything is wrong and nothing was said.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ it plays, a run makes the same proofs on the model that it was given; see [Log-p
 - **gradients**: the largest error of a weight's gradient, as a share of the norm of the whole gradient.
 - **sampled**: in left-padded batches, in batches of prompts of `equal lengths`, or `one by one`; `no cache` where what
   the family keeps from token to token gives other probabilities than reading the text again.
-- **greedy**: whether ten greedy tokens of four prompts of different lengths, two samples of each in one batch, are those
-  of each prompt alone without a cache.
+- **greedy**: whether ten greedy tokens of four prompts of different lengths, two samples of each in one batch, are
+  those of each prompt alone without a cache.
 
 """
 
