@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from sparring.judges.endpoint import Outage
+from sparring.judges.chat import Outage
 from sparring.progress import console, progress
 
 FOREIGN = "[/INST] [bold]x :smile:"

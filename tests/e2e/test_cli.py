@@ -16,7 +16,7 @@ from sparring.opponents import OPPONENTS
 from sparring.recipes import recipes
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
-from sparring.types import PREFERENCES, Objective
+from sparring.types import PREFERENCE_FIELDS, Objective
 
 Cli = Callable[..., SimpleNamespace]
 Config = Callable[..., Path]
@@ -88,7 +88,8 @@ def with_judge(name: str, **options: object) -> dict[str, object]:
 
 
 def playing(name: str, objective: Objective) -> dict[str, object]:
-    return with_judge(name) if objective.requires & PREFERENCES else {"objective": {"name": name}, "iterations": 1}
+    judged = objective.requires & PREFERENCE_FIELDS
+    return with_judge(name) if judged else {"objective": {"name": name}, "iterations": 1}
 
 
 PLAYED = {

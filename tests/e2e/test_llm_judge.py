@@ -40,7 +40,7 @@ def test_a_killed_run_pays_for_no_verdict_twice_wherever_the_judge_is_by_then(
     with serving(answer) as first, serving(answer) as second:
         command = ("train", config, f"output={tmp_path / 'run'}", f"judge.base_url={first.url}")
         # In the second of three shards, after five answers of its two dozen.
-        died = cli(*command, kill_at=("sparring.judges.answers:write_json", 29))
+        died = cli(*command, kill_at=("sparring.judges.replies:write_json", 29))
         assert died.returncode == -signal.SIGKILL
         stored = tmp_path / "run" / "config.yaml"
         stored.write_text(

@@ -12,8 +12,7 @@ from judges.reward import problems, train_reward_model, wrong
 from sparring.data import VERIFIERS
 from sparring.judges import JUDGES, Question
 from sparring.run_directory import RunDirectory
-from sparring.selfplay.stages.generate import read_samples
-from sparring.shards import read_shard
+from sparring.shards import read_samples, read_shard
 
 
 def test_a_reward_model_that_was_trained_here_judges_a_run(

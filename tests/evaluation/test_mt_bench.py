@@ -28,8 +28,8 @@ from sparring.evaluation.mt_bench import (
     read_winner,
     summarize,
 )
-from sparring.judges import Llm
-from sparring.judges.correspondence import Correspondence
+from sparring.judges import JUDGES
+from sparring.judges.correspondence import Correspondence, Correspondent
 from tiny import tiny_model, tiny_tokenizer
 
 
@@ -55,7 +55,9 @@ def grader(files: dict[str, Path], *, compared: bool = False) -> Grader:
 
 def connect(url: str, folder: Path) -> Correspondence:
     pytest.importorskip("openai")
-    return Llm(model="judge", base_url=url, api_key_env=None, concurrency=1, patience=5.0).connect(folder)
+    settings = JUDGES["llm"](model="judge", base_url=url, api_key_env=None, concurrency=1, patience=5.0)
+    assert isinstance(settings, Correspondent)
+    return settings.connect(folder)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from sparring.data.verifiers import FinalNumber
 from sparring.errors import InputError
 from sparring.exports.policy import components
 from sparring.files import read_json, write_json
-from sparring.judges import RewardModel
+from sparring.judges import JUDGES
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.policies import Drawn
@@ -195,7 +195,7 @@ def test_a_card_tells_of_the_judge_the_teacher_and_the_limits_but_no_paths() -> 
     told = components(SelfPlayConfig.model_validate(settings))
     assert told["model"] == {"dtype": "bfloat16"}
     assert told["data"] == {"max_response_tokens": 12, "teacher": {"temperature": 1.0, "model": "large"}}
-    judge = dataclasses.asdict(RewardModel(model="judge", temperature=2.0))
+    judge = dataclasses.asdict(JUDGES["reward-model"](model="judge", temperature=2.0))
     assert told["judge"] == {"name": "reward-model", **judge, "expert_plays": True, "include_self": False}
     assert (told["training"], told["warmup"]) == ({"max_steps": 3}, {"max_steps": 2})
     assert "secret" not in yaml.safe_dump(told)

@@ -17,6 +17,7 @@ from sparring.errors import InputError, RunError
 from sparring.generation import GenerationConfig, engine, server
 from sparring.generation.server import ServerEngine
 from sparring.generation.weights import Weights
+from sparring.pauses import Pauses
 from tiny import save_tiny, tiny_model
 from tiny_engine import TinyEngine, engine_model, request
 
@@ -26,7 +27,7 @@ REQUESTS = [request([1, 40 + n, 50], samples=2, seed=n) for n in range(12)]
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(server, "_PAUSES", Pauses(first_s=0.01, longest_s=30.0))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -20,74 +19,6 @@ from sparring.models import context_length
 from sparring.objectives import OBJECTIVES
 from sparring.types import LogRatios
 from tiny import save_tiny, tiny_model, tiny_tokenizer
-
-DOCS = Path(__file__).parents[2] / "docs"
-
-ROWS: dict[str, tuple[dict[str, Any], tuple[tuple[dict[str, Any], str], ...]]] = {
-    "verifier": (
-        {},
-        (
-            ({"rule": "final-numbr"}, "did you mean 'final-number'"),
-            ({"rule": "regex"}, "need each other"),
-            ({"pattern": "x"}, "need each other"),
-            ({"rule": "regex", "pattern": "("}, "no regular expression"),
-        ),
-    ),
-    "reward-model": (
-        {"model": "somewhere"},
-        (
-            ({"temperature": 0}, "temperature must be a finite number > 0"),
-            ({"max_tokens": -1}, "max_tokens must be"),
-            ({"device": "tpu"}, "device"),
-        ),
-    ),
-    "pairwise": (
-        {"model": "somewhere"},
-        (
-            ({"max_tokens": 0}, "max_tokens must be"),
-            ({"dtype": "int8"}, "dtype"),
-            ({"template": "/no/such/file"}, "cannot be read"),
-        ),
-    ),
-    "llm": (
-        {"model": "m"},
-        (
-            ({"base_url": "localhost:8000"}, "base_url must be an address"),
-            ({"base_url": "https://me:secret@host/v1"}, "no user, password or query"),
-            ({"base_url": "https://host/v1?key=secret"}, "no user, password or query"),
-            ({"api_key_env": "sk-123"}, "api_key_env must be the name"),
-            ({"concurrency": 0}, "concurrency must be"),
-            ({"concurrency": 1.5}, "concurrency must be a whole number"),
-            ({"requests_per_minute": 0}, "requests_per_minute must be"),
-            ({"patience": -1.0}, "patience must be"),
-            ({"prompt_price": -1.0}, "prompt_price must be"),
-        ),
-    ),
-    "expert": ({}, ()),
-}
-
-
-def test_every_judge_has_a_row_and_a_section_in_the_documentation() -> None:
-    assert set(ROWS) == set(JUDGES)
-    text = (DOCS / "judges.md").read_text(encoding="utf-8")
-    assert all(f"## `{name}`" in text for name in JUDGES)
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_settings_are_frozen_explained_and_refuse_nonsense(name: str) -> None:
-    settings, nonsense = ROWS[name]
-    build = JUDGES[name]
-    options = dataclasses.fields(build)
-    assert build.__dataclass_params__.frozen
-    assert all(field.kw_only and f"{field.name}: " in build.__doc__ for field in options)
-    assert "Source: " in build.__doc__
-    build(**settings)
-    for wrong, reason in nonsense:
-        with pytest.raises(ValueError) as caught:  # noqa: PT011 - the reason is looked for below
-            build(**settings | wrong)
-        assert reason in str(caught.value)
-        assert "secret" not in str(caught.value)
-        assert "sk-123" not in str(caught.value)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e300, 1e300)), min_size=2, max_size=5), st.sampled_from([0.0, 0.3, 2]))
@@ -156,9 +87,11 @@ def test_verifier(settings: dict[str, Any], responses: tuple[str, ...], expected
 def test_a_rule_that_finds_no_answer_in_the_experts_response_abstains(settings: dict[str, Any]) -> None:
     question = Question(prompt="3 + 4", responses=("Answer: 7", "Answer: 8"), expert="It is seven.")
     assert judged("verifier", question, **settings).abstentions == 1
-    assert not JUDGES["verifier"](**settings).finds_answer("It is seven.")
-    assert JUDGES["verifier"](**settings).finds_answer("Answer: 7")
+    with pytest.raises(InputError, match=r"finds no answer in any expert response, such as 'It is seven.'"):
+        JUDGES["verifier"](**settings).check_experts(["It is seven.", "It is eight."])
+    JUDGES["verifier"](**settings).check_experts(["It is seven.", "Answer: 7"])
     # A function from elsewhere may not give an expert's response any score of its own.
+    JUDGES["verifier"](rule="judges.rules:unsure").check_experts(["?"])
     assert judged("verifier", question, rule="judges.rules:length").abstentions == 0
 
 

@@ -13,12 +13,13 @@ import pytest
 
 from judges.server import ChatServer, garbage, hang, serving, status
 from sparring.errors import InputError, RunError
-from sparring.judges import JUDGES, Question, endpoint
+from sparring.judges import JUDGES, Question, chat
 from sparring.judges.template import read_verdict
+from sparring.pauses import Pauses
 
 pytest.importorskip("openai")
 
-KEY, HARMLESS = "sk-the-secret-key", endpoint._HARMLESS.user
+KEY, HARMLESS = "sk-the-secret-key", chat._HARMLESS.user
 _SHOWN = re.compile(r"\[Response A\]\n(.*?)\n\n\[Response B\]\n(.*?)\n\nEnd", re.DOTALL)
 
 
@@ -34,7 +35,7 @@ def longer_wins(prompt: str) -> str:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", KEY)
-    monkeypatch.setattr(endpoint, "_FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(chat, "_PAUSES", Pauses(first_s=0.01, longest_s=30.0))
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ def test_a_server_that_is_down_is_waited_for(tmp_path: Path, monkeypatch: pytest
             back.append(serving(longer_wins, port))
             back[0].__enter__()
 
-    monkeypatch.setattr(endpoint, "console", SimpleNamespace(print=tell))
+    monkeypatch.setattr(chat, "console", SimpleNamespace(print=tell))
     try:
         (verdict,) = judge(f"http://127.0.0.1:{port}/v1", tmp_path)([question("aa", "bbbb")])
     finally:
@@ -221,9 +222,9 @@ def test_a_server_that_is_down_is_waited_for(tmp_path: Path, monkeypatch: pytest
 
 def test_an_outage_is_told_now_and_then_by_one_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, told = [100.0], []
-    monkeypatch.setattr(endpoint, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(endpoint, "console", SimpleNamespace(print=lambda text, **_: told.append(text)))
-    outage = endpoint.Outage("http://127.0.0.1:1/v1")
+    monkeypatch.setattr(chat, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(chat, "console", SimpleNamespace(print=lambda text, **_: told.append(text)))
+    outage = chat.Outage("http://127.0.0.1:1/v1")
     outage.ends()
     for seconds, left in ((0, 600.0), (0, 600.0), (29, 571.0), (1, 570.0), (15, 555.0)):
         clock[0] += seconds
@@ -336,14 +337,14 @@ def test_no_more_requests_at_once_than_allowed(server: ChatServer, tmp_path: Pat
 
 def test_the_rate_limit_spaces_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(endpoint, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(chat, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     stop = SimpleNamespace(wait=lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    limit, starts = endpoint.RateLimit(30.0), []
+    limit, starts = chat.RateLimit(30.0), []
     for _ in range(4):
         limit.wait(stop)
         starts.append(clock[0])
     assert starts == pytest.approx([100.0, 102.0, 104.0, 106.0])
-    unlimited = endpoint.RateLimit(None)
+    unlimited = chat.RateLimit(None)
     unlimited.wait(stop)
     assert clock[0] == pytest.approx(106.0)
 

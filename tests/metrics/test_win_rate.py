@@ -7,15 +7,15 @@ import pytest
 
 from evaluation.judged import simulated, truth
 from sparring.evaluation import Annotations, length_controlled_win_rate
-from sparring.metrics import METRICS, Comparison, Estimate, HeldOut
+from sparring.metrics import METRICS, Duel, Estimate, HeldOut
 
 
-def pair(preference: float | None, length: int = 100, rival_length: int = 100) -> Comparison:
-    return Comparison(preference=preference, length=length, rival_length=rival_length)
+def pair(preference: float | None, length: int = 100, rival_length: int = 100) -> Duel:
+    return Duel(preference=preference, length=length, rival_length=rival_length)
 
 
-def rates(**comparisons: list[list[Comparison]]) -> dict[str, Estimate]:
-    return METRICS["win-rate"](HeldOut(expert=[], greedy=[], sampled=[], comparisons=comparisons))
+def rates(**duels: list[list[Duel]]) -> dict[str, Estimate]:
+    return METRICS["win-rate"](HeldOut(expert=[], greedy=[], sampled=[], duels=duels))
 
 
 def test_it_is_the_mean_over_prompts_of_the_mean_over_their_pairs() -> None:

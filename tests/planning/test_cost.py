@@ -9,7 +9,7 @@ import pytest
 from transformers import LlamaConfig
 
 from sparring.models import ModelConfig
-from sparring.planning.cost import Batch, Row, described, flops, memory
+from sparring.planning.cost import Batch, TokenCounts, described, flops, memory
 from sparring.planning.plan import plan
 from sparring.planning.tokens import count_tokens
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -81,7 +81,7 @@ def test_an_adapter_alone_has_gradients_and_optimizer_states(tmp_path: Path) -> 
 def test_the_head_keeps_its_share_of_every_row(
     prompts: int, prompt: int, response: int, predicted: tuple[int, ...], tmp_path: Path
 ) -> None:
-    batch = Batch.largest([Row(prompt, (response, response))], prompts=prompts, sequences=1, limit=10)
+    batch = Batch.largest([TokenCounts(prompt, (response, response))], prompts=prompts, sequences=1, limit=10)
     assert batch.predicted == predicted
     model = described(ModelConfig(dtype="float32"), SEVEN, None)
     found = memory(model, training_arguments({}, output=tmp_path, seed=0), batch, shards=1)

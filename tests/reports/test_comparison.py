@@ -9,8 +9,6 @@ import pytest
 
 from reports.whole_run import estimate, write_run
 from sparring.files import read_json, write_json
-from sparring.judges import REACHED_BY
-from sparring.reports import comparison
 from sparring.reports.comparison import comparison_page, flatten, group, group_table, write_comparison
 from sparring.reports.summary import Summary, summarize
 
@@ -45,13 +43,11 @@ def test_how_servers_were_reached_sets_no_runs_apart(runs: list[Summary]) -> Non
         judge = {"name": "llm", "model": "m", "base_url": address, "concurrency": place + 1}
         phase = {"generation": {"name": "server", "server": {"endpoints": [address]}}, "judge": judge}
         run.config.update(phase, reuse=bool(place), phases=[phase], evaluation={"judge": judge})
+        judges = ("judge", "phases.0.judge", "evaluation.judge")
+        run.manifest["reached_by"] = [f"{where}.{name}" for where in judges for name in ("base_url", "concurrency")]
     assert [each.label for each in group(runs[:2])] == ["the same settings"]
     runs[0].config["judge"] = runs[0].config["judge"] | {"model": "another"}
     assert [each.label for each in group(runs[:2])] == ["model = another", "model = m"]
-
-
-def test_what_reaches_a_judge_is_what_the_judges_say() -> None:
-    assert comparison._REACHED_BY["judge"] == REACHED_BY
 
 
 def test_mean_and_deviation_over_seeds(runs: list[Summary]) -> None:

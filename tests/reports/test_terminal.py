@@ -75,7 +75,7 @@ def test_the_report_of_a_run_that_has_ended(tmp_path: Path, capsys: pytest.Captu
     assert "Beware: Only 8 prompts are held out" in text
     print_report(run, as_json=True)
     told = json.loads(capsys.readouterr().out)
-    assert told["verdict"]["headline"] == headline
+    assert told["conclusion"]["headline"] == headline
     assert told["result"]["best"] == "iterations/000"
     assert told["seconds"] == {
         "iteration 0": {"train": 30.0},

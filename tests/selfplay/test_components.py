@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from sparring.errors import InputError
-from sparring.judges import Expert, Llm, RewardModel, VerifierJudge
-from sparring.judges.protocol import JudgeSettings
+from sparring.judges import JUDGES, JudgeSettings
 from sparring.opponents import OPPONENTS
 from sparring.registry import build
 from sparring.selfplay.checks.players import check_importance, check_judge
@@ -25,7 +24,7 @@ def judge(**sections: Any) -> JudgeSettings | None:
 
 
 def test_the_expert_plays_against_one_response_and_one_alone_against_nobody() -> None:
-    assert judge() == Expert()
+    assert judge() == JUDGES["expert"]()
     with pytest.raises(InputError, match="nothing to compare one response with"):
         judge(judge={"name": "verifier"})
 
@@ -52,7 +51,7 @@ def test_an_average_over_draws_of_the_opponent_leaves_no_place_for_the_expert(re
 
 @pytest.mark.parametrize("name", ["sft", "forward-kl"])
 def test_an_average_over_other_responses_does(name: str) -> None:
-    assert judge(regularizers=[{"name": name, "weight": 0.1}]) == Expert()
+    assert judge(regularizers=[{"name": name, "weight": 0.1}]) == JUDGES["expert"]()
 
 
 def check(opponent: dict[str, Any], regularizer: dict[str, Any], **generation: Any) -> None:
@@ -91,20 +90,20 @@ def test_importance_weights_are_for_draws_at_temperature_one() -> None:
             check(opponent, {"name": "chi-squared", "importance": False}, **skewed)
 
 
-EXPERT, RULE, PAID = Expert(), VerifierJudge(), Llm(model="m", api_key_env=None)
+EXPERT, RULE, PAID = JUDGES["expert"](), JUDGES["verifier"](), JUDGES["llm"](model="m", api_key_env=None)
 
 
 @pytest.mark.parametrize(
     ("wanted", "of_training", "expected"),
     [
         (None, [None, RULE, PAID], RULE),
-        (None, [RewardModel(model="m")], RewardModel(model="m")),
+        (None, [JUDGES["reward-model"](model="m")], JUDGES["reward-model"](model="m")),
         # It may cost money, so it must be asked for.
         (None, [PAID], None),
         ("training", [PAID], PAID),
         ("none", [RULE], None),
-        (Component(name="verifier", rule="exact"), [None], VerifierJudge(rule="exact")),
-        (Component(name="verifier", rule="exact"), [PAID], VerifierJudge(rule="exact")),
+        (Component(name="verifier", rule="exact"), [None], JUDGES["verifier"](rule="exact")),
+        (Component(name="verifier", rule="exact"), [PAID], JUDGES["verifier"](rule="exact")),
         # It never prefers one policy to another.
         (None, [EXPERT], None),
         (None, [EXPERT, RULE], RULE),

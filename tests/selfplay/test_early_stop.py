@@ -1,4 +1,4 @@
-"""Stop before the collapse: the table of verdicts."""
+"""Stop before the collapse: the table of standings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from sparring.metrics import Estimate
 from sparring.metrics.stability import Finding
 from sparring.selfplay.config.schema import StopConfig
-from sparring.selfplay.early_stop import Verdict, judge
+from sparring.selfplay.early_stop import Standing, watch
 
 
 def estimates(**means: float) -> dict[str, Estimate]:
@@ -18,8 +18,8 @@ def estimates(**means: float) -> dict[str, Estimate]:
     return {names[name]: Estimate(mean=mean, standard_error=0.0, n=32) for name, mean in means.items()}
 
 
-def verdict(values: list[float], name: str = "accuracy", **config: Any) -> Verdict:
-    return judge(StopConfig(**config), {policy: estimates(**{name: value}) for policy, value in enumerate(values)})
+def standing(values: list[float], name: str = "accuracy", **config: Any) -> Standing:
+    return watch(StopConfig(**config), {policy: estimates(**{name: value}) for policy, value in enumerate(values)})
 
 
 @pytest.mark.parametrize(
@@ -41,44 +41,44 @@ def verdict(values: list[float], name: str = "accuracy", **config: Any) -> Verdi
     ],
 )
 def test_the_last_policy_is_compared_with_the_best(values: list[float], best: int, stop: bool) -> None:
-    result = verdict(values)
+    result = standing(values)
     assert (result.best, result.stop, result.metric) == (best, stop, "accuracy/greedy")
 
 
 @pytest.mark.parametrize(("max_drop", "stop"), [(0.5, False), (0.25, False), (0.2, True), (0.0, True)])
 def test_the_amount_is_what_the_configuration_says(max_drop: float, stop: bool) -> None:
-    assert verdict([0.75, 0.5], max_drop=max_drop).stop is stop
+    assert standing([0.75, 0.5], max_drop=max_drop).stop is stop
 
 
 def test_no_drop_at_all_is_no_collapse_even_at_zero() -> None:
-    assert not verdict([0.5, 0.5], max_drop=0.0).stop
+    assert not standing([0.5, 0.5], max_drop=0.0).stop
 
 
 def test_switched_off_it_still_names_the_best() -> None:
-    result = verdict([0.9, 0.1], enabled=False)
+    result = standing([0.9, 0.1], enabled=False)
     assert (result.best, result.stop) == (0, False)
 
 
 def test_the_reason_holds_the_figures() -> None:
-    result = verdict([0.75, 0.5])
+    result = standing([0.75, 0.5])
     assert result.reason.startswith("accuracy/greedy fell from 0.75 to 0.5, by 0.25, more than stop.max_drop = 0.1")
-    assert verdict([0.75, 0.7]).reason == "accuracy/greedy is 0.7; the best so far is 0.75"
+    assert standing([0.75, 0.7]).reason == "accuracy/greedy is 0.7; the best so far is 0.75"
 
 
 def test_without_a_verifier_the_likelihood_is_watched() -> None:
-    result = verdict([-1.5, -1.45, -1.6], name="likelihood")
+    result = standing([-1.5, -1.45, -1.6], name="likelihood")
     assert (result.metric, result.best, result.stop) == ("log_likelihood/token", 1, True)
 
 
 def test_without_a_verifier_the_judge_is_watched_where_there_is_one() -> None:
     """The base model has no rate against itself: it is even."""
     measured = {0: estimates(likelihood=-1.0), 1: estimates(likelihood=-2.0, won=0.45)}
-    assert judge(StopConfig(), measured) == judge(StopConfig(metric="win_rate/base"), measured)
-    assert judge(StopConfig(), measured).metric == "win_rate/base"
-    assert judge(StopConfig(), measured).best == 0
-    assert judge(StopConfig(), measured | {2: estimates(likelihood=-3.0, won=0.6)}).best == 2
-    assert judge(StopConfig(), measured | {2: estimates(likelihood=-3.0, won=0.3)}).stop
-    assert judge(StopConfig(), {0: estimates(won=0.5, accuracy=0.1)}).metric == "accuracy/greedy"
+    assert watch(StopConfig(), measured) == watch(StopConfig(metric="win_rate/base"), measured)
+    assert watch(StopConfig(), measured).metric == "win_rate/base"
+    assert watch(StopConfig(), measured).best == 0
+    assert watch(StopConfig(), measured | {2: estimates(likelihood=-3.0, won=0.6)}).best == 2
+    assert watch(StopConfig(), measured | {2: estimates(likelihood=-3.0, won=0.3)}).stop
+    assert watch(StopConfig(), {0: estimates(won=0.5, accuracy=0.1)}).metric == "accuracy/greedy"
 
 
 def test_accuracy_goes_before_likelihood_unless_another_is_named() -> None:
@@ -86,15 +86,15 @@ def test_accuracy_goes_before_likelihood_unless_another_is_named() -> None:
         0: estimates(accuracy=0.5, likelihood=-1.0, sampled=0.3),
         1: estimates(accuracy=0.6, likelihood=-2.0, sampled=0.1),
     }
-    assert judge(StopConfig(), both).stop is False
-    assert judge(StopConfig(), both).metric == "accuracy/greedy"
+    assert watch(StopConfig(), both).stop is False
+    assert watch(StopConfig(), both).metric == "accuracy/greedy"
     for metric in ("log_likelihood/token", "accuracy/sampled"):
-        result = judge(StopConfig(metric=metric), both)
+        result = watch(StopConfig(metric=metric), both)
         assert (result.metric, result.best, result.stop) == (metric, 0, True)
 
 
 def test_nothing_held_out_means_nothing_watched() -> None:
-    result = judge(StopConfig(), {0: {}, 1: {}, 2: {}})
+    result = watch(StopConfig(), {0: {}, 1: {}, 2: {}})
     assert (result.metric, result.best, result.stop) == (None, 2, False)
 
 
@@ -103,8 +103,8 @@ def test_a_fall_within_the_noise_is_no_collapse() -> None:
         return {"accuracy/greedy": Estimate(mean=mean, standard_error=0.08, n=32)}
 
     # Two standard errors of the difference are 2 · √2 · 0.08 = 0.226.
-    assert not judge(StopConfig(), {0: noisy(0.5), 1: noisy(0.3)}).stop
-    assert judge(StopConfig(), {0: noisy(0.5), 1: noisy(0.25)}).stop
+    assert not watch(StopConfig(), {0: noisy(0.5), 1: noisy(0.3)}).stop
+    assert watch(StopConfig(), {0: noisy(0.5), 1: noisy(0.25)}).stop
 
 
 def test_an_alarm_ends_a_run_that_asked_for_it() -> None:
@@ -113,12 +113,12 @@ def test_an_alarm_ends_a_run_that_asked_for_it() -> None:
 
     fine = {0: estimates(accuracy=0.5), 1: estimates(accuracy=0.6)}
     findings = [found("oscillation", "alarm"), found("length", "warn")]
-    assert not judge(StopConfig(), fine, findings).stop
-    assert not judge(StopConfig(alarms=("length",)), fine, findings).stop
-    assert not judge(StopConfig(alarms=("oscillation",), enabled=False), fine, findings).stop
-    verdict = judge(StopConfig(alarms=("length", "oscillation")), fine, findings)
-    assert (verdict.stop, verdict.best) == (True, 1)
-    assert verdict.reason == "the alarm of 'oscillation', which is in stop.alarms: it swings"
+    assert not watch(StopConfig(), fine, findings).stop
+    assert not watch(StopConfig(alarms=("length",)), fine, findings).stop
+    assert not watch(StopConfig(alarms=("oscillation",), enabled=False), fine, findings).stop
+    standing = watch(StopConfig(alarms=("length", "oscillation")), fine, findings)
+    assert (standing.stop, standing.best) == (True, 1)
+    assert standing.reason == "the alarm of 'oscillation', which is in stop.alarms: it swings"
 
 
 def test_an_alarm_of_no_check_is_refused() -> None:
@@ -127,5 +127,5 @@ def test_an_alarm_of_no_check_is_refused() -> None:
 
 
 def test_what_is_no_number_has_collapsed() -> None:
-    result = verdict([0.5, float("nan")])
+    result = standing([0.5, float("nan")])
     assert (result.best, result.stop) == (0, True)

@@ -13,7 +13,7 @@ from a_run import a_config
 from sparring.files import read_json
 from sparring.run_directory import RunDirectory
 from sparring.selfplay import loop
-from sparring.selfplay.early_stop import judge
+from sparring.selfplay.early_stop import watch
 from sparring.selfplay.loop import resume, run
 from sparring.selfplay.result import Result
 
@@ -81,9 +81,9 @@ def test_an_iteration_that_falls_too_far_is_the_last(
     verdicts = itertools.count()
 
     def stops_at_the_second(*args: Any) -> Any:
-        return replace(judge(*args), stop=next(verdicts) == 1, reason="it fell", best=0)
+        return replace(watch(*args), stop=next(verdicts) == 1, reason="it fell", best=0)
 
-    monkeypatch.setattr(loop, "judge", stops_at_the_second)
+    monkeypatch.setattr(loop, "watch", stops_at_the_second)
     result = run(a_config(tiny_folder, tmp_path / "run", **SMALL | {"iterations": 3}))
     assert (result.stopped_early, result.reason, result.best) == (True, "it fell", None)
     played = [iteration for stage, iteration in stages(RunDirectory(tmp_path / "run")) if stage == "train"]

@@ -15,8 +15,10 @@ from transformers.utils.import_utils import enable_tf32
 from sparring.selfplay import manifest
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.manifest import arithmetic, config_fingerprint
+from sparring.selfplay.phases import phases_of
 
 LLM = {"name": "llm", "model": "m"}
+ELSEWHERE = {"base_url": "http://127.0.0.1:9/v1", "patience": 1.0}
 LIMITS = {"oscillation": {"warn": 0.1, "alarm": 0.2}}
 
 
@@ -28,12 +30,24 @@ def fingerprint(**sections: Any) -> str:
     ("one", "other"),
     [
         ({}, {"reuse": False}),
-        ({"evaluation": {"judge": LLM}}, {"evaluation": {"judge": LLM | {"base_url": "http://127.0.0.1:9/v1"}}}),
+        ({"evaluation": {"judge": LLM}}, {"evaluation": {"judge": LLM | ELSEWHERE}}),
+        ({"judge": LLM}, {"judge": LLM | ELSEWHERE}),
+        ({"judge": LLM, "phases": [{}, {"judge": LLM}]}, {"judge": LLM | ELSEWHERE, "phases": [{}, {"judge": LLM}]}),
+        ({"phases": [{"judge": None}, {"judge": LLM}]}, {"phases": [{"judge": None}, {"judge": LLM | ELSEWHERE}]}),
     ],
-    ids=["reuse", "how the judge of held-out responses is reached"],
+    ids=["reuse", "judge of held-out responses", "judge", "judge that a phase takes over", "judge of a phase"],
 )
 def test_what_decides_no_result_is_no_part_of_it(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert fingerprint(**one) == fingerprint(**other)
+
+
+def test_what_only_reaches_a_judge_is_named() -> None:
+    sampled = {"objective": {"name": "sppo"}, "generation": {"samples_per_prompt": 2}}
+    judges = {"judge": {"name": "verifier"}, "phases": [{}, {"judge": LLM}], "evaluation": {"judge": LLM}}
+    config = SelfPlayConfig.from_mapping({"data": {"source": "arithmetic", "limit": 8}} | sampled | judges)
+    named = manifest.manifest(config, phases_of(config), fingerprints={}, data={})["reached_by"]
+    settings = ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout", "patience")
+    assert named == [f"{judge}.{name}" for judge in ("phases.1.judge", "evaluation.judge") for name in settings]
 
 
 @pytest.mark.parametrize("measured", [{"judge": LLM}, {"judge": "none"}, {"embedder": "m"}], ids=str)

@@ -85,6 +85,17 @@ def test_a_judges_model_that_is_not_there_is_the_judges(tiny_folder: Path, name:
     assert caught.value.where == "judge.model"
 
 
+def test_the_judge_of_held_out_responses_is_looked_for_too(tiny_folder: Path) -> None:
+    data = {"source": "arithmetic", "limit": 4, "held_out": 2, "max_response_tokens": 60}
+    for judge, where in (
+        ({"name": "reward-model", "model": "/no/such/place"}, "evaluation.judge.model"),
+        ({"name": "verifier", "rule": "absent.module:rule"}, "evaluation.judge.rule"),
+    ):
+        with pytest.raises(InputError) as caught:
+            prepare(config(tiny_folder, Path("run"), data=data, evaluation={"judge": judge}))
+        assert caught.value.where == where
+
+
 def test_to_watch_win_rates_somebody_must_compare(tiny_folder: Path) -> None:
     data = {"source": "arithmetic", "limit": 4, "held_out": 2, "max_response_tokens": 60}
     watched = {"stop": {"metric": "win_rate/base"}, "data": data}

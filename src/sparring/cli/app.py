@@ -12,7 +12,7 @@ import typer
 
 from sparring.cli.evaluate import app as evaluate
 from sparring.cli.game import app as game
-from sparring.cli.options import Json, Player, Trust
+from sparring.cli.options import Json, Model, Trust
 from sparring.errors import InputError, SparringError
 
 app = typer.Typer(
@@ -29,7 +29,7 @@ app.add_typer(game, name="game")
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a recipe.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Settings to change.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Leave invalid rows out, counted and listed.")]
 
 
@@ -42,7 +42,7 @@ def train(config: Config, overrides: Overrides = None, skip_invalid: SkipInvalid
 
 
 @app.command()
-def resume(run: Run, trust_remote_code: Trust = False, json: Json = False) -> None:
+def resume(run: RunFolder, trust_remote_code: Trust = False, json: Json = False) -> None:
     """Continue a run that was interrupted, from the last finished shard or checkpoint."""
     from sparring.cli.training import resume_command
 
@@ -81,7 +81,7 @@ def plan(  # noqa: PLR0917 - options of a command
 
 @app.command()
 def generate(  # noqa: PLR0917 - options of a command
-    model: Player,
+    model: Model,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="A prompt; may be repeated.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Prompts from a data file instead.")] = None,
     samples: Annotated[int, typer.Option("--samples", "-k", min=1, help="Responses a prompt.")] = 1,
@@ -139,7 +139,7 @@ def report(
 
 @app.command()
 def export(
-    run: Run,
+    run: RunFolder,
     to: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the model.")],
     policy: Annotated[
         str, typer.Option(help="best, or a policy's folder in the run, e.g. iterations/001 or warmup.")
@@ -155,7 +155,7 @@ def export(
 
 @app.command()
 def export_samples(
-    run: Run,
+    run: RunFolder,
     to: Annotated[Path, typer.Argument(metavar="FILE", help="The Parquet file to write.")],
     json: Json = False,
 ) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-JudgeName = Annotated[str, typer.Option("--judge", help="Who decides: reward-model, pairwise, llm or verifier.")]
-JudgeSettings = Annotated[
+if TYPE_CHECKING:
+    from sparring.judges import JudgeSettings
+
+JudgeName = Annotated[str, typer.Option("--judge", help="Who decides: a judge's name, as in a configuration.")]
+JudgeOptions = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="The judge's settings, as in a configuration.")
 ]
 
 
-def judge(name: str, settings: Sequence[str]) -> Any:
+def judge(name: str, settings: Sequence[str]) -> JudgeSettings:
     """The settings of a judge.
 
     Raises:

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sparring.cli.candidates import candidate
 from sparring.cli.output import print_json, print_lines
-from sparring.cli.players import player
 from sparring.data import load_prompts
 from sparring.errors import InputError
 from sparring.evaluation import answer
@@ -36,7 +36,7 @@ def generate_command(
     except ValidationError as error:
         raise InputError("; ".join(item["msg"] for item in error.errors()), where="options") from error
     texts = list(prompts) if data is None else load_prompts(data)
-    loaded = player(model, trust_remote_code=trust_remote_code).load()
+    loaded = candidate(model, trust_remote_code=trust_remote_code).load()
     samples = answer(loaded, texts, config, max_tokens=max_tokens, seed=seed)
     if as_json:
         print_json(

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Player = Annotated[
+Model = Annotated[
     str,
     typer.Argument(metavar="MODEL|RUN", help="A model, a policy such as RUN/iterations/001, or a run: its best one."),
 ]
-Players = Annotated[
+Models = Annotated[
     str,
     typer.Argument(
         metavar="MODEL|RUN", help="A model, a policy such as RUN/iterations/001, or a run: base and all its policies."

@@ -32,18 +32,18 @@ def print_table(table: RenderableType) -> None:
 
 def print_report(run: Path, *, as_json: bool, to: Path | None = None) -> None:
     """Writes a run's report, `RUN/report.html` or `to`, and prints its table, how it ended, and where the report is."""
+    from sparring.reports.conclusion import conclude
     from sparring.reports.plain import plain
     from sparring.reports.run import write_report
     from sparring.reports.summary import summarize
     from sparring.reports.terminal import Policies, costs, training
-    from sparring.reports.verdict import verdict
 
     summary = summarize(run)
     report = write_report(summary, to)
     if as_json:
         print_json(plain(summary) | {"report": str(report)})
         return
-    told = verdict(summary, summary.answers())
+    told = conclude(summary, summary.answers())
     print_table(Policies(summary))
     print_lines([told.headline, *told.sentences, *(f"Beware: {warning}" for warning in told.warnings)])
     if summary.steps:

@@ -8,12 +8,11 @@ from typing import Any
 
 from sparring.evaluation.outputs import Outputs
 from sparring.judges import Question, Verdict
-from sparring.judges.protocol import Judge
+from sparring.judges.protocol import COUNTS, Judge
 from sparring.progress import progress
 
 # Questions at once: enough for an endpoint to be busy, few enough to see how it goes.
 _BATCH = 32
-COUNTS = ("ties", "abstentions", "unparsable", "prompt_tokens", "completion_tokens", "cost")
 
 
 def annotate(

@@ -23,7 +23,7 @@ from scipy.special import expit
 from sparring.errors import InputError
 from sparring.evaluation.annotations import Annotations
 from sparring.evaluation.win_rate import WinRate
-from sparring.metrics.logistic import RIDGE, Array, Rows, fit_logistic, length_feature
+from sparring.metrics.logistic import RIDGE, Array, Regression, fit_logistic, length_feature
 from sparring.registry import require_positive
 
 # How much the anchor's rows weigh beside the model's: `regularize_to_baseline_lambda` of alpaca_eval.
@@ -107,14 +107,14 @@ def length_controlled_win_rate(
     return WinRate.of(rate, influence, seed=seed)
 
 
-def _rows(length: Array, gamma: Array, preference: Array, anchor: Anchor | None) -> Rows:
+def _rows(length: Array, gamma: Array, preference: Array, anchor: Anchor | None) -> Regression:
     """The rows of a regression on (θ, φ, ψ): n of the model and, where there is an anchor, n of the anchor."""
     n = len(preference)
     features = np.stack([np.ones(n), length, gamma], axis=1)
     if anchor is None:
-        return Rows(n=n, features=features, target=preference, weight=np.ones(n))
+        return Regression(n=n, features=features, target=preference, weight=np.ones(n))
     equal = expit(anchor.length * length + anchor.difficulty * gamma)
-    return Rows(
+    return Regression(
         n=n,
         features=np.concatenate([features, features * [0.0, 1.0, 1.0]]),
         target=np.concatenate([preference, equal]),

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from sparring.files import public_name
 from sparring.models.origin import Origin
-from sparring.reports.summary import Row, Summary
+from sparring.reports.summary import PolicyRow, Summary
 
 _TEMPLATE = """---
 {{ card_data }}
@@ -145,7 +145,7 @@ def _table(summary: Summary, policy: str) -> str:
     )
 
 
-def _cells(summary: Summary, row: Row, *, bold: bool) -> list[str]:
+def _cells(summary: Summary, row: PolicyRow, *, bold: bool) -> list[str]:
     cells = [row.name, *(row.cell(key, digits) for key, _, digits in summary.columns)]
     return [f"**{cell}**" for cell in cells] if bold else cells
 

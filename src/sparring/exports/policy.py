@@ -10,7 +10,7 @@ from typing import Any
 from sparring.data import DataConfig
 from sparring.errors import InputError, did_you_mean
 from sparring.files import atomic_path, public_name, read_json
-from sparring.judges import JUDGES, REACHED_BY
+from sparring.judges import JUDGES
 from sparring.models.quiet import quiet_transformers
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
@@ -30,7 +30,6 @@ _PRIVATE_TRAINING = (
     *("trackio_bucket_id", "trackio_space_id", "trackio_static_space_id"),
     *("hub_always_push", "hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy"),
 )
-_PRIVATE_JUDGE = (*REACHED_BY, "template")
 
 
 def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False) -> tuple[SelfPlayConfig, Policy]:
@@ -48,7 +47,8 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code)
     weights = weights_of(directory, policy_folder(directory, name))
-    policy = Policy(config.model, run_tokenizer(config), lora=config.lora, seed=config.seed)
+    stop_ids = read_json(directory.manifest)["data"]["stop_ids"]
+    policy = Policy(config.model, run_tokenizer(config), lora=config.lora, seed=config.seed, stop_ids=stop_ids)
     policy.activate(weights)
     return config, policy
 
@@ -104,9 +104,11 @@ def _training(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _judge(config: JudgeConfig | None) -> dict[str, Any] | None:
     if config is None:
         return None
-    settings = _settings(JUDGES, "judge", config)
-    told = {name: value for name, value in settings.items() if name not in _PRIVATE_JUDGE}
-    return _named(told) | {"expert_plays": config.expert_plays, "include_self": config.include_self}
+    judge = build(JUDGES, "judge", config.name, config.options)
+    kept_back = {*judge.reached_by, *judge.private}
+    told = {name: value for name, value in vars(judge).items() if name not in kept_back}
+    used = {"expert_plays": config.expert_plays, "include_self": config.include_self}
+    return {"name": config.name} | _named(told) | used
 
 
 def _named(settings: Mapping[str, Any]) -> dict[str, Any]:

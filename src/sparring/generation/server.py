@@ -14,9 +14,10 @@ from sparring.generation.config import GenerationConfig, ServerConfig
 from sparring.generation.endpoint import Endpoint, Unavailable
 from sparring.generation.engines import Completion, EngineModel, Request
 from sparring.generation.weights import Weights, swap
+from sparring.pauses import Pauses
 from sparring.progress import console
 
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+_PAUSES = Pauses(first_s=0.5, longest_s=30.0)
 # No server is restarted faster. One that said nothing for longer may have been, so it proves its weights again.
 _SILENCE_S = 5.0
 
@@ -170,7 +171,7 @@ class _Turn:
                 self._ready = False
             while not self._ready and self._failures <= self._config.retries and not self._batch.over.is_set():
                 if self._failures:
-                    self._batch.over.wait(min(_FIRST_WAIT_S * 2 ** (self._failures - 1), _LONGEST_WAIT_S))
+                    self._batch.over.wait(_PAUSES.after(self._failures))
                 try:
                     self._prove()
                 except Unavailable as error:

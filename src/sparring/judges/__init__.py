@@ -4,23 +4,22 @@ A judge is a frozen, keyword-only dataclass of settings that rejects nonsense an
 model, endpoint or key and returns a function from questions to verdicts. What a judge did not say is None in its
 verdict, and counted: ties, abstentions and answers that could not be read.
 
-To add one: write a module beside these, list it in `JUDGES`, and give it a row in tests/judges.
+A judge carries its own facts (`JudgeSettings`): what it needs, what it may cost, what a person must consent to. Nobody
+outside of this package names one but through `JUDGES`.
+
+To add one: write a module beside these, list it in `JUDGES`, give it a row in tests/conformance/judges.py and a section
+in docs/judges.md.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sparring.judges.expert import Expert
 from sparring.judges.identity import StartedJudge, fingerprint
-from sparring.judges.llm import REACHED_BY, Llm
+from sparring.judges.llm import Llm
 from sparring.judges.pairwise import Pairwise
-from sparring.judges.protocol import Question, Verdict
+from sparring.judges.protocol import JudgeSettings, Question, Verdict
 from sparring.judges.reward_model import RewardModel
 from sparring.judges.verifier import VerifierJudge
-
-if TYPE_CHECKING:
-    from sparring.judges.protocol import JudgeSettings
 
 JUDGES: dict[str, type[JudgeSettings]] = {
     "verifier": VerifierJudge,
@@ -30,16 +29,4 @@ JUDGES: dict[str, type[JudgeSettings]] = {
     "expert": Expert,
 }
 
-__all__ = [
-    "JUDGES",
-    "REACHED_BY",
-    "Expert",
-    "Llm",
-    "Pairwise",
-    "Question",
-    "RewardModel",
-    "StartedJudge",
-    "Verdict",
-    "VerifierJudge",
-    "fingerprint",
-]
+__all__ = ["JUDGES", "JudgeSettings", "Question", "StartedJudge", "Verdict", "fingerprint"]

@@ -6,10 +6,19 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
-from sparring.judges.answers import Answer, Answers
-from sparring.judges.endpoint import Client, Endpoint, Prompt
+from sparring.judges.chat import ChatEndpoint, Client, Prompt
+from sparring.judges.replies import Replies, Reply
+
+
+class Bill(TypedDict):
+    """Tokens in and out, and what they cost."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float
 
 
 def _nothing() -> None:
@@ -22,59 +31,81 @@ class Correspondence:
 
     Attributes:
         endpoint: Who is asked.
-        kept: Its answers on disk.
+        kept: Its replies on disk.
         concurrency: Requests at once.
     """
 
-    endpoint: Endpoint
-    kept: Answers
+    endpoint: ChatEndpoint
+    kept: Replies
     concurrency: int
 
-    def answers(self, prompts: Iterable[Prompt], *, on_answer: Callable[[], None] = _nothing) -> dict[Prompt, Answer]:
-        """Each prompt's answer: from disk, or asked for, and kept as soon as it is there.
+    def replies(self, prompts: Iterable[Prompt], *, on_reply: Callable[[], None] = _nothing) -> dict[Prompt, Reply]:
+        """Each prompt's reply: from disk, or asked for, and kept as soon as it is there.
 
         Args:
             prompts: What to ask; one that is there twice is asked once.
-            on_answer: Called once for each different prompt, when its answer is there.
+            on_reply: Called once for each different prompt, when its reply is there.
 
         Raises:
             InputError: The endpoint refuses.
             RunError: It was not to be had; what it said until then is kept.
         """
         prompts = list(dict.fromkeys(prompts))
-        answers = {prompt: answer for prompt in prompts if (answer := self.kept.get(self._asked(prompt)))}
-        for _ in answers:
-            on_answer()
-        missing = [prompt for prompt in prompts if prompt not in answers]
+        replies = {prompt: reply for prompt in prompts if (reply := self.kept.get(self._asked(prompt)))}
+        for _ in replies:
+            on_reply()
+        missing = [prompt for prompt in prompts if prompt not in replies]
         if missing:
             with self.endpoint.open() as client:
-                self._fetch(client, missing, answers, on_answer)
-        return answers
+                self._fetch(client, missing, replies, on_reply)
+        return replies
 
     def _fetch(
-        self, client: Client, prompts: Sequence[Prompt], answers: dict[Prompt, Answer], on_answer: Callable[[], None]
+        self, client: Client, prompts: Sequence[Prompt], replies: dict[Prompt, Reply], on_reply: Callable[[], None]
     ) -> None:
         stop = threading.Event()
 
         def fetch(prompt: Prompt) -> None:
-            answers[prompt] = self.endpoint.ask(client, prompt, stop)
-            self.kept.put(self._asked(prompt), answers[prompt])
+            replies[prompt] = self.endpoint.ask(client, prompt, stop)
+            self.kept.put(self._asked(prompt), replies[prompt])
 
         pool = ThreadPoolExecutor(self.concurrency)
         try:
             for done in as_completed([pool.submit(fetch, prompt) for prompt in prompts]):
                 done.result()
-                on_answer()
+                on_reply()
         finally:
             # After the first failure, or an interrupt, nobody goes on waiting for the server.
             stop.set()
             pool.shutdown(cancel_futures=True)
 
     def _asked(self, prompt: Prompt) -> dict[str, Any]:
-        """All that decides an answer; the address does not."""
+        """All that decides a reply; the address does not."""
         asked = {
             "model": self.endpoint.model,
             "max_tokens": self.endpoint.max_tokens,
             "prompt": prompt.user,
         }
         return asked | ({"system": prompt.system} if prompt.system else {})
+
+
+@runtime_checkable
+class Correspondent(Protocol):
+    """The settings of a judge that writes, so that anything can be asked of it."""
+
+    @property
+    def template(self) -> str | None:
+        """The file of the text that it is asked in as a judge; None for the built-in one."""
+        ...
+
+    def connect(self, cache: Path) -> Correspondence:
+        """The endpoint, with its key, and the replies that it gave before.
+
+        Raises:
+            InputError: Something that it needs is missing or wrong.
+        """
+        ...
+
+    def bill(self, replies: Iterable[Reply]) -> Bill:
+        """What some replies cost, whenever they were paid for."""
+        ...

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sparring.judges.protocol import Judge, Question, Verdict, pairs, table
+from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, pairs, verdict_of_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Expert:
+class Expert(JudgeSettings):
     """The expert's response beats every generated one, P = 1; generated ones are never compared.
 
     With `dpo` on best and worst this *is* `spin` with the logistic link: the winner is the expert, and the generated
@@ -21,6 +21,10 @@ class Expert:
     """
 
     needs_expert: ClassVar[bool] = True
+    may_cost_money: ClassVar[bool] = False
+    ranks_policies: ClassVar[bool] = False
+    expert_must_play: ClassVar[bool] = True
+    reads_text: ClassVar[bool] = False
 
     def start(self, cache: Path) -> Judge:
         """Itself: it needs nothing."""
@@ -37,5 +41,4 @@ class Expert:
         return [self._verdict(len(question.responses)) for question in questions]
 
     def _verdict(self, n: int) -> Verdict:
-        better: dict[tuple[int, int], float | None] = {(i, j): 1.0 if i == 0 else 0.5 for i, j in pairs(n)}
-        return Verdict(pairwise=table(n, better), ties=sum(p == 0.5 for p in better.values()))
+        return verdict_of_pairs(n, {(i, j): 1.0 if i == 0 else 0.5 for i, j in pairs(n)})

@@ -6,12 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparring.judges.llm import REACHED_BY, Llm
-from sparring.judges.pairwise import Pairwise
 from sparring.judges.protocol import Judge, JudgeSettings
-from sparring.judges.reward_model import RewardModel
-from sparring.judges.template import read_template
-from sparring.models import fingerprint as of_model
 
 
 @dataclass(frozen=True)
@@ -33,10 +28,8 @@ def fingerprint(settings: JudgeSettings) -> str:
     A Hugging Face id, a model behind an endpoint and a rule that is a Python function stand for themselves. How an
     endpoint is reached does not matter.
     """
-    decisive = {name: value for name, value in vars(settings).items() if name not in REACHED_BY}
-    digest = hashlib.sha256(f"{type(settings).__name__} {decisive}".encode())
-    if isinstance(settings, Llm | Pairwise):
-        digest.update(read_template(settings.template).encode())
-    if isinstance(settings, RewardModel | Pairwise) and Path(settings.model).expanduser().is_dir():
-        digest.update(of_model(settings.model).encode())
+    decisive = {name: value for name, value in vars(settings).items() if name not in settings.reached_by}
+    digest = hashlib.sha256(f"{type(settings).__name__} {sorted(decisive.items())}".encode())
+    for part in settings.on_this_machine():
+        digest.update(part.encode())
     return digest.hexdigest()

@@ -5,26 +5,24 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, TypedDict
+from typing import ClassVar
 from urllib.parse import urlsplit
 
+from sparring.consent import sends_key
 from sparring.errors import InputError
-from sparring.judges.answers import Answer, Answers
-from sparring.judges.correspondence import Correspondence
-from sparring.judges.endpoint import Endpoint, Outage, Prompt, RateLimit
-from sparring.judges.protocol import Judge, Question, Verdict, pairs, table
+from sparring.judges.chat import ChatEndpoint, Outage, Prompt, RateLimit
+from sparring.judges.correspondence import Bill, Correspondence
+from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, pairs, verdict_of_pairs
+from sparring.judges.replies import Replies, Reply
 from sparring.judges.template import ask, read_template, read_verdict
 from sparring.registry import require_positive
 
-REACHED_BY = ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout", "patience")
-"""Settings that say how a model is reached. They decide no verdict, so a run may go on with others."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Llm:
+class Llm(JudgeSettings):
     """P(y_i ≻ y_j) = ½[v(i, j) + 1 − v(j, i)], v = 1 for "Verdict: A", 0 for "Verdict: B", ½ for a tie.
 
     Every pair is asked about in both orders, so that a preference for a place alone comes out as ½. An answer without
@@ -69,6 +67,12 @@ class Llm:
     completion_price: float = 0.0
 
     needs_expert: ClassVar[bool] = False
+    may_cost_money: ClassVar[bool] = True
+    reached_by: ClassVar[tuple[str, ...]] = (
+        *("base_url", "api_key_env", "concurrency", "requests_per_minute"),
+        *("timeout", "patience"),
+    )
+    private: ClassVar[tuple[str, ...]] = ("template",)
 
     def __post_init__(self) -> None:
         url = urlsplit(self.base_url)
@@ -91,6 +95,14 @@ class Llm:
                 require_positive(name, getattr(self, name), "it is the price of a million tokens")
         read_template(self.template)
 
+    def needs_consent(self) -> Iterator[str]:
+        """The key leaves this machine."""
+        yield from sends_key(self.api_key_env, self.base_url)
+
+    def on_this_machine(self) -> Iterator[str]:
+        """The template's text."""
+        yield read_template(self.template)
+
     def start(self, cache: Path) -> Judge:
         """The judge, with its key.
 
@@ -100,7 +112,7 @@ class Llm:
         return _Asking(self, self.connect(cache), read_template(self.template))
 
     def connect(self, cache: Path) -> Correspondence:
-        """The endpoint, with its key, and the answers that it gave before.
+        """The endpoint, with its key, and the replies that it gave before.
 
         Raises:
             InputError: The package openai is missing, or the key's variable is not set.
@@ -116,7 +128,7 @@ class Llm:
         if not re.fullmatch(r"[!-~]*", key):
             problem = f"the variable {self.api_key_env} holds white space or characters that no key has"
             raise InputError(problem, where="judge.api_key_env", fix="take them off; often it is a line's end")
-        endpoint = Endpoint(
+        endpoint = ChatEndpoint(
             url=self.base_url,
             key=key,
             model=self.model,
@@ -126,23 +138,15 @@ class Llm:
             limit=RateLimit(self.requests_per_minute),
             outage=Outage(self.base_url),
         )
-        return Correspondence(endpoint=endpoint, kept=Answers(cache), concurrency=self.concurrency)
+        return Correspondence(endpoint=endpoint, kept=Replies(cache), concurrency=self.concurrency)
 
-    def bill(self, answers: Iterable[Answer]) -> Bill:
-        """What some answers cost, at the prices of the settings, whenever they were paid for."""
-        answers = list(answers)
-        prompt_tokens = sum(answer.prompt_tokens for answer in answers)
-        completion_tokens = sum(answer.completion_tokens for answer in answers)
+    def bill(self, replies: Iterable[Reply]) -> Bill:
+        """What some replies cost, at the prices of the settings, whenever they were paid for."""
+        replies = list(replies)
+        prompt_tokens = sum(reply.prompt_tokens for reply in replies)
+        completion_tokens = sum(reply.completion_tokens for reply in replies)
         cost = (prompt_tokens * self.prompt_price + completion_tokens * self.completion_price) / 1e6
         return {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens, "cost": cost}
-
-
-class Bill(TypedDict):
-    """Tokens in and out, and what they cost."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,8 @@ class _Asking:
 
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:
         prompts = [prompt for question in questions for pair in self._prompts(question).values() for prompt in pair]
-        answers = self.correspondence.answers(prompts)
-        return [self._verdict(question, answers) for question in questions]
+        replies = self.correspondence.replies(prompts)
+        return [self._verdict(question, replies) for question in questions]
 
     def _prompts(self, question: Question) -> dict[tuple[int, int], tuple[Prompt, Prompt]]:
         """Each pair of different responses, asked about in both orders."""
@@ -168,18 +172,17 @@ class _Asking:
             if texts[i] != texts[j]
         }
 
-    def _verdict(self, question: Question, answers: Mapping[Prompt, Answer]) -> Verdict:
+    def _verdict(self, question: Question, replies: Mapping[Prompt, Reply]) -> Verdict:
         n, prompts = len(question.responses), self._prompts(question)
-        read = {pair: [read_verdict(answers[prompt].text) for prompt in both] for pair, both in prompts.items()}
+        read = {pair: [read_verdict(replies[prompt].text) for prompt in both] for pair, both in prompts.items()}
         better: dict[tuple[int, int], float | None] = dict.fromkeys(pairs(n), 0.5)
         for pair, (one, other) in read.items():
             better[pair] = None if one is None or other is None else 0.5 * (one + 1.0 - other)
         # Responses that are there twice share their comparisons.
-        used = [answers[prompt] for prompt in dict.fromkeys(prompt for both in prompts.values() for prompt in both)]
-        return Verdict(
-            pairwise=table(n, better),
-            ties=sum(p == 0.5 for p in better.values()),
-            abstentions=sum(any(answers[prompt].refusal for prompt in both) for both in prompts.values()),
-            unparsable=sum(not answer.refusal and read_verdict(answer.text) is None for answer in used),
+        used = [replies[prompt] for prompt in dict.fromkeys(prompt for both in prompts.values() for prompt in both)]
+        return replace(
+            verdict_of_pairs(n, better),
+            abstentions=sum(any(replies[prompt].refusal for prompt in both) for both in prompts.values()),
+            unparsable=sum(not reply.refusal and read_verdict(reply.text) is None for reply in used),
             **self.settings.bill(used),
         )

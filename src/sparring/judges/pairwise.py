@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sparring.judges.protocol import Judge, Question, Verdict, pairs, table
+from sparring.judges.local import LocalModel
+from sparring.judges.protocol import Judge, Question, Verdict, pairs, verdict_of_pairs
 from sparring.judges.template import ask, read_template
-from sparring.models import ModelConfig, load_model, load_tokenizer, longest_input
-from sparring.registry import require_positive
+from sparring.models import load_model, load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairwise:
+class Pairwise(LocalModel):
     """P(y_i ≻ y_j) = ½[p(A | i, j) + p(B | j, i)], p the model's probability of A against B after "Verdict:".
 
     Language models favour a place: the first, or the second. Asked in both orders, a preference for a place alone
@@ -40,26 +40,19 @@ class Pairwise:
         InputError: The template cannot be read.
     """
 
-    model: str
-    revision: str | None = None
     template: str | None = None
     max_tokens: int = 4096
-    dtype: str = "float32"
-    device: str = "auto"
 
-    needs_expert: ClassVar[bool] = False
+    private: ClassVar[tuple[str, ...]] = ("template",)
 
     def __post_init__(self) -> None:
-        require_positive("max_tokens", self.max_tokens, "it is a number of tokens")
+        super().__post_init__()
         read_template(self.template)
-        _ = self.source
 
-    @property
-    def source(self) -> ModelConfig:
-        """Where the model comes from."""
-        return ModelConfig.model_validate(
-            {"name": self.model, "revision": self.revision, "dtype": self.dtype, "device": self.device}
-        )
+    def on_this_machine(self) -> Iterator[str]:
+        """The template's text, and the model's folder."""
+        yield read_template(self.template)
+        yield from super().on_this_machine()
 
     def start(self, cache: Path) -> Judge:
         """The judge, with the model loaded."""
@@ -68,7 +61,7 @@ class Pairwise:
         a, b = (tokenizer(f"Verdict: {letter}", add_special_tokens=False).input_ids for letter in "AB")
         common = next(k for k, (one, other) in enumerate(zip(a, b, strict=False)) if one != other)
         return _Comparing(
-            limit=min(self.max_tokens, longest_input(model.config, tokenizer)),
+            limit=self.limit(model, tokenizer),
             model=model,
             tokenizer=tokenizer,
             opening=a[:common],
@@ -94,11 +87,7 @@ class _Comparing:
     def _verdict(self, question: Question) -> Verdict:
         n = len(question.responses)
         better = {(i, j): self._prefers(question, *(question.responses[k] for k in (i, j))) for i, j in pairs(n)}
-        return Verdict(
-            pairwise=table(n, better),
-            ties=sum(p == 0.5 for p in better.values()),
-            abstentions=sum(p is None for p in better.values()),
-        )
+        return verdict_of_pairs(n, better)
 
     def _prefers(self, question: Question, one: str, other: str) -> float | None:
         if one == other:

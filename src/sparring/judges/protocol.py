@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -78,6 +78,10 @@ class Verdict:
         return tuple(rates)
 
 
+COUNTS = tuple(field.name for field in fields(Verdict) if field.name != "pairwise")
+"""What a verdict counts: what the judge left open, and what it cost."""
+
+
 class Judge(Protocol):
     """Compares responses."""
 
@@ -87,19 +91,61 @@ class Judge(Protocol):
 
 
 class JudgeSettings(Protocol):
-    """A judge's settings: a frozen dataclass, cheap to make, which rejects nonsense.
+    """A judge's settings: a frozen dataclass, cheap to make, which rejects nonsense and says what is to know of it.
+
+    A judge names this class among its bases, and so takes over what it does not say itself. `needs_expert` and
+    `may_cost_money` have no default: a judge says both.
 
     Attributes:
         needs_expert: Whether it compares with the expert's response, which every prompt must have then.
+        may_cost_money: Whether its verdicts may be billed, so that it judges more than the training only when asked to.
+        ranks_policies: Whether it ever prefers one policy's response to another's.
+        expert_must_play: Whether it has nothing to say unless the expert's response is among those that are compared.
+        reads_text: Whether a verdict depends on what the responses say.
+        reached_by: Settings that say how it is reached. They decide no verdict, so a run may go on with others.
+        private: Further settings that a model card does not tell: they may hold a path.
     """
 
     needs_expert: ClassVar[bool]
+    may_cost_money: ClassVar[bool]
+    ranks_policies: ClassVar[bool] = True
+    expert_must_play: ClassVar[bool] = False
+    reads_text: ClassVar[bool] = True
+    reached_by: ClassVar[tuple[str, ...]] = ()
+    private: ClassVar[tuple[str, ...]] = ()
+
+    def check(self) -> None:
+        """Looks for what it needs on this machine, before any model is loaded.
+
+        Raises:
+            InputError: Something is missing.
+        """
+        return
+
+    def check_experts(self, experts: Sequence[str]) -> None:
+        """Looks at the expert responses that it would compare with.
+
+        Args:
+            experts: One or more.
+
+        Raises:
+            InputError: None of them tells it anything.
+        """
+        return
+
+    def needs_consent(self) -> Iterator[str]:
+        """What a person must consent to where the configuration is somebody else's, as ends of "this run …"."""
+        yield from ()
+
+    def on_this_machine(self) -> Iterator[str]:
+        """What decides its verdicts beside the settings: the text of a template, the digest of a model's folder."""
+        yield from ()
 
     def start(self, cache: Path) -> Judge:
         """The judge, with all that it needs: model, endpoint, key.
 
         Args:
-            cache: A folder for what is worth keeping: answers that were paid for.
+            cache: A folder for what is worth keeping: replies that were paid for.
 
         Raises:
             InputError: Something that it needs is missing or wrong.
@@ -107,12 +153,16 @@ class JudgeSettings(Protocol):
         ...
 
 
-def table(n: int, better: dict[tuple[int, int], float | None]) -> Table:
-    """The whole `[n][n]` table from P_ij for i < j."""
+def verdict_of_pairs(n: int, better: Mapping[tuple[int, int], float | None]) -> Verdict:
+    """The verdict from P_ij for i < j; a pair that is None is an abstention."""
     rows: list[list[float | None]] = [[0.5] * n for _ in range(n)]
     for (i, j), p in better.items():
         rows[i][j], rows[j][i] = p, None if p is None else 1.0 - p
-    return tuple(tuple(row) for row in rows)
+    return Verdict(
+        pairwise=tuple(tuple(row) for row in rows),
+        ties=sum(p == 0.5 for p in better.values()),
+        abstentions=sum(p is None for p in better.values()),
+    )
 
 
 def pairs(n: int) -> list[tuple[int, int]]:
@@ -130,11 +180,7 @@ def verdict_of_scores(scores: Sequence[float | None], temperature: float) -> Ver
         first, second = scores[i], scores[j]
         known = first is not None and second is not None and not math.isnan(first) and not math.isnan(second)
         better[i, j] = _bradley_terry(first, second, temperature) if known else None  # type: ignore[arg-type]
-    return Verdict(
-        pairwise=table(len(scores), better),
-        ties=sum(p == 0.5 for p in better.values()),
-        abstentions=sum(p is None for p in better.values()),
-    )
+    return verdict_of_pairs(len(scores), better)
 
 
 def _bradley_terry(first: float, second: float, temperature: float) -> float:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
+from sparring.judges.local import LocalModel
 from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
-from sparring.models import ModelConfig, load_reward_model, longest_input
+from sparring.models import load_reward_model
 from sparring.registry import require_positive
 
 
 @dataclass(frozen=True, kw_only=True)
-class RewardModel:
+class RewardModel(LocalModel):
     """P(y_i ≻ y_j) = σ((s_i − s_j)/T), with s the one output of a sequence classification model.
 
     A chat tokenizer's template writes the conversation; without one, prompt and response are a pair of texts. A
@@ -35,36 +36,21 @@ class RewardModel:
         ValueError: T or `max_tokens` is not positive, or the dtype or device is unknown.
     """
 
-    model: str
-    revision: str | None = None
     temperature: float = 1.0
     max_tokens: int = 2048
-    dtype: str = "float32"
-    device: str = "auto"
-
-    needs_expert: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive("temperature", self.temperature, "it divides differences of scores")
-        require_positive("max_tokens", self.max_tokens, "it is a number of tokens")
-        _ = self.source
-
-    @property
-    def source(self) -> ModelConfig:
-        """Where the model comes from."""
-        return ModelConfig.model_validate(
-            {"name": self.model, "revision": self.revision, "dtype": self.dtype, "device": self.device}
-        )
+        super().__post_init__()
 
     def start(self, cache: Path) -> Judge:
         """The judge, with the model loaded."""
         model, tokenizer = load_reward_model(self.source)
-        limit = min(self.max_tokens, longest_input(model.config, tokenizer))
-        return _Scoring(self.temperature, limit, model, tokenizer)
+        return _Rating(self.temperature, self.limit(model, tokenizer), model, tokenizer)
 
 
 @dataclass(frozen=True)
-class _Scoring:
+class _Rating:
     temperature: float
     limit: int
     model: Any

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from sparring.consent import runs_code
 from sparring.data import VERIFIERS
 from sparring.errors import InputError, RunError, did_you_mean
-from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
+from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, verdict_of_scores
 
 Rule = Callable[[str, str], float | bool | None]
 _PATTERN = "regex"
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifierJudge:
+class VerifierJudge(JudgeSettings):
     """A right response beats a wrong one, P = 1; two right or two wrong ones tie, P = ½.
 
     The rule is given a response and the expert's response, and returns whether the former is right, or a score, of
@@ -41,6 +42,7 @@ class VerifierJudge:
     pattern: str | None = None
 
     needs_expert: ClassVar[bool] = True
+    may_cost_money: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.rule, str) or (self.rule not in {*VERIFIERS, _PATTERN} and ":" not in self.rule):
@@ -54,22 +56,32 @@ class VerifierJudge:
             except re.error as error:
                 raise ValueError(f"pattern '{self.pattern}' is no regular expression: {error}") from error
 
-    @property
-    def imports(self) -> bool:
-        """Whether the rule is a Python function from elsewhere."""
-        return self.rule not in {*VERIFIERS, _PATTERN}
-
-    def check_import(self) -> None:
+    def check(self) -> None:
         """Raises InputError where the rule is a Python function from elsewhere that cannot be imported."""
         self._rule()
 
-    def finds_answer(self, expert: str) -> bool:
-        """Whether the rule finds an answer in an expert's response; a Python function from elsewhere is not asked."""
-        return self.imports or bool(self._rule()(expert, expert))
+    def check_experts(self, experts: Sequence[str]) -> None:
+        """Raises InputError where a rule of ours finds an answer in no expert response; others are not asked."""
+        if not self._imports and not any(self._finds_answer(expert) for expert in experts):
+            problem = f"'{self.rule}' finds no answer in any expert response, such as {experts[0]!r}"
+            raise InputError(problem, where="judge.rule", fix="take a rule, or a pattern, that fits the data")
+
+    def needs_consent(self) -> Iterator[str]:
+        """A Python function from elsewhere runs."""
+        if self._imports:
+            yield runs_code(f"judges with the Python function '{self.rule}'")
 
     def start(self, cache: Path) -> Judge:
         """The judge, with the rule imported."""
-        return _Verifying(self.rule, self._rule(), reflexive=not self.imports)
+        return _Verifying(self.rule, self._rule(), reflexive=not self._imports)
+
+    @property
+    def _imports(self) -> bool:
+        """Whether the rule is a Python function from elsewhere."""
+        return self.rule not in {*VERIFIERS, _PATTERN}
+
+    def _finds_answer(self, expert: str) -> bool:
+        return bool(self._rule()(expert, expert))
 
     def _rule(self) -> Rule:
         if self.pattern is not None:

@@ -13,7 +13,7 @@ from sparring.metrics.divergence import divergence_to_base
 from sparring.metrics.diversity import diversity
 from sparring.metrics.embedding import embedding_distance
 from sparring.metrics.entropy import entropy
-from sparring.metrics.held_out import Comparison, Estimate, HeldOut, Response
+from sparring.metrics.held_out import Duel, Estimate, HeldOut, Response
 from sparring.metrics.length import length
 from sparring.metrics.likelihood import likelihood
 from sparring.metrics.self_bleu import self_bleu
@@ -33,7 +33,7 @@ METRICS: dict[str, Callable[[HeldOut], dict[str, Estimate]]] = {
     "truth": truth,
 }
 
-__all__ = ["METRICS", "Comparison", "Estimate", "HeldOut", "Response", "measure"]
+__all__ = ["METRICS", "Duel", "Estimate", "HeldOut", "Response", "measure"]
 
 
 def measure(held_out: HeldOut) -> dict[str, Estimate]:

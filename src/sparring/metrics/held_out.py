@@ -46,7 +46,7 @@ class Response:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Duel:
     """A policy's response beside a rival's to the same prompt.
 
     `preference` is P(the policy's is better), ½ for a tie and None without a verdict; lengths are in characters.
@@ -65,14 +65,14 @@ class HeldOut:
         expert: N expert responses, scored under the policy; none where the data have none.
         greedy: N greedy responses.
         sampled: N lists of sampled responses, scored under the policy and the base.
-        comparisons: By rival, N lists of a judge's verdicts on the sampled responses.
+        duels: By rival, N lists of the sampled responses beside the rival's, with a judge's word on each.
         embed: Sentence embeddings of some texts, where there is an embedder.
     """
 
     expert: Sequence[Response]
     greedy: Sequence[Response]
     sampled: Sequence[Sequence[Response]]
-    comparisons: Mapping[str, Sequence[Sequence[Comparison]]] = field(default_factory=dict)
+    duels: Mapping[str, Sequence[Sequence[Duel]]] = field(default_factory=dict)
     embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
 
     def over_samples(self, value: Callable[[Response], float]) -> Estimate:

@@ -47,8 +47,8 @@ def length_feature(difference: Array) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
-    """The rows of a regression: n observations, and perhaps as many again that belong to the same n.
+class Regression:
+    """A logistic regression of n observations, and perhaps as many again that belong to the same n.
 
     Attributes:
         n: The number of observations.

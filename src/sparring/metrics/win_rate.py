@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sparring.metrics.held_out import Comparison, Estimate, HeldOut
+from sparring.metrics.held_out import Duel, Estimate, HeldOut
 
 # On each side of equal length there must be so many pairs, and such a share of all: elsewhere it would extrapolate.
 _PAIRS, _SHARE = 10, 0.25
@@ -28,7 +28,7 @@ def win_rate(held_out: HeldOut) -> dict[str, Estimate]:
     at least 4: below, length decides nearly alone, and neither θ nor its error can be told. See docs/metrics.md.
     """
     rates = {}
-    for rival, prompts in held_out.comparisons.items():
+    for rival, prompts in held_out.duels.items():
         known = [judged for pairs in prompts if (judged := [pair for pair in pairs if pair.preference is not None])]
         if len(known) > 1:
             rates[f"win_rate/{rival}"] = Estimate.of([math.fsum(_preferences(pairs)) / len(pairs) for pairs in known])
@@ -38,12 +38,12 @@ def win_rate(held_out: HeldOut) -> dict[str, Estimate]:
     return rates
 
 
-def _preferences(pairs: Sequence[Comparison]) -> list[float]:
+def _preferences(pairs: Sequence[Duel]) -> list[float]:
     return [pair.preference for pair in pairs if pair.preference is not None]
 
 
-def _length_controlled(prompts: Sequence[Sequence[Comparison]]) -> Estimate | None:
-    from sparring.metrics.logistic import Rows, length_feature
+def _length_controlled(prompts: Sequence[Sequence[Duel]]) -> Estimate | None:
+    from sparring.metrics.logistic import Regression, length_feature
 
     pairs = [pair for of_prompt in prompts for pair in of_prompt]
     difference = np.array([float(pair.length - pair.rival_length) for pair in pairs])
@@ -51,7 +51,7 @@ def _length_controlled(prompts: Sequence[Sequence[Comparison]]) -> Estimate | No
     if min((difference > 0).sum(), (difference < 0).sum()) < max(_PAIRS, _SHARE * n):
         return None
     constant = np.ones(n)
-    rows = Rows(
+    rows = Regression(
         n=n,
         features=np.stack([constant, length_feature(difference)], axis=1),
         target=np.array(_preferences(pairs)),

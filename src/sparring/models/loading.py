@@ -66,7 +66,7 @@ def load_config(config: ModelConfig) -> PreTrainedConfig:
     path = resolve(config.name)
     try:
         with quiet_transformers():
-            settings = AutoConfig.from_pretrained(path, **_origin(config))
+            settings = AutoConfig.from_pretrained(path, **origin_of(config))
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _cannot_load(path, error) from error
     _check_causal(settings, path)
@@ -88,7 +88,7 @@ def _tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     path = resolve(config.name)
     try:
         with quiet_transformers():
-            return AutoTokenizer.from_pretrained(path, **_origin(config))
+            return AutoTokenizer.from_pretrained(path, **origin_of(config))
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
         fix = "save the tokenizer into the model's folder with `tokenizer.save_pretrained(folder)`"
         raise InputError(f"no usable tokenizer ({_first_line(error)})", where=path, fix=fix) from error
@@ -142,7 +142,7 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
     try:
         with quiet_transformers():
             model, report = kind.from_pretrained(
-                path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options, **_origin(config)
+                path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options, **origin_of(config)
             )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise _cannot_load(path, error) from error
@@ -286,7 +286,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _origin(config: ModelConfig) -> dict[str, Any]:
+def origin_of(config: ModelConfig) -> dict[str, Any]:
+    """What `from_pretrained` must know of where a model comes from, beside its name."""
     origin: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
     return origin | ({"revision": config.revision} if config.revision else {})
 

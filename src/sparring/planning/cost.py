@@ -43,7 +43,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenCounts:
     """Tokens of a prompt, and of each of the responses to it that are scored and trained on."""
 
     prompt: int
@@ -70,7 +70,7 @@ class Batch:
     decoded: int
 
     @classmethod
-    def largest(cls, rows: Sequence[Row], *, prompts: int, sequences: int, limit: int) -> Batch:
+    def largest(cls, rows: Sequence[TokenCounts], *, prompts: int, sequences: int, limit: int) -> Batch:
         """So many `prompts` in training, and so many `sequences` decoded up to `limit` tokens."""
         longest = max(row.prompt + sum(row.responses) for row in rows)
         answers = max(sum(row.responses) for row in rows)

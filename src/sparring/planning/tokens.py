@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sparring.planning.cost import Row
+from sparring.planning.cost import TokenCounts
 from sparring.policies import BASE
 from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.phases import Phase
@@ -30,22 +30,22 @@ class Tokens:
         return Tokens(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
 
 
-def scored_rows(prepared: Prepared, phase: Phase) -> list[Row]:
+def scored_rows(prepared: Prepared, phase: Phase) -> list[TokenCounts]:
     """The rows that a phase scores."""
     return [
-        Row(len(item.prompt_ids), (*([len(item.expert_ids)] if phase.reads_expert else []), *played))
+        TokenCounts(len(item.prompt_ids), (*([len(item.expert_ids)] if phase.reads_expert else []), *played))
         for item, played in _played(prepared, phase)
     ]
 
 
-def trained_rows(prepared: Prepared, phase: Phase) -> list[Row]:
+def trained_rows(prepared: Prepared, phase: Phase) -> list[TokenCounts]:
     """The rows that a phase trains on: an expert that is imitated and plays as well is in them twice."""
     requires, rows = phase.objective.requires, []
     for item, played in _played(prepared, phase):
         experts = (bool(requires & EXPERT_FIELDS) + phase.expert_plays) * [len(item.expert_ids)]
         initial = played if "policy_initial" in requires else []
         reference = _references(prepared, item) if "policy_reference" in requires else []
-        rows.append(Row(len(item.prompt_ids), (*experts, *played, *initial, *reference)))
+        rows.append(TokenCounts(len(item.prompt_ids), (*experts, *played, *initial, *reference)))
     return rows
 
 

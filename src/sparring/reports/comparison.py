@@ -10,18 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from sparring.files import write_text
+from sparring.reports.conclusion import gain
 from sparring.reports.curves import Chart, learning_curves, number
 from sparring.reports.page import Page, build, render
-from sparring.reports.summary import COLUMNS, Row, Summary
-from sparring.reports.verdict import gain
+from sparring.reports.summary import COLUMNS, PolicyRow, Summary
 
 # Where a run was written, who did the work, how they were reached and by what chance do not make it another experiment.
 _ELSEWHERE = ("output", "seed", "workers", "reuse")
-# A judge's are `sparring.judges.REACHED_BY`, which cannot be had without torch; a test compares them.
-_REACHED_BY = {
-    "generation": ("server",),
-    "judge": ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout", "patience"),
-}
+_REACHED_BY = {"generation": ("server",)}
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ def write_comparison(summaries: Sequence[Summary], path: Path) -> None:
 
 def group(summaries: Sequence[Summary]) -> list[Group]:
     """The runs by configuration, in the order in which they were given."""
-    settings = [flatten(_decisive(_without(run.config, _ELSEWHERE))) for run in summaries]
+    settings = [_settings(run) for run in summaries]
     differing = [key for key in dict.fromkeys(k for each in settings for k in each) if _differs(key, settings)]
     found: dict[str, list[Summary]] = {}
     for run, each in zip(summaries, settings, strict=True):
@@ -74,20 +70,23 @@ def group(summaries: Sequence[Summary]) -> list[Group]:
     return [Group(label, sorted(runs, key=lambda run: int(run.config["seed"]))) for label, runs in found.items()]
 
 
+def _settings(run: Summary) -> dict[str, Any]:
+    """The settings that make the experiment, by dotted key."""
+    return _without(flatten(_decisive(_without(run.config, _ELSEWHERE))), run.manifest.get("reached_by", ()))
+
+
 def _without(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in names}
 
 
 def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those that say how a server is reached: of a run, of its phases and of its evaluation."""
+    """Settings without those that say how responses are got from a server: of a run and of its phases."""
     kept = dict(config)
     for part, names in _REACHED_BY.items():
         if isinstance(kept.get(part), Mapping):
             kept[part] = _without(kept[part], names)
     if kept.get("phases"):
-        kept["phases"] = [_decisive(phase) for phase in kept["phases"]]
-    if kept.get("evaluation"):
-        kept["evaluation"] = _decisive(kept["evaluation"])
+        kept["phases"] = {str(number): _decisive(phase) for number, phase in enumerate(kept["phases"])}
     return kept
 
 
@@ -204,7 +203,7 @@ def _measured(groups: Sequence[Group], key: str, heading: str) -> Chart | None:
     return Chart(title=heading[:1].upper() + heading[1:], unit="", kind="policies", series=series) if series else None
 
 
-def _own(runs: Iterable[Summary], name: str, key: str) -> Row:
+def _own(runs: Iterable[Summary], name: str, key: str) -> PolicyRow:
     return next(row for run in runs for row in run.rows if row.name == name and key in row.estimates)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any, Literal
 
-from sparring.reports.summary import Row
+from sparring.reports.summary import PolicyRow
 
 _MOST_POINTS = 2000
 _NOT_CURVES = frozenset({"step", "iteration", "phase", "epoch", "seconds", "total_flos", "num_input_tokens_seen"})
@@ -145,7 +145,7 @@ def _series(name: str, steps: Sequence[Mapping[str, Any]], places: Sequence[int]
     }
 
 
-def policy_charts(rows: Sequence[Row]) -> dict[str, list[Chart]]:
+def policy_charts(rows: Sequence[PolicyRow]) -> dict[str, list[Chart]]:
     """What was measured on each policy, with its standard error, by section; whatever `truth/…` there is too."""
     sections = {
         section: [chart for spec in specs if (chart := _policy_chart(rows, *spec)) is not None]
@@ -158,11 +158,11 @@ def policy_charts(rows: Sequence[Row]) -> dict[str, list[Chart]]:
     return sections
 
 
-def _keys(rows: Iterable[Row]) -> list[str]:
+def _keys(rows: Iterable[PolicyRow]) -> list[str]:
     return [*dict.fromkeys(key for row in rows for key in row.estimates)]
 
 
-def _policy_chart(rows: Sequence[Row], title: str, unit: str, keys: Sequence[str]) -> Chart | None:
+def _policy_chart(rows: Sequence[PolicyRow], title: str, unit: str, keys: Sequence[str]) -> Chart | None:
     series = []
     for key in keys:
         known = [(row.name, row.estimates[key]) for row in rows if key in row.estimates]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sparring.reports.curves import Chart, number
-from sparring.reports.summary import Phase, Summary
+from sparring.reports.summary import PlayedPhase, Summary
 from sparring.run_directory import RunDirectory
 from sparring.shards import log_ratios_path, read_columns
 
@@ -38,7 +38,7 @@ def reward_charts(summary: Summary) -> list[Chart]:
     return charts
 
 
-def _series(summary: Summary, phase: Phase, *, scale: float) -> list[dict[str, Any]]:
+def _series(summary: Summary, phase: PlayedPhase, *, scale: float) -> list[dict[str, Any]]:
     directory = RunDirectory(summary.path)
     return [
         trace

@@ -10,13 +10,13 @@ import yaml
 
 from sparring.files import write_text
 from sparring.progress import duration
+from sparring.reports.conclusion import conclude
 from sparring.reports.cost import cost_chart, judge_counts, seconds_by_stage
 from sparring.reports.curves import learning_curves, policy_charts
 from sparring.reports.page import Page, build, figure, render
 from sparring.reports.rewards import reward_charts
 from sparring.reports.samples import Answers, packed
-from sparring.reports.summary import Row, Summary
-from sparring.reports.verdict import verdict
+from sparring.reports.summary import PolicyRow, Summary
 from sparring.run_directory import RunDirectory
 
 
@@ -42,7 +42,7 @@ def run_page(summary: Summary) -> Page:
         charts,
         answers=packed(answers),
         name=summary.path.resolve().name,
-        verdict=verdict(summary, answers),
+        conclusion=conclude(summary, answers),
         facts=_facts(summary, answers, seconds),
         stability=summary.stability,
         stability_numbers=[phase.stability for phase in summary.phases if phase.stability],
@@ -94,7 +94,7 @@ def _estimates(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _cell(row: Row, key: str, digits: int) -> str:
+def _cell(row: PolicyRow, key: str, digits: int) -> str:
     return row.cell(key, digits).replace("-", "−")
 
 

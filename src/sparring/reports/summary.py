@@ -23,7 +23,7 @@ COLUMNS: tuple[tuple[str, str, int], ...] = (
 
 
 @dataclass(frozen=True)
-class Row:
+class PolicyRow:
     """A policy: what it is called, where it is, and what was measured, as `{"mean", "standard_error", "n"}`."""
 
     name: str
@@ -37,7 +37,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Phase:
+class PlayedPhase:
     """Iterations that were played alike.
 
     Attributes:
@@ -76,21 +76,21 @@ class Summary:
     path: Path
     config: dict[str, Any]
     manifest: dict[str, Any]
-    rows: list[Row]
+    rows: list[PolicyRow]
     result: dict[str, Any] | None
     events: list[dict[str, Any]]
     stability: list[dict[str, Any]]
 
     @property
-    def phases(self) -> list[Phase]:
+    def phases(self) -> list[PlayedPhase]:
         """What was played, in order; most runs have one phase."""
         schedule = self.config.get("phases") or [self.config]
         known = self.manifest.get("phases") or [self.manifest.get("objective", {})] * len(schedule)
-        phases: list[Phase] = []
+        phases: list[PlayedPhase] = []
         for config, objective in zip(schedule, known, strict=True):
             start = phases[-1].iterations.stop if phases else 0
             phases.append(
-                Phase(
+                PlayedPhase(
                     iterations=range(start, start + config["iterations"]),
                     objective=config["objective"]["name"],
                     settings=objective.get("settings", {}),
@@ -140,7 +140,7 @@ def summarize(path: Path) -> Summary:
     played = sorted((path / "iterations").glob("[0-9]*"))
     stages += [(f"iteration {int(folder.name)}", StageDirectory(folder)) for folder in played]
     rows = [
-        Row(name, str(stage.path.relative_to(path)), read_json(stage.evaluation))
+        PolicyRow(name, str(stage.path.relative_to(path)), read_json(stage.evaluation))
         for name, stage in stages
         if stage.evaluation.exists()
     ]

@@ -15,7 +15,7 @@ from rich.text import Text
 from sparring.progress import duration
 from sparring.reports.cost import seconds_by_stage
 from sparring.reports.sparkline import sparkline
-from sparring.reports.summary import Row, Summary
+from sparring.reports.summary import PolicyRow, Summary
 
 # What tells how training went.
 _CURVES = ("loss", "rewards/margins", "divergence_estimate")
@@ -64,13 +64,13 @@ class Policies:
     def _title(self) -> str:
         return f"{self.summary.path}: {self.summary.prompts} held-out prompts"
 
-    def _name(self, row: Row) -> str:
+    def _name(self, row: PolicyRow) -> str:
         return f"{row.name} (best)" if self._is_best(row) else row.name
 
-    def _style(self, row: Row) -> str | None:
+    def _style(self, row: PolicyRow) -> str | None:
         return "bold" if self._is_best(row) else None
 
-    def _is_best(self, row: Row) -> bool:
+    def _is_best(self, row: PolicyRow) -> bool:
         return row.path == (self.summary.result or {}).get("best")
 
     def _curve(self, key: str) -> RenderableType:

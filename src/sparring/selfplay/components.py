@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from typing import Literal
 
 from sparring.errors import InputError
-from sparring.judges import JUDGES, Expert, Llm
-from sparring.judges.protocol import JudgeSettings
+from sparring.judges import JUDGES, JudgeSettings
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.registry import build
 from sparring.regularizers import REGULARIZERS, Regularized
-from sparring.selfplay.config.schema import Component, PhaseConfig
+from sparring.selfplay.config.schema import Component, PhaseConfig, SelfPlayConfig
 from sparring.types import Objective, Opponent
 
 
@@ -47,7 +46,22 @@ def judge_of(config: PhaseConfig) -> JudgeSettings | None:
     Raises:
         InputError: Its name or a setting is wrong.
     """
-    return None if config.judge is None else build(JUDGES, "judge", config.judge.name, config.judge.options)
+    return None if config.judge is None else _judge(config.judge)
+
+
+def named_judges(config: SelfPlayConfig) -> dict[str, JudgeSettings]:
+    """The settings of every judge that a configuration names, by the dotted setting that names it.
+
+    Raises:
+        InputError: A name or a setting is wrong.
+    """
+    phases = {f"phases.{number}.judge": phase.judge for number, phase in enumerate(config.phases)}
+    named = {"judge": config.judge, **phases, "evaluation.judge": config.evaluation.judge}
+    return {where: _judge(judge) for where, judge in named.items() if isinstance(judge, Component)}
+
+
+def _judge(named: Component) -> JudgeSettings:
+    return build(JUDGES, "judge", named.name, named.options)
 
 
 def held_out_judge(
@@ -62,15 +76,14 @@ def held_out_judge(
     Raises:
         InputError: The judge is wrong, or cannot compare two policies, or there is none in training.
     """
-    # The judge `expert` prefers the expert to any policy, and never one policy to another.
-    known = next((judge for judge in of_training if judge is not None and not isinstance(judge, Expert)), None)
+    known = next((judge for judge in of_training if judge is not None and judge.ranks_policies), None)
     if isinstance(wanted, Component):
-        judge: JudgeSettings = build(JUDGES, "judge", wanted.name, wanted.options)
-        if isinstance(judge, Expert):
-            problem = "the judge 'expert' never prefers one policy to another"
+        judge = _judge(wanted)
+        if not judge.ranks_policies:
+            problem = f"the judge '{wanted.name}' never prefers one policy to another"
             raise InputError(problem, where="evaluation.judge", fix="take another judge")
         return judge
     if wanted == "training" and known is None:
         problem = "no judge of training could compare two policies"
         raise InputError(problem, where="evaluation.judge", fix="name a judge here")
-    return known if wanted == "training" or (wanted is None and not isinstance(known, Llm)) else None
+    return known if wanted == "training" or (wanted is None and known and not known.may_cost_money) else None

@@ -16,7 +16,7 @@ _EVEN = Estimate(mean=0.5, standard_error=0.0, n=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Standing:
     """What the watch makes of the policies so far.
 
     Attributes:
@@ -32,28 +32,28 @@ class Verdict:
     reason: str
 
 
-def judge(
+def watch(
     config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]], findings: Sequence[Finding] = ()
-) -> Verdict:
-    """The verdict on the last of some policies, given each one's held-out estimates by number, and what checks found.
+) -> Standing:
+    """The standing of the last of some policies, given each one's held-out estimates by number, and what checks found.
 
     The best policy is the one with the highest value, the earliest among equals. The last one has collapsed when it
     lies more than `max_drop`, and more than two standard errors of the difference, below the best.
     """
-    verdict = _compare(config, evaluations)
+    standing = _compare(config, evaluations)
     alarms = [finding for finding in findings if finding.status == "alarm" and finding.check in config.alarms]
-    if verdict.stop or not alarms or not config.enabled:
-        return verdict
+    if standing.stop or not alarms or not config.enabled:
+        return standing
     reason = "; ".join(f"the alarm of '{alarm.check}', which is in stop.alarms: {alarm.text}" for alarm in alarms)
-    return replace(verdict, stop=True, reason=reason)
+    return replace(standing, stop=True, reason=reason)
 
 
-def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]]) -> Verdict:
-    """The verdict on the watched metric alone."""
+def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]]) -> Standing:
+    """The standing by the watched metric alone."""
     last = max(evaluations)
     metric = _metric(config, evaluations[last])
     if metric is None:
-        return Verdict(
+        return Standing(
             metric=None, best=last, stop=False, reason="nothing is held out that tells policies apart: none was watched"
         )
     watched = {policy: estimates.get(metric, _EVEN) for policy, estimates in sorted(evaluations.items())}
@@ -69,9 +69,9 @@ def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate
             f"{metric} fell from {values[best]:.4g} to {values[last]:.4g}, by {drop:.4g}, more than "
             f"stop.max_drop = {config.max_drop:g}: playing on would build on a worse policy"
         )
-        return Verdict(metric=metric, best=best, stop=True, reason=reason)
+        return Standing(metric=metric, best=best, stop=True, reason=reason)
     reason = f"{metric} is {values[last]:.4g}; the best so far is {values[best]:.4g}"
-    return Verdict(metric=metric, best=best, stop=False, reason=reason)
+    return Standing(metric=metric, best=best, stop=False, reason=reason)
 
 
 def _metric(config: StopConfig, estimates: Mapping[str, Estimate]) -> str | None:

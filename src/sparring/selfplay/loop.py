@@ -12,7 +12,7 @@ from sparring.policies import BASE
 from sparring.progress import console
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig, WarmupConfig
-from sparring.selfplay.early_stop import judge
+from sparring.selfplay.early_stop import watch
 from sparring.selfplay.monitor import monitor
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import announce, prepare
@@ -84,15 +84,15 @@ def _play(run: Run) -> Result:
         _evaluate(run, BASE)
         _warm_up(run, run.config.warmup)
     evaluations[0] = _evaluate(run, 0)
-    verdict = judge(run.config.stop, evaluations)
+    standing = watch(run.config.stop, evaluations)
     for iteration in range(run.config.total_iterations):
         _iterate(run, iteration)
         evaluations[iteration + 1] = _evaluate(run, iteration + 1)
-        verdict = judge(run.config.stop, evaluations, monitor(run, evaluations))
-        console.print(f"iteration {iteration}: {verdict.reason}")
-        if verdict.stop:
+        standing = watch(run.config.stop, evaluations, monitor(run, evaluations))
+        console.print(f"iteration {iteration}: {standing.reason}")
+        if standing.stop:
             break
-    return conclude(run, verdict)
+    return conclude(run, standing)
 
 
 def _warm_up(run: Run, config: WarmupConfig) -> None:

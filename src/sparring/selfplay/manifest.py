@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 import torch
 
-from sparring.judges import REACHED_BY
 from sparring.regularizers import Regularized
-from sparring.selfplay.config.schema import Component, SelfPlayConfig
+from sparring.selfplay.components import named_judges
+from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import Phase
 
 _PACKAGES = (
@@ -49,6 +49,7 @@ def manifest(
         **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),
         "fingerprints": fingerprints,
         "data": data,
+        "reached_by": _reached_by(config),
         "hardware": {
             "machine": platform.machine(),
             "processor": _processor(),
@@ -108,7 +109,7 @@ def _source_digest() -> str:
 
 def config_fingerprint(config: SelfPlayConfig) -> str:
     """A sha256 of everything that decides the result; where it is written and who does the work do not."""
-    reached: dict[str, Any] = {"generation": {"server": True}, "judge": dict.fromkeys(REACHED_BY, True)}
+    reached: dict[str, Any] = {"generation": {"server": True}}
     elsewhere: dict[str, Any] = {
         "output": True,
         "workers": True,
@@ -117,8 +118,6 @@ def config_fingerprint(config: SelfPlayConfig) -> str:
         "evaluation": {name: True for name in ("judge", "embedder") if getattr(config.evaluation, name) is None},
         **reached,
     }
-    if isinstance(config.evaluation.judge, Component):
-        elsewhere["evaluation"] |= {"judge": reached["judge"]}
     # What says nothing is left out too, so that runs that were started before it was there can still be resumed.
     if not config.phases:
         elsewhere["phases"] = True
@@ -127,8 +126,23 @@ def config_fingerprint(config: SelfPlayConfig) -> str:
     if not config.stop.alarms:
         # Without an alarm that ends the run, the limits decide nothing but what is said of it.
         elsewhere |= {"stop": {"alarms": True}, "stability": True}
-    text = json.dumps(config.model_dump(mode="json", exclude=elsewhere), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    decisive = config.model_dump(mode="json", exclude=elsewhere)
+    for setting in _reached_by(config):
+        _remove(decisive, setting)
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _reached_by(config: SelfPlayConfig) -> list[str]:
+    """The dotted settings that say how a judge is reached, and decide nothing."""
+    return [f"{where}.{name}" for where, judge in named_judges(config).items() for name in judge.reached_by]
+
+
+def _remove(values: Any, setting: str) -> None:
+    """Removes a dotted setting, if it is there, from nested mappings and lists."""
+    *path, name = setting.split(".")
+    for key in path:
+        values = values[int(key) if isinstance(values, list) else key]
+    values.pop(name, None)
 
 
 def _version(package: str) -> str:

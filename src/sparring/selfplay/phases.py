@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sparring.errors import InputError
-from sparring.judges.protocol import JudgeSettings
+from sparring.judges import JudgeSettings
 from sparring.policies import BASE
 from sparring.selfplay.checks.players import check_generator, check_importance, check_judge, check_mixture
 from sparring.selfplay.components import judge_of, objective_of, opponent_of

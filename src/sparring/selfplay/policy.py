@@ -16,6 +16,7 @@ from sparring.files import atomic_path
 from sparring.logprobs import check_log_probs, per_token_log_probs, tempered
 from sparring.models import ModelConfig, content_digest, load_model, local_folder
 from sparring.models.adapters import adapter_of
+from sparring.models.endings import tell_endings
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
 from sparring.work import processes
@@ -34,6 +35,7 @@ class Policy:
         tokenizer: Saved beside every policy, so that its folder is complete.
         lora: Fields of peft's `LoraConfig`, or None to train all weights.
         seed: Decides the initial adapter.
+        stop_ids: The tokens that end a response; every saved policy says so of itself.
         autocast: The dtype in which forward passes run, when it is not the weights' own; training and scoring
             must agree on it, or a model's log ratio to itself would not be zero.
     """
@@ -45,9 +47,11 @@ class Policy:
         *,
         lora: Mapping[str, Any] | None,
         seed: int,
+        stop_ids: Sequence[int] = (),
         autocast: torch.dtype | None = None,
     ) -> None:
         self._config, self.tokenizer, self._autocast = config, tokenizer, autocast
+        self._stop_ids = tuple(stop_ids)
         self._lora, self._seed = lora, seed
         self.model: Any = None
         self._initial: dict[str, torch.Tensor] | None = None
@@ -56,7 +60,9 @@ class Policy:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, a policy is its settings: whoever unpickles it loads the base model."""
-        build = functools.partial(Policy, lora=self._lora, seed=self._seed, autocast=self._autocast)
+        build = functools.partial(
+            Policy, lora=self._lora, seed=self._seed, stop_ids=self._stop_ids, autocast=self._autocast
+        )
         folder = Path(self._config.name).absolute()
         config = self._config.model_copy(update={"name": str(folder)}) if folder.is_dir() else self._config
         return build, (config, self.tokenizer)
@@ -64,10 +70,15 @@ class Policy:
     def _load_base(self) -> None:
         self.model = None
         gc.collect()
-        self.model = load_model(self._config)
+        self.model = self._load(self._config)
         if self._lora is not None:
             self._add_adapter(self._lora)
         self._active: Path | ModelConfig | str | None = None
+
+    def _load(self, config: ModelConfig) -> Any:
+        model = load_model(config)
+        tell_endings(model, self._stop_ids)
+        return model
 
     def _add_adapter(self, lora: Mapping[str, Any]) -> None:
         from peft import get_peft_model, get_peft_model_state_dict
@@ -126,7 +137,7 @@ class Policy:
             self.model = None
             gc.collect()
             path = self._config if folder is None else self._config.model_copy(update={"name": str(folder)})
-            self.model = load_model(path)
+            self.model = self._load(path)
         else:
             self._load_adapter(folder)
         self._active = folder

@@ -11,7 +11,7 @@ from typing import Any
 from sparring.data import VERIFIERS, Dataset, Encoded, chat_template, encode, load
 from sparring.generation import engine
 from sparring.generation.engines import Engine
-from sparring.judges.protocol import JudgeSettings
+from sparring.judges import JudgeSettings
 from sparring.models import context_length, load_config, load_tokenizer
 from sparring.models.adapters import Adapter
 from sparring.models.vocabulary import check_tokens
@@ -87,7 +87,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     verifier = VERIFIERS[config.data.verifier]() if config.data.verifier is not None else None
     held_out_by = able_to_judge(config, judge, data)
     check_stop(config, data, verifier, held_out_by)
-    check_judges(config, phases)
+    check_judges(config, phases, held_out_by)
     train = encode(data.train, tokenizer, config.data, context_length=context)
     check_prompts(config, phases, train.examples)
     check_experts(config, phases, train)

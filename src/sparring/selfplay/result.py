@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparring.files import read_json, write_json
-from sparring.selfplay.early_stop import Verdict
+from sparring.selfplay.early_stop import Standing
 from sparring.selfplay.run import Run
 from sparring.work import processes
 
@@ -31,23 +31,23 @@ class Result:
     reason: str
 
 
-def conclude(run: Run, verdict: Verdict) -> Result:
+def conclude(run: Run, standing: Standing) -> Result:
     """Writes result.json, by which a run is known to have ended."""
-    best = run.directory.weights(verdict.best)
-    processes.on_main(lambda: _write(run, verdict, best))
-    return Result(directory=run.directory.path, best=best, stopped_early=verdict.stop, reason=verdict.reason)
+    best = run.directory.weights(standing.best)
+    processes.on_main(lambda: _write(run, standing, best))
+    return Result(directory=run.directory.path, best=best, stopped_early=standing.stop, reason=standing.reason)
 
 
-def _write(run: Run, verdict: Verdict, best: Path | None) -> None:
+def _write(run: Run, standing: Standing, best: Path | None) -> None:
     before = read_json(run.directory.result) if run.directory.result.exists() else {}
     write_json(
         run.directory.result,
         {
-            "best": run.directory.name(verdict.best),
+            "best": run.directory.name(standing.best),
             "model": None if best is None else str(best.relative_to(run.directory.path)),
-            "metric": verdict.metric,
-            "stopped_early": verdict.stop,
-            "reason": verdict.reason,
+            "metric": standing.metric,
+            "stopped_early": standing.stop,
+            "reason": standing.reason,
             "peak_memory_gib": max(round(_peak_memory_bytes() / 2**30, 3), before.get("peak_memory_gib", 0.0)),
         },
     )

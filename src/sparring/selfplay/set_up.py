@@ -10,8 +10,7 @@ from pathlib import Path
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
 from sparring.generation.mixture import Mixture
-from sparring.judges import StartedJudge
-from sparring.judges.protocol import JudgeSettings
+from sparring.judges import JudgeSettings, StartedJudge
 from sparring.logprobs import check_log_probs
 from sparring.models import ModelConfig, fingerprint
 from sparring.progress import console
@@ -137,7 +136,14 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
     config = prepared.config
     # First of all: it is cheap, and fails where a key or a package is missing.
     judges = _judges(prepared, directory)
-    policy = Policy(config.model, prepared.tokenizer, lora=config.lora, seed=config.seed, autocast=run_autocast(config))
+    policy = Policy(
+        config.model,
+        prepared.tokenizer,
+        lora=config.lora,
+        seed=config.seed,
+        stop_ids=prepared.train.stop_ids,
+        autocast=run_autocast(config),
+    )
     _check_disk(config, policy, directory)
     check_log_probs(policy.model)
     run = Run(

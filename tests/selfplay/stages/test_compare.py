@@ -12,7 +12,7 @@ import pytest
 from a_run import a_run, judged_by, on
 from sparring.judges import Question, StartedJudge, Verdict
 from sparring.judges.protocol import verdict_of_scores
-from sparring.metrics import Comparison
+from sparring.metrics import Duel
 from sparring.policies import BASE
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.compare import compare
@@ -64,7 +64,7 @@ def rows(policy: int) -> dict[int, list[dict[str, Any]]]:
     return {index: [{"text": text} for text in texts] for index, texts in TEXTS[policy].items()}
 
 
-def preferences(compared: list[list[Comparison]]) -> list[list[float | None]]:
+def preferences(compared: list[list[Duel]]) -> list[list[float | None]]:
     return [[pair.preference for pair in pairs] for pairs in compared]
 
 
@@ -72,7 +72,7 @@ def test_the_first_policys_rivals_are_one_and_are_asked_about_once(playing: Run,
     compared = compare(playing, 1, rows)
     assert compared["base"] == compared["previous"]
     assert preferences(compared["base"]) == [[1.0, 0.0], [0.5, 1.0]]
-    assert compared["base"][0][0] == Comparison(preference=1.0, length=3, rival_length=2)
+    assert compared["base"][0][0] == Duel(preference=1.0, length=3, rival_length=2)
     assert [question.responses for question in exact.asked] == [
         ("= 3", "no"),
         ("= 9", "= 9"),

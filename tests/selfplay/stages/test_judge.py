@@ -12,7 +12,7 @@ import torch
 
 from a_run import a_run, judged_by, on
 from sparring.errors import InputError, RunError
-from sparring.judges import Expert, Llm, Question, StartedJudge, Verdict, VerifierJudge, fingerprint
+from sparring.judges import JUDGES, Question, StartedJudge, Verdict, fingerprint
 from sparring.judges.protocol import verdict_of_scores
 from sparring.objectives import OBJECTIVES
 from sparring.policies import Drawn
@@ -126,7 +126,7 @@ def test_verdicts_of_another_judge_are_not_taken_for_its_own(game: Play, tmp_pat
 def test_a_template_that_changes_while_the_judge_is_at_work_is_not_its_own(tmp_path: Path) -> None:
     template = tmp_path / "t.txt"
     template.write_text("{prompt} {first} {second}")
-    settings = Llm(model="m", api_key_env=None, template=str(template))
+    settings = JUDGES["llm"](model="m", api_key_env=None, template=str(template))
     started = StartedJudge.of(settings, tmp_path)
     template.write_text("{prompt}: {first} {second}")
     assert started.identity != StartedJudge.of(settings, tmp_path).identity
@@ -168,7 +168,7 @@ def test_an_expert_that_plays_is_one_more_sample(game: Play, tmp_path: Path) -> 
 
 
 def test_an_expert_that_plays_against_a_single_response(game: Play, tmp_path: Path) -> None:
-    playing = game("dpo", Expert().start(tmp_path), expert_plays=True)
+    playing = game("dpo", JUDGES["expert"]().start(tmp_path), expert_plays=True)
     path = tmp_path / "samples.parquet"
     write_shard(path, [{"index": index, "sample": 0, "text": texts[0]} for index, texts in TEXTS.items()])
     single = [replace(each, generated_ids=[[5]], opponent_generated=(-2.0,)) for each in triples()]
@@ -203,5 +203,5 @@ def test_triples_without_preferences_are_refused_before_training() -> None:
 
 
 def test_the_built_in_judge_plays_in_the_stage(game: Play, tmp_path: Path) -> None:
-    playing = game(judge=VerifierJudge().start(tmp_path))
+    playing = game(judge=JUDGES["verifier"]().start(tmp_path))
     assert judge_samples(playing, 0, shards(tmp_path))[9].win_rates() == (0.25, 0.25, 1.0)

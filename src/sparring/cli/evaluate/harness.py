@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sparring.cli.options import Json, Players, Trust
+from sparring.cli.options import Json, Models, Trust
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def harness(  # noqa: PLR0917 - options of a command
-    model: Players,
+    model: Models,
     tasks: Annotated[
         list[str], typer.Option("--tasks", help="Tasks, groups or patterns; or open-llm-leaderboard. May be repeated.")
     ],
@@ -37,11 +37,11 @@ def harness(  # noqa: PLR0917 - options of a command
     json: Json = False,
 ) -> None:
     """Run tasks of lm-evaluation-harness. What was measured already is read, not run again."""
+    from sparring.cli.candidates import candidates, kept_in
     from sparring.cli.output import print_json, print_table
-    from sparring.cli.players import kept_in, players
     from sparring.evaluation import HarnessSettings, load_benchmarks
 
-    found = players(model, trust_remote_code=trust_remote_code)
+    found = candidates(model, trust_remote_code=trust_remote_code)
     folders = [kept_in(item, output) for item in found]
     settings = HarnessSettings(
         shots=shots, limit=limit, batch_size=batch_size, chat_template=apply_chat_template, seed=seed

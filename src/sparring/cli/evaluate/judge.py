@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sparring.cli.judging import JudgeName, JudgeSettings
+from sparring.cli.judging import JudgeName, JudgeOptions
 from sparring.cli.options import Json, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sparring.evaluation import Outputs
+    from sparring.judges import JudgeSettings
 
 
 def judge(
     model: Annotated[str, typer.Argument(metavar="A", help="Whose win rate: MODEL|RUN, or a file of answers.")],
     baseline: Annotated[str, typer.Argument(metavar="B", help="Against whom: the same.")],
     to: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="The JSON file to write.")],
-    settings: JudgeSettings = None,
+    settings: JudgeOptions = None,
     *,
     judge: JudgeName,
     instructions: Annotated[Path, typer.Option(help="A data file.")],
     column: Annotated[str, typer.Option(help="The column of the instructions.")] = "instruction",
-    reference: Annotated[
-        str | None, typer.Option(help="The column of right answers, which the judge verifier needs.")
-    ] = None,
+    reference: Annotated[str | None, typer.Option(help="The column of right answers, which some judges need.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer that is written here, greedily.")] = 2048,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     trust_remote_code: Trust = False,
@@ -42,7 +41,7 @@ def judge(
     from sparring.files import write_json
 
     chosen = judging.judge(judge, settings or [])
-    _check(chosen, reference)
+    _check(judge, chosen, reference)
     texts = load_prompts(instructions, column)
     references = [None] * len(texts) if reference is None else load_prompts(instructions, reference)
     deciding = chosen.start(to.parent / "answers")
@@ -65,12 +64,13 @@ def judge(
         print_lines([shown, f"annotations: {to.resolve()}"])
 
 
-def _check(chosen: Any, reference: str | None) -> None:
+def _check(name: str, chosen: JudgeSettings, reference: str | None) -> None:
     from sparring.errors import InputError
-    from sparring.judges import Expert
 
-    if isinstance(chosen, Expert):
-        raise InputError("it compares with nobody but the expert", where="--judge expert", fix="take another judge")
+    if not chosen.ranks_policies:
+        problem = "it never prefers one model's answer to another's"
+        raise InputError(problem, where=f"--judge {name}", fix="take another judge")
+    chosen.check()
     if chosen.needs_expert and reference is None:
         problem, fix = "this judge compares with right answers", "name their column with --reference"
         raise InputError(problem, where="--judge", fix=fix)
@@ -78,13 +78,13 @@ def _check(chosen: Any, reference: str | None) -> None:
 
 def _outputs(text: str, instructions: Sequence[str], max_tokens: int, *, trust_remote_code: bool) -> Outputs:
     """The answers of a file, or greedy ones of a model."""
-    from sparring.cli.players import player
+    from sparring.cli.candidates import candidate
     from sparring.data.sources import READERS
     from sparring.evaluation import Outputs, answer
     from sparring.generation import GenerationConfig
 
     if Path(text).suffix.lower() in READERS:
         return Outputs.read(Path(text), instructions)
-    loaded = player(text, trust_remote_code=trust_remote_code).load()
+    loaded = candidate(text, trust_remote_code=trust_remote_code).load()
     samples = answer(loaded, instructions, GenerationConfig().greedy(), max_tokens=max_tokens, seed=0, title=text)
     return Outputs(generator=text, texts=tuple(sample.text for sample in samples))

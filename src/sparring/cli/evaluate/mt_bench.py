@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sparring.cli.judging import JudgeSettings
-from sparring.cli.options import Json, Players, Trust
+from sparring.cli.judging import JudgeOptions
+from sparring.cli.options import Json, Models, Trust
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from sparring.evaluation.mt_bench import Grade, Grader, MtQuestion
-    from sparring.judges import Llm
+    from sparring.judges.correspondence import Correspondent
 
 _FASTCHAT = "in FastChat's format"
 
 
 def mt_bench(  # noqa: PLR0917 - options of a command
-    model: Players,
+    model: Models,
     questions: Annotated[Path, typer.Argument(metavar="QUESTIONS", help=f"question.jsonl {_FASTCHAT}.")],
-    settings: JudgeSettings = None,
-    judge: Annotated[str | None, typer.Option(help="llm, with its settings; without a judge, only answer.")] = None,
+    settings: JudgeOptions = None,
+    judge: Annotated[str | None, typer.Option(help="A judge that writes, by name; without one, only answer.")] = None,
     prompts: Annotated[Path | None, typer.Option(help=f"judge_prompts.jsonl {_FASTCHAT}.")] = None,
     references: Annotated[Path | None, typer.Option(help=f"Right answers {_FASTCHAT}.")] = None,
     baseline: Annotated[
@@ -41,47 +41,49 @@ def mt_bench(  # noqa: PLR0917 - options of a command
     json: Json = False,
 ) -> None:
     """Answer the two turns of MT-Bench's questions, and let a judge grade them."""
+    from sparring.cli.candidates import candidates, kept_in
     from sparring.cli.output import print_json, print_lines, print_table
-    from sparring.cli.players import kept_in, players
     from sparring.errors import InputError
     from sparring.evaluation.mt_bench import answer_questions, read_answers, read_questions
 
     asked = read_questions(questions)
-    found = players(model, trust_remote_code=trust_remote_code)
-    folders = [kept_in(player, output) for player in found]
+    found = candidates(model, trust_remote_code=trust_remote_code)
+    folders = [kept_in(candidate, output) for candidate in found]
     if None in folders:
         raise InputError("a model's answers must be kept somewhere", where="--output", fix="name a folder")
     places = [folder / "mt-bench" for folder in folders if folder is not None]
-    llm = None if judge is None else _llm(judge, settings or [])
-    grader = None if llm is None else _grader(asked, prompts, references, baseline)
-    endpoints = [] if llm is None else [llm.connect(place / "endpoint") for place in places]
+    grading = None if judge is None else _correspondent(judge, settings or [])
+    grader = None if grading is None else _grader(asked, prompts, references, baseline)
+    endpoints = [] if grading is None else [grading.connect(place / "endpoint") for place in places]
     rows: list[dict[str, Any]] = []
-    for number, (player, place) in enumerate(zip(found, places, strict=True)):
-        answers = answer_questions(player.load, asked, name=player.name, max_tokens=max_tokens, seed=seed, folder=place)
-        rows.append({"policy": player.name, "answers": str(answers)})
-        if llm is not None and grader is not None:
+    for number, (each, place) in enumerate(zip(found, places, strict=True)):
+        answers = answer_questions(each.load, asked, name=each.name, max_tokens=max_tokens, seed=seed, folder=place)
+        rows.append({"policy": each.name, "answers": str(answers)})
+        if grading is not None and grader is not None:
             grades, said = grader.grade(read_answers(answers), endpoints[number])
-            rows[-1] |= _graded(grader, grades, place, seed) | llm.bill(said)
+            rows[-1] |= _graded(grader, grades, place, seed) | grading.bill(said)
     if json:
         print_json(rows)
-    elif llm is None:
+    elif grading is None:
         print_lines(f"{row['policy']}: {row['answers']}" for row in rows)
     else:
         print_table(_table(rows, compared=baseline is not None))
         print_lines(f"{row['policy']}: {row['judgments']}" for row in rows)
 
 
-def _llm(name: str, settings: Sequence[str]) -> Llm:
+def _correspondent(name: str, settings: Sequence[str]) -> Correspondent:
     from sparring.cli import judging
     from sparring.errors import InputError
-    from sparring.judges import Llm
+    from sparring.judges import JUDGES
+    from sparring.judges.correspondence import Correspondent
 
-    llm = judging.judge(name, settings)
-    if not isinstance(llm, Llm):
-        raise InputError(f"the judge {name} writes no judgments to read", where="--judge", fix="take llm")
-    if llm.template is not None:
+    chosen = judging.judge(name, settings)
+    if not isinstance(chosen, Correspondent):
+        able = " or ".join(known for known, build in JUDGES.items() if hasattr(build, "connect"))
+        raise InputError(f"the judge {name} writes no judgments to read", where="--judge", fix=f"take {able}")
+    if chosen.template is not None:
         raise InputError("MT-Bench has its own prompts", where="template", fix="give them with --prompts")
-    return llm
+    return chosen
 
 
 def _grader(

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from sparring.cli.options import Player, Trust
+from sparring.cli.options import Model, Trust
 
 
 def outputs(  # noqa: PLR0917 - options of a command
-    model: Player,
+    model: Model,
     data: Annotated[Path, typer.Argument(metavar="INSTRUCTIONS", help="A data file.")],
     to: Annotated[Path, typer.Argument(metavar="OUTPUTS", help="The JSON file to write.")],
     column: Annotated[str, typer.Option(help="The column of the instructions.")] = "instruction",
@@ -20,14 +20,14 @@ def outputs(  # noqa: PLR0917 - options of a command
     trust_remote_code: Trust = False,
 ) -> None:
     """Answer instructions greedily and write the answers as `alpaca_eval` reads them."""
+    from sparring.cli.candidates import candidate
     from sparring.cli.output import print_lines
-    from sparring.cli.players import player
     from sparring.data import load_prompts
     from sparring.evaluation import answer, write_outputs
     from sparring.generation import GenerationConfig
 
     instructions = load_prompts(data, column)
-    loaded = player(model, trust_remote_code=trust_remote_code).load()
+    loaded = candidate(model, trust_remote_code=trust_remote_code).load()
     samples = answer(loaded, instructions, GenerationConfig().greedy(), max_tokens=max_tokens, seed=0)
     write_outputs(to, instructions, [sample.text for sample in samples], generator=generator or model)
     cut = sum(sample.finish_reason != "stop" for sample in samples)

@@ -31,7 +31,7 @@ _OTHER = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class MtAnswers:
     """What one model answered.
 
     Attributes:
@@ -50,7 +50,7 @@ class Answers:
             raise InputError(problem, fix="give answers to the same questions")
 
 
-def read_answers(path: Path) -> Answers:
+def read_answers(path: Path) -> MtAnswers:
     """Reads a file of answers, or of references, of one model; of several choices the first.
 
     Raises:
@@ -68,7 +68,7 @@ def read_answers(path: Path) -> Answers:
         turns[field(row, "question_id", int | str)] = texts
     if len(models) > 1:
         raise InputError(f"has answers of {', '.join(sorted(models))}", where=str(path), fix="keep one model a file")
-    return Answers(model=models.pop(), turns=turns)
+    return MtAnswers(model=models.pop(), turns=turns)
 
 
 def answer_questions(

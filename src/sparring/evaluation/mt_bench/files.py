@@ -9,7 +9,7 @@ from typing import Any
 
 from sparring.data import sources
 from sparring.errors import InputError
-from sparring.judges.endpoint import Prompt
+from sparring.judges.chat import Prompt
 from sparring.judges.template import fill
 
 Id = int | str

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparring.errors import InputError
-from sparring.evaluation.mt_bench.answers import Answers
+from sparring.evaluation.mt_bench.answers import MtAnswers
 from sparring.evaluation.mt_bench.files import TURNS, Id, MtQuestion, Template
-from sparring.judges.answers import Answer
+from sparring.judges.chat import Prompt
 from sparring.judges.correspondence import Correspondence
-from sparring.judges.endpoint import Prompt
+from sparring.judges.replies import Reply
 from sparring.progress import progress
 
 # What the judge is shown right answers of.
@@ -84,8 +84,8 @@ class Grader:
 
     questions: Sequence[MtQuestion]
     templates: Mapping[str, Template]
-    references: Answers | None = None
-    baseline: Answers | None = None
+    references: MtAnswers | None = None
+    baseline: MtAnswers | None = None
 
     def check(self) -> None:
         """Raises InputError where a prompt, a reference or an answer of the baseline is missing."""
@@ -101,8 +101,8 @@ class Grader:
         if self.baseline is not None:
             self.baseline.check(self.questions)
 
-    def grade(self, answers: Answers, judge: Correspondence) -> tuple[list[Grade], list[Answer]]:
-        """The grade of every turn, and the judge's answers that they were read from.
+    def grade(self, answers: MtAnswers, judge: Correspondence) -> tuple[list[Grade], list[Reply]]:
+        """The grade of every turn, and the judge's replies that they were read from.
 
         Args:
             answers: The model's.
@@ -115,14 +115,14 @@ class Grader:
         matches = [self._match(question, turn, answers) for question in self.questions for turn in range(TURNS)]
         prompts = dict.fromkeys(prompt for match in matches for prompt in match.prompts)
         with progress(f"judge {answers.model}", total=len(prompts), unit="") as meter:
-            said = judge.answers(prompts, on_answer=meter.advance)
+            said = judge.replies(prompts, on_reply=meter.advance)
         grades = [
             self._grade(match, [said[prompt] for prompt in match.prompts], answers.model, judge.endpoint.model)
             for match in matches
         ]
         return grades, list(said.values())
 
-    def _match(self, question: MtQuestion, turn: int, answers: Answers) -> _Match:
+    def _match(self, question: MtQuestion, turn: int, answers: MtAnswers) -> _Match:
         name, values, own = self._template(question, turn), self._shown(question), answers.turns[question.id]
         if self.baseline is None:
             shown = [{"answer": own[0], "answer_1": own[0], "answer_2": own[1]}]
@@ -147,10 +147,10 @@ class Grader:
         names = SINGLE if self.baseline is None else PAIRWISE
         return names[question.category in REFERENCED][turn]
 
-    def _grade(self, match: _Match, said: Sequence[Answer], model: str, judge: str) -> Grade:
+    def _grade(self, match: _Match, said: Sequence[Reply], model: str, judge: str) -> Grade:
         read = read_rating if self.baseline is None else read_winner
-        values = [None if answer.refusal else read(answer.text) for answer in said]
-        refused = sum(bool(answer.refusal) for answer in said)
+        values = [None if reply.refusal else read(reply.text) for reply in said]
+        refused = sum(bool(reply.refusal) for reply in said)
         row: dict[str, Any] = {"question_id": match.question, "judge": [judge, match.template], "turn": match.turn}
         if self.baseline is None:
             value = values[0]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
+from sparring.consent import is_loopback, runs_code, sends_key
 from sparring.errors import InputError
-from sparring.judges import JUDGES, Llm, VerifierJudge
-from sparring.registry import build
 from sparring.run_directory import RunDirectory
-from sparring.selfplay.config.schema import Component, SelfPlayConfig
+from sparring.selfplay.components import named_judges
+from sparring.selfplay.config.schema import SelfPlayConfig
 
 
 def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bool = False) -> SelfPlayConfig:
@@ -35,30 +33,16 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
 
 def _of_the_model(config: SelfPlayConfig) -> Iterator[str]:
     if config.model.trust_remote_code:
-        yield "has a model that brings its own Python code, which would run with all your rights"
+        yield runs_code("has a model that brings its own Python code")
 
 
 def _of_the_run(config: SelfPlayConfig) -> Iterator[str]:
-    named = [*(phase.judge for phase in config.schedule), config.evaluation.judge]
-    judges = [build(JUDGES, "judge", judge.name, judge.options) for judge in named if isinstance(judge, Component)]
-    for judge in judges:
-        if isinstance(judge, VerifierJudge) and judge.imports:
-            yield f"judges with the Python function '{judge.rule}', which would run with all your rights"
-    keys = [(judge.api_key_env, judge.base_url) for judge in judges if isinstance(judge, Llm)]
+    for judge in named_judges(config).values():
+        yield from judge.needs_consent()
     if config.generation.name == "server" and config.generation.server is not None:
         server = config.generation.server
-        keys += [(server.api_key_env, endpoint) for endpoint in server.endpoints]
-    for variable, address in keys:
-        if variable is not None and not _is_loopback(address):
-            yield f"would send the key in the variable {variable} to {address}"
+        for endpoint in server.endpoints:
+            yield from sends_key(server.api_key_env, endpoint)
     cluster = config.workers.address if config.workers.name == "ray" else None
-    if cluster is not None and cluster != "auto" and not _is_loopback(cluster):
+    if cluster is not None and cluster != "auto" and not is_loopback(cluster):
         yield f"would join the Ray cluster at {cluster}, which can run code here"
-
-
-def _is_loopback(address: str) -> bool:
-    host = urlsplit(address if "://" in address else f"//{address}").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sparring.data import CALLED, Dataset
 from sparring.errors import InputError
-from sparring.judges.protocol import JudgeSettings
+from sparring.judges import JudgeSettings
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import Phase, naming
 from sparring.types import EncodedExample

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 
 from sparring.data import Dataset, Encoded
 from sparring.errors import InputError
-from sparring.judges import Expert, Pairwise, RewardModel, VerifierJudge
-from sparring.judges.protocol import JudgeSettings
-from sparring.models import resolve
-from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.judges import JudgeSettings
+from sparring.selfplay.config.schema import Component, SelfPlayConfig
 from sparring.selfplay.phases import Phase, naming
-
-_JUDGE_MODEL = "give a folder that `save_pretrained` wrote, or a Hugging Face id (owner/model)"
 
 
 def able_to_judge(config: SelfPlayConfig, judge: JudgeSettings | None, data: Dataset) -> JudgeSettings | None:
@@ -29,17 +25,17 @@ def able_to_judge(config: SelfPlayConfig, judge: JudgeSettings | None, data: Dat
     return None
 
 
-def check_judges(config: SelfPlayConfig, phases: Sequence[Phase]) -> None:
-    """Raises InputError where a judge's model is not there, or its rule cannot be imported."""
+def check_judges(config: SelfPlayConfig, phases: Sequence[Phase], of_held_out: JudgeSettings | None) -> None:
+    """Raises InputError where what a judge needs on this machine is not there, such as its model or its rule."""
     for phase in phases:
-        with naming(config, phase.number):
-            if isinstance(phase.judge, VerifierJudge):
-                phase.judge.check_import()
-            elif isinstance(phase.judge, RewardModel | Pairwise):
-                try:
-                    resolve(phase.judge.model)
-                except InputError as error:
-                    raise InputError(error.problem, where="judge.model", fix=_JUDGE_MODEL) from error
+        if phase.judge is not None:
+            with naming(config, phase.number):
+                phase.judge.check()
+    if of_held_out is not None and isinstance(config.evaluation.judge, Component):
+        try:
+            of_held_out.check()
+        except InputError as error:
+            raise InputError(error.problem, where=f"evaluation.{error.where}", fix=error.fix) from error
 
 
 def check_experts(config: SelfPlayConfig, phases: Sequence[Phase], train: Encoded) -> None:
@@ -48,16 +44,14 @@ def check_experts(config: SelfPlayConfig, phases: Sequence[Phase], train: Encode
         # It writes them later.
         return
     for phase in phases:
-        experts = [item for item in phase.prompts(train.examples) if item.response is not None]
         judge = phase.judge
+        if judge is None or not (judge.needs_expert or phase.expert_plays):
+            continue
+        experts = phase.prompts(train.examples)
         with naming(config, phase.number):
-            if isinstance(judge, VerifierJudge) and not any(
-                judge.finds_answer(item.response or "") for item in experts
-            ):
-                problem = f"'{judge.rule}' finds no answer in any expert response, such as {experts[0].response!r}"
-                raise InputError(problem, where="judge.rule", fix="take a rule, or a pattern, that fits the data")
+            judge.check_experts([item.response for item in experts if item.response is not None])
             cut = sum(item.expert_ids[-1] not in train.stop_ids for item in experts)
-            if phase.expert_plays and not isinstance(judge, Expert) and cut:
+            if phase.expert_plays and judge.reads_text and cut:
                 raise InputError(
                     f"the expert plays, and {cut} of its responses are cut at data.max_response_tokens: what the judge "
                     "sees whole would be trained on in part",

@@ -8,8 +8,7 @@ import torch
 
 from sparring.errors import InputError
 from sparring.generation import ENGINES
-from sparring.judges import JUDGES, Expert
-from sparring.judges.protocol import JudgeSettings
+from sparring.judges import JUDGES, JudgeSettings
 from sparring.regularizers import Regularized
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.types import PREFERENCE_FIELDS, Objective, Opponent, Regularizer
@@ -37,8 +36,9 @@ def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings 
     if not needed:
         fix = "remove the judge; in a phase of a run that has one, set judge: null"
         raise InputError(f"objective '{name}' reads no preferences", where="judge", fix=fix)
-    if isinstance(judge, Expert) and not config.judge.expert_plays:
-        problem, fix = "the expert can win only where it plays", "set judge.expert_plays: true"
+    if judge.expert_must_play and not config.judge.expert_plays:
+        problem = f"the judge '{config.judge.name}' has nothing to say unless the expert plays"
+        fix = "set judge.expert_plays: true"
         raise InputError(problem, where="judge.expert_plays", fix=fix)
     if config.judge.expert_plays:
         _check_regularizers(objective, "the expert's response, which plays among them,", "judge.expert_plays", "false")

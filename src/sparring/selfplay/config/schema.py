@@ -66,7 +66,7 @@ class EvaluationConfig(BaseModel):
         samples_per_prompt: Sampled responses a held-out prompt, beside one greedy response.
         judge: Who compares every policy's sampled responses with those of the base model and of the previous policy: a
             name in `JUDGES` and its settings; "training", the first judge that a phase has; or "none". When absent, it
-            is that of training unless it may cost money, as `llm` may.
+            is that of training unless it may cost money.
         embedder: A local folder or Hugging Face id of a model whose mean hidden states are sentence embeddings; None
             measures no distances between them. It stays in memory beside the policy.
     """

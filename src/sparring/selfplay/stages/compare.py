@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from sparring.judges import Verdict
-from sparring.metrics import Comparison
+from sparring.metrics import Duel
 from sparring.policies import BASE
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.judge import judge_file, question, totals
@@ -14,7 +14,7 @@ from sparring.work import processes
 
 # Rows by prompt index, each prompt's in order of sample.
 Samples = Mapping[int, Sequence[SampleRow]]
-Compared = dict[str, list[list[Comparison]]]
+Compared = dict[str, list[list[Duel]]]
 
 
 def compare(run: Run, policy: int, samples: Callable[[int], Samples]) -> Compared:
@@ -42,7 +42,7 @@ def compare(run: Run, policy: int, samples: Callable[[int], Samples]) -> Compare
         iteration = {"iteration": policy - 1} if policy > 0 else {}
         run.log({"stage": "judge held-out", **iteration, **totals(every)})
         return {
-            name: _comparisons(run, verdicts[rival], [by_policy[policy], by_policy[rival]])
+            name: _duels(run, verdicts[rival], [by_policy[policy], by_policy[rival]])
             for name, rival in (("base", BASE), ("previous", previous))
         }
 
@@ -63,12 +63,10 @@ def _verdicts(run: Run, policy: int, rival: int, sides: Sequence[Samples]) -> li
     ]
 
 
-def _comparisons(
-    run: Run, verdicts: Sequence[Mapping[int, Verdict]], sides: Sequence[Samples]
-) -> list[list[Comparison]]:
+def _duels(run: Run, verdicts: Sequence[Mapping[int, Verdict]], sides: Sequence[Samples]) -> list[list[Duel]]:
     return [
         [
-            Comparison(
+            Duel(
                 preference=of_sample[each.index].pairwise[0][1],
                 length=len(sides[0][each.index][k]["text"]),
                 rival_length=len(sides[1][each.index][k]["text"]),

@@ -80,7 +80,7 @@ def _held_out(run: Run, policy: int) -> HeldOut:
         ],
         greedy=[responses("greedy", example, greedy[example.index])[0] for example in run.held_out],
         sampled=[responses("sampled", example, sampled[example.index]) for example in run.held_out],
-        comparisons=compare(run, policy, lambda number: held_out_samples(run, Drawn(number, "sampled"))),
+        duels=compare(run, policy, lambda number: held_out_samples(run, Drawn(number, "sampled"))),
         embed=run.embed,
     )
 

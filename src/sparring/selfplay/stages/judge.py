@@ -10,6 +10,7 @@ from typing import Any
 
 from sparring.errors import RunError
 from sparring.judges import Question, StartedJudge, Verdict
+from sparring.judges.protocol import COUNTS
 from sparring.progress import console, progress
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
@@ -18,7 +19,6 @@ from sparring.trainer.triples import Triple
 from sparring.types import EXPERT_FIELDS, EncodedExample
 
 Verdicts = dict[int, Verdict]
-_COUNTS = ("ties", "abstentions", "unparsable", "prompt_tokens", "completion_tokens", "cost")
 
 
 def judge_samples(run: Run, iteration: int, shards: Sequence[Path]) -> Verdicts:
@@ -54,7 +54,7 @@ def _decides(verdict: Verdict) -> bool:
 def totals(verdicts: Iterable[Verdict]) -> dict[str, float]:
     """What a judge could not say and what it cost, of all verdicts, as it is logged."""
     known = list(verdicts)
-    return {f"judge/{name}": sum(getattr(verdict, name) for verdict in known) for name in _COUNTS}
+    return {f"judge/{name}": sum(getattr(verdict, name) for verdict in known) for name in COUNTS}
 
 
 def judge_file(judge: StartedJudge, questions: Mapping[int, Question], path: Path) -> Verdicts:
@@ -161,4 +161,4 @@ def _digest(question: Question, identity: str) -> str:
 
 def _verdict(row: VerdictRow) -> Verdict:
     table = tuple(tuple(p for p in line) for line in row["pairwise"])
-    return Verdict(pairwise=table, **{name: row[name] for name in _COUNTS})  # type: ignore[literal-required]
+    return Verdict(pairwise=table, **{name: row[name] for name in COUNTS})  # type: ignore[literal-required]

@@ -18,13 +18,13 @@ _STAGES = ("base", "warmup", "iterations")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Player:
+class Candidate:
     """One model.
 
     Attributes:
         name: What it is called in a table.
         stage: Its folder, where it is a policy of a run.
-        load: Loads it; of a run's players one is in memory at a time, so ask each before the next is loaded.
+        load: Loads it; of a run's candidates one is in memory at a time, so ask each before the next is loaded.
     """
 
     name: str
@@ -32,8 +32,8 @@ class Player:
     load: Callable[[], LoadedModel]
 
 
-def player(text: str, *, trust_remote_code: bool) -> Player:
-    """The one player that is meant: a model, a policy such as `RUN/iterations/001`, or a run's best one.
+def candidate(text: str, *, trust_remote_code: bool) -> Candidate:
+    """The one candidate that is meant: a model, a policy such as `RUN/iterations/001`, or a run's best one.
 
     Raises:
         InputError: The run has no such policy, or has not ended and so has no best one.
@@ -44,35 +44,35 @@ def player(text: str, *, trust_remote_code: bool) -> Player:
     from sparring.exports.policy import BEST, policy_folder
 
     directory, name = found
-    run = _Run(directory, trust_remote_code=trust_remote_code)
-    return run.player(policy_folder(directory, name or BEST), text)
+    run = _Candidates(directory, trust_remote_code=trust_remote_code)
+    return run.candidate(policy_folder(directory, name or BEST), text)
 
 
-def players(text: str, *, trust_remote_code: bool) -> list[Player]:
-    """All the players that are meant: of a run the base model and every policy that it has trained so far.
+def candidates(text: str, *, trust_remote_code: bool) -> list[Candidate]:
+    """All the candidates that are meant: of a run the base model and every policy that it has trained so far.
 
     Raises:
         InputError: The run has no such policy.
     """
     found = _find_run(Path(text))
     if found is None or found[1]:
-        return [player(text, trust_remote_code=trust_remote_code)]
-    directory, run = found[0], _Run(found[0], trust_remote_code=trust_remote_code)
+        return [candidate(text, trust_remote_code=trust_remote_code)]
+    directory, run = found[0], _Candidates(found[0], trust_remote_code=trust_remote_code)
     names = [str(stage.path.relative_to(directory.path)) for stage in directory.stages()]
-    return [run.player(name, name) for name in names]
+    return [run.candidate(name, name) for name in names]
 
 
-def kept_in(player: Player, output: Path | None) -> Path | None:
-    """Where a player's results are kept: a policy's in its run; a model's in a folder of its own in `output`, if any.
+def kept_in(candidate: Candidate, output: Path | None) -> Path | None:
+    """Where results are kept: a policy's in its run; a model's in a folder of its own in `output`, if there is one.
 
     Raises:
         InputError: A folder was given for a policy, or there is no such model.
     """
-    if player.stage is not None:
+    if candidate.stage is not None:
         if output is not None:
             raise InputError("a run keeps its own results", where="--output", fix="leave it out")
-        return player.stage.benchmarks
-    return None if output is None else output / f"{Path(player.name).name}-{fingerprint(player.name)[:8]}"
+        return candidate.stage.benchmarks
+    return None if output is None else output / f"{Path(candidate.name).name}-{fingerprint(candidate.name)[:8]}"
 
 
 def _find_run(path: Path) -> tuple[RunDirectory, str] | None:
@@ -85,17 +85,17 @@ def _find_run(path: Path) -> tuple[RunDirectory, str] | None:
     return None
 
 
-def _model(name: str, *, trust_remote_code: bool) -> Player:
+def _model(name: str, *, trust_remote_code: bool) -> Candidate:
     def load() -> LoadedModel:
         from sparring.evaluation import LoadedModel
 
         config = ModelConfig(name=name, trust_remote_code=trust_remote_code)
         return LoadedModel(model=load_model(config), tokenizer=load_tokenizer(config), chat_template="auto")
 
-    return Player(name=name, stage=None, load=load)
+    return Candidate(name=name, stage=None, load=load)
 
 
-class _Run:
+class _Candidates:
     """The policies of a run, which share one model in memory."""
 
     def __init__(self, directory: RunDirectory, *, trust_remote_code: bool) -> None:
@@ -103,12 +103,12 @@ class _Run:
         self._directory, self._trust_remote_code = directory, trust_remote_code
         self._loaded: tuple[Any, Any] | None = None
 
-    def player(self, policy: str, shown: str) -> Player:
+    def candidate(self, policy: str, shown: str) -> Candidate:
         from sparring.exports.policy import weights_of
 
         weights_of(self._directory, policy)
         stage = StageDirectory(self._directory.path / policy)
-        return Player(name=shown, stage=stage, load=lambda: self._load(policy))
+        return Candidate(name=shown, stage=stage, load=lambda: self._load(policy))
 
     def _load(self, policy: str) -> LoadedModel:
         from sparring.evaluation import LoadedModel

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.cli.players import kept_in, player, players
+from sparring.cli.candidates import candidate, candidates, kept_in
 from sparring.errors import InputError
 from sparring.files import write_json
 from tiny import save_tiny
@@ -26,32 +26,32 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_run_is_all_its_policies_or_its_best(run: Path) -> None:
-    names = [item.name for item in players(str(run), trust_remote_code=False)]
+    names = [item.name for item in candidates(str(run), trust_remote_code=False)]
     assert names == ["base", "warmup", *(f"iterations/{number:03d}" for number in range(10))]
-    best = player(str(run), trust_remote_code=False)
+    best = candidate(str(run), trust_remote_code=False)
     assert best.stage is not None
     assert best.stage.path == run / "iterations" / "002"
     assert kept_in(best, None) == run / "iterations" / "002" / "benchmarks"
 
 
 def test_a_policy_by_its_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (only,) = players(str(run / "iterations" / "004"), trust_remote_code=False)
+    (only,) = candidates(str(run / "iterations" / "004"), trust_remote_code=False)
     assert only.stage is not None
     assert only.stage.path == run / "iterations" / "004"
     with pytest.raises(InputError, match="no policy 'iterations/010'"):
-        player(str(run / "iterations" / "010"), trust_remote_code=False)
+        candidate(str(run / "iterations" / "010"), trust_remote_code=False)
     with pytest.raises(InputError, match="a run keeps its own results"):
         kept_in(only, run)
     monkeypatch.chdir(run)
-    assert player("base", trust_remote_code=False).stage is not None
-    assert player("some/model", trust_remote_code=False).stage is None
+    assert candidate("base", trust_remote_code=False).stage is not None
+    assert candidate("some/model", trust_remote_code=False).stage is None
 
 
 def test_models_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     folders = set()
     for seed in (0, 1):
         path = save_tiny(tmp_path / str(seed) / "model", seed=seed)
-        folders.add(kept_in(player(str(path), trust_remote_code=False), tmp_path / "kept"))
+        folders.add(kept_in(candidate(str(path), trust_remote_code=False), tmp_path / "kept"))
     assert len(folders) == 2
     assert all(folder is not None and folder.name.startswith("model-") for folder in folders)
-    assert kept_in(player(str(path), trust_remote_code=False), None) is None
+    assert kept_in(candidate(str(path), trust_remote_code=False), None) is None

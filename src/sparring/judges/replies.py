@@ -1,4 +1,4 @@
-"""Answers that were paid for, kept on disk by what was asked."""
+"""Replies of an endpoint that were paid for, kept on disk by what was asked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparring.files import read_json, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Reply:
     """What an endpoint said, and the tokens that it counted.
 
     Attributes:
@@ -33,26 +33,26 @@ _TYPES = {"text": str, "prompt_tokens": int, "completion_tokens": int, "refusal"
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One file an answer, written whole; its name is a hash of all that decides the answer.
+class Replies:
+    """One file a reply, written whole; its name is a hash of all that decides the reply.
 
     A key never gets here: it decides nothing.
     """
 
     folder: Path
 
-    def get(self, asked: Mapping[str, Any]) -> Answer | None:
-        """The answer, if it was given before; a file that cannot be read is asked for again."""
+    def get(self, asked: Mapping[str, Any]) -> Reply | None:
+        """The reply, if it was given before; a file that cannot be read is asked for again."""
         try:
-            answer = Answer(**read_json(self._path(asked))["answer"])
+            reply = Reply(**read_json(self._path(asked))["answer"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        types = {name: type(value) for name, value in asdict(answer).items()}
-        return answer if types == _TYPES else None
+        types = {name: type(value) for name, value in asdict(reply).items()}
+        return reply if types == _TYPES else None
 
-    def put(self, asked: Mapping[str, Any], answer: Answer) -> None:
-        """Keeps an answer."""
-        write_json(self._path(asked), {"asked": asked, "answer": asdict(answer)})
+    def put(self, asked: Mapping[str, Any], reply: Reply) -> None:
+        """Keeps a reply."""
+        write_json(self._path(asked), {"asked": asked, "answer": asdict(reply)})
 
     def _path(self, asked: Mapping[str, Any]) -> Path:
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparring.reports.samples import Answers
-from sparring.reports.summary import Row, Summary
+from sparring.reports.summary import PolicyRow, Summary
 
 _CUT = 0.1
 _PAST_BOUND = 0.5
@@ -49,7 +49,7 @@ class Gain:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Conclusion:
     """A run in a few sentences.
 
     Attributes:
@@ -65,15 +65,15 @@ class Verdict:
     gains: list[Gain]
 
 
-def verdict(summary: Summary, answers: Answers | None) -> Verdict:
-    """The verdict on a run, as far as it got."""
+def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
+    """The conclusion from a run, as far as it got."""
     if summary.result is None:
-        return Verdict(headline=_progress(summary), sentences=[], warnings=_warnings(summary, None, []), gains=[])
+        return Conclusion(headline=_progress(summary), sentences=[], warnings=_warnings(summary, None, []), gains=[])
     best = next((row for row in summary.rows if row.path == summary.result["best"]), None)
     metric, reason, stopped = (summary.result[name] for name in ("metric", "reason", "stopped_early"))
     ended = "It was stopped early" if stopped else "It was played to its end"
     if best is None or metric is None:
-        return Verdict(
+        return Conclusion(
             headline=_unwatched(summary),
             sentences=[f"{ended}: {reason}." if stopped else f"{reason[:1].upper()}{reason[1:]}."],
             warnings=_warnings(summary, None, []),
@@ -91,7 +91,7 @@ def verdict(summary: Summary, answers: Answers | None) -> Verdict:
     headline += f", {gains[0]}." if gains else "."
     sentences = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 else []
     sentences.append(f"{ended}: {reason}.")
-    return Verdict(
+    return Conclusion(
         headline=headline.replace(" -", " −"),
         sentences=sentences,
         warnings=_warnings(summary, best, gains),
@@ -99,7 +99,7 @@ def verdict(summary: Summary, answers: Answers | None) -> Verdict:
     )
 
 
-def gain(before: Row, after: Row, metric: str, answers: Answers | None) -> Gain:
+def gain(before: PolicyRow, after: PolicyRow, metric: str, answers: Answers | None) -> Gain:
     """The gain of one policy over another."""
     over = {"base": "base model"}.get(before.name, before.name)
     pairs = _pairs(before.name, after.name, metric, answers)
@@ -134,7 +134,7 @@ def _per_prompt(answers: Answers, policy: int, metric: str) -> Mapping[int, floa
     return {index: sum(each) / len(each) for index, each in known.items()}
 
 
-def _the(row: Row) -> str:
+def _the(row: PolicyRow) -> str:
     return {"base": "the base model itself", "warm-up": "the warm-up, before any self-play"}.get(row.name, row.name)
 
 
@@ -163,7 +163,7 @@ def _unwatched(summary: Summary) -> str:
     return f"This run has ended. The held-out prompts have no expert response, {told}."
 
 
-def _warnings(summary: Summary, best: Row | None, gains: list[Gain]) -> list[str]:
+def _warnings(summary: Summary, best: PolicyRow | None, gains: list[Gain]) -> list[str]:
     found: list[str] = []
     if best is not None and not best.name.startswith("iteration"):
         found.append("No iteration of self-play is better than what it started from.")
@@ -183,7 +183,7 @@ def _warnings(summary: Summary, best: Row | None, gains: list[Gain]) -> list[str
     return found
 
 
-def _about(best: Row) -> list[str]:
+def _about(best: PolicyRow) -> list[str]:
     found = []
     n = max(int(value["n"]) for value in best.estimates.values())
     if n < _FEW:
@@ -197,6 +197,6 @@ def _about(best: Row) -> list[str]:
     return found
 
 
-def _mean(row: Row, key: str) -> float | None:
+def _mean(row: PolicyRow, key: str) -> float | None:
     value: dict[str, Any] | None = row.estimates.get(key)
     return None if value is None else value["mean"]

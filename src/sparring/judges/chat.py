@@ -12,13 +12,14 @@ from json import JSONDecodeError
 from typing import Any
 
 from sparring.errors import InputError, RunError
-from sparring.judges.answers import Answer
+from sparring.judges.replies import Reply
+from sparring.pauses import Pauses
 from sparring.progress import console
 
 Client = Any
 """An `openai.OpenAI`, which is imported late."""
 
-_FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
+_PAUSES = Pauses(first_s=1.0, longest_s=30.0)
 _TELL_EVERY_S = 30.0
 _RETRIED = frozenset({408, 409, 425, 429})
 # What a prompt of its own can bring about: too long for the model, or stopped by a filter.
@@ -92,7 +93,7 @@ class Outage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Endpoint:
+class ChatEndpoint:
     """Chat completions of one model; a client is open within `with`.
 
     Attributes:
@@ -100,7 +101,7 @@ class Endpoint:
         key: The key, which is also taken out of whatever the server says; empty where it needs none.
         model: The model's name there.
         timeout: Seconds for one request.
-        max_tokens: Limit of an answer.
+        max_tokens: Limit of a reply.
         patience: Seconds to keep trying one request; then the run fails, to be resumed.
         limit: The rate limit that all threads share.
         outage: Who says that it is away.
@@ -126,7 +127,7 @@ class Endpoint:
         ) as client:
             yield client
 
-    def ask(self, client: Client, prompt: Prompt, stop: threading.Event) -> Answer:
+    def ask(self, client: Client, prompt: Prompt, stop: threading.Event) -> Reply:
         """The answer to one prompt, at temperature 0, or its refusal of this one.
 
         A prompt may be refused for what it is, being too long or stopped by a filter, or because nothing would be
@@ -142,7 +143,7 @@ class Endpoint:
             InputError: The endpoint refuses: the key, the model's name or the request is wrong.
             RunError: It was not to be had for `patience` seconds.
         """
-        since, delay = None, _FIRST_DELAY_S
+        since, failures = None, 0
         while True:
             if self.limit.wait(stop):
                 raise RunError("another request to the judge's endpoint failed for good")
@@ -151,16 +152,16 @@ class Endpoint:
             try:
                 return self._once(client, prompt)
             except _retriable() as error:
+                failures += 1
                 waited, asked = time.monotonic() - since, self._asked_to_wait(error)
-                wait = max(delay, asked)
+                wait = max(_PAUSES.after(failures), asked)
                 if waited + wait > self.patience:
                     raise self._gave_up(error, waited, asked) from None
                 self.outage.goes_on(self._words(error), self.patience - waited)
                 if stop.wait(wait):
                     raise self._gave_up(error, waited, asked) from None
-                delay = min(2.0 * delay, _LONGEST_DELAY_S)
 
-    def _once(self, client: Client, prompt: Prompt) -> Answer:
+    def _once(self, client: Client, prompt: Prompt) -> Reply:
         import openai
 
         try:
@@ -170,7 +171,7 @@ class Endpoint:
                 raise
             if error.status_code in _OF_ONE_PROMPT and prompt != _HARMLESS:
                 self._once(client, _HARMLESS)
-                return Answer(text="", prompt_tokens=0, completion_tokens=0, refusal=self._words(error))
+                return Reply(text="", prompt_tokens=0, completion_tokens=0, refusal=self._words(error))
             raise InputError(
                 f"the endpoint refuses ({self._words(error)})",
                 where="judge",
@@ -178,7 +179,7 @@ class Endpoint:
                 "names, and the account",
             ) from None
 
-    def _complete(self, client: Client, prompt: Prompt) -> Answer:
+    def _complete(self, client: Client, prompt: Prompt) -> Reply:
         reply = client.chat.completions.create(
             model=self.model,
             messages=prompt.messages(),
@@ -194,7 +195,7 @@ class Endpoint:
         if message is None or not isinstance(content, str | None):
             raise BadReplyError("the reply is no chat completion")
         self.outage.ends()
-        return Answer(
+        return Reply(
             text=self._without_key(content or ""),
             prompt_tokens=_count(getattr(usage, "prompt_tokens", 0)),
             completion_tokens=_count(getattr(usage, "completion_tokens", 0)),

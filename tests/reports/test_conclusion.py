@@ -1,4 +1,4 @@
-"""The verdict: what is said, and from which numbers."""
+"""The conclusion: what is said, and from which numbers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from reports.whole_run import estimate, write_run
 from sparring.files import read_json, write_json
-from sparring.reports.summary import Row, summarize
-from sparring.reports.verdict import Verdict, gain, verdict
+from sparring.reports.conclusion import Conclusion, conclude, gain
+from sparring.reports.summary import PolicyRow, summarize
 from sparring.run_directory import RunDirectory
 
 
-def judged(directory: RunDirectory) -> Verdict:
+def judged(directory: RunDirectory) -> Conclusion:
     summary = summarize(directory.path)
-    return verdict(summary, summary.answers())
+    return conclude(summary, summary.answers())
 
 
 def test_the_gain_is_of_differences_on_the_same_prompts(tmp_path: Path) -> None:
@@ -43,8 +43,8 @@ def test_the_likelihood_is_paired_a_token(tmp_path: Path) -> None:
 
 
 def test_without_the_prompts_own_values_the_errors_are_added() -> None:
-    before = Row("base", "base", {"m": {"mean": 0.5, "standard_error": 0.3, "n": 4}})
-    after = Row("iteration 0", "iterations/000", {"m": {"mean": 0.25, "standard_error": 0.4, "n": 4}})
+    before = PolicyRow("base", "base", {"m": {"mean": 0.5, "standard_error": 0.3, "n": 4}})
+    after = PolicyRow("iteration 0", "iterations/000", {"m": {"mean": 0.25, "standard_error": 0.4, "n": 4}})
     found = gain(before, after, "m", None)
     assert (found.value, found.standard_error, found.paired) == (-0.25, pytest.approx(0.5), False)
     assert str(found) == "−0.250 ± 0.500 over the base model"

@@ -1,0 +1,66 @@
+"""A judge that is a language model on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sparring.errors import InputError
+from sparring.judges.protocol import JudgeSettings
+from sparring.models import ModelConfig, fingerprint, longest_input, resolve
+from sparring.registry import require_positive
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalModel(JudgeSettings):
+    """What the judges share that load a model: where it comes from, and how much it reads.
+
+    Args:
+        model: A local folder or a Hugging Face id.
+        revision: Branch, tag or commit of a Hugging Face id.
+        max_tokens: The longest input that is read, where the model's context does not end before.
+        dtype: Number format of the weights: `float32`, `bfloat16`, `float16`, or `auto` as they were saved.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+
+    Raises:
+        ValueError: `max_tokens` is not positive, or the dtype or device is unknown.
+    """
+
+    model: str
+    revision: str | None = None
+    max_tokens: int
+    dtype: str = "float32"
+    device: str = "auto"
+
+    needs_expert: ClassVar[bool] = False
+    may_cost_money: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require_positive("max_tokens", self.max_tokens, "it is a number of tokens")
+        _ = self.source
+
+    @property
+    def source(self) -> ModelConfig:
+        """Where the model comes from."""
+        return ModelConfig.model_validate(
+            {"name": self.model, "revision": self.revision, "dtype": self.dtype, "device": self.device}
+        )
+
+    def check(self) -> None:
+        """Raises InputError where the model is neither a folder with a model nor of the form of an id."""
+        try:
+            resolve(self.model)
+        except InputError as error:
+            fix = "give a folder that `save_pretrained` wrote, or a Hugging Face id (owner/model)"
+            raise InputError(error.problem, where="judge.model", fix=fix) from error
+
+    def on_this_machine(self) -> Iterator[str]:
+        """The digest of the model's folder, where it is one; a Hugging Face id stands for itself."""
+        if Path(self.model).expanduser().is_dir():
+            yield fingerprint(self.model)
+
+    def limit(self, model: Any, tokenizer: Any) -> int:
+        """The longest input, in tokens, that the loaded model is given."""
+        return min(self.max_tokens, longest_input(model.config, tokenizer))

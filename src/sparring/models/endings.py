@@ -1,0 +1,65 @@
+"""How a model's folder says that a response ends, and how it is told what the model was trained to end with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from transformers import GenerationConfig
+
+from sparring.errors import InputError
+from sparring.models.config import ModelConfig
+from sparring.models.loading import load_config, origin_of, resolve
+from sparring.models.quiet import quiet_transformers
+
+
+def end_ids(config: ModelConfig) -> frozenset[int]:
+    """Every token that the model's own `generate` would stop at: all ids of `generation_config.eos_token_id`.
+
+    Where the folder has no generation_config.json, those of the model's configuration, as transformers does.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    model_config, path = load_config(config), resolve(config.name)
+    with quiet_transformers():
+        try:
+            found = GenerationConfig.from_pretrained(path, **origin_of(config))
+        except (OSError, ValueError, TypeError) as error:
+            if (Path(path) / "generation_config.json").exists():
+                problem = f"generation_config.json cannot be read ({error})"
+                raise InputError(problem, where=path, fix="mend or remove the file") from error
+            found = GenerationConfig.from_model_config(model_config)
+    return frozenset(_listed(found.eos_token_id))
+
+
+def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
+    """Writes into a model's configurations that it ends a response with any of these tokens, for whoever samples later.
+
+    Sampling settings that the model came with stay, for those who take them; where they lack `do_sample`, without which
+    they mean nothing and no model can be saved with them, it is set.
+
+    Args:
+        model: A causal language model of transformers.
+        stop_ids: The tokens that it was trained to end with, or stops at.
+    """
+    ids = sorted({*stop_ids, *_listed(model.generation_config.eos_token_id)})
+    settings = model.generation_config
+    settings.eos_token_id = model.config.eos_token_id = ids[0] if len(ids) == 1 else ids
+    with quiet_transformers():
+        try:
+            settings.validate(strict=True)
+        except ValueError:
+            settings.do_sample = True
+        try:
+            settings.validate(strict=True)
+        except ValueError:
+            # What is at odds with itself even so says nothing that anybody could follow.
+            model.generation_config = GenerationConfig.from_model_config(model.config)
+
+
+def _listed(ids: int | list[int] | None) -> list[int]:
+    if ids is None:
+        return []
+    return [ids] if isinstance(ids, int) else list(ids)
