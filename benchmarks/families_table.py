@@ -192,10 +192,10 @@ def _sampled(model: Any, alone: list[list[tuple[int, Tensor]]]) -> tuple[str, bo
     sampler = TransformersGenerator(config, model=model, tokenizer=_Ids(), stop_ids=(STOP,), max_new_tokens=TOKENS)
     samples = sampler.sample(rows, seed=0)
     same = all(_agrees(sample.response_ids, alone[sample.index]) for sample in samples)
-    path = sampler.path()
-    words = {"mixed": "batched", "equal": "equal lengths", "single": "one by one"}[path.lengths]
-    shared = "" if path.shared or path.lengths == "single" else ", not shared"
-    return words + shared + ("" if path.cached else ", no cache"), same
+    way = sampler.decoding()
+    words = {"mixed": "batched", "equal": "equal lengths", "single": "one by one"}[way.lengths]
+    shared = "" if way.shared or way.lengths == "single" else ", not shared"
+    return words + shared + ("" if way.cached else ", no cache"), same
 
 
 def _agrees(sampled: list[int], alone: list[tuple[int, Tensor]]) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sparring.generation import paths
+from sparring.generation import proof
 
 torch.set_num_threads(1)
 
@@ -11,4 +11,4 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _nothing_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is said once a process is said once a test."""
-    monkeypatch.setattr(paths, "_said", set())
+    monkeypatch.setattr(proof, "_said", set())

@@ -171,7 +171,7 @@ def test_the_base_reads_every_token_once() -> None:
 
     sampler = build(0.5, base=base, stop_id=99, max_new_tokens=4, samples_per_prompt=2)
     # It is found out first how to decode.
-    sampler.path()
+    sampler.decoding()
     read.clear()
     sampler.sample(prompts(), seed=0)
     assert read == [(3, 5), (6, 1), (6, 1), (6, 1), (6, 1)]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor
 
-from sparring.generation.paths import Path
+from sparring.generation.decoding import Decoding
 from sparring.generation.prefix import keeps_cache, read, read_once
 from sparring.logprobs.mixture import geometric_mixture
 
@@ -36,12 +36,12 @@ class MixtureProcessor(LogitsProcessor):
     Args:
         mixture: The base model and its share.
         attention_mask: `[B, T]` of the left-padded prompts.
-        path: How the policy is decoded, and so the base.
+        decoding: How the policy is decoded, and so the base.
     """
 
-    def __init__(self, mixture: Mixture, attention_mask: torch.Tensor, path: Path) -> None:
-        self._mixture, self._mask, self._path = mixture, attention_mask, path
-        self._cached = path.cached and keeps_cache(mixture.base)
+    def __init__(self, mixture: Mixture, attention_mask: torch.Tensor, decoding: Decoding) -> None:
+        self._mixture, self._mask, self._decoding = mixture, attention_mask, decoding
+        self._cached = decoding.cached and keeps_cache(mixture.base)
         self._begun, self._cache = False, None
 
     @torch.no_grad()
@@ -55,7 +55,7 @@ class MixtureProcessor(LogitsProcessor):
         """The base's next-token logits after the prompts, each of which is read once where its cache can be copied."""
         self._begun = True
         copies = len(input_ids) // len(self._mask)
-        shared = self._cached and self._path.shared
+        shared = self._cached and self._decoding.shared
         cache = read_once(self._mixture.base, input_ids[::copies], self._mask, copies) if shared else None
         self._mask = self._mask.repeat_interleave(copies, dim=0)
         return self._read(input_ids if cache is None else input_ids[:, -1:], cache)

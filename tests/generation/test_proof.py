@@ -12,8 +12,8 @@ import transformers
 from families import FAMILIES, UNUSUAL, build
 from sparring.errors import InputError
 from sparring.generation import GenerationConfig
+from sparring.generation.decoding import Decoding
 from sparring.generation.mixture import Mixture
-from sparring.generation.paths import Path
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs
 from sparring.types import EncodedExample
@@ -22,11 +22,11 @@ from tiny import tiny_model, tiny_tokenizer
 STOP, TOKENS = 2, 8
 PROMPTS = ([1, 5, 9, 14, 3], [7], [1, 30, 31, 32, 33, 34, 35, 36], [4, 4], [8])
 
-PATHS = {
-    **dict.fromkeys(UNUSUAL, Path()),
-    "minimax": Path(lengths="equal"),
-    "recurrent-gemma": Path(lengths="equal"),
-    "rwkv": Path(lengths="single", shared=False),
+WAYS = {
+    **dict.fromkeys(UNUSUAL, Decoding()),
+    "minimax": Decoding(lengths="equal"),
+    "recurrent-gemma": Decoding(lengths="equal"),
+    "rwkv": Decoding(lengths="single", shared=False),
 }
 
 
@@ -62,8 +62,8 @@ def test_greedy_samples_of_a_batch_are_those_of_each_prompt_alone(family: str, c
     samples = generator.sample(examples(), seed=0)
     assert [(sample.index, sample.sample) for sample in samples] == [(i, k) for i in range(5) for k in range(copies)]
     assert [sample.response_ids for sample in samples] == [alone[sample.index] for sample in samples]
-    expected = PATHS.get(family, Path())
-    assert generator.path() == expected or (copies == 1 and generator.path().lengths == expected.lengths)
+    expected = WAYS.get(family, Decoding())
+    assert generator.decoding() == expected or (copies == 1 and generator.decoding().lengths == expected.lengths)
 
 
 def test_samples_of_one_prompt_are_independent_where_each_is_drawn_alone() -> None:
@@ -116,7 +116,7 @@ def test_a_cache_that_forgets_is_not_used(caplog: pytest.LogCaptureFixture) -> N
     rows = [row for row in examples() if len(row.prompt_ids) > 1]
     with caplog.at_level(logging.WARNING, logger="sparring"):
         samples = generator.sample(rows, seed=0)
-    assert generator.path() == Path(cached=False, shared=False)
+    assert generator.decoding() == Decoding(cached=False, shared=False)
     assert "reading a prompt again for each of its samples, without a cache, which is slow" in caplog.text
     assert [sample.response_ids for sample in samples] == [greedy(model, PROMPTS[sample.index]) for sample in samples]
 
@@ -159,6 +159,6 @@ def test_mixtures_are_decoded_right_whatever_a_model_keeps(family: str) -> None:
 
 def test_groups() -> None:
     lengths = [3, 1, 3, 2]
-    assert Path().groups(lengths, 2) == [([0, 1, 2, 3], 2)]
-    assert Path(lengths="equal").groups(lengths, 2) == [([0, 2], 2), ([3], 2), ([1], 2)]
-    assert Path(lengths="single").groups([3, 1], 2) == [([0], 1), ([0], 1), ([1], 1), ([1], 1)]
+    assert Decoding().groups(lengths, 2) == [([0, 1, 2, 3], 2)]
+    assert Decoding(lengths="equal").groups(lengths, 2) == [([0, 2], 2), ([3], 2), ([1], 2)]
+    assert Decoding(lengths="single").groups([3, 1], 2) == [([0], 1), ([0], 1), ([1], 1), ([1], 1)]
