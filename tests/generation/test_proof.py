@@ -162,3 +162,9 @@ def test_groups() -> None:
     assert Decoding().groups(lengths, 2) == [([0, 1, 2, 3], 2)]
     assert Decoding(lengths="equal").groups(lengths, 2) == [([0, 2], 2), ([3], 2), ([1], 2)]
     assert Decoding(lengths="single").groups([3, 1], 2) == [([0], 1), ([0], 1), ([1], 1), ([1], 1)]
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3-text", "qwen3-moe", "minimax", "recurrent-gemma", "rwkv"])
+def test_16_bits_hide_no_fault_and_make_none(family: str) -> None:
+    expected = WAYS.get(family, Decoding())
+    assert sampler(build(family).bfloat16(), copies=2).decoding() == expected

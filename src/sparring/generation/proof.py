@@ -15,7 +15,7 @@ from sparring.generation.decoding import Decoding
 from sparring.generation.mixture import Mixture
 from sparring.logprobs import layout_of
 from sparring.logprobs.decoder import own_logits
-from sparring.logprobs.layout import FAILURES, described, probe_ids, tolerance
+from sparring.logprobs.layout import FAILURES, agree, described, probe_ids
 from sparring.logprobs.mixture import geometric_mixture
 
 _log = logging.getLogger(__name__)
@@ -115,24 +115,17 @@ def _find(model: Any, decode: Decode, copies: int, mixture: Mixture | None) -> t
 @torch.no_grad()
 def _problem(model: Any, decode: Decode, way: Decoding, copies: int, mixture: Mixture | None) -> str | None:
     prompts = [probe_ids(model, prompt) for prompt in _PROMPTS]
-    worst = _Gap(0.0, 0.0)
+    worst: float | None = None
     try:
         for places, count in way.groups([len(prompt) for prompt in prompts], copies):
             drawn = decode(way, [prompts[place] for place in places], count, _TOKENS)
             for row, tokens in enumerate(drawn.tokens.tolist()):
                 scores = torch.stack([step[row] for step in drawn.scores]).float().log_softmax(-1)
-                own = _Own(model, mixture, prompts[places[row // count]], tokens)
-                worst = max(worst, own.difference(scores))
+                off = _Own(model, mixture, prompts[places[row // count]], tokens).difference(scores)
+                worst = off if worst is None else max(worst, off or 0.0)
     except FAILURES as error:
         return f"it cannot be ({described(error)})"
-    return None if worst.allowed <= 1.0 else f"the next token's log-probs are off by {worst.nats:.2g} nats"
-
-
-class _Gap(NamedTuple):
-    """The largest difference of log-probs, in units of what rounding explains, and in nats."""
-
-    allowed: float
-    nats: float
+    return None if worst is None else f"the next token's log-probs are off by {worst:.2g} nats"
 
 
 class _Own:
@@ -141,19 +134,21 @@ class _Own:
     def __init__(self, model: Any, mixture: Mixture | None, prompt: list[int], tokens: list[int]) -> None:
         self._model, self._mixture, self._prompt, self._tokens = model, mixture, prompt, tokens
 
-    def difference(self, scores: Tensor) -> _Gap:
-        """How far `[t, n]` log-probs are from them.
+    def difference(self, scores: Tensor) -> float | None:
+        """How far `[t, n]` log-probs are from them, nats; None where that is rounding.
 
         Read in one row first. Where that differs, each is read alone, since a model that chooses among its keys may
         break ties otherwise in a longer row.
         """
-        whole = self._log_probs([*self._prompt, *self._tokens[:-1]])[len(self._prompt) - 1 :]
-        together = self._off(scores, whole)
-        if together.allowed <= 1.0:
-            return together
+        whole = self._log_probs([*self._prompt, *self._tokens[:-1]])[len(self._prompt) - 1 :].to(scores.device)
+        if agree(self._model, scores, whole):
+            return None
         ends = range(len(self._prompt), len(self._prompt) + len(self._tokens))
         row = [*self._prompt, *self._tokens]
-        return self._off(scores, torch.stack([self._log_probs(row[:end])[-1] for end in ends]))
+        alone = torch.stack([self._log_probs(row[:end])[-1] for end in ends]).to(scores.device)
+        if agree(self._model, scores, alone):
+            return None
+        return float((scores - alone).abs().nan_to_num(nan=float("inf")).max())
 
     def _log_probs(self, row: list[int]) -> Tensor:
         device = self._model.get_input_embeddings().weight.device
@@ -162,9 +157,3 @@ class _Own:
             base = own_logits(self._mixture.base, row, device).float()
             return geometric_mixture(own, base, self._mixture.base_share)
         return own.log_softmax(-1)
-
-    def _off(self, scores: Tensor, own: Tensor) -> _Gap:
-        own = own.to(scores.device)
-        # Tokens that are ruled out are equal without a difference; what is not a number is as wrong as can be.
-        nats = (scores - own).abs().masked_fill(scores == own, 0.0).nan_to_num(nan=float("inf"))
-        return _Gap(float((nats / tolerance(self._model, own)).max()), float(nats.max()))
