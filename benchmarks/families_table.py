@@ -25,7 +25,7 @@ from torch import Tensor
 
 from measuring import versions
 from sparring.errors import InputError
-from sparring.generation import GenerationConfig
+from sparring.generation import generation_config
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import layout_of, sequence_log_probs
 from sparring.logprobs.decoder import own_logits
@@ -188,7 +188,7 @@ def _sampled(model: Any, alone: list[list[tuple[int, Tensor]]]) -> tuple[str, bo
         EncodedExample(index=number, prompt_ids=list(ids), expert_ids=[5], prompt="", response="")
         for number, ids in enumerate(PROMPTS)
     ]
-    config = GenerationConfig(top_k=1, batch_size=8).model_copy(update={"samples_per_prompt": 2})
+    config = generation_config(top_k=1, batch_size=8).model_copy(update={"samples_per_prompt": 2})
     sampler = TransformersGenerator(config, model=model, tokenizer=_Ids(), stop_ids=(STOP,), max_new_tokens=TOKENS)
     samples = sampler.sample(rows, seed=0)
     same = all(_agrees(sample.response_ids, alone[sample.index]) for sample in samples)

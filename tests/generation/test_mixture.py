@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from sparring.generation import GenerationConfig, generator
+from sparring.generation import generation_config, generator
 from sparring.generation.mixture import Mixture
+from sparring.generation.protocol import GeneratorParts
 from sparring.models import ModelConfig
 from sparring.selfplay.policy import Policy
 from sparring.types import EncodedExample
@@ -49,12 +50,14 @@ def build(
 ) -> Any:
     mixture = None if alpha is None else Mixture(base=base, base_share=alpha)
     return generator(
-        GenerationConfig(**settings),
-        model=policy,
-        tokenizer=tiny_tokenizer(),
-        stop_ids=[stop_id],
-        max_new_tokens=max_new_tokens,
-        mixture=mixture,
+        generation_config(**settings),
+        GeneratorParts(
+            model=policy,
+            tokenizer=tiny_tokenizer(),
+            stop_ids=(stop_id,),
+            max_new_tokens=max_new_tokens,
+            mixture=mixture,
+        ),
     )
 
 

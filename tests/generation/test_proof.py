@@ -11,7 +11,7 @@ import transformers
 
 from families import FAMILIES, UNUSUAL, build
 from sparring.errors import InputError
-from sparring.generation import GenerationConfig
+from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.mixture import Mixture
 from sparring.generation.transformers import TransformersGenerator
@@ -32,7 +32,7 @@ WAYS = {
 
 def sampler(model: Any, *, mixture: Mixture | None = None, copies: int = 1, **settings: Any) -> TransformersGenerator:
     # Copied, since nobody who plays wants several greedy samples of one prompt.
-    config = GenerationConfig(**settings).model_copy(update={"samples_per_prompt": copies})
+    config = generation_config(**settings).model_copy(update={"samples_per_prompt": copies})
     parts = {"model": model, "tokenizer": tiny_tokenizer(), "stop_ids": [STOP], "max_new_tokens": TOKENS}
     return TransformersGenerator(config, mixture=mixture, **parts)
 
@@ -83,7 +83,7 @@ def test_samples_are_draws_of_the_law_that_is_scored(family: str) -> None:
     """The mean of log π(y) over one-token samples is minus the entropy, whatever the length of the prompt."""
     model, draws = build(family), 200
     config = {"model": model, "tokenizer": tiny_tokenizer(), "stop_ids": [STOP], "max_new_tokens": 1}
-    samples = TransformersGenerator(GenerationConfig(samples_per_prompt=draws), **config).sample(examples(), seed=2)
+    samples = TransformersGenerator(generation_config(samples_per_prompt=draws), **config).sample(examples(), seed=2)
     for number, prompt in enumerate(PROMPTS):
         answers = [sample.response_ids for sample in samples if sample.index == number]
         with torch.no_grad():

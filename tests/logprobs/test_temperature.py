@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from families import build
-from sparring.generation.config import GenerationConfig
+from sparring.generation import generation_config
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs, tempered
 from sparring.types import EncodedExample
@@ -59,7 +59,7 @@ def test_samples_have_the_law_that_is_scored() -> None:
     model = tiny_model(vocab_size=7, initializer_range=0.5)
     outcomes = [[stop], *([first, second] for first in range(7) if first != stop for second in range(7))]
     sampler = TransformersGenerator(
-        GenerationConfig(samples_per_prompt=draws).untruncated(draws, temperature=temperature),
+        generation_config(samples_per_prompt=draws).untruncated(draws, temperature=temperature),
         model=model,
         tokenizer=tiny_tokenizer(),
         stop_ids=[stop],

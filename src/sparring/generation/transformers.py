@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 import transformers
@@ -15,6 +15,7 @@ from sparring.generation.decoding import Decoding
 from sparring.generation.mixture import Mixture, MixtureProcessor
 from sparring.generation.prefix import read_once
 from sparring.generation.proof import Decoded, decoding_of
+from sparring.generation.protocol import GeneratorParts
 from sparring.types import EncodedExample, Sample
 
 
@@ -45,6 +46,18 @@ class TransformersGenerator:
         self._config, self._model, self._tokenizer = config, model, tokenizer
         self._stop_ids, self._max_new_tokens = frozenset(stop_ids), max_new_tokens
         self._mixture = mixture
+
+    @classmethod
+    def of(cls, config: GenerationConfig, parts: GeneratorParts) -> Self:
+        """The generator of some settings."""
+        return cls(
+            config,
+            model=parts.model,
+            tokenizer=parts.tokenizer,
+            stop_ids=parts.stop_ids,
+            max_new_tokens=parts.max_new_tokens,
+            mixture=parts.mixture,
+        )
 
     def plan(self, prompts: Sequence[EncodedExample]) -> list[list[EncodedExample]]:
         """Batches of prompts of similar length; see `Generator`."""

@@ -42,7 +42,7 @@ class Memory:
         return max(training, self.playing)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TokenCounts:
     """Tokens of a prompt, and of each of the responses to it that are scored and trained on."""
 

@@ -14,8 +14,9 @@ from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig, WarmupConfig
 from sparring.selfplay.early_stop import watch
 from sparring.selfplay.monitor import monitor
+from sparring.selfplay.notes import announce
 from sparring.selfplay.phases import Phase
-from sparring.selfplay.prepared import announce, prepare
+from sparring.selfplay.prepared import prepare
 from sparring.selfplay.result import Result, conclude
 from sparring.selfplay.run import Run
 from sparring.selfplay.set_up import check_free, claim, reopen, set_up

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+from sparring import own_code
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
 from sparring.generation.mixture import Mixture
@@ -17,10 +20,12 @@ from sparring.progress import console
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.arguments import run_autocast
 from sparring.selfplay.checks.consent import read_config
+from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.manifest import config_fingerprint, manifest, versions
+from sparring.selfplay.manifest import config_fingerprint, manifest, run_clock, versions
+from sparring.selfplay.notes import data_summary
 from sparring.selfplay.policy import Policy
-from sparring.selfplay.prepared import Prepared, data_summary, prepare
+from sparring.selfplay.prepared import Prepared, prepare
 from sparring.selfplay.run import Embed, Judges, Run
 from sparring.work import processes
 from sparring.work.store import Store
@@ -71,7 +76,11 @@ def claim(prepared: Prepared, directory: RunDirectory) -> None:
         InputError: It cannot be written.
     """
     record = manifest(
-        prepared.config, prepared.phases, fingerprints=_fingerprints(prepared), data=data_summary(prepared)
+        prepared.config,
+        prepared.phases,
+        fingerprints=_fingerprints(prepared),
+        own_code=_own_code(prepared, directory),
+        data=data_summary(prepared),
     )
     try:
         write_json(directory.manifest, record)
@@ -99,6 +108,28 @@ def _fingerprints(prepared: Prepared) -> dict[str, str]:
     }
 
 
+def _own_code(prepared: Prepared, directory: RunDirectory) -> dict[str, dict[str, str]]:
+    """By module: the digest of its source, and from which folder it is imported, as seen from the run."""
+    judges = named_judges(prepared.config).values()
+    paths = [*prepared.config.own_code, *(path for judge in judges for path in judge.imports())]
+    run, modules = directory.path.resolve(), [own_code.modules_of(path) for path in paths]
+    return {
+        module: {"sha256": own_code.digest(module), "folder": os.path.relpath(own_code.root(module).resolve(), run)}
+        for module in dict.fromkeys(itertools.chain.from_iterable(modules))
+    }
+
+
+def _check_own_code(started: Mapping[str, Mapping[str, str]]) -> None:
+    """Raises InputError where the code of the user's own changed since the run started; nothing of it runs."""
+    for module, known in started.items():
+        if own_code.digest(module) != known["sha256"]:
+            raise InputError(
+                f"the code of the module '{module}' changed after the run started, so other code made what is on disk",
+                where=str(own_code.source(module)),
+                fix="restore it, or start a new run with another output",
+            )
+
+
 def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, RunDirectory]:
     """The configuration and folder of a run that was interrupted.
 
@@ -116,12 +147,13 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
             where=str(directory.config),
             fix="undo the change, or start a new run with `sparring train` and another output",
         )
-    prepared = prepare(config)
+    _check_own_code(started["own_code"])
+    prepared = prepare(config, run_clock(directory))
     for what, found in _fingerprints(prepared).items():
         if found != fingerprints[what]:
             raise InputError(
                 f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
-                where={"model": config.model.name, "processes": "launcher"}.get(what, str(config.data.source)),
+                where={"model": config.model.name, "processes": "launcher"}.get(what, config.data.title),
                 fix="restore it, or start a new run with another output",
             )
     for name, version in versions().items():
@@ -175,8 +207,8 @@ def _check_sampling(run: Run) -> None:
 def _store(prepared: Prepared) -> Store | None:
     """Where shards are shared with other runs; None where what decides them is not all known to this process."""
     config = prepared.config
-    elsewhere = prepared.engine is not None or config.workers.elsewhere
-    return None if not config.reuse or elsewhere or config.model.trust_remote_code else Store.of_user()
+    known = config.generation.reusable and not config.workers.elsewhere and not config.model.trust_remote_code
+    return Store.of_user() if config.reuse and known else None
 
 
 def _judges(prepared: Prepared, directory: RunDirectory) -> Judges:
