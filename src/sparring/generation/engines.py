@@ -68,9 +68,6 @@ class EngineGenerator:
         """Batches of prompts of similar length; see `Generator`."""
         return batches(self._config, prompts)
 
-    def check(self) -> None:
-        """Nothing yet: what an engine plays is proved with every change of its weights; see `Generator`."""
-
     def sample(self, batch: Sequence[EncodedExample], *, seed: int) -> list[Sample]:
         """K samples for each prompt of the batch; see `Generator`.
 

@@ -25,12 +25,17 @@ class Generator(Protocol):
         """The batches, in the order in which they are sampled: a pure function of the prompts and settings."""
         ...
 
-    def check(self) -> None:
-        """Called before anything is played: raises InputError where samples would not be draws of what is scored."""
-        ...
-
     def sample(self, batch: Sequence[EncodedExample], *, seed: int) -> list[Sample]:
         """K samples for each prompt of one batch, in order of prompt, then sample; `seed` decides them all."""
+        ...
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A generator that proves itself at the start of a run."""
+
+    def check(self) -> None:
+        """Called before anything is played: raises InputError where samples would not be draws of what is scored."""
         ...
 
 
