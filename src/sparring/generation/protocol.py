@@ -31,7 +31,7 @@ class Generator(Protocol):
 
 
 @runtime_checkable
-class Checked(Protocol):
+class ChecksItself(Protocol):
     """A generator that proves itself at the start of a run."""
 
     def check(self) -> None:

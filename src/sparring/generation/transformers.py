@@ -85,7 +85,7 @@ class TransformersGenerator:
         ]
 
     def check(self) -> None:
-        """Finds out how the model is decoded; see `Checked`.
+        """Finds out how the model is decoded; see `ChecksItself`.
 
         Raises:
             InputError: The model cannot be sampled right.

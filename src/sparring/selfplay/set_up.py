@@ -15,7 +15,7 @@ from sparring import own_code
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
 from sparring.generation.mixture import Mixture
-from sparring.generation.protocol import Checked
+from sparring.generation.protocol import ChecksItself
 from sparring.judges import JudgeSettings, StartedJudge
 from sparring.logprobs import check_log_probs
 from sparring.models import ModelConfig, fingerprint
@@ -205,7 +205,7 @@ def _check_sampling(run: Run) -> None:
                 base = models.enter_context(run.policy.beside_base())
                 mixed = {"mixture": Mixture(base=base, base_share=share)}
             generator = run.generator(config, **mixed)
-            if isinstance(generator, Checked):
+            if isinstance(generator, ChecksItself):
                 generator.check()
 
 
