@@ -28,6 +28,8 @@ def announce(prepared: Prepared) -> None:
 def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
     lines = _left_out(_skipped(prepared))
+    if prepared.adapter is not None:
+        lines.append(prepared.adapter.told())
     if prepared.data.report.unread:
         names = ", ".join(prepared.data.report.unread)
         lines.append(f"columns that hold something and are not read: {names}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sparring.data import VERIFIERS, Clock, Dataset, Encoded, PromptTemplate, encode, load, prompts_of_iteration
@@ -12,10 +13,12 @@ from sparring.generation import engine, generator_class
 from sparring.generation.protocol import Engine
 from sparring.judges import JudgeSettings
 from sparring.models import context_length, load_config, load_tokenizer
+from sparring.models.adapters import Adapter
 from sparring.models.endings import end_ids
+from sparring.models.vocabulary import check_tokens
 from sparring.selfplay.checks.data import check_prompts, check_stop
 from sparring.selfplay.checks.judges import able_to_judge, check_experts, check_judges
-from sparring.selfplay.checks.training import check_training
+from sparring.selfplay.checks.training import adapter_for, check_training
 from sparring.selfplay.components import held_out_judge
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.engine import engine_model
@@ -42,6 +45,7 @@ class Prepared:
         verifier: Tells right responses from wrong ones, where the data have such a rule.
         held_out_judge: The settings of who compares policies on the held-out set, if anybody does.
         engine: What samples in place of the policy's own model, if anything does.
+        adapter: What the run's LoRA does to the model, if it has one.
     """
 
     config: SelfPlayConfig
@@ -56,6 +60,7 @@ class Prepared:
     verifier: Callable[[str, str], bool] | None
     held_out_judge: JudgeSettings | None
     engine: Engine | None
+    adapter: Adapter | None
 
     def prompts(self, phase: Phase, iteration: int) -> list[EncodedExample]:
         """The training prompts that an iteration of a phase is played on."""
@@ -93,6 +98,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     # All processes are told the same time.
     clock = clock or processes.on_main(Clock.now)
     model_config, tokenizer = load_config(config.model), run_tokenizer(config, clock)
+    adapter = adapter_for(config, model_config)
     ends, context = end_ids(config.model), context_length(model_config)
     template = config.data.template(tokenizer, clock, end_ids=ends)
     verifier = VERIFIERS[config.data.verifier]() if config.data.verifier is not None else None
@@ -105,6 +111,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     held_out = None
     if data.held_out:
         held_out = encode(data.held_out, tokenizer, config.data, context_length=context, clock=clock, end_ids=ends)
+    check_tokens(model_config, tokenizer, (*_ids(train), *_ids(held_out)))
     teacher = teacher_of(config, model_config, template, train, held_out)
     return Prepared(
         config=config,
@@ -119,7 +126,17 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
         verifier=verifier,
         held_out_judge=held_out_by,
         engine=engine(config.generation, lambda: engine_model(config, model_config, train, held_out, teacher)),
+        adapter=adapter,
     )
+
+
+def _ids(encoded: Encoded | None) -> Iterator[int]:
+    """Every token id that is used."""
+    if encoded is None:
+        return
+    yield from encoded.stop_ids
+    for example in encoded.examples:
+        yield from chain(example.prompt_ids, example.expert_ids, *example.compared_ids)
 
 
 def run_tokenizer(config: SelfPlayConfig, clock: Clock | None) -> Any:

@@ -7,11 +7,15 @@ import itertools
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from sparring import own_code
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
+from sparring.generation.mixture import Mixture
+from sparring.generation.protocol import ChecksItself
 from sparring.judges import JudgeSettings, StartedJudge
 from sparring.logprobs import check_log_probs
 from sparring.models import ModelConfig, fingerprint
@@ -178,7 +182,7 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
     )
     _check_disk(config, policy, directory)
     check_log_probs(policy.model)
-    return Run(
+    run = Run(
         prepared=prepared,
         directory=directory,
         policy=policy,
@@ -187,6 +191,23 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
         embed=_embedder(config),
         store=_store(prepared),
     )
+    _check_sampling(run)
+    return run
+
+
+def _check_sampling(run: Run) -> None:
+    """Finds out how the model, and its mixture with the base model, are sampled: what cannot be is refused now."""
+    generators = [run.config.generation, *(phase.config.generation for phase in run.prepared.phases)]
+    shares = [0.0, *(phase.opponent.spec(phase.iterations.start).base_share for phase in run.prepared.phases)]
+    with run.policy.forward_dtype(), ExitStack() as models:
+        for config, share in zip(generators, shares, strict=True):
+            mixed: dict[str, Any] = {}
+            if share:
+                base = models.enter_context(run.policy.beside_base())
+                mixed = {"mixture": Mixture(base=base, base_share=share)}
+            generator = run.generator(config, **mixed)
+            if isinstance(generator, ChecksItself):
+                generator.check()
 
 
 def _store(prepared: Prepared) -> Store | None:
