@@ -42,14 +42,14 @@ def prompts(model: str, count: int) -> list[Any]:
 
 def build(way: dict[str, Any], model: str, longest: int) -> Any:
     """The generator of a run, with nothing that would end a response."""
-    from sparring.generation import GenerationConfig, engine
-    from sparring.generation.engines import EngineModel
+    from sparring.generation import engine, generation_config
+    from sparring.generation.protocol import EngineModel
     from sparring.models import ModelConfig, load_tokenizer, local_folder
     from sparring.seeding import derive_seed
     from sparring.selfplay.engine import generator_for
     from sparring.selfplay.policy import Policy
 
-    settings = GenerationConfig(name=way["name"], batch_size=way["batch_size"])
+    settings = generation_config(name=way["name"], batch_size=way["batch_size"])
     loaded = ModelConfig(name=model, device="cpu", dtype=way["dtype"])
     policy = Policy(loaded, load_tokenizer(loaded), lora=None, seed=derive_seed(0, "benchmark"))
     told = EngineModel(

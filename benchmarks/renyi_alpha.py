@@ -12,7 +12,7 @@ import torch
 
 from sparring.games import StochasticGame, Training
 from sparring.objectives import Renyi
-from sparring.types import LogRatios, ObjectiveOutput
+from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 SEEDS = range(8)
 ITERATIONS = 3
@@ -21,13 +21,17 @@ ALPHAS: tuple[float | str, ...] = (0.5, 0.0, 1.0, "adaptive")
 GAPS = {"near": 0.7, "far": 2.0}
 
 
-class Watched:
+class Watched(Objective):
     """An objective that keeps the α of every step."""
 
     def __init__(self, objective: Renyi) -> None:
-        self.requires, self.stability = objective.requires, objective.stability
         self.alphas: list[float] = []
         self._objective = objective
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """As the objective's."""
+        return self._objective.requires
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """The objective's output."""

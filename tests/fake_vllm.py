@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -94,6 +95,7 @@ class LLM:
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes `import vllm` find this, until the test ends."""
     module, lora, requests = ModuleType("vllm"), ModuleType("vllm.lora"), ModuleType("vllm.lora.request")
+    module.__spec__ = ModuleSpec("vllm", None)
     module.LLM, module.SamplingParams = LLM, SamplingParams  # type: ignore[attr-defined]
     requests.LoRARequest = LoRARequest  # type: ignore[attr-defined]
     for name, each in (("vllm", module), ("vllm.lora", lora), ("vllm.lora.request", requests)):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sparring.errors import InputError
-from sparring.registry import build, require_one_of, require_positive
+from sparring.registry import Registry, build, require_one_of, require_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Demanding:
     needed: int
 
 
-REGISTRY = {"steady": Steady, "bare": Bare, "demanding": Demanding}
+REGISTRY = Registry(object, {"steady": Steady, "bare": Bare, "demanding": Demanding})
 
 
 def test_builds_with_options_and_defaults() -> None:

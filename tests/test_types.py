@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sparring.types import LogRatios, StabilityNumber
+from sparring.objectives import Spif, Spin
+from sparring.types import LogRatios, Objective, StabilityNumber
 
 
 @pytest.mark.parametrize(
@@ -48,14 +49,11 @@ def test_means_are_weighted_where_weights_are_given() -> None:
     value = torch.tensor([[1.0, 2.0], [3.0, 7.0]])
     plain = LogRatios(generated=value)
     assert plain.mean_over_samples(value).tolist() == [1.5, 5.0]
-    assert plain.mean_over_prompts(torch.tensor([1.0, 4.0])).item() == 2.5
     weighted = LogRatios(
         generated=value,
         generated_weight=torch.tensor([[0.25, 0.75], [1.0, 0.0]]),
-        expert_weight=torch.tensor([0.1, 0.9]),
     )
     assert weighted.mean_over_samples(value).tolist() == [1.75, 3.0]
-    assert weighted.mean_over_prompts(torch.tensor([10.0, 20.0])).item() == pytest.approx(19.0)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +68,20 @@ def test_means_are_weighted_where_weights_are_given() -> None:
     ],
 )
 def test_the_stability_number_says_what_the_exact_iteration_does(exponent: float, factor: float, verdict: str) -> None:
-    number = StabilityNumber(symbol="β", value=1.0, step_exponent=exponent)
+    number = StabilityNumber(symbol="β", value=1.0, step_exponent=exponent, cure="raise β")
     assert number.contraction_factor == pytest.approx(factor)
     assert number.verdict.startswith(verdict)
 
 
-def test_the_advice_names_the_reward_bound_only_where_there_is_one() -> None:
-    assert StabilityNumber(symbol="R/β", value=9.0, step_exponent=4.5).verdict.endswith("or lower the reward bound")
-    assert StabilityNumber(symbol="β", value=0.1, step_exponent=10.0).verdict.endswith("raise β")
+@pytest.mark.parametrize(
+    ("objective", "cure"),
+    [
+        (Spif(reward_bound=9.0), "raise β or lower the reward bound"),
+        (Spin(beta=0.1), "raise β"),
+        (Spin(link="hinge"), "take a link that is curved at 0 (logistic, exponential, squared)"),
+    ],
+    ids=["spif", "spin", "hinge"],
+)
+def test_an_objective_says_itself_what_to_change(objective: Objective, cure: str) -> None:
+    assert objective.stability is not None
+    assert objective.stability.verdict.endswith(f"; {cure}")

@@ -15,7 +15,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from sparring.generation.engines import Completion, EngineModel, Request
+from sparring.generation.protocol import Completion, EngineModel, Request
 
 
 def engine_model(base: Path, **changes: Any) -> EngineModel:

@@ -1,7 +1,8 @@
 """Builds a registered component from its name and options, with errors that say what to write instead.
 
 A registry is a plain, visible dict from name to a frozen, keyword-only dataclass whose fields are its
-options and whose `__post_init__` rejects nonsense.
+options and whose `__post_init__` rejects nonsense. A name with a colon, `package.module:Class`, is a component of the
+user's own, which is imported.
 """
 
 from __future__ import annotations
@@ -12,48 +13,72 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from sparring.errors import InputError, did_you_mean
+from sparring.option_types import as_declared, called, declared, fits
+from sparring.own_code import is_own, own_class
 
 Component = TypeVar("Component")
 
 
-def build(registry: Mapping[str, type[Component]], kind: str, name: str, options: Mapping[str, Any]) -> Component:
-    """Returns `registry[name](**options)`.
+class Registry(dict[str, type[Component]]):
+    """Components by name.
+
+    Args:
+        protocol: What each of them is, and what one of the user's own must have.
+        components: Those that have a name.
+    """
+
+    def __init__(self, protocol: type, components: Mapping[str, type[Component]]) -> None:
+        super().__init__(components)
+        self.protocol = protocol
+
+
+def build(registry: Registry[Component], kind: str, name: str, options: Mapping[str, Any]) -> Component:
+    """Returns `registry[name](**options)`, or of the class that an import path names.
 
     Args:
         registry: The dict that lists the components.
         kind: What they are, for the error message: "objective", "opponent", …
-        name: The component's name.
+        name: The component's name, or `package.module:Class`.
         options: Its keyword arguments.
 
     Raises:
-        InputError: The name or an option is unknown, or the component rejects a value.
+        InputError: The name or an option is unknown, a value is of the wrong type, or the component rejects it; or the
+            class cannot be imported, or is no such component.
     """
-    if name not in registry:
+    if is_own(name):
+        component: type[Component] = own_class(kind, name, registry.protocol)
+    elif name in registry:
+        component = registry[name]
+    else:
         raise InputError(f"unknown {kind} '{name}'", where=f"{kind}.name", fix=did_you_mean(name, registry))
-    component = registry[name]
-    known = [field.name for field in dataclasses.fields(component) if field.init]  # type: ignore[arg-type]
-    for option in options:
-        if option not in known:
-            fix = did_you_mean(option, known) if known else "it takes no options; remove it"
-            raise InputError(f"{kind} '{name}' has no option '{option}'", where=f"{kind}.{option}", fix=fix)
-    _check_options(component, kind, name, options)
+    _check_names(component, kind, name, options)
+    types = declared(component)
+    wrong = [option for option, value in options.items() if option in types and not fits(value, types[option])]
     try:
-        return component(**options)
-    except (TypeError, ValueError) as error:
-        raise InputError(str(error), where=f"{kind} '{name}'") from error
+        built = component(**{option: as_declared(value, types.get(option)) for option, value in options.items()})
+    except Exception as error:  # one of the user's own may fail in any way
+        # A component says best what it rejects; but what a value of the wrong type leads to is said by nobody.
+        if not wrong or isinstance(error, ValueError):
+            told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise InputError(told, where=f"{kind} '{name}'") from error
+        built = None
+    if wrong or built is None:
+        problem = f"must be {called(types[wrong[0]])}, got {options[wrong[0]]!r}"
+        raise InputError(problem, where=f"{kind} '{name}', {wrong[0]}")
+    return built
 
 
-def _check_options(component: type, kind: str, name: str, options: Mapping[str, Any]) -> None:
-    """Raises InputError where an option is missing that has no default, or a switch is neither true nor false."""
-    for field in dataclasses.fields(component):
-        required = field.init and field.default is field.default_factory is dataclasses.MISSING
-        if required and field.name not in options:
-            fix = f"add {field.name}: …, as `sparring recipes` and the reference do"
-            raise InputError(f"{kind} '{name}' needs '{field.name}'", where=f"{kind}.{field.name}", fix=fix)
-        value = options.get(field.name, False)
-        # Annotations are text.
-        if field.type == "bool" and not isinstance(value, bool):
-            raise InputError(f"must be true or false, got {value!r}", where=f"{kind} '{name}', {field.name}")
+def _check_names(component: type, kind: str, name: str, options: Mapping[str, Any]) -> None:
+    """Raises InputError where there is no such option, or one is missing that has no default."""
+    fields = {field.name: field for field in dataclasses.fields(component) if field.init}
+    for option in options:
+        if option not in fields:
+            fix = did_you_mean(option, fields) if fields else "it takes no options; remove it"
+            raise InputError(f"{kind} '{name}' has no option '{option}'", where=f"{kind}.{option}", fix=fix)
+    for option, field in fields.items():
+        if field.default is field.default_factory is dataclasses.MISSING and option not in options:
+            fix = f"add {option}: …, as `sparring recipes` and the reference do"
+            raise InputError(f"{kind} '{name}' needs '{option}'", where=f"{kind}.{option}", fix=fix)
 
 
 def require_positive(name: str, value: float, why: str) -> None:

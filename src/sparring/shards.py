@@ -18,7 +18,7 @@ A shard is one Parquet file, whole or absent. Nobody else writes or reads the na
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
@@ -49,14 +49,17 @@ class SampleRow(TypedDict):
 
 
 class ScoreRow(TypedDict):
-    """log π(y|x) of a response under a policy, nats; `digest` is of the tokens that it is of."""
+    """log π(y|x) of a response under a policy, nats; `digest` is of the tokens that it is of.
+
+    `token_log_probs` are its terms, an array where they were computed and a list where they were read.
+    """
 
     index: int
     sample: int | None
     policy: int
     log_prob: float
     digest: str
-    token_log_probs: NotRequired[Sequence[float]]
+    token_log_probs: NotRequired[np.ndarray | list[float]]
 
 
 class VerdictRow(TypedDict):

@@ -7,7 +7,9 @@ end-of-sequence token is included only where the response really ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -27,6 +29,9 @@ OPPONENT_FIELDS = frozenset({"expert", "generated"})
 
 REFERENCE_FIELDS = frozenset({"reference_expert", "reference_generated"})
 """The fields of `LogRatios` that need log π_ref."""
+
+DRAWN_FIELDS = frozenset({"generated", "reference_generated", "policy_generated"})
+"""The fields of `LogRatios` whose mean over the samples is one over draws of the opponent."""
 
 SUPERVISED_FIELDS = frozenset({"policy_expert", "expert_length"})
 """The fields of `LogRatios` that supervised fine-tuning gives: they need no generated response."""
@@ -116,12 +121,18 @@ class LogRatios:
             if name == "pairwise" and not float((value + value.mT - 1.0).abs().max()) < 0.01:
                 raise ValueError("LogRatios.pairwise must satisfy P_ij + P_ji = 1 (so ½ on the diagonal)")
 
-    def _axes(self, name: str) -> tuple[str, ...]:
-        if name in self._per_prompt:
+    @classmethod
+    def _axes(cls, name: str) -> tuple[str, ...]:
+        if name in cls._per_prompt:
             return ("B",)
         if name == "pairwise":
             return ("B", "K", "K")
-        return ("B", "M") if name in self._of_reference else ("B", "K")
+        return ("B", "M") if name in cls._of_reference else ("B", "K")
+
+    @classmethod
+    def shape(cls, name: str, *, prompts: int, samples: int) -> tuple[int, ...]:
+        """The shape of a field for so many prompts, and so many samples of each kind a prompt."""
+        return tuple(prompts if axis == "B" else samples for axis in cls._axes(name))
 
     def present(self) -> dict[str, Tensor]:
         """The fields that are given, by name."""
@@ -149,12 +160,6 @@ class LogRatios:
     def mean_over_reference(self, value: Tensor) -> Tensor:
         """E_{y ~ π_ref}[value]: `[B, M]` → `[B]`, with `reference_weight` or uniformly over m."""
         return value.mean(dim=-1) if self.reference_weight is None else (self.reference_weight * value).sum(dim=-1)
-
-    def mean_over_prompts(self, value: Tensor) -> Tensor:
-        """E_x[value]: `[B]` → scalar, with `expert_weight` or uniformly over the batch."""
-        if self.expert_weight is None:
-            return value.mean()
-        return (self.expert_weight * value).sum()
 
 
 _AXES = {"B": "prompt", "K": "sample", "M": "reference sample"}
@@ -190,11 +195,13 @@ class StabilityNumber:
         symbol: The ratio of settings that decides, as the documentation writes it, e.g. "R/β".
         value: Its value.
         step_exponent: `e`; infinite where the step does not shrink with the error.
+        cure: What to change where the iteration overshoots, e.g. "raise β".
     """
 
     symbol: str
     value: float
     step_exponent: float
+    cure: str
 
     @property
     def contraction_factor(self) -> float:
@@ -211,27 +218,41 @@ class StabilityNumber:
             return f"converges: near the expert the exact iteration multiplies the error by {factor:.2g}"
         if factor < 1.0 + 1e-9:
             return "at the edge: the exact iteration neither shrinks nor grows the error"
-        return "overshoots: the exact iteration does not settle near the expert; raise β" + (
-            " or lower the reward bound" if "R" in self.symbol else ""
-        )
+        return f"overshoots: the exact iteration does not settle near the expert; {self.cure}"
 
 
 class Objective(Protocol):
-    """A loss on log ratios: pure, so the same object trains a table of logits and a language model."""
+    """A loss on log ratios: pure, so the same object trains a table of logits and a language model.
+
+    An objective derives from this class and says what is not so by default.
+
+    Attributes:
+        compares_any_pair: Whether it learns from any two responses of which one is preferred, whoever wrote them; else
+            the responses must be draws of the opponent.
+    """
+
+    compares_any_pair: ClassVar[bool] = False
 
     @property
+    @abstractmethod
     def requires(self) -> frozenset[str]:
         """The fields of `LogRatios` that it reads; a class attribute where no setting changes them."""
         ...
 
+    @abstractmethod
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """The loss per prompt and its metrics."""
         ...
 
     @property
     def stability(self) -> StabilityNumber | None:
-        """The stability number of its settings, or None where no exact iteration is defined."""
-        ...
+        """The stability number of its settings, or None where no exact iteration ends at the expert."""
+        return None
+
+    @property
+    def reach(self) -> float | None:
+        """How far one iteration moves the log ratio of a whole response, nats; None where nothing bounds it."""
+        return None
 
 
 @runtime_checkable
@@ -254,15 +275,28 @@ class Variational(Protocol):
 
 
 class Regularizer(Protocol):
-    """A weighted penalty that is added to an objective's loss, on the same log ratios."""
+    """A weighted penalty that is added to an objective's loss, on the same log ratios.
+
+    A regularizer derives from this class and says what is not so by default.
+
+    Attributes:
+        name: What its metric is called by.
+    """
 
     name: ClassVar[str]
 
     @property
+    def weighs_draws(self) -> bool:
+        """Whether it weighs the generated responses by e^Δ, for which they must be draws of the π_o in Δ."""
+        return False
+
+    @property
+    @abstractmethod
     def requires(self) -> frozenset[str]:
         """The fields of `LogRatios` that it reads; a class attribute where no setting changes them."""
         ...
 
+    @abstractmethod
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt as the loss; the metric `regularizer/<name>` is the value without the weight."""
         ...
@@ -285,12 +319,14 @@ class OpponentSpec:
 
 
 class Opponent(Protocol):
-    """The other player: frozen for an iteration, built from earlier policies."""
+    """The other player: frozen for an iteration, built from earlier policies. An opponent derives from this class."""
 
+    @abstractmethod
     def spec(self, iteration: int) -> OpponentSpec:
         """What iteration `iteration` needs."""
         ...
 
+    @abstractmethod
     def combine(self, iteration: int, log_probs: Mapping[int, Tensor]) -> Tensor:
         """Log π_o of the same responses, any shape, from their log-probs under each scorer, nats."""
         ...
@@ -309,7 +345,7 @@ class Comparison:
     pairwise: tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
     """One prompt as text, with what the data know of its answers: any of the two, both, or neither.
 
@@ -319,6 +355,7 @@ class Example:
         prompt: The prompt as plain text; of a chat, its last user turn.
         response: The expert response.
         comparison: Responses with preferences.
+        where: The file and line that it was read from; two examples that differ in it alone are equal.
     """
 
     index: int
@@ -326,6 +363,43 @@ class Example:
     prompt: str
     response: str | None = None
     comparison: Comparison | None = None
+    where: str | None = field(default=None, compare=False)
+
+
+class TokenIds:
+    """A field of token ids: given and read as a list, kept in a tenth of a list's memory."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> list[int]:
+        if instance is None:
+            # A dataclass asks so for the field's default, and there is none.
+            raise AttributeError(self._name)
+        ids: array[int] = vars(instance)[self._name]
+        return ids.tolist()
+
+    def __set__(self, instance: object, ids: Sequence[int]) -> None:
+        vars(instance)[self._name] = _packed(ids)
+
+
+class TokenIdLists:
+    """A field of several lists of token ids, kept likewise; empty unless it is given."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> list[list[int]]:
+        lists: tuple[array[int], ...] = () if instance is None else vars(instance)[self._name]
+        # The field's default has to be one that nobody can change.
+        return [ids.tolist() for ids in lists] if instance is not None else ()  # type: ignore[return-value]
+
+    def __set__(self, instance: object, lists: Sequence[Sequence[int]]) -> None:
+        vars(instance)[self._name] = tuple(map(_packed, lists))
+
+
+def _packed(ids: Sequence[int]) -> array[int]:
+    return array("H" if max(ids, default=0) < 2**16 else "I", ids)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,13 +411,13 @@ class EncodedExample:
     """
 
     index: int
-    prompt_ids: list[int]
-    expert_ids: list[int]
+    prompt_ids: TokenIds = TokenIds()
+    expert_ids: TokenIds = TokenIds()
     prompt: str
     response: str | None = None
     messages: tuple[dict[str, str], ...] | None = None
     comparison: Comparison | None = None
-    compared_ids: list[list[int]] = field(default_factory=list)
+    compared_ids: TokenIdLists = TokenIdLists()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,12 +28,16 @@ class Row:
             "uniform" where they are all the uniform one.
         chosen: Settings that may be a word, by which the loss chooses a number from the batch. The gradient is that at
             the number, held fixed, and a metric of the setting's name reports it.
+        any_pair: Whether the objective learns from any two responses of which one is preferred.
+        converges: Whether the objective's exact iteration ends at the expert, so that it has a stability number.
     """
 
     settings: tuple[Mapping[str, Any], ...]
     nonsense: tuple[tuple[Mapping[str, Any], str], ...] = ()
     rests_at: str = "common"
     chosen: tuple[str, ...] = ()
+    any_pair: bool = False
+    converges: bool = False
 
 
 def scale(name: str) -> tuple[tuple[dict[str, Any], str], ...]:
@@ -52,9 +56,14 @@ OBJECTIVE_ROWS = {
     "spin": Row(
         settings=tuple({"beta": 0.5, "link": link} for link in LINKS),
         nonsense=(*scale("beta"), ({"link": "logistics"}, "did you mean 'logistic'")),
+        converges=True,
     ),
-    "spif": Row(settings=({}, {"beta": 0.1, "reward_bound": 0.5}), nonsense=(*scale("beta"), *scale("reward_bound"))),
-    "space": Row(settings=({}, {"beta": 0.5, "mu": 3.0}), nonsense=(*scale("beta"), *scale("mu"))),
+    "spif": Row(
+        settings=({}, {"beta": 0.1, "reward_bound": 0.5}),
+        nonsense=(*scale("beta"), *scale("reward_bound")),
+        converges=True,
+    ),
+    "space": Row(settings=({}, {"beta": 0.5, "mu": 3.0}), nonsense=(*scale("beta"), *scale("mu")), converges=True),
     "t-spin": Row(
         settings=({}, {"beta": 0.1, "history_weight": 0}),
         nonsense=(*scale("beta"), ({"history_weight": -1.0}, "history_weight must be a finite number > 0")),
@@ -63,6 +72,7 @@ OBJECTIVE_ROWS = {
     "f-divergence": Row(
         settings=tuple({"beta": 0.5, "divergence": f} for f in F),
         nonsense=(*scale("beta"), ({"divergence": "tv"}, "known: js, kl")),
+        converges=True,
     ),
     "renyi": Row(
         settings=tuple({"alpha": alpha} for alpha in (-1.0, 0, 0.5, 1, 3.0, "adaptive")),
@@ -74,16 +84,18 @@ OBJECTIVE_ROWS = {
             ({"alpha": "adaptve"}, "a finite number or 'adaptive'"),
         ),
         chosen=("alpha",),
+        converges=True,
     ),
     "sppo": Row(
         settings=({}, {"eta": 5.0, "pairs": "best-worst"}),
         nonsense=(*scale("eta"), UNKNOWN_PAIRS),
     ),
-    "dpo": Row(settings=PAIRS, nonsense=(*scale("beta"), UNKNOWN_PAIRS)),
-    "ipo": Row(settings=PAIRS, nonsense=(*scale("tau"), UNKNOWN_PAIRS)),
+    "dpo": Row(settings=PAIRS, nonsense=(*scale("beta"), UNKNOWN_PAIRS), any_pair=True),
+    "ipo": Row(settings=PAIRS, nonsense=(*scale("tau"), UNKNOWN_PAIRS), any_pair=True),
     "inpo": Row(
         settings=PAIRS,
         nonsense=(*scale("tau"), *scale("eta"), UNKNOWN_PAIRS, ({"tau": 2.0}, "tau must be at most eta")),
+        any_pair=True,
     ),
     "nash-md": Row(settings=({}, {"eta": 5.0}), nonsense=scale("eta")),
     "sft": Row(settings=({},)),

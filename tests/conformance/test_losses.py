@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from conformance.rows import Row, cases
+from objectives.exact import over_prompts
 from sparring.regularizers import REGULARIZERS
 from sparring.types import LogRatios, Objective, ObjectiveOutput, Regularizer
 
@@ -142,7 +143,7 @@ def test_gradient_is_zero_where_theory_says_so(build: type, settings: dict[str, 
         policy_reference=wide,
         expert_length=torch.ones(size, dtype=torch.float64),
     )
-    (gradient,) = torch.autograd.grad(ratios.mean_over_prompts(build(**settings)(ratios).loss), logits)
+    (gradient,) = torch.autograd.grad(over_prompts(ratios, build(**settings)(ratios).loss), logits)
     assert gradient.abs().max() < 1e-14
 
 

@@ -13,6 +13,7 @@ from sparring.metrics import METRICS
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.regularizers import REGULARIZERS
+from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, LogRatios, Objective, Opponent, Regularizer
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -34,6 +35,42 @@ def test_is_a_frozen_keyword_only_dataclass_that_explains_itself(
     assert hash(component) == hash(build(**settings))
     assert "Source: " in build.__doc__
     assert all(f"{field.name}: " in build.__doc__ for field in options)
+
+
+PROTOCOLS = {"objective": Objective, "regularizer": Regularizer, "opponent": Opponent}
+
+
+@pytest.mark.parametrize("kind", PROTOCOLS)
+def test_every_component_derives_from_its_protocol_and_leaves_nothing_of_it_out(kind: str) -> None:
+    for build in REGISTRIES[kind][0].values():
+        assert PROTOCOLS[kind] in build.__mro__
+        assert not build.__abstractmethods__
+
+
+@pytest.mark.parametrize(("build", "settings", "row"), cases("objective", "regularizer"))
+def test_what_it_requires_are_fields_of_log_ratios(build: type, settings: dict[str, Any], row: Row) -> None:
+    requires = build(**settings).requires
+    assert isinstance(requires, frozenset)
+    assert requires <= {field.name for field in dataclasses.fields(LogRatios)}
+
+
+@pytest.mark.parametrize(("build", "settings", "row"), cases("objective"))
+def test_an_objective_declares_its_facts(build: type, settings: dict[str, Any], row: Row) -> None:
+    objective = build(**settings)
+    assert build.compares_any_pair is row.any_pair
+    assert (objective.stability is not None) is row.converges
+    if row.any_pair:
+        # Otherwise nothing says which of the two is preferred.
+        assert objective.requires & PREFERENCE_FIELDS
+
+
+@pytest.mark.parametrize(("build", "settings", "row"), cases("regularizer"))
+def test_a_regularizer_declares_its_facts(build: type, settings: dict[str, Any], row: Row) -> None:
+    regularizer = build(**settings)
+    assert REGULARIZERS[regularizer.name] is build
+    assert regularizer.weighs_draws is getattr(regularizer, "importance", False)
+    # A weight is of a draw.
+    assert not regularizer.weighs_draws or regularizer.requires & DRAWN_FIELDS
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,17 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         {"objective": {"name": "spif", "reward_bond": 1}},
         ["objective 'spif' has no option 'reward_bond'", "did you mean 'reward_bound'?"],
     ),
+    "wrong type of an option": (
+        {"regularizers": [{"name": "entropy", "weight": 0.1, "importance": "no"}]},
+        ["regularizer 'entropy', importance: must be true or false, got 'no'"],
+    ),
+    "no module of your own": (
+        {"objective": {"name": "my_module:Mine"}},
+        [
+            "objective.name: objective 'my_module:Mine': there is no module 'my_module'",
+            "fix: put my_module.py beside the configuration",
+        ],
+    ),
     "unknown opponent": ({"opponent": {"name": "previos"}}, ["unknown opponent 'previos'", "did you mean 'previous'?"]),
     "typo at the top": ({"iteratons": 2}, ["iteratons: unknown key", "did you mean 'iterations'?"]),
     "typo below": ({"generation": {"temprature": 1}}, ["generation.temprature", "did you mean 'temperature'?"]),
@@ -113,13 +124,29 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         {"generation": {"name": "vllm"}, "opponent": {"name": "geometric-mixture", "samples": "mixture"}},
         ["generation.name", "'vllm' cannot", "set it to transformers, or the opponent's samples to policy"],
     ),
-    "server without address": ({"generation": {"name": "server"}}, ["generation:", "set server.endpoints"]),
+    "server without address": ({"generation": {"name": "server"}}, ["generation.endpoints: missing"]),
+    "unknown generator": (
+        {"generation": {"name": "vlm"}},
+        ["generation.name: unknown name 'vlm'", "did you mean 'vllm'?"],
+    ),
+    "key of another generator": (
+        {"generation": {"name": "vllm", "endpoints": ["http://127.0.0.1:9"]}},
+        ["generation.endpoints: unknown key; known: batch_size, dtype"],
+    ),
+    "generator of your own that is not there": (
+        {"generation": {"name": "no.such.module:Sampler"}},
+        ["generation.name", "cannot be imported", "put its folder on PYTHONPATH"],
+    ),
+    "generator of your own that is none": (
+        {"generation": {"name": "pathlib:Path"}},
+        ["'pathlib:Path' is no generator: it has no of and no plan and no sample"],
+    ),
     "no endpoint there": (
-        {"generation": {"name": "server", "server": {"endpoints": ["http://127.0.0.1:9"]}}},
+        {"generation": {"name": "server", "endpoints": ["http://127.0.0.1:9"]}},
         ["no endpoint answers (http://127.0.0.1:9", "start them, or correct their addresses"],
     ),
     "key that is not set": (
-        {"generation": {"name": "server", "server": {"endpoints": ["http://127.0.0.1:9"], "api_key_env": "NO_KEY"}}},
+        {"generation": {"name": "server", "endpoints": ["http://127.0.0.1:9"], "api_key_env": "NO_KEY"}},
         ["variable NO_KEY is not set", "export it"],
     ),
     "adapter that no engine plays": (

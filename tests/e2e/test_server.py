@@ -18,7 +18,7 @@ Config = Callable[..., Path]
 
 def generation(*servers: CompletionsServer) -> dict[str, object]:
     pool = {"endpoints": [each.url for each in servers], "concurrency": 2, "retries": 1}
-    return {"name": "server", "server": pool, "batch_size": 4}
+    return {"name": "server", "batch_size": 4} | pool
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 4}], ids=["full", "lora"])

@@ -173,7 +173,7 @@ def test_a_card_tells_every_component_with_its_defaults(objective: str, opponent
         "objective": {"name": objective},
         "opponent": {"name": opponent},
         "regularizers": [{"name": name, "weight": 0.5} for name in REGULARIZERS],
-        "generation": {"name": "server", "server": {"endpoints": ["http://secret:8000"]}},
+        "generation": {"name": "server", "endpoints": ["http://secret:8000"]},
         "judge": {"name": "llm", "model": "large", "base_url": "http://secret:9000"},
     }
     config = SelfPlayConfig.model_validate(settings)

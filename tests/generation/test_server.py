@@ -14,7 +14,8 @@ from peft import LoraConfig, get_peft_model
 
 from completions_server import CompletionsServer
 from sparring.errors import InputError, RunError
-from sparring.generation import GenerationConfig, engine, server
+from sparring.generation import engine, generation_config, server
+from sparring.generation.config import ServerConfig
 from sparring.generation.server import ServerEngine
 from sparring.generation.weights import Weights
 from sparring.pauses import Pauses
@@ -43,8 +44,7 @@ def start(tiny_folder: Path) -> Iterator[Start]:
 
 def pool(folder: Path, *servers: CompletionsServer, lora_rank: int | None = None, **settings: Any) -> ServerEngine:
     options = {"endpoints": [each.url for each in servers], "concurrency": 3, "timeout_s": 20.0} | settings
-    config = GenerationConfig(name="server", server=options)
-    return ServerEngine(config, engine_model(folder, lora_rank=lora_rank))
+    return ServerEngine(ServerConfig(**options), engine_model(folder, lora_rank=lora_rank))
 
 
 def weights_of(model: TinyEngine, folder: Path | None = None) -> Weights:
@@ -271,7 +271,7 @@ class TestCheck:
     """What is refused before anything expensive."""
 
     def test_a_good_pool_passes(self, tiny_folder: Path, start: Start) -> None:
-        config = GenerationConfig(name="server", server={"endpoints": [start().url]})
+        config = generation_config(name="server", endpoints=[start().url])
         assert isinstance(engine(config, lambda: engine_model(tiny_folder)), ServerEngine)
         pool(tiny_folder, start(), lora_rank=8).check()
 

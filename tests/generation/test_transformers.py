@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,8 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
-from sparring.generation import ENGINES, GENERATORS, GenerationConfig, generator
+from sparring.generation import generation_config, generator
+from sparring.generation.protocol import GeneratorParts
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs
 from sparring.types import EncodedExample
@@ -33,8 +32,10 @@ def prompts(*ids: Sequence[int]) -> list[EncodedExample]:
 def build(
     model: Any, *, stop_ids: Sequence[int] = (_STOP,), max_new_tokens: int = 12, **settings: Any
 ) -> TransformersGenerator:
-    parts = {"model": model, "tokenizer": tiny_tokenizer(), "stop_ids": stop_ids, "max_new_tokens": max_new_tokens}
-    built = generator(GenerationConfig(**settings), **parts)
+    parts = GeneratorParts(
+        model=model, tokenizer=tiny_tokenizer(), stop_ids=tuple(stop_ids), max_new_tokens=max_new_tokens
+    )
+    built = generator(generation_config(**settings), parts)
     assert isinstance(built, TransformersGenerator)
     return built
 
@@ -180,7 +181,7 @@ def test_the_seed_decides_the_samples_and_nothing_else_does() -> None:
 def test_greedy_is_the_most_likely_token_whatever_else_is_in_the_batch() -> None:
     model = tiny_model()
     batch = prompts([4, 5, 6, 7, 8, 9, 10], [6], [50, 51, 52])
-    settings = GenerationConfig(samples_per_prompt=4, temperature=0.3, top_p=0.5, batch_size=7).greedy()
+    settings = generation_config(samples_per_prompt=4, temperature=0.3, top_p=0.5, batch_size=7).greedy()
     assert settings.batch_size == 7
     sampler = build(model, **settings.model_dump())
     together = [sample.response_ids for sample in sampler.sample(batch, seed=0)]
@@ -277,13 +278,3 @@ def test_what_is_sampled_can_be_scored() -> None:
     entropy = -(p * p.log()).sum()
     spread = ((p * p.log().square()).sum() - entropy**2).sqrt()
     assert abs(float(scores.double().mean() + entropy)) < 4 * float(spread) / math.sqrt(n)
-
-
-def test_every_generator_and_engine_is_there_and_documented() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "generators.md").read_text(encoding="utf-8")
-    known = GenerationConfig.model_fields["name"].annotation.__args__
-    assert tuple(GENERATORS) == known
-    assert all(f"`{name}`" in page for name in GENERATORS)
-    for path in (*GENERATORS.values(), *ENGINES.values()):
-        module, name = path.split(":")
-        assert isinstance(getattr(importlib.import_module(module), name), type)

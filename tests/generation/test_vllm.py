@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +15,13 @@ from peft import LoraConfig, get_peft_model
 
 import fake_vllm
 from sparring.errors import InputError, RunError
-from sparring.generation import GenerationConfig
+from sparring.generation.config import VllmConfig
 from sparring.generation.engines import EngineGenerator
 from sparring.generation.vllm import VllmEngine
 from sparring.generation.vllm_worker import HeadRepacking
 from sparring.generation.weights import Weights
-from sparring.logprobs import sequence_log_probs
+from sparring.models import ModelConfig
+from sparring.selfplay.policy import Policy
 from sparring.types import EncodedExample
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from tiny_engine import TinyEngine, engine_model, request
@@ -31,7 +31,7 @@ VLLM = importlib.util.find_spec("vllm") is not None
 
 
 def build(folder: Path, *, lora_rank: int | None = None, **settings: Any) -> VllmEngine:
-    return VllmEngine(GenerationConfig(name="vllm", vllm=settings), engine_model(folder, lora_rank=lora_rank))
+    return VllmEngine(VllmConfig(**settings), engine_model(folder, lora_rank=lora_rank))
 
 
 def weights_of(model: TinyEngine, folder: Path | None) -> Weights:
@@ -108,13 +108,9 @@ def test_an_adapter_after_the_base_is_not_taken_for_the_one_before_it(
 
 def test_the_probe_has_room_where_all_is_as_long_as_the_data(stand_in: type[fake_vllm.LLM], tiny_folder: Path) -> None:
     prompt = EncodedExample(index=0, prompt_ids=[1, 40], expert_ids=[50, 51, 2], prompt="", response="")
-    config = GenerationConfig(name="vllm")
+    config = VllmConfig()
     engine = VllmEngine(config, engine_model(tiny_folder, max_length=5))
-    model = tiny_model()
-    policy = SimpleNamespace(
-        folder=None,
-        log_probs=lambda *ids: [each.tolist() for each in sequence_log_probs(model, *ids)],
-    )
+    policy = Policy(ModelConfig(name=str(tiny_folder), device="cpu"), tiny_tokenizer(), lora=None, seed=0)
     parts = {"tokenizer": tiny_tokenizer(), "stop_ids": (2,), "max_new_tokens": 3}
     (sample,) = EngineGenerator(config, engine=engine, policy=policy, **parts).sample([prompt], seed=0)
     assert 1 <= len(sample.response_ids) <= 3

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from sparring.errors import RunError
 from sparring.generation.weights import Weights, swap
-from sparring.logprobs import sequence_log_probs
-from tiny import tiny_model
+from sparring.models import ModelConfig
+from sparring.selfplay.policy import Policy
+from tiny import tiny_model, tiny_tokenizer
 from tiny_engine import TinyEngine
 
 TEXT = [1, *range(40, 90)]
 
 
+def policy_of(base: Path, *, lora: dict[str, Any] | None = None) -> Policy:
+    return Policy(ModelConfig(name=str(base), device="cpu"), tiny_tokenizer(), lora=lora, seed=3)
+
+
 def weights_of(folder: Path | None, base: Path) -> Weights:
-    model = AutoModelForCausalLM.from_pretrained(folder or base).eval()
-
-    def log_probs(prompts, responses):
-        with torch.no_grad():
-            return [values.tolist() for values in sequence_log_probs(model, prompts, responses)]
-
-    return Weights.of(folder, TEXT, log_probs)
+    policy = policy_of(base)
+    policy.activate(folder)
+    return Weights.of(policy.folder, TEXT, policy.log_probs)
 
 
 def trained_by(change: float, folder: Path) -> Path:
@@ -64,6 +66,61 @@ def test_a_head_that_stays_stale_is_an_error(tiny_folder: Path, tmp_path: Path, 
         swap(engine, weights, tolerance=1e-3)
     engine.repair()
     assert weights.distance(engine) < 1e-4
+
+
+class FarSide(TinyEngine):
+    """An engine that plays folders as a run saves them, adapters too; `stuck` ones stay what they are."""
+
+    stuck = False
+    playing = ""
+
+    def load(self, folder: Path | None) -> None:
+        if self.stuck:
+            return
+        if folder is not None and (folder / "adapter_config.json").exists():
+            self.playing = str(folder)
+            self.add_adapter(self.playing, self.playing)
+        else:
+            self.playing = ""
+            super().load(folder)
+
+    def token_log_probs(self, ids: Sequence[int], adapter: str = "") -> list[float]:
+        return super().token_log_probs(ids, self.playing)
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 4}], ids=["full", "lora"])
+def test_what_a_run_saves_is_proved_and_what_plays_something_else_is_told_by_how_far(
+    tiny_folder: Path, tmp_path: Path, lora: dict[str, Any] | None
+) -> None:
+    policy, known = policy_of(tiny_folder, lora=lora), dict[Path | None, Weights]()
+    for folder in (None, tmp_path / "0", tmp_path / "1"):
+        if folder is not None:
+            policy.start_training(policy.folder)
+            torch.manual_seed(len(known))
+            with torch.no_grad():
+                for weight in policy.model.parameters():
+                    if weight.requires_grad:
+                        weight.add_(0.05 * torch.randn_like(weight))
+            policy.save(folder)
+        known[folder] = Weights.of(policy.folder, TEXT, policy.log_probs)
+        assert all(type(each) is float for each in known[folder].log_probs)
+    engine = FarSide(tiny_folder)
+    for weights in (*known.values(), known[None]):
+        assert swap(engine, weights, tolerance=1e-3) < 1e-4
+    # Stale: nothing that is loaded from here on plays.
+    engine.stuck = True
+    for folder in (tmp_path / "0", tmp_path / "1"):
+        with pytest.raises(RunError, match=r"is [\d.]+ nats from the policy's own") as caught:
+            swap(engine, known[folder], tolerance=1e-3)
+        assert str(folder) in str(caught.value)
+        assert f"{known[folder].distance(engine):.3g} nats" in str(caught.value)
+    # Another policy's folder, and the base model where a policy should play.
+    engine.stuck = False
+    engine.load(tmp_path / "0")
+    engine.stuck = True
+    for folder in (None, tmp_path / "1"):
+        with pytest.raises(RunError, match=r"is [\d.]+ nats from the policy's own"):
+            swap(engine, known[folder], tolerance=1e-3)
 
 
 def test_an_engine_that_ignores_the_swap_is_an_error(tiny_folder: Path, trained: Path) -> None:

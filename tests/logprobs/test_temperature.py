@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sparring.generation.config import GenerationConfig
+from families import build
+from sparring.generation import generation_config
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs, tempered
 from sparring.types import EncodedExample
@@ -45,8 +46,7 @@ def test_the_head_comes_back_after_a_failure() -> None:
 
 
 def test_a_model_that_caps_its_logits_is_refused() -> None:
-    model = tiny_model()
-    model.config.final_logit_softcapping = 30.0
+    model = build("gemma2")
     with pytest.raises(ValueError, match="caps its logits"), tempered(model, 0.5):
         pass
     with tempered(model, 1.0):
@@ -59,7 +59,7 @@ def test_samples_have_the_law_that_is_scored() -> None:
     model = tiny_model(vocab_size=7, initializer_range=0.5)
     outcomes = [[stop], *([first, second] for first in range(7) if first != stop for second in range(7))]
     sampler = TransformersGenerator(
-        GenerationConfig(samples_per_prompt=draws).untruncated(draws, temperature=temperature),
+        generation_config(samples_per_prompt=draws).untruncated(draws, temperature=temperature),
         model=model,
         tokenizer=tiny_tokenizer(),
         stop_ids=[stop],

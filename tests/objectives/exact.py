@@ -51,9 +51,14 @@ def of_rewards(
     )
 
 
+def over_prompts(given: LogRatios, value: Tensor) -> Tensor:
+    """E_x[value]: `[B]` → scalar, with `expert_weight`."""
+    return (given.require("expert_weight") * value).sum()
+
+
 def estimate(objective: Objective, given: LogRatios) -> float:
     """The expected `divergence_estimate`."""
-    return float(given.mean_over_prompts(objective(given).metrics["divergence_estimate"]))
+    return float(over_prompts(given, objective(given).metrics["divergence_estimate"]))
 
 
 def best_response(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
@@ -92,7 +97,7 @@ def play(objective: Objective, expert: Tensor, start: Tensor, iterations: int) -
 
         def loss(log_policy: Tensor, opponent: Tensor = opponent) -> Tensor:
             given = ratios(log_policy, opponent, expert)
-            return given.mean_over_prompts(objective(given).loss)
+            return over_prompts(given, objective(given).loss)
 
         policies.append(best_response(loss, opponent))
     return policies

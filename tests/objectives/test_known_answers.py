@@ -149,6 +149,17 @@ def test_t_spin() -> None:
     assert TSpin(beta=0.5, history_weight=0)(batch).loss.item() == pytest.approx(LINKS["logistic"](current))
 
 
+def test_t_spin_trains_at_iteration_0_as_published_without_the_second_term() -> None:
+    def gradient(objective: TSpin) -> tuple[torch.Tensor, ...]:
+        expert, generated = torch.tensor([-1.0], requires_grad=True), torch.tensor([[-2.0, -4.0]], requires_grad=True)
+        batch = LogRatios(policy_expert=expert, policy_generated=generated, policy_initial=generated)
+        return torch.autograd.grad(objective(batch).loss.sum(), (expert, generated))
+
+    assert TSpin() == TSpin(beta=1.0, history_weight=0.1)
+    for with_term, without in zip(gradient(TSpin()), gradient(TSpin(history_weight=0)), strict=True):
+        assert torch.allclose(with_term, without, rtol=1e-6)
+
+
 def test_sft() -> None:
     output = Sft()(LogRatios(policy_expert=torch.tensor([-3.0, -1.0])))
     assert output.loss.tolist() == [3.0, 1.0]

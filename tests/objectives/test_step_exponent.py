@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from objectives.exact import best_response, log_error, play, ratios
+from objectives.exact import best_response, log_error, over_prompts, play, ratios
 from sparring.objectives import OBJECTIVES, FDivergence, Renyi, Spin, TSpin
 from sparring.types import LogRatios, Objective
 
@@ -86,7 +86,7 @@ def test_t_spin_steps_as_its_docstring_says_near_the_uniform_distribution(scale:
             policy_initial=log_policy.expand(4, -1),
             initial_weight=first.exp().expand(4, -1),
         )
-        return given.mean_over_prompts(objective(given).loss)
+        return over_prompts(given, objective(given).loss)
 
     after = log_error(best_response(loss, opponent), torch.zeros_like(u))
     expected = (2.0 / scale) * (u - history * w - (1.0 - history) * v)

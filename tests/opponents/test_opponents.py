@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from objectives.exact import best_response, log_error, ratios
+from objectives.exact import best_response, log_error, over_prompts, ratios
 from sparring.logprobs.mixture import geometric_mixture
 from sparring.objectives import Spin
 from sparring.opponents import Base, FictitiousPlay, GeometricMixture, Previous, PreviousTwo
@@ -34,7 +34,7 @@ def play(
 
         def loss(log_policy: Tensor, scored: Tensor = scored, drawn: Tensor = drawn) -> Tensor:
             given = ratios(log_policy, scored, EXPERT.exp(), drawn=drawn)
-            return given.mean_over_prompts(objective(given).loss)
+            return over_prompts(given, objective(given).loss)
 
         policies[iteration + 1] = best_response(loss, policies[iteration])
     return [policies[iteration] for iteration in range(iterations + 1)]

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from objectives.exact import over_prompts
 from sparring.regularizers import REGULARIZERS
 from sparring.types import LogRatios
 
@@ -61,7 +62,7 @@ TRUTH: dict[str, Callable[[Tensor, Players], Tensor]] = {
 def measure(name: str, options: dict[str, object], *, on_policy: bool) -> tuple[float, float, Tensor, Tensor]:
     """The estimate and the truth, and the gradients of both in the logits."""
     game = players(on_policy=on_policy)
-    estimate = ratios(game).mean_over_prompts(REGULARIZERS[name](weight=1.0, **options)(ratios(game)).loss)
+    estimate = over_prompts(ratios(game), REGULARIZERS[name](weight=1.0, **options)(ratios(game)).loss)
     truth = TRUTH[name](game.logits.log_softmax(0), game)
     (slope,) = torch.autograd.grad(estimate, game.logits)
     (true_slope,) = torch.autograd.grad(truth, game.logits)

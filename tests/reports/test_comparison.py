@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from reports.whole_run import estimate, write_run
 from sparring.files import read_json, write_json
 from sparring.reports.comparison import comparison_page, flatten, group, group_table, write_comparison
 from sparring.reports.summary import Summary, summarize
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.manifest import elsewhere
 
 SPIN = {"name": "spin", "beta": 0.1}
 
@@ -38,16 +42,39 @@ def test_runs_that_differ_in_the_seed_alone_belong_together(runs: list[Summary])
 
 
 def test_how_servers_were_reached_sets_no_runs_apart(runs: list[Summary]) -> None:
-    for place, run in enumerate(runs[:2]):
+    """The manifest says which settings those are, in phases and in the evaluation too."""
+
+    def play(run: Summary, place: int, **changes: Any) -> None:
         address = f"http://127.0.0.1:{place}/v1"
-        judge = {"name": "llm", "model": "m", "base_url": address, "concurrency": place + 1}
-        phase = {"generation": {"name": "server", "server": {"endpoints": [address]}}, "judge": judge}
-        run.config.update(phase, reuse=bool(place), phases=[phase], evaluation={"judge": judge})
-        judges = ("judge", "phases.0.judge", "evaluation.judge")
-        run.manifest["reached_by"] = [f"{where}.{name}" for where in judges for name in ("base_url", "concurrency")]
-    assert [each.label for each in group(runs[:2])] == ["the same settings"]
-    runs[0].config["judge"] = runs[0].config["judge"] | {"model": "another"}
-    assert [each.label for each in group(runs[:2])] == ["model = another", "model = m"]
+        judge = {"name": "llm", "model": "m", "base_url": address, "concurrency": place} | changes
+        phase = {"objective": {"name": "sppo"}, "judge": judge, "generation": {"temperature": 0.5}}
+        config = SelfPlayConfig.from_mapping(
+            {
+                "output": str(place),
+                "seed": place,
+                "data": {"source": "arithmetic", "limit": 4},
+                "generation": {"name": "server", "endpoints": [address], "samples_per_prompt": 2},
+                "workers": {"count": place},
+                "reuse": place == 1,
+                "phases": [phase, phase],
+                "evaluation": {"judge": judge},
+            }
+        )
+        run.config.clear()
+        run.config.update(yaml.safe_load(config.to_yaml()))
+        run.manifest["elsewhere"] = elsewhere(config)
+
+    for place, run in enumerate(runs[:2], 1):
+        play(run, place)
+    (one,) = group(runs[:2])
+    assert (one.label, one.size) == ("the same settings", 2)
+    play(runs[0], 1, model="another")
+    assert [each.runs[0].config["evaluation"]["judge"]["model"] for each in group(runs[:2])] == ["another", "m"]
+
+
+def test_a_setting_that_is_not_there_is_not_missed(runs: list[Summary]) -> None:
+    runs[0].manifest["elsewhere"] += ["generation.endpoints", "phases.3.judge.model", "seed.nothing", "phases.x"]
+    assert len(group(runs[:2])) == 1
 
 
 def test_mean_and_deviation_over_seeds(runs: list[Summary]) -> None:

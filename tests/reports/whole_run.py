@@ -86,6 +86,7 @@ def write_run(
             "command": ["sparring", "train", "quickstart", "output=a folder"],
             "versions": {"python": "3.11.7", "sparring": "0.1.0", "torch": "2.13.0+cpu"},
             "objective": {"name": chosen["name"], "settings": settings, "stability": "R/β = 2: converges"},
+            "elsewhere": ["output"],
             "data": {"skipped": [], "train": {"examples": 16}, "held_out": {"examples": len(PROMPTS)}},
         },
     )

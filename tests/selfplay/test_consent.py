@@ -30,8 +30,8 @@ def llm(**settings: Any) -> dict[str, Any]:
     return SPPO | {"judge": {"name": "llm", "model": "m"} | settings}
 
 
-def server(*endpoints: str, name: str = "server", **settings: Any) -> dict[str, Any]:
-    return {"generation": {"name": name, "server": {"endpoints": list(endpoints)} | settings}}
+def server(*endpoints: str, **settings: Any) -> dict[str, Any]:
+    return {"generation": {"name": "server", "endpoints": list(endpoints)} | settings}
 
 
 def ray(address: str) -> dict[str, Any]:
@@ -55,10 +55,14 @@ def ray(address: str) -> dict[str, Any]:
             server("http://localhost:8000", "http://10.0.0.1:8000", api_key_env="HF_TOKEN"),
             "would send the key in the variable HF_TOKEN to http://10.0.0.1:8000",
         ),
+        (
+            {"generation": {"name": "samplers.mine:Sampler", "width": 3}},
+            "samples with the Python class 'samplers.mine:Sampler', which would run with all your rights",
+        ),
         (ray("ray://10.0.0.1:10001"), "would join the Ray cluster at ray://10.0.0.1:10001"),
         (ray("10.0.0.1:6379"), "would join the Ray cluster at 10.0.0.1:6379"),
     ],
-    ids=["rule", "rule of held-out responses", "judge", "other key", "server", "ray client", "ray"],
+    ids=["rule", "rule of held-out responses", "judge", "other key", "server", "generator", "ray client", "ray"],
 )
 def test_a_run_that_is_resumed_asks_first(tmp_path: Path, sections: dict[str, Any], wish: str) -> None:
     directory = written(tmp_path, **sections)
@@ -80,12 +84,11 @@ def test_a_run_that_is_resumed_asks_first(tmp_path: Path, sections: dict[str, An
         llm(base_url="https://judge.example.org/v1", api_key_env=None),
         server("http://localhost:8000", "http://[::1]:8000", api_key_env="VLLM_API_KEY"),
         server("http://10.0.0.1:8000"),
-        server("http://10.0.0.1:8000", name="transformers", api_key_env="VLLM_API_KEY"),
         ray("auto"),
         ray("127.0.0.1:6379"),
         ray("ray://localhost:10001"),
     ],
-    ids=["regex", "judge", "no key", "server", "server without key", "idle server", "auto", "ray", "ray client"],
+    ids=["regex", "judge", "no key", "server", "server without key", "auto", "ray", "ray client"],
 )
 def test_what_stays_on_this_machine_does_not(tmp_path: Path, sections: dict[str, Any]) -> None:
     assert read_config(written(tmp_path, **sections), trust_remote_code=False, resumes=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from sparring.planning.plan import plan
 from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
-from sparring.selfplay.manifest import config_fingerprint
 from sparring.selfplay.phases import phases_of
 from sparring.selfplay.prepared import prepare
 from sparring.selfplay.stages.score import _first_shards
@@ -72,18 +69,6 @@ def test_phases_survive_being_written_and_may_be_objects(tmp_path: Path) -> None
     changed = SelfPlayConfig.from_yaml(path, ["phases.1.iterations=5", "phases.0.objective.beta=2"])
     assert [phase.iterations for phase in changed.phases] == [2, 5]
     assert changed.phases[0].objective.options == {"beta": 2}
-
-
-def test_a_run_without_phases_is_known_by_the_same_fingerprint_as_before() -> None:
-    config = SelfPlayConfig.from_mapping({"data": DATA})
-    before = config.model_dump(mode="json", exclude={"output", "workers", "reuse", "phases", "responses", "stability"})
-    del before["generation"]["server"], before["stop"]["alarms"]
-    before["evaluation"] = {"samples_per_prompt": 1}
-    assert config_fingerprint(config) == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
-    phased = run({}, {})
-    assert config_fingerprint(phased) != config_fingerprint(config)
-    longer = run({}, {"iterations": 3})
-    assert config_fingerprint(phased) != config_fingerprint(longer)
 
 
 def test_iterations_number_on() -> None:
@@ -146,6 +131,7 @@ def test_what_is_wrong_with_the_run_is_not_told_again_for_each_phase() -> None:
         ({"objective": {"name": "sppo"}}, "objective.name", "needs preferences, which only a judge can give"),
         ({"judge": {"name": "verifier"}}, "judge", "reads no preferences"),
         ({"generation": {"name": "vllm"}}, "generation.name", "the run has one generator"),
+        ({"generation": {"name": "server", "endpoints": ["http://a"]}}, "generation.name", "the run has one generator"),
         ({"training": {"learning_rat": 1}}, "training.learning_rat", "TrainingArguments has no field"),
         ({"training": {"bf16": True}}, "training", "the run has one mixed precision"),
         (
@@ -162,6 +148,20 @@ def test_every_phase_is_checked_before_anything_else(
     with pytest.raises(InputError, match=problem) as caught:
         prepare(config)
     assert caught.value.where == f"phases.1, {where}"
+
+
+def test_phases_share_the_settings_of_the_generator_and_may_not_change_them() -> None:
+    own = {"name": "vllm", "dtype": "float32", "temperature": 0.5}
+    first, second = run({"generation": {"samples_per_prompt": 2}}, {}, generation=own).schedule
+    assert first.generation.who() == second.generation.who()
+    assert (first.generation.temperature, first.generation.samples_per_prompt) == (0.5, 2)
+    with pytest.raises(InputError, match="the run has one generator") as caught:
+        phases_of(run({"generation": {"dtype": "bfloat16"}}, generation=own))
+    assert caught.value.where == "phases.0, generation.dtype"
+    # Another generator takes none of its settings, so this is what is told.
+    with pytest.raises(InputError, match="the run has one generator") as caught:
+        phases_of(run({"generation": {"name": "transformers"}}, generation=own))
+    assert caught.value.where == "phases.0, generation.name"
 
 
 def test_an_override_reaches_only_a_phase_that_is_there(tmp_path: Path) -> None:

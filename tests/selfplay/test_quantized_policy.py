@@ -112,9 +112,10 @@ def test_merged_it_is_the_policy_in_plain_weights(folder: Path, kind: str, field
     assert found == pytest.approx(expected, abs=1e-4)
 
 
-def test_layers_of_few_bits_are_not_trained_whole(folder: Path) -> None:
-    with pytest.raises(InputError, match="'up_proj' are quantised, so they cannot be trained whole"):
-        policy_on(folder, "nf4", target_modules=["q_proj"], modules_to_save=["up_proj"])
+@pytest.mark.parametrize("field", [{"modules_to_save": ["up_proj"]}, {"target_parameters": ["mlp.up_proj.weight"]}])
+def test_layers_of_few_bits_are_only_trained_beside(folder: Path, field: Any) -> None:
+    with pytest.raises(InputError, match="up_proj' are quantised, and only an adapter beside them can be trained"):
+        policy_on(folder, "nf4", target_modules=["q_proj"], **field)
 
 
 def config(folder: Path, **changes: Any) -> SelfPlayConfig:
@@ -132,7 +133,7 @@ def config(folder: Path, **changes: Any) -> SelfPlayConfig:
         ({"lora": None}, r"cannot be trained themselves, only adapters.*\n.*add lora"),
         ({"generation": {"name": "vllm"}}, "generator 'vllm' has weights of its own"),
         (
-            {"generation": {"name": "server", "server": {"endpoints": ["http://127.0.0.1:9"]}}},
+            {"generation": {"name": "server", "endpoints": ["http://127.0.0.1:9"]}},
             "generator 'server' has weights of its own",
         ),
         ({"training": {"fsdp": True}}, r"FSDP shares out the weights.*\n.*launch with DDP"),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
+from sparring.data import Encoded
 from sparring.errors import InputError
-from sparring.generation.engines import EngineModel
+from sparring.generation.protocol import EngineModel
+from sparring.models import load_config
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.engine import engine_model
 from sparring.selfplay.manifest import config_fingerprint
+from sparring.types import EncodedExample
 
 
 def told(folder: Path, **changes: Any) -> EngineModel:
@@ -21,10 +22,13 @@ def told(folder: Path, **changes: Any) -> EngineModel:
         "model": {"name": str(folder), "device": "cpu"},
         "data": {"source": "here.jsonl", "max_response_tokens": 10},
     } | changes
-    parts = [
-        SimpleNamespace(examples=[SimpleNamespace(prompt_ids=[1] * n) for n in lengths]) for lengths in ((3, 7), (5,))
-    ]
-    return engine_model(SelfPlayConfig(**values), SimpleNamespace(dtype=torch.float32), *parts)
+    examples = [EncodedExample(index=n, prompt_ids=[1] * n, expert_ids=[5, 2], prompt="") for n in (3, 7, 5)]
+    counts = dict.fromkeys(
+        ("dropped_prompts", "truncated_prompts", "dropped_responses", "truncated_responses", "template_mismatch"), 0
+    )
+    train, held_out = (Encoded(examples=part, stop_ids=(2,), **counts) for part in (examples[:2], examples[2:]))
+    config = SelfPlayConfig(**values)
+    return engine_model(config, load_config(config.model), train, held_out)
 
 
 def test_room_format_and_rank(tiny_folder: Path) -> None:
@@ -52,7 +56,19 @@ def test_where_endpoints_are_is_no_part_of_the_result(tiny_folder: Path) -> None
     def fingerprint(**generation: Any) -> str:
         return config_fingerprint(SelfPlayConfig(data={"source": "here.jsonl"}, generation=generation))
 
-    here, there = ({"endpoints": [f"http://{host}:8000"]} for host in ("here", "there"))
-    assert fingerprint(name="server", server=here) == fingerprint(name="server", server=there)
-    assert fingerprint(name="server", server=here) != fingerprint(name="server", server=here, temperature=0.5)
-    assert fingerprint(name="vllm") != fingerprint(name="transformers")
+    here, there = ({"name": "server", "endpoints": [f"http://{host}:8000"]} for host in ("here", "there"))
+    assert fingerprint(**here) == fingerprint(**there, concurrency=3)
+    assert fingerprint(**here) != fingerprint(**here, temperature=0.5)
+    assert fingerprint(name="vllm") == fingerprint(name="vllm", kv_cache_gib=2)
+    assert len({fingerprint(name="vllm", dtype=each) for each in ("float32", "bfloat16")}) == 2
+    assert len({fingerprint(name=each) for each in ("vllm", "transformers", "mine:Sampler")}) == 3
+    assert fingerprint(name="mine:Sampler", width=2) != fingerprint(name="mine:Sampler", width=3)
+
+
+def test_nor_is_it_in_phases() -> None:
+    def fingerprint(host: str, **changes: Any) -> str:
+        generation = {"name": "server", "endpoints": [f"http://{host}:8000"]}
+        phases = [{"generation": changes}, {"generation": {"batch_size": 8}}]
+        return config_fingerprint(SelfPlayConfig(data={"source": "here.jsonl"}, generation=generation, phases=phases))
+
+    assert fingerprint("here") == fingerprint("there") != fingerprint("here", temperature=0.5)

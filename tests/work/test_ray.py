@@ -48,6 +48,9 @@ class Dying:
     def __enter__(self) -> Any:
         return self.do
 
+    def origin(self, run: Any) -> dict[str, Any]:
+        return {}
+
     def __exit__(self, *_: object) -> None:
         return None
 
@@ -94,12 +97,18 @@ class Opening:
         yield lambda piece: [{"piece": piece, "closed": self.closed}]
         self.closed += 1
 
+    def origin(self, run: Any) -> dict[str, Any]:
+        return {}
+
 
 class Broken:
     """A job that cannot be opened."""
 
     def open(self, game: Any) -> Any:
         raise RunError("broken")
+
+    def origin(self, run: Any) -> dict[str, Any]:
+        return {}
 
 
 def test_an_actor_keeps_a_job_open_until_another_comes_even_one_that_fails() -> None:

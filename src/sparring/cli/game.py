@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sparring.errors import InputError
+
+if TYPE_CHECKING:
+    from sparring.registry import Registry
 
 app = typer.Typer(help="Play an exact tabular game with the objects that train language models.", no_args_is_help=True)
 
 ROCK_PAPER_SCISSORS = "0.5,0,1;1,0.5,0;0,1,0.5"
 
 Objective = Annotated[
-    str, typer.Argument(metavar="OBJECTIVE[:OPTION=VALUE,...]", help="E.g. spif:beta=1,reward_bound=2")
+    str,
+    typer.Argument(
+        metavar="OBJECTIVE[:OPTION=VALUE,...]", help="E.g. spif:beta=1,reward_bound=2, or my_module:MyObjective"
+    ),
 ]
 Opponent = Annotated[str, typer.Option(help="E.g. previous, or fictitious-play:history=3")]
 Iterations = Annotated[int, typer.Option(min=1, help="How many exact best responses.")]
@@ -84,12 +90,18 @@ def _opponent(text: str) -> Any:
     return _component(OPPONENTS, "opponent", text)
 
 
-def _component(registry: Mapping[str, type[Any]], kind: str, text: str) -> Any:
-    """Builds `name:option=value,option=value`; values are YAML."""
+def _component(registry: Registry[Any], kind: str, text: str) -> Any:
+    """Builds `name:option=value,option=value`, or `module:Class:option=value,…`; values are YAML."""
+    from sparring.own_code import importable_from
     from sparring.registry import build
     from sparring.selfplay.config.yaml import apply_overrides
 
     name, _, options = text.partition(":")
+    attribute, _, more = options.partition(":")
+    if attribute and "=" not in attribute and name not in registry:
+        # A game has no configuration, beside which a module could lie.
+        importable_from(Path.cwd())
+        name, options = f"{name}:{attribute}", more
     return build(registry, kind, name, apply_overrides({}, options.split(",") if options else []))
 
 

@@ -14,7 +14,7 @@ from sparring.cli.output import print_json, print_lines
 from sparring.data import load_prompts
 from sparring.errors import InputError
 from sparring.evaluation import answer
-from sparring.generation import GenerationConfig
+from sparring.generation import generation_config
 from sparring.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def generate_command(
     if bool(prompts) == (data is not None):
         raise InputError("there must be prompts from one place", fix="give --prompt TEXT, or --data FILE")
     try:
-        config = GenerationConfig(**settings)
+        config = generation_config(**settings)
     except ValidationError as error:
         raise InputError("; ".join(item["msg"] for item in error.errors()), where="options") from error
     texts = list(prompts) if data is None else load_prompts(data)

@@ -15,16 +15,16 @@ from sparring.judges import JUDGES
 from sparring.models.quiet import quiet_transformers
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
-from sparring.registry import build
+from sparring.registry import Registry, build
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.config.schema import Component, JudgeConfig, PhaseConfig, SelfPlayConfig
+from sparring.selfplay.manifest import run_clock
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import run_tokenizer
 
 BEST = "best"
-_SAMPLING = {"samples_per_prompt", "temperature", "top_p", "top_k"}
 # Settings that may hold a path or an account, or name where a run is shown; none is needed to tell how it was trained.
 _PRIVATE_TRAINING = (
     *("accelerator_config", "fsdp_config", "logging_dir", "project", "report_to", "run_name"),
@@ -49,7 +49,8 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
     config = read_config(directory, trust_remote_code=trust_remote_code)
     weights = weights_of(directory, policy_folder(directory, name))
     stop_ids = read_json(directory.manifest)["data"]["stop_ids"]
-    policy = Policy(config.model, run_tokenizer(config), lora=config.lora, seed=config.seed, stop_ids=stop_ids)
+    tokenizer = run_tokenizer(config, run_clock(directory))
+    policy = Policy(config.model, tokenizer, lora=config.lora, seed=config.seed, stop_ids=stop_ids)
     policy.activate(weights)
     return config, policy
 
@@ -130,7 +131,7 @@ def _of_phase(config: PhaseConfig) -> dict[str, Any]:
         "opponent": _settings(OPPONENTS, "opponent", config.opponent),
         "judge": _judge(config.judge),
         "iterations": config.iterations,
-        "generation": config.generation.model_dump(include=_SAMPLING),
+        "generation": config.generation.how(),
         "responses": None if config.responses == "opponent" else config.responses,
         "training": _training(config.training),
     }
@@ -141,7 +142,7 @@ def _told(sections: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in sections.items() if value not in (None, [])}
 
 
-def _settings(registry: Mapping[str, type[Any]], kind: str, component: Component) -> dict[str, Any]:
+def _settings(registry: Registry[Any], kind: str, component: Component) -> dict[str, Any]:
     return {"name": component.name} | dataclasses.asdict(build(registry, kind, component.name, component.options))
 
 

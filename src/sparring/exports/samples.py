@@ -94,7 +94,7 @@ def export_samples(run: Path, to: Path) -> int:
     if to.exists():
         raise InputError("the file is there already", where=str(to), fix="choose another, or remove it")
     stages = _stages(directory)
-    config = SelfPlayConfig.from_yaml(directory.config)
+    config = SelfPlayConfig.of_run(directory.config)
     written = _written(directory)
     examples = _examples(config, directory)
     if config.data.teacher is not None:
@@ -136,7 +136,7 @@ def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str
     data = load(config.data, config.seed, row_needs(config, phases_of(config)))
     if data.report.fingerprint != read_json(directory.manifest)["fingerprints"]["data"]:
         problem, fix = "the data changed after the run started, so its experts are others", "restore them"
-        raise InputError(problem, where=str(config.data.source), fix=fix)
+        raise InputError(problem, where=config.data.title, fix=fix)
     parts = {"train": data.train, "held-out": data.held_out}
     return {(split, example.index): example for split, part in parts.items() for example in part}
 

@@ -35,7 +35,7 @@ def stability(objective: Objective) -> StabilityNumber | None:
     dominant = eigenvalues[eigenvalues.abs().argmax()]
     # Log π_{t+1} − log π_E = (1 − e)(log π_t − log π_E): e from the eigenvalue that decays last.
     exponent = 1.0 - math.copysign(float(dominant.abs()), float(dominant.real))
-    return StabilityNumber(symbol="step exponent", value=exponent, step_exponent=exponent)
+    return StabilityNumber(symbol="step exponent", value=exponent, step_exponent=exponent, cure="take a shorter step")
 
 
 def contraction_factor(game: ExactGame, objective: Objective, fixed_point: Tensor) -> float:

@@ -1,11 +1,15 @@
 """Who samples the responses.
 
 A generator turns prompts as token ids into `Sample`s, whole prompts at a time: batch i depends on the seed and on
-i alone, so a stage that was killed goes on at the first batch that is missing. To add one: write a module with a
-class that has `plan` and `sample`, list it in `GENERATORS`, and name it in `GenerationConfig`.
+i alone, so a stage that was killed goes on at the first batch that is missing. To add one:
+
+- write a module with a class that has `of`, `plan` and `sample`;
+- in `config.py`, write the class of its settings, which says where it is and what a run must know of it, and list it
+  in `GENERATORS` and in the union beside it;
+- give it a row in tests/conformance/generators.py.
 
 The generators `vllm` and `server` are one class over an *engine*, which has its own copy of the weights: it is given
-each policy as a folder and must prove that it plays it. To add an engine, list it in `ENGINES` as well.
+each policy as a folder and must prove that it plays it.
 """
 
 from __future__ import annotations
@@ -14,30 +18,62 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sparring.generation.config import GenerationConfig
+from sparring.errors import InputError
+from sparring.generation.config import GENERATORS, AnyGenerationConfig, GenerationConfig, generation_config
 
 if TYPE_CHECKING:
-    from sparring.generation.engines import Engine, EngineModel
-    from sparring.generation.protocol import Generator
+    from sparring.generation.engines import EngineGenerator
+    from sparring.generation.protocol import Engine, EngineClass, EngineModel, Generator, GeneratorClass, GeneratorParts
+    from sparring.generation.server import ServerEngine
+    from sparring.generation.transformers import TransformersGenerator
+    from sparring.generation.vllm import VllmEngine
 
-__all__ = ["ENGINES", "GENERATORS", "GenerationConfig", "engine", "generator"]
+    # The classes below are found by name; that they are what they are taken for is seen here.
+    _GENERATORS: tuple[GeneratorClass, ...] = (TransformersGenerator, EngineGenerator)
+    _ENGINES: tuple[EngineClass, ...] = (VllmEngine, ServerEngine)
 
-# Modules by name, imported when first used: they pull in heavy libraries.
-GENERATORS: dict[str, str] = {
-    "transformers": "sparring.generation.transformers:TransformersGenerator",
-    "vllm": "sparring.generation.engines:EngineGenerator",
-    "server": "sparring.generation.engines:EngineGenerator",
-}
-ENGINES: dict[str, str] = {
-    "vllm": "sparring.generation.vllm:VllmEngine",
-    "server": "sparring.generation.server:ServerEngine",
-}
+__all__ = [
+    "GENERATORS",
+    "AnyGenerationConfig",
+    "GenerationConfig",
+    "engine",
+    "generation_config",
+    "generator",
+    "generator_class",
+    "names",
+]
 
 
-def generator(config: GenerationConfig, **parts: Any) -> Generator:
-    """The generator that `config.name` names, built from its settings and the parts it needs."""
-    built: Generator = _find(GENERATORS[config.name])(config, **parts)
-    return built
+def generator(config: GenerationConfig, parts: GeneratorParts) -> Generator:
+    """The generator that `config.name` names, built from its settings and what the run has.
+
+    Raises:
+        InputError: As `generator_class`.
+    """
+    return generator_class(config).of(config, parts)
+
+
+def generator_class(config: GenerationConfig) -> GeneratorClass:
+    """The class of the generator that `config.name` names.
+
+    Raises:
+        InputError: It is the user's own, and cannot be imported or is no generator.
+    """
+    if config.code is None:
+        found: GeneratorClass = _find(config.made_by)
+        return found
+    try:
+        own = _find(config.code)
+    except Exception as error:  # a module runs when it is imported, and may fail in any way
+        problem = f"the generator '{config.code}' cannot be imported ({type(error).__name__}: {error})"
+        fix = "write package.module:Class, not a path; put its folder on PYTHONPATH; and check that it imports"
+        raise InputError(problem, where="generation.name", fix=fix) from error
+    missing = [name for name in ("of", "plan", "sample") if not callable(getattr(own, name, None))]
+    if missing:
+        problem = f"'{config.code}' is no generator: it has no {' and no '.join(missing)}"
+        raise InputError(problem, where="generation.name", fix="name a class with of, plan and sample")
+    checked: GeneratorClass = own
+    return checked
 
 
 def engine(config: GenerationConfig, model: Callable[[], EngineModel]) -> Engine | None:
@@ -46,11 +82,17 @@ def engine(config: GenerationConfig, model: Callable[[], EngineModel]) -> Engine
     Raises:
         InputError: It cannot play: a package is missing, or no endpoint answers.
     """
-    if config.name not in ENGINES:
+    if config.engine is None:
         return None
-    built: Engine = _find(ENGINES[config.name])(config, model())
+    kind: EngineClass = _find(config.engine)
+    built = kind.of(config, model())
     built.check()
     return built
+
+
+def names(able: Callable[[type[GenerationConfig]], bool]) -> str:
+    """The generators that can do something, for an error that says what to set."""
+    return " or ".join(name for name, kind in GENERATORS.items() if able(kind))
 
 
 def _find(path: str) -> Any:

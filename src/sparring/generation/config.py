@@ -1,14 +1,127 @@
-"""How responses are sampled."""
+"""How responses are sampled, and by whom: one class of settings for each generator.
+
+Each says by itself what a run must know of its generator; nothing outside this package asks for one by name.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, field_validator, model_validator
+
+CUSTOM = "module:Class"
+"""What stands for the name of a generator of the user's own, where names are listed."""
 
 
-class VllmConfig(BaseModel):
+class GenerationConfig(BaseModel):
+    """Sampling settings, which all generators share.
+
+    At temperature 1 without top-p and top-k the samples come from π_o itself, which is what the objectives assume;
+    any other setting trades that for better-looking samples. The limit of a response's length is not here but in the
+    data's `max_response_tokens`, because the expert and the opponent must share it.
+
+    Attributes:
+        name: The generator.
+        samples_per_prompt: K, the number of responses sampled for each prompt.
+        temperature: Divides the logits before sampling.
+        top_p: Keeps the smallest set of tokens with this much probability; 1 keeps all.
+        top_k: Keeps the k most likely tokens; 0 keeps all, and 1 is greedy, so it takes one sample a prompt.
+        batch_size: Sequences decoded at once; a batch is also what a kill can lose at most.
+        made_by: Class attribute: the import path of the generator, which is imported when it is first used.
+        engine: Class attribute: likewise that of the engine with its own copy of the weights through which it samples,
+            and which is given each policy as a folder; None where it samples from the run's one model in memory.
+        reached_by: Class attribute: the settings that say how the generator is reached and what it may use, and that
+            decide no sample; they may change when a run is resumed, and set no two runs apart.
+        one_process: Class attribute: whether only one process may sample.
+        mixes: Class attribute: whether it can mix every token's distribution with the base model's.
+        reusable: Class attribute: whether all that decides the bits of its samples is known here, so that another run
+            may take them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    made_by: ClassVar[str]
+    engine: ClassVar[str | None] = None
+    reached_by: ClassVar[frozenset[str]] = frozenset()
+    one_process: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
+    reusable: ClassVar[bool] = False
+
+    name: str
+    samples_per_prompt: int = Field(default=1, ge=1)
+    temperature: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    top_k: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+
+    @model_validator(mode="after")
+    def _greedy_is_single(self) -> Self:
+        if self.top_k == 1 and self.samples_per_prompt > 1:
+            raise ValueError(
+                f"top_k = 1 is greedy, so the {self.samples_per_prompt} samples of a prompt would all be the same: "
+                "set samples_per_prompt to 1, or top_k to 0"
+            )
+        return self
+
+    @property
+    def prompts_per_batch(self) -> int:
+        """Whole prompts in a batch: all K responses of a prompt are sampled together."""
+        return max(1, self.batch_size // self.samples_per_prompt)
+
+    @property
+    def code(self) -> str | None:
+        """The import path of the user's own code that would run; None where none would."""
+        return None
+
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """Each environment variable whose value is sent away as a key, and the address that it is sent to."""
+        return ()
+
+    def greedy(self) -> Self:
+        """The same generator, but one most likely response a prompt (top-k of one)."""
+        return self._with(samples_per_prompt=1, top_k=1)
+
+    def untruncated(self, samples_per_prompt: int, temperature: float = 1.0) -> Self:
+        """The same generator, but so many samples from the whole distribution, whatever training takes."""
+        return self._with(samples_per_prompt=samples_per_prompt, top_k=0, temperature=temperature)
+
+    def _with(self, **changes: float) -> Self:
+        return self.model_copy(update={"top_p": 1.0, "temperature": 1.0} | changes)
+
+    def decisive(self) -> dict[str, Any]:
+        """What decides the samples, as plain values: all but what it is reached by."""
+        return self.model_dump(mode="json", exclude=set(self.reached_by))
+
+    def who(self) -> dict[str, Any]:
+        """Who samples, its name first: all but the settings of sampling; where two agree, they are one generator."""
+        return self.model_dump(exclude=set(GenerationConfig.model_fields) - {"name"})
+
+    def how(self) -> dict[str, Any]:
+        """How many responses a prompt gets, and how each token is drawn."""
+        return self.model_dump(include={"samples_per_prompt", "temperature", "top_p", "top_k"})
+
+    def filled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Some settings, filled up with those that were given here; another generator takes those of sampling alone."""
+        own = self.model_dump(exclude_unset=True)
+        if given.get("name", self.name) != self.name:
+            own = {name: value for name, value in own.items() if name in GenerationConfig.model_fields}
+        return own | dict(given)
+
+
+class TransformersConfig(GenerationConfig):
+    """The very model that trains, by transformers' `generate`; it needs nothing but the settings of sampling."""
+
+    made_by: ClassVar[str] = "sparring.generation.transformers:TransformersGenerator"
+    mixes: ClassVar[bool] = True
+    reusable: ClassVar[bool] = True
+
+    name: Literal["transformers"] = "transformers"
+
+
+class VllmConfig(GenerationConfig):
     """vLLM in this program's own child process.
 
     Attributes:
@@ -19,15 +132,19 @@ class VllmConfig(BaseModel):
             of weights. None is 0.001, or 0.5 where either of the two computes in a 16-bit format.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    made_by: ClassVar[str] = "sparring.generation.engines:EngineGenerator"
+    engine: ClassVar[str | None] = "sparring.generation.vllm:VllmEngine"
+    reached_by: ClassVar[frozenset[str]] = frozenset({"gpu_memory_utilization", "kv_cache_gib", "tolerance"})
+    one_process: ClassVar[bool] = True
 
+    name: Literal["vllm"] = "vllm"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     gpu_memory_utilization: float = Field(default=0.4, gt=0.0, lt=1.0)
     kv_cache_gib: int = Field(default=1, ge=1)
     tolerance: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
 
 
-class ServerConfig(BaseModel):
+class ServerConfig(GenerationConfig):
     """A pool of OpenAI-compatible endpoints that take and return token ids, such as vLLM's.
 
     Attributes:
@@ -42,8 +159,14 @@ class ServerConfig(BaseModel):
             in fp32; one in a 16-bit format needs about 0.5.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    made_by: ClassVar[str] = "sparring.generation.engines:EngineGenerator"
+    engine: ClassVar[str | None] = "sparring.generation.server:ServerEngine"
+    reached_by: ClassVar[frozenset[str]] = frozenset(
+        {"endpoints", "model", "api_key_env", "concurrency", "timeout_s", "retries", "tolerance"}
+    )
+    one_process: ClassVar[bool] = True
 
+    name: Literal["server"] = "server"
     endpoints: tuple[str, ...] = Field(min_length=1)
     model: str | None = None
     api_key_env: str | None = None
@@ -66,63 +189,67 @@ class ServerConfig(BaseModel):
             raise ValueError("an endpoint is listed twice")
         return plain
 
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        """The same key goes to every endpoint."""
+        return () if self.api_key_env is None else tuple((self.api_key_env, each) for each in self.endpoints)
 
-class GenerationConfig(BaseModel):
-    """Sampling settings.
 
-    At temperature 1 without top-p and top-k the samples come from π_o itself, which is what the objectives assume;
-    any other setting trades that for better-looking samples. The limit of a response's length is not here but in the
-    data's `max_response_tokens`, because the expert and the opponent must share it.
+class CustomConfig(GenerationConfig):
+    """A generator of the user's own, by the import path of its class; every further key is one of its own settings.
 
-    Attributes:
-        name: The generator.
-        samples_per_prompt: K, the number of responses sampled for each prompt.
-        temperature: Divides the logits before sampling.
-        top_p: Keeps the smallest set of tokens with this much probability; 1 keeps all.
-        top_k: Keeps the k most likely tokens; 0 keeps all, and 1 is greedy, so it takes one sample a prompt.
-        batch_size: Sequences decoded at once; a batch is also what a kill can lose at most.
-        vllm: How vLLM runs, for the generator of that name.
-        server: Where the endpoints are, for the generator of that name.
+    It is built by `Class.of(config, parts)`, with this and the run's `GeneratorParts`, and does what `Generator` says.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: Literal["transformers", "vllm", "server"] = "transformers"
-    samples_per_prompt: int = Field(default=1, ge=1)
-    temperature: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    top_k: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=32, ge=1)
-    vllm: VllmConfig = Field(default_factory=VllmConfig)
-    server: ServerConfig | None = None
-
-    @model_validator(mode="after")
-    def _server_is_somewhere(self) -> Self:
-        if self.name == "server" and self.server is None:
-            raise ValueError("the generator 'server' needs its addresses: set server.endpoints, a list")
-        return self
-
-    @model_validator(mode="after")
-    def _greedy_is_single(self) -> Self:
-        if self.top_k == 1 and self.samples_per_prompt > 1:
-            raise ValueError(
-                f"top_k = 1 is greedy, so the {self.samples_per_prompt} samples of a prompt would all be the same: "
-                "set samples_per_prompt to 1, or top_k to 0"
-            )
-        return self
+    name: str = Field(pattern=r"^\w+(\.\w+)*:\w+$")
 
     @property
-    def prompts_per_batch(self) -> int:
-        """Whole prompts in a batch: all K responses of a prompt are sampled together."""
-        return max(1, self.batch_size // self.samples_per_prompt)
+    def options(self) -> dict[str, Any]:
+        """The settings besides those of sampling."""
+        return dict(self.model_extra or {})
 
-    def greedy(self) -> GenerationConfig:
-        """The same generator, but one most likely response a prompt (top-k of one)."""
-        return self._with(samples_per_prompt=1, top_k=1)
+    @property
+    def code(self) -> str:
+        """Its import path."""
+        return self.name
 
-    def untruncated(self, samples_per_prompt: int, temperature: float = 1.0) -> GenerationConfig:
-        """The same generator, but so many samples from the whole distribution, whatever training takes."""
-        return self._with(samples_per_prompt=samples_per_prompt, top_k=0, temperature=temperature)
 
-    def _with(self, **changes: float) -> GenerationConfig:
-        return self.model_copy(update={"top_p": 1.0, "temperature": 1.0} | changes)
+def _member(value: Any) -> str | None:
+    """Which member of the union some settings are; without a name, they are the default's."""
+    if isinstance(value, GenerationConfig):
+        name = value.name
+    elif isinstance(value, Mapping):
+        name = str(value.get("name", "transformers"))
+    else:
+        return None
+    return CUSTOM if ":" in name else name
+
+
+GENERATORS: dict[str, type[GenerationConfig]] = {
+    "transformers": TransformersConfig,
+    "vllm": VllmConfig,
+    "server": ServerConfig,
+}
+"""The settings of each generator, by name."""
+
+AnyGenerationConfig = Annotated[
+    Annotated[TransformersConfig, Tag("transformers")]
+    | Annotated[VllmConfig, Tag("vllm")]
+    | Annotated[ServerConfig, Tag("server")]
+    | Annotated[CustomConfig, Tag(CUSTOM)],
+    Discriminator(_member),
+]
+"""The settings of any generator of `GENERATORS` or of the user's own, told apart by `name`."""
+
+_ANY: TypeAdapter[AnyGenerationConfig] = TypeAdapter(AnyGenerationConfig)
+
+
+def generation_config(**settings: Any) -> AnyGenerationConfig:
+    """The settings of the generator that `name` names, or of the default where it is left out.
+
+    Raises:
+        ValidationError: A setting is wrong, or another generator's.
+    """
+    return _ANY.validate_python(settings)

@@ -14,12 +14,13 @@ import httpx2
 
 from sparring.errors import InputError, RunError
 from sparring.generation.config import ServerConfig
-from sparring.generation.engines import Completion, EngineModel, Request
+from sparring.generation.protocol import Completion, EngineModel, Request
+from sparring.generation.vllm_weights import PROBING, VllmWeights, own_log_probs, sampling
 
 # Answers after which the same request may succeed: overloaded, restarting, or gone.
 _PASSING = frozenset({408, 425, 429})
 _UNKNOWN = "unknown"
-_WHERE = "generation.server.endpoints"
+_WHERE = "generation.endpoints"
 _ADAPTER_FILE = "adapter_model.safetensors"
 
 
@@ -27,7 +28,7 @@ class Unavailable(Exception):  # noqa: N818 - a state of an endpoint rather than
     """The endpoint cannot answer now; it, or another one, may later."""
 
 
-class Endpoint:
+class Endpoint(VllmWeights):
     """An endpoint and the weights that it was given last.
 
     Connects directly, whatever proxies the environment names, and follows no redirect, so the key and the prompts go
@@ -40,7 +41,8 @@ class Endpoint:
     """
 
     def __init__(self, url: str, config: ServerConfig, model: EngineModel) -> None:
-        self.where, self._config, self._model = url, config, model
+        super().__init__(model)
+        self.where, self._config = url, config
         self._headers = _authorization(config)
         self._served, self._adapter = config.model, ""
         self.playing: Path | str | None = _UNKNOWN
@@ -82,21 +84,26 @@ class Endpoint:
     def load(self, folder: Path | None) -> None:
         """Plays as the adapter or model in `folder`, or as the base model; it must see the same path."""
         self.playing = _UNKNOWN
-        if self._model.lora_rank is not None:
-            self._load_adapter(folder)
-        else:
-            path = self._model.base if folder is None else str(folder.absolute())
-            self._reload(path)
+        super().load(folder)
         self.playing = folder
 
-    def _load_adapter(self, folder: Path | None) -> None:
+    def _call(self, method: str, **settings: str) -> None:
+        self._post("/collective_rpc", {"method": method, "kwargs": settings})
+
+    def _repack_head(self) -> None:
+        # Needed on a CPU only, and there only with `HeadRepacking`; whether it was needed, the probe tells.
+        with suppress(Unavailable):
+            super()._repack_head()
+
+    def _forget_prefixes(self) -> None:
+        self._post("/reset_prefix_cache", {})
+
+    def _play_adapter(self, folder: Path | None) -> None:
         previous, self._adapter = self._adapter, ""
         if folder is not None:
             # A name of its content: an adapter that another run left there is never taken for this one.
             name = f"sparring-{hashlib.sha256((folder / _ADAPTER_FILE).read_bytes()).hexdigest()[:16]}"
-            answer = self._send(
-                "POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder.absolute())}
-            )
+            answer = self._send("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
             if answer.is_error and "already been loaded" not in answer.text:
                 raise self._refused(answer)
             self._adapter = name
@@ -104,19 +111,11 @@ class Endpoint:
             # Only frees memory; it may be gone already, after a restart.
             self._send("POST", "/v1/unload_lora_adapter", {"lora_name": previous})
 
-    def _reload(self, path: str) -> None:
-        self._post("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": path}})
-        # Needed on a CPU only, and there only with `HeadRepacking`; whether it was needed, the probe tells.
-        with suppress(Unavailable):
-            self._post("/collective_rpc", {"method": "repack_head"})
-        self._post("/reset_prefix_cache", {})
-
     def token_log_probs(self, ids: Sequence[int]) -> list[float]:
         """Log-probs of all tokens but the first, nats."""
-        (choice,) = self._complete(ids, max_tokens=1, prompt_logprobs=0)
+        (choice,) = self._complete(ids, **PROBING)
         try:
-            found = choice["prompt_logprobs"][1:]
-            return [float(each[str(token)]["logprob"]) for each, token in zip(found, ids[1:], strict=True)]
+            return own_log_probs(choice["prompt_logprobs"], ids, lambda entry, token: entry[str(token)]["logprob"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"{self.where} returns no prompt_logprobs, so its weights cannot be proved\n"
@@ -130,16 +129,7 @@ class Endpoint:
             Unavailable: It does not answer, or lost the weights that it was given.
             RunError: It refuses the request, or answers without the token ids that it sampled.
         """
-        choices = self._complete(
-            request.prompt_ids,
-            n=request.samples,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            top_k=request.top_k,
-            seed=request.seed,
-            max_tokens=request.max_new_tokens,
-            stop_token_ids=list(request.stop_ids),
-        )
+        choices = self._complete(request.prompt_ids, **sampling(request))
         if len(choices) != request.samples:
             raise RunError(f"{self.where} returned {len(choices)} samples instead of {request.samples}")
         ordered = sorted(choices, key=lambda choice: int(choice.get("index", 0)))
@@ -169,7 +159,7 @@ class Endpoint:
             try:
                 self._served = str(listed["data"][0]["id"])
             except (KeyError, IndexError, TypeError) as error:
-                raise RunError(f"{self.where} lists no model\n  fix: set generation.server.model") from error
+                raise RunError(f"{self.where} lists no model\n  fix: set generation.model") from error
         return self._served
 
     def _token_ids(self, choice: Mapping[str, Any]) -> list[int]:
@@ -208,7 +198,7 @@ class Endpoint:
             return Unavailable(f"it lost the adapter {self._adapter}")
         fix = ""
         if answer.status_code in {401, 403}:
-            fix = "\n  fix: name the variable that holds its key in generation.server.api_key_env"
+            fix = "\n  fix: name the variable that holds its key in generation.api_key_env"
         return RunError(f"{self.where} refused a request (status {answer.status_code}: {_excerpt(answer)}){fix}")
 
 
@@ -219,7 +209,7 @@ def _authorization(config: ServerConfig) -> dict[str, str]:
     if not key:
         raise InputError(
             f"the environment variable {config.api_key_env} is not set",
-            where="generation.server.api_key_env",
+            where="generation.api_key_env",
             fix="export it with the endpoints' key",
         )
     return {"Authorization": f"Bearer {key}"}

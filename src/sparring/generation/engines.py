@@ -3,88 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Self
 
 from sparring.errors import RunError
 from sparring.generation.batches import as_sample, batches
 from sparring.generation.config import GenerationConfig
+from sparring.generation.protocol import Completion, Engine, GeneratorParts, Player, Request
 from sparring.generation.weights import Weights
 from sparring.seeding import derive_seed
 from sparring.types import EncodedExample, Sample
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineModel:
-    """What an engine must know of the model before it plays.
-
-    Attributes:
-        base: Folder of the base model.
-        lora_rank: Rank of the adapters that will be played, or None where policies are whole models.
-        dtype: Number format in which the policy computes.
-        device: Where the policy trains: "cpu", "cuda", …
-        max_length: The longest prompt with its response, in tokens.
-        trust_remote_code: Whether code that comes with the model may run.
-    """
-
-    base: str
-    lora_rank: int | None
-    dtype: str
-    device: str
-    max_length: int
-    trust_remote_code: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to sample for one prompt. A temperature of 0 is greedy."""
-
-    prompt_ids: Sequence[int]
-    samples: int
-    temperature: float
-    top_p: float
-    top_k: int
-    stop_ids: tuple[int, ...]
-    max_new_tokens: int
-    seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Completion:
-    """One answer: the ids exactly as sampled, the end token included, and "stop" or "length"."""
-
-    ids: list[int]
-    finish_reason: str
-
-
-class Engine(Protocol):
-    """Samples many prompts at once from weights that it is given as a folder."""
-
-    name: str
-
-    def check(self) -> None:
-        """Raises InputError where it is clear already that it cannot play; starts nothing."""
-        ...
-
-    def complete(self, requests: Sequence[Request], weights: Weights) -> list[list[Completion]]:
-        """All samples of each request, in order, from `weights`, which are proved to be what plays."""
-        ...
-
-
-class Player(Protocol):
-    """The policy that is active."""
-
-    @property
-    def folder(self) -> Path | None:
-        """Where it is saved; None for the base model."""
-        ...
-
-    def log_probs(
-        self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]
-    ) -> list[list[float]]:
-        """Log π(y|x) of each response, nats."""
-        ...
 
 
 class EngineGenerator:
@@ -116,6 +43,26 @@ class EngineGenerator:
         self._config, self._engine, self._policy, self._tokenizer = config, engine, policy, tokenizer
         self._stop_ids, self._max_new_tokens = tuple(sorted(stop_ids)), max_new_tokens
         self._weights: Weights | None = None
+
+    @classmethod
+    def of(cls, config: GenerationConfig, parts: GeneratorParts) -> Self:
+        """The generator of some settings.
+
+        Raises:
+            ValueError: There is no engine, or nothing to give it.
+        """
+        if parts.engine is None or parts.policy is None:
+            raise ValueError(f"the generator '{config.name}' samples the policies of a run, through an engine")
+        if parts.mixture is not None:
+            raise ValueError("an engine plays one policy at a time")
+        return cls(
+            config,
+            engine=parts.engine,
+            policy=parts.policy,
+            tokenizer=parts.tokenizer,
+            stop_ids=parts.stop_ids,
+            max_new_tokens=parts.max_new_tokens,
+        )
 
     def plan(self, prompts: Sequence[EncodedExample]) -> list[list[EncodedExample]]:
         """Batches of prompts of similar length; see `Generator`."""

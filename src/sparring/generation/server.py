@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Self
 
 from sparring.errors import InputError, RunError
 from sparring.generation.config import GenerationConfig, ServerConfig
 from sparring.generation.endpoint import Endpoint, Unavailable
-from sparring.generation.engines import Completion, EngineModel, Request
+from sparring.generation.protocol import Completion, EngineModel, Request
 from sparring.generation.weights import Weights, swap
 from sparring.pauses import Pauses
 from sparring.progress import console
@@ -29,17 +30,22 @@ class ServerEngine:
     one that was restarted meanwhile has forgotten them.
 
     Args:
-        config: Settings, of which those under `server` count.
+        config: Its settings.
         model: The model that the endpoints serve.
     """
 
     name = "server"
 
-    def __init__(self, config: GenerationConfig, model: EngineModel) -> None:
-        if config.server is None:
-            raise ValueError("the generator 'server' needs generation.server")
-        self._config = config.server
-        self._endpoints = [Endpoint(url, self._config, model) for url in self._config.endpoints]
+    def __init__(self, config: ServerConfig, model: EngineModel) -> None:
+        self._config = config
+        self._endpoints = [Endpoint(url, config, model) for url in config.endpoints]
+
+    @classmethod
+    def of(cls, config: GenerationConfig, model: EngineModel) -> Self:
+        """The engine of some settings; ValueError where they are another engine's."""
+        if not isinstance(config, ServerConfig):
+            raise ValueError(f"these are the settings of the generator '{config.name}'")
+        return cls(config, model)
 
     def check(self) -> None:
         """Asks each endpoint for a token; those that do not answer are named, and one must."""
@@ -53,7 +59,7 @@ class ServerEngine:
         if len(silent) == len(self._endpoints):
             raise InputError(
                 f"no endpoint answers ({'; '.join(silent)})",
-                where="generation.server.endpoints",
+                where="generation.endpoints",
                 fix="start them, or correct their addresses",
             )
         for each in silent:

@@ -10,11 +10,12 @@ import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sparring.errors import InputError
-from sparring.generation.config import GenerationConfig
-from sparring.generation.engines import Completion, EngineModel, Request
+from sparring.generation.config import GenerationConfig, VllmConfig
+from sparring.generation.protocol import Completion, EngineModel, Request
+from sparring.generation.vllm_weights import PROBING, VllmWeights, own_log_probs, sampling
 from sparring.generation.weights import Weights, swap
 
 _EXTENSION = "sparring.generation.vllm_worker.HeadRepacking"
@@ -27,27 +28,33 @@ _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _TOLERANCE, _TOLERANCE_16_BIT = 1e-3, 0.5
 
 
-class VllmEngine:
+class VllmEngine(VllmWeights):
     """Starts vLLM when it is first needed, and changes its weights without a restart.
 
-    Whole models are loaded in place; adapters are played as adapters, never merged.
-
     Args:
-        config: Settings, of which those under `vllm` count.
+        config: Its settings.
         model: The model that it plays.
     """
 
     name = "vllm"
     where = "vLLM"
 
-    def __init__(self, config: GenerationConfig, model: EngineModel) -> None:
-        self._config, self._model = config.vllm, model
-        self._dtype = model.dtype if self._config.dtype == "auto" else self._config.dtype
+    def __init__(self, config: VllmConfig, model: EngineModel) -> None:
+        super().__init__(model)
+        self._config = config
+        self._dtype = model.dtype if config.dtype == "auto" else config.dtype
         self._llm: Any = None
         self._adapter: Any = None
         # vLLM keeps adapters by number, so none is ever given to a second one.
         self._numbers = itertools.count(1)
         self._playing: Weights | None = None
+
+    @classmethod
+    def of(cls, config: GenerationConfig, model: EngineModel) -> Self:
+        """The engine of some settings; ValueError where they are another engine's."""
+        if not isinstance(config, VllmConfig):
+            raise ValueError(f"these are the settings of the generator '{config.name}'")
+        return cls(config, model)
 
     def check(self) -> None:
         """Raises InputError where vLLM is not installed or has no room for such adapters; starts nothing."""
@@ -65,9 +72,10 @@ class VllmEngine:
             self._playing = None
             swap(self, weights, tolerance=self._tolerance)
             self._playing = weights
-        outputs = self._generate([request.prompt_ids for request in requests], [_sampling(each) for each in requests])
+        asked = [_parameters(**sampling(each)) for each in requests]
+        outputs = self._generate([each.prompt_ids for each in requests], asked)
         return [
-            [Completion(ids=list(answer.token_ids), finish_reason=answer.finish_reason) for answer in output.outputs]
+            [Completion(ids=list(each.token_ids), finish_reason=str(each.finish_reason)) for each in output.outputs]
             for output in outputs
         ]
 
@@ -104,27 +112,20 @@ class VllmEngine:
             return {}
         return {"enable_lora": True, "max_lora_rank": next(each for each in _LORA_RANKS if each >= rank)}
 
-    def load(self, folder: Path | None) -> None:
-        """Plays as the adapter or model in `folder`, or as the base model."""
-        if self._model.lora_rank is None:
-            path = self._model.base if folder is None else str(folder.absolute())
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": path})
-            self._llm.collective_rpc("repack_head")
-        else:
-            self._adapter = None if folder is None else self._load_adapter(folder.absolute())
+    def _call(self, method: str, **settings: str) -> None:
+        self._llm.collective_rpc(method, kwargs=settings)
+
+    def _forget_prefixes(self) -> None:
         self._llm.reset_prefix_cache()
 
-    def _load_adapter(self, folder: Path) -> Any:
-        from vllm.lora.request import LoRARequest
-
-        return LoRARequest(str(folder), next(self._numbers), str(folder))
+    def _play_adapter(self, folder: Path | None) -> None:
+        self._adapter = None if folder is None else _adapter(folder, next(self._numbers))
+        self._forget_prefixes()
 
     def token_log_probs(self, ids: Sequence[int]) -> list[float]:
         """Log-probs of all tokens but the first, nats."""
-        from vllm import SamplingParams
-
-        (output,) = self._generate([ids], [SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)])
-        return [each[token].logprob for each, token in zip(output.prompt_logprobs[1:], ids[1:], strict=True)]
+        (output,) = self._generate([ids], [_parameters(**PROBING)])
+        return own_log_probs(output.prompt_logprobs, ids, lambda entry, token: entry[token].logprob)
 
     def _generate(self, prompts: Sequence[Sequence[int]], sampling: Sequence[Any]) -> list[Any]:
         inputs = [{"prompt_token_ids": list(ids)} for ids in prompts]
@@ -132,18 +133,13 @@ class VllmEngine:
         return outputs
 
 
-def _sampling(request: Request) -> Any:
+def _parameters(**settings: Any) -> Any:
     from vllm import SamplingParams
 
-    return SamplingParams(
-        n=request.samples,
-        temperature=request.temperature,
-        top_p=request.top_p,
-        top_k=request.top_k,
-        seed=request.seed,
-        max_tokens=request.max_new_tokens,
-        # Our end tokens and no others: vLLM's own end of sequence is one of them, or none.
-        ignore_eos=True,
-        stop_token_ids=list(request.stop_ids),
-        detokenize=False,
-    )
+    return SamplingParams(**settings, detokenize=False)
+
+
+def _adapter(folder: Path, number: int) -> Any:
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(str(folder), number, str(folder))

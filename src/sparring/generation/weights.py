@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from torch import Tensor
+
 from sparring.errors import RunError
 
 _PROBE_TOKENS = 48
 
-LogProbs = Callable[[Sequence[Sequence[int]], Sequence[Sequence[Sequence[int]]]], list[list[float]]]
+LogProbs = Callable[[Sequence[Sequence[int]], Sequence[Sequence[Sequence[int]]]], list[list[Tensor]]]
+"""Log π of every token of each response to each prompt, `[T]` nats."""
 
 
 class Swappable(Protocol):
@@ -55,9 +58,8 @@ class Weights:
     def of(cls, folder: Path | None, text: Sequence[int], log_probs: LogProbs) -> Weights:
         """The policy that `log_probs` scores with; the probe is the end of `text`."""
         probe = tuple(text[-_PROBE_TOKENS:])
-        prefixes = [probe[:length] for length in range(1, len(probe))]
-        scores = log_probs(prefixes, [[[probe[len(prefix)]]] for prefix in prefixes])
-        return cls(folder=folder, probe=probe, log_probs=tuple(score for (score,) in scores))
+        ((scores,),) = log_probs([probe[:1]], [[probe[1:]]])
+        return cls(folder=folder, probe=probe, log_probs=tuple(float(score) for score in scores))
 
     def distance(self, engine: Swappable) -> float:
         """Largest difference of a probe token's log-prob between the engine and the policy, nats."""
@@ -84,6 +86,6 @@ def swap(engine: Swappable, weights: Weights, *, tolerance: float) -> float:
             f"the policy's own (tolerance {tolerance:g}): it plays stale or other weights\n"
             "  fix: check that it serves the base model, on a CPU with the worker extension of docs/generators.md; "
             "restart it and run `sparring resume RUN`; where it computes in a narrower number format than the policy, "
-            "raise the tolerance of generation.vllm or generation.server"
+            "raise generation.tolerance"
         )
     return distance

@@ -20,13 +20,17 @@ from sparring.judges.pairwise import Pairwise
 from sparring.judges.protocol import JudgeSettings, Question, Verdict
 from sparring.judges.reward_model import RewardModel
 from sparring.judges.verifier import VerifierJudge
+from sparring.registry import Registry
 
-JUDGES: dict[str, type[JudgeSettings]] = {
-    "verifier": VerifierJudge,
-    "reward-model": RewardModel,
-    "pairwise": Pairwise,
-    "llm": Llm,
-    "expert": Expert,
-}
+JUDGES: Registry[JudgeSettings] = Registry(
+    JudgeSettings,
+    {
+        "verifier": VerifierJudge,
+        "reward-model": RewardModel,
+        "pairwise": Pairwise,
+        "llm": Llm,
+        "expert": Expert,
+    },
+)
 
 __all__ = ["JUDGES", "JudgeSettings", "Question", "StartedJudge", "Verdict", "fingerprint"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from sparring.judges.protocol import Judge, JudgeSettings
@@ -28,7 +28,8 @@ def fingerprint(settings: JudgeSettings) -> str:
     A Hugging Face id, a model behind an endpoint and a rule that is a Python function stand for themselves. How an
     endpoint is reached does not matter.
     """
-    decisive = {name: value for name, value in vars(settings).items() if name not in settings.reached_by}
+    names = [item.name for item in fields(settings) if item.name not in settings.reached_by]  # type: ignore[arg-type]
+    decisive = {name: getattr(settings, name) for name in names}
     digest = hashlib.sha256(f"{type(settings).__name__} {sorted(decisive.items())}".encode())
     for part in settings.on_this_machine():
         digest.update(part.encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -137,10 +138,15 @@ class JudgeSettings(Protocol):
         """What a person must consent to where the configuration is somebody else's, as ends of "this run …"."""
         yield from ()
 
+    def imports(self) -> Iterator[str]:
+        """The import paths of Python code, beside its own class, that it runs; `check` has imported them."""
+        yield from ()
+
     def on_this_machine(self) -> Iterator[str]:
         """What decides its verdicts beside the settings: the text of a template, the digest of a model's folder."""
         yield from ()
 
+    @abstractmethod
     def start(self, cache: Path) -> Judge:
         """The judge, with all that it needs: model, endpoint, key.
 

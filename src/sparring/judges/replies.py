@@ -21,15 +21,17 @@ class Reply:
         prompt_tokens: Tokens that it was asked in, and
         completion_tokens: that it said them in.
         refusal: Why it would not answer this prompt; empty where it did.
+        cut: Whether the limit ended it.
     """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     refusal: str = ""
+    cut: bool = False
 
 
-_TYPES = {"text": str, "prompt_tokens": int, "completion_tokens": int, "refusal": str}
+_TYPES = {"text": str, "prompt_tokens": int, "completion_tokens": int, "refusal": str, "cut": bool}
 
 
 @dataclass(frozen=True)

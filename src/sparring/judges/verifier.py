@@ -61,8 +61,10 @@ class VerifierJudge(JudgeSettings):
         self._rule()
 
     def check_experts(self, experts: Sequence[str]) -> None:
-        """Raises InputError where a rule of ours finds an answer in no expert response; others are not asked."""
-        if not self._imports and not any(self._finds_answer(expert) for expert in experts):
+        """Raises InputError where a rule of ours finds an answer in no expert response, or another fails on one."""
+        if self._imports:
+            self._try(experts[0])
+        elif not any(self._finds_answer(expert) for expert in experts):
             problem = f"'{self.rule}' finds no answer in any expert response, such as {experts[0]!r}"
             raise InputError(problem, where="judge.rule", fix="take a rule, or a pattern, that fits the data")
 
@@ -70,6 +72,11 @@ class VerifierJudge(JudgeSettings):
         """A Python function from elsewhere runs."""
         if self._imports:
             yield runs_code(f"judges with the Python function '{self.rule}'")
+
+    def imports(self) -> Iterator[str]:
+        """A rule that is a Python function from elsewhere."""
+        if self._imports:
+            yield self.rule
 
     def start(self, cache: Path) -> Judge:
         """The judge, with the rule imported."""
@@ -79,6 +86,17 @@ class VerifierJudge(JudgeSettings):
     def _imports(self) -> bool:
         """Whether the rule is a Python function from elsewhere."""
         return self.rule not in {*VERIFIERS, _PATTERN}
+
+    def _try(self, expert: str) -> None:
+        """Calls the rule once, with an expert's response twice, before anything expensive."""
+        try:
+            score = self._rule()(expert, expert)
+            _ = None if score is None else float(score)
+        except Exception as error:  # the function may fail in any way
+            told = f"{type(error).__name__}: {error}"
+            problem = f"the rule '{self.rule}' failed on an expert response, {expert[:200]!r} ({told})"
+            fix = "have it take (response, expert) and return true, false, a number or None"
+            raise InputError(problem, where="judge.rule", fix=fix) from error
 
     def _finds_answer(self, expert: str) -> bool:
         return bool(self._rule()(expert, expert))

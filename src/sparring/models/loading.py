@@ -27,7 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from sparring.errors import InputError
 from sparring.models.config import EMBEDDED, ModelConfig
-from sparring.models.quantization import loading_options, settle
+from sparring.models.quantization import check_saved, loading_options, settle
 from sparring.models.quiet import quiet_transformers
 from sparring.models.smollm2 import embedded_model
 
@@ -71,7 +71,7 @@ def load_config(config: ModelConfig) -> PreTrainedConfig:
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise _cannot_load(path, error) from error
     _check_causal(settings, path)
-    _check_weights_as_saved(settings, config, path)
+    check_saved(settings, config.quantization, path)
     return settings
 
 
@@ -268,17 +268,6 @@ def _check_causal(config: PreTrainedConfig, path: str) -> None:
     what = ", ".join(architectures) or config.model_type
     problem = f"this is a {what}, not a causal language model; only those have log π(y | x) of a response"
     raise InputError(problem, where=path, fix="take a decoder-only model, such as one whose name ends in ForCausalLM")
-
-
-def _check_weights_as_saved(settings: PreTrainedConfig, config: ModelConfig, path: str) -> None:
-    shipped = getattr(settings, "quantization_config", None)
-    if shipped is None:
-        return
-    method = str(dict(shipped).get("quant_method", "bitsandbytes"))
-    if config.quantization is not None or "bitsandbytes" in method:
-        problem = f"its weights were saved quantised ({method}), and adapters are trained on what is quantised here"
-        fix = "take the model that it was made from, with model.quantization: nf4 or int8"
-        raise InputError(problem, where=path, fix=fix)
 
 
 def _cannot_load(path: str, error: Exception) -> InputError:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -34,6 +34,18 @@ def check_installed() -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         fix = "pip install 'sparring[quantization]', or remove model.quantization"
         raise InputError("bitsandbytes is not installed", where="model.quantization", fix=fix)
+
+
+def check_saved(model_config: Any, quantization: Quantization | None, path: str) -> None:
+    """Raises InputError where a model's weights were saved in few bits, which adapters cannot be trained on here."""
+    saved = getattr(model_config, "quantization_config", None)
+    if saved is None:
+        return
+    method = str(dict(saved).get("quant_method", "bitsandbytes"))
+    if quantization is not None or "bitsandbytes" in method:
+        problem = f"its weights were saved quantised ({method}), and adapters are trained on what is quantised here"
+        fix = "take the model that it was made from, with model.quantization: nf4 or int8"
+        raise InputError(problem, where=path, fix=fix)
 
 
 def loading_options(quantization: Quantization, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
@@ -99,21 +111,24 @@ def quantized_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, module
 
 
-def check_trained(model: nn.Module, names: Iterable[str]) -> None:
-    """Refuses to train quantised layers whole.
+def check_trained(model: nn.Module, lora: Mapping[str, Any]) -> None:
+    """Refuses to train quantised layers otherwise than by adapters beside them.
 
     Args:
         model: The model, without adapters yet.
-        names: The modules that would be trained whole, by their names or the ends of them.
+        lora: Fields of peft's `LoraConfig`.
 
     Raises:
-        InputError: One of them is quantised.
+        InputError: It would train one whole, or as a bare parameter.
     """
-    for name in names:
-        if any(layer == name or layer.endswith(f".{name}") for layer, _ in quantized_layers(model)):
-            problem = f"the weights of '{name}' are quantised, so they cannot be trained whole"
-            fix = "leave it to target_modules, or remove model.quantization"
-            raise InputError(problem, where="lora.modules_to_save", fix=fix)
+    layers = [name for name, _ in quantized_layers(model)]
+    for field in ("modules_to_save", "target_parameters"):
+        for name in lora.get(field) or ():
+            end = name.removesuffix(".weight")
+            if any(layer == end or layer.endswith(f".{end}") for layer in layers):
+                problem = f"the weights of '{end}' are quantised, and only an adapter beside them can be trained"
+                fix = "name it in lora.target_modules instead, or remove model.quantization"
+                raise InputError(problem, where=f"lora.{field}", fix=fix)
 
 
 def rebuilt(layer: Any, dtype: torch.dtype) -> Tensor:

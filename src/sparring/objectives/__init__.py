@@ -1,16 +1,15 @@
 """Losses on log ratios, one module a family.
 
-An objective is a frozen, keyword-only dataclass. Its fields are its settings, `__post_init__` rejects nonsense,
-and calling it on `LogRatios` gives the loss per prompt `[B]` and its metrics. It knows nothing of models, tokens or
-trainers, so the very same object trains a softmax policy on an exact game and a language model.
+An objective is a frozen, keyword-only dataclass that derives from `sparring.types.Objective` and says what is not so by
+default there. Its fields are its settings, `__post_init__` rejects nonsense, and calling it on `LogRatios` gives the
+loss per prompt `[B]` and its metrics. It knows nothing of models, tokens or trainers, so the very same object trains a
+softmax policy on an exact game and a language model.
 
 To add one: write a module beside these with the formula and its source in the docstring, list it in `OBJECTIVES`,
-and the conformance tests run over it.
+and the conformance tests run over it. One that stays outside is named by its import path, `my_module:MyObjective`.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from sparring.objectives.dpo import Dpo
 from sparring.objectives.f_divergence import FDivergence
@@ -24,24 +23,26 @@ from sparring.objectives.spif import Spif
 from sparring.objectives.spin import Spin
 from sparring.objectives.sppo import Sppo
 from sparring.objectives.t_spin import TSpin
+from sparring.registry import Registry
+from sparring.types import Objective
 
-if TYPE_CHECKING:
-    from sparring.types import Objective
-
-OBJECTIVES: dict[str, type[Objective]] = {
-    "spin": Spin,
-    "spif": Spif,
-    "space": Space,
-    "t-spin": TSpin,
-    "f-divergence": FDivergence,
-    "renyi": Renyi,
-    "sppo": Sppo,
-    "dpo": Dpo,
-    "ipo": Ipo,
-    "inpo": Inpo,
-    "nash-md": NashMd,
-    "sft": Sft,
-}
+OBJECTIVES: Registry[Objective] = Registry(
+    Objective,
+    {
+        "spin": Spin,
+        "spif": Spif,
+        "space": Space,
+        "t-spin": TSpin,
+        "f-divergence": FDivergence,
+        "renyi": Renyi,
+        "sppo": Sppo,
+        "dpo": Dpo,
+        "ipo": Ipo,
+        "inpo": Inpo,
+        "nash-md": NashMd,
+        "sft": Sft,
+    },
+)
 
 __all__ = [
     "OBJECTIVES",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
 from torch.nn.functional import softplus
 
-from sparring.objectives.pairs import PAIRS, fields_of_pairs, on_pairs
-from sparring.registry import require_one_of, require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from sparring.objectives.pairs import PairObjective
+from sparring.objectives.rewards import require_stake
+from sparring.types import LogRatios
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dpo:
+class Dpo(PairObjective):
     """log(1 + e^{−β(Δ_w − Δ_l)}) over winner w and loser l among the generated samples.
 
     Against the opponent `base`, Δ is the log ratio to the reference: iterative DPO. Against `previous` it is the log
@@ -38,23 +39,15 @@ class Dpo:
     """
 
     beta: float = 0.1
-    pairs: str = "best-worst"
 
     def __post_init__(self) -> None:
-        require_positive("beta", self.beta, "β scales the implicit reward βΔ; at β ≤ 0 the game has no stake")
-        require_one_of("pairs", self.pairs, PAIRS)
+        super().__post_init__()
+        require_stake(self.beta)
 
-    @property
-    def requires(self) -> frozenset[str]:
-        """Δ of the generated samples, and who wins."""
-        return frozenset({"generated"}) | fields_of_pairs(self.pairs)
+    def reward(self, ratios: LogRatios) -> Tensor:
+        """βΔ."""
+        return self.beta * ratios.require("generated")
 
-    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
-        """The loss `[B]` and its metrics, in rewards βΔ; see `on_pairs`."""
-        reward = self.beta * ratios.require("generated")
-        return on_pairs(ratios, self.pairs, reward=reward, link=lambda margin: softplus(-margin))
-
-    @property
-    def stability(self) -> StabilityNumber | None:
-        """None: there is no expert to converge to, and what happens depends on the preferences."""
-        return None
+    def link(self, margin: Tensor) -> Tensor:
+        """log(1 + e^−t)."""
+        return softplus(-margin)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, reward_metrics
-from sparring.registry import require_one_of, require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, require_stake, reward_metrics
+from sparring.registry import require_one_of
+from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumber
 
 _LINEAR_FROM = 20.0
 _Function = Callable[[Tensor], Tensor]
@@ -59,7 +59,7 @@ _DIVERGENCES: dict[str, _Divergence] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class FDivergence:
+class FDivergence(Objective):
     """−T(r_E) + mean_k f*(T(r_k)), with T(r) = f'(e^r) and r = βΔ: minus the variational bound of D_f(π_E‖π_o).
 
     D_f = E_o[f(π_E/π_o)] = sup_T E_E[T] − E_o[f*(T)], reached at T = f'(π_E/π_o). With T written as f'(e^r) it is in
@@ -93,7 +93,7 @@ class FDivergence:
     requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated"})
 
     def __post_init__(self) -> None:
-        require_positive("beta", self.beta, "β scales the implicit reward βΔ; at β ≤ 0 the game has no stake")
+        require_stake(self.beta)
         require_one_of("divergence", self.divergence, _DIVERGENCES)
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
@@ -113,7 +113,7 @@ class FDivergence:
     @property
     def stability(self) -> StabilityNumber:
         """β and its step exponent 1/β."""
-        return StabilityNumber(symbol="β", value=self.beta, step_exponent=1.0 / self.beta)
+        return StabilityNumber(symbol="β", value=self.beta, step_exponent=1.0 / self.beta, cure="raise β")
 
 
 def _continued(function: _Function, slope: _Function, r: Tensor) -> Tensor:

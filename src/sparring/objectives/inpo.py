@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from sparring.objectives.pairs import PAIRS, fields_of_pairs, on_pairs
-from sparring.registry import require_one_of, require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from torch import Tensor
+
+from sparring.objectives.pairs import PairObjective
+from sparring.registry import require_positive
+from sparring.types import LogRatios
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inpo:
+class Inpo(PairObjective):
     """(h_w − h_l − 1/(2η))² over winner w and loser l, h = (1 − τ/η)Δ + (τ/η)δ.
 
     Against `previous`, h(y) = log π_θ − (τ/η) log π_ref − (1 − τ/η) log π_t: the regression that fits the
@@ -42,9 +45,11 @@ class Inpo:
 
     eta: float = 1.0
     tau: float = 0.5
-    pairs: str = "best-worst"
+
+    reads: ClassVar[frozenset[str]] = frozenset({"generated", "reference_generated"})
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive("eta", self.eta, "the target of a margin is 1/(2η)")
         require_positive("tau", self.tau, "at τ = 0 nothing holds the policy near the reference; that is `ipo`")
         if self.tau > self.eta:
@@ -52,20 +57,12 @@ class Inpo:
                 f"tau must be at most eta, got τ = {self.tau!r} and η = {self.eta!r}: "
                 "the last policy's share of the opponent is 1 − τ/η"
             )
-        require_one_of("pairs", self.pairs, PAIRS)
 
-    @property
-    def requires(self) -> frozenset[str]:
-        """Δ and δ of the generated samples, and who wins."""
-        return frozenset({"generated", "reference_generated"}) | fields_of_pairs(self.pairs)
+    def reward(self, ratios: LogRatios) -> Tensor:
+        """The mixed log ratio h."""
+        share = self.tau / self.eta
+        return (1.0 - share) * ratios.require("generated") + share * ratios.require("reference_generated")
 
-    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
-        """The loss `[B]` and its metrics, in rewards h; see `on_pairs`."""
-        share, target = self.tau / self.eta, 1.0 / (2.0 * self.eta)
-        reward = (1.0 - share) * ratios.require("generated") + share * ratios.require("reference_generated")
-        return on_pairs(ratios, self.pairs, reward=reward, link=lambda margin: (margin - target).square())
-
-    @property
-    def stability(self) -> StabilityNumber | None:
-        """None: there is no expert to converge to, and what happens depends on the preferences."""
-        return None
+    def link(self, margin: Tensor) -> Tensor:
+        """(t − 1/(2η))²."""
+        return (margin - 1.0 / (2.0 * self.eta)).square()

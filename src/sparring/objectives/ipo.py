@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparring.objectives.pairs import PAIRS, fields_of_pairs, on_pairs
-from sparring.registry import require_one_of, require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from torch import Tensor
+
+from sparring.objectives.pairs import PairObjective
+from sparring.registry import require_positive
+from sparring.types import LogRatios
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ipo:
+class Ipo(PairObjective):
     """(Δ_w − Δ_l − 1/(2τ))² over winner w and loser l among the generated samples.
 
     With `pairs="all"` the exact minimiser is π_{t+1} ∝ π_o e^{P(·≻π_t)/τ} (derived here: the expected loss is, up to a
@@ -34,25 +36,15 @@ class Ipo:
     """
 
     tau: float = 1.0
-    pairs: str = "best-worst"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive("tau", self.tau, "the target of a margin is 1/(2τ)")
-        require_one_of("pairs", self.pairs, PAIRS)
 
-    @property
-    def requires(self) -> frozenset[str]:
-        """Δ of the generated samples, and who wins."""
-        return frozenset({"generated"}) | fields_of_pairs(self.pairs)
+    def reward(self, ratios: LogRatios) -> Tensor:
+        """Δ."""
+        return ratios.require("generated")
 
-    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
-        """The loss `[B]` and its metrics, in rewards Δ; see `on_pairs`."""
-        target = 1.0 / (2.0 * self.tau)
-        return on_pairs(
-            ratios, self.pairs, reward=ratios.require("generated"), link=lambda margin: (margin - target).square()
-        )
-
-    @property
-    def stability(self) -> StabilityNumber | None:
-        """None: there is no expert to converge to, and what happens depends on the preferences."""
-        return None
+    def link(self, margin: Tensor) -> Tensor:
+        """(t − 1/(2τ))²."""
+        return (margin - 1.0 / (2.0 * self.tau)).square()

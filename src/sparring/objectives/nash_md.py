@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sparring.registry import require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class NashMd:
+class NashMd(Objective):
     """½ Var_k(Δ_k − η P_k), with P_k = P(y_k ≻ π_o | x): `sppo` with log Z left free.
 
     The step of mirror descent, π_{t+1} ∝ π_o e^{η P(·≻π_o)}, says Δ(y) = η P(y) − log Z. `sppo` guesses log Z = η/2;
@@ -55,8 +55,3 @@ class NashMd:
             "preferences/generated": ratios.mean_over_samples(preference.detach()),
         }
         return ObjectiveOutput(loss=0.5 * ratios.mean_over_samples(centred.square()), metrics=metrics)
-
-    @property
-    def stability(self) -> StabilityNumber | None:
-        """None: there is no expert to converge to, and what happens depends on the preferences."""
-        return None

@@ -1,13 +1,19 @@
-"""Losses on a winner and a loser among the samples of a prompt: which pairs count, and what is reported of them."""
+"""Losses on a winner and a loser among the samples of a prompt: which pairs count, and what is reported of them.
+
+An objective of that kind derives from `PairObjective` and says what the reward is, and what a margin costs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sparring.types import LogRatios, ObjectiveOutput
+from sparring.registry import require_one_of
+from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 PAIRS = ("best-worst", "all")
 """`best-worst`: the winner is the sample with the highest P(y ≻ π_o), the loser the one with the lowest; samples that
@@ -15,9 +21,58 @@ tie share a place, so where all tie nobody wins. `all`: the winner and the loser
 expectation over two draws of π_o and a verdict of the judge."""
 
 
-def fields_of_pairs(pairs: str) -> frozenset[str]:
-    """The field of `LogRatios` that says who wins."""
-    return frozenset({"pairwise" if pairs == "all" else "preference"})
+@dataclass(frozen=True, kw_only=True)
+class PairObjective(Objective):
+    """Σ_ij ω_ij link(r_i − r_j), ω_ij the probability that i is the winner and j the loser.
+
+    It is indifferent to who wrote the responses: a preference between two is all that it learns from.
+
+    Attributes:
+        pairs: See `PAIRS`.
+        reads: The fields of `LogRatios` that the reward is made of.
+    """
+
+    pairs: str = "best-worst"
+
+    compares_any_pair: ClassVar[bool] = True
+    reads: ClassVar[frozenset[str]] = frozenset({"generated"})
+
+    def __post_init__(self) -> None:
+        require_one_of("pairs", self.pairs, PAIRS)
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the reward is made of, and who wins."""
+        return self.reads | {"pairwise" if self.pairs == "all" else "preference"}
+
+    @abstractmethod
+    def reward(self, ratios: LogRatios) -> Tensor:
+        """`[B, K]` r, differentiable."""
+        ...
+
+    @abstractmethod
+    def link(self, margin: Tensor) -> Tensor:
+        """The loss of margins r_w − r_l, elementwise."""
+        ...
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        """The loss `[B]`, and what is reported of the rewards, `[B]` each.
+
+        `rewards/chosen`, `rewards/rejected` (means over winners and over losers), `rewards/margins` and
+        `rewards/accuracies` (how often the winner's reward is the larger one; equal is half).
+        """
+        weight, reward = _pair_weights(ratios, self.pairs), self.reward(ratios)
+        margin = reward.unsqueeze(-1) - reward.unsqueeze(-2)
+        loss = (weight * self.link(margin)).sum(dim=(-2, -1))
+        reward, margin = reward.detach(), margin.detach()
+        chosen, rejected = (weight.sum(-1) * reward).sum(-1), (weight.sum(-2) * reward).sum(-1)
+        metrics = {
+            "rewards/chosen": chosen,
+            "rewards/rejected": rejected,
+            "rewards/margins": chosen - rejected,
+            "rewards/accuracies": (weight * 0.5 * (1.0 + margin.sign())).sum(dim=(-2, -1)),
+        }
+        return ObjectiveOutput(loss=loss, metrics=metrics)
 
 
 def best_and_worst(ratios: LogRatios) -> tuple[Tensor, Tensor]:
@@ -28,33 +83,6 @@ def best_and_worst(ratios: LogRatios) -> tuple[Tensor, Tensor]:
     best = weight * (preference == preference.masked_fill(~drawn, -torch.inf).amax(dim=-1, keepdim=True))
     worst = weight * (preference == preference.masked_fill(~drawn, torch.inf).amin(dim=-1, keepdim=True))
     return best / best.sum(dim=-1, keepdim=True), worst / worst.sum(dim=-1, keepdim=True)
-
-
-def on_pairs(ratios: LogRatios, pairs: str, *, reward: Tensor, link: Callable[[Tensor], Tensor]) -> ObjectiveOutput:
-    """Σ_ij ω_ij link(r_i − r_j), ω_ij the probability that i is the winner and j the loser.
-
-    Args:
-        ratios: Says who wins; see `PAIRS`.
-        pairs: `best-worst` or `all`.
-        reward: `[B, K]` r.
-        link: The loss of a margin, elementwise.
-
-    Returns:
-        The loss `[B]`; the metrics `rewards/chosen`, `rewards/rejected` (means over winners and over losers),
-        `rewards/margins` and `rewards/accuracies` (how often the winner's reward is the larger one; equal is half).
-    """
-    weight = _pair_weights(ratios, pairs)
-    margin = reward.unsqueeze(-1) - reward.unsqueeze(-2)
-    loss = (weight * link(margin)).sum(dim=(-2, -1))
-    reward, margin = reward.detach(), margin.detach()
-    chosen, rejected = (weight.sum(-1) * reward).sum(-1), (weight.sum(-2) * reward).sum(-1)
-    metrics = {
-        "rewards/chosen": chosen,
-        "rewards/rejected": rejected,
-        "rewards/margins": chosen - rejected,
-        "rewards/accuracies": (weight * 0.5 * (1.0 + margin.sign())).sum(dim=(-2, -1)),
-    }
-    return ObjectiveOutput(loss=loss, metrics=metrics)
 
 
 def _pair_weights(ratios: LogRatios, pairs: str) -> Tensor:

@@ -9,9 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, reward_metrics
-from sparring.registry import require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, require_stake, reward_metrics
+from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumber
 
 ADAPTIVE = "adaptive"
 _NEAREST = 0.01
@@ -22,7 +21,7 @@ _BISECTIONS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Renyi:
+class Renyi(Objective):
     """−1/(α−1) log E_E[e^{(α−1)r}] + 1/α log E_o[e^{αr}], with r = βΔ; every entry of the loss `[B]` holds the value.
 
     The expectations run over the whole batch: over the prompts for π_E, over prompts and samples for π_o. At α = 1
@@ -66,7 +65,7 @@ class Renyi:
     requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated"})
 
     def __post_init__(self) -> None:
-        require_positive("beta", self.beta, "β scales the implicit reward βΔ; at β ≤ 0 the game has no stake")
+        require_stake(self.beta)
         if self.alpha == ADAPTIVE:
             return
         if not isinstance(self.alpha, int | float) or isinstance(self.alpha, bool) or not math.isfinite(self.alpha):
@@ -106,7 +105,7 @@ class Renyi:
     @property
     def stability(self) -> StabilityNumber:
         """β and its step exponent 1/β."""
-        return StabilityNumber(symbol="β", value=self.beta, step_exponent=1.0 / self.beta)
+        return StabilityNumber(symbol="β", value=self.beta, step_exponent=1.0 / self.beta, cure="raise β")
 
 
 @torch.no_grad()

@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sparring.registry import require_positive
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sparring.types import LogRatios
+
+
+def require_stake(beta: float, reward: str = "the implicit reward βΔ") -> None:
+    """Raises ValueError unless β, the scale of the reward, is a finite number above zero."""
+    require_positive("beta", beta, f"β scales {reward}; at β ≤ 0 the game has no stake")
 
 
 def implicit_rewards(ratios: LogRatios, beta: float) -> tuple[Tensor, Tensor]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sft:
+class Sft(Objective):
     """−log π_θ(y_E|x), summed over response tokens, nats. It has no opponent.
 
     Source: maximum likelihood; the baseline that self-play has to beat.
@@ -21,8 +21,3 @@ class Sft:
         """The loss `[B]`; its metric is the log-likelihood itself."""
         log_likelihood = ratios.require("policy_expert")
         return ObjectiveOutput(loss=-log_likelihood, metrics={"log_likelihood/expert": log_likelihood.detach()})
-
-    @property
-    def stability(self) -> StabilityNumber | None:
-        """None: there is no game to be stable in."""
-        return None

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from torch.nn import functional
 
-from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, reward_metrics
+from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, require_stake, reward_metrics
 from sparring.registry import require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumber
 
 
 @dataclass(frozen=True, kw_only=True)
-class Space:
+class Space(Objective):
     """−log σ_μ(r_E) − μ mean_k log σ_{1/μ}(−r_k), with σ_μ(t) = 1/(1 + μe^−t) and r = βΔ.
 
     Binary classification of expert against generated responses at the prior odds 1 : μ; over free rewards the
@@ -29,7 +29,8 @@ class Space:
 
     Args:
         beta: β, the scale of the implicit reward r = βΔ.
-        mu: μ, how many generated responses weigh as much as one expert response.
+        mu: μ, the ratio of noise to data: how many generated responses there are to one expert response. The loss
+            weighs the mean over the K samples by μ, so a published μ > 1 goes with `samples_per_prompt` K = μ.
 
     Raises:
         ValueError: β or μ is not a finite positive number.
@@ -41,7 +42,7 @@ class Space:
     requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated"})
 
     def __post_init__(self) -> None:
-        require_positive("beta", self.beta, "β scales the implicit reward βΔ; at β ≤ 0 the game has no stake")
+        require_stake(self.beta)
         require_positive("mu", self.mu, "μ weighs the generated responses; without them there is no game")
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
@@ -64,4 +65,4 @@ class Space:
     @property
     def stability(self) -> StabilityNumber:
         """β and its step exponent 1/β."""
-        return StabilityNumber(symbol="β", value=self.beta, step_exponent=1.0 / self.beta)
+        return StabilityNumber(symbol="β", value=self.beta, step_exponent=1.0 / self.beta, cure="raise β")

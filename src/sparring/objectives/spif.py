@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from sparring.objectives.rewards import implicit_rewards, reward_metrics
+from sparring.objectives.rewards import implicit_rewards, require_stake, reward_metrics
 from sparring.registry import require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumber
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spif:
+class Spif(Objective):
     """−[r_E − mean_k r_k − (r_E² + mean_k r_k²)/(2R)], with r = βΔ.
 
     It equals ((r_E − R)² + mean_k (r_k + R)²)/(2R) − R: least squares with the fixed targets +R for the expert and
@@ -39,7 +39,7 @@ class Spif:
     requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated"})
 
     def __post_init__(self) -> None:
-        require_positive("beta", self.beta, "β scales the implicit reward βΔ; at β ≤ 0 the game has no stake")
+        require_stake(self.beta)
         require_positive("reward_bound", self.reward_bound, "R bounds the optimal reward to [−R, R]")
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
@@ -63,7 +63,14 @@ class Spif:
         return replace(density_ratios, expert=scale * (0.5 * expert).tanh(), generated=scale * (0.5 * generated).tanh())
 
     @property
+    def reach(self) -> float:
+        """R/β: the targets ±R are reached there."""
+        return self.reward_bound / self.beta
+
+    @property
     def stability(self) -> StabilityNumber:
         """R/β and its step exponent R/(2β)."""
         ratio = self.reward_bound / self.beta
-        return StabilityNumber(symbol="R/β", value=ratio, step_exponent=ratio / 2.0)
+        return StabilityNumber(
+            symbol="R/β", value=ratio, step_exponent=ratio / 2.0, cure="raise β or lower the reward bound"
+        )

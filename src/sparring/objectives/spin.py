@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparring.objectives.rewards import implicit_rewards, reward_metrics
-from sparring.registry import require_one_of, require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from sparring.objectives.rewards import implicit_rewards, require_stake, reward_metrics
+from sparring.registry import require_one_of
+from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumber
 
 _LINEAR_FROM = -50.0
 
@@ -66,7 +66,7 @@ _LINKS: dict[str, _Link] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spin:
+class Spin(Objective):
     """mean_k ℓ(β(Δ_E − Δ_k)): tell the expert's response from the opponent's, pair by pair.
 
     Source: SPIN, arXiv 2401.01335, equation 4.7 and the links of its section 4.1; λ there is β here.
@@ -94,7 +94,7 @@ class Spin:
     requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated"})
 
     def __post_init__(self) -> None:
-        require_positive("beta", self.beta, "β scales the implicit reward βΔ; at β ≤ 0 the game has no stake")
+        require_stake(self.beta)
         require_one_of("link", self.link, _LINKS)
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
@@ -124,5 +124,9 @@ class Spin:
     def stability(self) -> StabilityNumber:
         """β and its step exponent −ℓ'(0)/(2βℓ''(0))."""
         link = _LINKS[self.link]
-        exponent = math.inf if link.curvature == 0.0 else -link.slope / (2.0 * self.beta * link.curvature)
-        return StabilityNumber(symbol="β", value=self.beta, step_exponent=exponent)
+        if link.curvature == 0.0:
+            curved = ", ".join(name for name, each in _LINKS.items() if each.curvature > 0.0)
+            cure = f"take a link that is curved at 0 ({curved})"
+            return StabilityNumber(symbol="β", value=self.beta, step_exponent=math.inf, cure=cure)
+        exponent = -link.slope / (2.0 * self.beta * link.curvature)
+        return StabilityNumber(symbol="β", value=self.beta, step_exponent=exponent, cure="raise β")

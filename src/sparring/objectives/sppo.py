@@ -9,11 +9,11 @@ from torch import Tensor
 
 from sparring.objectives.pairs import PAIRS, best_and_worst
 from sparring.registry import require_one_of, require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sppo:
+class Sppo(Objective):
     """½ mean_k (Δ_k − η(P_k − ½))², with P_k = P(y_k ≻ π_o | x): regression of the log ratio on the win rate.
 
     In the game of two policies with pay-off P(π ≻ π'), multiplicative weights play π_{t+1} ∝ π_t exp(η P(·≻π_t)),
@@ -72,8 +72,3 @@ class Sppo:
             return ratios.mean_over_samples(value)
         best, worst = best_and_worst(ratios)
         return (0.5 * (best + worst) * value).sum(dim=-1)
-
-    @property
-    def stability(self) -> StabilityNumber | None:
-        """None: there is no expert to converge to, and what happens depends on the preferences."""
-        return None

@@ -6,23 +6,24 @@ from dataclasses import dataclass
 
 from torch.nn import functional
 
-from sparring.objectives.rewards import reward_metrics
+from sparring.objectives.rewards import require_stake, reward_metrics
 from sparring.registry import require_positive
-from sparring.types import LogRatios, ObjectiveOutput, StabilityNumber
+from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class TSpin:
+class TSpin(Objective):
     """ℓ(r_E − mean_k r_k) + b ℓ(mean_k r_k − mean_k r⁰_k), with r = a log π_θ and ℓ(t) = log(1 + e^−t).
 
     The first term tells the expert's response from the generated ones, as in SPIN; the second tells the generated
     ones from responses y⁰ that the first policy gave, so that there is something to learn even where the first has
     vanished. The reward is the likelihood itself, without an opponent to divide by: no log-prob is ever stored.
 
-    At iteration 0 the generated responses are the first ones: given as both, the second term is b log 2 without a
-    gradient, so the game needs no case for it.
+    Published is b = 0 at iteration 0 and 0.1 after. Here b stays what it is: at iteration 0 the generated responses
+    are the first ones, so the second term is the constant b log 2 without a gradient, and trains as b = 0 does.
 
-    Source: T-SPIN, arXiv 2601.08198, as its published description gives it. The analysis is derived here.
+    Source: T-SPIN, arXiv 2601.08198, confirmed from its text (a is α there, b is β; K = 1). The analysis is derived
+    here.
 
     There is no stability number: the exact fixed point is not the expert, for at π_o = π_E nothing tells the two
     apart and the reward wants to be constant, that is the policy uniform. Near the uniform distribution, with u, w and
@@ -31,18 +32,19 @@ class TSpin:
     diverges. There is no `divergence_estimate` either: with the mean over k inside ℓ the loss certifies no divergence.
 
     Args:
-        beta: a, the scale of the reward. The published value is unknown to us; 1 makes it the likelihood.
-        history_weight: b. The default 1 is where the iteration does not oscillate; 0 leaves the second term out.
+        beta: a, the scale of the reward. The default, the published 1, makes it the likelihood.
+        history_weight: b. The default 0.1 is the published one; 1 is where the exact iteration does not oscillate; 0
+            leaves the second term out.
 
     Raises:
         ValueError: a is not a finite positive number, or b is negative or not finite.
     """
 
     beta: float = 1.0
-    history_weight: float = 1.0
+    history_weight: float = 0.1
 
     def __post_init__(self) -> None:
-        require_positive("beta", self.beta, "it scales the reward a log π_θ; at a ≤ 0 the game has no stake")
+        require_stake(self.beta, "the reward β log π_θ")
         if self.history_weight != 0:
             require_positive("history_weight", self.history_weight, "it weighs the second term; 0 leaves that out")
 
@@ -64,8 +66,3 @@ class TSpin:
             loss = loss + self.history_weight * functional.softplus(-gain)
             metrics["rewards/historical_margins"] = gain.detach()
         return ObjectiveOutput(loss=loss, metrics=metrics)
-
-    @property
-    def stability(self) -> StabilityNumber | None:
-        """None: the expert is not its fixed point; see the class."""
-        return None

@@ -1,28 +1,28 @@
 """Who plays against the policy: which policies generate, which score, and how their log-probs combine.
 
-To add one: write a module with a frozen dataclass that has `spec` and `combine`, and list it in `OPPONENTS`. The
-loop does the rest from stored scores, so an opponent never holds a model.
+To add one: write a module with a frozen dataclass that derives from `sparring.types.Opponent`, and list it
+in `OPPONENTS`. The loop does the rest from stored scores, so an opponent never holds a model.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from sparring.opponents.base import Base
 from sparring.opponents.fictitious_play import FictitiousPlay
 from sparring.opponents.geometric_mixture import GeometricMixture
 from sparring.opponents.previous import Previous
 from sparring.opponents.previous_two import PreviousTwo
+from sparring.registry import Registry
+from sparring.types import Opponent
 
-if TYPE_CHECKING:
-    from sparring.types import Opponent
-
-OPPONENTS: dict[str, type[Opponent]] = {
-    "previous": Previous,
-    "previous-two": PreviousTwo,
-    "fictitious-play": FictitiousPlay,
-    "geometric-mixture": GeometricMixture,
-    "base": Base,
-}
+OPPONENTS: Registry[Opponent] = Registry(
+    Opponent,
+    {
+        "previous": Previous,
+        "previous-two": PreviousTwo,
+        "fictitious-play": FictitiousPlay,
+        "geometric-mixture": GeometricMixture,
+        "base": Base,
+    },
+)
 
 __all__ = ["OPPONENTS", "Base", "FictitiousPlay", "GeometricMixture", "Previous", "PreviousTwo"]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sparring.policies import BASE
-from sparring.types import OpponentSpec
+from sparring.types import Opponent, OpponentSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Base:
+class Base(Opponent):
     """log π_o = log π_ref, samples from π_t: every log ratio is measured from the base model.
 
     Source: the reference of iterative DPO; here an ablation. Scores and samples then belong to different policies, so

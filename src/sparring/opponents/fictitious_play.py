@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from sparring.registry import require_one_of
-from sparring.types import OpponentSpec
+from sparring.types import Opponent, OpponentSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class FictitiousPlay:
+class FictitiousPlay(Opponent):
     """π_o is the uniform mixture of the last h policies, π_{t−h+1} … π_t, which generate in equal shares.
 
     `arithmetic`: log π_o = log mean_i π_i, the distribution that the samples really have. `geometric`:

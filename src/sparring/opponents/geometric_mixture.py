@@ -9,11 +9,11 @@ from torch import Tensor
 
 from sparring.policies import BASE
 from sparring.registry import require_one_of, require_positive
-from sparring.types import OpponentSpec
+from sparring.types import Opponent, OpponentSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeometricMixture:
+class GeometricMixture(Opponent):
     """log π_o = (1−α) log π_t + α log π_ref, samples from π_t or from the mixture.
 
     βΔ against this opponent is β(1−α) times the log ratio to π_t plus βα times the one to the base: a KL penalty to

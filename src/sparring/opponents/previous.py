@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sparring.types import OpponentSpec
+from sparring.types import Opponent, OpponentSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Previous:
+class Previous(Opponent):
     """π_o = π_t: iteration t plays against the policy that it starts from. Source: SPIN, arXiv 2401.01335."""
 
     def spec(self, iteration: int) -> OpponentSpec:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sparring.types import OpponentSpec
+from sparring.types import Opponent, OpponentSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreviousTwo:
+class PreviousTwo(Opponent):
     """log π_o = log π_t; half the prompts are answered by π_t, half by π_{t−1}, all scored under π_t.
 
     Half of the samples are not π_o's own, so the step is measured from halfway between the last two policies. To

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.registry import require_one_of
-from sparring.regularizers.estimation import check, fields, inverse_ratio, mean_under_policy, penalty
-from sparring.types import LogRatios, ObjectiveOutput
+from torch import Tensor
 
-_ESTIMATORS = ("k1", "k3")
+from sparring.regularizers.estimation import PolicyDivergence
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChiSquared:
+class ChiSquared(PolicyDivergence):
     """Weight × mean_k w_k k(δ_k): χ²(π_θ‖π_ref) = E_{π_θ}[π_θ/π_ref] − 1, k1 = e^δ − 1, k3 = e^δ − 2 + e^{−δ}.
 
     With the importance weight w = e^{min(Δ, clip)} both are exact in value and gradient wherever the exponents are
@@ -44,27 +42,13 @@ class ChiSquared:
         ValueError: λ or clip is out of range, or the estimator is unknown.
     """
 
-    weight: float
     estimator: str = "k3"
     importance: bool = True
-    clip: float = 10.0
 
     name: ClassVar[str] = "chi-squared"
+    estimators: ClassVar[tuple[str, ...]] = ("k1", "k3")
 
-    def __post_init__(self) -> None:
-        check(self.weight, self.clip)
-        require_one_of("estimator", self.estimator, _ESTIMATORS)
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """δ of the generated samples, and their Δ with the importance weight."""
-        return fields("reference_generated", importance=self.importance)
-
-    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
-        """Weight × value per prompt `[B]`."""
-        excess = ratios.require("reference_generated").clamp(max=self.clip).expm1()
-        value = {"k1": excess, "k3": excess - 1.0}[self.estimator]
-        mean = mean_under_policy(ratios, value, importance=self.importance, clip=self.clip)
-        if self.estimator == "k3":
-            mean = mean + inverse_ratio(ratios, importance=self.importance, clip=self.clip)
-        return penalty(self.name, self.weight, mean)
+    def estimate(self, log_ratio: Tensor) -> Tensor:
+        """e^δ − 1, or e^δ − 2."""
+        excess = log_ratio.clamp(max=self.clip).expm1()
+        return {"k1": excess, "k3": excess - 1.0}[self.estimator]

@@ -10,7 +10,7 @@ from sparring.types import LogRatios, Objective, ObjectiveOutput, Regularizer, S
 
 
 @dataclass(frozen=True)
-class Regularized:
+class Regularized(Objective):
     """loss + Σ_i λ_i × regularizer_i, per prompt; the metrics of all of them together.
 
     With `sppo` this is RSPO, arXiv 2503.00030.
@@ -54,3 +54,8 @@ class Regularized:
         expert.
         """
         return self.objective.stability
+
+
+def parts(objective: Objective) -> tuple[Objective, Sequence[Regularizer]]:
+    """An objective without its regularizers, and these."""
+    return (objective.objective, objective.regularizers) if isinstance(objective, Regularized) else (objective, ())

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sparring.regularizers.estimation import check, fields, mean_under_policy, penalty
-from sparring.types import LogRatios, ObjectiveOutput
+from sparring.types import LogRatios, ObjectiveOutput, Regularizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entropy:
+class Entropy(Regularizer):
     """Weight × mean_k w_k log π_θ(y_k), w = e^{min(Δ, clip)}: minus the policy's entropy, nats a response.
 
     With the importance weight it is exact in value and gradient wherever Δ < clip. Without (`importance=False`,
@@ -44,6 +44,11 @@ class Entropy:
     def requires(self) -> frozenset[str]:
         """Log π_θ of the generated samples, and their Δ with the importance weight."""
         return fields("policy_generated", importance=self.importance)
+
+    @property
+    def weighs_draws(self) -> bool:
+        """As `importance` says."""
+        return self.importance
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt `[B]`."""

@@ -1,12 +1,16 @@
-"""What the regularizers share: weights that make samples of π_o count as samples of π_θ, and the output."""
+"""What the regularizers share: weights that make samples of π_o count as samples of π_θ, estimators, the output."""
 
 from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sparring.registry import require_positive
-from sparring.types import LogRatios, ObjectiveOutput
+from sparring.registry import require_one_of, require_positive
+from sparring.types import LogRatios, ObjectiveOutput, Regularizer
 
 LARGEST_CLIP = 30.0
 """Two factors e^30 and a ratio of 1e4 nats squared still fit into fp32."""
@@ -63,3 +67,50 @@ def exponential(t: Tensor, tangent_from: float) -> Tensor:
     """e^t, continued by its tangent above `tangent_from`: finite, and its gradient never vanishes there."""
     inside = t.clamp(max=tangent_from)
     return torch.exp(inside) * (1.0 + (t - inside))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyDivergence(Regularizer):
+    """Weight × mean_k w_k k(δ_k): a divergence of π_θ from π_ref, by one of several estimators.
+
+    Attributes:
+        weight: λ.
+        estimator: Its name, among `estimators`.
+        importance: Whether samples are weighted by w = e^{min(Δ, clip)}; else w = 1.
+        clip: Cap of the exponents, nats.
+        estimators: The names that are known. k3 has e^{−δ} for a control variate, whose mean under π_θ is 1.
+    """
+
+    weight: float
+    estimator: str
+    importance: bool
+    clip: float = 10.0
+
+    estimators: ClassVar[tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        check(self.weight, self.clip)
+        require_one_of("estimator", self.estimator, self.estimators)
+
+    @property
+    def weighs_draws(self) -> bool:
+        """As `importance` says."""
+        return self.importance
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """δ of the generated samples, and their Δ with the importance weight."""
+        return fields("reference_generated", importance=self.importance)
+
+    @abstractmethod
+    def estimate(self, log_ratio: Tensor) -> Tensor:
+        """k(δ) `[B, K]` of δ, elementwise; of k3 without its control variate."""
+        ...
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        """Weight × value per prompt `[B]`."""
+        value = self.estimate(ratios.require("reference_generated"))
+        mean = mean_under_policy(ratios, value, importance=self.importance, clip=self.clip)
+        if self.estimator == "k3":
+            mean = mean + inverse_ratio(ratios, importance=self.importance, clip=self.clip)
+        return penalty(self.name, self.weight, mean)

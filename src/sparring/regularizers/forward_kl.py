@@ -9,11 +9,11 @@ from torch import Tensor
 
 from sparring.registry import require_one_of
 from sparring.regularizers.estimation import check, fields, penalty, reference_over_opponent
-from sparring.types import LogRatios, ObjectiveOutput
+from sparring.types import LogRatios, ObjectiveOutput, Regularizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForwardKl:
+class ForwardKl(Regularizer):
     """Weight × KL(π_ref‖π_θ), up to a constant, from samples of the reference or of the opponent.
 
     `samples="reference"`: mean_m −log π_θ(y_m), y_m ~ π_ref: supervised fine-tuning on the base model's answers. Its
@@ -58,6 +58,11 @@ class ForwardKl:
         if self.samples == "reference":
             return frozenset({"policy_reference"})
         return fields("reference_generated", importance=self.importance)
+
+    @property
+    def weighs_draws(self) -> bool:
+        """As `importance` says."""
+        return self.importance
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt `[B]`."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.registry import require_one_of
-from sparring.regularizers.estimation import check, fields, inverse_ratio, mean_under_policy, penalty
-from sparring.types import LogRatios, ObjectiveOutput
+from torch import Tensor
 
-_ESTIMATORS = ("k1", "k2", "k3")
+from sparring.regularizers.estimation import PolicyDivergence
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReverseKl:
+class ReverseKl(PolicyDivergence):
     """Weight × mean_k w_k k(δ_k): KL(π_θ‖π_ref) from generated samples, k1 = δ, k2 = ½δ², k3 = e^{−δ} − 1 + δ.
 
     Unweighted (w = 1, `importance=False`) the samples count as the policy's own, which they are only while π_θ = π_o.
@@ -45,27 +43,12 @@ class ReverseKl:
         ValueError: λ or clip is out of range, or the estimator is unknown.
     """
 
-    weight: float
     estimator: str = "k2"
     importance: bool = False
-    clip: float = 10.0
 
     name: ClassVar[str] = "reverse-kl"
+    estimators: ClassVar[tuple[str, ...]] = ("k1", "k2", "k3")
 
-    def __post_init__(self) -> None:
-        check(self.weight, self.clip)
-        require_one_of("estimator", self.estimator, _ESTIMATORS)
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """δ of the generated samples, and their Δ with the importance weight."""
-        return fields("reference_generated", importance=self.importance)
-
-    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
-        """Weight × value per prompt `[B]`."""
-        log_ratio = ratios.require("reference_generated")
-        value = {"k1": log_ratio, "k2": 0.5 * log_ratio.square(), "k3": log_ratio - 1.0}[self.estimator]
-        mean = mean_under_policy(ratios, value, importance=self.importance, clip=self.clip)
-        if self.estimator == "k3":
-            mean = mean + inverse_ratio(ratios, importance=self.importance, clip=self.clip)
-        return penalty(self.name, self.weight, mean)
+    def estimate(self, log_ratio: Tensor) -> Tensor:
+        """δ, ½δ², or δ − 1."""
+        return {"k1": log_ratio, "k2": 0.5 * log_ratio.square(), "k3": log_ratio - 1.0}[self.estimator]

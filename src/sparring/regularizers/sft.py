@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from sparring.registry import require_positive
 from sparring.regularizers.estimation import penalty
-from sparring.types import LogRatios, ObjectiveOutput
+from sparring.types import LogRatios, ObjectiveOutput, Regularizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class SftPenalty:
+class SftPenalty(Regularizer):
     """Weight × −log π_θ(y_E|x), summed over the response's tokens or, `length_normalized`, divided by their number.
 
     Summed, value and gradient are those of KL(π_E‖π_θ) plus the expert's entropy, a constant, wherever the policy

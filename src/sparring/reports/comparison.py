@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +15,7 @@ from sparring.reports.conclusion import gain
 from sparring.reports.curves import Chart, learning_curves, number
 from sparring.reports.page import Page, build, render
 from sparring.reports.summary import COLUMNS, PolicyRow, Summary
-
-# Where a run was written, who did the work, how they were reached and by what chance do not make it another experiment.
-_ELSEWHERE = ("output", "seed", "workers", "reuse")
-_REACHED_BY = {"generation": ("server",)}
+from sparring.settings import remove
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def write_comparison(summaries: Sequence[Summary], path: Path) -> None:
 
 def group(summaries: Sequence[Summary]) -> list[Group]:
     """The runs by configuration, in the order in which they were given."""
-    settings = [_settings(run) for run in summaries]
+    settings = [flatten(_decisive(run)) for run in summaries]
     differing = [key for key in dict.fromkeys(k for each in settings for k in each) if _differs(key, settings)]
     found: dict[str, list[Summary]] = {}
     for run, each in zip(summaries, settings, strict=True):
@@ -70,23 +68,11 @@ def group(summaries: Sequence[Summary]) -> list[Group]:
     return [Group(label, sorted(runs, key=lambda run: int(run.config["seed"]))) for label, runs in found.items()]
 
 
-def _settings(run: Summary) -> dict[str, Any]:
-    """The settings that make the experiment, by dotted key."""
-    return _without(flatten(_decisive(_without(run.config, _ELSEWHERE))), run.manifest.get("reached_by", ()))
-
-
-def _without(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in names}
-
-
-def _decisive(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those that say how responses are got from a server: of a run and of its phases."""
-    kept = dict(config)
-    for part, names in _REACHED_BY.items():
-        if isinstance(kept.get(part), Mapping):
-            kept[part] = _without(kept[part], names)
-    if kept.get("phases"):
-        kept["phases"] = {str(number): _decisive(phase) for number, phase in enumerate(kept["phases"])}
+def _decisive(run: Summary) -> dict[str, Any]:
+    """A run's settings without its seed, and without those that its manifest says decide nothing of the result."""
+    kept = copy.deepcopy(run.config)
+    for key in ("seed", *run.manifest.get("elsewhere", ())):
+        remove(kept, key)
     return kept
 
 

@@ -9,6 +9,7 @@ from sparring.errors import InputError
 from sparring.judges import JUDGES, JudgeSettings
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
+from sparring.own_code import is_own
 from sparring.registry import build
 from sparring.regularizers import REGULARIZERS, Regularized
 from sparring.selfplay.config.schema import Component, PhaseConfig, SelfPlayConfig
@@ -49,15 +50,20 @@ def judge_of(config: PhaseConfig) -> JudgeSettings | None:
     return None if config.judge is None else _judge(config.judge)
 
 
-def named_judges(config: SelfPlayConfig) -> dict[str, JudgeSettings]:
+def named_judges(config: SelfPlayConfig, *, own: bool = True) -> dict[str, JudgeSettings]:
     """The settings of every judge that a configuration names, by the dotted setting that names it.
+
+    Args:
+        config: The configuration.
+        own: Whether judges of the user's own are among them, whose code is imported.
 
     Raises:
         InputError: A name or a setting is wrong.
     """
     phases = {f"phases.{number}.judge": phase.judge for number, phase in enumerate(config.phases)}
     named = {"judge": config.judge, **phases, "evaluation.judge": config.evaluation.judge}
-    return {where: _judge(judge) for where, judge in named.items() if isinstance(judge, Component)}
+    components = {where: judge for where, judge in named.items() if isinstance(judge, Component)}
+    return {where: _judge(judge) for where, judge in components.items() if own or not is_own(judge.name)}
 
 
 def _judge(named: Component) -> JudgeSettings:

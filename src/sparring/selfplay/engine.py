@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparring.data import Encoded
 from sparring.errors import InputError
-from sparring.generation import GenerationConfig, generator
-from sparring.generation.engines import Engine, EngineModel
-from sparring.generation.protocol import Generator
+from sparring.generation import GenerationConfig, generator, names
+from sparring.generation.protocol import Engine, EngineModel, Generator, GeneratorParts
 from sparring.models import local_folder, torch_device
 from sparring.selfplay.arguments import run_autocast
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.teacher import Teacher
 
+if TYPE_CHECKING:
+    from sparring.generation.mixture import Mixture
+
 # What peft can train and vLLM cannot play, with the value at which it is off.
 _UNPLAYABLE = {"use_dora": False, "modules_to_save": None, "bias": "none", "lora_bias": False}
 
 
-def generator_for(config: GenerationConfig, policy: Policy, engine: Engine | None, **parts: Any) -> Generator:
-    """A generator over the policy's own model, or over an engine that is given its weights."""
-    if engine is None:
-        return generator(config, model=policy.causal_lm, tokenizer=policy.tokenizer, **parts)
-    return generator(config, engine=engine, policy=policy, tokenizer=policy.tokenizer, **parts)
+def generator_for(
+    config: GenerationConfig,
+    policy: Policy,
+    engine: Engine | None,
+    *,
+    stop_ids: tuple[int, ...],
+    max_new_tokens: int,
+    mixture: Mixture | None = None,
+) -> Generator:
+    """A generator that samples from whatever policy is active: see `GeneratorParts`."""
+    parts = GeneratorParts(
+        model=policy.causal_lm,
+        tokenizer=policy.tokenizer,
+        stop_ids=stop_ids,
+        max_new_tokens=max_new_tokens,
+        mixture=mixture,
+        policy=policy,
+        engine=engine,
+    )
+    return generator(config, parts)
 
 
 def engine_model(
@@ -60,6 +77,6 @@ def _rank(lora: Mapping[str, Any]) -> int:
             raise InputError(
                 f"engines do not play adapters with {name}",
                 where=f"lora.{name}",
-                fix="leave it out, or set generation.name: transformers",
+                fix=f"leave it out, or set generation.name: {names(lambda kind: kind.engine is None)}",
             )
     return max(int(rank) for rank in (lora.get("r", 8), *lora.get("rank_pattern", {}).values()))

@@ -17,10 +17,14 @@ from typing import Any
 import psutil
 import torch
 
-from sparring.regularizers import Regularized
+from sparring.data import Clock
+from sparring.files import read_json
+from sparring.regularizers import parts
+from sparring.run_directory import RunDirectory
 from sparring.selfplay.components import named_judges
-from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.selfplay.phases import Phase
+from sparring.settings import remove
 
 _PACKAGES = (
     "sparring",
@@ -37,11 +41,17 @@ _QUANTIZES = "bitsandbytes"
 
 
 def manifest(
-    config: SelfPlayConfig, phases: Sequence[Phase], *, fingerprints: dict[str, str], data: dict[str, Any]
+    config: SelfPlayConfig,
+    phases: Sequence[Phase],
+    *,
+    fingerprints: dict[str, str],
+    own_code: dict[str, dict[str, str]],
+    data: dict[str, Any],
 ) -> dict[str, Any]:
     """The manifest of a run that is about to start.
 
     It holds no environment variable and no host name; the command line and the paths in it are as they were given.
+    `elsewhere` names the settings that decide nothing of the result, for whoever compares runs by their `config.yaml`.
     """
     return {
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119 - a name, not a path
@@ -49,8 +59,9 @@ def manifest(
         "seed": config.seed,
         **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),
         "fingerprints": fingerprints,
+        "elsewhere": elsewhere(config),
+        "own_code": own_code,
         "data": data,
-        "reached_by": _reached_by(config),
         "hardware": {
             "machine": platform.machine(),
             "processor": _processor(),
@@ -62,11 +73,15 @@ def manifest(
     }
 
 
+def run_clock(directory: RunDirectory) -> Clock:
+    """The time that a run's chat template is told: when it was started."""
+    return Clock.read(read_json(directory.manifest)["data"]["template"]["clock"])
+
+
 def _objective(phase: Phase) -> dict[str, Any]:
     """The objective with every setting, those that the configuration leaves to their defaults too."""
-    objective = phase.objective
-    alone: Any = objective.objective if isinstance(objective, Regularized) else objective
-    stability = objective.stability
+    alone: Any = parts(phase.objective)[0]
+    stability = phase.objective.stability
     return {
         "name": phase.config.objective.name,
         "settings": dataclasses.asdict(alone),
@@ -114,40 +129,22 @@ def _source_digest() -> str:
 
 def config_fingerprint(config: SelfPlayConfig) -> str:
     """A sha256 of everything that decides the result; where it is written and who does the work do not."""
-    reached: dict[str, Any] = {"generation": {"server": True}}
-    elsewhere: dict[str, Any] = {
-        "output": True,
-        "workers": True,
-        "reuse": True,
-        "phases": {"__all__": reached},
-        "evaluation": {name: True for name in ("judge", "embedder") if getattr(config.evaluation, name) is None},
-        **reached,
-    }
-    # What says nothing is left out too, so that runs that were started before it was there can still be resumed.
-    if not config.phases:
-        elsewhere["phases"] = True
-    if config.responses == "opponent":
-        elsewhere["responses"] = True
-    if not config.stop.alarms:
-        # Without an alarm that ends the run, the limits decide nothing but what is said of it.
-        elsewhere |= {"stop": {"alarms": True}, "stability": True}
-    decisive = config.model_dump(mode="json", exclude=elsewhere)
-    for setting in _reached_by(config):
-        _remove(decisive, setting)
+    decisive = config.model_dump(mode="json")
+    for key in elsewhere(config):
+        remove(decisive, key)
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def _reached_by(config: SelfPlayConfig) -> list[str]:
-    """The dotted settings that say how a judge is reached, and decide nothing."""
-    return [f"{where}.{name}" for where, judge in named_judges(config).items() for name in judge.reached_by]
+def elsewhere(config: SelfPlayConfig) -> list[str]:
+    """The settings, as dotted keys, that say where a run is written, who does the work and how servers are reached.
 
-
-def _remove(values: Any, setting: str) -> None:
-    """Removes a dotted setting, if it is there, from nested mappings and lists."""
-    *path, name = setting.split(".")
-    for key in path:
-        values = values[int(key) if isinstance(values, list) else key]
-    values.pop(name, None)
+    Without an alarm that ends the run, the limits of the stability monitor decide nothing but what is said of it.
+    """
+    phases: dict[str, PhaseConfig] = {"": config} | {f"phases.{n}.": each for n, each in enumerate(config.phases)}
+    samplers = [f"{at}generation.{name}" for at, each in phases.items() for name in sorted(each.generation.reached_by)]
+    judges = [f"{at}.{name}" for at, judge in named_judges(config).items() for name in judge.reached_by]
+    limits = [] if config.stop.alarms else ["stability"]
+    return ["output", "workers", "reuse", *samplers, *judges, *limits]
 
 
 def _version(package: str) -> str:

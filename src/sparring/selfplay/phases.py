@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sparring.errors import InputError
 from sparring.judges import JudgeSettings
 from sparring.policies import BASE
+from sparring.selfplay.checks.own import check_own
 from sparring.selfplay.checks.players import check_generator, check_importance, check_judge, check_mixture
 from sparring.selfplay.components import judge_of, objective_of, opponent_of
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
@@ -104,6 +105,7 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
         start = phases[-1].iterations.stop if phases else 0
         with naming(config, number):
             objective, opponent = objective_of(each), opponent_of(each)
+            check_own(each, objective, opponent)
             judge = None if each.responses == "data" else judge_of(each)
             check_judge(each, objective, judge)
             check_mixture(config, each.opponent.name, opponent)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparring.generation import GenerationConfig
 from sparring.generation.protocol import Generator
@@ -27,6 +27,9 @@ from sparring.work.fill import Work, fill
 from sparring.work.job import Job, PieceT, Workers
 from sparring.work.local import Processes
 from sparring.work.store import Store
+
+if TYPE_CHECKING:
+    from sparring.generation.mixture import Mixture
 
 Embed = Callable[[Sequence[str]], list[list[float]]]
 """Sentence embeddings of some texts."""
@@ -96,6 +99,10 @@ class Run:
         """What an iteration is played with."""
         return next(phase for phase in self.prepared.phases if iteration in phase.iterations)
 
+    def prompts(self, iteration: int) -> list[EncodedExample]:
+        """The training prompts that an iteration is played on."""
+        return self.prepared.prompts(self.phase(iteration), iteration)
+
     def finish_reason(self, response_ids: Sequence[int]) -> str:
         """How a response ended, as `Sample` says it: "stop" with its end token, "length" where it was cut."""
         return "stop" if response_ids[-1] in self.stop_ids else "length"
@@ -161,9 +168,9 @@ class Run:
         from sparring.generation.mixture import Mixture
 
         with self.policy.beside_base() as base:
-            yield self.generator(config, mixture=Mixture(base=base, base_share=base_share))
+            yield self.generator(config, Mixture(base=base, base_share=base_share))
 
-    def generator(self, config: GenerationConfig, **parts: Any) -> Generator:
+    def generator(self, config: GenerationConfig, mixture: Mixture | None = None) -> Generator:
         """A generator that samples from whatever policy is active."""
         return generator_for(
             config,
@@ -171,5 +178,5 @@ class Run:
             self.prepared.engine,
             stop_ids=self.stop_ids,
             max_new_tokens=self.config.data.max_response_tokens,
-            **parts,
+            mixture=mixture,
         )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+from sparring import own_code
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
+from sparring.generation.mixture import Mixture
+from sparring.generation.protocol import ChecksItself
 from sparring.judges import JudgeSettings, StartedJudge
 from sparring.logprobs import check_log_probs
 from sparring.models import ModelConfig, fingerprint
@@ -16,10 +23,12 @@ from sparring.progress import console
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.arguments import run_autocast
 from sparring.selfplay.checks.consent import read_config
+from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.manifest import config_fingerprint, manifest, versions
+from sparring.selfplay.manifest import config_fingerprint, manifest, run_clock, versions
+from sparring.selfplay.notes import data_summary
 from sparring.selfplay.policy import Policy
-from sparring.selfplay.prepared import Prepared, data_summary, prepare
+from sparring.selfplay.prepared import Prepared, prepare
 from sparring.selfplay.run import Embed, Judges, Run
 from sparring.work import processes
 from sparring.work.store import Store
@@ -70,7 +79,11 @@ def claim(prepared: Prepared, directory: RunDirectory) -> None:
         InputError: It cannot be written.
     """
     record = manifest(
-        prepared.config, prepared.phases, fingerprints=_fingerprints(prepared), data=data_summary(prepared)
+        prepared.config,
+        prepared.phases,
+        fingerprints=_fingerprints(prepared),
+        own_code=_own_code(prepared, directory),
+        data=data_summary(prepared),
     )
     try:
         write_json(directory.manifest, record)
@@ -98,6 +111,28 @@ def _fingerprints(prepared: Prepared) -> dict[str, str]:
     }
 
 
+def _own_code(prepared: Prepared, directory: RunDirectory) -> dict[str, dict[str, str]]:
+    """By module: the digest of its source, and from which folder it is imported, as seen from the run."""
+    judges = named_judges(prepared.config).values()
+    paths = [*prepared.config.own_code, *(path for judge in judges for path in judge.imports())]
+    run, modules = directory.path.resolve(), [own_code.modules_of(path) for path in paths]
+    return {
+        module: {"sha256": own_code.digest(module), "folder": os.path.relpath(own_code.root(module).resolve(), run)}
+        for module in dict.fromkeys(itertools.chain.from_iterable(modules))
+    }
+
+
+def _check_own_code(started: Mapping[str, Mapping[str, str]]) -> None:
+    """Raises InputError where the code of the user's own changed since the run started; nothing of it runs."""
+    for module, known in started.items():
+        if own_code.digest(module) != known["sha256"]:
+            raise InputError(
+                f"the code of the module '{module}' changed after the run started, so other code made what is on disk",
+                where=str(own_code.source(module)),
+                fix="restore it, or start a new run with another output",
+            )
+
+
 def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, RunDirectory]:
     """The configuration and folder of a run that was interrupted.
 
@@ -109,18 +144,20 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     config = read_config(directory, trust_remote_code=trust_remote_code, resumes=True)
     started = read_json(directory.manifest)
     fingerprints = started["fingerprints"]
+    # First of all: what follows imports that code.
+    _check_own_code(started["own_code"])
     if config_fingerprint(config) != fingerprints["config"]:
         raise InputError(
             "the configuration was changed after the run started, so what is on disk belongs to another one",
             where=str(directory.config),
             fix="undo the change, or start a new run with `sparring train` and another output",
         )
-    prepared = prepare(config)
+    prepared = prepare(config, run_clock(directory))
     for what, found in _fingerprints(prepared).items():
         if found != fingerprints[what]:
             raise InputError(
                 f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
-                where={"model": config.model.name, "processes": "launcher"}.get(what, str(config.data.source)),
+                where={"model": config.model.name, "processes": "launcher"}.get(what, config.data.title),
                 fix="restore it, or start a new run with another output",
             )
     for name, version in versions(config).items():
@@ -145,7 +182,7 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
     )
     _check_disk(config, policy, directory)
     check_log_probs(policy.model)
-    return Run(
+    run = Run(
         prepared=prepared,
         directory=directory,
         policy=policy,
@@ -154,13 +191,30 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
         embed=_embedder(config),
         store=_store(prepared),
     )
+    _check_sampling(run)
+    return run
+
+
+def _check_sampling(run: Run) -> None:
+    """Finds out how the model, and its mixture with the base model, are sampled: what cannot be is refused now."""
+    generators = [run.config.generation, *(phase.config.generation for phase in run.prepared.phases)]
+    shares = [0.0, *(phase.opponent.spec(phase.iterations.start).base_share for phase in run.prepared.phases)]
+    with run.policy.forward_dtype(), ExitStack() as models:
+        for config, share in zip(generators, shares, strict=True):
+            mixed: dict[str, Any] = {}
+            if share:
+                base = models.enter_context(run.policy.beside_base())
+                mixed = {"mixture": Mixture(base=base, base_share=share)}
+            generator = run.generator(config, **mixed)
+            if isinstance(generator, ChecksItself):
+                generator.check()
 
 
 def _store(prepared: Prepared) -> Store | None:
     """Where shards are shared with other runs; None where what decides them is not all known to this process."""
     config = prepared.config
-    elsewhere = prepared.engine is not None or config.workers.elsewhere
-    return None if not config.reuse or elsewhere or config.model.trust_remote_code else Store.of_user()
+    known = config.generation.reusable and not config.workers.elsewhere and not config.model.trust_remote_code
+    return Store.of_user() if config.reuse and known else None
 
 
 def _judges(prepared: Prepared, directory: RunDirectory) -> Judges:

@@ -28,11 +28,11 @@ PieceT_contra = TypeVar("PieceT_contra", contravariant=True)
 class Job(Protocol[ContextT_contra, PieceT_contra]):
     """The same work on many pieces; with Ray it travels to another process, and so do the pieces."""
 
-    def open(self, context: ContextT_contra) -> AbstractContextManager[Callable[[PieceT_contra], Rows]]:
+    def open(self, context: ContextT_contra, /) -> AbstractContextManager[Callable[[PieceT_contra], Rows]]:
         """Gets ready, and yields what makes a piece into the rows of its shard."""
         ...
 
-    def origin(self, context: ContextT_contra) -> Mapping[str, Any]:
+    def origin(self, context: ContextT_contra, /) -> Mapping[str, Any]:
         """All that decides the bits of its shards beside the pieces, as plain values."""
         ...
 

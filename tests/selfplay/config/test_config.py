@@ -33,6 +33,18 @@ def path(tmp_path: Path) -> Path:
         ({"data": DATA | {"limt": 8}}, "data.limt: unknown key; did you mean 'limit'?"),
         ({"model": {"nme": "x"}}, "model.nme: unknown key; did you mean 'name'?"),
         ({"generation": {"temprature": 1}}, "generation.temprature: unknown key; did you mean 'temperature'?"),
+        ({"generation": {"name": "vllm", "dtpe": 1}}, "generation.dtpe: unknown key; did you mean 'dtype'?"),
+        ({"generation": {"name": "vlm"}}, "generation.name: unknown name 'vlm'; did you mean 'vllm'?"),
+        ({"generation": {"name": "server"}}, "generation.endpoints: missing; generation.endpoints is required"),
+        ({"generation": [1]}, "generation: must be a mapping of keys to values, got [1]"),
+        (
+            {"generation": {"dtype": "auto"}},
+            "generation.dtype: unknown key; known: batch_size, name, samples_per_prompt, temperature, top_k, top_p",
+        ),
+        (
+            {"phases": [{"generation": {"name": "vllm", "dtpe": 1}}]},
+            "phases.0.generation.dtpe: unknown key; did you mean 'dtype'?",
+        ),
         ({"warmup": {"trainin": {}}}, "warmup.trainin: unknown key; did you mean 'training'?"),
         (
             {"evaluation": {"samples_per_promt": 2}},

@@ -81,10 +81,10 @@ def _outputs(text: str, instructions: Sequence[str], max_tokens: int, *, trust_r
     from sparring.cli.candidates import candidate
     from sparring.data.sources import READERS
     from sparring.evaluation import Outputs, answer
-    from sparring.generation import GenerationConfig
+    from sparring.generation import generation_config
 
     if Path(text).suffix.lower() in READERS:
         return Outputs.read(Path(text), instructions)
     loaded = candidate(text, trust_remote_code=trust_remote_code).load()
-    samples = answer(loaded, instructions, GenerationConfig().greedy(), max_tokens=max_tokens, seed=0, title=text)
+    samples = answer(loaded, instructions, generation_config().greedy(), max_tokens=max_tokens, seed=0, title=text)
     return Outputs(generator=text, texts=tuple(sample.text for sample in samples))

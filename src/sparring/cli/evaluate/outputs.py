@@ -24,11 +24,11 @@ def outputs(  # noqa: PLR0917 - options of a command
     from sparring.cli.output import print_lines
     from sparring.data import load_prompts
     from sparring.evaluation import answer, write_outputs
-    from sparring.generation import GenerationConfig
+    from sparring.generation import generation_config
 
     instructions = load_prompts(data, column)
     loaded = candidate(model, trust_remote_code=trust_remote_code).load()
-    samples = answer(loaded, instructions, GenerationConfig().greedy(), max_tokens=max_tokens, seed=0)
+    samples = answer(loaded, instructions, generation_config().greedy(), max_tokens=max_tokens, seed=0)
     write_outputs(to, instructions, [sample.text for sample in samples], generator=generator or model)
     cut = sum(sample.finish_reason != "stop" for sample in samples)
     print_lines([f"{len(samples)} answers, {cut} of them cut at {max_tokens} tokens: {to.resolve()}"])

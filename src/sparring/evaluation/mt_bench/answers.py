@@ -13,7 +13,7 @@ from sparring.errors import InputError
 from sparring.evaluation.answering import LoadedModel, answer
 from sparring.evaluation.mt_bench.files import TURNS, Id, MtQuestion, field, pair, rows
 from sparring.files import write_json_lines
-from sparring.generation import GenerationConfig
+from sparring.generation import generation_config
 from sparring.seeding import derive_seed
 
 # As published; 0 is greedy.
@@ -111,7 +111,7 @@ def _ask(
     answers: dict[Id, tuple[str, ...]] = {question.id: () for question in questions}
     for temperature in sorted({_temperature(question) for question in questions}):
         asked = [question for question in questions if _temperature(question) == temperature]
-        config = GenerationConfig().greedy() if temperature == 0 else GenerationConfig(temperature=temperature)
+        config = generation_config().greedy() if temperature == 0 else generation_config(temperature=temperature)
         for turn in range(TURNS):
             samples = answer(
                 loaded,

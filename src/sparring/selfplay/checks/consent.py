@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from sparring.consent import is_loopback, runs_code, sends_key
 from sparring.errors import InputError
+from sparring.files import read_json
+from sparring.own_code import importable_from
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -20,29 +22,34 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
         resumes: Whether the run goes on, with its judge, its endpoints and its cluster; else only its model is loaded.
 
     Raises:
-        InputError: It would run code of its own, or send a key to another machine.
+        InputError: It would run code that it brings along, or send a key to another machine.
     """
-    config = SelfPlayConfig.from_yaml(directory.config).model_copy(update={"output": directory.path})
+    config = SelfPlayConfig.of_run(directory.config).model_copy(update={"output": directory.path})
     # Each is told once, although phases may share a judge.
-    wishes = dict.fromkeys([*_of_the_model(config), *(_of_the_run(config) if resumes else ())])
+    wishes = dict.fromkeys([*_of_the_code(config), *(_of_the_run(config) if resumes else ())])
     if wishes and not trust_remote_code:
         fix = "check that you trust that code and those addresses, then give --trust-remote-code"
         raise InputError(f"this run {'; and it '.join(wishes)}", where=str(directory.config), fix=fix)
+    if wishes:
+        for known in read_json(directory.manifest)["own_code"].values():
+            importable_from(directory.path / known["folder"])
     return config
 
 
-def _of_the_model(config: SelfPlayConfig) -> Iterator[str]:
+def _of_the_code(config: SelfPlayConfig) -> Iterator[str]:
     if config.model.trust_remote_code:
         yield runs_code("has a model that brings its own Python code")
+    if config.own_code:
+        names = ", ".join(config.own_code)
+        yield runs_code(f"plays with Python code that it names ({names})")
 
 
 def _of_the_run(config: SelfPlayConfig) -> Iterator[str]:
-    for judge in named_judges(config).values():
+    # One of the user's own is asked for above, and is not to be imported before.
+    for judge in named_judges(config, own=False).values():
         yield from judge.needs_consent()
-    if config.generation.name == "server" and config.generation.server is not None:
-        server = config.generation.server
-        for endpoint in server.endpoints:
-            yield from sends_key(server.api_key_env, endpoint)
-    cluster = config.workers.address if config.workers.name == "ray" else None
-    if cluster is not None and cluster != "auto" and not is_loopback(cluster):
+    for variable, address in config.generation.keys:
+        yield from sends_key(variable, address)
+    cluster = config.workers.cluster
+    if cluster is not None and not is_loopback(cluster):
         yield f"would join the Ray cluster at {cluster}, which can run code here"

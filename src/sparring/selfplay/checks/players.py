@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from sparring.errors import InputError
-from sparring.generation import ENGINES
+from sparring.generation import names
 from sparring.judges import JUDGES, JudgeSettings
-from sparring.regularizers import Regularized
+from sparring.objectives import OBJECTIVES
+from sparring.regularizers import parts
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
-from sparring.types import PREFERENCE_FIELDS, Objective, Opponent, Regularizer
-
-# What holds of any two responses of which one is preferred; the others regress on a win rate against draws of π_o.
-_COMPARING = ("dpo", "ipo", "inpo")
+from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, Objective, Opponent
 
 
 def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings | None) -> None:
@@ -63,12 +59,12 @@ def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None
             where="lora.bias",
             fix="set it to none, or the opponent's samples to policy",
         )
-    if config.generation.name in ENGINES:
+    if not config.generation.mixes:
         raise InputError(
             f"opponent '{name}' mixes every token's distribution with the base model's, which the "
             f"generator '{config.generation.name}' cannot",
             where="generation.name",
-            fix="set it to transformers, or the opponent's samples to policy",
+            fix=f"set it to {names(lambda kind: kind.mixes)}, or the opponent's samples to policy",
         )
 
 
@@ -78,7 +74,7 @@ def check_importance(config: PhaseConfig, objective: Objective, opponent: Oppone
     Raises:
         InputError: A regularizer has them, and the opponent's samples are others', or drawn at another temperature.
     """
-    weighted = [each.name for each in _regularizers(objective) if getattr(each, "importance", False)]
+    weighted = [each.name for each in parts(objective)[1] if each.weighs_draws]
     generation = config.generation
     plain = (generation.temperature, generation.top_p, generation.top_k) == (1.0, 1.0, 0)
     if not weighted or (plain and _draws_what_it_scores(opponent)):
@@ -103,25 +99,22 @@ def _draws_what_it_scores(opponent: Opponent) -> bool:
     return torch.allclose(opponent.combine(1, log_probs).exp(), drawn)
 
 
-def _regularizers(objective: Objective) -> Sequence[Regularizer]:
-    return objective.regularizers if isinstance(objective, Regularized) else ()
-
-
 def _check_given(config: PhaseConfig, objective: Objective) -> None:
     """Responses and preferences of the data need an objective that compares responses, whoever wrote them."""
     name = config.objective.name
     if config.judge is not None:
         fix = "remove the judge, or set responses: opponent"
         raise InputError("the data say themselves who beats whom", where="judge", fix=fix)
-    if name not in _COMPARING:
+    if not parts(objective)[0].compares_any_pair:
         problem = f"objective '{name}' learns from draws of the opponent, and the data's responses are none"
-        raise InputError(problem, where="responses", fix=f"set it to opponent, or take {', '.join(_COMPARING)}")
+        others = ", ".join(known for known, each in OBJECTIVES.items() if each.compares_any_pair)
+        raise InputError(problem, where="responses", fix=f"set it to opponent, or take {others}")
     _check_regularizers(objective, "the data's response", "responses", "opponent")
 
 
 def _check_regularizers(objective: Objective, what: str, where: str, mend: str) -> None:
-    for each in _regularizers(objective):
-        if any(field.endswith("generated") for field in each.requires):
+    for each in parts(objective)[1]:
+        if each.requires & DRAWN_FIELDS:
             raise InputError(
                 f"regularizer '{each.name}' averages over draws of the opponent, and {what} is none",
                 where=where,
@@ -131,10 +124,11 @@ def _check_regularizers(objective: Objective, what: str, where: str, mend: str) 
 
 def check_generator(config: SelfPlayConfig, phase: PhaseConfig) -> None:
     """Raises InputError where a phase names another generator than the run."""
-    for name in ("name", "vllm", "server"):
-        if getattr(phase.generation, name) != getattr(config.generation, name):
-            raise InputError(
-                "the run has one generator, which all of its phases share",
-                where=f"generation.{name}",
-                fix="leave it out here, and set it in the run's own generation",
-            )
+    own, other = config.generation.who(), phase.generation.who()
+    differing = [name for name in own | other if own.get(name) != other.get(name)]
+    if differing:
+        raise InputError(
+            "the run has one generator, which all of its phases share",
+            where=f"generation.{differing[0]}",
+            fix="leave it out here, and set it in the run's own generation",
+        )

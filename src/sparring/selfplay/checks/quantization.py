@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 from sparring.errors import InputError
-from sparring.generation import ENGINES
 from sparring.models.quantization import check_installed
 from sparring.selfplay.config.schema import SelfPlayConfig
 
@@ -31,7 +30,7 @@ def check_quantization(config: SelfPlayConfig, args: Any) -> None:
     if config.lora is None:
         problem = f"weights of {quantization} cannot be trained themselves, only adapters on them"
         raise InputError(problem, where=_WHERE, fix=f"add lora: {{r: 16}}, or {_WITHOUT}")
-    if config.generation.name in ENGINES:
+    if config.generation.engine is not None:
         raise InputError(
             f"the generator '{config.generation.name}' has weights of its own, which are not those of {quantization} "
             "that the adapters are trained on",

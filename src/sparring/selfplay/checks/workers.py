@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparring.errors import InputError
+from sparring.generation import names
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.work import processes
 
@@ -12,11 +13,12 @@ from sparring.work import processes
 def check_workers(config: SelfPlayConfig, device: torch.device) -> None:
     """Raises InputError where the workers cannot sample and score as the policy that trains on `device` would."""
     by_ray = config.workers.elsewhere
-    if config.generation.name != "transformers" and (processes.count() > 1 or by_ray):
+    several = names(lambda kind: not kind.one_process)
+    if config.generation.one_process and (processes.count() > 1 or by_ray):
         raise InputError(
             f"the generator '{config.generation.name}' takes its weights from one process, and several would sample",
             where="generation.name",
-            fix="set it to transformers, or start one process with workers.name: processes",
+            fix=f"set it to {several}, or start one process with workers.name: processes",
         )
     if by_ray and config.workers.gpus == 0 and device.type == "cuda":
         raise InputError(

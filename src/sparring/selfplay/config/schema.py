@@ -11,16 +11,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from sparring.data import DataConfig
 from sparring.errors import InputError
-from sparring.generation import GenerationConfig
+from sparring.generation import AnyGenerationConfig, GenerationConfig, generation_config
 from sparring.metrics.stability import CHECKS, StabilityConfig
 from sparring.models import ModelConfig
+from sparring.own_code import importable_from, is_own
 from sparring.registry import require_one_of
 from sparring.selfplay.config.yaml import Dumper, apply_overrides, explain, read_yaml
 from sparring.work.config import WorkersConfig
 
 
 class Component(BaseModel):
-    """The name of a registered component; every other key is one of its own settings."""
+    """The name of a component; every other key is one of its own settings.
+
+    Attributes:
+        name: That of a registered one, or `package.module:Class` for one of the user's own.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -113,7 +118,8 @@ class PhaseConfig(BaseModel):
 
     Attributes:
         iterations: T, how many times generate → judge → score → train → evaluate is played.
-        objective: A name in `OBJECTIVES` and its settings.
+        objective: A name in `OBJECTIVES`, or a class of the user's own as `package.module:Class`, and its settings; so
+            too with every component below.
         regularizers: Names in `REGULARIZERS` and their settings, weights among them; added to the objective.
         opponent: A name in `OPPONENTS` and its settings.
         generation: How responses are sampled.
@@ -129,7 +135,7 @@ class PhaseConfig(BaseModel):
     objective: Component = Field(default_factory=lambda: Component(name="spif"))
     regularizers: tuple[Component, ...] = ()
     opponent: Component = Field(default_factory=lambda: Component(name="previous"))
-    generation: GenerationConfig = Field(default_factory=GenerationConfig)
+    generation: AnyGenerationConfig = Field(default_factory=generation_config)
     responses: Literal["opponent", "data"] = "opponent"
     judge: JudgeConfig | None = None
     training: dict[str, Any] = Field(default_factory=dict)
@@ -179,6 +185,15 @@ class SelfPlayConfig(PhaseConfig):
         """Of all phases."""
         return sum(phase.iterations for phase in self.schedule)
 
+    @property
+    def own_code(self) -> tuple[str, ...]:
+        """The import paths of the components of the user's own, each once."""
+        named = [self.evaluation.judge.name] if isinstance(self.evaluation.judge, Component) else []
+        for phase in self.schedule:
+            named += [each.name for each in (phase.objective, *phase.regularizers, phase.opponent)]
+            named += [phase.generation.name, *([] if phase.judge is None else [phase.judge.name])]
+        return tuple(dict.fromkeys(filter(is_own, named)))
+
     @field_validator("phases", mode="before")
     @classmethod
     def _fill_up(cls, phases: Any, info: ValidationInfo) -> Any:
@@ -206,11 +221,24 @@ class SelfPlayConfig(PhaseConfig):
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
         """Reads a YAML file and applies `key.path=value` overrides, whose values are YAML too.
 
+        Its folder is put on the import path, where components and rules of the user's own may lie beside it.
+
         Raises:
             InputError: The file is missing or no YAML mapping, a key is unknown, or a value is wrong.
         """
         path = Path(path)
-        return cls.from_mapping(apply_overrides(read_yaml(path), overrides), where=str(path))
+        config = cls.from_mapping(apply_overrides(read_yaml(path), overrides), where=str(path))
+        importable_from(path.parent)
+        return config
+
+    @classmethod
+    def of_run(cls, path: Path) -> Self:
+        """Reads the configuration in a run directory, which may be another person's: nothing is imported from there.
+
+        Raises:
+            InputError: As `from_yaml`.
+        """
+        return cls.from_mapping(read_yaml(path), where=str(path))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], *, where: str = "configuration") -> Self:
@@ -241,9 +269,11 @@ def _filled(phase: Any, own: Mapping[str, Any]) -> Any:
     if not isinstance(given, Mapping):
         return given
     filled = {**own, **given}
-    for name in {"generation", "training"} & given.keys() & own.keys():
-        if isinstance(given[name], Mapping):
-            filled[name] = {**_given(own[name]), **given[name]}
+    generation, training = _given(given.get("generation")), given.get("training")
+    if isinstance(generation, Mapping) and isinstance(own.get("generation"), GenerationConfig):
+        filled["generation"] = own["generation"].filled(generation)
+    if isinstance(training, Mapping) and "training" in own:
+        filled["training"] = {**own["training"], **training}
     return filled
 
 

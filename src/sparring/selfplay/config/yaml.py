@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag
 
 from sparring.errors import InputError, did_you_mean
 
@@ -95,19 +95,48 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     """One validation error as 'key: problem; fix'."""
-    path = [str(part) for part in error["loc"]]
+    path, here = _locate(model, error["loc"])
     key = ".".join(path)
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key; {did_you_mean(path[-1], _keys_at(model, path[:-1]))}"
-    if error["type"] == "missing":
-        return f"{key}: missing; {key} is required"
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key; {did_you_mean(path[-1], _fields(here))}"
+        case "missing":
+            return f"{key}: missing; {key} is required"
+        case "union_tag_invalid":
+            name = error["ctx"]["tag"]
+            return f"{key}.name: unknown name '{name}'; {did_you_mean(name, _members(here))}"
+        case "union_tag_not_found":
+            return f"{key}: must be a mapping of keys to values, got {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" + (f", got {error['input']!r}" if error["type"] != "value_error" else "")
 
 
-def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in (each for each in path if not each.isdecimal()):
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
-    return list(model.model_fields)
+def _locate(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], Any]:
+    """The keys to an error's place as people write them, and the type there, or above it where the key is unknown."""
+    path: list[str] = []
+    here: Any = model
+    for part in map(str, loc):
+        members = _members(here)
+        if part in members:
+            # The name of a union's member is no key.
+            here = members[part]
+            continue
+        path.append(part)
+        here = _fields(here).get(part, here)
+    return path, here
+
+
+def _fields(annotation: Any) -> dict[str, Any]:
+    """The fields of the model that an annotation names, alone, optional or in a sequence."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {name: field.annotation for name, field in annotation.model_fields.items()}
+    found = (_fields(each) for each in get_args(annotation))
+    return next((fields for fields in found if fields), {})
+
+
+def _members(annotation: Any) -> dict[str, Any]:
+    """The members of a tagged union, by tag; none where it is something else."""
+    tags = [each.tag for each in getattr(annotation, "__metadata__", ()) if isinstance(each, Tag)]
+    if tags:
+        return {tags[0]: get_args(annotation)[0]}
+    return {tag: member for each in get_args(annotation) for tag, member in _members(each).items()}

@@ -29,7 +29,7 @@ def generate(run: Run, iteration: int) -> list[Path]:
         The sample shards, in the order of their prompts' batches.
     """
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
-    prompts = phase.prompts(run.train)
+    prompts = run.prompts(iteration)
     spec = phase.opponent.spec(iteration)
     shards: list[Path] = []
     for slot, policy in enumerate(spec.generators):
@@ -111,7 +111,7 @@ class Sampling:
         """See `Job`."""
         return run.origin(self.policy) | {
             "work": "sample",
-            "generation": self.config.model_dump(mode="json", exclude={"vllm", "server"}),
+            "generation": self.config.decisive(),
             "base_share": self.base_share,
             "stop_ids": list(run.stop_ids),
             "max_new_tokens": run.config.data.max_response_tokens,

@@ -33,7 +33,7 @@ Responses = Mapping[ResponseKey, tuple[Sequence[int], Sequence[int]]]
 def score(run: Run, iteration: int, shards: Sequence[Path]) -> list[Triple]:
     """Scores the responses that the phase reads under each scorer, and joins them into training triples."""
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
-    experts = {item.index: item.expert_ids for item in phase.prompts(run.train)} if phase.reads_expert else {}
+    experts = {item.index: item.expert_ids for item in run.prompts(iteration)} if phase.reads_expert else {}
     responses = {shard: _responses(shard, experts) for shard in shards}
     by_scorer = {
         policy: score_files(
@@ -109,17 +109,21 @@ def _score_rows(run: Run, job: Scoring, responses: Responses) -> list[ScoreRow]:
         temperature=run.temperature(job.policy),
     )
     return [
-        {
-            "index": key[0],
-            "sample": key[1],
-            "policy": job.policy,
-            "log_prob": tokens.sum().item(),
-            "digest": _digest(*responses[key]),
-            **({"token_log_probs": tokens.numpy(force=True)} if job.per_token else {}),  # type: ignore[typeddict-item]
-        }
+        _score_row(job, key, tokens, _digest(*responses[key]))
         for keys, of_prompt in zip(groups, values, strict=True)
         for key, tokens in zip(keys, of_prompt, strict=True)
     ]
+
+
+def _score_row(job: Scoring, key: ResponseKey, tokens: torch.Tensor, digest: str) -> ScoreRow:
+    row: ScoreRow = {
+        "index": key[0],
+        "sample": key[1],
+        "policy": job.policy,
+        "log_prob": float(tokens.sum()),
+        "digest": digest,
+    }
+    return {**row, "token_log_probs": tokens.numpy(force=True)} if job.per_token else row
 
 
 def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | None:
@@ -174,7 +178,7 @@ def _triples(
     opponent = opponent_scores(run, iteration, by_scorer) if requires & OPPONENT_FIELDS else None
     base = by_scorer[BASE] if requires & REFERENCE_FIELDS else None
     triples = []
-    for example in phase.prompts(run.train):
+    for example in run.prompts(iteration):
         index, rows = example.index, samples[example.index]
         scores: dict[str, Any] = {}
         for player, known in (("opponent", opponent), ("reference", base)):

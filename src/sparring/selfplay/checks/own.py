@@ -1,0 +1,107 @@
+"""Components of the user's own, tried on made-up numbers before anything expensive."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import torch
+
+from sparring.errors import InputError, did_you_mean
+from sparring.own_code import is_own
+from sparring.policies import BASE
+from sparring.regularizers import parts
+from sparring.selfplay.config.schema import PhaseConfig
+from sparring.types import LogRatios, Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
+
+_PROMPTS = 2
+_KNOWN = frozenset(field.name for field in fields(LogRatios))
+
+
+def check_own(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
+    """Tries each component of the user's own once; the registered ones have tests.
+
+    Raises:
+        InputError: It fails, or what it gives is not what the loop takes.
+    """
+    samples = config.generation.samples_per_prompt + (config.judge is not None and config.judge.expert_plays)
+    alone, penalties = parts(objective)
+    if is_own(config.objective.name):
+        _try_loss(f"objective '{config.objective.name}'", alone, samples)
+    for named, penalty in zip(config.regularizers, penalties, strict=True):
+        if is_own(named.name):
+            _try_loss(f"regularizer '{named.name}'", penalty, samples)
+    if is_own(config.opponent.name):
+        _try_opponent(f"opponent '{config.opponent.name}'", opponent)
+
+
+def _try_loss(what: str, loss: Objective | Regularizer, samples: int) -> None:
+    try:
+        requires = loss.requires
+        output: object = loss(_made_up(requires, what, samples))
+    except InputError:
+        raise
+    except Exception as error:  # it may fail in any way
+        raise _failed(what, error) from error
+    if not isinstance(output, ObjectiveOutput):
+        problem = f"it gives {type(output).__name__}, not sparring.types.ObjectiveOutput"
+        raise InputError(problem, where=what, fix="return ObjectiveOutput(loss=…, metrics={…})")
+    for name, value in {
+        "loss": output.loss,
+        **{f"metric '{key}'": value for key, value in output.metrics.items()},
+    }.items():
+        if not isinstance(value, torch.Tensor) or value.shape != (_PROMPTS,):
+            shape = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            problem = f"its {name} must be a tensor [B], one number a prompt; for {_PROMPTS} prompts it is {shape}"
+            raise InputError(problem, where=what, fix="average over the samples, with ratios.mean_over_samples")
+    if not output.loss.requires_grad:
+        raise InputError("its loss has no gradient", where=what, fix="use what it requires without detach or item()")
+
+
+def _made_up(requires: object, what: str, samples: int) -> LogRatios:
+    """Numbers for every field that is required; those of the policy have a gradient."""
+    if not isinstance(requires, frozenset | set):
+        problem, fix = f"its requires is {requires!r}", 'write frozenset({"expert", "generated"}), say'
+        raise InputError(f"{problem}, not a set of fields", where=what, fix=fix)
+    for name in requires:
+        if name not in _KNOWN:
+            fix = did_you_mean(str(name), _KNOWN)
+            raise InputError(f"it requires '{name}', which is no field of LogRatios", where=what, fix=fix)
+    values: dict[str, torch.Tensor] = {}
+    for name in requires:
+        shape = LogRatios.shape(name, prompts=_PROMPTS, samples=samples)
+        value = torch.full(shape, 0.5)
+        log_prob = name not in {"preference", "pairwise"} and not name.endswith(("weight", "length"))
+        values[name] = value.requires_grad_(log_prob)
+    return LogRatios(**values or {"expert": torch.zeros(_PROMPTS)})
+
+
+def _try_opponent(what: str, opponent: Opponent) -> None:
+    for iteration in (0, 1):
+        try:
+            spec: object = opponent.spec(iteration)
+            scorers = _checked(spec, iteration, what).scorers
+            combined: object = opponent.combine(iteration, dict.fromkeys(scorers, torch.full((_PROMPTS, 2), -1.0)))
+        except InputError:
+            raise
+        except Exception as error:  # it may fail in any way
+            raise _failed(what, error) from error
+        if not isinstance(combined, torch.Tensor) or combined.shape != (_PROMPTS, 2):
+            fix = "give one log-prob for each that a scorer gives"
+            raise InputError("what it combines has another shape than its scorers' log-probs", where=what, fix=fix)
+
+
+def _checked(spec: object, iteration: int, what: str) -> OpponentSpec:
+    if not isinstance(spec, OpponentSpec):
+        problem = f"its spec is {type(spec).__name__}, not sparring.types.OpponentSpec"
+        raise InputError(problem, where=what, fix="return OpponentSpec(generators=…, scorers=…)")
+    known = {BASE, *range(iteration + 1)}
+    if not spec.generators or not spec.scorers or not known.issuperset((*spec.generators, *spec.scorers)):
+        problem = f"at iteration {iteration} its generators are {spec.generators}, its scorers {spec.scorers}"
+        fix = f"name at least one each, among 0 to {iteration} and sparring.policies.BASE ({BASE})"
+        raise InputError(problem, where=what, fix=fix)
+    return spec
+
+
+def _failed(what: str, error: Exception) -> InputError:
+    problem = f"it fails on made-up numbers ({type(error).__name__}: {error})"
+    return InputError(problem, where=what, fix="mend it, and try it alone, as the documentation of your own does")

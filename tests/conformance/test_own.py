@@ -1,0 +1,446 @@
+"""A run with components of the user's own, by import path; and what is said where one is not what it should be."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import sparring
+from sparring.errors import InputError
+from sparring.exports.policy import components, load_policy
+from sparring.own_code import digest, modules_of, own_class, root
+from sparring.run_directory import RunDirectory
+from sparring.selfplay.checks.consent import read_config
+from sparring.selfplay.components import judge_of, objective_of, opponent_of
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.phases import phases_of
+from sparring.selfplay.prepared import prepare
+from sparring.shards import read_shard, samples_of
+from sparring.types import Objective
+
+PARTS = """
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor
+
+from sparring.generation.batches import as_sample, batches
+from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, verdict_of_scores
+from sparring.types import LogRatios, Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted(Objective):
+    scale: float = 2.0
+
+    requires: ClassVar[frozenset[str]] = frozenset({"generated", "preference"})
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        gain = ratios.require("generated") * (ratios.require("preference") - 0.5)
+        return ObjectiveOutput(loss=-self.scale * ratios.mean_over_samples(gain))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square(Regularizer):
+    weight: float
+
+    name: ClassVar[str] = "square"
+    requires: ClassVar[frozenset[str]] = frozenset({"generated"})
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        value = ratios.mean_over_samples(ratios.require("generated").square())
+        return ObjectiveOutput(loss=self.weight * value, metrics={"regularizer/square": value.detach()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latest(Opponent):
+    def spec(self, iteration: int) -> OpponentSpec:
+        return OpponentSpec(generators=(iteration,), scorers=(iteration,))
+
+    def combine(self, iteration: int, log_probs: Mapping[int, Tensor]) -> Tensor:
+        return log_probs[iteration]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shorter(JudgeSettings):
+    by: int = 1
+
+    needs_expert: ClassVar[bool] = False
+    may_cost_money: ClassVar[bool] = False
+
+    def start(self, cache: Path) -> Judge:
+        return self
+
+    def __call__(self, questions: Sequence[Question]) -> list[Verdict]:
+        return [verdict_of_scores([-float(len(text)) for text in question.responses], 0.0) for question in questions]
+
+
+class Counting:
+    # Says the number of the sample, again and again.
+
+    def __init__(self, config, parts):
+        self.config, self.parts = config, parts
+
+    @classmethod
+    def of(cls, config, parts):
+        return cls(config, parts)
+
+    def plan(self, prompts):
+        return batches(self.config, prompts)
+
+    def sample(self, batch, *, seed):
+        return [self.said(prompt, number, seed) for prompt in batch for number in range(self.config.samples_per_prompt)]
+
+    def said(self, prompt, number, seed):
+        ids = [self.config.options["first"] + number] * self.parts.max_new_tokens
+        told = {"tokenizer": self.parts.tokenizer, "generator": "counting", "seed": seed}
+        return as_sample(prompt, number, ids, stopped=False, **told)
+"""
+
+COMPONENTS = {
+    "objective": {"name": "own_parts:Weighted", "scale": 3},
+    "regularizers": [{"name": "own_parts:Square", "weight": 0.1}],
+    "opponent": {"name": "own_parts:Latest"},
+    "judge": {"name": "own_parts:Shorter"},
+    "generation": {"name": "own_parts:Counting", "first": 10, "samples_per_prompt": 2},
+}
+NAMES = tuple(f"own_parts:{name}" for name in ("Weighted", "Square", "Latest", "Counting", "Shorter"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_imports() -> Iterator[Callable[[], None]]:
+    """Python as a new process has it; called, it forgets what was imported since."""
+    path, modules = list(sys.path), set(sys.modules)
+
+    def forget() -> None:
+        sys.path[:] = path
+        for name in [name for name in sys.modules if name not in modules and name.startswith("own_")]:
+            del sys.modules[name]
+
+    yield forget
+    forget()
+
+
+def written(folder: Path, model: Path, **sections: Any) -> Path:
+    """A configuration with the module beside it, and its path."""
+    (folder / "own_parts.py").write_text(PARTS, encoding="utf-8")
+    config = {
+        "output": str(folder / "runs" / "run"),
+        "model": {"name": str(model), "device": "cpu"},
+        "data": {"source": "arithmetic", "limit": 4, "held_out": 2, "max_response_tokens": 12},
+        "generation": {"samples_per_prompt": 2},
+        "iterations": 1,
+        "reuse": False,
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config | sections), encoding="utf-8")
+    return path
+
+
+def test_a_run_of_ones_own_is_played_resumed_with_consent_and_refused_once_its_code_changed(
+    tiny_folder: Path, tmp_path: Path, fresh_imports: Callable[[], None]
+) -> None:
+    config = SelfPlayConfig.from_yaml(written(tmp_path, tiny_folder, **COMPONENTS))
+    assert config.own_code == NAMES
+    result = sparring.run(config)
+    directory = RunDirectory(result.directory)
+    manifest = json.loads(directory.manifest.read_text())
+    assert manifest["own_code"] == {"own_parts": {"sha256": digest("own_parts"), "folder": "../.."}}
+    assert manifest["objective"] == {"name": NAMES[0], "settings": {"scale": 3}, "stability": None}
+    steps = [json.loads(line) for line in (directory.path / "metrics.jsonl").read_text().splitlines()]
+    assert any("regularizer/square" in step for step in steps)
+    (shard,) = samples_of(directory.iteration(0))
+    assert {(row["sample"], row["response_ids"][0], row["generator"]) for row in read_shard(shard)} == {
+        (0, 10, "counting"),
+        (1, 11, "counting"),
+    }
+    assert components(config)["judge"]["by"] == 1
+
+    # As a process would that starts anew, elsewhere, on a run that may be another person's.
+    fresh_imports()
+    for act in (lambda: sparring.resume(directory.path), lambda: load_policy(directory.path)):
+        with pytest.raises(InputError, match="this run plays with Python code that it names") as caught:
+            act()
+        assert all(name in caught.value.problem for name in NAMES)
+        assert "own_parts" not in sys.modules
+    assert sparring.resume(directory.path, trust_remote_code=True) == result
+    exported, _ = load_policy(directory.path, trust_remote_code=True)
+    assert components(exported)["objective"] == {"name": NAMES[0], "scale": 3}
+
+    fresh_imports()
+    (tmp_path / "own_parts.py").write_text(PARTS.replace("- 0.5", "- 0.4"), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        sparring.resume(directory.path, trust_remote_code=True)
+    assert caught.value.problem.startswith("the code of the module 'own_parts' changed after the run started")
+    assert caught.value.where == str(tmp_path / "own_parts.py")
+    assert "own_parts" not in sys.modules
+
+    (tmp_path / "own_parts.py").unlink()
+    with pytest.raises(InputError, match="the source of the module 'own_parts' is not to be found"):
+        sparring.resume(directory.path, trust_remote_code=True)
+    # What needs none of the code goes on.
+    assert read_config(directory, trust_remote_code=True).own_code == NAMES
+
+
+GOOD = "@dataclass(frozen=True, kw_only=True)\nclass Mine(Objective):\n    beta: float = 1.0\n"
+READS = "    requires: ClassVar = frozenset({'expert'})\n"
+CALL = "    def __call__(self, ratios):\n        return ObjectiveOutput(loss=self.beta * ratios.require('expert'))\n"
+WHOLE = GOOD + READS + CALL
+
+# What is in the module, or None for no module; what the configuration says; what is answered.
+SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
+    "module not there": (
+        None,
+        {},
+        ["objective.name: objective 'own_code:Mine': there is no module 'own_code'", "fix: put own_code.py beside the"],
+    ),
+    "package not there": (
+        WHOLE,
+        {"name": "own_package.deep:Mine"},
+        ["there is no module 'own_package.deep'", "fix: put own_package/deep.py beside the configuration"],
+    ),
+    "path instead of a module": (
+        WHOLE,
+        {"name": "own_code.py:"},
+        ["'own_code.py:' is no import path", "fix: write package.module:Class"],
+    ),
+    "attribute not there": (
+        WHOLE,
+        {"name": "own_code:Mien"},
+        ["the module 'own_code' has no 'Mien'", "did you mean 'Mine'?"],
+    ),
+    "module that fails": (
+        "1 / 0",
+        {},
+        ["cannot be imported (ZeroDivisionError: division by zero)", "`import own_code`"],
+    ),
+    "module that is no Python": ("def", {}, ["cannot be imported (SyntaxError: ", "mend the module"]),
+    "module that misses another": (
+        "import own_other",
+        {},
+        ["objective 'own_code:Mine' cannot be imported (ModuleNotFoundError: No module named 'own_other')"],
+    ),
+    "function": ("def Mine(ratios): ...", {}, ["objective 'own_code:Mine' is not a dataclass", "kw_only=True) above"]),
+    "no dataclass": (WHOLE.partition("\n")[2], {}, ["objective 'own_code:Mine' is not a dataclass"]),
+    "dataclass that can be changed": (
+        WHOLE.replace("frozen=True, ", "").replace("(Objective)", ""),
+        {},
+        ["can be changed, or whose options have places", "fix: write @dataclass(frozen=True, kw_only=True)"],
+    ),
+    "options by place": (WHOLE.replace(", kw_only=True", ""), {}, ["whose options have places, not names"]),
+    "missing method": (
+        GOOD + READS,
+        {},
+        ["objective 'own_code:Mine' has no method '__call__'", "sparring.types.Objective"],
+    ),
+    "missing attribute": (GOOD + CALL, {}, ["objective 'own_code:Mine' has no attribute 'requires'"]),
+    "not derived": (
+        WHOLE.replace("(Objective)", ""),
+        {},
+        [
+            "has no attribute 'compares_any_pair' and no attribute 'stability' and no attribute 'reach'",
+            "fix: derive it from sparring.types.Objective",
+        ],
+    ),
+    "attribute in place of a method": (GOOD + READS + "    __call__ = 3\n", {}, ["has no method '__call__'"]),
+    "unknown option": (
+        WHOLE,
+        {"betta": 1},
+        ["objective 'own_code:Mine' has no option 'betta'", "did you mean 'beta'?"],
+    ),
+    "option of the wrong type": (
+        WHOLE,
+        {"beta": "high"},
+        ["objective 'own_code:Mine', beta: must be a number, got 'high'"],
+    ),
+    "option that it rejects": (
+        WHOLE + "    def __post_init__(self):\n        raise ValueError('beta is odd')\n",
+        {},
+        ["objective 'own_code:Mine': beta is odd"],
+    ),
+    "option that it fails on": (
+        WHOLE + "    def __post_init__(self):\n        self.gamma = 1\n",
+        {},
+        ["objective 'own_code:Mine': FrozenInstanceError: cannot assign to field 'gamma'"],
+    ),
+    "unknown field": (
+        WHOLE.replace("{'expert'}", "{'exprt'}"),
+        {},
+        ["it requires 'exprt', which is no field of LogRatios", "did you mean 'expert'?"],
+    ),
+    "no set of fields": (
+        WHOLE.replace("frozenset({'expert'})", "'expert'"),
+        {},
+        ["its requires is 'expert', not a set"],
+    ),
+    "loss that fails": (
+        WHOLE.replace("require('expert')", "require('generated')"),
+        {},
+        ["it fails on made-up numbers (ValueError: LogRatios.generated [B, K] is needed here"],
+    ),
+    "no output": (WHOLE.replace("return", "_ ="), {}, ["it gives NoneType, not sparring.types.ObjectiveOutput"]),
+    "loss of another shape": (
+        WHOLE.replace("require('expert')", "require('expert').mean()"),
+        {},
+        ["its loss must be a tensor [B], one number a prompt; for 2 prompts it is []"],
+    ),
+    "loss without a gradient": (WHOLE.replace("'))", "').detach())"), {}, ["its loss has no gradient"]),
+}
+HEADER = """
+from dataclasses import dataclass
+from typing import ClassVar
+from sparring.types import Objective, ObjectiveOutput
+
+"""
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_is_said_of_one_that_is_not_what_it_should_be(tmp_path: Path, case: str) -> None:
+    text, changes, expected = SAID[case]
+    if text is not None:
+        (tmp_path / "own_code.py").write_text(HEADER + text, encoding="utf-8")
+    path = tmp_path / "config.yaml"
+    section = {"name": "own_code:Mine"} | changes
+    path.write_text(yaml.safe_dump({"data": {"source": "arithmetic", "limit": 8}, "objective": section}))
+    config = SelfPlayConfig.from_yaml(path)
+    with pytest.raises(InputError) as caught:
+        phases_of(config)
+    missing = [each for each in expected if each not in str(caught.value)]
+    assert not missing, f"{missing} not in: {caught.value}"
+
+
+def test_what_is_said_of_a_judge(tmp_path: Path) -> None:
+    header = "from dataclasses import dataclass\nfrom sparring.judges.protocol import JudgeSettings\n"
+    text = header + "@dataclass(frozen=True, kw_only=True)\nclass Mine(JudgeSettings): ...\n"
+    (tmp_path / "own_judge.py").write_text(text, encoding="utf-8")
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"data": {"source": "arithmetic", "limit": 8}, "judge": {"name": "own_judge:Mine"}}))
+    with pytest.raises(InputError) as caught:
+        judge_of(SelfPlayConfig.from_yaml(path))
+    assert "judge 'own_judge:Mine' has no " in caught.value.problem
+    assert {"method 'start'", "attribute 'needs_expert'"} <= set(
+        caught.value.problem.split(" has no ")[1].split(" and no ")
+    )
+
+
+OPPONENT = """
+@dataclass(frozen=True, kw_only=True)
+class Mine(Opponent):
+    def spec(self, iteration):
+        return {spec}
+    def combine(self, iteration, log_probs):
+        return {combine}
+"""
+
+
+@pytest.mark.parametrize(
+    ("spec", "combine", "expected"),
+    [
+        ("iteration", "0", "its spec is int, not sparring.types.OpponentSpec"),
+        ("OpponentSpec(generators=(7,), scorers=(0,))", "log_probs[0]", "at iteration 0 its generators are (7,)"),
+        ("OpponentSpec(generators=(), scorers=(0,))", "log_probs[0]", "name at least one each, among 0 to 0"),
+        ("OpponentSpec(generators=(0,), scorers=(0,))", "log_probs[5]", "it fails on made-up numbers (KeyError: 5)"),
+        ("OpponentSpec(generators=(0,), scorers=(0,))", "log_probs[0].sum()", "has another shape than its scorers'"),
+    ],
+)
+def test_what_is_said_of_an_opponent(tmp_path: Path, spec: str, combine: str, expected: str) -> None:
+    header = "from dataclasses import dataclass\nfrom sparring.types import Opponent, OpponentSpec\n"
+    text = header + OPPONENT.format(spec=spec, combine=combine)
+    (tmp_path / "own_opponent.py").write_text(text, encoding="utf-8")
+    path = tmp_path / "config.yaml"
+    section = {"name": "own_opponent:Mine"}
+    path.write_text(yaml.safe_dump({"data": {"source": "arithmetic", "limit": 8}, "opponent": section}))
+    with pytest.raises(InputError) as caught:
+        phases_of(SelfPlayConfig.from_yaml(path))
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sections", "build", "where"),
+    [
+        ({"objective": {"name": "own_no:X"}}, objective_of, "objective.name"),
+        ({"regularizers": [{"name": "own_no:X"}]}, objective_of, "regularizer.name"),
+        ({"opponent": {"name": "own_no:X"}}, opponent_of, "opponent.name"),
+        ({"judge": {"name": "own_no:X"}}, judge_of, "judge.name"),
+    ],
+    ids=["objective", "regularizer", "opponent", "judge"],
+)
+def test_every_kind_goes_through_the_same_door(
+    sections: dict[str, Any], build: Callable[[SelfPlayConfig], object], where: str
+) -> None:
+    config = SelfPlayConfig.from_mapping({"data": {"source": "arithmetic", "limit": 8}} | sections)
+    with pytest.raises(InputError, match="there is no module 'own_no'") as caught:
+        build(config)
+    assert caught.value.where == where
+
+
+def test_a_package_is_known_by_the_files_in_which_the_class_and_its_bases_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "own_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("from own_package.deep import Mine\n", encoding="utf-8")
+    (package / "deep.py").write_text(HEADER + "from own_base import Base\n" + WHOLE.replace("(Obj", "(Base, Obj"))
+    (tmp_path / "own_base.py").write_text("class Base: ...\n", encoding="utf-8")
+    # Where they are, and what is in them, is known before any of them runs.
+    assert [root(module) for module in ("own_package", "own_package.deep", "own_base")] == [tmp_path] * 3
+    before = digest("own_package.deep")
+    assert not any(name.startswith("own_") for name in sys.modules)
+    own_class("objective", "own_package:Mine", Objective)
+    assert modules_of("own_package:Mine") == ["own_package", "own_package.deep", "own_base"]
+    (package / "deep.py").write_text("", encoding="utf-8")
+    assert digest("own_package.deep") != before
+
+
+def test_reading_a_run_imports_nothing_and_changes_no_path(tmp_path: Path, tiny_folder: Path) -> None:
+    before = list(sys.path)
+    path = written(tmp_path, tiny_folder, **COMPONENTS)
+    assert SelfPlayConfig.of_run(path).own_code == NAMES
+    assert sys.path == before
+    SelfPlayConfig.from_yaml(path)
+    assert sys.path == [*before, str(tmp_path.resolve())]
+    assert "own_parts" not in sys.modules
+
+
+RULE = "def right(response, expert):\n    return {returns}\n"
+
+
+@pytest.mark.parametrize(
+    ("returns", "said"),
+    [
+        ("len(response) < len(expert)", None),
+        ("response[9999]", "the rule 'own_rules:right' failed on an expert response"),
+        ("[response]", "(TypeError: float() argument must be a string or a real number, not 'list')"),
+    ],
+)
+def test_a_rule_beside_the_configuration_is_called_once_before_a_model_is_loaded(
+    tiny_folder: Path, tmp_path: Path, returns: str, said: str | None
+) -> None:
+    (tmp_path / "own_rules.py").write_text(RULE.format(returns=returns), encoding="utf-8")
+    judged = {"objective": {"name": "sppo"}, "judge": {"name": "verifier", "rule": "own_rules:right"}}
+    config = SelfPlayConfig.from_yaml(written(tmp_path, tiny_folder, **judged))
+    if said is not None:
+        with pytest.raises(InputError) as caught:
+            prepare(config)
+        assert said in caught.value.problem
+        assert caught.value.where == "judge.rule"
+        return
+    sparring.run(config)
+    # A changed rule is another judge.
+    directory = RunDirectory(config.output)
+    (tmp_path / "own_rules.py").write_text(RULE.format(returns="True"), encoding="utf-8")
+    with pytest.raises(InputError, match="this run judges with the Python function 'own_rules:right'"):
+        sparring.resume(directory.path)
+    with pytest.raises(InputError, match="the code of the module 'own_rules' changed after the run started"):
+        sparring.resume(directory.path, trust_remote_code=True)
