@@ -1,4 +1,7 @@
-"""Experiment trackers, such as TensorBoard, over a whole run, which is several trainings."""
+"""Experiment trackers, such as TensorBoard, over a whole run, which is several trainings.
+
+Every tracker that transformers knows by name in `report_to` works as it is; one that keeps files gets its folder here.
+"""
 
 from __future__ import annotations
 
