@@ -13,13 +13,14 @@ from sparring.types import LogRatios
 
 @dataclass(frozen=True, kw_only=True)
 class Ipo(PairObjective):
-    """(Δ_w − Δ_l − 1/(2τ))² over winner w and loser l among the generated samples.
+    """Least squares on the margin between the chosen and the rejected sample of a pair: (Δ_w − Δ_l − 1/(2τ))².
 
-    With `pairs="all"` the exact minimiser is π_{t+1} ∝ π_o e^{P(·≻π_t)/τ} (derived here: the expected loss is, up to a
-    constant, that of regressing Δ_i − Δ_j on (P_ij − P_ji)/(2τ)): multiplicative weights with step 1/τ, without the
-    approximation of log Z that `sppo` makes. Against `previous` it cycles where preferences do; against `base` it
-    repeats the answer of the reference to the last policy, whose fixed point is the equilibrium of the game that is
-    regularised by τ KL(π‖π_ref). Near the centre of rock–paper–scissors that converges for τ > 1/√12.
+    w is the chosen sample, l the rejected one. With `pairs="all"` the exact minimiser is π_{t+1} ∝ π_o e^{P(·≻π_t)/τ}
+    (derived here: the expected loss is, up to a constant, that of regressing Δ_i − Δ_j on (P_ij − P_ji)/(2τ)):
+    multiplicative weights with step 1/τ, without the approximation of log Z that `sppo` makes. Against `previous` it
+    cycles where preferences do; against `base` it repeats the answer of the reference to the last policy, whose fixed
+    point is the equilibrium of the game that is regularised by τ KL(π‖π_ref). Near the centre of rock–paper–scissors
+    that converges for τ > 1/√12.
 
     Source: IPO, arXiv 2310.12036, equation 17.
 

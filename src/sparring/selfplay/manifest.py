@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import torch
 
-from sparring.regularizers import parts
+from sparring.regularizers import split_regularizers
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.selfplay.phases import Phase
@@ -71,7 +71,7 @@ def manifest(
 
 def _objective(phase: Phase) -> dict[str, Any]:
     """The objective with every setting, those that the configuration leaves to their defaults too."""
-    alone: Any = parts(phase.objective)[0]
+    alone: Any = split_regularizers(phase.objective)[0]
     stability = phase.objective.stability
     return {
         "name": phase.config.objective.name,

@@ -9,7 +9,7 @@ import torch
 from sparring.errors import InputError, did_you_mean
 from sparring.own_code import is_own
 from sparring.policies import BASE
-from sparring.regularizers import parts
+from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig
 from sparring.types import LogRatios, Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
 
@@ -24,7 +24,7 @@ def check_own(config: PhaseConfig, objective: Objective, opponent: Opponent) -> 
         InputError: It fails, or what it gives is not what the loop takes.
     """
     samples = config.generation.samples_per_prompt + (config.judge is not None and config.judge.expert_plays)
-    alone, penalties = parts(objective)
+    alone, penalties = split_regularizers(objective)
     if is_own(config.objective.name):
         _try_loss(f"objective '{config.objective.name}'", alone, samples)
     for named, penalty in zip(config.regularizers, penalties, strict=True):

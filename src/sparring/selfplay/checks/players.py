@@ -8,7 +8,7 @@ from sparring.errors import InputError
 from sparring.generation import names
 from sparring.judges import JUDGES, JudgeSettings
 from sparring.objectives import OBJECTIVES
-from sparring.regularizers import parts
+from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, Objective, Opponent
 
@@ -74,7 +74,7 @@ def check_importance(config: PhaseConfig, objective: Objective, opponent: Oppone
     Raises:
         InputError: A regularizer has them, and the opponent's samples are others', or drawn at another temperature.
     """
-    weighted = [each.name for each in parts(objective)[1] if each.weighs_draws]
+    weighted = [each.name for each in split_regularizers(objective)[1] if each.weighs_draws]
     generation = config.generation
     plain = (generation.temperature, generation.top_p, generation.top_k) == (1.0, 1.0, 0)
     if not weighted or (plain and _draws_what_it_scores(opponent)):
@@ -105,7 +105,7 @@ def _check_given(config: PhaseConfig, objective: Objective) -> None:
     if config.judge is not None:
         fix = "remove the judge, or set responses: opponent"
         raise InputError("the data say themselves who beats whom", where="judge", fix=fix)
-    if not parts(objective)[0].compares_any_pair:
+    if not split_regularizers(objective)[0].compares_any_pair:
         problem = f"objective '{name}' learns from draws of the opponent, and the data's responses are none"
         others = ", ".join(known for known, each in OBJECTIVES.items() if each.compares_any_pair)
         raise InputError(problem, where="responses", fix=f"set it to opponent, or take {others}")
@@ -113,7 +113,7 @@ def _check_given(config: PhaseConfig, objective: Objective) -> None:
 
 
 def _check_regularizers(objective: Objective, what: str, where: str, mend: str) -> None:
-    for each in parts(objective)[1]:
+    for each in split_regularizers(objective)[1]:
         if each.requires & DRAWN_FIELDS:
             raise InputError(
                 f"regularizer '{each.name}' averages over draws of the opponent, and {what} is none",
