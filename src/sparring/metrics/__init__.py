@@ -1,7 +1,7 @@
-"""What is measured on a policy.
+"""Metrics of a policy on the held-out set.
 
-A metric is a function from `HeldOut`, all that is known of a policy on the held-out set, to named estimates. To add
-one: write it in a module here and list it in `METRICS`.
+A metric is a function from `HeldOut`, a policy's responses with their log-probs and verdicts, to named estimates. To
+add one: write it in a module here and list it in `METRICS`.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ __all__ = ["METRICS", "Duel", "Estimate", "HeldOut", "Response", "measure"]
 
 
 def measure(held_out: HeldOut) -> dict[str, Estimate]:
-    """Every registered metric that applies, by name."""
+    """The estimates of every registered metric that applies, by name."""
     return {name: value for metric in METRICS.values() for name, value in metric(held_out).items()}
