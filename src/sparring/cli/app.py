@@ -195,15 +195,15 @@ def main() -> None:
 
 
 def _fail(message: object, code: int) -> None:
-    if _speaks():
+    if _reports_errors():
         print(f"sparring: {message}", file=sys.stderr)  # noqa: T201 - the one place that reports an error
     sys.exit(code)
 
 
-def _speaks() -> bool:
-    """Of the processes that a launcher started, one reports the error that ends them all."""
+def _reports_errors() -> bool:
+    """Whether this process reports the error that ends a launch: one of its processes does."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return True
-    from sparring.work.processes import speaks
+    from sparring.work.processes import reports_errors
 
-    return speaks()
+    return reports_errors()

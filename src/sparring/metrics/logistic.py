@@ -42,8 +42,7 @@ def fit_logistic(features: Any, target: Array, *, ridge: Array | float, weight: 
 
 
 def length_feature(difference: Array) -> Array:
-    """The feature `[N]` of length differences d, not all equal: tanh(d / std d), as Dubois et al. (arXiv
-    2404.04475)."""
+    """The feature `[N]` of length differences d, not all equal: tanh(d / std d), as arXiv 2404.04475 has it."""
     feature: Array = np.tanh(difference / difference.std(ddof=1))
     return feature
 

@@ -190,7 +190,7 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
 def _store(prepared: Prepared) -> Store | None:
     """Where shards are shared with other runs; None where what decides them is not all known to this process."""
     config = prepared.config
-    known = config.generation.reusable and not config.workers.elsewhere and not config.model.trust_remote_code
+    known = config.generation.reusable and not config.workers.on_ray and not config.model.trust_remote_code
     return Store.of_user() if config.reuse and known else None
 
 

@@ -37,7 +37,7 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
             estimates |= game_on_held_out(run, policy - 1)
         values = {name: estimate.to_json() for name, estimate in estimates.items()}
         processes.on_main(lambda: write_json(stage.evaluation, values))
-        processes.see([stage.evaluation])
+        processes.wait_for_files([stage.evaluation])
     return {name: Estimate(**value) for name, value in read_json(stage.evaluation).items()}
 
 

@@ -25,7 +25,7 @@ def given_samples(run: Run, iteration: int) -> list[Path]:
                 write_shard(path, [row for example in batch for row in _rows(run, example)])
 
     processes.on_main(write)
-    processes.see(list(shards))
+    processes.wait_for_files(list(shards))
     return list(shards)
 
 

@@ -73,7 +73,7 @@ def train(
     _leave_training(trainer, run.policy)
     processes.on_main(lambda: run.policy.save(stage.model))
     # Only now, since the others play as what was saved.
-    processes.see([stage.model])
+    processes.wait_for_files([stage.model])
     processes.on_main(lambda: remove(stage.training))
 
 
