@@ -117,7 +117,7 @@ def test_the_judge_of_held_out_responses(wanted: Any, of_training: list[Any], ex
 @pytest.mark.parametrize(
     ("wanted", "of_training", "problem"),
     [
-        ("training", [None, EXPERT], "no judge of training could compare two policies"),
+        ("training", [None, EXPERT], "no judge of training can compare two policies"),
         (Component(name="expert"), [RULE], "never prefers one policy to another"),
         (Component(name="verifer"), [None], "did you mean 'verifier'"),
     ],

@@ -393,7 +393,7 @@ def test_a_misspelt_column_gets_a_suggestion(build: Callable[..., SelfPlayTraine
     assert caught.value.fix == "did you mean 'promt'?"
 
 
-@pytest.mark.parametrize(("rows", "problem"), [([], "the training set is empty"), (None, "the training set is missing")])
+@pytest.mark.parametrize(("rows", "problem"), [([], "training set is empty"), (None, "training set is missing")])
 def test_nothing_to_train_on_is_an_error(build: Callable[..., SelfPlayTrainer], rows: Any, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         build(rows)

@@ -1,1 +1,1 @@
-"""The loop of self-play: configuration, checks, stages, and what decides when it ends."""
+"""The loop of self-play: its configuration, checks, stages, and early stop."""

@@ -1,4 +1,4 @@
-"""What would be needed to do a run again: versions, seeds, fingerprints, hardware."""
+"""The manifest: everything needed to do a run again, such as versions, seeds, fingerprints, hardware."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def manifest(
     """The manifest of a run that is about to start.
 
     It holds no environment variable and no host name; the command line and the paths in it are as they were given.
-    `elsewhere` names the settings that decide nothing of the result, for whoever compares runs by their `config.yaml`.
+    `elsewhere` names the settings that do not change the result, for comparisons of runs by their `config.yaml`.
     """
     return {
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119 - a name, not a path
@@ -70,7 +70,7 @@ def manifest(
 
 
 def _objective(phase: Phase) -> dict[str, Any]:
-    """The objective with every setting, those that the configuration leaves to their defaults too."""
+    """The objective of a phase with all its settings, defaults included."""
     alone: Any = split_regularizers(phase.objective)[0]
     stability = phase.objective.stability
     return {
@@ -81,12 +81,12 @@ def _objective(phase: Phase) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that decide the numbers."""
+    """The versions of Python and of the packages that decide the numbers."""
     return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 
 
 def arithmetic() -> dict[str, Any]:
-    """What decides the bits of a computation beside what is computed: the code, and what it runs on."""
+    """The code, versions and hardware, which decide the bits of every computation."""
     backends: Any = torch.backends
     return {
         "versions": versions() | {"flash-attn": _version("flash-attn")},
@@ -107,7 +107,7 @@ def arithmetic() -> dict[str, Any]:
 
 @functools.cache
 def _source_digest() -> str:
-    """A sha256 of this package's own code, which between two releases changes under one version."""
+    """A sha256 of this package's own code, which changes between releases without a new version."""
     folder, digest = Path(__file__).parents[1], hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         digest.update(f"{file.relative_to(folder)}\n".encode() + file.read_bytes())
@@ -115,7 +115,7 @@ def _source_digest() -> str:
 
 
 def config_fingerprint(config: SelfPlayConfig) -> str:
-    """A sha256 of everything that decides the result; where it is written and who does the work do not."""
+    """A sha256 of the settings that decide the result; see `elsewhere` for those that do not."""
     decisive = config.model_dump(mode="json")
     for key in elsewhere(config):
         remove(decisive, key)
@@ -123,12 +123,12 @@ def config_fingerprint(config: SelfPlayConfig) -> str:
 
 
 def elsewhere(config: SelfPlayConfig) -> list[str]:
-    """The settings, as dotted keys, that say where a run is written, who does the work and how servers are reached.
+    """The settings that do not change the result, as dotted keys: the output, the workers, how servers are reached.
 
-    Without an alarm that ends the run, the limits of the stability monitor decide nothing but what is said of it.
+    The limits of the stability monitor are among them unless an alarm may end the run.
     """
-    phases: dict[str, PhaseConfig] = {"": config} | {f"phases.{n}.": each for n, each in enumerate(config.phases)}
-    samplers = [f"{at}generation.{name}" for at, each in phases.items() for name in sorted(each.generation.reached_by)]
+    phases: dict[str, PhaseConfig] = {"": config} | {f"phases.{n}.": phase for n, phase in enumerate(config.phases)}
+    samplers = [f"{at}generation.{name}" for at, p in phases.items() for name in sorted(p.generation.reached_by)]
     judges = [f"{at}.{name}" for at, judge in named_judges(config).items() for name in judge.reached_by]
     limits = [] if config.stop.alarms else ["stability"]
     return ["output", "workers", "reuse", *samplers, *judges, *limits]

@@ -1,4 +1,4 @@
-"""The stability monitor: what the checks make of a run, for its log and its stability.json."""
+"""The stability monitor: the checks' findings on a run, for its log and its stability.json."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sparring.work import processes
 
 
 def monitor(run: Run, evaluations: Mapping[int, Mapping[str, Estimate]]) -> list[Finding]:
-    """What the checks find after the last of the evaluated policies; the file gets those of all iterations."""
+    """The findings after the last evaluated policy; those of all iterations go into stability.json."""
     log_probs = {policy: expert_log_probs(run, policy) for policy in evaluations}
-    # The main process alone, since it logs: the others may not see yet what it logged last.
+    # In the main process, which writes the log: the others may not see its last events yet.
     findings = processes.on_main(lambda: _examine(run, evaluations, log_probs))
     last = max(evaluations) - 1
     found = [finding for finding in findings if finding.iteration == last]
@@ -45,7 +45,7 @@ def _examine(
 
 
 def _training(events: list[dict[str, Any]]) -> dict[int, dict[str, Estimate]]:
-    """What each iteration's training logged, over its steps."""
+    """The values that each iteration's training logged, averaged over its steps."""
     logged: dict[int, dict[str, list[float]]] = {}
     for event in events:
         if event.get("stage") == "train" and event.get("kind") != "time":

@@ -71,7 +71,7 @@ class Triples(Dataset[Triple]):
         self.items = list(triples)
         counts = sorted({len(triple.generated_ids) for triple in self.items})
         if not self.items:
-            raise InputError("the training set is empty", where="train_dataset")
+            raise InputError("the training set is empty", where="train_dataset", fix="give at least one row")
         if len(counts) > 1:
             raise InputError(
                 f"the prompts have different numbers of generated responses: {counts}",
@@ -215,7 +215,7 @@ class Counts:
     reference: int
 
     def split(self, values: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`[B, N]` values of the responses, by kind: the expert's `[B]`, the others' `[B, n]`; empty kinds are left out."""
+        """`[B, N]` values of the responses, by kind: the expert's `[B]`, others' `[B, n]`; empty kinds are left out."""
         by_kind = zip(vars(self), values.split(list(vars(self).values()), dim=1), strict=True)
         return {kind: part[:, 0] if kind == "expert" else part for kind, part in by_kind if part.numel()}
 

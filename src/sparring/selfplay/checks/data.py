@@ -8,7 +8,7 @@ from sparring.data import CALLED, Dataset
 from sparring.errors import InputError
 from sparring.judges import JudgeSettings
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.phases import Phase, naming
+from sparring.selfplay.phases import Phase, errors_name_phase
 from sparring.types import EncodedExample
 
 
@@ -37,7 +37,7 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
         raise InputError("no training row has an expert response, which the warm-up needs", where="warmup", fix=fix)
     for phase in phases:
         prompts = phase.prompts(train)
-        with naming(config, phase.number):
+        with errors_name_phase(config, phase.number):
             if not prompts:
                 fix = "add some, or take another objective or judge"
                 wishes = " and ".join(CALLED[part] for part in sorted(phase.needs))

@@ -8,7 +8,7 @@ from sparring.data import Dataset, Encoded
 from sparring.errors import InputError
 from sparring.judges import JudgeSettings
 from sparring.selfplay.config.schema import Component, SelfPlayConfig
-from sparring.selfplay.phases import Phase, naming
+from sparring.selfplay.phases import Phase, errors_name_phase
 
 
 def able_to_judge(config: SelfPlayConfig, judge: JudgeSettings | None, data: Dataset) -> JudgeSettings | None:
@@ -29,7 +29,7 @@ def check_judges(config: SelfPlayConfig, phases: Sequence[Phase], of_held_out: J
     """Raises InputError where what a judge needs on this machine is not there, such as its model or its rule."""
     for phase in phases:
         if phase.judge is not None:
-            with naming(config, phase.number):
+            with errors_name_phase(config, phase.number):
                 phase.judge.check()
     if of_held_out is not None and isinstance(config.evaluation.judge, Component):
         try:
@@ -48,7 +48,7 @@ def check_experts(config: SelfPlayConfig, phases: Sequence[Phase], train: Encode
         if judge is None or not (judge.needs_expert or phase.expert_plays):
             continue
         experts = phase.prompts(train.examples)
-        with naming(config, phase.number):
+        with errors_name_phase(config, phase.number):
             judge.check_experts([item.response for item in experts if item.response is not None])
             cut = sum(item.expert_ids[-1] not in train.stop_ids for item in experts)
             if phase.expert_plays and judge.reads_text and cut:

@@ -6,7 +6,7 @@ from sparring.errors import InputError
 from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.checks.workers import check_workers
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.phases import naming
+from sparring.selfplay.phases import errors_name_phase
 from sparring.selfplay.policy import lora_config
 from sparring.trainer.arguments import autocast_dtype
 
@@ -17,7 +17,7 @@ def check_training(config: SelfPlayConfig) -> None:
         arguments_of(config, config.training | config.warmup.training)
     own = arguments_of(config, config.training)
     for number, phase in enumerate(config.phases):
-        with naming(config, number):
+        with errors_name_phase(config, number):
             if autocast_dtype(arguments_of(config, phase.training)) != autocast_dtype(own):
                 raise InputError(
                     "the run has one mixed precision, in which all of its policies are scored",

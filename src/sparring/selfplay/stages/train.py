@@ -118,7 +118,7 @@ def _leave_training(trainer: SelfPlayTrainer, policy: Policy) -> None:
         # Sharding cannot be undone in place: the gathered weights go into a model that was never sharded.
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         trainer.accelerator.free_memory()
-        policy.renew(weights)
+        policy.replace_sharded(weights)
         return
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     model.config.use_cache = True
