@@ -288,7 +288,7 @@ SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
         {},
         ["it fails on made-up numbers (ValueError: LogRatios.generated [B, K] is needed here"],
     ),
-    "no output": (WHOLE.replace("return", "_ ="), {}, ["it gives NoneType, not sparring.types.ObjectiveOutput"]),
+    "no output": (WHOLE.replace("return", "_ ="), {}, ["it returns NoneType, not sparring.types.ObjectiveOutput"]),
     "loss of another shape": (
         WHOLE.replace("require('expert')", "require('expert').mean()"),
         {},

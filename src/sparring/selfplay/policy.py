@@ -184,7 +184,7 @@ class Policy:
         set_peft_model_state_dict(self.model, weights)
 
     def save(self, folder: Path) -> None:
-        """Saves the model or adapter, and the tokenizer, to a folder that is whole or absent; this policy is then active."""
+        """Saves the model or adapter, and the tokenizer, to a folder that is whole or absent; it is then active."""
         with quiet_transformers(), atomic_path(folder) as partial:
             self.model.save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)

@@ -14,7 +14,7 @@ from sparring.judges import JudgeSettings
 from sparring.models import context_length, load_config, load_tokenizer
 from sparring.progress import console
 from sparring.selfplay.checks.data import check_prompts, check_stop
-from sparring.selfplay.checks.judges import able_to_judge, check_experts, check_judges
+from sparring.selfplay.checks.judges import check_experts, check_judges, usable_judge
 from sparring.selfplay.checks.training import check_training
 from sparring.selfplay.components import held_out_judge
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -81,7 +81,7 @@ def prepare(config: SelfPlayConfig) -> Prepared:
     model_config, tokenizer = load_config(config.model), run_tokenizer(config)
     context = context_length(model_config)
     verifier = VERIFIERS[config.data.verifier]() if config.data.verifier is not None else None
-    held_out_by = able_to_judge(config, judge, data)
+    held_out_by = usable_judge(config, judge, data)
     check_stop(config, data, verifier, held_out_by)
     check_judges(config, phases, held_out_by)
     train = encode(data.train, tokenizer, config.data, context_length=context)

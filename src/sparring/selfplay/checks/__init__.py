@@ -1,1 +1,1 @@
-"""What can be checked of a run before a model is loaded, a subject a module."""
+"""The checks of a run before a model is loaded, one module for each subject."""

@@ -1,4 +1,4 @@
-"""Do the data have what the run plays on and watches?"""
+"""Whether the data have what the run trains on, and what its early stop watches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparring.types import EncodedExample
 
 
 def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: JudgeSettings | None) -> None:
-    """Raises InputError where the value that the run is stopped by is not known of the held-out set."""
+    """Raises InputError where `stop.metric` cannot be measured on the held-out set."""
     metric = config.stop.metric
     if not config.stop.enabled or metric == "auto":
         return
@@ -31,7 +31,7 @@ def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: J
 
 
 def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequence[EncodedExample]) -> None:
-    """Raises InputError where a phase, or the warm-up, has nothing to play on, or cannot play on all of it at once."""
+    """Raises InputError where a phase or the warm-up has no prompts, or prompts with different numbers of responses."""
     if config.warmup is not None and not any(item.expert_ids for item in train):
         fix = "add rows with one, or remove the warm-up"
         raise InputError("no training row has an expert response, which the warm-up needs", where="warmup", fix=fix)

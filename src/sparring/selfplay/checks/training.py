@@ -1,4 +1,4 @@
-"""Can the run be trained as its configuration says?"""
+"""Whether the settings of training, workers and adapter are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Can the workers sample and score as the policy does?"""
+"""Whether the workers can sample and score as the policy does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def check_workers(config: SelfPlayConfig, device: torch.device) -> None:
     several = names(lambda kind: not kind.one_process)
     if config.generation.one_process and (processes.count() > 1 or on_ray):
         raise InputError(
-            f"the generator '{config.generation.name}' takes its weights from one process, and several would sample",
+            f"the generator '{config.generation.name}' takes its weights from one process, but several would sample",
             where="generation.name",
             fix=f"set it to {several}, or start one process with workers.name: processes",
         )

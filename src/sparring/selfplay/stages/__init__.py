@@ -1,5 +1,5 @@
 """The stages of an iteration: generate → judge → score → train → evaluate.
 
-Each one writes files that are whole or absent and skips what is already there, so doing a stage again after a kill
-continues it, and doing it again after its end does nothing.
+Each stage writes files that are whole or absent and skips those that exist, so a stage that is run again after a kill
+goes on, and one that is run again after its end does nothing.
 """
