@@ -1,1 +1,1 @@
-"""What a run would cost, before it costs it: tokens, memory, arithmetic and time."""
+"""Estimates of what a run would take: tokens, memory, arithmetic and time."""
