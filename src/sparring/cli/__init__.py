@@ -1,4 +1,4 @@
-"""The command line: thin, lazy, and the only place that prints results or turns errors into exit codes."""
+"""The command line; only here are results printed, and errors turned into exit codes."""
 
 from __future__ import annotations
 
