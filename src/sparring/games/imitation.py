@@ -51,7 +51,7 @@ class ImitationGame:
     again as the generated responses of each, weighted by how the opponent generates. So a play is what infinite data
     and perfect optimisation over all policies would give.
 
-    Args:
+    Attributes:
         expert: `[n]` π_E, positive everywhere.
         initial: `[n]` π_0, which is also π_ref, positive everywhere.
 

@@ -49,7 +49,7 @@ class PreferenceGame:
     Every expectation is exact: all n outcomes are given to the objective as the generated responses of one prompt,
     weighted by how the opponent generates, and P(y ≻ π_o) is measured against that distribution.
 
-    Args:
+    Attributes:
         preference: `[n, n]` P_ij = P(y_i ≻ y_j), in [0, 1], with P_ij + P_ji = 1.
         reference: `[n]` π_ref, which is also π_0, positive everywhere.
 

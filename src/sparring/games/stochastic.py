@@ -17,7 +17,7 @@ from sparring.types import LogRatios, Objective, Opponent
 class Training:
     """The amount of data and of optimisation in a play that is not exact.
 
-    Args:
+    Attributes:
         examples: Expert demonstrations, drawn once: prompts uniformly, responses from π_E.
         samples: K, responses generated to each example in each iteration.
         steps: Gradient steps an iteration, with Adam, whose state starts afresh every iteration.
@@ -74,7 +74,7 @@ class StochasticGame:
 
     `torch.eye(X * n).reshape(X, n, X * n)` unties the prompts: the tabular policy.
 
-    Args:
+    Attributes:
         expert: `[X, n]` π_E of each prompt, positive everywhere. The features need not be able to express it.
         features: `[X, n, d]`.
         initial: `[d]` w of π_0.

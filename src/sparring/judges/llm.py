@@ -36,7 +36,7 @@ class Llm(JudgeSettings):
 
     Source: language models as judges with swapped positions, arXiv 2306.05685.
 
-    Args:
+    Attributes:
         model: The model's name at the endpoint.
         base_url: The endpoint, e.g. `http://127.0.0.1:8000/v1` of a local vLLM server.
         api_key_env: The *name* of the environment variable that holds the key; None where the endpoint needs none.
@@ -152,6 +152,14 @@ class Llm(JudgeSettings):
 
 @dataclass(frozen=True)
 class _AskingJudge:
+    """The judge at work.
+
+    Attributes:
+        settings: Its settings.
+        correspondence: The endpoint.
+        template: The prompt.
+    """
+
     settings: Llm
     correspondence: Correspondence
     template: str

@@ -17,7 +17,7 @@ from sparring.registry import require_positive
 class LocalModel(JudgeSettings):
     """The settings that all judges with a model of their own share: where it comes from, and how much it reads.
 
-    Args:
+    Attributes:
         model: A local folder or a Hugging Face id.
         revision: Branch, tag or commit of a Hugging Face id.
         max_tokens: The longest input that is read, if the model's context is not shorter.

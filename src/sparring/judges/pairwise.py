@@ -27,7 +27,7 @@ class Pairwise(LocalModel):
     Source: language models as judges with swapped positions, arXiv 2306.05685; reading the two tokens' probabilities
     is a common variant of it.
 
-    Args:
+    Attributes:
         model: A local folder or a Hugging Face id of a causal language model.
         revision: Branch, tag or commit of a Hugging Face id.
         template: A text file with `{prompt}`, `{first}` and `{second}`; by default the one of the judge `llm`.

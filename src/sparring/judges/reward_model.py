@@ -22,7 +22,7 @@ class RewardModel(LocalModel):
 
     Source: Bradley–Terry reward models, as in arXiv 2203.02155. T makes the scales of different models comparable.
 
-    Args:
+    Attributes:
         model: A local folder or a Hugging Face id of a model with one label. Only safetensors weights are read, and
             code that comes with a model is never run.
         revision: Branch, tag or commit of a Hugging Face id.
@@ -50,6 +50,15 @@ class RewardModel(LocalModel):
 
 @dataclass(frozen=True)
 class _RatingJudge:
+    """The judge at work.
+
+    Attributes:
+        temperature: T.
+        limit: The longest conversation, in tokens.
+        model: The model.
+        tokenizer: Its tokenizer.
+    """
+
     temperature: float
     limit: int
     model: Any

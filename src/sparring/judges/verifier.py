@@ -29,7 +29,7 @@ class VerifierJudge(JudgeSettings):
 
     Source: reinforcement learning with verifiable rewards, as preferences; derived here.
 
-    Args:
+    Attributes:
         rule: A name in `VERIFIERS` (`final-number`, `exact`, `math`); `regex`; or `package.module:function`, any Python
             function that can be imported. It is run, so name only code that you trust.
         pattern: For `regex`: the pattern that is searched for in the response and in the expert's. The response is

@@ -30,7 +30,7 @@ class Dpo(PairObjective):
     verdicts of 0 and 1 that form no cycle, have no minimiser, and only stopping early ends an iteration. Where all
     samples tie the loss holds their Δ equal; at Δ = 0 its gradient is zero.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward βΔ. The default 0.1 is the published one.
         pairs: `best-worst` takes the samples with the highest and the lowest P(y ≻ π_o); `all` every pair, weighted
             by P_ij, where a sample against itself counts as an even pair.

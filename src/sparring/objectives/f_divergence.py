@@ -83,7 +83,7 @@ class FDivergence(Objective):
     Degenerate case: where |r| > 20 nats both terms go on by their tangents, so that value and gradient stay finite in
     fp32 at 1e4 nats. That moves no optimum with |log π_E/π_o| < 20, but the bound no longer holds there.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward r = βΔ.
         divergence: f: `kl`, `reverse_kl`, `js`, `pearson`, `neyman`, `squared_hellinger`. The default, `js`, is the
             one whose gradient is bounded on every sample; the exponents of the others make single samples dominate,

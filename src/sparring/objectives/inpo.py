@@ -32,7 +32,7 @@ class Inpo(PairObjective):
     Degenerate cases: at τ = η it is a regression against the reference alone. `best-worst` has the target 1/(2η)
     however slight the preference. Where all samples tie, the loss holds their h equal.
 
-    Args:
+    Attributes:
         eta: η, the inverse of the step: the target of a margin is 1/(2η) nats. The default 1 makes it ½ nat, which an
             iteration can reach.
         tau: τ, the weight of KL(π‖π_ref) in the game, at most η. At the default ½ the last iterate converges on

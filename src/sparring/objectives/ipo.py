@@ -27,7 +27,7 @@ class Ipo(PairObjective):
     Degenerate cases: `best-worst` has the target 1/(2τ) however slight the preference; it says nothing of samples that
     are neither best nor worst. Where all samples tie, the loss holds their Δ equal; at Δ = 0 its gradient is zero.
 
-    Args:
+    Attributes:
         tau: τ; the target of a margin is 1/(2τ) nats. The default 1 makes it ½ nat, which an iteration can reach.
         pairs: `best-worst` takes the samples with the highest and the lowest P(y ≻ π_o); `all` every pair, weighted
             by P_ij, where a sample against itself counts as an even pair.

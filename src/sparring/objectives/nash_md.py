@@ -30,7 +30,7 @@ class NashMd(Objective):
     Degenerate cases: with one sample a prompt the variance, and so the loss, is zero: it needs K ≥ 2. Where all P_k
     are equal the loss holds the Δ equal; at Δ = 0 its gradient is zero.
 
-    Args:
+    Attributes:
         eta: η, the step: one exact iteration moves the log ratio of two responses by at most η nats. The default 1
             converges, with the opponent `geometric-mixture`, for α > 0.043 on rock–paper–scissors.
 

@@ -50,7 +50,7 @@ class Renyi(Objective):
     losses of its halves: gradient accumulation and several devices change the objective, and a batch of one prompt
     with K = 1 gives r_k − r_E whatever α is. For α outside [0, 1] the loss is not convex in r.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward r = βΔ.
         alpha: α, or `adaptive`. The default ½ treats both sides alike, is convex, and has the smallest exponents.
 

@@ -27,7 +27,7 @@ class Space(Objective):
 
     Near the fixed point the step exponent is 1/β: the exact iteration converges for β > ½, in one step at β = 1.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward r = βΔ.
         mu: μ, the ratio of noise to data: how many generated responses there are to one expert response. The loss
             weighs the mean over the K samples by μ, so a published μ > 1 goes with `samples_per_prompt` K = μ.

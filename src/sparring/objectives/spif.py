@@ -25,7 +25,7 @@ class Spif(Objective):
     R/β = 2. The targets ±R aim at log ratios of R/β nats; beyond 4 the iteration cycles, with an error that was seen
     to stay bounded.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward r = βΔ.
         reward_bound: R, the bound of the optimal reward and the target of the regression.
 

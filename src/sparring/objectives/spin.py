@@ -85,7 +85,7 @@ class Spin(Objective):
     The published β = 0.1 therefore relies on stopping each iteration early. The hinge and linear links have no
     curvature at 0: their step does not shrink with the error.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward r = βΔ.
         link: ℓ: `logistic` log(1 + e^−t), `hinge` max(0, 1 − t), `exponential` e^−t (its tangent below
             t = −50), `linear` −t, `squared` (t − 1)²/2.

@@ -27,7 +27,7 @@ class Sppo(Objective):
     `reverse-kl` regularizer cures that (RSPO, arXiv 2503.00030). Where all P_k are ½ the loss only holds the policy
     at π_o, and at Δ = 0 its gradient is zero.
 
-    Args:
+    Attributes:
         eta: η, the step: one exact iteration moves a response's Δ by at most η/2 nats from the mean, and so the log
             ratio of two responses by at most η. The published run takes η = 1000 and stops long before it gets there;
             the default 1 is a step that an iteration can finish, and at which RSPO's last iterate converges.

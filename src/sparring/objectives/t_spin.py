@@ -32,7 +32,7 @@ class TSpin(Objective):
     v ← (2/a)[u − b w − (1 − b) v]: with b = 1 it stands still after one step, with b = 0 it oscillates and, for a < 2,
     diverges. There is no `divergence_estimate` either: with the mean over k inside ℓ the loss certifies no divergence.
 
-    Args:
+    Attributes:
         beta: a, the scale of the reward. The default, the published 1, makes it the likelihood.
         history_weight: b. The default 0.1 is the published one; 1 is where the exact iteration does not oscillate; 0
             leaves the second term out.

@@ -31,7 +31,7 @@ class FictitiousPlay(Opponent):
 
     Degenerate case: at iteration 0, or with h = 1, it is the opponent `previous`.
 
-    Args:
+    Attributes:
         history: h, how many policies back, at least 1; None for all of them. Each of them scores the new samples, so
             h costs h forward passes an iteration.
         mixture: `arithmetic` or `geometric`. The default is the one whose scores and samples agree.

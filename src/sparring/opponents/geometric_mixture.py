@@ -39,7 +39,7 @@ class GeometricMixture(Opponent):
       factor is (1−α)|1 − 1/β|, so it converges for β > (1−α)/(2−α), to π_E^{1/c} π_ref^{1−1/c}, c = 1 + α(β−1): at
       β = 1 the expert itself, in one step.
 
-    Args:
+    Attributes:
         alpha: α in (0, 1), the share of the base model. The default 0.1 leaves the fixed point of samples from π_t, at
             β = 1, about nine tenths of the way to the expert.
         samples: What is sampled: `policy` or `mixture`. The mixture is what theory prefers; it costs a forward pass of

@@ -32,7 +32,7 @@ class ChiSquared(PolicyDivergence):
     Unweighted k3 goes on by its tangent above −δ = clip. e^δ of a long response spans many orders of magnitude: where δ
     may reach more than a few nats, `reverse-kl` is the safer leash.
 
-    Args:
+    Attributes:
         weight: λ.
         estimator: `k1` or `k3`.
         importance: Whether samples are weighted by e^Δ; by default they are, for the right gradient.

@@ -15,7 +15,7 @@ class Regularized(Objective):
 
     With `sppo` this is RSPO, arXiv 2503.00030.
 
-    Args:
+    Attributes:
         objective: The loss that is regularized.
         regularizers: The penalties to add; each has its own weight.
 

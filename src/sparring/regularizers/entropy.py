@@ -22,7 +22,7 @@ class Entropy(Regularizer):
     Degenerate cases: long responses have more entropy, so the penalty also rewards length. Above Δ = clip the weight
     is constant, and the sample is pushed back down to it.
 
-    Args:
+    Attributes:
         weight: λ.
         importance: Whether samples are weighted by e^Δ; by default they are, since without it there is no signal.
         clip: Cap of the exponent, nats.

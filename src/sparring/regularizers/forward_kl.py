@@ -29,7 +29,7 @@ class ForwardKl(Regularizer):
 
     Degenerate cases: above the clip a sample has no gradient (`generated`) or a constant weight (`importance`).
 
-    Args:
+    Attributes:
         weight: λ.
         samples: `reference` or `generated`. The default needs samples of the base model, but no weights.
         importance: Whether generated samples are weighted by π_ref/π_o.

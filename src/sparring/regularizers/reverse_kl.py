@@ -34,7 +34,7 @@ class ReverseKl(PolicyDivergence):
     Degenerate cases: at π_θ = π_ref the value is zero, and so is the gradient of k2 and k3. Above −δ = clip, unweighted
     k3 goes on by its tangent. Above Δ = clip the weight is constant.
 
-    Args:
+    Attributes:
         weight: λ.
         estimator: `k1`, `k2` or `k3`.
         importance: Whether samples are weighted by e^Δ.

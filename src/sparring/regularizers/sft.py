@@ -23,7 +23,7 @@ class SftPenalty(Regularizer):
     Degenerate case: it pulls towards the demonstrations even where the game has its fixed point, so repeated over
     the same ones it memorises them.
 
-    Args:
+    Attributes:
         weight: λ.
         length_normalized: Whether to divide by the response's length.
 

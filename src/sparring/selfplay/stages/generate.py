@@ -95,7 +95,13 @@ def sample_shards(
 
 @dataclass(frozen=True)
 class Sampling:
-    """Samples batches of prompts from a policy, or from its mixture with the base model."""
+    """The job that samples responses from a policy, or from its mixture with the base model.
+
+    Attributes:
+        policy: The policy's number.
+        config: The sampling settings.
+        base_share: As in `OpponentSpec`.
+    """
 
     policy: int
     config: GenerationConfig

@@ -84,7 +84,12 @@ def score_files(
 
 @dataclass(frozen=True)
 class Scoring:
-    """Scores responses under a policy."""
+    """The job that scores responses under a policy.
+
+    Attributes:
+        policy: The policy's number.
+        per_token: Whether to keep the log-prob of every token too.
+    """
 
     policy: int
     per_token: bool
