@@ -30,6 +30,7 @@ def a_config(model: Path, output: Path, **settings: Any) -> SelfPlayConfig:
 def a_run(model: Path, output: Path, **settings: Any) -> Run:
     """The run of such a configuration."""
     config = a_config(model, output, **settings)
+    output.mkdir(parents=True, exist_ok=True)
     return set_up(prepare(config), RunDirectory(config.output))
 
 

@@ -43,6 +43,76 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "granite": ("Granite", _SHAPE | {"logits_scaling": 3.0, "embedding_multiplier": 2.0}),
     "cohere": ("Cohere", _SHAPE | {"logit_scale": 0.25}),
 }
+_LINEAR = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+_SPARSE = {
+    **{name: value for name, value in _SHAPE.items() if name != "head_dim"},
+    "q_lora_rank": 8,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 16,
+    "n_group": 1,
+    "topk_group": 1,
+    "num_key_value_heads": 4,
+    "mlp_layer_types": ["dense", "sparse"],
+    # Fewer keys are chosen than a probe has. A padding token without an embedding would leave ties among them.
+    "index_topk": 4,
+    "index_head_dim": 8,
+    "index_n_heads": 16,
+    "pad_token_id": None,
+}
+_ENCODER = {
+    **{name: value for name, value in _SHAPE.items() if name not in {"head_dim", "num_key_value_heads"}},
+    "is_decoder": True,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+# Families that do something else than a decoder with plain attention and a linear head; layout, and way of decoding.
+UNUSUAL: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen3-moe": ("Qwen3Moe", _SHAPE | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}),
+    "gpt-oss": ("GptOss", _SHAPE | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4}),
+    "qwen3-next": ("Qwen3Next", _SHAPE | _LINEAR | {"num_experts": 0, "mlp_only_layers": [0, 1]}),
+    "lfm2": ("Lfm2", _SHAPE | {"layer_types": ["conv", "full_attention"]}),
+    "mamba": ("Mamba", {**{k: _SHAPE[k] for k in ("vocab_size", "hidden_size", "num_hidden_layers")}, "state_size": 4}),
+    "rwkv": ("Rwkv", {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32}),
+    "recurrent-gemma": (
+        "RecurrentGemma",
+        _SHAPE
+        | {
+            "lru_width": 32,
+            "block_types": ["recurrent", "attention"],
+            "attention_window_size": 8,
+            "logits_soft_cap": 1.0,
+        },
+    ),
+    "minimax": (
+        "MiniMax",
+        _SHAPE
+        | {"layer_types": ["linear_attention", "full_attention"], "block_size": 4}
+        | {"num_local_experts": 4, "num_experts_per_tok": 2},
+    ),
+    "deepseek-v32": ("DeepseekV32", _SPARSE),
+    "glm-moe-dsa": ("GlmMoeDsa", _SPARSE),
+    "llama4-text": (
+        "Llama4",
+        _SHAPE
+        | {"num_local_experts": 4, "num_experts_per_tok": 1, "intermediate_size_mlp": 48}
+        | {"attention_chunk_size": 4, "no_rope_layers": [1, 0]},
+    ),
+    "modernbert-decoder": ("ModernBertDecoder", _SHAPE | {"local_attention": 4, "cls_token_id": 1, "sep_token_id": 2}),
+    "electra": ("Electra", _ENCODER | {"embedding_size": 16}),
+    "hyperclovax": ("HyperCLOVAX", _SHAPE | {"logits_scaling": 3.0}),
+}
 # Lengths are mixed; K is 3, 1, 2 and 0; id 0 is pad and 2 is eos, and both occur inside responses.
 PROMPTS = [[1, 5, 9, 14, 3], [7], [1, 30, 31, 32, 33, 34, 35, 36], [4, 4]]
 RESPONSES = [
@@ -53,12 +123,14 @@ RESPONSES = [
 ]
 
 
-def build(family: str) -> Any:
-    prefix, settings = FAMILIES[family]
-    config_class = getattr(transformers, f"{prefix}Config")
-    model_class = getattr(
-        transformers, {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}.get(prefix, f"{prefix}ForCausalLM")
-    )
+_CONFIGS = {"Llama4": "Llama4TextConfig"}
+_MODELS = {"GPT2": "GPT2LMHeadModel", "Gemma3Text": "Gemma3ForCausalLM"}
+
+
+def build(family: str, **overrides: Any) -> Any:
+    prefix, settings = (FAMILIES | UNUSUAL)[family]
+    config_class = getattr(transformers, _CONFIGS.get(prefix, f"{prefix}Config"))
+    model_class = getattr(transformers, _MODELS.get(prefix, f"{prefix}ForCausalLM"))
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return model_class(config_class(**settings)).eval()
+        return model_class(config_class(**(settings | overrides))).eval()

@@ -8,7 +8,8 @@ end-of-sequence token is included only where the response really ended.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -248,6 +249,11 @@ class Objective(Protocol):
         """The stability number of its settings, or None where no exact iteration ends at the expert."""
         return None
 
+    @property
+    def reach(self) -> float | None:
+        """How far one iteration moves the log ratio of a whole response, nats; None where nothing bounds it."""
+        return None
+
 
 @runtime_checkable
 class Variational(Protocol):
@@ -339,7 +345,7 @@ class Comparison:
     pairwise: tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
     """One prompt as text, with what the data know of its answers: any of the two, both, or neither.
 
@@ -349,6 +355,7 @@ class Example:
         prompt: The prompt as plain text; of a chat, its last user turn.
         response: The expert response.
         comparison: Responses with preferences.
+        where: The file and line that it was read from; two examples that differ in it alone are equal.
     """
 
     index: int
@@ -356,6 +363,43 @@ class Example:
     prompt: str
     response: str | None = None
     comparison: Comparison | None = None
+    where: str | None = field(default=None, compare=False)
+
+
+class TokenIds:
+    """A field of token ids: given and read as a list, kept in a tenth of a list's memory."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> list[int]:
+        if instance is None:
+            # A dataclass asks so for the field's default, and there is none.
+            raise AttributeError(self._name)
+        ids: array[int] = vars(instance)[self._name]
+        return ids.tolist()
+
+    def __set__(self, instance: object, ids: Sequence[int]) -> None:
+        vars(instance)[self._name] = _packed(ids)
+
+
+class TokenIdLists:
+    """A field of several lists of token ids, kept likewise; empty unless it is given."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> list[list[int]]:
+        lists: tuple[array[int], ...] = () if instance is None else vars(instance)[self._name]
+        # The field's default has to be one that nobody can change.
+        return [ids.tolist() for ids in lists] if instance is not None else ()  # type: ignore[return-value]
+
+    def __set__(self, instance: object, lists: Sequence[Sequence[int]]) -> None:
+        vars(instance)[self._name] = tuple(map(_packed, lists))
+
+
+def _packed(ids: Sequence[int]) -> array[int]:
+    return array("H" if max(ids, default=0) < 2**16 else "I", ids)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,13 +411,13 @@ class EncodedExample:
     """
 
     index: int
-    prompt_ids: list[int]
-    expert_ids: list[int]
+    prompt_ids: TokenIds = TokenIds()
+    expert_ids: TokenIds = TokenIds()
     prompt: str
     response: str | None = None
     messages: tuple[dict[str, str], ...] | None = None
     comparison: Comparison | None = None
-    compared_ids: list[list[int]] = field(default_factory=list)
+    compared_ids: TokenIdLists = TokenIdLists()
 
 
 @dataclass(frozen=True, kw_only=True)

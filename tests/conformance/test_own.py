@@ -248,7 +248,7 @@ SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
         WHOLE.replace("(Objective)", ""),
         {},
         [
-            "has no attribute 'compares_any_pair' and no attribute 'stability'",
+            "has no attribute 'compares_any_pair' and no attribute 'stability' and no attribute 'reach'",
             "fix: derive it from sparring.types.Objective",
         ],
     ),

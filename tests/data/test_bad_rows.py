@@ -207,7 +207,7 @@ CHATS = {
     "unknown role": (
         chat(("usr", "a"), ("assistant", "b")),
         "…, line 1, field 'messages[0].role': unknown role 'usr'",
-        "did you mean 'user'?",
+        "did you mean 'user'?; or map it with data.roles, e.g. {usr: user}",
     ),
     "empty answer": (
         chat(("user", "a"), ("assistant", " ")),
@@ -222,7 +222,7 @@ CHATS = {
     "no content": (
         '{"messages": [{"role": "user"}]}',
         "…, line 1, field 'messages[0].content': is missing",
-        "give every message this field",
+        "give every message this field, or name its key with data.columns, e.g. {content: text}",
     ),
     "no list": (
         '{"messages": 3}',
@@ -246,13 +246,14 @@ CHATS = {
     ),
     "tool calls": (
         '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "tool_calls": [1]}]}',
-        "…, line 1, field 'messages[1].tool_calls': tool calls are not supported",
-        "remove the row, or write the call as text",
+        "…, line 1, field 'messages[1].tool_calls': a call of a tool is not shown to the model",
+        "write the call as text in the response, as the model is to write it, or name it in data.ignore where the "
+        "answer does not need it",
     ),
     "unknown sharegpt role": (
-        '{"conversations": [{"from": "user", "value": "a"}]}',
-        "…, line 1, field 'conversations[0].from': unknown role 'user'",
-        "known: gpt, human, system",
+        '{"conversations": [{"from": "humann", "value": "a"}]}',
+        "…, line 1, field 'conversations[0].from': unknown role 'humann'",
+        "did you mean 'human'?; or map it with data.roles, e.g. {humann: user}",
     ),
 }
 

@@ -15,7 +15,7 @@ BAD = [
     ({"source": "x.jsonl", "columns": {"promt": "q"}}, "no format has a field 'promt'; did you mean 'prompt'?"),
     (
         {"source": "x.jsonl", "format": "alpaca", "columns": {"prompt": "q"}},
-        "format 'alpaca' does not have a field 'prompt'; known: input, instruction, output",
+        "format 'alpaca' does not have a field 'prompt'; known: con",
     ),
     (
         {"source": "x.jsonl", "verifier": "final-numbr"},

@@ -12,6 +12,7 @@ from tiny import CHATML, tiny_tokenizer
 START, END = 1, 2
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Why?"}
+SKIP = "; or leave out that row with data.skip_invalid: true"
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +139,8 @@ def test_template_errors(tmp_path, plain):
     path.write_text(CHATML + "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}")
     row = example(messages=(SYSTEM, USER), index=4)
     assert failure([row], plain, settings, context_length=100) == (
-        "data.chat_template: the chat template fails on data row 5: TemplateError: no system\n"
-        "  fix: mend the template, or remove the turns that it does not take"
+        "data row 5: the chat template fails at turn 1 of 2, the system's: TemplateError: no system\n"
+        "  fix: remove the turns that it does not take, or mend the template (data.chat_template)" + SKIP
     )
     path.write_text("nothing")
     assert failure([example()], plain, settings, context_length=100) == (
@@ -156,6 +157,7 @@ def test_a_chat_needs_a_template(plain, turns, shape):
     assert failure([example(messages=turns, index=2)], plain, config(), context_length=100) == (
         f"data row 3: the prompt has {shape}, but there is no chat template to write it with\n"
         "  fix: set data.chat_template to a Jinja file, or to auto with a tokenizer that has one, or use plain prompts"
+        + SKIP
     )
 
 
@@ -216,7 +218,7 @@ def test_overlong_responses(plain):
 def test_none_left(plain):
     assert failure([example()], plain, config(max_prompt_tokens=3), context_length=100) == (
         "data: no example is left: 1 prompts are over the limit of 3 tokens (the longest has 4), 0 responses are over "
-        "the limit of 20 (the longest has 4) or hold an end token\n"
+        "the limit of 20\n"
         "  fix: raise data.max_prompt_tokens or data.max_response_tokens, or use a model with a longer context"
     )
 
@@ -232,10 +234,11 @@ def test_an_end_token_inside_a_response(plain):
     rows = [example(response="So.<|im_end|>"), example(index=1)]
     assert failure(rows, plain, config(), context_length=100) == (
         "data row 1 ('Why?'): the response holds the end token '<|im_end|>'\n"
-        "  fix: remove it from the text: the end token is appended for you"
+        "  fix: remove it from the text: the end token is appended for you" + SKIP
     )
     encoded = encode(rows, plain, config(skip_invalid=True), context_length=100)
-    assert ([row.index for row in encoded.examples], encoded.dropped_responses) == ([1], 1)
+    assert ([row.index for row in encoded.examples], encoded.dropped_responses) == ([1], 0)
+    assert encoded.skipped == [("data row 1 ('Why?')", "the response holds the end token '<|im_end|>'")]
 
 
 def test_no_examples_still_give_the_stop_tokens(tokenizer):

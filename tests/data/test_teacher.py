@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sparring.data import DataConfig, encode, load, teacher_prompts
+from sparring.data import DataConfig, PromptTemplate, encode, load, teacher_prompts
 from sparring.errors import InputError
 from sparring.types import EncodedExample
 from tiny import tiny_tokenizer
@@ -72,7 +72,8 @@ def test_a_wrong_prompt_is_named(tmp_path: Path) -> None:
 
 def asked(system: str | None, example: EncodedExample, *, template: str = "auto", limit: int = 500) -> str:
     tokenizer = tiny_tokenizer()
-    (read,) = teacher_prompts([example], tokenizer, system=system, chat_template=template, limit=limit)
+    written = PromptTemplate.choose(tokenizer, template)
+    (read,) = teacher_prompts([example], written, system=system, limit=limit)
     assert (read.index, read.expert_ids) == (example.index, example.expert_ids)
     text: str = tokenizer.decode(read.prompt_ids)
     return text
@@ -88,7 +89,7 @@ def test_the_system_turn_stands_first_and_in_place_of_another() -> None:
     assert asked(None, TURNS).startswith("<|im_start|>system\nBe long.")
     assert asked(None, PLAIN).startswith("<|im_start|>user\nWhy?")
     assert asked(None, PLAIN, template="none") == "Why?"
-    assert teacher_prompts([], tiny_tokenizer(), system=None, chat_template="auto", limit=1) == []
+    assert teacher_prompts([], PromptTemplate.choose(tiny_tokenizer(), "auto"), system=None, limit=1) == []
 
 
 def test_a_prompt_without_room_or_without_a_template_is_refused() -> None:

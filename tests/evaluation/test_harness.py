@@ -12,6 +12,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from sparring.data import PromptTemplate
 from sparring.errors import InputError
 from sparring.evaluation import SUITES, Benchmark, HarnessSettings, LoadedModel, load_benchmarks
 from sparring.models import ModelConfig, load_model, load_tokenizer
@@ -26,7 +27,8 @@ NAMES = ["arithmetic_solve", "arithmetic_choose"]
 
 def load(folder: Path) -> LoadedModel:
     config = ModelConfig(name=str(folder))
-    return LoadedModel(model=load_model(config), tokenizer=load_tokenizer(config), chat_template="auto")
+    tokenizer = load_tokenizer(config)
+    return LoadedModel(model=load_model(config), tokenizer=tokenizer, template=PromptTemplate.choose(tokenizer, "auto"))
 
 
 def own_figures(model_args: Mapping[str, Any], **settings: Any) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def test_an_adapter_plays_as_peft_loads_it(tiny_folder: Path, tmp_path: Path) ->
     lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
     adapted = get_peft_model(loaded.model, lora).eval()
     adapted.save_pretrained(tmp_path / "adapter")
-    adapter = LoadedModel(model=adapted.get_base_model(), tokenizer=loaded.tokenizer, chat_template="auto")
+    adapter = LoadedModel(model=adapted.get_base_model(), tokenizer=loaded.tokenizer, template=loaded.template)
     settings = HarnessSettings(limit=3, batch_size=2, shots=1)
     found = ours(adapter, settings)
     pieces = {"pretrained": str(tiny_folder), "peft": str(tmp_path / "adapter")}

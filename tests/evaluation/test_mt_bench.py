@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from evaluation.mt_bench_files import PROMPTS, QUESTIONS, REFERENCES, answers, write
 from judges.server import ChatServer, serving, status
+from sparring.data import PromptTemplate
 from sparring.errors import InputError
 from sparring.evaluation import LoadedModel
 from sparring.evaluation.mt_bench import (
@@ -66,6 +67,9 @@ def server() -> Iterator[ChatServer]:
         yield running
 
 
+ASKED = "Rate the answer on a scale of 1 to 10 in brackets.\nFor example, a poor one is: Rating: [[5]]"
+
+
 @pytest.mark.parametrize(
     ("text", "rating"),
     [
@@ -77,17 +81,33 @@ def server() -> Iterator[ChatServer]:
         ("[7]", None),
         ("Rating: 7", None),
         ("[[rating]]", None),
+        ("<think>Perhaps [[9]]</think>It is [[4]].", 4.0),
+        ("<think>Perhaps [[9]], or", None),
+        ("Perhaps [[9]]</think>", None),
+        ('strictly following this format: "[[rating]]", for example: "Rating: [[5]]".', None),
+        (f"{ASKED}\nRating: [[2]]", 2.0),
+        (ASKED, None),
     ],
 )
 def test_ratings_are_read(text: str, rating: float | None) -> None:
-    assert read_rating(text) == rating
+    assert read_rating(text, ASKED) == rating
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("[[A]]", 1.0), ("so [[B]]", 0.0), ("[[C]]", 0.5), ("not [[A]]: [[B]]", 0.0), ("A", None)]
+    ("text", "value"),
+    [
+        ("[[A]]", 1.0),
+        ("so [[B]]", 0.0),
+        ("[[C]]", 0.5),
+        ("not [[A]]: [[B]]", 0.0),
+        ("A", None),
+        ("<think>[[A]]", None),
+        ("[THINK][[A]][/THINK][[B]]", 0.0),
+        ('"[[A]]" if assistant A is better, "[[B]]" if B is, "[[C]]" for a tie', None),
+    ],
 )
 def test_winners_are_read(text: str, value: float | None) -> None:
-    assert read_winner(text) == value
+    assert read_winner(text, ASKED) == value
 
 
 class Recorder:
@@ -103,7 +123,8 @@ class Recorder:
 
 @pytest.fixture
 def tiny() -> LoadedModel:
-    return LoadedModel(model=tiny_model(), tokenizer=tiny_tokenizer(), chat_template="auto")
+    tokenizer = tiny_tokenizer()
+    return LoadedModel(model=tiny_model(), tokenizer=tokenizer, template=PromptTemplate.choose(tokenizer, "auto"))
 
 
 def test_the_first_answer_stands_in_the_second_conversation(
@@ -132,7 +153,8 @@ def test_the_first_answer_stands_in_the_second_conversation(
         temperature = TEMPERATURES[question.category]
         turns = [text for heat, _, text in asked if heat == temperature and text in {begins, follows}]
         assert turns == [begins, follows]
-    assert len(asked) == 2 * len(questions)
+    # Beside the four short prompts on which it is found out how the model is sampled.
+    assert len([text for _, _, text in asked if "<|im_start|>" in text]) == 2 * len(questions)
     (row, *_) = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert set(row) == {"question_id", "answer_id", "model_id", "choices", "tstamp"}
     # The same questions again are read; another limit is another file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -166,9 +167,14 @@ def test_a_batch_is_as_one_by_one() -> None:
 def test_the_base_reads_every_token_once() -> None:
     read: list[tuple[int, ...]] = []
 
+    @functools.wraps(OTHER.forward)
     def base(*, input_ids: torch.Tensor, **inputs: Any) -> Any:
         read.append(tuple(input_ids.shape))
         return OTHER(input_ids=input_ids, **inputs)
 
-    build(0.5, base=base, stop_id=99, max_new_tokens=4, samples_per_prompt=2).sample(prompts(), seed=0)
+    sampler = build(0.5, base=base, stop_id=99, max_new_tokens=4, samples_per_prompt=2)
+    # It is found out first how to decode.
+    sampler.decoding()
+    read.clear()
+    sampler.sample(prompts(), seed=0)
     assert read == [(3, 5), (6, 1), (6, 1), (6, 1), (6, 1)]

@@ -14,7 +14,8 @@ import pytest
 from judges.server import ChatServer, garbage, hang, serving, status
 from sparring.errors import InputError, RunError
 from sparring.judges import JUDGES, Question, chat
-from sparring.judges.template import read_verdict
+from sparring.judges.replies import Reply
+from sparring.judges.template import DEFAULT, read_verdict
 from sparring.pauses import Pauses
 
 pytest.importorskip("openai")
@@ -95,10 +96,38 @@ def test_a_verdict_in_one_order_and_a_tie_in_the_other_is_three_quarters(tmp_pat
         ("A is better", None),
         ("Answer A", None),
         ("", None),
+        # Within a thought it is none, be that closed, cut, or opened by the template.
+        ("<think>\nVerdict: A\n</think>\nVerdict: B", 0.0),
+        ("<think>\nVerdict: A\n</think>\nI cannot say.", None),
+        ("<think>\nVerdict: A\nbut wait", None),
+        ("Verdict: A\n</think>\n\nVerdict: tie", 0.5),
+        ("Verdict: A\n</think>", None),
+        ("[THINK]Verdict: A[/THINK]", None),
+        ("<|channel|>analysis<|message|>Verdict: A<|end|><|channel|>final<|message|>\nVerdict: B", 0.0),
+        ("◁think▷\nVerdict: A\n◁/think▷\nB", 0.0),
+        # Nor is what the instructions list.
+        ("End with one line that is exactly one of these:\nVerdict: A\nVerdict: B\nVerdict: tie", None),
+        ("Verdict: A\nVerdict: B\nVerdict: tie\n\nVerdict: B", 0.0),
+        (DEFAULT, None),
     ],
 )
 def test_how_an_answer_is_read(answer: str, first: float | None) -> None:
-    assert read_verdict(answer) == first
+    assert read_verdict(said(answer), DEFAULT) == first
+
+
+def said(text: str, *, cut: bool = False) -> Reply:
+    return Reply(text=text, prompt_tokens=1, completion_tokens=1, cut=cut)
+
+
+def test_a_reply_that_was_cut_concludes_only_where_it_began_with_its_verdict() -> None:
+    assert read_verdict(said("Let me think.\nVerdict: A\nNo, as", cut=True), DEFAULT) is None
+    assert read_verdict(said("Verdict: A\n\nThe first is", cut=True), DEFAULT) == 1.0
+
+
+def test_instructions_of_ones_own_are_no_verdict() -> None:
+    question = "Answer with\nVerdict: B\nor\nVerdict: A\nVerdict: B\n"
+    assert read_verdict(said("I answer with\nVerdict: A\nVerdict: B"), question) is None
+    assert read_verdict(said("Verdict: B"), question) == 0.0
 
 
 def test_what_cannot_be_read_is_counted_and_stays_unknown(tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ from torch import Tensor
 from transformers import MambaConfig, MambaForCausalLM
 
 from families import FAMILIES, PROMPTS, RESPONSES, build
-from sparring.logprobs import sequence_log_probs
+from sparring.logprobs import layout_of, sequence_log_probs
 from sparring.logprobs.attention import UnsupportedAttentionError, use_packed_attention
 from sparring.logprobs.packed import packed_log_probs
 from sparring.logprobs.padded import padded_log_probs
-from sparring.logprobs.sequences import packs
 from tiny import tiny_model
 
 PACKED = sorted(set(FAMILIES) - {"gemma2"})
@@ -49,7 +48,7 @@ def gradients(model: Any, values: list[Tensor]) -> dict[str, Tensor]:
 def test_values_and_gradients_are_those_of_padded_rows(family: str, adapter: bool, checkpointing: bool) -> None:
     core = build(family)
     model = adapted(core) if adapter else core
-    assert packs(core)
+    assert layout_of(core).rows == "packed"
     if checkpointing:
         model.train().gradient_checkpointing_enable()
         for module in model.modules():
@@ -69,7 +68,7 @@ def test_tied_embeddings_get_the_gradient_of_both_uses() -> None:
     # Layer norms of GPT-2 keep float64, so the comparison can be strict.
     model = build("gpt2").double()
     assert model.lm_head.weight is model.get_input_embeddings().weight
-    assert packs(model)
+    assert layout_of(model).rows == "packed"
     ours = gradients(model, packed_log_probs(model, PROMPTS, RESPONSES, 8192))
     exact = gradients(model, padded_log_probs(model, PROMPTS, RESPONSES, 8192))
     for name, value in exact.items():
@@ -78,7 +77,7 @@ def test_tied_embeddings_get_the_gradient_of_both_uses() -> None:
 
 def test_a_prompt_is_computed_once_and_rows_stay_within_the_budget() -> None:
     model = tiny_model()
-    assert packs(model)
+    assert layout_of(model).rows == "packed"
     lengths: list[int] = []
     model.get_decoder().register_forward_pre_hook(
         lambda module, args, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
@@ -98,7 +97,7 @@ def test_a_prompt_is_computed_once_and_rows_stay_within_the_budget() -> None:
 
 def test_other_inputs_still_get_the_attention_that_the_model_had() -> None:
     plain, prepared = tiny_model(), tiny_model()
-    assert packs(prepared)
+    assert layout_of(prepared).rows == "packed"
     ids, mask = torch.tensor([[0, 0, 5, 6], [7, 8, 9, 10]]), torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
     with torch.no_grad():
         before = plain(input_ids=ids, attention_mask=mask).logits
@@ -117,19 +116,19 @@ def test_a_recurrent_model_takes_padded_rows_and_the_log_says_so(caplog: pytest.
     )
     model = MambaForCausalLM(config).eval()
     with caplog.at_level(logging.WARNING, logger="sparring"):
-        assert not packs(model)
-        assert not packs(model)
-    assert len(caplog.records) == 1
+        assert layout_of(model).rows == "padded"
+        assert layout_of(model).rows == "padded"
+    assert len([record for record in caplog.records if record.name.startswith("sparring")]) == 1
     assert "MambaForCausalLM is scored in padded rows, which is slower" in caplog.text
 
 
 def test_attention_that_segments_would_not_honour_takes_padded_rows(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="sparring"):
-        assert not packs(build("gemma2"))
+        assert layout_of(build("gemma2")).rows == "padded"
     assert "its attention takes softcap" in caplog.text
     eager = tiny_model(attn_implementation="eager")
     with caplog.at_level(logging.WARNING, logger="sparring"):
-        assert not packs(eager)
+        assert layout_of(eager).rows == "padded"
     assert "its attention implementation 'eager' cannot be exchanged" in caplog.text
 
 
@@ -144,13 +143,13 @@ def test_a_model_that_computes_with_the_mask_takes_padded_rows(caplog: pytest.Lo
     model = tiny_model()
 
     def add(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        if (mask := kwargs["attention_mask"]) is not None and mask.ndim == 4:
+        if (mask := kwargs["attention_mask"]) is not None and mask.dtype == torch.long:
             torch.ones(2, 3) + mask
 
     model.model.layers[1].register_forward_pre_hook(add, with_kwargs=True)
     with caplog.at_level(logging.WARNING, logger="sparring"):
-        assert not packs(model)
-    assert "RuntimeError on a packed row" in caplog.text
+        assert layout_of(model).rows == "padded"
+    assert "in packed rows it cannot be: RuntimeError" in caplog.text
 
 
 def test_a_window_in_the_mask_alone_takes_padded_rows(caplog: pytest.LogCaptureFixture) -> None:
@@ -158,30 +157,32 @@ def test_a_window_in_the_mask_alone_takes_padded_rows(caplog: pytest.LogCaptureF
     model = tiny_model()
     model.config.sliding_window = 64
     with caplog.at_level(logging.WARNING, logger="sparring"):
-        assert not packs(model)
+        assert layout_of(model).rows == "padded"
     assert "does not tell its window" in caplog.text
 
 
 def test_bf16_models_and_autocast_pack_too() -> None:
-    assert packs(build("llama").bfloat16())
+    assert layout_of(build("llama").bfloat16()).rows == "packed"
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert packs(build("llama"))
+        assert layout_of(build("llama")).rows == "packed"
 
 
 def test_a_layer_that_mixes_neighbours_beside_its_attention_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
     model = tiny_model()
     norm = model.model.layers[0].input_layernorm
-    norm.register_forward_hook(lambda module, args, output: output + output.roll(1, dims=1))
+    norm.register_forward_hook(
+        lambda module, args, output: output + torch.nn.functional.pad(output, (0, 0, 1, 0))[:, :-1]
+    )
     with caplog.at_level(logging.WARNING, logger="sparring"):
-        assert not packs(model)
+        assert layout_of(model).rows == "padded"
     assert "a probe differs by" in caplog.text
 
 
 def test_finding_out_leaves_the_mode_alone() -> None:
     model = tiny_model().train()
-    assert packs(model)
+    assert layout_of(model).rows == "packed"
     assert model.training
 
 
 def test_a_vocabulary_smaller_than_the_probe_is_no_obstacle() -> None:
-    assert packs(tiny_model(vocab_size=5, pad_token_id=None))
+    assert layout_of(tiny_model(vocab_size=5, pad_token_id=None)).rows == "packed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from families import build
 from sparring.generation import generation_config
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs, tempered
@@ -45,8 +46,7 @@ def test_the_head_comes_back_after_a_failure() -> None:
 
 
 def test_a_model_that_caps_its_logits_is_refused() -> None:
-    model = tiny_model()
-    model.config.final_logit_softcapping = 30.0
+    model = build("gemma2")
     with pytest.raises(ValueError, match="caps its logits"), tempered(model, 0.5):
         pass
     with tempered(model, 1.0):

@@ -95,8 +95,8 @@ def test_every_response_that_is_laid_out_counts(
     base = {"data": data, "model": {"name": str(tiny_folder)}, "iterations": 2, "generation": {"samples_per_prompt": 3}}
     prepared = prepare(SelfPlayConfig.model_validate(base | settings))
     (phase,) = prepared.phases
-    assert [len(row.responses) for row in scored_rows(prepared, phase)] == 4 * [scored]
-    assert [len(row.responses) for row in trained_rows(prepared, phase)] == 4 * [trained]
+    assert [len(row.responses) for row in scored_rows(prepared, phase, 0)] == 4 * [scored]
+    assert [len(row.responses) for row in trained_rows(prepared, phase, 0)] == 4 * [trained]
     # A generated response is taken to be as long as the expert's, which the base model samples once, not an iteration.
     experts = sum(len(item.expert_ids) for item in prepared.train.examples)
     prompts = sum(len(item.prompt_ids) for item in prepared.train.examples)

@@ -26,7 +26,8 @@ def test_the_gain_is_of_differences_on_the_same_prompts(tmp_path: Path) -> None:
     assert (over_base.value, over_base.standard_error) == pytest.approx((0.75, 0.25))
     assert (over_start.value, over_start.standard_error) == pytest.approx((0.5, math.sqrt(1 / 12)))
     assert found.headline == (
-        "The best policy is iteration 1: greedy accuracy 1.000 ± 0.000, +0.750 ± 0.250 over the base model."
+        "No gain of self-play can be told from chance. The highest value has iteration 1: greedy accuracy "
+        "1.000 ± 0.000, +0.750 ± 0.250 over the base model."
     )
     assert found.sentences[0] == "Of that, self-play gained +0.500 ± 0.289 over the warm-up, from which it started."
     assert over_base.paired

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from sparring.planning.plan import plan
 from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
-from sparring.selfplay.manifest import config_fingerprint
 from sparring.selfplay.phases import phases_of
 from sparring.selfplay.prepared import prepare
 from sparring.selfplay.stages.score import _first_shards
@@ -72,18 +69,6 @@ def test_phases_survive_being_written_and_may_be_objects(tmp_path: Path) -> None
     changed = SelfPlayConfig.from_yaml(path, ["phases.1.iterations=5", "phases.0.objective.beta=2"])
     assert [phase.iterations for phase in changed.phases] == [2, 5]
     assert changed.phases[0].objective.options == {"beta": 2}
-
-
-def test_a_run_without_phases_is_known_by_the_same_fingerprint_as_before() -> None:
-    config = SelfPlayConfig.from_mapping({"data": DATA})
-    before = config.model_dump(mode="json", exclude={"output", "workers", "reuse", "phases", "responses", "stability"})
-    del before["stop"]["alarms"]
-    before["evaluation"] = {"samples_per_prompt": 1}
-    assert config_fingerprint(config) == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
-    phased = run({}, {})
-    assert config_fingerprint(phased) != config_fingerprint(config)
-    longer = run({}, {"iterations": 3})
-    assert config_fingerprint(phased) != config_fingerprint(longer)
 
 
 def test_iterations_number_on() -> None:

@@ -87,10 +87,13 @@ def _find_run(path: Path) -> tuple[RunDirectory, str] | None:
 
 def _model(name: str, *, trust_remote_code: bool) -> Candidate:
     def load() -> LoadedModel:
+        from sparring.data import PromptTemplate
         from sparring.evaluation import LoadedModel
 
         config = ModelConfig(name=name, trust_remote_code=trust_remote_code)
-        return LoadedModel(model=load_model(config), tokenizer=load_tokenizer(config), chat_template="auto")
+        tokenizer = load_tokenizer(config)
+        template = PromptTemplate.choose(tokenizer, "auto")
+        return LoadedModel(model=load_model(config), tokenizer=tokenizer, template=template)
 
     return Candidate(name=name, stage=None, load=load)
 
@@ -113,9 +116,11 @@ class _RunCandidates:
     def _load(self, policy: str) -> LoadedModel:
         from sparring.evaluation import LoadedModel
         from sparring.exports.policy import load_policy, weights_of
+        from sparring.selfplay.manifest import run_clock
 
         if self._loaded is None:
             self._loaded = load_policy(self._directory.path, policy, trust_remote_code=self._trust_remote_code)
         config, model = self._loaded
         model.activate(weights_of(self._directory, policy))
-        return LoadedModel(model=model.causal_lm, tokenizer=model.tokenizer, chat_template=config.data.chat_template)
+        template = config.data.template(model.tokenizer, run_clock(self._directory))
+        return LoadedModel(model=model.causal_lm, tokenizer=model.tokenizer, template=template)

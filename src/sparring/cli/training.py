@@ -59,4 +59,6 @@ def plan_command(
     if as_json:
         print_json(result.to_json())
     else:
+        for note in result.notes:
+            out.print(note, markup=False, highlight=False, soft_wrap=True)
         out.print(result.table())

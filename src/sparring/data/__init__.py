@@ -17,11 +17,15 @@ Where things are, and where new ones go:
 The tests that run over each of these dicts are in tests/data/: add a row there too.
 """
 
-from sparring.data.config import DataConfig
-from sparring.data.dataset import CALLED, DataReport, Dataset, load
+from sparring.data.clock import Clock
+from sparring.data.config import DataConfig, SourceConfig
+from sparring.data.dataset import DataReport, Dataset, load
 from sparring.data.encoding import Encoded, encode
+from sparring.data.findings import Finding
 from sparring.data.formats import FORMATS
 from sparring.data.prompts import Conversation, encode_prompts, load_prompts
+from sparring.data.rotation import prompts_of_iteration
+from sparring.data.rows import CALLED
 from sparring.data.tasks import TASKS
 from sparring.data.teacher import TeacherConfig, teacher_prompts
 from sparring.data.template import PromptTemplate, chat_template
@@ -32,12 +36,15 @@ __all__ = [
     "FORMATS",
     "TASKS",
     "VERIFIERS",
+    "Clock",
     "Conversation",
     "DataConfig",
     "DataReport",
     "Dataset",
     "Encoded",
+    "Finding",
     "PromptTemplate",
+    "SourceConfig",
     "TeacherConfig",
     "Verifier",
     "chat_template",
@@ -46,5 +53,6 @@ __all__ = [
     "is_right",
     "load",
     "load_prompts",
+    "prompts_of_iteration",
     "teacher_prompts",
 ]

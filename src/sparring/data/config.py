@@ -2,18 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from sparring.data.formats import FORMATS
+from sparring.data.clock import Clock
+from sparring.data.formats import FORMATS, MESSAGE_KEYS
 from sparring.data.tasks import TASKS
 from sparring.data.teacher import TeacherConfig
+from sparring.data.template import PromptTemplate, SpecialTokensSetting
 from sparring.data.verifiers import VERIFIERS
 from sparring.errors import did_you_mean
 from sparring.registry import require_one_of
 
-_FOR_FILES_ONLY = ("split", "subset", "format", "columns", "held_out_source", "held_out_split", "skip_invalid")
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_OF_A_SOURCE = ("split", "subset", "format", "columns")
+_FOR_FILES_ONLY = (*_OF_A_SOURCE, "roles", "ignore", "held_out_source", "held_out_split", "skip_invalid")
+# What transformers gives to a template, and what it takes beside the template's own variables.
+_NOT_OPTIONS = (
+    *("messages", "conversation", "tools", "documents", "add_generation_prompt", "continue_final_message"),
+    *("chat_template", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
+    *("return_assistant_tokens_mask", "tokenizer_kwargs", "strftime_now", "raise_exception"),
+    *("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"),
+)
+
+FormatName = Literal[
+    "auto",
+    "prompt-response",
+    "prompt-completion",
+    "messages",
+    "alpaca",
+    "sharegpt",
+    "preference",
+    "comparison",
+    "prompt-only",
+]
+
+
+class SourceConfig(BaseModel):
+    """One of several sources of the training examples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    source: str = Field(min_length=1)
+    """As `DataConfig.source`, but no built-in task."""
+
+    weight: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
+    """Its share of the training and held-out examples, relative to the other sources' weights."""
+
+    split: str = "train"
+    """As `DataConfig.split`."""
+
+    subset: str | None = None
+    """As `DataConfig.subset`."""
+
+    format: FormatName = "auto"
+    """As `DataConfig.format`."""
+
+    columns: dict[str, str] = Field(default_factory=dict)
+    """As `DataConfig.columns`."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.source in TASKS:
+            raise ValueError(f"the built-in task '{self.source}' cannot be one of several sources; write it to a file")
+        check_columns(self.columns, self.format)
+        return self
 
 
 class DataConfig(BaseModel):
@@ -21,9 +78,13 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    source: str
+    source: str | None = None
     """A .jsonl, .json, .parquet or .csv file, a folder of them or one written by `save_to_disk`, a Hugging Face
     dataset name, or the built-in task `arithmetic`."""
+
+    sources: tuple[SourceConfig, ...] = ()
+    """Several sources in place of one, mixed by their weights. No row is taken twice: without a `limit` the mixture
+    ends where the first source is used up."""
 
     split: str = "train"
     """The split to train on; in a folder of files, the files whose names start with it."""
@@ -31,28 +92,27 @@ class DataConfig(BaseModel):
     subset: str | None = None
     """The configuration name of a Hugging Face dataset, for `source` only."""
 
-    format: Literal[
-        "auto",
-        "prompt-response",
-        "prompt-completion",
-        "messages",
-        "alpaca",
-        "sharegpt",
-        "preference",
-        "comparison",
-        "prompt-only",
-    ] = "auto"
+    format: FormatName = "auto"
     """The shape of the rows; `auto` tells it from the column names."""
 
     columns: dict[str, str] = Field(default_factory=dict)
-    """Field name to the file's column name, e.g. `{prompt: question, response: answer}`."""
+    """Field name to the file's column name, e.g. `{prompt: question, response: answer}`; `role` and `content` are the
+    keys of a message."""
+
+    roles: dict[str, Literal["system", "user", "assistant"]] = Field(default_factory=dict)
+    """What the file calls those who speak, beyond the usual names, e.g. `{customer: user, agent: assistant}`."""
+
+    ignore: tuple[str, ...] = ()
+    """Columns, and keys of messages, whose content may be left out. Without it a row is wrong that holds tools, images,
+    a thought or the like, which the model would not see; other columns that are not read are named."""
 
     limit: int | None = Field(default=None, ge=1)
     """Number of training examples, drawn with the seed; None takes all. `arithmetic` needs it."""
 
-    held_out: int = Field(default=32, ge=0)
-    """Number of examples set apart for evaluation; their prompts are never trained on. Where some rows have an expert
-    response, they are drawn from those."""
+    held_out: int | None = Field(default=None, ge=0)
+    """Number of examples set apart for evaluation; None takes a fifth of the prompts, at most 32 (a built-in task makes
+    32 more). Nothing is trained on whose prompt differs from one of theirs in white space, case or Unicode form alone.
+    Where some rows have an expert response, they are drawn from those."""
 
     held_out_source: str | None = None
     """A separate source for the held-out examples, in the same format; None takes them from `source`."""
@@ -85,6 +145,18 @@ class DataConfig(BaseModel):
     chat_template: str = "auto"
     """`auto`: the tokenizer's own where it has one, else plain text; `none`: plain text; or a Jinja file."""
 
+    template_options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Variables of the chat template, e.g. `{enable_thinking: false}`; the same wherever prompts are written."""
+
+    special_tokens: SpecialTokensSetting = "auto"
+    """What the text of a special token, such as `<|im_start|>`, becomes where the data hold it: `text`, the characters,
+    so that no row can forge a turn; `tokens`, the token itself. `auto` is `tokens` in a prompt that no chat template
+    writes, since it may be written out by hand, and `text` everywhere else."""
+
+    prompts_per_iteration: int | None = Field(default=None, ge=1)
+    """Number of training prompts that each iteration is played on, others in every iteration until all were used; None
+    plays every iteration on all of them."""
+
     skip_invalid: bool = False
     """Leave invalid rows out and list them, rather than stop at the first."""
 
@@ -110,15 +182,64 @@ class DataConfig(BaseModel):
             require_one_of("verifier", value, VERIFIERS)
         return value
 
+    @field_validator("template_options")
+    @classmethod
+    def _free_variables(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name in value:
+            if name in _NOT_OPTIONS:
+                raise ValueError(f"'{name}' is given to the template by whoever renders it, and is not set here")
+            if not name.isidentifier():
+                raise ValueError(f"'{name}' is not the name of a variable")
+        return value
+
+    @property
+    def parts(self) -> tuple[SourceConfig, ...]:
+        """The sources, also where there is one alone."""
+        if self.source is None:
+            return self.sources
+        return (SourceConfig.model_validate({"source": self.source} | {n: getattr(self, n) for n in _OF_A_SOURCE}),)
+
+    def template(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        clock: Clock | None = None,
+        *,
+        end_ids: frozenset[int] = frozenset(),
+    ) -> PromptTemplate:
+        """What writes the prompts.
+
+        Args:
+            tokenizer: The model's tokenizer.
+            clock: The time that the chat template is told; None is that of rendering.
+            end_ids: As `PromptTemplate.end_ids`.
+
+        Raises:
+            InputError: The template's file is missing or is no text.
+        """
+        return PromptTemplate.choose(
+            tokenizer,
+            self.chat_template,
+            options=self.template_options,
+            clock=clock,
+            special_tokens=self.special_tokens,
+            end_ids=end_ids,
+        )
+
+    @property
+    def title(self) -> str:
+        """What messages call the data: the sources' names."""
+        return ", ".join(part.source for part in self.sources) if self.source is None else self.source
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        self._check_columns()
+        self._check_sources()
+        check_columns(self.columns, self.format)
         if self.teacher is not None and self.verifier is not None:
             raise ValueError("verifier compares with right responses, and a teacher's need not be right; remove one")
         if self.source in TASKS:
             self._check_task()
         elif self.difficulty != 1:
-            raise ValueError(f"difficulty is for built-in tasks ({', '.join(TASKS)}); remove it for '{self.source}'")
+            raise ValueError(f"difficulty is for built-in tasks ({', '.join(TASKS)}); remove it for '{self.title}'")
         if self.held_out_source in TASKS:
             raise ValueError(f"held_out_source cannot be the built-in task '{self.held_out_source}'; give a file")
         separate = self.held_out_source is not None or self.held_out_split is not None
@@ -128,14 +249,14 @@ class DataConfig(BaseModel):
             raise ValueError(f"held_out_split is the training split '{self.split}'; remove it to draw from that split")
         return self
 
-    def _check_columns(self) -> None:
-        formats = FORMATS.values() if self.format == "auto" else [FORMATS[self.format]]
-        known = {field for item in formats for field in (*item.fields, *item.optional)}
-        for field in self.columns:
-            if field not in known:
-                what = "no format" if self.format == "auto" else f"format '{self.format}' does not"
-                verb = "has" if self.format == "auto" else "have"
-                raise ValueError(f"columns: {what} {verb} a field '{field}'; {did_you_mean(field, known)}")
+    def _check_sources(self) -> None:
+        if (self.source is None) == (not self.sources):
+            which = "neither" if self.source is None else "both"
+            raise ValueError(f"one of source and sources must be given, got {which}")
+        if self.source is None:
+            for name in (*_OF_A_SOURCE[:2], "held_out_split"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is said of one source; set split and subset in sources, or remove it")
 
     def _check_task(self) -> None:
         defaults = type(self).model_fields
@@ -144,3 +265,18 @@ class DataConfig(BaseModel):
                 raise ValueError(f"{name} has no use for '{self.source}', which is generated; remove it")
         if self.limit is None:
             raise ValueError(f"'{self.source}' is generated, so it needs limit: the number of training examples")
+
+
+def check_columns(columns: Mapping[str, str], name: str) -> None:
+    """Checks that the fields exist that a mapping names.
+
+    Raises:
+        ValueError: No format, or not the one that was chosen, has such a field.
+    """
+    formats = FORMATS.values() if name == "auto" else [FORMATS[name]]
+    known = {field for item in formats for field in item.known} | MESSAGE_KEYS
+    for field in columns:
+        if field not in known:
+            what = "no format" if name == "auto" else f"format '{name}' does not"
+            verb = "has" if name == "auto" else "have"
+            raise ValueError(f"columns: {what} {verb} a field '{field}'; {did_you_mean(field, known)}")

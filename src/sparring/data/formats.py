@@ -5,14 +5,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from sparring.data.records import SHAREGPT, Record, Turn
+from sparring.data.chats import Turn
+from sparring.data.records import Record
 from sparring.errors import InputError
 from sparring.types import Comparison, Example
 
+MESSAGE_KEYS = frozenset({"role", "content"})
+"""What `data.columns` calls the keys of a message."""
+
 _PROMPT_ONLY = "prompt-only"
+_SYSTEM = {"system": ("system_prompt",)}
+_BEFORE = ("system", "history")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +28,14 @@ class Format:
     Attributes:
         fields: The columns that it needs; they also tell it from the other formats.
         optional: Columns that it reads where they are there.
+        usual: What a field is called in its place, where the file has no column of its own name.
         answer: The column of the expert response, which an error names where one is needed.
         parse: Turns one row into an example.
     """
 
     fields: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    usual: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     answer: str = "response"
     parse: Callable[[Record], Example]
 
@@ -35,6 +43,15 @@ class Format:
     def known(self) -> frozenset[str]:
         """All the columns that it reads."""
         return frozenset({*self.fields, *self.optional})
+
+    def mapping(self, columns: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
+        """Our field name to the file's column name: what the user gave, and the usual names that are there."""
+        found = dict(given)
+        for name, others in self.usual.items():
+            there = [other for other in others if other in columns and other not in given.values()]
+            if name not in found and name not in columns and there:
+                found[name] = there[0]
+        return found
 
 
 def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, needed_by: str | None) -> str:
@@ -49,10 +66,13 @@ def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, 
     Raises:
         InputError: The columns fit no format or several.
     """
-    ours = set(columns) | set(mapping)
-    fitting = {
-        name: item for name, item in FORMATS.items() if ours.issuperset(item.fields) and mapping.keys() <= item.known
-    }
+    ours, mapped = set(columns) | set(mapping), mapping.keys() - MESSAGE_KEYS
+    suiting = {name: item for name, item in FORMATS.items() if mapped <= item.known}
+    fitting = {name: item for name, item in suiting.items() if ours.issuperset(item.fields)}
+    if fitting.keys() <= {_PROMPT_ONLY}:
+        # Only what fits nothing by its own names is tried by other usual ones.
+        usual = {name for name, item in suiting.items() if {*ours, *item.mapping(columns, mapping)} >= {*item.fields}}
+        fitting = {name: item for name, item in suiting.items() if name in usual}
     # Whatever else is there tells more than a prompt alone.
     prompts_fit = fitting.pop(_PROMPT_ONLY, None) is not None
     whole = [name for name, item in fitting.items() if not _part_of_another(item, fitting.values())]
@@ -98,15 +118,13 @@ def _messages(record: Record) -> Example:
 
 
 def _sharegpt(record: Record) -> Example:
-    return _conversation(record, "conversations", record.turns("conversations", SHAREGPT))
+    return _conversation(record, "conversations", record.turns("conversations"))
 
 
 def _alpaca(record: Record) -> Example:
-    prompt = record.text("instruction")
-    extra = record.text("input", blank=True) if record.has("input") else ""
-    if extra.strip():
-        prompt = f"{prompt}\n\n{extra}"
-    return Example(index=record.index, prompt=prompt, response=record.text("output") if record.has("output") else None)
+    extras = [record.text(name) for name in ("input", "context") if not record.is_nothing(name)]
+    prompt = [{"role": "user", "content": "\n\n".join([record.text("instruction"), *extras])}]
+    return _example(record, prompt, plain=True, response=record.text("output") if record.has("output") else None)
 
 
 def _preference(record: Record) -> Example:
@@ -141,22 +159,49 @@ def _comparison(record: Record) -> Example:
 
 
 FORMATS: dict[str, Format] = {
-    "prompt-response": Format(fields=("prompt", "response"), parse=_prompt_response),
-    "prompt-completion": Format(fields=("prompt", "completion"), answer="completion", parse=_prompt_completion),
-    "messages": Format(fields=("messages",), answer="messages", parse=_messages),
-    "alpaca": Format(fields=("instruction", "output"), optional=("input",), answer="output", parse=_alpaca),
-    "sharegpt": Format(fields=("conversations",), answer="conversations", parse=_sharegpt),
-    "preference": Format(fields=("chosen", "rejected"), optional=("prompt", "response"), parse=_preference),
-    "comparison": Format(
-        fields=("prompt", "responses"), optional=("scores", "pairwise", "response"), parse=_comparison
+    "prompt-response": Format(fields=("prompt", "response"), optional=_BEFORE, usual=_SYSTEM, parse=_prompt_response),
+    "prompt-completion": Format(
+        fields=("prompt", "completion"), optional=_BEFORE, usual=_SYSTEM, answer="completion", parse=_prompt_completion
     ),
-    _PROMPT_ONLY: Format(fields=("prompt",), parse=_prompt_only),
+    "messages": Format(fields=("messages",), optional=("system",), usual=_SYSTEM, answer="messages", parse=_messages),
+    "alpaca": Format(
+        fields=("instruction", "output"),
+        optional=("input", "context", *_BEFORE),
+        usual=_SYSTEM | {"output": ("response",)},
+        answer="output",
+        parse=_alpaca,
+    ),
+    "sharegpt": Format(
+        fields=("conversations",),
+        optional=("system",),
+        usual=_SYSTEM | {"conversations": ("conversation", "dialogue", "dialog")},
+        answer="conversations",
+        parse=_sharegpt,
+    ),
+    "preference": Format(
+        fields=("chosen", "rejected"), optional=("prompt", "response", *_BEFORE), usual=_SYSTEM, parse=_preference
+    ),
+    "comparison": Format(
+        fields=("prompt", "responses"),
+        optional=("scores", "pairwise", "response", *_BEFORE),
+        usual=_SYSTEM,
+        parse=_comparison,
+    ),
+    _PROMPT_ONLY: Format(fields=("prompt",), optional=_BEFORE, usual=_SYSTEM, parse=_prompt_only),
 }
 
 
 def _example(record: Record, prompt: Sequence[Turn], *, plain: bool, **answers: Any) -> Example:
-    messages = None if plain else tuple(prompt)
-    return Example(index=record.index, messages=messages, prompt=prompt[-1]["content"], **answers)
+    """With the turns that other columns put before the prompt."""
+    before = record.before()
+    if before and prompt[0]["role"] == "system":
+        if before[0]["role"] == "system" and before[0] != prompt[0]:
+            fix = "leave one of the two out, or name the column in data.ignore"
+            raise record.error("system", "is another system turn than that of the conversation", fix)
+        before = [prompt[0], *(turn for turn in before if turn["role"] != "system")]
+        prompt = prompt[1:]
+    messages = None if plain and not before else (*before, *prompt)
+    return Example(index=record.index, where=record.where, messages=messages, prompt=prompt[-1]["content"], **answers)
 
 
 def _compared(record: Record, prompt: Sequence[Turn], comparison: Comparison | None, *, plain: bool) -> Example:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sparring.data import sources
-from sparring.data.template import PromptTemplate
+from sparring.data.template import PromptTemplate, place
 from sparring.errors import InputError, did_you_mean
 from sparring.types import EncodedExample, Example
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 Conversation = Sequence[dict[str, str]]
 """The turns of a chat, `{"role": …, "content": …}` each, of which the last is the user's."""
@@ -38,27 +34,25 @@ def load_prompts(path: Path, column: str = "prompt") -> list[str]:
 
 
 def encode_prompts(
-    prompts: Sequence[str | Conversation], tokenizer: PreTrainedTokenizerBase, *, chat_template: str, limit: int
+    prompts: Sequence[str | Conversation], template: PromptTemplate, *, limit: int
 ) -> tuple[list[EncodedExample], tuple[int, ...]]:
     """Prompts as token ids, templated as in training, and the tokens that end a response.
 
     Args:
         prompts: Each the one user turn of a chat, or plain text; or the turns of a chat.
-        tokenizer: The model's tokenizer.
-        chat_template: As `DataConfig.chat_template`.
+        template: That of the model, as in training.
         limit: Tokens that a prompt may have.
 
     Raises:
         InputError: A prompt is over the limit, or the template fails or cannot hold several turns.
     """
-    template = PromptTemplate.choose(tokenizer, chat_template)
     examples = [_example(number, prompt) for number, prompt in enumerate(prompts)]
     encoded = []
-    for example, ids in zip(examples, template.tokenize_prompts(list(map(template.prompt, examples))), strict=True):
+    for example, ids in zip(examples, template.safe_prompts(examples), strict=True):
         if len(ids) > limit:
             raise InputError(
                 f"the prompt has {len(ids)} tokens, over the limit of {limit}",
-                where=f"prompt {example.index + 1}",
+                where=place(example),
                 fix="shorten it, or allow fewer new tokens",
             )
         encoded.append(
@@ -75,5 +69,6 @@ def encode_prompts(
 
 def _example(index: int, prompt: str | Conversation) -> Example:
     if isinstance(prompt, str):
-        return Example(index=index, prompt=prompt)
-    return Example(index=index, messages=tuple(prompt), prompt=prompt[-1]["content"])
+        return Example(index=index, where=f"prompt {index + 1}", prompt=prompt)
+    last = prompt[-1]["content"]
+    return Example(index=index, where=f"prompt {index + 1}", messages=tuple(prompt), prompt=last)

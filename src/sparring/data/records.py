@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from sparring.data.chats import ROLES, WEIGHTS, Turn, is_nothing, joined_parts, refusal, weight_problem
 from sparring.errors import InputError, did_you_mean
 
-Turn = dict[str, str]
+_ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
 
 
-@dataclass(frozen=True)
-class Chat:
-    """How messages are written: the keys of a turn, and what the roles are called, each with its usual name."""
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the rows of one source are read.
 
-    role: str
-    content: str
-    roles: Mapping[str, str]
+    Attributes:
+        columns: Our field name to the file's column name, or to the key of a message for `role` and `content`.
+        roles: What the file calls those who speak, each with its usual name.
+        ignored: Columns, and keys of messages, whose content may be left out.
+        unread: Collects the columns and keys that held something and were not read.
+    """
 
-
-MESSAGES = Chat("role", "content", {"system": "system", "user": "user", "assistant": "assistant"})
-SHAREGPT = Chat("from", "value", {"system": "system", "human": "user", "gpt": "assistant"})
+    columns: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, str] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
+    unread: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,29 +38,28 @@ class Record:
         index: Its place in the source, from 0.
         where: The file and line or row, as a person counts them.
         values: The row, by the file's own column names.
-        columns: Our field name to the file's column name, where they differ.
+        reading: How the source is read.
     """
 
     index: int
     where: str
     values: Mapping[str, Any]
-    columns: Mapping[str, str]
+    reading: Reading
 
     def error(self, field: str, problem: str, fix: str, *, inside: str = "") -> InputError:
         """An error at a field, or at a place inside it such as `[2].content`, under the file's own name."""
-        name = self.columns.get(field, field)
-        return InputError(problem, where=f"{self.where}, field '{name}{inside}'", fix=fix)
+        return InputError(problem, where=f"{self.where}, field '{self._name(field)}{inside}'", fix=fix)
 
     def value(self, field: str) -> Any:
         """The field's value; an error where it is absent or null."""
-        value = self.values.get(self.columns.get(field, field))
+        value = self._get(field)
         if value is None:
             raise self.error(field, "is missing", "give every row this field")
         return value
 
     def has(self, field: str) -> bool:
         """Whether the field is there and not null."""
-        return self.values.get(self.columns.get(field, field)) is not None
+        return self._get(field) is not None
 
     def text(self, field: str, *, blank: bool = False) -> str:
         """The field as text; `blank` allows nothing but white space."""
@@ -72,7 +76,7 @@ class Record:
             raise self.error(field, f"must be text, got {type(value).__name__}", fix, inside=inside)
         if "\0" in value:
             raise self.error(field, "holds a NUL character", "remove the character", inside=inside)
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             fix = "write the character as UTF-8 rather than as half of a \\u escape"
             raise self.error(field, "holds a lone surrogate, which is no character", fix, inside=inside)
         if not blank and not value.strip():
@@ -90,29 +94,108 @@ class Record:
             raise self.error(field, "is empty", "fill it in or remove the row")
         return value
 
-    def turns(self, field: str, chat: Chat = MESSAGES) -> list[Turn]:
-        """The field as messages, at least one, each `{"role": …, "content": …}` under the usual names."""
-        messages = self.items(field, "list of messages")
-        return [self._turn(field, turn, f"[{position}]", chat) for position, turn in enumerate(messages)]
+    def turns(self, field: str) -> list[Turn]:
+        """The field as messages, at least one, each `{"role": …, "content": …}` under the usual names.
 
-    def _turn(self, field: str, turn: Any, inside: str, chat: Chat) -> Turn:
+        Raises:
+            InputError: A message is none, its role is unknown, it holds what sparring cannot show to a model, or the
+                last one, the assistant's, is not to be trained on.
+        """
+        messages = self.items(field, "list of messages")
+        turns = [self._turn(field, turn, f"[{position}]") for position, turn in enumerate(messages)]
+        wrong = weight_problem(messages[-1], self.reading.ignored) if turns[-1]["role"] == "assistant" else None
+        if wrong is not None:
+            fix = "end the conversation before it, or remove the row"
+            raise self.error(field, f"is not to be trained on ({wrong})", fix, inside=f"[{len(turns) - 1}]")
+        return turns
+
+    def before(self) -> list[Turn]:
+        """What columns beside the prompt say before it: a `system` turn, and the turns of a `history`."""
+        system = [] if self.is_nothing("system") else [{"role": "system", "content": self.text("system")}]
+        if self.is_nothing("history"):
+            return system
+        shape = "list of [question, answer] pairs"
+        items = self.items("history", shape)
+        if all(isinstance(item, dict) for item in items):
+            return system + self.turns("history")
+        for position, pair in enumerate(items):
+            if not isinstance(pair, list) or len(pair) != 2:
+                fix = f"write a {shape}, or name another column with data.columns"
+                raise self.error("history", f"must be a {shape}", fix, inside=f"[{position}]")
+            for place, role in enumerate(("user", "assistant")):
+                text = self.check_text("history", pair[place], inside=f"[{position}][{place}]")
+                system.append({"role": role, "content": text})
+        return system
+
+    def is_nothing(self, field: str) -> bool:
+        """Whether the field is absent, null or empty."""
+        return is_nothing(self._get(field))
+
+    def check_unread(self, read: Collection[str]) -> None:
+        """Notes the columns that no field reads, and refuses those that say what the model would have to see.
+
+        Args:
+            read: The fields that were read.
+        """
+        names = {self._name(field) for field in read} | self.reading.ignored
+        for column, value in self.values.items():
+            if column not in names and not is_nothing(value):
+                cure = refusal(column, in_message=False)
+                if cure is not None:
+                    raise InputError(cure.problem, where=f"{self.where}, field '{column}'", fix=cure.fix)
+                self.reading.unread.add(column)
+
+    def _name(self, field: str) -> str:
+        return self.reading.columns.get(field, field)
+
+    def _get(self, field: str) -> Any:
+        name = self._name(field)
+        return None if name in self.reading.ignored else self.values.get(name)
+
+    def _turn(self, field: str, turn: Any, inside: str) -> Turn:
+        role_key, content_key = self._keys(turn)
         if not isinstance(turn, dict):
-            fix = f"write it as {{{chat.role}, {chat.content}}}"
+            fix = f"write it as {{{role_key}, {content_key}}}"
             raise self.error(field, f"must be an object, got {type(turn).__name__}", fix, inside=inside)
-        for key in (chat.role, chat.content):
+        self._check_keys(field, turn, inside, {role_key, content_key, *WEIGHTS})
+        for ours, key in (("role", role_key), ("content", content_key)):
             if turn.get(key) is None:
-                raise self.error(field, "is missing", "give every message this field", inside=f"{inside}.{key}")
-        speaker = self.check_text(field, turn[chat.role], inside=f"{inside}.{chat.role}")
-        if speaker not in chat.roles:
-            problem, fix = f"unknown role '{speaker}'", did_you_mean(speaker, chat.roles)
-            raise self.error(field, problem, fix, inside=f"{inside}.{chat.role}")
-        if turn.get("tool_calls"):
-            fix = "remove the row, or write the call as text"
-            raise self.error(field, "tool calls are not supported", fix, inside=f"{inside}.tool_calls")
+                fix = f"give every message this field, or name its key with data.columns, e.g. {{{ours}: text}}"
+                raise self.error(field, "is missing", fix, inside=f"{inside}.{key}")
+        speaker = self.check_text(field, turn[role_key], inside=f"{inside}.{role_key}")
+        role = self._role(field, speaker, f"{inside}.{role_key}")
+        content = joined_parts(turn[content_key])
         # An empty system turn is common, and it means something: it stands in for a template's default one.
-        blank = chat.roles[speaker] == "system"
-        text = self.check_text(field, turn[chat.content], inside=f"{inside}.{chat.content}", blank=blank)
-        return {"role": chat.roles[speaker], "content": text}
+        text = self.check_text(field, content, inside=f"{inside}.{content_key}", blank=role == "system")
+        return {"role": role, "content": text}
+
+    def _keys(self, turn: Any) -> tuple[str, str]:
+        """What a message calls its speaker and its words: both from the same pair, where one of them is missing."""
+        held = turn if isinstance(turn, dict) else {}
+        pair = int(not {"role", "content"} & held.keys() and bool({"from", "value"} & held.keys()))
+        names = []
+        for ours, keys in (("role", _ROLE_KEYS), ("content", _CONTENT_KEYS)):
+            there = next((key for key in keys if held.get(key) is not None), keys[pair])
+            names.append(self.reading.columns.get(ours, there))
+        return names[0], names[1]
+
+    def _role(self, field: str, speaker: str, inside: str) -> str:
+        given = self.reading.roles.get(speaker)
+        role = given or ROLES.get(speaker.strip().lower())
+        if role is None:
+            likely = {*ROLES, *self.reading.roles}
+            fix = f"{did_you_mean(speaker, likely)}; or map it with data.roles, e.g. {{{speaker}: user}}"
+            raise self.error(field, f"unknown role '{speaker}'", fix, inside=inside)
+        return role
+
+    def _check_keys(self, field: str, turn: Mapping[str, Any], inside: str, read: Collection[str]) -> None:
+        for key, value in turn.items():
+            if key in read or key in self.reading.ignored or is_nothing(value):
+                continue
+            cure = refusal(key, in_message=True)
+            if cure is not None:
+                raise self.error(field, cure.problem, cure.fix or "", inside=f"{inside}.{key}")
+            self.reading.unread.add(f"{self._name(field)}[].{key}")
 
     def _from_json(self, field: str, value: str, what: str) -> Any:
         try:

@@ -13,6 +13,7 @@ from typing import Any
 from sparring.errors import InputError, did_you_mean
 
 _OTHER_SPLITS = ("test", "valid", "dev", "eval")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF8 = "save the file as UTF-8"
 
 
@@ -74,9 +75,12 @@ def _neighbours(path: Path) -> str:
 
 
 def _read_json_lines(path: Path) -> Rows:
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if line.strip():
-            yield _json_row(line, f"{path}, line {number}")
+    with path.open("rb") as file:
+        # One line after the other: the file may be as large as half of the memory.
+        for number, line in enumerate(file, start=1):
+            content = (line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line).removesuffix(b"\n")
+            if content.strip():
+                yield _json_row(content, f"{path}, line {number}")
 
 
 def _json_row(line: bytes, where: str) -> Row | InputError:

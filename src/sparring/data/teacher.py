@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sparring.data.template import PromptTemplate
 from sparring.errors import InputError
 from sparring.types import EncodedExample, Example
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 class TeacherConfig(BaseModel):
@@ -47,29 +44,22 @@ class TeacherConfig(BaseModel):
 
 
 def teacher_prompts(
-    examples: Sequence[EncodedExample],
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    system: str | None,
-    chat_template: str,
-    limit: int,
+    examples: Sequence[EncodedExample], template: PromptTemplate, *, system: str | None, limit: int
 ) -> list[EncodedExample]:
     """The examples' prompts as the teacher reads them.
 
     Args:
         examples: As the policy reads them.
-        tokenizer: The teacher's tokenizer.
+        template: Of the teacher's tokenizer.
         system: As `TeacherConfig.system`.
-        chat_template: As `DataConfig.chat_template`.
         limit: Tokens that the teacher's context leaves for a prompt.
 
     Raises:
-        InputError: A prompt is over the limit, or there is no chat template for the system turn.
+        InputError: A prompt is over the limit, the template refuses it, or there is none for the system turn.
     """
-    template = PromptTemplate.choose(tokenizer, chat_template)
-    texts = [template.prompt(_asked(example, system)) for example in examples]
+    asked = [_asked(example, system) for example in examples]
     read = []
-    for example, ids in zip(examples, template.tokenize_prompts(texts) if texts else [], strict=True):
+    for example, ids in zip(examples, template.safe_prompts(asked), strict=True):
         if len(ids) > limit:
             raise InputError(
                 f"the teacher reads {len(ids)} tokens before row {example.index + 1}, its context has room for {limit}",

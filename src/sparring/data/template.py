@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from sparring.data.chats import Turn
+from sparring.data.clock import Clock
+from sparring.data.jinja import CLOCK, unset_variables, with_defaults
+from sparring.data.special_tokens import SpecialTokens
 from sparring.errors import InputError
 from sparring.types import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+SpecialTokensSetting = Literal["auto", "text", "tokens"]
 
 _SETTING = "data.chat_template"
 _SENTINEL = "sparringsentinel"
@@ -39,57 +47,136 @@ class PromptTemplate:
         tokenizer: The model's tokenizer.
         chat: Whether a chat template is applied; otherwise prompts are plain text.
         jinja: The template's text where it is the user's; None takes the tokenizer's own.
+        options: Values of the template's variables.
+        clock: The time that the template is told; None is the time of rendering.
+        special_tokens: As `DataConfig.special_tokens`.
+        end_ids: Tokens that end a response beside the template's own and the tokenizer's: what the model's own
+            `generate` stops at.
     """
 
     tokenizer: PreTrainedTokenizerBase
     chat: bool
     jinja: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    clock: Clock | None = None
+    special_tokens: SpecialTokensSetting = "auto"
+    end_ids: frozenset[int] = frozenset()
 
     @classmethod
-    def choose(cls, tokenizer: PreTrainedTokenizerBase, setting: str) -> PromptTemplate:
+    def choose(
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        setting: str,
+        *,
+        options: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
+        special_tokens: SpecialTokensSetting = "auto",
+        end_ids: frozenset[int] = frozenset(),
+    ) -> Self:
         """Reads `data.chat_template`: `auto`, `none` or the path of a Jinja file.
 
         Raises:
             InputError: The file is missing or is no text.
         """
-        if setting == "none":
-            return cls(tokenizer=tokenizer, chat=False)
-        if setting == "auto":
-            return cls(tokenizer=tokenizer, chat=bool(tokenizer.chat_template))
-        return cls(tokenizer=tokenizer, chat=True, jinja=chat_template(setting))
+        return cls(
+            tokenizer=tokenizer,
+            chat=setting != "none" and (setting != "auto" or bool(tokenizer.chat_template)),
+            jinja=chat_template(setting),
+            options=options or {},
+            clock=clock,
+            special_tokens=special_tokens,
+            end_ids=end_ids,
+        )
+
+    @cached_property
+    def special(self) -> SpecialTokens:
+        """The tokenizer's special tokens."""
+        return SpecialTokens(self.tokenizer)
+
+    @property
+    def text(self) -> str | None:
+        """The chat template itself; None where prompts are plain text."""
+        if not self.chat:
+            return None
+        template: str = self.tokenizer.get_chat_template() if self.jinja is None else self.jinja
+        return template
+
+    def unset_variables(self) -> list[str]:
+        """The variables that the chat template reads and that nobody sets, such as `enable_thinking`."""
+        given = {*self.options, *self.tokenizer.special_tokens_map}
+        return [] if self.text is None else unset_variables(self.text, given)
+
+    def standalone(self) -> str | None:
+        """The chat template with the options and the clock written into it, for whoever knows of neither."""
+        return None if self.text is None else with_defaults(self.text, self.options, self.clock)
 
     def prompt(self, example: Example) -> str:
         """The prompt as text, ready for the response to follow.
 
         Raises:
-            InputError: It is a chat that plain text cannot hold, or the template fails on it.
+            InputError: It is a chat that plain text cannot hold, or the template refuses it; it names the turn.
         """
-        turns = _turns(example)
+        turns = turns_of(example)
         if self.chat:
-            return self._render(turns, f"data row {example.index + 1}", add_generation_prompt=True)
+            try:
+                return self.render(turns)
+            except InputError as error:
+                raise self._refused(example, turns, error.problem) from error
         if len(turns) > 1:
             shape = "a system turn" if turns[0]["role"] == "system" else "several turns"
             problem = f"the prompt has {shape}, but there is no chat template to write it with"
             fix = f"set {_SETTING} to a Jinja file, or to auto with a tokenizer that has one, or use plain prompts"
-            raise InputError(problem, where=f"data row {example.index + 1}", fix=fix)
+            raise InputError(problem, where=place(example), fix=fix)
         return example.prompt
 
     def tokenize_prompts(self, prompts: list[str]) -> list[list[int]]:
-        """Token ids of prompts: a rendered chat has its special tokens already, plain text gets the tokenizer's."""
-        ids: list[list[int]] = self.tokenizer(prompts, add_special_tokens=not self.chat)["input_ids"]
-        end = self.tokenizer.eos_token_id
-        if self.chat or end is None:
-            return ids
-        # Some tokenizers close every text with the end token; a prompt goes on with the response.
-        return [row[:-1] if len(row) > 1 and row[-1] == end else row for row in ids]
+        """Token ids of prompts: a rendered chat has its special tokens already, plain text gets the tokenizer's.
 
-    def mismatches(self, example: Example, prompt: str) -> bool:
-        """Whether the whole conversation, rendered at once, begins otherwise than prompt and response do."""
-        if not self.chat or example.response is None:
-            return False
-        turns = [*_turns(example), {"role": "assistant", "content": example.response}]
-        whole = self._render(turns, f"data row {example.index + 1}", add_generation_prompt=False)
-        return not whole.startswith(prompt + example.response)
+        A prompt that brings along the token that the tokenizer puts first has it once all the same.
+        """
+        split = {"split_special_tokens": True} if self.special_tokens == "text" and not self.chat else {}
+        ids = self.tokenizer(prompts, add_special_tokens=not self.chat, **split)["input_ids"]
+        return [self._trimmed(list(row), text) for row, text in zip(ids, prompts, strict=True)]
+
+    def prompt_ids(self, examples: Sequence[Example], prompts: Sequence[str]) -> list[list[int] | None]:
+        """Token ids of rendered prompts, in which no turn's text makes a special token unless that is asked for.
+
+        Returns:
+            For each prompt its token ids; None where the text of a special token in it cannot be kept apart.
+        """
+        ids: list[list[int] | None] = [*self.tokenize_prompts(list(prompts))] if prompts else []
+        if self.chat and self.special_tokens != "tokens":
+            for number, example in enumerate(examples):
+                if self.special_in(example):
+                    ids[number] = self.special.prompt(turns_of(example), self.render)
+        return ids
+
+    def safe_prompts(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Token ids of prompts that are not trained on; as `prompt_ids`.
+
+        Raises:
+            InputError: The template refuses one, or the text of a special token in it cannot be kept apart.
+        """
+        found = self.prompt_ids(examples, [self.prompt(example) for example in examples])
+        for example, ids in zip(examples, found, strict=True):
+            if ids is None:
+                raise self.forged(example)
+        return [ids for ids in found if ids is not None]
+
+    def forged(self, example: Example) -> InputError:
+        """What is wrong with a prompt for which `prompt_ids` finds none."""
+        names = ", ".join(sorted({*self.special_in(example)}))
+        problem = f"the prompt holds the text of {names}, which cannot be told from the token itself here"
+        fix = "remove the text, or set data.special_tokens: tokens where it stands for the token"
+        return InputError(problem, where=place(example), fix=fix)
+
+    def special_in(self, example: Example) -> list[str]:
+        """The special tokens whose text stands in the prompt's turns."""
+        return [name for turn in turns_of(example) for name in self.special.found(turn["content"])]
+
+    def whole(self, example: Example, response: str) -> str:
+        """The prompt and the response as one conversation."""
+        return self._render([*turns_of(example), {"role": "assistant", "content": response}], generation_prompt=False)
 
     def end_id(self) -> int:
         """The token that ends a response: what the chat template puts after an assistant turn, else eos.
@@ -106,32 +193,81 @@ class PromptTemplate:
         return end
 
     def stop_ids(self) -> tuple[int, ...]:
-        """Every token that ends a response, ascending: `end_id` and the tokenizer's eos."""
-        return tuple(sorted({self.end_id(), self.tokenizer.eos_token_id} - {None}))
+        """Every token that ends a response, ascending: `end_id`, the tokenizer's eos and `end_ids`."""
+        return tuple(sorted({self.end_id(), self.tokenizer.eos_token_id, *self.end_ids} - {None}))
+
+    def render(self, turns: list[Turn]) -> str:
+        """Turns as a prompt, ready for the response to follow.
+
+        Raises:
+            InputError: The template fails.
+        """
+        return self._render(turns, generation_prompt=True)
 
     def _end_of_turn(self) -> int | None:
         turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _SENTINEL}]
-        whole = self._render(turns, "a conversation of two turns", add_generation_prompt=False)
+        try:
+            whole = self._render(turns, generation_prompt=False)
+        except InputError as error:
+            problem = f"the chat template fails on a conversation of two turns: {error.problem}"
+            raise InputError(problem, where=_SETTING, fix="mend the template") from error
         _, found, tail = whole.rpartition(_SENTINEL)
         if not found:
             problem = "the chat template does not write what the assistant says"
             raise InputError(problem, where=_SETTING, fix="have it render the content of every message")
-        added = self.tokenizer.added_tokens_decoder.items()
-        special = {*self.tokenizer.all_special_ids, *(index for index, token in added if token.special)}
+        special = {*map(self.tokenizer.convert_tokens_to_ids, self.special.known)}
         ids: list[int] = self.tokenizer(tail, add_special_tokens=False)["input_ids"]
         return next((index for index in ids if index in special), None)
 
-    def _render(self, turns: list[dict[str, str]], what: str, **options: Any) -> str:
+    def _refused(self, example: Example, turns: list[Turn], reason: str) -> InputError:
+        """Says at which turn the template fails: the last of the fewest that it fails on for the same reason."""
+        number = next((n for n in range(1, len(turns)) if self._failure(turns[:n]) == reason), len(turns))
+        turn = f"turn {number} of {len(turns)}, the {turns[number - 1]['role']}'s"
+        return InputError(
+            f"the chat template fails at {turn}: {reason}",
+            where=place(example),
+            fix="remove the turns that it does not take, or mend the template (data.chat_template)",
+        )
+
+    def _failure(self, turns: list[Turn]) -> str | None:
+        try:
+            self.render(turns)
+        except InputError as error:
+            return error.problem
+        return None
+
+    def _trimmed(self, ids: list[int], text: str) -> list[int]:
+        """Without what stands there twice, or ends a prompt that the response is to follow."""
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        while bos is not None and len(ids) > 1 and ids[0] == ids[1] == bos:
+            del ids[0]
+        if not self.chat and eos is not None and len(ids) > 1 and ids[-1] == eos:
+            # Some tokenizers close every text with the end token; one that the prompt itself ends with stays.
+            own = text.endswith(self.tokenizer.eos_token) and ids[-2] != eos
+            return ids if own else ids[:-1]
+        return ids
+
+    def _render(self, turns: list[Turn], *, generation_prompt: bool) -> str:
+        frozen = {} if self.clock is None else {CLOCK: self.clock.strftime}
         try:
             text: str = self.tokenizer.apply_chat_template(
-                turns, chat_template=self.jinja, tokenize=False, return_dict=False, **options
+                turns,
+                chat_template=self.jinja,
+                tokenize=False,
+                return_dict=False,
+                add_generation_prompt=generation_prompt,
+                **{**self.options, **frozen},
             )
         except Exception as error:
-            problem = f"the chat template fails on {what}: {type(error).__name__}: {error}"
-            fix = "mend the template, or remove the turns that it does not take"
-            raise InputError(problem, where=_SETTING, fix=fix) from error
+            raise InputError(f"{type(error).__name__}: {error}", where=_SETTING) from error
         return text
 
 
-def _turns(example: Example) -> list[dict[str, str]]:
+def turns_of(example: Example) -> list[Turn]:
+    """The prompt as turns: a plain prompt is the user's one."""
     return [{"role": "user", "content": example.prompt}] if example.messages is None else list(example.messages)
+
+
+def place(example: Example) -> str:
+    """Where a person finds an example: its file and line, or its number."""
+    return example.where or f"data row {example.index + 1}"

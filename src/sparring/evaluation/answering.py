@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparring.data import Conversation, encode_prompts
+from sparring.data import Conversation, PromptTemplate, encode_prompts
 from sparring.generation import GenerationConfig, generator
 from sparring.generation.protocol import GeneratorParts
 from sparring.models import context_length
+from sparring.models.endings import ends_of
 from sparring.progress import progress
 from sparring.seeding import derive_seed
 from sparring.types import Sample
@@ -22,12 +23,12 @@ class LoadedModel:
     Attributes:
         model: The causal language model; adapters, where it has any, are active.
         tokenizer: Its tokenizer.
-        chat_template: As `DataConfig.chat_template`: the one that it was trained with.
+        template: Writes its prompts, as it was trained with.
     """
 
     model: Any
     tokenizer: Any
-    chat_template: str
+    template: PromptTemplate
 
 
 def answer(
@@ -45,7 +46,8 @@ def answer(
         InputError: A prompt leaves no room for `max_tokens`, or the template fails on it.
     """
     limit = context_length(loaded.model.config) - max_tokens
-    encoded, stop_ids = encode_prompts(prompts, loaded.tokenizer, chat_template=loaded.chat_template, limit=limit)
+    encoded, ends = encode_prompts(prompts, loaded.template, limit=limit)
+    stop_ids = tuple(sorted({*ends, *ends_of(loaded.model.generation_config)}))
     parts = GeneratorParts(model=loaded.model, tokenizer=loaded.tokenizer, stop_ids=stop_ids, max_new_tokens=max_tokens)
     sampler = generator(config, parts)
     samples: list[Sample] = []

@@ -24,6 +24,7 @@ from typing import Any
 from sparring.errors import InputError, did_you_mean
 from sparring.evaluation.answering import LoadedModel
 from sparring.files import read_json, write_json
+from sparring.progress import console
 
 # The Open LLM Leaderboard as SPIN reports it (arXiv 2401.01335, table 1), with its numbers of shots.
 OPEN_LLM_LEADERBOARD: dict[str, int] = {
@@ -114,6 +115,11 @@ class Benchmark:
         import lm_eval
         from lm_eval.models.huggingface import HFLM
 
+        if loaded.template.chat and not self.settings.chat_template:
+            console.print(
+                "warning: the model has a chat template and is measured without it, on prompts such as it was not "
+                "trained on; --apply-chat-template measures it with"
+            )
         with _quiet():
             model = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=self.settings.batch_size)
             self._prepare()

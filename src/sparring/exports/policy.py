@@ -19,6 +19,7 @@ from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.config.schema import Component, JudgeConfig, PhaseConfig, SelfPlayConfig
+from sparring.selfplay.manifest import run_clock
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import run_tokenizer
 
@@ -47,7 +48,8 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
     config = read_config(directory, trust_remote_code=trust_remote_code)
     weights = weights_of(directory, policy_folder(directory, name))
     stop_ids = read_json(directory.manifest)["data"]["stop_ids"]
-    policy = Policy(config.model, run_tokenizer(config), lora=config.lora, seed=config.seed, stop_ids=stop_ids)
+    tokenizer = run_tokenizer(config, run_clock(directory))
+    policy = Policy(config.model, tokenizer, lora=config.lora, seed=config.seed, stop_ids=stop_ids)
     policy.activate(weights)
     return config, policy
 

@@ -140,7 +140,7 @@ def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str
     data = load(config.data, config.seed, row_needs(config, phases_of(config)))
     if data.report.fingerprint != read_json(directory.manifest)["fingerprints"]["data"]:
         problem, fix = "the data changed after the run started, so its expert responses are unknown", "restore them"
-        raise InputError(problem, where=str(config.data.source), fix=fix)
+        raise InputError(problem, where=config.data.title, fix=fix)
     splits = {"train": data.train, "held-out": data.held_out}
     return {(split, example.index): example for split, examples in splits.items() for example in examples}
 

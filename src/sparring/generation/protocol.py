@@ -30,6 +30,15 @@ class Generator(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksItself(Protocol):
+    """A generator that proves itself at the start of a run."""
+
+    def check(self) -> None:
+        """Called before anything is played: raises InputError where samples would not be draws of what is scored."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineModel:
     """What an engine must know of the model before it plays.

@@ -11,8 +11,10 @@ import transformers
 
 from sparring.generation.batches import as_sample, batches
 from sparring.generation.config import GenerationConfig
+from sparring.generation.decoding import Decoding
 from sparring.generation.mixture import Mixture, MixtureProcessor
 from sparring.generation.prefix import read_once
+from sparring.generation.proof import Decoded, decoding_of
 from sparring.generation.protocol import GeneratorParts
 from sparring.types import EncodedExample, Sample
 
@@ -63,21 +65,66 @@ class TransformersGenerator:
 
     @torch.no_grad()
     def sample(self, batch: Sequence[EncodedExample], *, seed: int) -> list[Sample]:
-        """K samples for each prompt of the batch; see `Generator`."""
-        ids, mask = self._left_padded([prompt.prompt_ids for prompt in batch])
-        count = self._config.samples_per_prompt
-        with _as_configured(self._model, self._generation_config()), _seeded(seed, ids.device):
-            output = self._model.generate(
-                input_ids=ids.repeat_interleave(count, dim=0),
-                attention_mask=mask.repeat_interleave(count, dim=0),
-                past_key_values=read_once(self._model, ids, mask, count),
-                logits_processor=self._processors(mask),
-            )
-        rows = output[:, ids.shape[1] :].tolist()
-        return [self._sample(batch[row // count], row % count, tokens, seed) for row, tokens in enumerate(rows)]
+        """K samples for each prompt of the batch; see `Generator`.
 
-    def _processors(self, mask: torch.Tensor) -> transformers.LogitsProcessorList:
-        mixed = [] if self._mixture is None else [MixtureProcessor(self._mixture, mask)]
+        Raises:
+            InputError: The model cannot be sampled right; found out with the first batch.
+        """
+        way = self.decoding()
+        prompts = [prompt.prompt_ids for prompt in batch]
+        tokens: dict[int, list[list[int]]] = {place: [] for place in range(len(batch))}
+        with _as_configured(self._model, self._generation_config()), _seeded(seed, self._model.device):
+            for places, count in way.groups([len(prompt) for prompt in prompts], self._config.samples_per_prompt):
+                drawn = self._decode(way, [prompts[place] for place in places], count)
+                for row, sampled in enumerate(drawn.tokens.tolist()):
+                    tokens[places[row // count]].append(sampled)
+        return [
+            self._sample(prompt, number, sampled, seed)
+            for place, prompt in enumerate(batch)
+            for number, sampled in enumerate(tokens[place])
+        ]
+
+    def check(self) -> None:
+        """Finds out how the model is decoded; see `ChecksItself`.
+
+        Raises:
+            InputError: The model cannot be sampled right.
+        """
+        self.decoding()
+
+    def decoding(self) -> Decoding:
+        """How this model is decoded; proved on short prompts, once.
+
+        Raises:
+            InputError: The model cannot be sampled right.
+        """
+        copies = self._config.samples_per_prompt
+        return decoding_of(self._model, self._probe, copies=copies, mixture=self._mixture)
+
+    def _probe(self, way: Decoding, prompts: Sequence[Sequence[int]], copies: int, tokens: int) -> Decoded:
+        """Decodes at temperature 1, without an end."""
+        plain = transformers.GenerationConfig(
+            do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=tokens, pad_token_id=0, use_cache=True
+        )
+        with _as_configured(self._model, plain), _seeded(0, self._model.device):
+            return self._decode(way, prompts, copies, scores=True)
+
+    def _decode(self, way: Decoding, prompts: Sequence[Sequence[int]], copies: int, *, scores: bool = False) -> Decoded:
+        ids, mask = self._left_padded(prompts)
+        cache = read_once(self._model, ids, mask, copies) if way.shared else None
+        output = self._model.generate(
+            input_ids=ids.repeat_interleave(copies, dim=0),
+            attention_mask=mask.repeat_interleave(copies, dim=0),
+            logits_processor=self._processors(mask, way),
+            use_cache=way.cached,
+            return_dict_in_generate=True,
+            output_scores=scores,
+            **({} if cache is None else {"past_key_values": cache}),
+        )
+        return Decoded(output.sequences[:, ids.shape[1] :], output.scores or ())
+
+    def _processors(self, mask: torch.Tensor, way: Decoding) -> transformers.LogitsProcessorList:
+        mixed = [] if self._mixture is None else [MixtureProcessor(self._mixture, mask, way)]
         return transformers.LogitsProcessorList(mixed)
 
     def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -193,7 +193,8 @@ class ChatEndpoint:
         )
         # The client does not check the reply: any field may be missing or of another type.
         choices, usage = getattr(reply, "choices", None), getattr(reply, "usage", None)
-        message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message = getattr(choice, "message", None)
         content = getattr(message, "content", None)
         if isinstance(content, list):
             content = "".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
@@ -204,6 +205,7 @@ class ChatEndpoint:
             text=self._without_key(content or ""),
             prompt_tokens=_count(getattr(usage, "prompt_tokens", 0)),
             completion_tokens=_count(getattr(usage, "completion_tokens", 0)),
+            cut=getattr(choice, "finish_reason", None) == "length",
         )
 
     def _asked_to_wait(self, error: Exception) -> float:

@@ -183,15 +183,19 @@ class _AskingJudge:
 
     def _verdict(self, question: Question, replies: Mapping[Prompt, Reply]) -> Verdict:
         n, prompts = len(question.responses), self._prompts(question)
-        read = {pair: [read_verdict(replies[prompt].text) for prompt in both] for pair, both in prompts.items()}
+        read = {pair: [_read(replies, prompt) for prompt in both] for pair, both in prompts.items()}
         better: dict[tuple[int, int], float | None] = dict.fromkeys(pairs(n), 0.5)
         for pair, (one, other) in read.items():
             better[pair] = None if one is None or other is None else 0.5 * (one + 1.0 - other)
         # Equal responses share their comparisons.
-        used = [replies[prompt] for prompt in dict.fromkeys(prompt for both in prompts.values() for prompt in both)]
+        asked = list(dict.fromkeys(prompt for both in prompts.values() for prompt in both))
         return replace(
             verdict_of_pairs(n, better),
             abstentions=sum(any(replies[prompt].refusal for prompt in both) for both in prompts.values()),
-            unparsable=sum(not reply.refusal and read_verdict(reply.text) is None for reply in used),
-            **self.settings.bill(used),
+            unparsable=sum(not replies[prompt].refusal and _read(replies, prompt) is None for prompt in asked),
+            **self.settings.bill(replies[prompt] for prompt in asked),
         )
+
+
+def _read(replies: Mapping[Prompt, Reply], prompt: Prompt) -> float | None:
+    return read_verdict(replies[prompt], prompt.user)

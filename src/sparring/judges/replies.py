@@ -21,15 +21,17 @@ class Reply:
         prompt_tokens: Tokens of the prompt.
         completion_tokens: Tokens of the reply.
         refusal: Why the endpoint refused this prompt; empty where it answered.
+        cut: Whether the limit ended it.
     """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     refusal: str = ""
+    cut: bool = False
 
 
-_TYPES = {"text": str, "prompt_tokens": int, "completion_tokens": int, "refusal": str}
+_TYPES = {"text": str, "prompt_tokens": int, "completion_tokens": int, "refusal": str, "cut": bool}
 
 
 @dataclass(frozen=True)

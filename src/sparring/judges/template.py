@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 
 from sparring.errors import InputError
+from sparring.judges.final import final_words
 from sparring.judges.protocol import Question
+from sparring.judges.replies import Reply
 
 DEFAULT = """\
 Below are a request and two responses to it, A and B. Decide which response is better: correct first of all, then
@@ -29,7 +32,7 @@ Verdict: tie
 """
 
 _FIELDS = ("{prompt}", "{first}", "{second}")
-_VERDICT = re.compile(r"^[^\w\n]*verdict\W+(A|B|tie)\W*$", re.IGNORECASE | re.MULTILINE)
+_VERDICT = re.compile(r"\W*verdict\W+(A|B|tie)\W*", re.IGNORECASE)
 # Small models leave out the word "verdict".
 _NOTHING_ELSE = re.compile(r"\A\W*(A|B|tie)\W*\Z", re.IGNORECASE)
 _PREFERS_FIRST = {"a": 1.0, "b": 0.0, "tie": 0.5}
@@ -65,10 +68,29 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return re.sub(fields, lambda match: values[match.group()[1:-1]], template)
 
 
-def read_verdict(answer: str) -> float | None:
-    """P(first ≻ second) from the last line `Verdict: A|B|tie`, or an answer of that one word; else None."""
-    found = _VERDICT.findall(answer) or _NOTHING_ELSE.findall(answer)
+def read_verdict(reply: Reply, question: str) -> float | None:
+    """P(first ≻ second) from a reply's last line `Verdict: A|B|tie`, or from a reply of that one word; else None.
+
+    A verdict within a thought is none, nor is the list of possible ones, which the question has too. A reply that was
+    cut at its limit has not concluded, unless it began with its verdict: it may have been thinking.
+
+    Args:
+        reply: What the model wrote.
+        question: What it was asked.
+    """
+    words = final_words(reply.text, question).strip()
+    if reply.cut:
+        words = words.partition("\n")[0]
+    lists = _runs(question)
+    found = [run[-1] for run in _runs(words) if len(run) < 2 or run not in lists] or _NOTHING_ELSE.findall(words)
     return _PREFERS_FIRST[found[-1].lower()] if found else None
+
+
+def _runs(text: str) -> list[list[str]]:
+    """The verdicts of each run of lines that are nothing else."""
+    lines = [_VERDICT.fullmatch(line) for line in text.splitlines()]
+    runs = [list(run) for there, run in groupby(lines, key=bool) if there]
+    return [[match[1].lower() for match in run if match is not None] for run in runs]
 
 
 def _conversation(question: Question) -> str:

@@ -8,7 +8,7 @@ as it is, in every architecture and through gradient checkpointing, so no model 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -59,31 +59,54 @@ def counting_layers() -> Iterator[set[int | None]]:
         _layers.reset(token)
 
 
-def use_packed_attention(model: Any) -> None:
+def use_packed_attention(model: Any) -> Callable[[], None]:
     """Makes the model understand packed rows; other inputs go to the attention it had before.
+
+    Some families look at the name of the implementation, which changes here: so it must be proved that other inputs
+    are computed as before.
 
     Args:
         model: The bare causal language model.
+
+    Returns:
+        What gives the model, in all its parts, the attention back that it had.
 
     Raises:
         UnsupportedAttentionError: Its present attention is not one that transformers can exchange.
     """
     present = model.config._attn_implementation  # noqa: SLF001 - there is no public way to read it
-    if present.startswith(_PREFIX):
-        return
+    if present is not None and present.startswith(_PREFIX):
+        return lambda: None
     settable = model._can_set_attn_implementation()  # noqa: SLF001 - setting it would only warn
-    if "flash" in present:
+    if "flash" in (present or ""):
         raise UnsupportedAttentionError(
             f"its attention implementation '{present}' goes by its name; take 'sdpa', with which packed rows use flash "
             "attention by themselves"
         )
-    if not settable or present not in ALL_ATTENTION_FUNCTIONS.valid_keys():
+    if not settable or present is None or present not in ALL_ATTENTION_FUNCTIONS.valid_keys():
         raise UnsupportedAttentionError(f"its attention implementation '{present}' cannot be exchanged")
     name = _PREFIX + present
     AttentionInterface.register(name, _packed_or(ALL_ATTENTION_FUNCTIONS[present]))
     if present in ALL_MASK_ATTENTION_FUNCTIONS.valid_keys():
         AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[present])
+    restore = _restorer(model)
     model.set_attn_implementation(name)
+    return restore
+
+
+def _restorer(model: Any) -> Callable[[], None]:
+    configs = {id(part.config): part.config for part in model.modules() if isinstance(part, PreTrainedModel)}
+    for name in model.config.sub_configs:
+        if (config := getattr(model.config, name, None)) is not None:
+            configs[id(config)] = config
+    had = [(config, config._attn_implementation) for config in configs.values()]  # noqa: SLF001 - as above
+
+    def restore() -> None:
+        for config, name in had:
+            # Not by `set_attn_implementation`, which would ask again whether each part may have what it had.
+            config._attn_implementation_internal = name  # noqa: SLF001 - as above
+
+    return restore
 
 
 def _packed_or(otherwise: Any) -> Any:

@@ -160,12 +160,22 @@ def _transforms(model: Any) -> bool:
 
 
 def _transform(model: Any, logits: Tensor) -> Tensor:
-    """What some families do to the logits after the head; `check_log_probs` proves that none is missed."""
+    """What some families do to the logits after the head; `layout_of` proves that none is missed."""
     config = model.config.get_text_config()
-    if (scaling := getattr(config, "logits_scaling", None)) is not None:  # Granite
-        logits = logits / scaling
+    if (scaling := getattr(config, "logits_scaling", None)) is not None:
+        # The one multiplies by what the other divides by.
+        logits = logits * scaling if config.model_type == "hyperclovax" else logits / scaling  # or Granite
     if (scale := getattr(model, "logit_scale", None)) is not None:  # Cohere
         logits = logits * scale
-    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:  # Gemma
+    if (scale := getattr(config, "lm_head_multiplier", None)) is not None:  # Falcon-H1
+        logits = logits * scale
+    if (cap := logit_cap(config)) is not None:
         logits = cap * torch.tanh(logits / cap)
     return logits
+
+
+def logit_cap(config: Any) -> float | None:
+    """C where a model's logits are c · tanh(logits / c), from its text configuration."""
+    # Gemma, RecurrentGemma, xLSTM.
+    names = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+    return next((cap for name in names if (cap := getattr(config, name, None)) is not None), None)

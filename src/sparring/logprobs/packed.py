@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sparring.logprobs.attention import Segment, layout_tensor
+from sparring.logprobs.decoder import decoder_of, plain_options
 from sparring.logprobs.head import token_log_probs
 from sparring.logprobs.wrappers import in_passes
 
@@ -129,11 +130,12 @@ def _lay_out(groups: Sequence[_Group]) -> _Row:
 def _score(model: Any, groups: Sequence[_Group]) -> list[Tensor]:
     row = _lay_out(groups)
     device = model.get_input_embeddings().weight.device
-    hidden = model.get_decoder()(
+    decoder = decoder_of(model)
+    hidden = decoder(
         input_ids=torch.tensor([row.ids], device=device),
         position_ids=torch.tensor([row.positions], device=device),
         attention_mask=layout_tensor(row.segments),
-        use_cache=False,
+        **plain_options(decoder),
     ).last_hidden_state[0]
     predictors, targets = (torch.tensor(values, device=device) for values in (row.predictors, row.targets))
     log_probs = token_log_probs(model, hidden[predictors], targets)

@@ -1,4 +1,4 @@
-"""Sequences as right-padded rows `[prompt | response]`: for models that cannot read packed rows."""
+"""Sequences as rows `[prompt | response]`, right-padded to a batch or alone: where packed rows cannot be read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparring.logprobs.decoder import decoder_of, plain_options
 from sparring.logprobs.head import token_log_probs
 from sparring.logprobs.wrappers import in_passes
 
@@ -36,7 +37,21 @@ def padded_log_probs(
         responses: `responses[b][k]`.
         max_tokens: Padded positions in one forward pass; a single row may exceed it.
     """
-    rows = [_Row(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
+    return _in_batches(model, _rows(prompts, responses), max_tokens)
+
+
+def single_log_probs(
+    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], _max_tokens: int
+) -> list[Tensor]:
+    """The same with one row in a forward pass, without any padding, so a budget has no effect."""
+    return _in_batches(model, _rows(prompts, responses), 1)
+
+
+def _rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]) -> list[_Row]:
+    return [_Row(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
+
+
+def _in_batches(model: Any, rows: list[_Row], max_tokens: int) -> list[Tensor]:
     scored: list[Tensor] = [torch.empty(0)] * len(rows)
     batches = list(_batches(rows, max_tokens))
     passes = in_passes(model, [[rows[i] for i in indices] for indices in batches], _score)
@@ -68,8 +83,9 @@ def _score(model: Any, rows: list[_Row]) -> list[Tensor]:
         mask[i, : len(row)] = 1
         predicts[i, len(row.prompt) - 1 : len(row) - 1] = True
     targets = ids.roll(-1, dims=1)[predicts].to(device)
-    hidden = model.get_decoder()(
-        input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
-    ).last_hidden_state
+    decoder = decoder_of(model)
+    # A row alone is computed as the model's own forward pass computes it, which is given no mask.
+    masked = {"attention_mask": mask.to(device)} if len(rows) > 1 else {}
+    hidden = decoder(input_ids=ids.to(device), **masked, **plain_options(decoder)).last_hidden_state
     log_probs = token_log_probs(model, hidden[predicts.to(device)], targets)
     return [*log_probs.split([len(row.response) for row in rows])]

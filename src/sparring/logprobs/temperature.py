@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from sparring.logprobs.head import logit_cap
+from sparring.logprobs.layout import layout_of
+from sparring.logprobs.whole import TEMPERATURES
 from sparring.logprobs.wrappers import unwrap
 
 
@@ -15,7 +18,8 @@ from sparring.logprobs.wrappers import unwrap
 def tempered(model: Any, temperature: float) -> Iterator[None]:
     """Inside, `sequence_log_probs` is of the law that sampling at this temperature has: softmax(logits / T) each token.
 
-    The head's output is divided, so what a family does to logits after the head must be linear; a cap is not.
+    The head's output is divided, so what a family does to logits after the head must be linear; a cap is not. Where the
+    head is unknown, it is the final logits that are divided.
 
     Args:
         model: A causal language model of transformers, bare or wrapped, that no optimizer trains meanwhile.
@@ -28,6 +32,13 @@ def tempered(model: Any, temperature: float) -> Iterator[None]:
         yield
         return
     core = unwrap(model)
+    if layout_of(model).rows == "whole":
+        TEMPERATURES[core] = temperature
+        try:
+            yield
+        finally:
+            del TEMPERATURES[core]
+        return
     if caps_logits(core.config):
         raise ValueError("a model that caps its logits has no temperature here: the cap comes after the head")
     head = core.get_output_embeddings()
@@ -40,7 +51,7 @@ def tempered(model: Any, temperature: float) -> Iterator[None]:
 
 def caps_logits(config: Any) -> bool:
     """Whether a model's configuration says that its logits go through a tanh."""
-    return getattr(config.get_text_config(), "final_logit_softcapping", None) is not None
+    return logit_cap(config.get_text_config()) is not None
 
 
 class _Tempered(nn.Module):

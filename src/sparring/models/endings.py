@@ -31,7 +31,7 @@ def end_ids(config: ModelConfig) -> frozenset[int]:
                 problem = f"generation_config.json cannot be read ({error})"
                 raise InputError(problem, where=path, fix="mend or remove the file") from error
             found = GenerationConfig.from_model_config(model_config)
-    return frozenset(_listed(found.eos_token_id))
+    return ends_of(found)
 
 
 def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
@@ -44,7 +44,7 @@ def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
         model: A causal language model of transformers.
         stop_ids: The tokens that it was trained to end with, or stops at.
     """
-    ids = sorted({*stop_ids, *_listed(model.generation_config.eos_token_id)})
+    ids = sorted({*stop_ids, *ends_of(model.generation_config)})
     settings = model.generation_config
     settings.eos_token_id = model.config.eos_token_id = ids[0] if len(ids) == 1 else ids
     with quiet_transformers():
@@ -59,7 +59,9 @@ def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
             model.generation_config = GenerationConfig.from_model_config(model.config)
 
 
-def _listed(ids: int | list[int] | None) -> list[int]:
+def ends_of(settings: GenerationConfig) -> frozenset[int]:
+    """The tokens at which `generate` stops with these settings."""
+    ids = settings.eos_token_id
     if ids is None:
-        return []
-    return [ids] if isinstance(ids, int) else list(ids)
+        return frozenset()
+    return frozenset([ids]) if isinstance(ids, int) else frozenset(ids)

@@ -63,6 +63,11 @@ class Spif(Objective):
         return replace(density_ratios, expert=scale * (0.5 * expert).tanh(), generated=scale * (0.5 * generated).tanh())
 
     @property
+    def reach(self) -> float:
+        """R/β: the targets ±R are reached there."""
+        return self.reward_bound / self.beta
+
+    @property
     def stability(self) -> StabilityNumber:
         """R/β and its step exponent R/(2β)."""
         ratio = self.reward_bound / self.beta

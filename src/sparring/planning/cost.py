@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from sparring.logprobs.head import head_bytes
-from sparring.logprobs.sequences import MAX_TOKENS
+from sparring.logprobs.layout import MAX_TOKENS
 from sparring.models import ModelConfig
+from sparring.models.adapters import adapter_of
 from sparring.models.quiet import quiet_transformers
 
 # Numbers that a transformer layer keeps for the backward pass, a token and hidden unit, without gradient
@@ -41,7 +42,7 @@ class Memory:
         return max(training, self.playing)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TokenCounts:
     """Tokens of a prompt, and of each of the responses to it that are scored and trained on."""
 
@@ -94,7 +95,8 @@ def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | Non
             return model
         from peft import get_peft_model
 
-        return get_peft_model(model, lora_config(lora))
+        fitted = adapter_of(model_config, lora_config(lora), trust_remote_code=config.trust_remote_code)
+        return get_peft_model(model, fitted.config)
 
 
 def memory(model: Any, args: Any, batch: Batch, *, shards: int) -> Memory:

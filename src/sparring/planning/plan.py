@@ -13,6 +13,7 @@ from sparring.planning.tokens import Tokens, count_tokens, trained_rows
 from sparring.progress import duration
 from sparring.selfplay.arguments import arguments_of, run_autocast
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
+from sparring.selfplay.notes import notes
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import Prepared, prepare
@@ -48,12 +49,14 @@ class PhasePlan:
 class Plan:
     """What `sparring plan` prints: the phases one by one, and of all of them together what they take.
 
-    `comparisons` are those of policies on the held-out set; the phases have their own.
+    `comparisons` are those of policies on the held-out set; the phases have their own. `notes` say what was left out
+    of the data or cut, and what the model sees otherwise than the rows say.
     """
 
     processes: int
     phases: list[PhasePlan]
     data: dict[str, int]
+    notes: list[str]
     comparisons: int
     tokens: Tokens
     rates: Rates | None
@@ -121,6 +124,7 @@ def plan(
             "train": len(prepared.train.examples),
             "held_out": len(prepared.held_out.examples) if prepared.held_out is not None else 0,
         },
+        notes=notes(prepared),
         comparisons=_held_out_comparisons(prepared),
         tokens=tokens,
         rates=rates,
@@ -155,21 +159,24 @@ def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
     number, verdict = phase.objective.stability, None
     if number is not None:
         verdict = asdict(number) | {"contraction_factor": number.contraction_factor, "verdict": number.verdict}
+    played = len(prepared.prompts(phase, phase.iterations.start))
     penalties = [f"{each.options['weight']:g} × {each.name}" for each in phase.config.regularizers]
     return PhasePlan(
         game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
         objective=phase.config.objective.name,
         iterations=len(phase.iterations),
         stability=verdict,
-        prompts=len(phase.prompts(prepared.train.examples)),
-        comparisons=_comparisons(phase.config, len(phase.prompts(prepared.train.examples))),
+        prompts=played,
+        comparisons=_comparisons(phase.config, played),
     )
 
 
 def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Memory:
     args = arguments_of(prepared.config, phase.config.training)
+    # Where every iteration is played on all prompts, one stands for all.
+    different = phase.iterations if prepared.config.data.prompts_per_iteration else phase.iterations[:1]
     batch = Batch.largest(
-        trained_rows(prepared, phase),
+        [row for iteration in different for row in trained_rows(prepared, phase, iteration)],
         prompts=args.per_device_train_batch_size,
         sequences=phase.config.generation.batch_size,
         limit=prepared.config.data.max_response_tokens,

@@ -34,18 +34,18 @@ class Tokens:
         return Tokens(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
 
 
-def scored_rows(prepared: Prepared, phase: Phase) -> list[TokenCounts]:
-    """The rows that a phase scores."""
+def scored_rows(prepared: Prepared, phase: Phase, iteration: int) -> list[TokenCounts]:
+    """The rows that an iteration scores."""
     return [
         TokenCounts(len(item.prompt_ids), (*([len(item.expert_ids)] if phase.reads_expert else []), *played))
-        for item, played in _played(prepared, phase)
+        for item, played in _played(prepared, phase, iteration)
     ]
 
 
-def trained_rows(prepared: Prepared, phase: Phase) -> list[TokenCounts]:
-    """The rows that a phase trains on: an expert that is imitated and plays as well is in them twice."""
+def trained_rows(prepared: Prepared, phase: Phase, iteration: int) -> list[TokenCounts]:
+    """The rows that an iteration trains on: an expert that is imitated and plays as well is in them twice."""
     requires, rows = phase.objective.requires, []
-    for item, played in _played(prepared, phase):
+    for item, played in _played(prepared, phase, iteration):
         experts = (bool(requires & EXPERT_FIELDS) + phase.expert_plays) * [len(item.expert_ids)]
         initial = played if "policy_initial" in requires else []
         reference = _references(prepared, item) if "policy_reference" in requires else []
@@ -53,9 +53,9 @@ def trained_rows(prepared: Prepared, phase: Phase) -> list[TokenCounts]:
     return rows
 
 
-def _played(prepared: Prepared, phase: Phase) -> Iterator[tuple[EncodedExample, list[int]]]:
-    """The prompts of a phase, and how long the K responses to each are."""
-    for item in phase.prompts(prepared.train.examples):
+def _played(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[tuple[EncodedExample, list[int]]]:
+    """The prompts of an iteration, and how long the K responses to each are."""
+    for item in prepared.prompts(phase, iteration):
         yield (
             item,
             [len(ids) for ids in item.compared_ids] if phase.given else phase.samples * [_length(prepared, item)],
@@ -113,16 +113,19 @@ def _reference_tokens(prepared: Prepared) -> Tokens:
 
 def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
     """What a phase takes on the training prompts."""
-    rows, iterations = trained_rows(prepared, phase), len(phase.iterations)
-    scored = sum(len(phase.scorers(iteration)) for iteration in phase.iterations) if phase.needs_samples else 0
-    readers = 2 if phase.opponent.spec(phase.iterations.start).base_share else 1
-    epochs = _epochs(prepared, phase.config.training, len(rows), processes)
-    generated = phase.samples * sum(_length(prepared, item) for item in phase.prompts(prepared.train.examples))
-    return Tokens(
-        generate=readers * iterations * generated,
-        score=scored * sum(row.tokens for row in scored_rows(prepared, phase)),
-        train=round(sum(row.tokens for row in rows) * iterations * epochs),
-    )
+    total = Tokens(generate=0, score=0, train=0)
+    for iteration in phase.iterations:
+        trained = [row.tokens for row in trained_rows(prepared, phase, iteration)]
+        scorers = len(phase.scorers(iteration)) if phase.needs_samples else 0
+        readers = 2 if phase.opponent.spec(iteration).base_share else 1
+        epochs = _epochs(prepared, phase.config.training, len(trained), processes)
+        generated = phase.samples * sum(_length(prepared, item) for item in prepared.prompts(phase, iteration))
+        total += Tokens(
+            generate=readers * generated,
+            score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)),
+            train=round(sum(trained) * epochs),
+        )
+    return total
 
 
 def _held_out_tokens(prepared: Prepared) -> Tokens:

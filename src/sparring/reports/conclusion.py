@@ -13,6 +13,8 @@ from sparring.reports.summary import PolicyRow, Summary
 _CUT = 0.1
 _PAST_BOUND = 0.5
 _FEW = 100
+# Nats a token; see `sparring.selfplay.monitor`.
+_FAR = -2.5
 _NAMES = {
     "accuracy/greedy": "greedy accuracy",
     "accuracy/sampled": "sampled accuracy",
@@ -79,13 +81,15 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
             warnings=_warnings(summary, None, []),
             gains=[],
         )
-    start = next((row for row in reversed(summary.rows) if not row.name.startswith("iteration")), None)
+    start = _start(summary)
     # The base model has no win rate over itself.
     known = (row for row in (summary.rows[0], start) if row is not None and metric in row.estimates)
     others = dict.fromkeys(row.path for row in known if row.path != best.path)
     rows = {row.path: row for row in summary.rows}
     gains = [gain(rows[path], best, metric, answers) for path in others]
     headline = f"The best policy is {_name(best)}"
+    if gains and gains[-1].is_noise and best.name.startswith("iteration"):
+        headline = f"No gain of self-play can be told from chance. The highest value has {_name(best)}"
     if metric in best.estimates:
         headline += f": {_NAMES.get(metric, metric)} {best.cell(metric, 3)}"
     headline += f", {gains[0]}." if gains else "."
@@ -97,6 +101,11 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
         warnings=_warnings(summary, best, gains),
         gains=gains,
     )
+
+
+def _start(summary: Summary) -> PolicyRow | None:
+    """The policy that self-play started from."""
+    return next((row for row in reversed(summary.rows) if not row.name.startswith("iteration")), None)
 
 
 def gain(before: PolicyRow, after: PolicyRow, metric: str, answers: Answers | None) -> Gain:
@@ -169,6 +178,11 @@ def _warnings(summary: Summary, best: PolicyRow | None, gains: list[Gain]) -> li
         found.append("No iteration of self-play is better than what it started from.")
     if gains and gains[-1].is_noise:
         found.append(f"The gain over the {gains[-1].over} is within two standard errors of zero: it may be chance.")
+    if (start := _start(summary)) is not None and (value := _mean(start, "log_likelihood/token") or 0.0) < _FAR:
+        found.append(
+            f"Play started at −{-value:.1f} nats a token of the held-out experts: the policy had not learned to write "
+            "as they do, so a gain over it may be what a longer warm-up would have brought."
+        )
     if best is not None:
         found += _warnings_about(best)
     found += [

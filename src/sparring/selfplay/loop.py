@@ -13,9 +13,10 @@ from sparring.progress import console
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig, WarmupConfig
 from sparring.selfplay.early_stop import watch
-from sparring.selfplay.monitor import monitor
+from sparring.selfplay.monitor import monitor, tell_start
+from sparring.selfplay.notes import announce
 from sparring.selfplay.phases import Phase
-from sparring.selfplay.prepared import announce, prepare
+from sparring.selfplay.prepared import prepare
 from sparring.selfplay.result import Result, conclude
 from sparring.selfplay.run import Run
 from sparring.selfplay.set_up import check_free, claim, reopen, set_up
@@ -25,6 +26,7 @@ from sparring.selfplay.stages.generate import generate
 from sparring.selfplay.stages.given import given_samples, given_verdicts
 from sparring.selfplay.stages.judge import join, judge_samples
 from sparring.selfplay.stages.score import score
+from sparring.selfplay.stages.ties import tell_ties
 from sparring.selfplay.stages.train import demonstrations, is_trained, train
 from sparring.trainer.triples import Triple, Triples
 from sparring.work import processes
@@ -84,6 +86,7 @@ def _play(run: Run) -> Result:
         _evaluate(run, BASE)
         _warm_up(run, run.config.warmup)
     evaluations[0] = _evaluate(run, 0)
+    tell_start(run, evaluations[0])
     standing = watch(run.config.stop, evaluations)
     for iteration in range(run.config.total_iterations):
         _iterate(run, iteration)
@@ -140,6 +143,7 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
             verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))
     with run.timed(stage="score", iteration=iteration):
         triples = score(run, iteration, shards)
+    tell_ties(run, iteration, triples)
     return triples if verdicts is None else join(run, iteration, triples, verdicts)
 
 

@@ -17,7 +17,10 @@ from typing import Any
 import psutil
 import torch
 
+from sparring.data import Clock
+from sparring.files import read_json
 from sparring.regularizers import split_regularizers
+from sparring.run_directory import RunDirectory
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.selfplay.phases import Phase
@@ -67,6 +70,11 @@ def manifest(
             "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
     }
+
+
+def run_clock(directory: RunDirectory) -> Clock:
+    """The time that a run's chat template is told: when it was started."""
+    return Clock.read(read_json(directory.manifest)["data"]["template"]["clock"])
 
 
 def _objective(phase: Phase) -> dict[str, Any]:

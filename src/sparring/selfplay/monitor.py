@@ -9,9 +9,14 @@ from sparring.files import write_json
 from sparring.metrics import Estimate
 from sparring.metrics.stability import Finding, History, examine
 from sparring.progress import console
+from sparring.regularizers import split_regularizers
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.held_out import expert_log_probs
+from sparring.types import EXPERT_FIELDS
 from sparring.work import processes
+
+# Nats a token: a perplexity of about 12. Fluent text that a model was tuned on is above −2.
+_FAR = -2.5
 
 
 def monitor(run: Run, evaluations: Mapping[int, Mapping[str, Estimate]]) -> list[Finding]:
@@ -25,6 +30,22 @@ def monitor(run: Run, evaluations: Mapping[int, Mapping[str, Estimate]]) -> list
         if finding.status != "ok":
             console.print(f"iteration {last}: {finding.status}: {finding.text}")
     return found
+
+
+def tell_start(run: Run, evaluation: Mapping[str, Estimate]) -> None:
+    """Warns where play starts from a policy that has not learned to write as the expert does."""
+    log_likelihood, objective = evaluation.get("log_likelihood/token"), split_regularizers(run.phase(0).objective)[0]
+    if log_likelihood is None or log_likelihood.mean >= _FAR or not objective.requires & EXPERT_FIELDS:
+        return
+    reach, length = objective.reach, evaluation["length/expert"].mean if "length/expert" in evaluation else None
+    text = (
+        f"warning: play starts at {log_likelihood.mean:.1f} nats a token of the held-out experts, so the policy has "
+        "not learned to write as they do"
+    )
+    if reach is not None:
+        text += f"; one iteration moves the log ratio of a whole response by about {reach:g} nats"
+        text += "" if length is None else f", and a response has {length:.0f} tokens"
+    console.print(f"{text}: warm up for longer, or at a higher learning rate (warmup.training)")
 
 
 def _examine(

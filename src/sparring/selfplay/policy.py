@@ -15,6 +15,7 @@ from sparring.errors import InputError, RunError, did_you_mean
 from sparring.files import atomic_path
 from sparring.logprobs import check_log_probs, per_token_log_probs, tempered
 from sparring.models import ModelConfig, content_digest, load_model, local_folder
+from sparring.models.adapters import adapter_of
 from sparring.models.endings import tell_endings
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
@@ -84,7 +85,8 @@ class Policy:
 
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(self._seed, "adapter"))
-            self.model = get_peft_model(self.model, lora_config(lora)).eval()
+            fitted = adapter_of(self.model.config, lora_config(lora), trust_remote_code=self._config.trust_remote_code)
+            self.model = get_peft_model(self.model, fitted.config).eval()
         self._initial = {name: value.clone() for name, value in get_peft_model_state_dict(self.model).items()}
 
     @property

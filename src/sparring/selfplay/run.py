@@ -99,6 +99,10 @@ class Run:
         """What an iteration is played with."""
         return next(phase for phase in self.prepared.phases if iteration in phase.iterations)
 
+    def prompts(self, iteration: int) -> list[EncodedExample]:
+        """The training prompts that an iteration is played on."""
+        return self.prepared.prompts(self.phase(iteration), iteration)
+
     def finish_reason(self, response_ids: Sequence[int]) -> str:
         """How a response ended, as `Sample` says it: "stop" with its end token, "length" where it was cut."""
         return "stop" if response_ids[-1] in self.stop_ids else "length"

@@ -7,11 +7,15 @@ import itertools
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from sparring import own_code
 from sparring.errors import InputError
 from sparring.files import read_json, write_json, write_text
+from sparring.generation.mixture import Mixture
+from sparring.generation.protocol import ChecksItself
 from sparring.judges import JudgeSettings, StartedJudge
 from sparring.logprobs import check_log_probs
 from sparring.models import ModelConfig, fingerprint
@@ -21,9 +25,10 @@ from sparring.selfplay.arguments import run_autocast
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.manifest import config_fingerprint, manifest, versions
+from sparring.selfplay.manifest import config_fingerprint, manifest, run_clock, versions
+from sparring.selfplay.notes import data_summary
 from sparring.selfplay.policy import Policy
-from sparring.selfplay.prepared import Prepared, data_summary, prepare
+from sparring.selfplay.prepared import Prepared, prepare
 from sparring.selfplay.run import Embed, Judges, Run
 from sparring.work import processes
 from sparring.work.store import Store
@@ -139,19 +144,20 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     config = read_config(directory, trust_remote_code=trust_remote_code, resumes=True)
     started = read_json(directory.manifest)
     fingerprints = started["fingerprints"]
+    # First of all: what follows imports that code.
+    _check_own_code(started["own_code"])
     if config_fingerprint(config) != fingerprints["config"]:
         raise InputError(
             "the configuration was changed after the run started, so what is on disk belongs to another one",
             where=str(directory.config),
             fix="undo the change, or start a new run with `sparring train` and another output",
         )
-    _check_own_code(started["own_code"])
-    prepared = prepare(config)
+    prepared = prepare(config, run_clock(directory))
     for what, found in _fingerprints(prepared).items():
         if found != fingerprints[what]:
             raise InputError(
                 f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
-                where={"model": config.model.name, "processes": "launcher"}.get(what, str(config.data.source)),
+                where={"model": config.model.name, "processes": "launcher"}.get(what, config.data.title),
                 fix="restore it, or start a new run with another output",
             )
     for name, version in versions().items():
@@ -176,7 +182,7 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
     )
     _check_disk(config, policy, directory)
     check_log_probs(policy.model)
-    return Run(
+    run = Run(
         prepared=prepared,
         directory=directory,
         policy=policy,
@@ -185,6 +191,23 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
         embed=_embedder(config),
         store=_store(prepared),
     )
+    _check_sampling(run)
+    return run
+
+
+def _check_sampling(run: Run) -> None:
+    """Finds out how the model, and its mixture with the base model, are sampled: what cannot be is refused now."""
+    generators = [run.config.generation, *(phase.config.generation for phase in run.prepared.phases)]
+    shares = [0.0, *(phase.opponent.spec(phase.iterations.start).base_share for phase in run.prepared.phases)]
+    with run.policy.forward_dtype(), ExitStack() as models:
+        for config, share in zip(generators, shares, strict=True):
+            mixed: dict[str, Any] = {}
+            if share:
+                base = models.enter_context(run.policy.base_forward())
+                mixed = {"mixture": Mixture(base=base, base_share=share)}
+            generator = run.generator(config, **mixed)
+            if isinstance(generator, ChecksItself):
+                generator.check()
 
 
 def _store(prepared: Prepared) -> Store | None:

@@ -12,6 +12,7 @@ from sparring.errors import InputError
 from sparring.generation import names
 from sparring.logprobs.temperature import caps_logits
 from sparring.models import ModelConfig, context_length, load_config, load_tokenizer
+from sparring.models.endings import end_ids
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.types import EncodedExample
 
@@ -25,12 +26,14 @@ class Teacher:
         temperature: Divides its logits.
         train: The training prompts, as the teacher reads them.
         held_out: Likewise the held-out ones.
+        asked_otherwise: Whether its prompts are written by another chat template than the model's.
     """
 
     model: ModelConfig | None
     temperature: float
     train: list[EncodedExample]
     held_out: list[EncodedExample]
+    asked_otherwise: bool = False
 
     @cached_property
     def held_out_ids(self) -> dict[int, list[int]]:
@@ -39,9 +42,20 @@ class Teacher:
 
 
 def teacher_of(
-    config: SelfPlayConfig, model_config: Any, tokenizer: Any, train: Encoded, held_out: Encoded | None
+    config: SelfPlayConfig,
+    model_config: Any,
+    template: PromptTemplate,
+    train: Encoded,
+    held_out: Encoded | None,
 ) -> Teacher | None:
     """The run's teacher, if it has one; its weights are not loaded.
+
+    Args:
+        config: The run's.
+        model_config: Of the run's model.
+        template: Writes its prompts.
+        train: The training prompts as the policy reads them.
+        held_out: Likewise the held-out ones.
 
     Raises:
         InputError: It cannot teach this model: it has other tokens, caps its logits, or has no room for a prompt.
@@ -49,9 +63,10 @@ def teacher_of(
     teacher = config.data.teacher
     if teacher is None:
         return None
-    model = None
+    model, its_own = None, template.text
     if teacher.model is not None:
-        model, model_config, tokenizer = _other(config, teacher, tokenizer, train.stop_ids)
+        model, model_config, tokenizer = _other(config, teacher, template.tokenizer, train.stop_ids)
+        template = config.data.template(tokenizer, template.clock, end_ids=end_ids(model))
     if teacher.temperature != 1.0 and caps_logits(model_config):
         problem = "the teacher caps its logits, so at another temperature than 1 the law of its samples is not known"
         raise InputError(problem, where="data.teacher.temperature", fix="set it to 1")
@@ -59,9 +74,8 @@ def teacher_of(
     def read(examples: Sequence[EncodedExample]) -> list[EncodedExample]:
         return teacher_prompts(
             examples,
-            tokenizer,
+            template,
             system=teacher.system,
-            chat_template=config.data.chat_template,
             limit=context_length(model_config) - config.data.max_response_tokens,
         )
 
@@ -70,6 +84,7 @@ def teacher_of(
         temperature=teacher.temperature,
         train=read(train.examples),
         held_out=read(held_out.examples if held_out is not None else []),
+        asked_otherwise=template.text != its_own,
     )
 
 
@@ -88,7 +103,7 @@ def _other(
         model_config, own = load_config(model), load_tokenizer(model)
     except InputError as error:
         raise InputError(error.problem, where=where, fix=error.fix) from error
-    ends = PromptTemplate.choose(own, config.data.chat_template).stop_ids()
+    ends = config.data.template(own, end_ids=end_ids(model)).stop_ids()
     if own.get_vocab() != tokenizer.get_vocab() or ends != tuple(stop_ids):
         problem = "the teacher's tokens, or those that end its responses, are not the model's, so neither can score "
         fix = "take a teacher with the model's own tokenizer and chat template, such as one fine-tuned from it"

@@ -13,6 +13,7 @@ from sparring.evaluation.mt_bench.answers import MtAnswers
 from sparring.evaluation.mt_bench.files import TURNS, Id, MtQuestion, Template
 from sparring.judges.chat import Prompt
 from sparring.judges.correspondence import Correspondence
+from sparring.judges.final import final_words
 from sparring.judges.replies import Reply
 from sparring.progress import progress
 
@@ -28,16 +29,21 @@ _VALUES = {"A": 1.0, "B": 0.0, "C": 0.5}
 _NAMES = {1.0: "model_1", 0.0: "model_2", 0.5: "tie", None: "error"}
 
 
-def read_rating(text: str) -> float | None:
-    """The last `[[rating]]`, if it is from 1 to 10; else None."""
-    found = _RATING.findall(text)
+def read_rating(text: str, question: str) -> float | None:
+    """The last `[[rating]]` in what a reply to a question concludes, if it is from 1 to 10; else None."""
+    found = _RATING.findall(_without_lists(final_words(text, question), ["[[rating]]"]))
     return float(found[-1]) if found and 1 <= float(found[-1]) <= 10 else None
 
 
-def read_winner(text: str) -> float | None:
-    """The last of `[[A]]` (1), `[[B]]` (0) and `[[C]]` (½); None where there is none."""
-    found = _WINNER.findall(text)
+def read_winner(text: str, question: str) -> float | None:
+    """The last of `[[A]]` (1), `[[B]]` (0) and `[[C]]` (½) in what a reply to a question concludes; else None."""
+    found = _WINNER.findall(_without_lists(final_words(text, question), ["[[A]]", "[[B]]", "[[C]]"]))
     return _VALUES[found[-1]] if found else None
+
+
+def _without_lists(text: str, marks: Sequence[str]) -> str:
+    """The text without lines that hold all of some marks: they repeat what the instructions list."""
+    return "\n".join(line for line in text.splitlines() if not all(mark in line for mark in marks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +162,10 @@ class Grader:
 
     def _grade(self, match: _Match, replies: Sequence[Reply], model: str, judge: str) -> Grade:
         read = read_rating if self.baseline is None else read_winner
-        values = [None if reply.refusal else read(reply.text) for reply in replies]
+        values = [
+            None if reply.refusal else read(reply.text, prompt.user)
+            for reply, prompt in zip(replies, match.prompts, strict=True)
+        ]
         refused = sum(bool(reply.refusal) for reply in replies)
         row: dict[str, Any] = {"question_id": match.question, "judge": [judge, match.template], "turn": match.turn}
         if self.baseline is None:

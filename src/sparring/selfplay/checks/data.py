@@ -43,6 +43,12 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
                 wishes = " and ".join(CALLED[part] for part in sorted(phase.needs))
                 problem = f"no training row has what {phase.title} needs: {wishes}"
                 raise InputError(problem, where="objective.name", fix=fix)
+            if config.data.prompts_per_iteration is not None and "policy_initial" in phase.objective.requires:
+                raise InputError(
+                    f"{phase.title} learns from the first policy's responses to the same prompts in every iteration",
+                    where="data.prompts_per_iteration",
+                    fix="remove it, or take another objective",
+                )
             counts = {len(item.compared_ids): item for item in reversed(prompts)} if phase.given else {}
             if len(counts) > 1:
                 rows = " and ".join(f"data row {item.index + 1} has {count}" for count, item in counts.items())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sparring.errors import InputError
+from sparring.models.adapters import Adapter, adapter_of
 from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.checks.workers import check_workers
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -27,3 +30,14 @@ def check_training(config: SelfPlayConfig) -> None:
     check_workers(config, own.device)
     if config.lora is not None:
         lora_config(config.lora)
+
+
+def adapter_for(config: SelfPlayConfig, model_config: Any) -> Adapter | None:
+    """What the run's LoRA does to the model, if it has one.
+
+    Raises:
+        InputError: It does not fit, or what it trains could not be exported.
+    """
+    if config.lora is None:
+        return None
+    return adapter_of(model_config, lora_config(config.lora), trust_remote_code=config.model.trust_remote_code)

@@ -29,7 +29,7 @@ def generate(run: Run, iteration: int) -> list[Path]:
         The sample shards, in the order of their prompts' batches.
     """
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
-    prompts = phase.prompts(run.train)
+    prompts = run.prompts(iteration)
     spec = phase.opponent.spec(iteration)
     shards: list[Path] = []
     for slot, policy in enumerate(spec.generators):

@@ -14,7 +14,7 @@ from sparring.work import processes
 def given_samples(run: Run, iteration: int) -> list[Path]:
     """Writes the data's responses to an iteration's prompts as sample shards, to be scored as others are."""
     phase = run.phase(iteration)
-    prompts, size = phase.prompts(run.train), phase.config.generation.batch_size
+    prompts, size = run.prompts(iteration), phase.config.generation.batch_size
     stage = run.directory.iteration(iteration)
     batches = [prompts[start : start + size] for start in range(0, len(prompts), size)]
     shards = {samples_path(stage, "data", number): batch for number, batch in enumerate(batches)}
@@ -33,7 +33,7 @@ def given_verdicts(run: Run, iteration: int) -> dict[int, Verdict]:
     """The data's preferences among those responses, by prompt index."""
     return {
         example.index: Verdict(pairwise=example.comparison.pairwise)
-        for example in run.phase(iteration).prompts(run.train)
+        for example in run.prompts(iteration)
         if example.comparison is not None
     }
 

@@ -101,7 +101,7 @@ def join(run: Run, iteration: int, triples: Sequence[Triple], verdicts: Verdicts
     played = [_with_expert(triple, beside=beside) if phase.expert_plays else triple for triple in triples]
     joined = [
         _with_verdict(phase, triple, verdicts[example.index])
-        for example, triple in zip(phase.prompts(run.train), played, strict=True)
+        for example, triple in zip(run.prompts(iteration), played, strict=True)
     ]
     decided = [triple for triple in joined if triple is not None]
     if not decided:

@@ -33,7 +33,7 @@ Responses = Mapping[ResponseKey, tuple[Sequence[int], Sequence[int]]]
 def score(run: Run, iteration: int, shards: Sequence[Path]) -> list[Triple]:
     """Scores the responses under each scorer of an iteration, and joins them into training triples."""
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
-    experts = {item.index: item.expert_ids for item in phase.prompts(run.train)} if phase.reads_expert else {}
+    experts = {item.index: item.expert_ids for item in run.prompts(iteration)} if phase.reads_expert else {}
     responses = {shard: _responses(shard, experts) for shard in shards}
     by_scorer = {
         policy: score_files(
@@ -183,7 +183,7 @@ def _triples(
     opponent = opponent_scores(run, iteration, by_scorer) if requires & OPPONENT_FIELDS else None
     base = by_scorer[BASE] if requires & REFERENCE_FIELDS else None
     triples = []
-    for example in phase.prompts(run.train):
+    for example in run.prompts(iteration):
         index, rows = example.index, samples[example.index]
         scores: dict[str, Any] = {}
         for player, known in (("opponent", opponent), ("reference", base)):

@@ -1,0 +1,95 @@
+"""How conversations are written: what the roles are called, and what a message may hold besides its words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sparring.errors import InputError
+
+Turn = dict[str, str]
+
+ROLES: Mapping[str, str] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "model": "assistant",
+    "ai": "assistant",
+    "bot": "assistant",
+}
+"""The usual names of those who speak, in lower case."""
+
+WEIGHTS = ("weight", "train", "loss", "trainable")
+"""Keys that say whether a turn is trained on."""
+
+_IGNORE = "or name it in data.ignore where the answer does not need it"
+_THOUGHT = f"write the thought into the response, as the model is to write it, {_IGNORE}"
+_CALL = f"write the call as text in the response, as the model is to write it, {_IGNORE}"
+_TEXT_ONLY = f"remove the row, {_IGNORE}"
+_PROMPT = f"write it into the prompt, {_IGNORE}"
+
+_CALLS = dict.fromkeys(("tool_calls", "function_call"), ("a call of a tool is not shown to the model", _CALL))
+_THOUGHTS = dict.fromkeys(
+    ("reasoning_content", "reasoning", "thinking", "thought", "thoughts"),
+    ("a thought beside the response is not shown to the model", _THOUGHT),
+)
+_MEDIA = dict.fromkeys(
+    ("image", "images", "video", "videos", "audio", "audios", "files"), ("sparring trains on text alone", _TEXT_ONLY)
+)
+_TOOLS = dict.fromkeys(
+    ("tools", "functions"), ("tools are not shown to the model", f"write them into a system turn, {_IGNORE}")
+)
+_CONTEXT = dict.fromkeys(
+    ("context", "history", "documents", "system", "system_prompt"),
+    ("what comes before the prompt is not shown to the model here", _PROMPT),
+)
+_IN_MESSAGES = _CALLS | _THOUGHTS | _MEDIA | _TOOLS
+_IN_ROWS = _IN_MESSAGES | _CONTEXT
+_NOTHING = ("", "[]", "{}", "null")
+_WHOLE = ("1", "1.0", "true")
+
+
+def refusal(name: str, *, in_message: bool) -> InputError | None:
+    """Why a column, or a key of a message, that is not read cannot be left out in silence; None where it can."""
+    known = (_IN_MESSAGES if in_message else _IN_ROWS).get(name)
+    return None if known is None else InputError(known[0], fix=known[1])
+
+
+def is_nothing(value: Any) -> bool:
+    """Whether a value says nothing: null, no characters, an empty list, or one whose items are all nothing."""
+    if isinstance(value, str):
+        return value.strip() in _NOTHING
+    if isinstance(value, list | tuple):
+        return all(map(is_nothing, value))
+    if isinstance(value, dict):
+        return all(map(is_nothing, value.values()))
+    return value is None
+
+
+def joined_parts(content: Any) -> Any:
+    """The text of a message that is written in parts, `[{"type": "text", "text": …}]`; anything else as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [part.get("text") if isinstance(part, dict) and _only_text(part) else None for part in content]
+    return content if not all(isinstance(text, str) for text in texts) else "".join(map(str, texts))
+
+
+def _only_text(part: Mapping[str, Any]) -> bool:
+    others = (value for key, value in part.items() if key not in {"type", "text"})
+    return part.get("type", "text") in {"text", "input_text", "output_text"} and all(map(is_nothing, others))
+
+
+def weight_problem(message: Mapping[str, Any], ignored: Collection[str]) -> str | None:
+    """What of a message says that it is not to be trained on as a whole, such as `weight: 0`; None where nothing."""
+    for key in WEIGHTS:
+        value = message.get(key)
+        if value is not None and key not in ignored and str(value).lower() not in _WHOLE:
+            return f"{key}: {str(value).lower()}"
+    return None

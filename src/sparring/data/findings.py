@@ -1,0 +1,135 @@
+"""What a person should know of the rows before they are trained on: on how many, what it means, and an example."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+
+from sparring.data.chats import Turn
+from sparring.errors import InputError
+
+_SHOWN = 40
+_MARKS = "⟦", "⟧"
+_SIGNS = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something about the rows that changes what is learned from them.
+
+    Attributes:
+        name: What it is, in two words, for programs.
+        count: On how many it was found.
+        of: Of how many.
+        sentence: What it means and what to do about it, with both numbers.
+        example: The first one, with its place.
+        warning: Whether it is more than a remark.
+    """
+
+    name: str
+    count: int
+    of: int
+    sentence: str
+    example: str
+    warning: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.sentence}\n  e.g. {self.example}"
+
+
+@dataclass(kw_only=True)
+class Count:
+    """Counts one kind of thing, and keeps the first."""
+
+    count: int = 0
+    of: int = 0
+    example: str = ""
+
+    def add(self, found: int, of: int, example: Callable[[], str]) -> None:
+        """Counts `found` of `of`; the example is written down where it is the first."""
+        if found and not self.count:
+            self.example = example()
+        self.count += found
+        self.of += of
+
+    def finding(self, name: str, sentence: str, *, warning: bool = True) -> Finding | None:
+        """The finding; None where nothing was found."""
+        if not self.count:
+            return None
+        text = f"{self.count} of {self.of} {sentence}"
+        return Finding(name=name, count=self.count, of=self.of, sentence=text, example=self.example, warning=warning)
+
+
+@dataclass(kw_only=True)
+class DroppedTurns:
+    """Finds the turns whose words a chat template does not write.
+
+    Whether a turn is written is asked of the template with a word that stands nowhere else, once for every order of
+    roles; whether all of its words are, of the prompt itself, whatever the template trims, escapes or capitalises.
+
+    Attributes:
+        render: Writes turns as a prompt.
+    """
+
+    render: Callable[[list[Turn]], str]
+    _known: dict[tuple[str, ...], frozenset[int]] = field(default_factory=dict)
+
+    def find(self, turns: Sequence[Turn], prompt: str) -> list[int]:
+        """The positions of the turns that are dropped or cut."""
+        roles = tuple(turn["role"] for turn in turns)
+        if roles not in self._known:
+            self._known[roles] = self._dropped(roles)
+        return [
+            position
+            for position, turn in enumerate(turns)
+            if turn["content"].strip() and (position in self._known[roles] or not _appears(turn["content"], prompt))
+        ]
+
+    def _dropped(self, roles: tuple[str, ...]) -> frozenset[int]:
+        words = [f"sparringturn{position}x" for position in range(len(roles))]
+        try:
+            text = self.render([{"role": role, "content": word} for role, word in zip(roles, words, strict=True)])
+        except InputError:
+            # What the template takes depends on the words, so only the words tell.
+            return frozenset()
+        return frozenset(position for position, word in enumerate(words) if word not in text.lower())
+
+
+def _appears(content: str, prompt: str) -> bool:
+    if content.strip() in prompt:
+        return True
+    whole = _letters(prompt)
+    forms = (content, json.dumps(content), json.dumps(content, ensure_ascii=False), html.escape(content))
+    return any(_letters(form) in whole for form in forms)
+
+
+def _letters(text: str) -> str:
+    return _SIGNS.sub("", text).casefold()
+
+
+def difference(joined: str, whole: str) -> str:
+    """The first place where prompt and response, joined, differ from the whole conversation, marked in both."""
+    start = next((i for i, (a, b) in enumerate(zip(joined, whole, strict=False)) if a != b), len(whole))
+    ours, theirs = joined[start : start + 5 * _SHOWN], whole[start : start + 5 * _SHOWN]
+    codes = SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes()
+    _, i1, i2, j1, j2 = next((code for code in codes if code[0] != "equal"), ("equal", 0, 0, 0, 0))
+    before = joined[max(0, start - _SHOWN) : start]
+    here, there = (_marked(before, text, a, b) for text, a, b in ((ours, i1, i2), (theirs, j1, j2)))
+    return f"prompt and response: {here}; as one conversation: {there}"
+
+
+def _marked(before: str, text: str, start: int, end: int) -> str:
+    head, middle = before + text[:start], text[start:end]
+    middle = middle if len(middle) <= 2 * _SHOWN else f"{middle[: 2 * _SHOWN]}…"
+    # As a program writes it, so that white space is seen.
+    pieces = [repr(piece)[1:-1] for piece in (head, middle, text[end : end + _SHOWN])]
+    return f"…{pieces[0]}{_MARKS[0]}{pieces[1]}{_MARKS[1]}{pieces[2]}…"
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text, as a program writes it."""
+    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")

@@ -1,0 +1,100 @@
+"""What a chat template is as a program: the variables that it reads, the clock that it looks at, and its defaults."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from sparring.data.clock import Clock
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
+
+CLOCK = "strftime_now"
+"""The function that tells a template the time."""
+
+_GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
+_CLOCK_CALL = re.compile(CLOCK + r"""\(\s*(?:format\s*=\s*)?(["'])(?P<format>[^"'\\]*)\1\s*\)""")
+
+
+def unset_variables(text: str, given: Collection[str] = ()) -> list[str]:
+    """The variables that a chat template reads and that nobody sets, sorted.
+
+    Those that it asks for with `is defined` are among them: a switch such as `enable_thinking` is mostly read so.
+
+    Args:
+        text: The template.
+        given: Variables that are set, besides those that every template gets.
+
+    Raises:
+        jinja2.TemplateSyntaxError: It is no template.
+    """
+    from jinja2 import meta
+
+    return sorted(meta.find_undeclared_variables(_parsed(text)) - _GIVEN - {*given})
+
+
+def reads_clock(text: str) -> bool:
+    """Whether a chat template writes the time, or may.
+
+    Raises:
+        jinja2.TemplateSyntaxError: It is no template.
+    """
+    from jinja2 import nodes
+
+    return any(name.name == CLOCK for name in _parsed(text).find_all(nodes.Name))
+
+
+def with_defaults(text: str, options: Mapping[str, object], clock: Clock | None) -> str:
+    """A chat template that writes by itself what `text` writes with these variables, and on that day.
+
+    Whoever renders it may still set the variables otherwise. A time whose format is not written out in the template
+    stays the time of rendering.
+
+    Args:
+        text: The template.
+        options: Values of its variables.
+        clock: The time that it is to write; None leaves it the time of rendering.
+    """
+    if clock is not None:
+        text = _CLOCK_CALL.sub(lambda call: json.dumps(clock.strftime(call["format"]), ensure_ascii=False), text)
+    defaults = "".join(
+        f"{{%- if {name} is not defined %}}{{%- set {name} = {_literal(value)} %}}{{%- endif %}}"
+        for name, value in sorted(options.items())
+    )
+    # The empty expression keeps a line break that begins the template, which a block before it would swallow.
+    return f"{defaults}{{{{- '' }}}}{text}" if defaults else text
+
+
+def _literal(value: object) -> str:
+    """A value of JSON as Jinja writes it."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {_literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_literal, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _parsed(text: str) -> nodes.Template:
+    from jinja2 import parser
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """The block `generation` of transformers, which marks what the assistant said."""
+
+        tags = {"generation"}  # noqa: RUF012 (jinja2's own way to declare it)
+
+        def parse(self, parser: parser.Parser) -> list[nodes.Node]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+    )
+    environment.globals |= {CLOCK: None, "raise_exception": None}
+    return environment.parse(text)

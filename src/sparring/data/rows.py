@@ -1,0 +1,161 @@
+"""The rows of one source: read, checked one by one, and turned into examples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+from sparring.data import formats, sources
+from sparring.data.config import DataConfig, SourceConfig
+from sparring.data.formats import FORMATS, MESSAGE_KEYS, Format
+from sparring.data.records import Reading, Record
+from sparring.data.verifiers import VERIFIERS, Verifier
+from sparring.errors import InputError, did_you_mean
+from sparring.types import Example
+
+Needs = Mapping[str, frozenset[str]]
+"""Who plays on the rows, by what an error calls it, and which fields of an `Example` it needs besides the prompt."""
+
+CALLED = {"response": "an expert response", "comparison": "responses with preferences"}
+"""What messages call those fields."""
+
+
+@dataclass(kw_only=True)
+class Rows:
+    """The rows of one source: the valid ones, and what is wrong with the others.
+
+    Attributes:
+        source: Its name.
+        weight: Its share of the examples, relative to other sources.
+        read: How many rows it has.
+        valid: The examples, in the source's order.
+        problems: What is wrong with each of the others.
+        unread: Columns and keys of messages that hold something and are not read.
+    """
+
+    source: str
+    weight: float
+    read: int
+    valid: list[Example] = field(default_factory=list)
+    problems: list[InputError] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+
+
+def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int, seen: dict[bytes, str]) -> Rows:
+    """Reads a source and turns its rows into examples; wrong and repeated rows become problems.
+
+    Args:
+        config: Whose source it is.
+        source: Where the rows are and what they look like.
+        needs: A row that is of use to none of them is wrong.
+        start: The index of the first row.
+        seen: Digests of the rows so far, with their places; those of this source are added.
+
+    Raises:
+        InputError: The source cannot be read, or its columns fit no format.
+    """
+    rows = sources.read(source.source, split=source.split, subset=source.subset)
+    result = Rows(source=source.source, weight=source.weight, read=len(rows))
+    columns = {name for row in rows if isinstance(row, sources.Row) for name in row.values}
+    if not columns and all(isinstance(row, InputError) for row in rows):
+        result.problems = [row for row in rows if isinstance(row, InputError)]
+        return result
+    form = FORMATS[_format(source, columns, needs)]
+    reading = Reading(
+        columns=form.mapping(columns, source.columns),
+        roles=config.roles,
+        ignored=frozenset(config.ignore),
+        unread=result.unread,
+    )
+    check = _Check(config=config, form=form, needs=needs, reading=reading, seen=seen)
+    rows.reverse()
+    # Each row is let go of as soon as it is read, so that a large source is not held twice.
+    for index in range(start, start + result.read):
+        try:
+            result.valid.append(check(index, rows.pop()))
+        except InputError as error:
+            result.problems.append(error)
+    return result
+
+
+@dataclass(kw_only=True)
+class _Check:
+    """Turns one row into an example."""
+
+    config: DataConfig
+    form: Format
+    needs: Needs
+    reading: Reading
+    seen: dict[bytes, str]
+    verifier: Verifier | None = None
+
+    def __post_init__(self) -> None:
+        if self.config.verifier is not None:
+            self.verifier = VERIFIERS[self.config.verifier]()
+
+    def __call__(self, index: int, row: sources.Row | InputError) -> Example:
+        if isinstance(row, InputError):
+            raise row
+        record = Record(index=index, where=row.where, values=row.values, reading=self.reading)
+        example = unwritten(self.config, self.form.parse(record))
+        record.check_unread(self.form.known)
+        _check_use(record, example, self.form, self.needs)
+        first = self.seen.setdefault(_digest(example), record.where)
+        if first != record.where:
+            problem = f"repeats {first} (same prompt and response)"
+            raise InputError(problem, where=record.where, fix="remove one of the two")
+        expert = example.response
+        if self.verifier is not None and expert is not None and not self.verifier(expert, expert):
+            problem = f"verifier '{self.config.verifier}' finds no answer in the expert response"
+            raise InputError(problem, where=record.where, fix="end the response with '#### ' and the number")
+        return example
+
+
+def unwritten(config: DataConfig, example: Example) -> Example:
+    """With a teacher the response is there, but empty until the teacher writes it."""
+    return example if config.teacher is None else replace(example, response="")
+
+
+def turns(example: Example) -> tuple[tuple[str, str], ...]:
+    """The prompt as comparable turns: a plain prompt equals a lone user turn."""
+    if example.messages is None:
+        return (("user", example.prompt),)
+    return tuple((turn["role"], turn["content"]) for turn in example.messages)
+
+
+def _digest(example: Example) -> bytes:
+    compared = None if example.comparison is None else asdict(example.comparison)
+    content = json.dumps([turns(example), example.response, compared])
+    return hashlib.blake2b(content.encode(), digest_size=16).digest()
+
+
+def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> None:
+    """Raises InputError where nobody can play on a row for want of a response or of preferences."""
+    missing = {who: [part for part in parts if getattr(example, part) is None] for who, parts in needs.items()}
+    if not all(missing.values()):
+        return
+    wishes = ", ".join(f"{who} needs {CALLED[parts[0]]}" for who, parts in missing.items())
+    fix = "give every row one, or take an objective and a judge that need none"
+    column = form.answer if ["response"] in missing.values() else form.fields[-1]
+    raise record.error(column, f"{wishes}, and there is none", fix)
+
+
+def _format(source: SourceConfig, columns: set[str], needs: Needs) -> str:
+    where = source.source
+    for name, column in source.columns.items():
+        if column not in columns and name not in MESSAGE_KEYS:
+            problem = f"data.columns maps '{name}' to the column '{column}', which is not there"
+            raise InputError(problem, where=where, fix=did_you_mean(column, columns))
+    if source.format == "auto":
+        needed_by = next(iter(needs)) if all(needs.values()) else None
+        return formats.detect(columns, source.columns, where=where, needed_by=needed_by)
+    form = FORMATS[source.format]
+    mapping = form.mapping(columns, source.columns)
+    missing = [name for name in form.fields if mapping.get(name, name) not in columns]
+    if missing:
+        problem = f"format '{source.format}' needs the column '{missing[0]}'; found: {', '.join(sorted(columns))}"
+        fix = f"map it with data.columns, e.g. {{{missing[0]}: {min(columns)}}}, or set data.format to auto"
+        raise InputError(problem, where=where, fix=fix)
+    return source.format

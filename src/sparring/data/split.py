@@ -1,0 +1,146 @@
+"""Which rows are trained on and which are held out: seeded draws, in shares, and no prompt in both."""
+
+from __future__ import annotations
+
+import random
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+
+from sparring.data.config import DataConfig
+from sparring.data.rows import Rows, turns
+from sparring.errors import InputError
+from sparring.types import Example
+
+Prompt = tuple[tuple[str, str], ...]
+
+_MOST_HELD_OUT = 32
+_NEARLY = ", apart from white space, case or Unicode form"
+_SPACE = re.compile(r"\s+")
+
+
+def split(config: DataConfig, parts: Sequence[Rows], seed: int) -> tuple[list[Example], list[Example]]:
+    """Draws training and held-out examples from the same rows; rows with a held-out prompt become problems.
+
+    Raises:
+        InputError: There are too few rows.
+    """
+    weights = [part.weight for part in parts]
+    shuffled = [_shuffled(part.valid, seed) for part in parts]
+    measurable = _measurable([example for part in parts for example in part.valid])
+    number = config.held_out
+    if number is None:
+        number = min(_MOST_HELD_OUT, len({hash(prompt_key(example)) for example in measurable}) // 5)
+    held_out = _held_out(shuffled, weights, number, with_response=measurable[0].response is not None)
+    rest = []
+    for part, examples in zip(parts, shuffled, strict=True):
+        kept, leaks = _apart(examples, held_out)
+        part.problems.extend(leaks)
+        rest.append(kept)
+    train = mixed(rest, weights)
+    needed, what = config.limit or 1, f"data.limit {config.limit}" if config.limit else "1 for training"
+    _require(needed + number, len(train) + len(held_out), config.title, f"{what} + data.held_out {number}")
+    _require(number, len(held_out), config.title, "data.held_out, with distinct prompts and an expert response")
+    return train[: config.limit], held_out
+
+
+def split_from(
+    config: DataConfig, parts: Sequence[Rows], separate: Rows, seed: int
+) -> tuple[list[Example], list[Example]]:
+    """Draws the training examples where the held-out ones have their own source.
+
+    Raises:
+        InputError: There are too few rows, or a row has a held-out prompt and wrong rows are not left out.
+    """
+    number = min(_MOST_HELD_OUT, len(separate.valid)) if config.held_out is None else config.held_out
+    held_out = _measurable(_shuffled(separate.valid, seed))[:number]
+    _require(number, len(held_out), separate.source, "data.held_out")
+    rest, leaks = [], []
+    for part in parts:
+        kept, found = _apart(_shuffled(part.valid, seed), held_out)
+        part.problems.extend(found)
+        leaks.extend(found)
+        rest.append(kept)
+    if leaks and not config.skip_invalid:
+        raise skippable(leaks)
+    train = mixed(rest, [part.weight for part in parts])
+    _require(config.limit or 1, len(train), config.title, "data.limit" if config.limit else "training")
+    return train[: config.limit], held_out
+
+
+def mixed(lists: Sequence[Sequence[Example]], weights: Sequence[float]) -> list[Example]:
+    """Lists mixed so that the items of each are spread evenly, in shares by weight, until one of them is used up.
+
+    One list alone is taken as it is.
+    """
+    due = [[(k + 0.5) / weight for k in range(len(items) + 1)] for items, weight in zip(lists, weights, strict=True)]
+    end = min(times[-1] for times in due) if len(lists) > 1 else float("inf")
+    places = sorted((time, i, k) for i, times in enumerate(due) for k, time in enumerate(times[:-1]) if time < end)
+    return [lists[i][k] for _, i, k in places]
+
+
+def prompt_key(example: Example) -> Prompt:
+    """The prompt without what makes no other prompt: white space, case, Unicode form and invisible characters."""
+    return tuple((role, _plain(text)) for role, text in turns(example))
+
+
+def skippable(problems: Sequence[InputError]) -> InputError:
+    """The first problem, with how many there are and the way around them all."""
+    first = problems[0]
+    many = "that row" if len(problems) == 1 else f"all {len(problems)} invalid rows"
+    fix = f"{first.fix}; or leave out {many} with data.skip_invalid: true"
+    return InputError(first.problem, where=first.where, fix=fix)
+
+
+def _plain(text: str) -> str:
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+        text = unicodedata.normalize("NFKC", text.casefold())
+    return _SPACE.sub(" ", text.casefold()).strip()
+
+
+def _held_out(
+    lists: Sequence[list[Example]], weights: Sequence[float], number: int, *, with_response: bool
+) -> list[Example]:
+    """From the other end than the training examples, so that they do not depend on the limit; of distinct prompts."""
+    held_out: dict[Prompt, Example] = {}
+    usable = [[item for item in reversed(items) if item.response is not None or not with_response] for items in lists]
+    for example in mixed(
+        [items for items in usable if items], [w for w, items in zip(weights, usable, strict=True) if items]
+    ):
+        if len(held_out) == number:
+            break
+        held_out.setdefault(prompt_key(example), example)
+    return list(held_out.values())
+
+
+def _apart(examples: Sequence[Example], held_out: Collection[Example]) -> tuple[list[Example], list[InputError]]:
+    """The examples without those held out and those with such a prompt, and what is wrong with the latter."""
+    holders = {prompt_key(example): example for example in held_out}
+    kept, leaks = [], []
+    for example in examples:
+        holder = holders.get(prompt_key(example))
+        if holder is None:
+            kept.append(example)
+        elif holder is not example:
+            nearly = "" if turns(holder) == turns(example) else _NEARLY
+            problem = f"has the prompt of the held-out {holder.where}{nearly}"
+            leaks.append(InputError(problem, where=example.where, fix="remove it from one of the two"))
+    return kept, leaks
+
+
+def _require(needed: int, found: int, source: str, what: str) -> None:
+    if found < needed:
+        problem = f"{needed} usable rows are needed ({what}), {found} are there"
+        raise InputError(problem, where=source, fix="add rows, or lower data.limit or data.held_out")
+
+
+def _measurable(examples: list[Example]) -> list[Example]:
+    """Those with an expert response, which most metrics compare with; all where none has one."""
+    return [example for example in examples if example.response is not None] or examples
+
+
+def _shuffled(examples: Iterable[Example], seed: int) -> list[Example]:
+    # Sorting by `random()` rather than `shuffle`: Python promises only the former's sequence across versions.
+    numbers = random.Random(f"data/{seed}")  # noqa: S311 (no secret depends on it)
+    return [row for _, row in sorted(((numbers.random(), row) for row in examples), key=lambda pair: pair[0])]

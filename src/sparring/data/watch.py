@@ -1,0 +1,127 @@
+"""Watches the examples as they are encoded, for what a person would want to know of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sparring.data.config import DataConfig
+from sparring.data.findings import Count, DroppedTurns, Finding, difference, shortened
+from sparring.data.template import PromptTemplate, place, turns_of
+from sparring.errors import InputError
+from sparring.types import Example
+
+_OFTEN = 0.1
+
+
+@dataclass(kw_only=True)
+class Watch:
+    """Counts what differs from what the rows say, each kind with an example.
+
+    Attributes:
+        template: Writes the prompts.
+        config: The limits, and how the data are read.
+        mismatch: Rows that the template writes otherwise as one conversation.
+        dropped: Turns whose words are not in the prompt.
+        special: Rows that hold the text of special tokens.
+        cut: Responses that are cut at their limit.
+    """
+
+    template: PromptTemplate
+    config: DataConfig
+    mismatch: Count = field(default_factory=Count)
+    dropped: Count = field(default_factory=Count)
+    special: Count = field(default_factory=Count)
+    cut: Count = field(default_factory=Count)
+    _seen_special: set[str] = field(default_factory=set)
+    _turns: DroppedTurns = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._turns = DroppedTurns(render=self.template.render)
+
+    def see(self, example: Example, prompt: str, *, cut: list[bool]) -> None:
+        """Looks at an example that was kept.
+
+        Args:
+            example: The example.
+            prompt: Its prompt, as text.
+            cut: Of each of its responses, whether it was cut.
+        """
+        self._see_special(example)
+        self.cut.add(sum(cut), len(cut), lambda: place(example))
+        if not self.template.chat:
+            return
+        turns = turns_of(example)
+        lost = self._turns.find(turns, prompt)
+        self.dropped.add(
+            len(lost),
+            len(turns),
+            lambda: f"{place(example)}: the {turns[lost[0]]['role']}'s {shortened(turns[lost[0]]['content'])}",
+        )
+        if example.response is not None:
+            self._see_whole(example, prompt, example.response)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found, the gravest first."""
+        found = (
+            self.dropped.finding(
+                "dropped turns",
+                "turns are not written by the chat template, or not as a whole: the model never sees those words. "
+                "Move them into a turn that is written, or take another template (data.chat_template)",
+            ),
+            self._special(),
+            self.mismatch.finding(
+                "template mismatch",
+                "rows differ where the chat template writes the whole conversation at once. What is generated, trained "
+                "and scored is the prompt and then the response, as a server writes them; a model that was tuned on "
+                f"whole conversations has seen other tokens{self._switches()}",
+            ),
+            self._cut(),
+        )
+        return tuple(finding for finding in found if finding is not None)
+
+    def _see_special(self, example: Example) -> None:
+        responses = [] if example.response is None else [example.response]
+        compared = () if example.comparison is None else example.comparison.responses
+        held = {*self.template.special_in(example)}
+        held |= {name for text in (*responses, *compared) for name in self.template.special.found(text)}
+        self._seen_special |= held
+        self.special.add(bool(held), 1, lambda: f"{place(example)}: {', '.join(sorted(held))}")
+
+    def _see_whole(self, example: Example, prompt: str, response: str) -> None:
+        try:
+            whole = self.template.whole(example, response)
+        except InputError as error:
+            reason = error.problem
+            self.mismatch.add(1, 1, lambda: f"{place(example)}: the whole conversation is refused: {reason}")
+            return
+        differs = not whole.startswith(prompt + response)
+        self.mismatch.add(differs, 1, lambda: f"{place(example)}: {difference(prompt + response, whole)}")
+
+    def _special(self) -> Finding | None:
+        names = ", ".join(sorted(self._seen_special))
+        becomes = {
+            "text": "It is encoded as the characters that it is, so that it forges no turn",
+            "tokens": "It is encoded as those tokens, so that it may begin or end turns",
+            "auto": "In prompts, which no chat template writes here, it is encoded as those tokens, as if they were "
+            "written out by hand; in responses as the characters that it is",
+        }
+        how = self.template.special_tokens
+        if how == "auto" and self.template.chat:
+            how = "text"
+        return self.special.finding(
+            "special tokens",
+            f"rows hold the text of special tokens ({names}). {becomes[how]} (data.special_tokens)",
+        )
+
+    def _cut(self) -> Finding | None:
+        limit, often = self.config.max_response_tokens, self.cut.count > _OFTEN * self.cut.of
+        return self.cut.finding(
+            "cut responses",
+            f"responses are cut at data.max_response_tokens ({limit}): they have no end, so from them the model does "
+            "not learn to stop. Raise it, or set data.overlong_response: drop",
+            warning=often,
+        )
+
+    def _switches(self) -> str:
+        names = self.template.unset_variables()
+        return f". The template reads {', '.join(names)}, which data.template_options may set" if names else ""

@@ -1,0 +1,48 @@
+"""What a model that judges concludes: its reply without its thoughts, and without what it repeats of the question."""
+
+from __future__ import annotations
+
+import re
+
+# How models mark a thought, as their chat templates write it.
+_THOUGHTS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|channel|>analysis<|message|>", "<|end|>"),
+)
+# Shorter lines may be the reply's own: a verdict, say, is asked for in the very words in which it is given.
+_REPEATED = 24
+
+
+def final_words(reply: str, question: str) -> str:
+    """The part of a reply that may hold its conclusion.
+
+    A thought may be closed, or cut by the limit before it was closed, or opened by the chat template, so that the reply
+    holds its end alone. A line of the question that the reply repeats concludes nothing: instructions often show what a
+    conclusion looks like.
+
+    Args:
+        reply: What the model wrote.
+        question: What it was asked.
+    """
+    for opening, closing in _THOUGHTS:
+        reply = _without(reply, opening, closing)
+    repeated = {line for line in map(str.strip, question.splitlines()) if len(line) >= _REPEATED}
+    return "\n".join(line for line in reply.splitlines() if line.strip() not in repeated)
+
+
+def _without(text: str, opening: str, closing: str) -> str:
+    """The text without what stands between two marks, either of which may be missing."""
+    text = re.sub(f"{re.escape(opening)}.*?{re.escape(closing)}", "\n", text, flags=re.DOTALL | re.IGNORECASE)
+    start = re.search(re.escape(opening), text, re.IGNORECASE)
+    text = text if start is None else text[: start.start()]
+    # A common word such as <|end|> closes nothing that this reply has not opened.
+    ends = [] if closing == "<|end|>" else list(re.finditer(re.escape(closing), text, re.IGNORECASE))
+    return text[ends[-1].end() :] if ends else text

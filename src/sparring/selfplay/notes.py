@@ -1,0 +1,106 @@
+"""What a person should know of a run's data before it is played: what was left out, cut, or written otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from sparring.data import Encoded
+from sparring.progress import console
+from sparring.selfplay.prepared import Prepared
+
+_SHOWN = 10
+
+
+def announce(prepared: Prepared) -> None:
+    """Says it, so that nobody has to read the manifest to learn of it."""
+    for note in notes(prepared):
+        console.print(note)
+    for phase in prepared.phases:
+        fitting, known = len(phase.prompts(prepared.train.examples)), len(prepared.train.examples)
+        each = prepared.config.data.prompts_per_iteration or fitting
+        if prepared.config.phases or min(each, fitting) < known:
+            span = f"iterations {phase.iterations.start} to {phase.iterations[-1]}"
+            turns = f", {each} in each iteration" if each < fitting else ""
+            console.print(f"phase {phase.number}, {phase.title}: {span}, on {fitting} of {known} prompts{turns}")
+
+
+def notes(prepared: Prepared) -> list[str]:
+    """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
+    lines = _left_out(_skipped(prepared))
+    if prepared.adapter is not None:
+        lines.append(prepared.adapter.told())
+    if prepared.data.report.unread:
+        names = ", ".join(prepared.data.report.unread)
+        lines.append(f"columns that hold something and are not read: {names}")
+    unset = prepared.template.unset_variables()
+    if unset:
+        names = ", ".join(unset)
+        lines.append(
+            f"warning: the chat template reads {names}, which nobody sets; data.template_options sets such variables"
+        )
+    if prepared.teacher is not None and prepared.teacher.asked_otherwise:
+        lines.append(
+            "warning: the teacher's chat template is another than the model's, so the two are asked in different "
+            "words; data.chat_template sets one for both"
+        )
+    for part, encoded in _parts(prepared).items():
+        if encoded is None:
+            continue
+        left = {name: getattr(encoded, name) for name in ("dropped_prompts", "truncated_prompts", "dropped_responses")}
+        text = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in left.items() if count)
+        lines += [f"{part} examples: {text}"] if text else []
+        lines += [f"{'warning: ' if each.warning else ''}{part} examples: {each}" for each in encoded.findings]
+    return lines
+
+
+def data_summary(prepared: Prepared) -> dict[str, Any]:
+    """What became of the data: rows read, left out, and cut, with reasons; and how prompts are written."""
+    report, skipped = prepared.data.report, _skipped(prepared)
+    return {
+        "read": report.read,
+        "kept": report.read - len(skipped),
+        "skipped": [list(item) for item in skipped],
+        "unread": list(report.unread),
+        **{
+            part.replace("training", "train").replace("-", "_"): _counts(each)
+            for part, each in _parts(prepared).items()
+        },
+        "findings": {
+            part: [dataclasses.asdict(finding) for finding in each.findings]
+            for part, each in _parts(prepared).items()
+            if each is not None
+        },
+        "template": {
+            "options": dict(prepared.template.options),
+            "unset_variables": prepared.template.unset_variables(),
+            "clock": str(prepared.template.clock),
+        },
+        "stop_ids": list(prepared.train.stop_ids),
+    }
+
+
+def _parts(prepared: Prepared) -> dict[str, Encoded | None]:
+    return {"training": prepared.train, "held-out": prepared.held_out}
+
+
+def _skipped(prepared: Prepared) -> list[tuple[str, str]]:
+    """The rows that were left out as they were read, and those that the template or the tokenizer refused."""
+    later = [item for each in _parts(prepared).values() if each is not None for item in each.skipped]
+    return [*prepared.data.report.skipped, *later]
+
+
+def _left_out(skipped: list[tuple[str, str]]) -> list[str]:
+    if not skipped:
+        return []
+    lines = [f"{len(skipped)} rows were left out:", *(f"  {where}: {reason}" for where, reason in skipped[:_SHOWN])]
+    if len(skipped) > _SHOWN:
+        lines.append(f"  … and {len(skipped) - _SHOWN} more, listed in manifest.json")
+    return ["\n".join(lines)]
+
+
+def _counts(encoded: Encoded | None) -> dict[str, int]:
+    if encoded is None:
+        return {"examples": 0}
+    counts = {item.name: getattr(encoded, item.name) for item in dataclasses.fields(encoded)}
+    return {"examples": len(encoded.examples)} | {name: n for name, n in counts.items() if isinstance(n, int)}

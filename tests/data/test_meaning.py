@@ -1,0 +1,221 @@
+"""What rows say besides prompt and response: used, refused by row, or named; and conversations as others write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparring.data import DataConfig, Dataset, load
+from sparring.errors import InputError
+
+PROMPTS = {"a judge": frozenset[str]()}
+ASKED = {"role": "user", "content": "Which?"}
+SAID = {"role": "assistant", "content": "That."}
+
+
+def read(folder: Path, *rows: object, **settings: Any) -> Dataset:
+    path = folder / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return load(DataConfig(source=str(path), held_out=0, **settings), 0, PROMPTS)
+
+
+def turns(data: Dataset) -> list[tuple[str, str]]:
+    (example,) = data.train
+    return [(turn["role"], turn["content"]) for turn in example.messages or ()]
+
+
+def refusal(folder: Path, row: object, **settings: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        read(folder, row, **settings)
+    message = str(caught.value).replace(str(folder / "rows.jsonl"), "…")
+    assert "skip_invalid" in message
+    return message
+
+
+BEFORE = {
+    "alpaca with a system turn and a history": (
+        {"instruction": "Third?", "output": "3", "system": "Count.", "history": [["First?", "1"], ["Second?", "2"]]},
+        [
+            ("system", "Count."),
+            *[("user", "First?"), ("assistant", "1"), ("user", "Second?"), ("assistant", "2")],
+            ("user", "Third?"),
+        ],
+    ),
+    "a history as JSON in a cell": (
+        {"prompt": "Third?", "response": "3", "history": '[["First?", "1"]]'},
+        [("user", "First?"), ("assistant", "1"), ("user", "Third?")],
+    ),
+    "a history of messages": (
+        {"prompt": "Third?", "response": "3", "history": [ASKED, SAID]},
+        [("user", "Which?"), ("assistant", "That."), ("user", "Third?")],
+    ),
+    "a system turn beside a conversation": (
+        {"messages": [ASKED, SAID], "system_prompt": "Point."},
+        [("system", "Point."), ("user", "Which?")],
+    ),
+    "the same system turn twice": (
+        {"messages": [{"role": "system", "content": "Point."}, ASKED, SAID], "system": "Point."},
+        [("system", "Point."), ("user", "Which?")],
+    ),
+    "a system turn beside preferences": (
+        {"prompt": "Which?", "chosen": "That.", "rejected": "This.", "system": "Point."},
+        [("system", "Point."), ("user", "Which?")],
+    ),
+    "a system turn beside prompts": (
+        {"prompt": "Which?", "system": "Point."},
+        [("system", "Point."), ("user", "Which?")],
+    ),
+    "a history after a prompt's own system turn": (
+        {"prompt": [{"role": "system", "content": "Point."}, ASKED], "history": [["A?", "B."]], "response": "That."},
+        [("system", "Point."), ("user", "A?"), ("assistant", "B."), ("user", "Which?")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_columns_before_the_prompt_are_turns(tmp_path: Path, name: str) -> None:
+    row, expected = BEFORE[name]
+    data = read(tmp_path, row)
+    assert turns(data) == expected
+    assert data.report.unread == ()
+
+
+@pytest.mark.parametrize("empty", ["", None, [], "[]"])
+def test_columns_that_hold_nothing_say_nothing(tmp_path: Path, empty: object) -> None:
+    row = {"instruction": "Which?", "output": "That."} | dict.fromkeys(["system", "history", "tools", "images"], empty)
+    (example,) = read(tmp_path, row).train
+    assert (example.messages, example.prompt) == (None, "Which?")
+
+
+def test_context_and_input_belong_to_the_instruction(tmp_path: Path) -> None:
+    row = {"instruction": "Who?", "input": "In short.", "context": "Lovelace wrote it.", "response": "Lovelace."}
+    (example,) = read(tmp_path, row).train
+    assert (example.prompt, example.response) == ("Who?\n\nIn short.\n\nLovelace wrote it.", "Lovelace.")
+
+
+PAIR = {"prompt": "Which?", "response": "That."}
+REFUSED = {
+    "tools": (PAIR | {"tools": [{"name": "search"}]}, "field 'tools': tools are not shown to the model"),
+    "tools as JSON": (PAIR | {"tools": '[{"name": "search"}]'}, "field 'tools': tools are not shown to the model"),
+    "images": (PAIR | {"images": ["a.png"]}, "field 'images': sparring trains on text alone"),
+    "context": (PAIR | {"context": "Long ago."}, "field 'context': what comes before the prompt is not shown"),
+    "a thought": (PAIR | {"reasoning": "Hm."}, "field 'reasoning': a thought beside the response is not shown"),
+    "history of a conversation": (
+        {"messages": [ASKED, SAID], "history": [["A?", "B."]]},
+        "field 'history': what comes before the prompt is not shown",
+    ),
+    "a history that is none": (
+        PAIR | {"history": ["A?"]},
+        "field 'history[0]': must be a list of [question, answer] pairs",
+    ),
+    "two system turns": (
+        {"messages": [{"role": "system", "content": "A."}, ASKED, SAID], "system": "B."},
+        "field 'system': is another system turn than that of the conversation",
+    ),
+    "a thought of a turn": (
+        {"messages": [ASKED, SAID | {"reasoning_content": "Hm."}]},
+        "field 'messages[1].reasoning_content': a thought beside the response is not shown to the model",
+    ),
+    "a call of a tool, and no words": (
+        {"messages": [ASKED, {"role": "assistant", "content": None, "tool_calls": [{"id": 1}]}]},
+        "field 'messages[1].tool_calls': a call of a tool is not shown to the model",
+    ),
+    "an image in a turn": (
+        {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Which?"}]}, SAID]},
+        "field 'messages[0].content': must be text, got list",
+    ),
+    "a turn that is not trained on": (
+        {"messages": [ASKED, SAID | {"weight": 0}]},
+        "field 'messages[1]': is not to be trained on (weight: 0)",
+    ),
+    "the same by another name": (
+        {"messages": [{"from": "human", "value": "Which?"}, {"from": "gpt", "value": "That.", "train": False}]},
+        "field 'messages[1]': is not to be trained on (train: false)",
+    ),
+    "a part of a weight": (
+        {"messages": [ASKED, SAID | {"weight": 0.5}]},
+        "field 'messages[1]': is not to be trained on (weight: 0.5)",
+    ),
+    "a tool that speaks": (
+        {"messages": [ASKED, SAID, {"role": "tool", "content": "3"}, SAID]},
+        "field 'messages[2].role': unknown role 'tool'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_the_model_would_not_see_is_refused_by_row(tmp_path: Path, name: str) -> None:
+    row, problem = REFUSED[name]
+    assert f"…, line 1, {problem}" in refusal(tmp_path, row)
+    good = {key: value for key, value in row.items() if key in {"prompt", "response"}} or {"messages": [ASKED, SAID]}
+    data = read(tmp_path, row, good, skip_invalid=True, format="prompt-response" if "prompt" in good else "auto")
+    assert ([example.index for example in data.train], len(data.report.skipped)) == ([1], 1)
+
+
+def test_what_is_ignored_on_purpose_is_left_out(tmp_path: Path) -> None:
+    row = {"messages": [ASKED, SAID | {"reasoning_content": "Hm.", "weight": 0}], "tools": [{"name": "search"}]}
+    data = read(tmp_path, row | {"system": "Point."}, ignore=("tools", "reasoning_content", "weight", "system"))
+    assert turns(data) == [("user", "Which?")]
+    assert data.report.unread == ()
+
+
+def test_columns_that_are_not_read_are_named_once(tmp_path: Path) -> None:
+    turn = SAID | {"weight": 1, "id": "x"}
+    rows = [
+        {"messages": [ASKED, turn], "source": "forum", "empty": None},
+        {"messages": [ASKED | {"content": "Why?"}, SAID], "source": "book", "score": 3},
+    ]
+    assert read(tmp_path, *rows).report.unread == ("messages[].id", "score", "source")
+
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "user and assistant by from and value": {
+        "conversations": [{"from": "user", "value": "Which?"}, {"from": "assistant", "value": "That."}]
+    },
+    "role and content under conversations": {"conversations": [ASKED, SAID]},
+    "from and value under messages": {
+        "messages": [{"from": "human", "value": "Which?"}, {"from": "gpt", "value": "That."}]
+    },
+    "conversation": {"conversation": [{"from": "Human", "value": "Which?"}, {"from": "bing", "value": "That."}]},
+    "dialogue": {"dialogue": [{"role": "prompter", "content": "Which?"}, {"role": "bard", "content": "That."}]},
+    "text parts": {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "Wh"}, {"type": "text", "text": "ich?"}]},
+            {"role": "model", "content": [{"type": "output_text", "text": "That.", "image_url": None}]},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_conversations_by_their_usual_names(tmp_path: Path, name: str) -> None:
+    data = read(tmp_path, SHAPES[name])
+    assert turns(data) == [("user", "Which?")]
+    assert data.train[0].response == "That."
+    assert data.report.unread == ()
+
+
+def test_a_developer_is_the_system(tmp_path: Path) -> None:
+    data = read(tmp_path, {"messages": [{"role": "developer", "content": "Point."}, ASKED, SAID]})
+    assert turns(data) == [("system", "Point."), ("user", "Which?")]
+
+
+def test_other_names_are_mapped(tmp_path: Path) -> None:
+    row = {"dialog_turns": [{"who": "customer", "says": "Which?"}, {"who": "agent", "says": "That."}]}
+    columns = {"messages": "dialog_turns", "role": "who", "content": "says"}
+    data = read(tmp_path, row, columns=columns, roles={"customer": "user", "agent": "assistant"})
+    assert turns(data) == [("user", "Which?")]
+    assert data.train[0].response == "That."
+    message = refusal(tmp_path, row, columns=columns, roles={"agent": "assistant"})
+    assert "field 'dialog_turns[0].who': unknown role 'customer'" in message
+    assert "or map it with data.roles, e.g. {customer: user}" in message
+
+
+def test_a_column_of_another_name_is_taken_only_where_nothing_else_fits(tmp_path: Path) -> None:
+    row = {"prompt": "Which?", "response": "That.", "conversation": [ASKED, SAID]}
+    data = read(tmp_path, row)
+    assert (data.train[0].messages, data.report.unread) == (None, ("conversation",))
+    assert data.train[0].where == f"{tmp_path / 'rows.jsonl'}, line 1"
