@@ -54,8 +54,8 @@ def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None
     bias = (config.lora or {}).get("bias", "none")
     if bias != "none":
         raise InputError(
-            f"opponent '{name}' uses the model with its adapter off as the base model, but biases that were trained "
-            f"({bias}) stay on",
+            f"opponent '{name}' uses the model with its adapter off as the base model, but trained biases ({bias}) "
+            "stay on",
             where="lora.bias",
             fix="set it to none, or the opponent's samples to policy",
         )
