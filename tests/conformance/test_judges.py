@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +23,12 @@ def test_every_judge_has_a_row_and_a_section_in_the_documentation() -> None:
     assert set(JUDGE_ROWS) == set(JUDGES)
     text = (DOCS / "judges.md").read_text(encoding="utf-8")
     assert all(f"## `{name}`" in text for name in JUDGES)
+
+
+def test_the_contract_on_judges_names_every_module_of_one() -> None:
+    contracts = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    (contract,) = (each for each in contracts["contracts"] if each["name"].startswith("A judge is known by"))
+    assert {build.__module__ for build in JUDGES.values()} <= set(contract["forbidden_modules"])
 
 
 @each_judge

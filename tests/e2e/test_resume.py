@@ -112,7 +112,7 @@ def test_killed_while_decoding_a_mixture_it_ends_with_the_same_bits(
     assert [path.name for path in written] == ["policy-0-mixture-00000.parquet"]
     assert cli("resume", killed).returncode == 0
     assert contents(killed) == contents(whole)
-    assert (whole / "warmup" / "held_out" / "mixed-00000.parquet").exists()
+    assert (whole / "warmup" / "held_out" / "mixture-00000.parquet").exists()
 
 
 def test_killed_while_a_teacher_writes_it_ends_with_the_same_bits(

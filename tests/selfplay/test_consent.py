@@ -22,7 +22,7 @@ def written(folder: Path, **sections: Any) -> RunDirectory:
     config = SelfPlayConfig.from_mapping({"data": {"source": "arithmetic", "limit": 8}} | sections)
     directory = RunDirectory(folder)
     directory.config.write_text(config.to_yaml(), encoding="utf-8")
-    directory.manifest.write_text(json.dumps({"fingerprints": {"config": "another"}}), encoding="utf-8")
+    directory.manifest.write_text(json.dumps({"fingerprints": {"config": "another"}, "own_code": {}}), encoding="utf-8")
     return directory
 
 
@@ -55,14 +55,10 @@ def ray(address: str) -> dict[str, Any]:
             server("http://localhost:8000", "http://10.0.0.1:8000", api_key_env="HF_TOKEN"),
             "would send the key in the variable HF_TOKEN to http://10.0.0.1:8000",
         ),
-        (
-            {"generation": {"name": "samplers.mine:Sampler", "width": 3}},
-            "samples with the Python class 'samplers.mine:Sampler', which would run with all your rights",
-        ),
         (ray("ray://10.0.0.1:10001"), "would join the Ray cluster at ray://10.0.0.1:10001"),
         (ray("10.0.0.1:6379"), "would join the Ray cluster at 10.0.0.1:6379"),
     ],
-    ids=["rule", "rule of held-out responses", "judge", "other key", "server", "generator", "ray client", "ray"],
+    ids=["rule", "rule of held-out responses", "judge", "other key", "server", "ray client", "ray"],
 )
 def test_a_run_that_is_resumed_asks_first(tmp_path: Path, sections: dict[str, Any], wish: str) -> None:
     directory = written(tmp_path, **sections)
@@ -74,6 +70,14 @@ def test_a_run_that_is_resumed_asks_first(tmp_path: Path, sections: dict[str, An
     trusted = read_config(directory, trust_remote_code=True, resumes=True)
     # Only its model is loaded, so nothing of this would come to pass.
     assert read_config(directory, trust_remote_code=False) == trusted
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_generator_of_the_users_own_is_asked_for_whatever_is_loaded(tmp_path: Path, resumes: bool) -> None:
+    directory = written(tmp_path, generation={"name": "samplers.mine:Sampler", "width": 3})
+    with pytest.raises(InputError, match=r"plays with Python code that it names \(samplers\.mine:Sampler\)"):
+        read_config(directory, trust_remote_code=False, resumes=resumes)
+    assert read_config(directory, trust_remote_code=True, resumes=resumes)
 
 
 @pytest.mark.parametrize(

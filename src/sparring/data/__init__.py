@@ -21,7 +21,7 @@ from sparring.data.clock import Clock
 from sparring.data.config import DataConfig, SourceConfig
 from sparring.data.dataset import DataReport, Dataset, load
 from sparring.data.encoding import Encoded, encode
-from sparring.data.findings import Finding
+from sparring.data.findings import Observation
 from sparring.data.formats import FORMATS
 from sparring.data.prompts import Conversation, encode_prompts, load_prompts
 from sparring.data.rotation import prompts_of_iteration
@@ -42,7 +42,7 @@ __all__ = [
     "DataReport",
     "Dataset",
     "Encoded",
-    "Finding",
+    "Observation",
     "PromptTemplate",
     "SourceConfig",
     "TeacherConfig",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from sparring.data.clock import Clock
 from sparring.data.config import DataConfig
-from sparring.data.findings import Finding
-from sparring.data.fit import Fit, Limits
+from sparring.data.findings import Observation
+from sparring.data.fit import Fit, LengthLimits
 from sparring.data.watch import Watch
 from sparring.types import Example
 
@@ -50,7 +50,7 @@ class Encoded:
     truncated_responses: int
     template_mismatch: int
     skipped: list[tuple[str, str]]
-    findings: tuple[Finding, ...]
+    findings: tuple[Observation, ...]
 
 
 def encode(
@@ -79,7 +79,7 @@ def encode(
     """
     template = config.template(tokenizer, clock, end_ids=end_ids)
     end, stop_ids = template.end_id(), template.stop_ids()
-    limits = Limits.of(config, context_length, tokenizer)
+    limits = LengthLimits.of(config, context_length, tokenizer)
     watch = Watch(template=template, config=config)
     fit = Fit(config=config, template=template, limits=limits, end=end, stop_ids=stop_ids, watch=watch)
     for chunk in _chunks(examples):

@@ -18,7 +18,7 @@ _SIGNS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Observation:
     """Something about the rows that changes what is learned from them.
 
     Attributes:
@@ -56,12 +56,14 @@ class Count:
         self.count += found
         self.of += of
 
-    def finding(self, name: str, sentence: str, *, warning: bool = True) -> Finding | None:
+    def finding(self, name: str, sentence: str, *, warning: bool = True) -> Observation | None:
         """The finding; None where nothing was found."""
         if not self.count:
             return None
         text = f"{self.count} of {self.of} {sentence}"
-        return Finding(name=name, count=self.count, of=self.of, sentence=text, example=self.example, warning=warning)
+        return Observation(
+            name=name, count=self.count, of=self.of, sentence=text, example=self.example, warning=warning
+        )
 
 
 @dataclass(kw_only=True)

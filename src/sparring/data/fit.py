@@ -23,7 +23,7 @@ _MOST_CHARACTERS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class LengthLimits:
     """How long texts may be.
 
     Attributes:
@@ -70,7 +70,7 @@ class Fit:
 
     config: DataConfig
     template: PromptTemplate
-    limits: Limits
+    limits: LengthLimits
     end: int
     stop_ids: tuple[int, ...]
     watch: Watch

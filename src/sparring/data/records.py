@@ -14,7 +14,7 @@ _ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class RowReading:
     """How the rows of one source are read.
 
     Attributes:
@@ -44,7 +44,7 @@ class Record:
     index: int
     where: str
     values: Mapping[str, Any]
-    reading: Reading
+    reading: RowReading
 
     def error(self, field: str, problem: str, fix: str, *, inside: str = "") -> InputError:
         """An error at a field, or at a place inside it such as `[2].content`, under the file's own name."""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from sparring.data import formats, sources
 from sparring.data.config import DataConfig, SourceConfig
 from sparring.data.formats import FORMATS, MESSAGE_KEYS, Format
-from sparring.data.records import Reading, Record
+from sparring.data.records import Record, RowReading
 from sparring.data.verifiers import VERIFIERS, Verifier
 from sparring.errors import InputError, did_you_mean
 from sparring.types import Example
@@ -63,7 +63,7 @@ def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int,
         result.problems = [row for row in rows if isinstance(row, InputError)]
         return result
     form = FORMATS[_format(source, columns, needs)]
-    reading = Reading(
+    reading = RowReading(
         columns=form.mapping(columns, source.columns),
         roles=config.roles,
         ignored=frozenset(config.ignore),
@@ -87,7 +87,7 @@ class _Check:
     config: DataConfig
     form: Format
     needs: Needs
-    reading: Reading
+    reading: RowReading
     seen: dict[bytes, str]
     verifier: Verifier | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sparring.data.config import DataConfig
-from sparring.data.findings import Count, DroppedTurns, Finding, difference, shortened
+from sparring.data.findings import Count, DroppedTurns, Observation, difference, shortened
 from sparring.data.template import PromptTemplate, place, turns_of
 from sparring.errors import InputError
 from sparring.types import Example
@@ -60,7 +60,7 @@ class Watch:
         if example.response is not None:
             self._see_whole(example, prompt, example.response)
 
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[Observation, ...]:
         """What was found, the gravest first."""
         found = (
             self.dropped.finding(
@@ -97,7 +97,7 @@ class Watch:
         differs = not whole.startswith(prompt + response)
         self.mismatch.add(differs, 1, lambda: f"{place(example)}: {difference(prompt + response, whole)}")
 
-    def _special(self) -> Finding | None:
+    def _special(self) -> Observation | None:
         names = ", ".join(sorted(self._seen_special))
         becomes = {
             "text": "It is encoded as the characters that it is, so that it forges no turn",
@@ -113,7 +113,7 @@ class Watch:
             f"rows hold the text of special tokens ({names}). {becomes[how]} (data.special_tokens)",
         )
 
-    def _cut(self) -> Finding | None:
+    def _cut(self) -> Observation | None:
         limit, often = self.config.max_response_tokens, self.cut.count > _OFTEN * self.cut.of
         return self.cut.finding(
             "cut responses",

@@ -6,10 +6,12 @@ i alone, so a stage that was killed goes on at the first batch that is missing. 
 - write a module with a class that has `of`, `plan` and `sample`;
 - in `config.py`, write the class of its settings, which says where it is and what a run must know of it, and list it
   in `GENERATORS` and in the union beside it;
-- give it a row in tests/conformance/generators.py.
+- give it a row in tests/conformance/generators.py, and in `reachable` beside it what it needs to be there at all;
+- give it a row in docs/generators.md.
 
 The generators `vllm` and `server` are one class over an *engine*, which has its own copy of the weights: it is given
-each policy as a folder and must prove that it plays it.
+each policy as a folder and must prove that it plays it. Another engine is a module with a class that does what
+`protocol.Engine` and `protocol.EngineClass` say; its settings name it as their `engine`.
 """
 
 from __future__ import annotations

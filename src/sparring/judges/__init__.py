@@ -8,7 +8,8 @@ A judge carries its own facts (`JudgeSettings`): what it needs, what it may cost
 outside of this package reaches a judge through `JUDGES` only.
 
 To add one: write a module beside these, list it in `JUDGES`, give it a row in tests/conformance/judges.py and a section
-in docs/judges.md.
+in docs/judges.md, and name the module in the contract on judges in pyproject.toml. A judge behind HTTP asks through
+`chat`, which is patient, and `correspondence`, which keeps what was said.
 """
 
 from __future__ import annotations

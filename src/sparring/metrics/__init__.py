@@ -1,7 +1,8 @@
 """Metrics of a policy on the held-out set.
 
 A metric is a function from `HeldOut`, a policy's responses with their log-probs and verdicts, to named estimates. To
-add one: write it in a module here and list it in `METRICS`.
+add one: write it in a module here, list it in `METRICS`, and give it a row in docs/metrics.md. Reports show it at once,
+under its own name; a chart with a title is a line in `reports/curves.py`.
 """
 
 from __future__ import annotations

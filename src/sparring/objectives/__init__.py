@@ -5,8 +5,9 @@ there that do not hold for it. Its fields are its settings, `__post_init__` reje
 `LogRatios` gives the loss per prompt `[B]` and its metrics. It knows nothing of models, tokens or trainers, so the very
 same object trains a softmax policy on an exact game and a language model.
 
-To add one: write a module beside these with the formula and its source in the docstring, list it in `OBJECTIVES`,
-and the conformance tests run over it. One that stays outside is named by its import path, `my_module:MyObjective`.
+To add one: write a module beside these with the formula and its source in the docstring, list it in `OBJECTIVES`, give
+it a row in tests/conformance/rows.py, and a page in docs/algorithms/ that mkdocs.yml lists. One that stays outside is
+named by its import path, `my_module:MyObjective`.
 """
 
 from __future__ import annotations

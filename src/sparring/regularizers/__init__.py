@@ -8,7 +8,8 @@ RSPO (arXiv 2503.00030).
 Each docstring says what the value estimates and where its gradient is right, for the two differ: samples come from
 π_o, and a gradient does not see how the samples would change with the policy unless an importance weight shows it.
 
-To add one: write a module beside these, list it in `REGULARIZERS`, and the conformance tests run over it.
+To add one: write a module beside these, list it in `REGULARIZERS`, and give it a row in tests/conformance/rows.py and
+its line in docs/regularizers.md.
 """
 
 from __future__ import annotations

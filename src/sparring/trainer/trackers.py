@@ -1,4 +1,7 @@
-"""Experiment trackers, such as TensorBoard, that show the several trainings of a run as one."""
+"""Experiment trackers, such as TensorBoard, that show the several trainings of a run as one.
+
+Every tracker that transformers knows by name in `report_to` works as it is; one that keeps files gets its folder here.
+"""
 
 from __future__ import annotations
 
