@@ -12,6 +12,7 @@ import numpy as np
 
 from sparring.data import sources
 from sparring.errors import InputError
+from sparring.evaluation.rows import read_rows
 from sparring.metrics.logistic import Array
 
 
@@ -65,9 +66,7 @@ def read_annotations(path: Path) -> list[Annotations]:
         InputError: The file cannot be read, a field is missing or has a wrong value, or several judges are mixed.
     """
     pairs: dict[tuple[str, str], list[sources.Row]] = {}
-    for row in sources.read(str(path), split="train", subset=None):
-        if isinstance(row, InputError):
-            raise row
+    for row in read_rows(path):
         pairs.setdefault((_text(row, "generator_2"), _text(row, "generator_1")), []).append(row)
     return [_annotations(model, baseline, rows) for (model, baseline), rows in pairs.items()]
 

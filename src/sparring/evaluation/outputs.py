@@ -9,6 +9,7 @@ from typing import Self
 
 from sparring.data import sources
 from sparring.errors import InputError
+from sparring.evaluation.rows import read_rows
 from sparring.files import write_json
 
 
@@ -32,9 +33,7 @@ class Outputs:
             InputError: The file cannot be read, lacks a field or an answer, or has answers of several models.
         """
         generators, texts = set(), {}
-        for row in sources.read(str(path), split="train", subset=None):
-            if isinstance(row, InputError):
-                raise row
+        for row in read_rows(path):
             instruction, output, generator = (_text(row, name) for name in ("instruction", "output", "generator"))
             generators.add(generator)
             texts[instruction] = output

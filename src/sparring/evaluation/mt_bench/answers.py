@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sparring.errors import InputError
 from sparring.evaluation.answering import LoadedModel, answer
-from sparring.evaluation.mt_bench.files import TURNS, Id, MtQuestion, field, pair, rows
+from sparring.evaluation.mt_bench.files import TURNS, Id, MtQuestion, field, pair
+from sparring.evaluation.rows import read_rows
 from sparring.files import write_json_lines
 from sparring.generation import generation_config
 from sparring.seeding import derive_seed
@@ -58,7 +59,7 @@ def read_answers(path: Path) -> MtAnswers:
     """
     turns: dict[Id, tuple[str, str]] = {}
     models = set()
-    for row in rows(path):
+    for row in read_rows(path):
         models.add(field(row, "model_id", str))
         choices = field(row, "choices", list)
         texts = pair(choices[0].get("turns")) if choices and isinstance(choices[0], dict) else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparring.data import sources
 from sparring.errors import InputError
+from sparring.evaluation.rows import read_rows
 from sparring.judges.chat import Prompt
 from sparring.judges.template import fill
 
@@ -60,7 +61,7 @@ def read_questions(path: Path) -> list[MtQuestion]:
         InputError: The file cannot be read, a field is missing or wrong, or a question is repeated.
     """
     questions: dict[Id, MtQuestion] = {}
-    for row in rows(path):
+    for row in read_rows(path):
         turns, reference = pair(row.values.get("turns")), pair(row.values.get("reference"))
         number = field(row, "question_id", int | str)
         if turns is None:
@@ -88,17 +89,9 @@ def read_prompts(path: Path) -> dict[str, Template]:
             system=field(row, "system_prompt", str),
             user=field(row, "prompt_template", str),
         )
-        for row in rows(path)
+        for row in read_rows(path)
     ]
     return {template.name: template for template in found}
-
-
-def rows(path: Path) -> Iterator[sources.Row]:
-    """The rows of a data file, or its first error."""
-    for row in sources.read(str(path), split="train", subset=None):
-        if isinstance(row, InputError):
-            raise row
-        yield row
 
 
 def field(row: sources.Row, name: str, kind: Any) -> Any:
