@@ -87,7 +87,7 @@ def agreement(found: Mapping[str, float], published: Mapping[str, float]) -> dic
 def interpolated(models: list[Annotations], published: Mapping[str, float]) -> dict[str, Any]:
     """Without a pool, the models whose answers are longer than the baseline's, and shorter, a quarter of the time."""
     near = []
-    for model in (each.known() for each in models if each.model != BASELINE):
+    for model in (each.with_verdict() for each in models if each.model != BASELINE):
         difference = model.model_length - model.baseline_length
         if min((difference > 0).mean(), (difference < 0).mean()) >= 0.25:
             near.append(model)

@@ -15,7 +15,7 @@ FOREIGN = "[/INST] [bold]x :smile:"
 
 def test_words_of_a_server_and_titles_are_no_markup() -> None:
     with console.capture() as shown:
-        Outage("http://127.0.0.1:1/v1").goes_on(FOREIGN, 600.0)
+        Outage("http://127.0.0.1:1/v1").failed(FOREIGN, 600.0)
         with progress(FOREIGN, total=1, unit="") as meter:
             meter.advance(note=FOREIGN)
     outage, line = shown.get().split(" kept.\n")

@@ -36,7 +36,11 @@ from sparring.policies import TEACHER
 
 @dataclass(frozen=True)
 class StageDirectory:
-    """The folder of the teacher, of the base model, of the warm-up, or of one iteration."""
+    """The folder of the teacher, of the base model, of the warm-up, or of one iteration.
+
+    Attributes:
+        path: The folder.
+    """
 
     path: Path
 
@@ -83,7 +87,11 @@ class StageDirectory:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run's folder; see the module for its layout."""
+    """A run's folder; see the module for its layout.
+
+    Attributes:
+        path: The folder.
+    """
 
     path: Path
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.cli.candidates import candidate, candidates, kept_in
+from sparring.cli.candidates import candidate, candidates, results_folder
 from sparring.errors import InputError
 from sparring.files import write_json
 from tiny import save_tiny
@@ -31,7 +31,7 @@ def test_a_run_is_all_its_policies_or_its_best(run: Path) -> None:
     best = candidate(str(run), trust_remote_code=False)
     assert best.stage is not None
     assert best.stage.path == run / "iterations" / "002"
-    assert kept_in(best, None) == run / "iterations" / "002" / "benchmarks"
+    assert results_folder(best, None) == run / "iterations" / "002" / "benchmarks"
 
 
 def test_a_policy_by_its_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +41,7 @@ def test_a_policy_by_its_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(InputError, match="no policy 'iterations/010'"):
         candidate(str(run / "iterations" / "010"), trust_remote_code=False)
     with pytest.raises(InputError, match="a run keeps its own results"):
-        kept_in(only, run)
+        results_folder(only, run)
     monkeypatch.chdir(run)
     assert candidate("base", trust_remote_code=False).stage is not None
     assert candidate("some/model", trust_remote_code=False).stage is None
@@ -51,7 +51,7 @@ def test_models_of_one_name_are_kept_apart(tmp_path: Path) -> None:
     folders = set()
     for seed in (0, 1):
         path = save_tiny(tmp_path / str(seed) / "model", seed=seed)
-        folders.add(kept_in(candidate(str(path), trust_remote_code=False), tmp_path / "kept"))
+        folders.add(results_folder(candidate(str(path), trust_remote_code=False), tmp_path / "kept"))
     assert len(folders) == 2
     assert all(folder is not None and folder.name.startswith("model-") for folder in folders)
-    assert kept_in(candidate(str(path), trust_remote_code=False), None) is None
+    assert results_folder(candidate(str(path), trust_remote_code=False), None) is None

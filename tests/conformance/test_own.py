@@ -288,7 +288,7 @@ SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
         {},
         ["it fails on made-up numbers (ValueError: LogRatios.generated [B, K] is needed here"],
     ),
-    "no output": (WHOLE.replace("return", "_ ="), {}, ["it gives NoneType, not sparring.types.ObjectiveOutput"]),
+    "no output": (WHOLE.replace("return", "_ ="), {}, ["it returns NoneType, not sparring.types.ObjectiveOutput"]),
     "loss of another shape": (
         WHOLE.replace("require('expert')", "require('expert').mean()"),
         {},
@@ -350,7 +350,7 @@ class Mine(Opponent):
         ("OpponentSpec(generators=(7,), scorers=(0,))", "log_probs[0]", "at iteration 0 its generators are (7,)"),
         ("OpponentSpec(generators=(), scorers=(0,))", "log_probs[0]", "name at least one each, among 0 to 0"),
         ("OpponentSpec(generators=(0,), scorers=(0,))", "log_probs[5]", "it fails on made-up numbers (KeyError: 5)"),
-        ("OpponentSpec(generators=(0,), scorers=(0,))", "log_probs[0].sum()", "has another shape than its scorers'"),
+        ("OpponentSpec(generators=(0,), scorers=(0,))", "log_probs[0].sum()", "returns another shape than that"),
     ],
 )
 def test_what_is_said_of_an_opponent(tmp_path: Path, spec: str, combine: str, expected: str) -> None:

@@ -34,7 +34,7 @@ def test_rows_become_probabilities_and_lengths(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.preference, [0, 1, 0.25, 0.5, 0.5, np.nan, np.nan])
     assert set(read.model_length) == {3}
     assert set(read.baseline_length) == {11}
-    assert len(read.known().preference) == 5
+    assert len(read.with_verdict().preference) == 5
 
 
 def test_each_pair_of_generators_is_one(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_each_pair_of_generators_is_one(tmp_path: Path) -> None:
     assert (first.model, len(first.preference)) == ("model", 2)
     assert (second.model, len(second.preference)) == ("other", 1)
     with pytest.raises(InputError, match="1 of 1 rows"):
-        second.known()
+        second.with_verdict()
 
 
 def test_a_pool_is_every_file_of_annotations(tmp_path: Path) -> None:
@@ -58,9 +58,9 @@ def test_a_pool_is_every_file_of_annotations(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"preference": 3}, r"row 2, field 'preference': is no preference: 3"),
-        ({"preference": "model"}, "is no preference"),
-        ({"preference": True}, "is no preference"),
+        ({"preference": 3}, r"row 2, field 'preference': is not a preference: 3"),
+        ({"preference": "model"}, "is not a preference"),
+        ({"preference": True}, "is not a preference"),
         ({"output_2": None}, r"row 2, field 'output_2': is missing"),
         ({"instruction": 5}, "must be text, got int"),
         ({"annotator": "another judge"}, "several judges: another judge, judge"),

@@ -152,7 +152,7 @@ def test_log_probs_are_those_on_the_disk(said: list[dict[str, Any]], played: Run
 
 def test_what_must_not_be_there_or_must_not_have_changed(played: RunDirectory, tmp_path: Path) -> None:
     (tmp_path / "old.parquet").touch()
-    with pytest.raises(InputError, match="the file is there already"):
+    with pytest.raises(InputError, match="the file exists already"):
         export_samples_command(played.path, tmp_path / "old.parquet", as_json=True)
     manifest = read_json(played.manifest)
     try:

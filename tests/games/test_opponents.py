@@ -9,7 +9,7 @@ import torch
 
 from games.random_games import distribution, preference_table
 from sparring.games import ImitationGame, PreferenceGame
-from sparring.games.players import seat
+from sparring.games.players import opponent_policy
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 
@@ -105,7 +105,7 @@ def test_preferences_are_measured_against_what_the_mixture_generates(samples):
     table, reference, alpha = preference_table(4, 0), distribution(4, 1), 0.6
     game = PreferenceGame(preference=table, reference=reference)
     policy = distribution(4, 2)
-    scored, drawn = seat(
+    scored, drawn = opponent_policy(
         OPPONENTS["geometric-mixture"](alpha=alpha, samples=samples), 1, [reference.log(), policy.log()]
     )
     mixed = policy ** (1 - alpha) * reference**alpha

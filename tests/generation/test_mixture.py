@@ -128,7 +128,7 @@ def test_so_have_those_of_an_adapter_and_the_model_below_it(tmp_path: Path) -> N
             if "lora_B" in name:
                 weight.normal_(std=0.3)
     n, alpha = 3000, 0.6
-    with policy.beside_base() as base:
+    with policy.base_forward() as base:
         sampler = build(alpha, policy=policy.causal_lm, base=base, samples_per_prompt=n)
         samples = sampler.sample(prompts(), seed=11)
     for number, prompt in enumerate(PROMPTS):

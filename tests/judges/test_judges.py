@@ -102,7 +102,7 @@ def test_a_rule_that_fails_or_is_not_there() -> None:
     for rule in ("judges.rules:absent", "judges.absent:rule"):
         with pytest.raises(InputError, match="cannot be imported"):
             judged("verifier", question, rule=rule)
-    with pytest.raises(InputError, match="is no function"):
+    with pytest.raises(InputError, match="is not a function"):
         judged("verifier", question, rule="judges.rules:NUMBER")
 
 

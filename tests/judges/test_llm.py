@@ -213,7 +213,7 @@ def test_a_comparison_of_responses_that_are_there_twice_is_billed_once(server: C
 
 def test_waits_as_long_as_the_server_asks(server: ChatServer, tmp_path: Path) -> None:
     server.faults.append(status(429, Retry_After="300"))
-    with pytest.raises(RunError, match=r"not to be had for 0 s .*asks to wait 300 s, and judge.patience is 5 s"):
+    with pytest.raises(RunError, match=r"did not answer for 0 s .*asks to wait 300 s, and judge.patience is 5 s"):
         judge(server.url, tmp_path, patience=5.0, concurrency=1)([question("aa", "bbbb")])
     prompts = [body["messages"][0]["content"] for body in server.requests]
     assert len(set(prompts)) == len(prompts)
@@ -254,15 +254,15 @@ def test_an_outage_is_told_now_and_then_by_one_of_all_threads(monkeypatch: pytes
     monkeypatch.setattr(chat, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(chat, "console", SimpleNamespace(print=lambda text, **_: told.append(text)))
     outage = chat.Outage("http://127.0.0.1:1/v1")
-    outage.ends()
+    outage.answered()
     for seconds, left in ((0, 600.0), (0, 600.0), (29, 571.0), (1, 570.0), (15, 555.0)):
         clock[0] += seconds
-        outage.goes_on("refused", left)
-    outage.ends()
-    outage.ends()
+        outage.failed("refused", left)
+    outage.answered()
+    outage.answered()
     # A server that comes and goes is not worth a line each time.
-    outage.goes_on("refused", 600.0)
-    outage.ends()
+    outage.failed("refused", 600.0)
+    outage.answered()
     times = [re.search(r"for (\d+) s \(refused\). Asking again for (\d+) s", text) for text in told[:2]]
     assert [match.groups() for match in times] == [("0", "600"), ("30", "570")]
     assert told[2:] == ["judge: http://127.0.0.1:1/v1 answers again, after 45 s"]
@@ -279,7 +279,7 @@ def test_patience_ends_and_a_resume_pays_only_for_the_rest(server: ChatServer, t
         return working(prompt)
 
     server.answer = six_answers
-    with pytest.raises(RunError, match=r"was not to be had for 0 s.*sparring resume"):
+    with pytest.raises(RunError, match=r"did not answer for 0 s.*sparring resume"):
         judge(server.url, tmp_path, patience=0.2, concurrency=1)(questions)
     server.faults, server.answer = [], working
     verdicts = judge(server.url, tmp_path)(questions)

@@ -21,8 +21,24 @@ def write_run(path: Path, *, ended: bool = True, **changes: Any) -> RunDirectory
     settings = {"data": {"source": "arithmetic", "limit": 16, "held_out": 8}, "warmup": {}, "seed": 7}
     directory = RunDirectory(path)
     write_text(directory.config, SelfPlayConfig.model_validate(settings | changes).to_yaml())
-    data = {"read": 24, "kept": 24, "skipped": [], "train": {"examples": 16}, "held_out": {"examples": 8}}
-    write_json(directory.manifest, {"versions": VERSIONS, "seed": 7, "data": data})
+    counts = {"truncated_responses": 0}
+    data = {
+        "read": 24,
+        "kept": 24,
+        "skipped": [],
+        "train": {"examples": 16} | counts,
+        "held_out": {"examples": 8} | counts,
+    }
+    objective = {"name": "spif", "settings": {"beta": 1.0, "reward_bound": 2.0}, "stability": "R/β = 2: converges"}
+    manifest = {
+        "command": ["sparring", "train", "quickstart"],
+        "versions": VERSIONS,
+        "seed": 7,
+        "objective": objective,
+        "elsewhere": ["output"],
+        "data": data,
+    }
+    write_json(directory.manifest, manifest)
     stages = (directory.base, directory.warmup, directory.iteration(0), directory.iteration(1))
     for number, stage in enumerate(stages):
         values = {"accuracy/greedy": estimate((0.125, 0.5, 0.75, 0.25)[number])}

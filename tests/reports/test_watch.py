@@ -76,14 +76,15 @@ def test_news_come_when_the_run_went_on_and_not_before(served: Served) -> None:
 
 
 def test_a_run_that_cannot_be_read_for_a_moment_does_not_end_the_server(served: Served) -> None:
+    manifest = served.directory.manifest.read_text()
     served.directory.manifest.unlink()
     status, text = served.get("/")
     assert status == 503
     assert "this is not a run directory" in text
-    RunDirectory(served.directory.path).manifest.write_text("{}")
+    RunDirectory(served.directory.path).manifest.write_text(manifest)
     assert served.get("/")[0] == 200
 
 
 def test_a_port_that_is_taken_is_refused(served: Served) -> None:
-    with pytest.raises(InputError, match="cannot be had"):
+    with pytest.raises(InputError, match="cannot be used"):
         server(served.live, served.server.server_address[1])

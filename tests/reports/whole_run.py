@@ -77,6 +77,7 @@ def write_run(
         "data": {"source": "arithmetic"},
         "objective": chosen,
         "opponent": {"name": "previous"},
+        "phases": [],
     }
     write_text(directory.config, yaml.safe_dump(config, sort_keys=False))
     settings = {name: value for name, value in chosen.items() if name != "name"}

@@ -76,7 +76,7 @@ WEIGHTED = {"name": "reverse-kl", "estimator": "k3", "importance": True}
     ids=str,
 )
 def test_importance_weights_are_for_draws_of_the_opponent_that_is_scored(opponent: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=rf"weight e\^Δ of 'reverse-kl'.*opponent '{opponent['name']}' draws others"):
+    with pytest.raises(InputError, match=rf"weight e\^Δ of 'reverse-kl'.*opponent '{opponent['name']}' draws from"):
         check(opponent, WEIGHTED)
     check(opponent, {"name": "reverse-kl"})
 
@@ -85,7 +85,7 @@ def test_importance_weights_are_for_draws_at_temperature_one() -> None:
     for opponent in ({"name": "previous"}, {"name": "fictitious-play", "history": 3}):
         check(opponent, WEIGHTED)
         for skewed in ({"temperature": 0.7}, {"top_p": 0.9}, {"top_k": 20}):
-            with pytest.raises(InputError, match="temperature, top-p or top-k skews them"):
+            with pytest.raises(InputError, match="temperature, top-p or top-k changes them"):
                 check(opponent, {"name": "chi-squared"}, **skewed)
             check(opponent, {"name": "chi-squared", "importance": False}, **skewed)
 
@@ -117,7 +117,7 @@ def test_the_judge_of_held_out_responses(wanted: Any, of_training: list[Any], ex
 @pytest.mark.parametrize(
     ("wanted", "of_training", "problem"),
     [
-        ("training", [None, EXPERT], "no judge of training could compare two policies"),
+        ("training", [None, EXPERT], "no judge of training can compare two policies"),
         (Component(name="expert"), [RULE], "never prefers one policy to another"),
         (Component(name="verifer"), [None], "did you mean 'verifier'"),
     ],

@@ -110,7 +110,7 @@ def test_it_gives_way_to_another_model_and_comes_back_exactly(build: Build, lora
     change(policy, 0)
     policy.save(tmp_path / "model")
     trained = scores(policy)
-    policy.give_way(other)
+    policy.activate_other(other)
     with torch.no_grad():
         expected = [values.tolist() for values in sequence_log_probs(tiny_model(seed=9), PROMPTS, RESPONSES)]
     assert scores(policy) == expected
@@ -118,7 +118,7 @@ def test_it_gives_way_to_another_model_and_comes_back_exactly(build: Build, lora
         _ = policy.folder
     policy.activate(tmp_path / "model")
     assert scores(policy) == trained
-    policy.give_way(other)
+    policy.activate_other(other)
     policy.activate(None)
     assert scores(policy) == base
     assert policy.has_adapter == (lora is not None)
@@ -168,7 +168,7 @@ def test_the_base_beside_the_policy(build: Build, lora: Any, tmp_path: Path, tin
     policy.save(tmp_path / "model")
     before, trained = scores(policy), [weight.requires_grad for weight in policy.model.parameters()]
     ids = torch.tensor([[1, 40, 50, 60]])
-    with torch.no_grad(), policy.beside_base() as base:
+    with torch.no_grad(), policy.base_forward() as base:
         own = policy.causal_lm(input_ids=ids).logits
         logits = base(input_ids=ids).logits
         assert torch.equal(policy.causal_lm(input_ids=ids).logits, own)
@@ -187,14 +187,14 @@ def test_a_whole_model_takes_the_weights_that_were_gathered(build: Build, lora: 
         name: weight.detach().clone() for name, weight in policy.model.named_parameters() if weight.requires_grad
     }
     expected = scores(policy)
-    policy.renew(trained)
+    policy.replace_sharded(trained)
     policy.save(tmp_path / "model")
     assert scores(policy) == expected
     lost = min(trained)
     with pytest.raises(RunError, match=f"did not give the weights {lost}, which it trained"):
-        policy.renew({name: weight for name, weight in trained.items() if name != lost})
+        policy.replace_sharded({name: weight for name, weight in trained.items() if name != lost})
     with pytest.raises(RunError, match=r"weights that the model does not have: no\.such"):
-        policy.renew(trained | {"no.such": trained[lost]})
+        policy.replace_sharded(trained | {"no.such": trained[lost]})
 
 
 def test_tied_weights_may_come_under_either_name(build: Build) -> None:
@@ -203,15 +203,15 @@ def test_tied_weights_may_come_under_either_name(build: Build) -> None:
     tied = set(names) - {name for name, _ in policy.model.named_parameters()}
     assert tied == {"lm_head.weight"}
     weights = policy.model.state_dict()
-    policy.renew({name: weight for name, weight in weights.items() if name != "model.embed_tokens.weight"})
+    policy.replace_sharded({name: weight for name, weight in weights.items() if name != "model.embed_tokens.weight"})
     with pytest.raises(RunError, match="embed_tokens"):
-        policy.renew({name: weight for name, weight in weights.items() if "norm" in name or "layers" in name})
+        policy.replace_sharded({name: weight for name, weight in weights.items() if "norm" in name or "layers" in name})
 
 
 def test_with_an_adapter_the_base_needs_no_second_model(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = build(LORA)
     monkeypatch.setattr("sparring.selfplay.policy.load_model", None)
-    with policy.beside_base() as base, torch.no_grad():
+    with policy.base_forward() as base, torch.no_grad():
         assert base(input_ids=torch.tensor([[1]])).logits.shape == (1, 1, 259)
         with pytest.raises(ValueError, match="input_ids"):
             base(input_ids=None)
@@ -225,7 +225,7 @@ def test_without_one_the_base_is_gone_after(build: Build) -> None:
     import weakref
 
     policy = build(None)
-    with policy.beside_base() as base:
+    with policy.base_forward() as base:
         model = weakref.ref(base.__self__)
         assert model() is not policy.model
     del base

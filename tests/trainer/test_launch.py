@@ -27,7 +27,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Inp
         (FSDP, "FSDP 1 is not supported", "fsdp_version: 2"),
         (
             FSDP | {"FSDP_VERSION": "2", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"},
-            "leaves all processes but one without weights",
+            "gives the weights to one process alone",
             "fsdp_cpu_ram_efficient_loading: false",
         ),
         ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed is not supported", "launch with FSDP2"),

@@ -393,9 +393,9 @@ def test_a_misspelt_column_gets_a_suggestion(build: Callable[..., SelfPlayTraine
     assert caught.value.fix == "did you mean 'promt'?"
 
 
-@pytest.mark.parametrize("rows", [[], None])
-def test_nothing_to_train_on_is_an_error(build: Callable[..., SelfPlayTrainer], rows: Any) -> None:
-    with pytest.raises(InputError, match="nothing to train on"):
+@pytest.mark.parametrize(("rows", "problem"), [([], "training set is empty"), (None, "training set is missing")])
+def test_nothing_to_train_on_is_an_error(build: Callable[..., SelfPlayTrainer], rows: Any, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
         build(rows)
 
 

@@ -18,15 +18,15 @@ SCORES: dict[str, Any] = {"opponent_expert_log_prob": -1.0, "opponent_generated_
     ("rows", "message"),
     [
         ([], "the training set is empty"),
-        ([ROW | {"expert_ids": []}], "row 0, expert: is no list of token ids, or is empty"),
-        ([ROW | {"generated_ids": [5, 6]}], "row 0, generated response 0: is no list of token ids"),
+        ([ROW | {"expert_ids": []}], "row 0, expert: is not a list of token ids, or is empty"),
+        ([ROW | {"generated_ids": [5, 6]}], "row 0, generated response 0: is not a list of token ids"),
         ([ROW, ROW | {"generated_ids": [[5]]}], r"different numbers of generated responses: \[1, 2\]"),
         ([ROW | {"expert_ids": None}], "the field 'expert_ids' is missing"),
         ([ROW | SCORES | {"opponent_generated_log_probs": [-2.0]}], "1 log-probs are given for 2 generated responses"),
         ([ROW | {"opponent_expert_log_prob": -1.0}], "only one of the opponent's log-probs is given"),
-        ([ROW | SCORES, ROW], "some rows carry the opponent's log-probs and some do not"),
-        ([ROW | {"preference": [1.0, 0.0]}, ROW], "some rows carry a judge's 'preference' and some do not"),
-        ([ROW, ROW | {"pairwise": [[0.5, 1.0], [0.0, 0.5]]}], "some rows carry a judge's 'pairwise' and some do not"),
+        ([ROW | SCORES, ROW], "some rows have the opponent's log-probs and some do not"),
+        ([ROW | {"preference": [1.0, 0.0]}, ROW], "some rows have a judge's 'preference' and some do not"),
+        ([ROW, ROW | {"pairwise": [[0.5, 1.0], [0.0, 0.5]]}], "some rows have a judge's 'pairwise' and some do not"),
         ([ROW | {"preference": [1.0, None]}], "row 0, preference: an entry is missing"),
         ([ROW | {"pairwise": [[0.5, 1.0], None]}], "row 0, pairwise: an entry is missing"),
         ([{"prompt": "a", "expert": "b", "generated": "c"}], "text needs a tokenizer"),
@@ -56,5 +56,5 @@ def test_an_expert_response_is_there_for_all_or_for_none() -> None:
     batch = collate([bare, bare])
     assert batch["responses"] == [[[5], [6, 7]]] * 2
     assert batch["counts"] == Counts(expert=0, generated=2, initial=0, reference=0)
-    with pytest.raises(InputError, match="some rows carry an expert response and some do not"):
+    with pytest.raises(InputError, match="some rows have an expert response and some do not"):
         Triples([bare, replace(bare, expert_ids=[4])])

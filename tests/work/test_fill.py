@@ -118,9 +118,9 @@ def test_two_processes_share_the_pieces_and_see_all_of_them(tmp_path: Path) -> N
 
 def test_workers_say_where_they_are() -> None:
     assert isinstance(WorkersConfig().start(), Processes)
-    assert not WorkersConfig().elsewhere
+    assert not WorkersConfig().on_ray
     ray = WorkersConfig(name="ray", address="10.0.0.1:6379")
-    assert ray.elsewhere
+    assert ray.on_ray
     assert ray.cluster == "10.0.0.1:6379"
     assert WorkersConfig(name="ray", address="auto").cluster is None
     assert WorkersConfig(address="10.0.0.1:6379").cluster is None

@@ -1,7 +1,7 @@
-"""The command line: thin, lazy, and the only place that prints results or turns errors into exit codes.
+"""The command line; only here are results printed, and errors turned into exit codes.
 
-`app` says which commands there are and what each takes, `options` what several of them take; the module that does the
-work is imported when its command runs.
+`app` defines the commands and their options, `options` the options that several commands share; the module that does
+the work is imported when its command runs.
 """
 
 from __future__ import annotations

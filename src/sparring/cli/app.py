@@ -55,10 +55,10 @@ def plan(  # noqa: PLR0917 - options of a command
     config: Config,
     overrides: Overrides = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="How many would play; by default those that a launcher started.")
+        int | None, typer.Option(min=1, help="How many processes; by default those that a launcher started.")
     ] = None,
     sharded: Annotated[
-        bool, typer.Option("--sharded", envvar="ACCELERATE_USE_FSDP", help="They would share out weights (FSDP).")
+        bool, typer.Option("--sharded", envvar="ACCELERATE_USE_FSDP", help="With weights shared out (FSDP).")
     ] = False,
     no_calibration: Annotated[
         bool, typer.Option("--no-calibration", help="Load no weights: sizes and FLOPs, but no times.")
@@ -126,7 +126,7 @@ def recipes(json: Json = False) -> None:
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several are compared.")],
     to: Annotated[
-        Path | None, typer.Option(help="Where to write it; RUN/report.html, or comparison.html of several.")
+        Path | None, typer.Option(help="The file to write; RUN/report.html by default, comparison.html for several.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Serve it to this machine while the run goes on.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve it; 0 takes any free port.")] = 8777,
@@ -160,7 +160,7 @@ def export_samples(
     to: Annotated[Path, typer.Argument(metavar="FILE", help="The Parquet file to write.")],
     json: Json = False,
 ) -> None:
-    """Write all that was said in a run as one Parquet file: prompts, responses, log-probs, verdicts."""
+    """Write all responses of a run as one Parquet file, with prompts, log-probs and verdicts."""
     from sparring.cli.models import export_samples_command
 
     export_samples_command(run, to, as_json=json)
@@ -170,11 +170,11 @@ def export_samples(
 def cache(
     remove_unused: Annotated[
         float | None,
-        typer.Option(metavar="DAYS", min=0, help="Remove what no run made or took for so many days; 0 is everything."),
+        typer.Option(metavar="DAYS", min=0, help="Remove samples that no run used for so many days; 0 removes all."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show how much room the samples take that runs share, or remove them."""
+    """Show the size of the samples that runs share, or remove them."""
     from sparring.cli.cache import cache_command
 
     cache_command(remove_unused, as_json=json)
@@ -191,22 +191,22 @@ def main() -> None:
     except SparringError as error:
         _fail(error, 1)
     except Exception as error:
-        # Libraries wrap it in errors of their own, so the text is what tells a full disk.
+        # Libraries wrap it in errors of their own, so a full disk is recognised by the text.
         if os.strerror(errno.ENOSPC) not in str(error):
             raise
         _fail("the disk is full; free some space, then `sparring resume RUN`: nothing finished is lost", 1)
 
 
 def _fail(message: object, code: int) -> None:
-    if _speaks():
+    if _reports_errors():
         print(f"sparring: {message}", file=sys.stderr)  # noqa: T201 - the one place that reports an error
     sys.exit(code)
 
 
-def _speaks() -> bool:
-    """Of the processes that a launcher started, one reports the error that ends them all."""
+def _reports_errors() -> bool:
+    """Whether this process reports the error that ends a launch: one of its processes does."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return True
-    from sparring.work.processes import speaks
+    from sparring.work.processes import reports_errors
 
-    return speaks()
+    return reports_errors()

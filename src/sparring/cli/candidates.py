@@ -1,4 +1,4 @@
-"""What `MODEL|RUN` names on the command line: a model, a run, or one of its policies."""
+"""The models that `MODEL|RUN` names on the command line: a model, the policies of a run, or one of them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _STAGES = ("base", "warmup", "iterations")
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One model.
+    """A model that a command works on.
 
     Attributes:
-        name: What it is called in a table.
-        stage: Its folder, where it is a policy of a run.
-        load: Loads it; of a run's candidates one is in memory at a time, so ask each before the next is loaded.
+        name: Its name in tables.
+        stage: Its folder; None where it is not a policy of a run.
+        load: Loads it; the policies of a run share one model in memory, so use each before the next is loaded.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Candidate:
 
 
 def candidate(text: str, *, trust_remote_code: bool) -> Candidate:
-    """The one candidate that is meant: a model, a policy such as `RUN/iterations/001`, or a run's best one.
+    """The single candidate of a text: a model, a policy such as `RUN/iterations/001`, or a run's best policy.
 
     Raises:
         InputError: The run has no such policy, or has not ended and so has no best one.
@@ -44,12 +44,12 @@ def candidate(text: str, *, trust_remote_code: bool) -> Candidate:
     from sparring.exports.policy import BEST, policy_folder
 
     directory, name = found
-    run = _Candidates(directory, trust_remote_code=trust_remote_code)
+    run = _RunCandidates(directory, trust_remote_code=trust_remote_code)
     return run.candidate(policy_folder(directory, name or BEST), text)
 
 
 def candidates(text: str, *, trust_remote_code: bool) -> list[Candidate]:
-    """All the candidates that are meant: of a run the base model and every policy that it has trained so far.
+    """All candidates of a text: for a run, the base model and every policy that it has trained so far.
 
     Raises:
         InputError: The run has no such policy.
@@ -57,16 +57,16 @@ def candidates(text: str, *, trust_remote_code: bool) -> list[Candidate]:
     found = _find_run(Path(text))
     if found is None or found[1]:
         return [candidate(text, trust_remote_code=trust_remote_code)]
-    directory, run = found[0], _Candidates(found[0], trust_remote_code=trust_remote_code)
+    directory, run = found[0], _RunCandidates(found[0], trust_remote_code=trust_remote_code)
     names = [str(stage.path.relative_to(directory.path)) for stage in directory.stages()]
     return [run.candidate(name, name) for name in names]
 
 
-def kept_in(candidate: Candidate, output: Path | None) -> Path | None:
-    """Where results are kept: a policy's in its run; a model's in a folder of its own in `output`, if there is one.
+def results_folder(candidate: Candidate, output: Path | None) -> Path | None:
+    """The folder for results: a policy's in its run, a model's in `output`; None for a model without `output`.
 
     Raises:
-        InputError: A folder was given for a policy, or there is no such model.
+        InputError: `output` was given for a policy, or there is no such model.
     """
     if candidate.stage is not None:
         if output is not None:
@@ -76,7 +76,7 @@ def kept_in(candidate: Candidate, output: Path | None) -> Path | None:
 
 
 def _find_run(path: Path) -> tuple[RunDirectory, str] | None:
-    """The run that a path leads to, and the name of the policy in it; empty for the run itself."""
+    """The run that holds a path, and the policy that the path names; "" for the run itself."""
     for folder in (path, *path.parents[:2]):
         inside = path.relative_to(folder).parts
         directory = RunDirectory(folder)
@@ -98,7 +98,7 @@ def _model(name: str, *, trust_remote_code: bool) -> Candidate:
     return Candidate(name=name, stage=None, load=load)
 
 
-class _Candidates:
+class _RunCandidates:
     """The policies of a run, which share one model in memory."""
 
     def __init__(self, directory: RunDirectory, *, trust_remote_code: bool) -> None:

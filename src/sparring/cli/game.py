@@ -99,7 +99,7 @@ def _component(registry: Registry[Any], kind: str, text: str) -> Any:
     name, _, options = text.partition(":")
     attribute, _, more = options.partition(":")
     if attribute and "=" not in attribute and name not in registry:
-        # A game has no configuration, beside which a module could lie.
+        # A game has no configuration, so modules are looked for in the current folder.
         importable_from(Path.cwd())
         name, options = f"{name}:{attribute}", more
     return build(registry, kind, name, apply_overrides({}, options.split(",") if options else []))
@@ -111,11 +111,11 @@ def _row(text: str) -> Any:
     try:
         return torch.tensor([float(part) for part in text.split(",")], dtype=torch.float64)
     except ValueError as error:
-        raise InputError(f"'{text}' is no comma-separated list of numbers", fix="write e.g. 0.6,0.3,0.1") from error
+        raise InputError(f"'{text}' is not a comma-separated list of numbers", fix="write e.g. 0.6,0.3,0.1") from error
 
 
 def _valid(make: Callable[[], Any]) -> Any:
-    """What the games refuse is wrong input here."""
+    """Makes something of the games, and turns their errors into InputError."""
     try:
         return make()
     except InputError:

@@ -34,7 +34,7 @@ def generate_command(
 ) -> None:
     """Samples responses and prints them, in the order of the prompts."""
     if bool(prompts) == (data is not None):
-        raise InputError("there must be prompts from one place", fix="give --prompt TEXT, or --data FILE")
+        raise InputError("prompts must come from exactly one place", fix="give --prompt TEXT, or --data FILE")
     try:
         config = generation_config(**settings)
     except ValidationError as error:
@@ -54,7 +54,7 @@ def generate_command(
 
 
 def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool, as_json: bool) -> None:
-    """Writes a policy as a whole model with its card and says where."""
+    """Writes a policy as a whole model with its card, and prints where it is."""
     from sparring.exports.card import model_card
     from sparring.exports.policy import components, export, policy_folder, weights_of
     from sparring.models.origin import origin
@@ -64,7 +64,7 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
     summary, directory = summarize(run), RunDirectory(run)
     config = read_config(directory, trust_remote_code=trust_remote_code)
     folder = policy_folder(directory, policy)
-    # Without such a policy there is nothing that a card could tell.
+    # Fails where there is no such policy, before a card is written.
     weights_of(directory, folder)
 
     def card(merged: Merge | None) -> str:
@@ -85,7 +85,7 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
 
 
 def export_samples_command(run: Path, to: Path, *, as_json: bool) -> None:
-    """Writes all that was said in a run as one Parquet file and says where."""
+    """Writes all responses of a run as one Parquet file, and prints where it is."""
     from sparring.exports.samples import export_samples
 
     if to.suffix != ".parquet":

@@ -14,18 +14,18 @@ out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document."""
+    """Prints one JSON document."""
     out.print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Plain lines."""
+    """Prints plain lines."""
     for line in lines:
         out.print(line)
 
 
 def print_table(table: RenderableType) -> None:
-    """A table, its cells as they are, of the terminal's width; wide where it goes to a file."""
+    """Prints a table without markup, as wide as the terminal, or 160 columns where it goes to a file."""
     width = None if out.is_terminal else 160
     Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
@@ -43,9 +43,10 @@ def print_report(run: Path, *, as_json: bool, to: Path | None = None) -> None:
     if as_json:
         print_json(plain(summary) | {"report": str(report)})
         return
-    told = conclude(summary, summary.answers())
+    conclusion = conclude(summary, summary.answers())
     print_table(Policies(summary))
-    print_lines([told.headline, *told.sentences, *(f"Beware: {warning}" for warning in told.warnings)])
+    warnings = [f"Beware: {warning}" for warning in conclusion.warnings]
+    print_lines([conclusion.headline, *conclusion.sentences, *warnings])
     if summary.steps:
         print_table(training(summary))
     if any(event.get("kind") == "time" for event in summary.events):

@@ -25,7 +25,8 @@ def report_command(runs: Sequence[Path], *, to: Path | None, watch: bool, port: 
     """
     if watch:
         if to is not None or as_json:
-            raise InputError("a live report is neither written nor printed", where="--watch", fix="leave the rest out")
+            fix = "leave out --to and --json"
+            raise InputError("a live report is neither written nor printed", where="--watch", fix=fix)
         _serve(runs, port)
     elif len(runs) == 1:
         print_report(runs[0], to=to, as_json=as_json)

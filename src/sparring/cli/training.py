@@ -38,7 +38,7 @@ def _report(result: Result, *, as_json: bool) -> None:
 
     if processes.is_main():
         print_report(result.directory, as_json=as_json)
-    processes.leave()
+    processes.disconnect()
 
 
 def plan_command(

@@ -12,17 +12,18 @@ import numpy as np
 
 from sparring.data import sources
 from sparring.errors import InputError
+from sparring.evaluation.rows import read_rows
 from sparring.metrics.logistic import Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Annotations:
-    """One model against one baseline on N instructions.
+    """The verdicts on one model's answers against one baseline's, on N instructions.
 
     Attributes:
-        model: Whose win rate it is (`generator_2`).
-        baseline: Whom it is compared with (`generator_1`).
-        instructions: N instructions; the same text is the same instruction for every model of a pool.
+        model: The model whose win rate is measured (`generator_2`).
+        baseline: The model that it is compared with (`generator_1`).
+        instructions: N instructions; by their text they are matched between the models of a pool.
         preference: `[N]` P(the model's answer is the better one) in [0, 1]; NaN where there is no verdict.
         model_length: `[N]` characters of the model's answers.
         baseline_length: `[N]` characters of the baseline's answers.
@@ -35,11 +36,11 @@ class Annotations:
     model_length: Array
     baseline_length: Array
 
-    def known(self) -> Annotations:
+    def with_verdict(self) -> Annotations:
         """The rows that have a verdict.
 
         Raises:
-            InputError: There are fewer than two: nothing can be said of a mean.
+            InputError: There are fewer than two, too few for the error of a mean.
         """
         rows = np.flatnonzero(~np.isnan(self.preference))
         if len(rows) < 2:
@@ -62,12 +63,10 @@ def read_annotations(path: Path) -> list[Annotations]:
     `preference`: from 1 (the baseline's answer is better) to 2 (the model's is); 1.5 or 0 is a tie, null no verdict.
 
     Raises:
-        InputError: The file cannot be read, a field is missing or is no such value, or several judges are mixed.
+        InputError: The file cannot be read, a field is missing or has a wrong value, or several judges are mixed.
     """
     pairs: dict[tuple[str, str], list[sources.Row]] = {}
-    for row in sources.read(str(path), split="train", subset=None):
-        if isinstance(row, InputError):
-            raise row
+    for row in read_rows(path):
         pairs.setdefault((_text(row, "generator_2"), _text(row, "generator_1")), []).append(row)
     return [_annotations(model, baseline, rows) for (model, baseline), rows in pairs.items()]
 
@@ -76,7 +75,7 @@ def read_pool(folder: Path) -> list[Annotations]:
     """Reads every `*annotations*.json` below a folder.
 
     Raises:
-        InputError: It is no folder or has no such file, or as `read_annotations`.
+        InputError: There is no such file, or as `read_annotations`.
     """
     paths = sorted(folder.rglob("*annotations*.json"))
     if not paths:
@@ -117,5 +116,5 @@ def _preference(row: sources.Row) -> float:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float) or not (value == 0 or 1 <= value <= 2):
         fix = "write 1 for the baseline to 2 for the model, 1.5 or 0 for a tie, null for no verdict"
-        raise InputError(f"is no preference: {value!r}", where=f"{row.where}, field 'preference'", fix=fix)
+        raise InputError(f"is not a preference: {value!r}", where=f"{row.where}, field 'preference'", fix=fix)
     return 0.5 if value == 0 else float(value) - 1

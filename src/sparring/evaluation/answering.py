@@ -1,4 +1,4 @@
-"""A model's answers to prompts, outside of a run's own held-out set."""
+"""A model's answers to prompts, outside of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sparring.types import Sample
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model that can be asked.
+    """A loaded model.
 
     Attributes:
         model: The causal language model; adapters, where it has any, are active.
@@ -40,7 +40,7 @@ def answer(
     seed: int,
     title: str = "generate",
 ) -> list[Sample]:
-    """K responses to each prompt, in order of prompt, then sample.
+    """Samples K responses to each prompt, in order of prompt, then sample.
 
     Raises:
         InputError: A prompt leaves no room for `max_tokens`, or the template fails on it.

@@ -1,7 +1,7 @@
 """Benchmarks by lm-evaluation-harness, on a model that is loaded already.
 
-The harness does the work: its tasks, prompts, filters, metrics and standard errors. Here is what it leaves to its
-caller: which tasks, from where, with how many shots, and what a result must say to be told from another.
+Tasks, prompts, filters, metrics and standard errors are the harness's own. This module chooses the tasks, their folders
+and their numbers of shots, and gives every result an identity.
 
 Source: https://github.com/EleutherAI/lm-evaluation-harness
 """
@@ -37,11 +37,11 @@ OPEN_LLM_LEADERBOARD: dict[str, int] = {
 }
 SUITES: dict[str, dict[str, int]] = {"open-llm-leaderboard": OPEN_LLM_LEADERBOARD}
 
-# Of Python, NumPy, torch and the choice of shots: what the harness's own command line takes.
+# The seeds of Python, NumPy, torch and the choice of shots that the harness's own command line takes.
 _SEEDS = (0, 1234, 1234, 1234)
 
 Record = dict[str, Any]
-"""What is kept of one task on one model: JSON."""
+"""The result of one task on one model, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,10 @@ class HarnessSettings:
     """How tasks are run; every default is that of the harness's own command line.
 
     Attributes:
-        shots: Worked examples before every question; None leaves their number to the suite or the task.
-        limit: The first so many documents of every task only; for tests. None takes all.
-        batch_size: Sequences at once.
-        chat_template: Write prompts by the tokenizer's chat template, shots as turns.
+        shots: The number of worked examples before every question; None takes that of the suite or the task.
+        limit: The number of documents of every task, from the first; for tests. None takes all.
+        batch_size: How many sequences are computed at once.
+        chat_template: Whether prompts are written by the tokenizer's chat template, shots as turns.
         seed: One seed for Python, NumPy, torch and the choice of shots; None takes the harness's four.
     """
 
@@ -64,7 +64,7 @@ class HarnessSettings:
 
     @property
     def seeds(self) -> tuple[int, int, int, int]:
-        """Of Python, NumPy, torch and the choice of shots."""
+        """The seeds of Python, NumPy, torch and the choice of shots."""
         return _SEEDS if self.seed is None else (self.seed, self.seed, self.seed, self.seed)
 
 
@@ -73,10 +73,10 @@ class Benchmark:
     """A task, or a group of tasks, of the harness, with its documents.
 
     Attributes:
-        name: What the harness calls it.
+        name: Its name in the harness.
         settings: How it is run.
-        loaded: What the harness's task manager made of the name.
-        identity: All that decides its result, but for the model: settings, versions, and what is asked.
+        loaded: The task as the harness's task manager loads it.
+        identity: Everything except the model that decides its result: settings, versions, documents.
     """
 
     name: str
@@ -85,12 +85,12 @@ class Benchmark:
     identity: Record
 
     def measure(self, load: Callable[[], LoadedModel], folder: Path | None) -> Record:
-        """The result on one model: read from the folder where it is kept, or found and kept there.
+        """The result on one model: read from the folder where it is kept, or measured and kept there.
 
         Args:
-            load: Loads the model, if need be.
-            folder: Where this model's results are kept; None keeps none. A file is named by the task and a digest of
-                the identity, so other settings are another file.
+            load: Loads the model, if it is needed.
+            folder: The folder of this model's results; None keeps none. A file is named by the task and a digest of the
+                identity, so other settings give another file.
 
         Returns:
             The `identity` with what `run` returns.
@@ -106,7 +106,7 @@ class Benchmark:
         return record
 
     def run(self, loaded: LoadedModel) -> Record:
-        """The harness's figures on a model, of which nothing is loaded anew: its metrics with their standard errors.
+        """The harness's metrics and standard errors on a model that is loaded already.
 
         Returns:
             `results`, `n-shot`, `n-samples` and `versions` as the harness has them, and its `task_hashes`: of the
@@ -131,13 +131,13 @@ class Benchmark:
                 fewshot_as_multiturn=self.settings.chat_template,
             )
         kept = {name: found[name] for name in ("results", "n-shot", "n-samples", "versions")}
-        kept["task_hashes"] = {name: _seen(samples) for name, samples in sorted(found["samples"].items())}
-        # NumPy's numbers become Python's.
+        kept["task_hashes"] = {name: _task_hash(samples) for name, samples in sorted(found["samples"].items())}
+        # Turns NumPy's numbers into Python's.
         plain: Record = json.loads(json.dumps(kept, default=float))
         return plain
 
     def _prepare(self) -> None:
-        """Seeds and shots, as the harness's `simple_evaluate` sets them."""
+        """Sets seeds and shots as the harness's `simple_evaluate` does."""
         import numpy as np
         import torch
 
@@ -147,7 +147,7 @@ class Benchmark:
         torch.manual_seed(pytorch)
         for task in self.loaded["tasks"].values():
             own = task.get_config("num_fewshot")
-            # A task that says 0 itself has no examples to show.
+            # A task with 0 shots of its own has no examples to show.
             if own is None or (self.settings.shots is not None and own != 0):
                 task.set_config(key="num_fewshot", value=self.settings.shots or 0)
             task.set_fewshot_seed(seed=shots)
@@ -161,16 +161,16 @@ def load_benchmarks(
     Args:
         names: Tasks, groups or tags of the harness, or patterns of them; or a suite in `SUITES`.
         settings: How they are run.
-        include: Folders with tasks of your own as YAML files, which come before the harness's. A file may name Python
-            functions beside it, which are then run.
+        include: Folders with tasks of your own as YAML files, which take precedence over the harness's. Python
+            functions that such a file names are run.
 
     Raises:
-        InputError: The harness is missing; a name is unknown; its documents cannot be loaded; a suite, which has its
-            own numbers of shots, is given another; or a task would run code that the model writes.
+        InputError: The harness is missing; a name is unknown; documents cannot be loaded; `shots` is given for a suite,
+            which has its own; or a task would run code that the model writes.
     """
     if importlib.util.find_spec("lm_eval") is None:
         fix = "pip install 'sparring[harness]'"
-        raise InputError("this needs lm-evaluation-harness, the package lm-eval", fix=fix)
+        raise InputError("the package lm-eval (lm-evaluation-harness) is missing", fix=fix)
     for folder in include:
         if not any(folder.glob("**/*.yaml")):
             raise InputError("the folder holds no tasks (*.yaml)", where=str(folder), fix="check --include")
@@ -236,7 +236,7 @@ def _load(manager: Any, name: str) -> Mapping[str, Any]:
             problem = f"the task '{name}' runs code that the model writes"
             raise InputError(problem, where="tasks", fix="run it with the harness itself, in a sandbox")
         if getattr(task, "MULTIMODAL", False):
-            raise InputError(f"the task '{name}' asks about more than text", where="tasks", fix="leave it out")
+            raise InputError(f"the task '{name}' needs other inputs than text", where="tasks", fix="leave it out")
     return loaded
 
 
@@ -247,7 +247,7 @@ def _shorten(text: str) -> str:
 def _fingerprint(task: Any) -> str:
     """A sha256 of a task's settings and of the documents that it asks about and shows."""
     digest = hashlib.sha256()
-    # Shots are said beside it, and the harness writes them into this; where its files are does not matter.
+    # Shots are part of the identity already, and the place of a task's files does not matter.
     config = {key: value for key, value in task.dump_config().items() if key != "num_fewshot"}
     config["metadata"] = {key: value for key, value in config["metadata"].items() if key != "config_source"}
     digest.update(_canonical(config))
@@ -262,14 +262,14 @@ def _canonical(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> str:
-    """A function by its source, and what is no JSON by its kind: an address in memory is no part of a task."""
+    """A function as its source, another object as the name of its type: addresses in memory must not count."""
     try:
         return inspect.getsource(value)
     except (TypeError, OSError):
         return type(value).__name__
 
 
-def _seen(samples: Iterable[Mapping[str, str]]) -> str:
+def _task_hash(samples: Iterable[Mapping[str, str]]) -> str:
     """The harness's hash of a task as the model saw it, which its own command line writes too."""
     from lm_eval.utils import hash_string
 
@@ -279,7 +279,7 @@ def _seen(samples: Iterable[Mapping[str, str]]) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the harness's warnings, as of a model that is not given as a path; what it prints is no result."""
+    """Hides the harness's warnings, such as that the model is not given as a path; its prints go to standard error."""
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)

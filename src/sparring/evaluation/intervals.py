@@ -1,4 +1,4 @@
-"""How sure a figure is, were what it was measured on drawn anew."""
+"""Standard errors and bootstrap intervals of figures over instructions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def errors(value: float, influence: Array, *, seed: int) -> tuple[float, tuple[f
         value: The figure r.
         influence: `[N]`, of mean 0, N ≥ 2: N times what an instruction's weight adds to r, to first order (Efron 1982,
             the infinitesimal jackknife). The standard error is its standard deviation / √N; the bootstrap is of r + its
-            mean. For a mean that is the ordinary bootstrap; a regression it spares fitting anew.
-        seed: Of the bootstrap.
+            mean. For a mean that is the ordinary bootstrap; a regression need not be fitted again.
+        seed: The seed of the bootstrap.
     """
     n = len(influence)
     draws = np.random.default_rng(seed).integers(n, size=(RESAMPLES, n))

@@ -1,4 +1,4 @@
-"""Two models' answers, put to a judge, as annotations in the format of `alpaca_eval`."""
+"""A judge's verdicts on two models' answers, as annotations in the format of `alpaca_eval`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sparring.judges import Question, Verdict
 from sparring.judges.protocol import COUNTS, Judge
 from sparring.progress import progress
 
-# Questions at once: enough for an endpoint to be busy, few enough to see how it goes.
+# Questions at once: enough to keep an endpoint busy, few enough to show progress.
 _BATCH = 32
 
 
@@ -27,16 +27,16 @@ def annotate(
     """Asks a judge which of two answers is better.
 
     Args:
-        judge: Who compares.
+        judge: The judge.
         instructions: N instructions.
-        model: N answers whose win rate is wanted.
+        model: N answers of the model whose win rate is measured.
         baseline: N answers to compare them with.
-        references: N right answers, for judges that look at them; None where there is none.
-        annotator: What to call the judge.
+        references: N right answers, for judges that need them; None for none.
+        annotator: The judge's name in the annotations.
 
     Returns:
         The annotations, with `preference` 1 + P(the model's answer is the better one) and null where there is no
-        verdict; and what the judge could not say and what it cost, summed, by the names of `Verdict`.
+        verdict; and the counts of `Verdict`, summed.
     """
     questions = [
         Question(prompt=instruction, responses=(other, own), expert=reference)

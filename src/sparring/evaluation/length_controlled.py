@@ -4,8 +4,8 @@ Judges prefer long answers. Dubois et al. 2024 (arXiv 2404.04475) model the verd
 
     P(model ≻ baseline | x) = σ(θ + φ · tanh(d_x / std d) + ψ · γ_x)
 
-with d_x the model's length less the baseline's on instruction x, θ the model's ability, φ the judge's love of length,
-γ_x how well models do on x, and ψ how much that holds for this model (all relative to the baseline). The
+with d_x the model's length less the baseline's on instruction x, θ the model's ability, φ the judge's preference for
+length, γ_x how well models do on x, and ψ how far that holds for this model (all relative to the baseline). The
 length-controlled win rate is the mean over x of the prediction without the middle term.
 
 γ is unknown. It is estimated from a pool of other models that the same judge compared with the same baseline.
@@ -32,7 +32,12 @@ _ANCHOR_WEIGHT = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Anchor:
-    """The φ and ψ that a fit is drawn to where its data say little, as where all the model's answers are shorter."""
+    """The φ and ψ towards which a fit is drawn where its data say little, as where all answers are shorter.
+
+    Attributes:
+        length: φ.
+        difficulty: ψ.
+    """
 
     length: float
     difficulty: float
@@ -40,7 +45,7 @@ class Anchor:
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """What other models tell about the judge.
+    """What the verdicts on other models say about the instructions and the judge.
 
     Attributes:
         difficulty: γ_x of each instruction, log odds, of mean about 0; the higher, the better models do.
@@ -52,13 +57,13 @@ class Pool:
 
     @classmethod
     def fit(cls, annotations: Sequence[Annotations], *, of: Annotations, precision: float = 0.1) -> Pool:
-        """The pool of one model: γ and anchor from all *other* models, so that they know nothing of its verdicts.
+        """The pool of one model: γ and anchor from the verdicts on all *other* models.
 
         γ comes from one regression over all of them, with θ and φ for each model and ψ = 1.
 
         Args:
             annotations: The pool, which may hold `of` as well.
-            of: Whose pool it is.
+            of: The model that is left out.
             precision: 1/variance of the normal prior of γ; the result hardly depends on it (docs/evaluation.md).
 
         Raises:
@@ -67,7 +72,7 @@ class Pool:
         """
         require_positive("precision", precision, "instructions that all models win or lose would be infinitely hard")
         others = [
-            item.known()
+            item.with_verdict()
             for item in annotations
             if item.baseline == of.baseline and item.model not in {of.model, of.baseline}
         ]
@@ -86,21 +91,21 @@ def length_controlled_win_rate(
     anchor: Anchor | None = None,
     seed: int = 0,
 ) -> WinRate:
-    """The mean of σ(θ + ψ γ_x), fitted to the rows with a verdict.
+    """The length-controlled win rate: the mean of σ(θ + ψ γ_x), fitted to the rows with a verdict.
 
     Args:
-        annotations: The model's.
+        annotations: The model's verdicts.
         difficulty: γ_x of each instruction, as `Pool` has it. None leaves γ out; on AlpacaEval that was further from
             the published rates than the plain win rate is (docs/evaluation.md).
-        anchor: φ and ψ to draw the fit to, by rows of weight 0.2 at the model's own lengths that an equal of the
-            baseline (θ = 0) with this φ and ψ would get. None draws it nowhere.
-        seed: Of the bootstrap. Its error is that of the model's own verdicts: γ and anchor are taken as known.
+        anchor: φ and ψ towards which the fit is drawn, by rows of weight 0.2 at the model's own lengths with the
+            verdicts of a model as able as the baseline (θ = 0). None adds no rows.
+        seed: The seed of the bootstrap. The error is that of the model's own verdicts: γ and anchor are taken as known.
 
     Raises:
         InputError: Fewer than two rows have a verdict, an instruction has no difficulty, or the two lengths differ by
             the same everywhere, so that their effect cannot be told from ability.
     """
-    annotations = annotations.known()
+    annotations = annotations.with_verdict()
     length, gamma = _features(annotations, difficulty)
     controlled = np.stack([np.ones(len(gamma)), np.zeros(len(gamma)), gamma], axis=1)
     rate, influence = _rows(length, gamma, annotations.preference, anchor).mean_at(controlled)
@@ -108,7 +113,7 @@ def length_controlled_win_rate(
 
 
 def _rows(length: Array, gamma: Array, preference: Array, anchor: Anchor | None) -> Regression:
-    """The rows of a regression on (θ, φ, ψ): n of the model and, where there is an anchor, n of the anchor."""
+    """The regression on (θ, φ, ψ): n rows of the model and, with an anchor, n of the anchor."""
     n = len(preference)
     features = np.stack([np.ones(n), length, gamma], axis=1)
     if anchor is None:
@@ -137,7 +142,7 @@ def _fit_difficulty(pool: Sequence[Annotations], precision: float) -> dict[str, 
 
 
 def _features(annotations: Annotations, difficulty: Mapping[str, float] | None) -> tuple[Array, Array]:
-    """tanh(d/std d) and γ, `[N]` each."""
+    """The features tanh(d/std d) and γ, `[N]` each."""
     if difficulty is None:
         return _length(annotations), np.zeros(len(annotations.preference))
     missing = [text for text in annotations.instructions if text not in difficulty]

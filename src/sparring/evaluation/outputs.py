@@ -9,12 +9,18 @@ from typing import Self
 
 from sparring.data import sources
 from sparring.errors import InputError
+from sparring.evaluation.rows import read_rows
 from sparring.files import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """One model's answers to some instructions, in their order."""
+    """One model's answers to some instructions.
+
+    Attributes:
+        generator: The model's name.
+        texts: The answers, in the order of the instructions.
+    """
 
     generator: str
     texts: tuple[str, ...]
@@ -27,14 +33,12 @@ class Outputs:
             InputError: The file cannot be read, lacks a field or an answer, or has answers of several models.
         """
         generators, texts = set(), {}
-        for row in sources.read(str(path), split="train", subset=None):
-            if isinstance(row, InputError):
-                raise row
+        for row in read_rows(path):
             instruction, output, generator = (_text(row, name) for name in ("instruction", "output", "generator"))
             generators.add(generator)
             texts[instruction] = output
         if len(generators) > 1:
-            problem = f"has answers of {', '.join(sorted(generators))}"
+            problem = f"has answers of several models: {', '.join(sorted(generators))}"
             raise InputError(problem, where=str(path), fix="keep one `generator` a file")
         missing = [text for text in instructions if text not in texts]
         if missing:
@@ -50,7 +54,7 @@ def write_outputs(path: Path, instructions: Sequence[str], answers: Sequence[str
         path: A `.json` file.
         instructions: N instructions.
         answers: N answers.
-        generator: What to call the model.
+        generator: The model's name.
     """
     rows = zip(instructions, answers, strict=True)
     write_json(path, [{"instruction": text, "output": answer, "generator": generator} for text, answer in rows])
@@ -60,5 +64,5 @@ def _text(row: sources.Row, field: str) -> str:
     value = row.values.get(field)
     if not isinstance(value, str):
         fix = "write answers as `sparring evaluate outputs` does"
-        raise InputError("is missing, or no text", where=f"{row.where}, field '{field}'", fix=fix)
+        raise InputError("is missing or is not text", where=f"{row.where}, field '{field}'", fix=fix)
     return value

@@ -1,4 +1,4 @@
-"""Win rates, and how sure they are."""
+"""Win rates with their errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from sparring.metrics.logistic import Array
 
 @dataclass(frozen=True, kw_only=True)
 class WinRate:
-    """A win rate in [0, 1], its standard error, and its bootstrap percentile interval of 95 %."""
+    """A win rate with its error.
+
+    Attributes:
+        rate: The win rate, in [0, 1].
+        standard_error: Its standard error over instructions.
+        interval: Its bootstrap percentile interval of 95 %.
+    """
 
     rate: float
     standard_error: float
@@ -22,14 +28,21 @@ class WinRate:
 
     @classmethod
     def of(cls, rate: float, influence: Array, *, seed: int) -> Self:
-        """A rate with the error that instructions give it; the arguments are those of `errors`."""
+        """A rate with its error over instructions; for the arguments see `errors`."""
         error, (low, high) = errors(rate, influence, seed=seed)
         return cls(rate=rate, standard_error=error, interval=(max(low, 0.0), min(high, 1.0)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """How many rows the model wins (P > ½), loses (P < ½) and draws, and how many have no verdict."""
+    """Counts of verdicts.
+
+    Attributes:
+        wins: Rows that the model wins, P > ½.
+        losses: Rows that it loses, P < ½.
+        draws: Rows with P = ½.
+        unknown: Rows without a verdict.
+    """
 
     wins: int
     losses: int
@@ -38,7 +51,7 @@ class Tally:
 
 
 def tally(annotations: Annotations) -> Tally:
-    """Counts the verdicts. Rows without one count in nothing else."""
+    """Counts the verdicts of some annotations."""
     preference = annotations.preference
     return Tally(
         wins=int((preference > 0.5).sum()),
@@ -49,11 +62,11 @@ def tally(annotations: Annotations) -> Tally:
 
 
 def win_rate(annotations: Annotations, *, seed: int = 0) -> WinRate:
-    """Mean over the rows with a verdict of P(the model's answer is the better one); a tie is ½.
+    """The win rate: the mean of P(the model's answer is the better one) over the rows with a verdict; a tie is ½.
 
     Raises:
         InputError: Fewer than two rows have a verdict.
     """
-    preference = annotations.known().preference
+    preference = annotations.with_verdict().preference
     rate = float(preference.mean())
     return WinRate.of(rate, preference - rate, seed=seed)

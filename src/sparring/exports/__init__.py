@@ -1,1 +1,1 @@
-"""What leaves a run: a policy as a model folder with its card, and all that was said as one file."""
+"""Exports of a run: a policy as a model folder with its card, and all responses as one file."""

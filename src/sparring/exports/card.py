@@ -1,4 +1,4 @@
-"""The model card of an exported policy: what it is, how it was trained, what was measured, and what was not."""
+"""The model card of an exported policy: what it is, how it was trained, and how it was measured."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEMPLATE = """---
 
 # {{ name }}
 
-{{ base }}, after self-play with [sparring](https://sparring.readthedocs.io): {{ told }}
+{{ base }}, after self-play with [sparring](https://sparring.readthedocs.io): {{ which }}
 
 ## License
 
@@ -66,9 +66,9 @@ def model_card(
     Args:
         summary: The run.
         policy: The policy's folder in it, e.g. "iterations/001".
-        name: What the exported model is called.
-        base: Where the base model comes from; its license is carried over.
-        settings: What decided the training, by section of the configuration.
+        name: The name of the exported model.
+        base: The origin of the base model, whose license is carried over.
+        settings: The settings that decided the training, by section of the configuration.
         merged: What became of the adapter, where there was one.
     """
     data = ModelCardData(
@@ -83,7 +83,7 @@ def model_card(
         template_str=_TEMPLATE,
         name=name,
         base=base.name,
-        told=_told(policy),
+        which=_which(policy),
         terms=_terms(base),
         facts=list(_facts(summary, base)),
         settings=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
@@ -93,7 +93,7 @@ def model_card(
     return str(card)
 
 
-def _told(policy: str) -> str:
+def _which(policy: str) -> str:
     if policy == "base":
         return "this is the base model itself, which no training improved."
     if policy == "warmup":
@@ -107,10 +107,10 @@ def _terms(base: Origin) -> str:
             f"**Not known**: no card of the base model, {base.name}, that names a license was found. Find it out "
             "before you pass this model on."
         )
-    known = base.license.get("license_name") or base.license.get("license")
+    terms = base.license.get("license_name") or base.license.get("license")
     link = f" ({base.license['license_link']})" if "license_link" in base.license else ""
     return (
-        f"The base model, {base.name}, is under {known}{link}. This model is made from it, so its terms hold here too. "
+        f"The base model, {base.name}, is under {terms}{link}. This model is made from it, so its terms hold here too. "
         "The training data may bring terms of their own."
     )
 
@@ -119,7 +119,7 @@ def _facts(summary: Summary, base: Origin) -> Iterator[tuple[str, str]]:
     data, source = summary.manifest["data"], public_name(str(summary.config["data"]["source"]))
     yield "base model", base.name if base.hub_id is None else f"[{base.name}](https://huggingface.co/{base.hub_id})"
     yield "data", f"{source}: {data['train']['examples']} training examples, {data['held_out']['examples']} held out"
-    if teacher := summary.config["data"].get("teacher"):
+    if teacher := summary.config["data"]["teacher"]:
         yield "expert responses", _teacher(teacher, base)
     yield "seed", str(summary.manifest["seed"])
     yield "versions", ", ".join(f"{package} {version}" for package, version in summary.manifest["versions"].items())
@@ -133,7 +133,7 @@ def _teacher(teacher: Mapping[str, Any], base: Origin) -> str:
 
 
 def _table(summary: Summary, policy: str) -> str:
-    """The estimates in Markdown, the exported policy's in bold."""
+    """The table of estimates in Markdown, the exported policy in bold."""
     if not summary.columns:
         return "Nothing was held out, so nothing was measured."
     lines = [
@@ -169,7 +169,7 @@ def _limits(summary: Summary, policy: str, base: Origin) -> Iterator[str]:
         yield "The run had not ended."
     elif result["stopped_early"]:
         yield f"The run was stopped early: {result['reason']}."
-    cut = summary.manifest["data"]["train"].get("truncated_responses", 0)
+    cut = summary.manifest["data"]["train"]["truncated_responses"]
     if cut:
         yield f"{cut} expert responses were cut at {summary.config['data']['max_response_tokens']} tokens."
     if base.note:

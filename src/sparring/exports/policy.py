@@ -1,4 +1,4 @@
-"""A policy of a run, as a whole model."""
+"""Policies of a run: loading one, and exporting it as a whole model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import run_tokenizer
 
 BEST = "best"
-# Settings that may hold a path or an account, or name where a run is shown; none is needed to tell how it was trained.
+# Settings that may hold a path, an account or a place where the run is shown; none decides the training.
 _PRIVATE_TRAINING = (
     *("accelerator_config", "fsdp_config", "logging_dir", "project", "report_to", "run_name"),
     *("trackio_bucket_id", "trackio_space_id", "trackio_static_space_id"),
@@ -34,7 +34,7 @@ _PRIVATE_TRAINING = (
 
 
 def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False) -> tuple[SelfPlayConfig, Policy]:
-    """The configuration of a run, and one of its policies, loaded.
+    """Loads the configuration of a run, and one of its policies.
 
     Args:
         run: The run directory.
@@ -42,7 +42,7 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
         trust_remote_code: Whether code that the run's model brings along may run.
 
     Raises:
-        InputError: It is no run, it has no such policy, or it has not ended and so has no best one.
+        InputError: The folder is not a run, it has no such policy, or it has not ended and so has no best one.
     """
     directory = RunDirectory(run)
     directory.require()
@@ -71,7 +71,7 @@ def export(
         What became of the adapter, if there was one.
 
     Raises:
-        InputError: As `load_policy`, or the folder is there already.
+        InputError: As `load_policy`, or the folder exists.
     """
     if to.exists():
         raise InputError("the folder is there already", where=str(to), fix="choose another, or remove it")
@@ -85,23 +85,25 @@ def export(
 
 
 def components(config: SelfPlayConfig) -> dict[str, Any]:
-    """What decided the training, by section: the components' settings with their defaults, and what else was set.
+    """The settings that decided the training, by section, with the defaults of the components.
 
-    Addresses, keys' names and paths are not among them, nor a judge's template.
+    Addresses, names of keys, paths and a judge's template are left out.
     """
     played = [_of_phase(phase) for phase in config.schedule]
     sections = {
-        "model": _told({"dtype": config.model.dtype, "quantization": config.model.quantization}),
-        "data": _told({"max_response_tokens": config.data.max_response_tokens, "teacher": _teacher(config.data)}),
+        "model": _without_empty({"dtype": config.model.dtype, "quantization": config.model.quantization}),
+        "data": _without_empty(
+            {"max_response_tokens": config.data.max_response_tokens, "teacher": _teacher(config.data)}
+        ),
         **({"phases": played} if config.phases else played[0]),
         "warmup": None if config.warmup is None else _training(config.warmup.training),
         "lora": config.lora,
     }
-    return _told(sections)
+    return _without_empty(sections)
 
 
 def _teacher(config: DataConfig) -> dict[str, Any] | None:
-    return None if config.teacher is None else _named(_told(config.teacher.model_dump()))
+    return None if config.teacher is None else _with_public_model(_without_empty(config.teacher.model_dump()))
 
 
 def _training(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,13 +115,13 @@ def _judge(config: JudgeConfig | None) -> dict[str, Any] | None:
         return None
     judge = build(JUDGES, "judge", config.name, config.options)
     kept_back = {*judge.reached_by, *judge.private}
-    told = {name: value for name, value in vars(judge).items() if name not in kept_back}
+    settings = {name: value for name, value in vars(judge).items() if name not in kept_back}
     used = {"expert_plays": config.expert_plays, "include_self": config.include_self}
-    return {"name": config.name} | _named(told) | used
+    return {"name": config.name} | _with_public_model(settings) | used
 
 
-def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings whose `model`, if any, may lie in a folder of this machine."""
+def _with_public_model(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with the `model`, if any, under its public name: it may be a folder of this machine."""
     model = settings.get("model")
     return {**settings, "model": public_name(model)} if isinstance(model, str) else dict(settings)
 
@@ -135,10 +137,10 @@ def _of_phase(config: PhaseConfig) -> dict[str, Any]:
         "responses": None if config.responses == "opponent" else config.responses,
         "training": _training(config.training),
     }
-    return _told(sections)
+    return _without_empty(sections)
 
 
-def _told(sections: Mapping[str, Any]) -> dict[str, Any]:
+def _without_empty(sections: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in sections.items() if value not in (None, [])}
 
 
@@ -147,7 +149,7 @@ def _settings(registry: Registry[Any], kind: str, component: Component) -> dict[
 
 
 def policy_folder(directory: RunDirectory, name: str) -> str:
-    """The folder of a policy in its run: `name` itself, or the best one's where it is "best".
+    """The folder of a policy in its run: `name` itself, or that of the best policy where it is "best".
 
     Raises:
         InputError: The run has not ended, so it has no best policy.
@@ -165,7 +167,7 @@ def policy_folder(directory: RunDirectory, name: str) -> str:
 
 
 def weights_of(directory: RunDirectory, name: str) -> Path | None:
-    """Where a policy is saved; None for the base model.
+    """The folder with a policy's weights; None for the base model.
 
     Raises:
         InputError: The run has no policy of that name.

@@ -1,4 +1,4 @@
-"""All that was said in a run, as one Parquet file."""
+"""All responses of a run as one Parquet file."""
 
 from __future__ import annotations
 
@@ -36,13 +36,17 @@ from sparring.shards import (
 )
 from sparring.types import Example
 
-# Log-probs by the scoring policy's folder, of each response.
 LogProbs = MutableMapping[ResponseKey, dict[str, float]]
+"""Log-probs of each response, by the folder of the scoring policy."""
+
 Rows = list[dict[str, Any]]
-# A teacher's responses, by split and prompt index.
+"""Rows of the exported table."""
+
 Written = Mapping[tuple[str, int], SampleRow]
-# Whose held-out responses are scored: the expert's, or those that were drawn so from the policy of a folder.
+"""A teacher's responses, by split and prompt index."""
+
 Scored = tuple[str, str] | Literal["expert"]
+"""Held-out responses that are scored: the expert's, or a policy's, by decoding and folder."""
 
 _FIELDS = {
     "split": pa.string(),
@@ -76,8 +80,8 @@ def export_samples(run: Path, to: Path) -> int:
     | `preference` | the judge's P(y ≻ the prompt's other samples of the iteration) |
     | `log_prob/<policy>` | log π(y|x) under each policy that scored it, nats |
 
-    The implicit reward of iteration t is β times the difference of two of the last: of its own and of its opponent's.
-    `finish_reason` and `tokens` of an expert's response are there where a teacher wrote it.
+    The implicit reward of iteration t is β times the difference of the log-probs of its policy and of its opponent.
+    `finish_reason` and `tokens` of an expert's response are given where a teacher wrote it.
 
     Args:
         run: The run directory.
@@ -87,12 +91,12 @@ def export_samples(run: Path, to: Path) -> int:
         The number of rows.
 
     Raises:
-        InputError: It is no run, the file is there already, or the data are not those of the run any more.
+        InputError: The folder is not a run, the file exists, or the data have changed since the run.
     """
     directory = RunDirectory(run)
     directory.require()
     if to.exists():
-        raise InputError("the file is there already", where=str(to), fix="choose another, or remove it")
+        raise InputError("the file exists already", where=str(to), fix="choose another, or remove it")
     stages = _stages(directory)
     config = SelfPlayConfig.of_run(directory.config)
     written = _written(directory)
@@ -122,7 +126,7 @@ def _key(row: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _stages(directory: RunDirectory) -> dict[str, StageDirectory]:
-    """The folders of the policies, by name, in their order."""
+    """The folders of the policies, by name, in the order in which they were made."""
     played = map(StageDirectory, sorted((directory.path / "iterations").glob("[0-9]*")))
     stages = [stage for stage in (directory.base, directory.warmup, *played) if stage.path.exists()]
     return {_name(directory, stage): stage for stage in stages}
@@ -135,10 +139,10 @@ def _name(directory: RunDirectory, stage: StageDirectory) -> str:
 def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str, int], Example]:
     data = load(config.data, config.seed, row_needs(config, phases_of(config)))
     if data.report.fingerprint != read_json(directory.manifest)["fingerprints"]["data"]:
-        problem, fix = "the data changed after the run started, so its experts are others", "restore them"
+        problem, fix = "the data changed after the run started, so its expert responses are unknown", "restore them"
         raise InputError(problem, where=config.data.title, fix=fix)
-    parts = {"train": data.train, "held-out": data.held_out}
-    return {(split, example.index): example for split, part in parts.items() for example in part}
+    splits = {"train": data.train, "held-out": data.held_out}
+    return {(split, example.index): example for split, examples in splits.items() for example in examples}
 
 
 def _written(directory: RunDirectory) -> Written:
@@ -153,7 +157,17 @@ def _written(directory: RunDirectory) -> Written:
 
 @dataclass(frozen=True, kw_only=True)
 class _Shard:
-    """Responses in one file, and what else is known of them."""
+    """A file of responses, with their log-probs and verdicts.
+
+    Attributes:
+        path: The file.
+        split: As in the table, like the next two.
+        player: The policy's folder, "expert" or "data".
+        decoding: How they were drawn.
+        log_probs: The log-probs of all responses to the same prompts.
+        iteration: The iteration that trained on them.
+        verdicts: A judge's verdicts on them.
+    """
 
     path: Path
     split: str
@@ -165,7 +179,7 @@ class _Shard:
 
 
 def _rows(directory: RunDirectory, stages: Mapping[str, StageDirectory], written: Written) -> Iterator[Rows]:
-    """The rows without what the data know, a shard at a time, the experts' last."""
+    """The rows, without the columns that come from the data, a shard at a time; those of the experts last."""
     experts: dict[tuple[str, int], dict[str, float]] = {}
     for shard in chain(_training(directory, stages), _held_out(directory, stages)):
         samples = read_samples([shard.path])
@@ -173,8 +187,8 @@ def _rows(directory: RunDirectory, stages: Mapping[str, StageDirectory], written
             experts.setdefault((shard.split, index), {}).update(shard.log_probs.get((index, None), {}))
         yield [row for index, of_prompt in samples.items() for row in _of_prompt(shard, index, of_prompt)]
     yield [
-        {"split": key[0], "index": key[1], "player": "expert", **_length(written.get(key)), **_columns(known)}
-        for key, known in experts.items()
+        {"split": key[0], "index": key[1], "player": "expert", **_length(written.get(key)), **_columns(log_probs)}
+        for key, log_probs in experts.items()
     ]
 
 
@@ -241,8 +255,8 @@ def _held_out_log_probs(directory: RunDirectory, stages: Mapping[str, StageDirec
     for stage in stages.values():
         for path, by in held_out_scores(stage).items():
             whose: Scored = (by.how, _name(directory, directory.stage(by.policy))) if isinstance(by, Drawn) else by
-            for key, known in _log_probs(directory, [path]).items():
-                scored[whose].setdefault(key, {}).update(known)
+            for key, log_probs in _log_probs(directory, [path]).items():
+                scored[whose].setdefault(key, {}).update(log_probs)
     return scored
 
 

@@ -1,8 +1,8 @@
 """Games on n outcomes, played with the very objectives, opponents and regularizers that train language models.
 
-In the exact games nothing is sampled and nothing is optimised by halves: expectations are sums and every iteration is
-the best response, in float64. `StochasticGame` adds back what training suffers from: finite samples, a finite number
-of gradient steps, and prompts that share parameters.
+In the exact games nothing is sampled: expectations are sums, and every iteration is the exact best response, in
+float64. `StochasticGame` adds back what training suffers from: finite samples, a finite number of gradient steps, and
+prompts that share parameters.
 """
 
 from sparring.games.imitation import ImitationGame, ImitationPlay

@@ -18,10 +18,11 @@ from torch.nn import functional
 from sparring.games.newton import NoMinimiserError, minimise
 
 Payoff = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The payoff of a reward, from the reward, π_E and π_o, `[n]` each."""
 
 
 def spin_payoff(link: str = "logistic") -> Payoff:
-    """E g(r(y) − r(y')), y ~ π_E, y' ~ π_o: at most a divergence between the pairs (y, y') and (y', y).
+    """The payoff of `spin`: E g(r(y) − r(y')), y ~ π_E, y' ~ π_o, at most a divergence of (y, y') and (y', y).
 
     `logistic` g = log 2 + log σ(t), Jensen–Shannon; `exponential` g = 1 − e^−t, squared Hellinger; `squared`
     g = 1 − (t − 1)², χ² to the mixture of the two, not attained for n > 2: its optimal t is no difference of rewards.
@@ -40,7 +41,7 @@ def spin_payoff(link: str = "logistic") -> Payoff:
 
 
 def spif_payoff(reward_bound: float) -> Payoff:
-    """(E_E[r] − E_o[r])/R − (E_E[r²] + E_o[r²])/(2R²): at most χ²(π_E ‖ ½(π_E + π_o))."""
+    """The payoff of `spif`: (E_E[r] − E_o[r])/R − (E_E[r²] + E_o[r²])/(2R²), at most χ²(π_E ‖ ½(π_E + π_o))."""
 
     def payoff(reward: Tensor, expert: Tensor, opponent: Tensor) -> Tensor:
         scaled = reward / reward_bound
@@ -50,9 +51,9 @@ def spif_payoff(reward_bound: float) -> Payoff:
 
 
 def space_payoff(mu: float = 1.0) -> Payoff:
-    """A classifier's log-likelihood at prior odds 1 : μ, over chance: at most a weighted Jensen–Shannon divergence.
+    """The payoff of `space`: a classifier's log-likelihood at prior odds 1 : μ, less that of chance.
 
-    The posterior that y is the expert's is D = 1/(1 + μe^−r).
+    It is at most a weighted Jensen–Shannon divergence. The posterior that y is the expert's is D = 1/(1 + μe^−r).
     """
     share = 1.0 / (1.0 + mu)
     chance = share * math.log(share) + (1.0 - share) * math.log1p(-share)
@@ -66,9 +67,9 @@ def space_payoff(mu: float = 1.0) -> Payoff:
 
 
 def f_divergence_payoff(divergence: str = "js") -> Payoff:
-    """E_E[f'(u)] − E_o[u f'(u) − f(u)] with u = e^r: Fenchel's bound of Σ π_o f(π_E/π_o) at the witness f'(u).
+    """The payoff of `f-divergence`: E_E[f'(u)] − E_o[u f'(u) − f(u)] with u = e^r.
 
-    f is written as the textbooks do, with f(1) = 0.
+    It is Fenchel's bound of Σ π_o f(π_E/π_o) at the witness f'(u); f is that of the textbooks, with f(1) = 0.
     """
     functions: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
         "kl": (lambda u: u * u.log(), lambda u: 1.0 + u.log()),
@@ -91,7 +92,10 @@ def f_divergence_payoff(divergence: str = "js") -> Payoff:
 
 
 def renyi_payoff(alpha: float = 0.5) -> Payoff:
-    """1/(α−1) log E_E[e^{(α−1)r}] − 1/α log E_o[e^{αr}], α ∉ {0, 1}: at most log Σ π_E^α π_o^{1−α} / (α(α−1))."""
+    """The payoff of `renyi`: 1/(α−1) log E_E[e^{(α−1)r}] − 1/α log E_o[e^{αr}], α ∉ {0, 1}.
+
+    It is at most log Σ π_E^α π_o^{1−α} / (α(α−1)).
+    """
 
     def payoff(reward: Tensor, expert: Tensor, opponent: Tensor) -> Tensor:
         of_expert = (expert * ((alpha - 1.0) * reward).exp()).sum().log() / (alpha - 1.0)
@@ -111,7 +115,12 @@ PAYOFFS: dict[str, Callable[..., Payoff]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class GameValue:
-    """The reward player's best payoff and a reward `[n]` that earns it."""
+    """The best payoff of the reward player.
+
+    Attributes:
+        value: The payoff.
+        reward: `[n]`, a reward that earns it.
+    """
 
     value: float
     reward: Tensor
@@ -144,12 +153,12 @@ def _ignores_constants(payoff: Payoff, expert: Tensor, opponent: Tensor) -> bool
 
 
 def policy_value(payoff: Payoff, expert: Tensor, opponent: Tensor, beta: float) -> GameValue:
-    """The supremum over the rewards that a policy can be: Σ π_o e^{r/β} = 1, so that π = π_o e^{r/β} is a distribution.
+    """The supremum over the implicit rewards of policies: Σ π_o e^{r/β} = 1, so that π = π_o e^{r/β} is a distribution.
 
-    The constraint is solved for the reward of one outcome, and Newton's method descends in the others: its own path,
-    with no policy and no softmax in it. Outside the constraint's domain the logarithm is not a number, and the line
-    search turns back. With β ≠ 1 `f-divergence` can have several local optima, so it starts both from the free optimum
-    made feasible and from r = 0, where self-play starts, and keeps the better.
+    The constraint is solved for the reward of one outcome, and Newton's method descends in the others, with no policy
+    and no softmax. Outside the constraint's domain the logarithm is not a number, and the line search turns back. With
+    β ≠ 1 `f-divergence` can have several local optima, so it starts both from the free optimum made feasible and from
+    r = 0, where self-play starts, and keeps the better.
 
     Raises:
         NoMinimiserError: Neither start converges.
@@ -164,7 +173,7 @@ def policy_value(payoff: Payoff, expert: Tensor, opponent: Tensor, beta: float) 
             continue
         found.append(GameValue(value=float(payoff(reward, expert, opponent)), reward=reward))
     if not found:
-        raise NoMinimiserError("no start led to a best reward among those that a policy can be")
+        raise NoMinimiserError("Newton's method found no best reward among the implicit rewards of policies")
     return max(found, key=lambda game: game.value)
 
 

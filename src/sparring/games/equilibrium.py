@@ -21,9 +21,14 @@ from sparring.registry import require_one_of, require_positive
 
 @dataclass(frozen=True, kw_only=True)
 class Divergence:
-    """R(π) = Σ π_ref φ(u), u = π/π_ref: φ, its first two derivatives, and where φ' = s is solved.
+    """A divergence R(π) = Σ π_ref φ(u), u = π/π_ref.
 
-    `highest` is the supremum of φ'; φ' ranges over all of (−∞, highest).
+    Attributes:
+        value: φ.
+        slope: φ'.
+        curvature: φ''.
+        inverse_slope: The u at which φ'(u) = s, as a function of s.
+        highest: The supremum of φ', which takes every value below.
     """
 
     value: Callable[[Tensor], Tensor]
@@ -60,7 +65,7 @@ DIVERGENCES: dict[str, Divergence] = {
 
 
 def exploitability(preference: Tensor, policies: Tensor) -> Tensor:
-    """What the best opponent wins beyond even, max_y P(y ≻ π) − ½, of policies `[…, n]`: zero at equilibrium.
+    """How far the win rate of the best opponent is above ½, max_y P(y ≻ π) − ½, of policies `[…, n]`: 0 at equilibrium.
 
     NashConv of the symmetric pair (π, π) is twice that.
     """
@@ -87,7 +92,7 @@ def regularized_best_response(payoff: Tensor, reference: Tensor, tau: float, kin
 
 
 def regularized_exploitability(preference: Tensor, reference: Tensor, policy: Tensor, tau: float, kind: str) -> Tensor:
-    """What the best response to π gains in the regularised game: zero at its equilibrium only; π is `[n]`."""
+    """What the best response to π `[n]` gains over π in the regularised game: zero at its equilibrium only."""
     divergence = DIVERGENCES[kind]
 
     def penalty(candidate: Tensor) -> Tensor:
@@ -101,8 +106,8 @@ def regularized_exploitability(preference: Tensor, reference: Tensor, policy: Te
 def regularized_equilibrium(preference: Tensor, reference: Tensor, tau: float, kind: str) -> Tensor:
     """The unique policy `[n]` with τφ'(π/π_ref) − Pπ constant, by Newton's method on log π and the constant.
 
-    τ is lowered to its value by halves, each solution starting the next: at large τ the equilibrium is near the
-    reference, and where Newton starts near the solution it converges quadratically.
+    τ starts large, where the equilibrium is near the reference, and is halved down to its value; each solution is the
+    start of the next, since near the solution Newton's method converges quadratically.
 
     Raises:
         ValueError: τ is not positive, or the kind is unknown.
@@ -128,7 +133,7 @@ def regularized_equilibrium(preference: Tensor, reference: Tensor, tau: float, k
 def _conditions(
     preference: Tensor, reference: Tensor, tau: float, divergence: Divergence, point: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What is zero at equilibrium, and its Jacobian, at the point (log π, ν) `[n+1]`.
+    """The conditions of the equilibrium, zero where they hold, and their Jacobian, at the point (log π, ν) `[n+1]`.
 
     The residual is φ'(u) − Pπ/τ − ν for every outcome, and Σπ − 1.
     """

@@ -14,7 +14,7 @@ from sparring.types import LogRatios, Objective, Opponent
 
 @dataclass(frozen=True, kw_only=True)
 class ImitationPlay(Play):
-    """How near each policy came to the expert; the metrics are expectations over π_E.
+    """A play of the imitation game, with each policy's distance from the expert; the metrics are expectations over π_E.
 
     Attributes:
         expert: `[n]` π_E.
@@ -47,11 +47,11 @@ class ImitationPlay(Play):
 class ImitationGame:
     """One prompt, n outcomes, an expert to imitate.
 
-    Every expectation is exact: all n outcomes are given to the objective as the expert responses, weighed by π_E, and
-    again as the generated responses of each, weighed by what the opponent generates. What comes out is what
-    infinite data and perfect optimisation over all policies would do.
+    Every expectation is exact: all n outcomes are given to the objective as the expert responses, weighted by π_E, and
+    again as the generated responses of each, weighted by how the opponent generates. So a play is what infinite data
+    and perfect optimisation over all policies would give.
 
-    Args:
+    Attributes:
         expert: `[n]` π_E, positive everywhere.
         initial: `[n]` π_0, which is also π_ref, positive everywhere.
 
@@ -74,7 +74,7 @@ class ImitationGame:
         return self.expert
 
     def ratios(self, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor) -> LogRatios:
-        """All that an objective may look at, for the policy `log_policy` `[n]`, differentiable in it.
+        """The log ratios that an objective reads, for the policy `log_policy` `[n]`, differentiable in it.
 
         Args:
             log_policy: `[n]` log π_θ, nats.
@@ -111,7 +111,7 @@ class ImitationGame:
             iterations: T, how many best responses.
 
         Raises:
-            NoMinimiserError: The expected loss has no minimiser: spin's linear link, for one.
+            NoMinimiserError: The expected loss has no minimiser, as with spin's linear link.
         """
         rounds = play_rounds(self, objective, opponent, iterations)
         return ImitationPlay(expert=self.expert, **vars(rounds))

@@ -10,13 +10,14 @@ from torch import Tensor
 from sparring.errors import RunError
 
 Function = Callable[[Tensor], Tensor]
+"""A scalar function of a point `[d]`."""
 
 _LONGEST_STEP = 8.0  # nats: where a sigmoid is saturated the quadratic model says nothing about farther points
-_FLAT = 1e-13  # curvature below this share of the gradient is none
+_FLAT = 1e-13  # curvature below this share of the gradient counts as none
 
 
 class NoMinimiserError(RunError):
-    """The function has no minimiser that Newton's method can reach; the message says which of the reasons."""
+    """The function has no minimiser that Newton's method can reach; the message says why."""
 
 
 def derivatives(function: Function, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,9 +63,9 @@ def _search(function: Function, point: Tensor, value: Tensor, slope: float, step
 def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max_iterations: int = 400) -> Tensor:
     """The local minimiser `[d]` that descent from `start` reaches.
 
-    It has converged when every entry of the gradient is below `tolerance`, the Hessian is positive definite, and
-    the Newton step is below 1e-6. The last one matters for outcomes so rare that their gradient is always small; that
-    step is still taken, and squares the error.
+    It has converged when every entry of the gradient is below `tolerance`, the Hessian is positive definite, and the
+    Newton step is below 1e-6. The step matters for outcomes so rare that their gradient is always small; it is still
+    taken, and squares the error.
 
     Raises:
         NoMinimiserError: The function still falls where it has no curvature (it is linear there, so its minimum is at
@@ -96,8 +97,8 @@ def find_root(system: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor) 
     """Damped Newton on F(point) = 0, from a residual `[d]` and its Jacobian `[d, d]`.
 
     Returns:
-        The point where no step along Newton's direction lowers |F| any more, and max |F| there. The caller judges
-        whether that is a root.
+        The point where no step along Newton's direction lowers |F| any more, and max |F| there, by which the caller
+        decides whether it is a root.
     """
     point = start.clone()
     residual, jacobian = system(point)

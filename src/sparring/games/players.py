@@ -1,4 +1,4 @@
-"""What an opponent object means in an exact game, where policy t is known in full, and the loop of best responses."""
+"""The loop of best responses in an exact game, and what an opponent is in it, where every policy is known in full."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sparring.policies import BASE
 from sparring.registry import build
 from sparring.types import LogRatios, Objective, Opponent
 
-# An outcome of probability 1e-10 has curvature of that order, against rounding errors of 1e-17 in the gradient that
-# come from the others: its best log-prob is resolved to 1e-7 nats. Rarer than that is no longer exact.
+# An outcome of probability 1e-10 has curvature of that order, against rounding errors of 1e-17 in the gradient from the
+# other outcomes: its best log-prob is resolved to 1e-7 nats. Below, a best response is no longer exact.
 LOWEST_PROBABILITY = 1e-10
 
 
 class ExactGame(Protocol):
-    """A game on n outcomes whose expectations are sums: what turns policies into log ratios."""
+    """A game on n outcomes, which turns policies into log ratios; its expectations are sums."""
 
     @property
     def initial(self) -> Tensor:
@@ -35,13 +35,13 @@ class ExactGame(Protocol):
         ...
 
     def ratios(self, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor) -> LogRatios:
-        """What an objective sees, differentiable in all three `[n]`."""
+        """The log ratios that an objective reads, differentiable in all three `[n]`."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Play:
-    """What happened, iteration by iteration; policy 0 is the initial one.
+    """A play, iteration by iteration; policy 0 is the initial one.
 
     Attributes:
         log_policies: `[T+1, n]` log π_t, nats.
@@ -66,15 +66,15 @@ def opponent_of(opponent: Opponent | str) -> Opponent:
     return build(OPPONENTS, "opponent", opponent, {}) if isinstance(opponent, str) else opponent
 
 
-def seat(opponent: Opponent, iteration: int, log_policies: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """How the opponent scores and what it generates, from policies 0 … t, each `[n]` or `[X, n]`.
+def opponent_policy(opponent: Opponent, iteration: int, log_policies: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The opponent's log-probs and the distribution of its samples, from policies 0 … t, each `[n]` or `[X, n]`.
 
-    Policy 0 is the base model too: a game has no warm-up.
+    Policy 0 is also the base model: a game has no warm-up.
 
     Returns:
         Log π_o as the log ratios use it (a geometric mixture leaves it unnormalised, as in training), and the
-        probabilities that responses are drawn with: the mean over the policies that generate, each mixed with the base
-        where the opponent says so. A response is one token here, so a mixture of tokens is one of responses.
+        distribution of the opponent's samples: the mean over the policies that generate, each mixed with the base model
+        where the opponent asks for it. A response is one token here, so a mixture of tokens is one of responses.
     """
     spec = opponent.spec(iteration)
     known = dict(enumerate(log_policies)) | {BASE: log_policies[0]}
@@ -86,15 +86,15 @@ def seat(opponent: Opponent, iteration: int, log_policies: Sequence[Tensor]) -> 
 def expected_loss(
     game: ExactGame, objective: Objective, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor
 ) -> Tensor:
-    """The population loss of a policy `[n]`, a scalar: the objective's loss, weighed over its prompts."""
+    """The population loss of a policy `[n]`, a scalar: the weighted mean of the objective's loss over its prompts."""
     return (game.prompt_weight * objective(game.ratios(log_policy, log_opponent, drawn)).loss).sum()
 
 
 def best_response(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
     """The distribution `[n]` that minimises `loss(log π)`, as log-probabilities.
 
-    The chart is the log odds against the likeliest outcome of `start`, in n − 1 dimensions: softmax logits without
-    their flat direction. Where the loss is not convex it is the minimiser that descent from `start` reaches.
+    The n − 1 coordinates are the log odds against the likeliest outcome of `start`: softmax logits without their flat
+    direction. Where the loss is not convex it is the minimiser that descent from `start` reaches.
 
     Raises:
         NoMinimiserError: There is none.
@@ -115,7 +115,7 @@ def from_odds(odds: Tensor, pivot: int) -> Tensor:
 
 
 def play_rounds(game: ExactGame, objective: Objective, opponent: Opponent | str, iterations: int) -> Play:
-    """T best responses, each one's descent starting from the policy before, as training does.
+    """T best responses; each descent starts from the policy before, as training does.
 
     Raises:
         NoMinimiserError: An expected loss has no minimiser.
@@ -125,7 +125,7 @@ def play_rounds(game: ExactGame, objective: Objective, opponent: Opponent | str,
     losses: list[Tensor] = []
     metrics: list[dict[str, Tensor]] = []
     while len(losses) < iterations and stopped is None:
-        log_opponent, drawn = seat(player, len(losses), log_policies)
+        log_opponent, drawn = opponent_policy(player, len(losses), log_policies)
 
         def loss(log_policy: Tensor, log_opponent: Tensor = log_opponent, drawn: Tensor = drawn) -> Tensor:
             return expected_loss(game, objective, log_policy, log_opponent, drawn)

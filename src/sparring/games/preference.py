@@ -17,7 +17,7 @@ from sparring.types import LogRatios, Objective, Opponent, Regularizer
 
 @dataclass(frozen=True, kw_only=True)
 class PreferencePlay(Play):
-    """How far each policy, and the average of them, is from an equilibrium; policy 0 is the reference.
+    """A play of the preference game, with the exploitability of each policy and of their average; policy 0 is π_ref.
 
     Attributes:
         preference: `[n, n]` P.
@@ -27,7 +27,7 @@ class PreferencePlay(Play):
 
     @property
     def average(self) -> Tensor:
-        """`[T+1, n]` mean of π_0 … π_t, which is what no-regret theory speaks of."""
+        """`[T+1, n]` mean of π_0 … π_t, whose convergence no-regret theory proves."""
         counts = torch.arange(1, len(self.log_policies) + 1, dtype=torch.float64)
         return self.policies.cumsum(0) / counts.unsqueeze(-1)
 
@@ -47,9 +47,9 @@ class PreferenceGame:
     """One prompt, n outcomes, and P(y ≻ y') for every pair: a symmetric game of constant sum one.
 
     Every expectation is exact: all n outcomes are given to the objective as the generated responses of one prompt,
-    weighed by what the opponent generates, with P(y ≻ π_o) measured against the same.
+    weighted by how the opponent generates, and P(y ≻ π_o) is measured against that distribution.
 
-    Args:
+    Attributes:
         preference: `[n, n]` P_ij = P(y_i ≻ y_j), in [0, 1], with P_ij + P_ji = 1.
         reference: `[n]` π_ref, which is also π_0, positive everywhere.
 
@@ -81,11 +81,11 @@ class PreferenceGame:
 
     @property
     def prompt_weight(self) -> Tensor:
-        """`[1]` of one: there is one prompt."""
+        """`[1]`, a one: there is one prompt."""
         return torch.ones(1, dtype=torch.float64)
 
     def ratios(self, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor) -> LogRatios:
-        """All that an objective may look at, for the policy `log_policy` `[n]`, differentiable in it.
+        """The log ratios that an objective reads, for the policy `log_policy` `[n]`, differentiable in it.
 
         Args:
             log_policy: `[n]` log π_θ, nats.
@@ -129,7 +129,7 @@ class PreferenceGame:
         return PreferencePlay(preference=self.preference, **vars(rounds))
 
     def exploitability(self, policy: Tensor) -> float:
-        """What the best opponent wins beyond even, max_y P(y ≻ π) − ½, of a policy `[n]`.
+        """How far the win rate of the best opponent is above ½, max_y P(y ≻ π) − ½, of a policy `[n]`.
 
         It is zero at an equilibrium of the unregularised game only.
         """

@@ -41,7 +41,7 @@ def chi_squared(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def log_error(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Half the range of log p − log q over the last dimension, nats: blind to a constant, so to the normaliser.
+    """Half the range of log p − log q over the last dimension, nats: a constant, as of a normaliser, does not count.
 
     Where the exact iteration is π_{t+1} ∝ π_t (π_E/π_t)^e, it is multiplied by |1 − e| exactly.
     """

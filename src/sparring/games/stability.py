@@ -14,7 +14,7 @@ from sparring.types import PREFERENCE_FIELDS, Objective, StabilityNumber
 
 
 class NoFixedPointError(RunError):
-    """The iteration does not stand still at the policy that it was to be differentiated at."""
+    """The policy at which the iteration should be differentiated is no fixed point of it."""
 
 
 def stability(objective: Objective) -> StabilityNumber | None:

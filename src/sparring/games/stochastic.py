@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparring.games.players import opponent_of, seat
+from sparring.games.players import opponent_of, opponent_policy
 from sparring.games.simplex import distribution, kl_divergence, total_variation
 from sparring.registry import require_positive
 from sparring.types import LogRatios, Objective, Opponent
@@ -15,9 +15,9 @@ from sparring.types import LogRatios, Objective, Opponent
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How far a play is from the exact game: how much data, and how much optimisation.
+    """The amount of data and of optimisation in a play that is not exact.
 
-    Args:
+    Attributes:
         examples: Expert demonstrations, drawn once: prompts uniformly, responses from π_E.
         samples: K, responses generated to each example in each iteration.
         steps: Gradient steps an iteration, with Adam, whose state starts afresh every iteration.
@@ -45,7 +45,13 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class StochasticPlay:
-    """What happened, iteration by iteration: log π_t `[T+1, X, n]`, π_E `[X, n]`, and the weights `[T+1, d]`."""
+    """A play, iteration by iteration; policy 0 is the initial one.
+
+    Attributes:
+        expert: `[X, n]` π_E of each prompt.
+        log_policies: `[T+1, X, n]` log π_t, nats.
+        weights: `[T+1, d]` w of each policy.
+    """
 
     expert: Tensor
     log_policies: Tensor
@@ -68,8 +74,8 @@ class StochasticGame:
 
     `torch.eye(X * n).reshape(X, n, X * n)` unties the prompts: the tabular policy.
 
-    Args:
-        expert: `[X, n]` π_E of each prompt, positive everywhere. It need not be one that the features can express.
+    Attributes:
+        expert: `[X, n]` π_E of each prompt, positive everywhere. The features need not be able to express it.
         features: `[X, n, d]`.
         initial: `[d]` w of π_0.
 
@@ -116,7 +122,7 @@ class StochasticGame:
         weights = [self.initial]
         log_policies = [self.log_policy(self.initial)]
         for iteration in range(iterations):
-            log_opponent, drawn = seat(player, iteration, log_policies)
+            log_opponent, drawn = opponent_policy(player, iteration, log_policies)
             generated = torch.multinomial(drawn[prompts], training.samples, replacement=True, generator=generator)
             current = weights[-1].clone().requires_grad_()
             optimizer = torch.optim.Adam([current], lr=training.learning_rate)
@@ -133,7 +139,7 @@ class StochasticGame:
     def _ratios(
         self, weights: Tensor, log_opponent: Tensor, prompts: Tensor, responses: Tensor, generated: Tensor
     ) -> LogRatios:
-        """What an objective sees of a batch: prompts `[B]`, expert responses `[B]`, generated ones `[B, K]`."""
+        """The log ratios of a batch: prompts `[B]`, expert responses `[B]`, generated ones `[B, K]`."""
         policy = self.log_policy(weights)
         ratio, reference = policy - log_opponent, policy - self.log_policy(self.initial)
         lengths = torch.ones(generated.shape, dtype=torch.float64)

@@ -1,11 +1,11 @@
-"""Who says which response is better: P(y_i ≻ y_j | x), for the objectives that learn from preferences.
+"""Judges compare responses: P(y_i ≻ y_j | x), for the objectives that learn from preferences.
 
 A judge is a frozen, keyword-only dataclass of settings that rejects nonsense and is cheap to make; `start` gives it its
-model, endpoint or key and returns a function from questions to verdicts. What a judge did not say is None in its
-verdict, and counted: ties, abstentions and answers that could not be read.
+model, endpoint or key and returns a function from questions to verdicts. A pair without a verdict is None in the table,
+and is counted, as are ties, abstentions and answers that could not be read.
 
-A judge carries its own facts (`JudgeSettings`): what it needs, what it may cost, what a person must consent to. Nobody
-outside of this package names one but through `JUDGES`.
+A judge carries its own facts (`JudgeSettings`): what it needs, what it may cost, what a person must consent to. Code
+outside of this package reaches a judge through `JUDGES` only.
 
 To add one: write a module beside these, list it in `JUDGES`, give it a row in tests/conformance/judges.py and a section
 in docs/judges.md, and name the module in the contract on judges in pyproject.toml. A judge behind HTTP asks through

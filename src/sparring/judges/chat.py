@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint, asked with patience: retries, a rate limit, a bounded wait for one that is down."""
+"""A client of OpenAI-compatible endpoints: retries, a rate limit, a bounded wait for an endpoint that is down."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ Client = Any
 """An `openai.OpenAI`, which is imported late."""
 
 _PAUSES = Pauses(first_s=1.0, longest_s=30.0)
-_TELL_EVERY_S = 30.0
+_REPORT_EVERY_S = 30.0
 _RETRIED = frozenset({408, 409, 425, 429})
-# What a prompt of its own can bring about: too long for the model, or stopped by a filter.
+# The prompt itself may be the reason: too long for the model, or stopped by a filter.
 _OF_ONE_PROMPT = frozenset({400, 413, 422})
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked: the user's turn, and the system's where there is one."""
+    """A prompt to an endpoint.
+
+    Attributes:
+        user: The user's turn.
+        system: The system's turn; empty for none.
+    """
 
     user: str
     system: str = ""
@@ -39,12 +44,12 @@ class Prompt:
         return [*system, {"role": "user", "content": self.user}]
 
 
-# Whoever refuses this refuses everything.
+# An endpoint that refuses this refuses everything.
 _HARMLESS = Prompt("Answer with the one word tie.")
 
 
 class BadReplyError(Exception):
-    """The endpoint said 200 and sent no chat completion."""
+    """The endpoint answered with status 200, but not with a chat completion."""
 
 
 class RateLimit:
@@ -55,7 +60,7 @@ class RateLimit:
         self._next, self._lock = 0.0, threading.Lock()
 
     def wait(self, stop: threading.Event) -> bool:
-        """Sleeps until the caller's turn; true when `stop` was set, and nobody need ask any more."""
+        """Sleeps until the caller's turn; true when `stop` was set meanwhile, so that no request is needed any more."""
         with self._lock:
             start = max(time.monotonic(), self._next)
             self._next = start + self._interval
@@ -63,32 +68,32 @@ class RateLimit:
 
 
 class Outage:
-    """Tells a person that the endpoint is away, now and then while it is, and when it is back; all threads share it."""
+    """Reports that the endpoint is down, every half minute, and when it is back; all threads share one."""
 
     def __init__(self, url: str) -> None:
         self._url, self._lock = url, threading.Lock()
         self._since: float | None = None
-        self._told_at, self._told = -math.inf, False
+        self._reported_at, self._reported = -math.inf, False
 
-    def goes_on(self, words: str, left: float) -> None:
-        """A request failed, and is tried again for `left` more seconds."""
+    def failed(self, reason: str, left: float) -> None:
+        """Notes that a request failed, and will be tried again for `left` more seconds."""
         with self._lock:
             now = time.monotonic()
             self._since = now if self._since is None else self._since
-            if now - self._told_at < _TELL_EVERY_S:
+            if now - self._reported_at < _REPORT_EVERY_S:
                 return
-            self._told_at, self._told, lasted = now, True, now - self._since
+            self._reported_at, self._reported, lasted = now, True, now - self._since
         console.print(
-            f"judge: no answer from {self._url} for {lasted:.0f} s ({words}). Asking again for {left:.0f} s more: "
+            f"judge: no answer from {self._url} for {lasted:.0f} s ({reason}). Asking again for {left:.0f} s more: "
             "start or mend the server, or wait. All answers so far are kept.",
         )
 
-    def ends(self) -> None:
-        """A request was answered."""
+    def answered(self) -> None:
+        """Notes that a request was answered."""
         with self._lock:
-            since, told = self._since, self._told
-            self._since, self._told = None, False
-        if since is not None and told:
+            since, reported = self._since, self._reported
+            self._since, self._reported = None, False
+        if since is not None and reported:
             console.print(f"judge: {self._url} answers again, after {time.monotonic() - since:.0f} s")
 
 
@@ -98,13 +103,13 @@ class ChatEndpoint:
 
     Attributes:
         url: Its address.
-        key: The key, which is also taken out of whatever the server says; empty where it needs none.
+        key: The key, which is removed from everything that the server sends; empty where it needs none.
         model: The model's name there.
         timeout: Seconds for one request.
         max_tokens: Limit of a reply.
         patience: Seconds to keep trying one request; then the run fails, to be resumed.
         limit: The rate limit that all threads share.
-        outage: Who says that it is away.
+        outage: Reports that it is down.
     """
 
     url: str
@@ -118,36 +123,36 @@ class ChatEndpoint:
 
     @contextmanager
     def open(self) -> Iterator[Client]:
-        """Connections for a while."""
+        """A client with its connections."""
         import openai
 
-        # It would retry by itself a fixed number of times; here patience is a matter of time.
+        # The client would retry a fixed number of times; here the limit is a time.
         with openai.OpenAI(
             base_url=self.url, api_key=self.key or "none", timeout=self.timeout, max_retries=0
         ) as client:
             yield client
 
     def ask(self, client: Client, prompt: Prompt, stop: threading.Event) -> Reply:
-        """The answer to one prompt, at temperature 0, or its refusal of this one.
+        """The endpoint's answer to one prompt, at temperature 0, or its refusal of this prompt.
 
-        A prompt may be refused for what it is, being too long or stopped by a filter, or because nothing would be
-        answered, the account being empty or the model's name wrong. A harmless prompt tells: where that is answered,
-        the refused one is at fault itself.
+        An endpoint may refuse one prompt, as too long or stopped by a filter, or every prompt, as where the account is
+        empty or the model's name is wrong. A harmless prompt tells these apart: if that is answered, the refused prompt
+        itself is at fault.
 
         Args:
-            client: What `open` gave.
-            prompt: What is asked.
-            stop: Set when another request failed for good, so that this one need not go on waiting.
+            client: From `open`.
+            prompt: The prompt.
+            stop: Set when another request failed for good, so that this one stops waiting.
 
         Raises:
             InputError: The endpoint refuses: the key, the model's name or the request is wrong.
-            RunError: It was not to be had for `patience` seconds.
+            RunError: It could not be reached for `patience` seconds.
         """
         since, failures = None, 0
         while True:
             if self.limit.wait(stop):
                 raise RunError("another request to the judge's endpoint failed for good")
-            # That it had to wait for its turn is not the endpoint's fault.
+            # Waiting for the rate limit does not count as waiting for the endpoint.
             since = time.monotonic() if since is None else since
             try:
                 return self._once(client, prompt)
@@ -157,7 +162,7 @@ class ChatEndpoint:
                 wait = max(_PAUSES.after(failures), asked)
                 if waited + wait > self.patience:
                     raise self._gave_up(error, waited, asked) from None
-                self.outage.goes_on(self._words(error), self.patience - waited)
+                self.outage.failed(self._reason(error), self.patience - waited)
                 if stop.wait(wait):
                     raise self._gave_up(error, waited, asked) from None
 
@@ -171,9 +176,9 @@ class ChatEndpoint:
                 raise
             if error.status_code in _OF_ONE_PROMPT and prompt != _HARMLESS:
                 self._once(client, _HARMLESS)
-                return Reply(text="", prompt_tokens=0, completion_tokens=0, refusal=self._words(error))
+                return Reply(text="", prompt_tokens=0, completion_tokens=0, refusal=self._reason(error))
             raise InputError(
-                f"the endpoint refuses ({self._words(error)})",
+                f"the endpoint refuses every request ({self._reason(error)})",
                 where="judge",
                 fix="check the judge's base_url, its model, its max_tokens, the key in the variable that api_key_env "
                 "names, and the account",
@@ -186,7 +191,7 @@ class ChatEndpoint:
             max_tokens=self.max_tokens,
             temperature=0.0,
         )
-        # The client takes what comes: no field need be there, nor be of its type.
+        # The client does not check the reply: any field may be missing or of another type.
         choices, usage = getattr(reply, "choices", None), getattr(reply, "usage", None)
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = getattr(choice, "message", None)
@@ -195,7 +200,7 @@ class ChatEndpoint:
             content = "".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
         if message is None or not isinstance(content, str | None):
             raise BadReplyError("the reply is no chat completion")
-        self.outage.ends()
+        self.outage.answered()
         return Reply(
             text=self._without_key(content or ""),
             prompt_tokens=_count(getattr(usage, "prompt_tokens", 0)),
@@ -204,7 +209,7 @@ class ChatEndpoint:
         )
 
     def _asked_to_wait(self, error: Exception) -> float:
-        """Retry-After, in seconds, where the server says so."""
+        """The seconds of the header Retry-After; 0 without one."""
         response = getattr(error, "response", None)
         try:
             return float(response.headers["retry-after"]) if response is not None else 0.0
@@ -212,17 +217,17 @@ class ChatEndpoint:
             return 0.0
 
     def _gave_up(self, error: Exception, waited: float, asked: float) -> RunError:
-        also = f"; it asks to wait {asked:.0f} s, and judge.patience is {self.patience:g} s" if asked > 0 else ""
+        retry_after = f"; it asks to wait {asked:.0f} s, and judge.patience is {self.patience:g} s" if asked > 0 else ""
         return RunError(
-            f"the judge's endpoint {self.url} was not to be had for {waited:.0f} s ({self._words(error)}){also}; every "
-            "answer that it gave is kept: start it again, then `sparring resume`, or the same command, goes on"
+            f"the judge's endpoint {self.url} did not answer for {waited:.0f} s ({self._reason(error)}){retry_after}; "
+            "all its answers so far are kept: start it again, then go on with `sparring resume`, or the same command"
         )
 
-    def _words(self, error: BaseException) -> str:
+    def _reason(self, error: BaseException) -> str:
         """What went wrong, in one line, without the key."""
         import openai
 
-        # "Connection error." says nothing; what it came from does.
+        # "Connection error." says nothing; its cause does.
         error = (isinstance(error, openai.APIConnectionError) and error.__cause__) or error
         return self._without_key(str(error).strip() or type(error).__name__).splitlines()[0][:300]
 

@@ -1,4 +1,4 @@
-"""Many prompts to an endpoint, a few at a time, none of them twice."""
+"""Many prompts to an endpoint, several at a time, none of them twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from sparring.judges.replies import Replies, Reply
 
 
 class Bill(TypedDict):
-    """Tokens in and out, and what they cost."""
+    """What some replies cost.
+
+    Attributes:
+        prompt_tokens: Tokens that the endpoint read.
+        completion_tokens: Tokens that it wrote.
+        cost: Their price.
+    """
 
     prompt_tokens: int
     completion_tokens: int
@@ -27,12 +33,12 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Correspondence:
-    """An endpoint and what it said before.
+    """An endpoint and its replies so far.
 
     Attributes:
-        endpoint: Who is asked.
+        endpoint: The endpoint.
         kept: Its replies on disk.
-        concurrency: Requests at once.
+        concurrency: How many requests run at once.
     """
 
     endpoint: ChatEndpoint
@@ -40,18 +46,18 @@ class Correspondence:
     concurrency: int
 
     def replies(self, prompts: Iterable[Prompt], *, on_reply: Callable[[], None] = _nothing) -> dict[Prompt, Reply]:
-        """Each prompt's reply: from disk, or asked for, and kept as soon as it is there.
+        """Each prompt's reply: from disk, or requested, and kept as soon as it arrives.
 
         Args:
-            prompts: What to ask; one that is there twice is asked once.
-            on_reply: Called once for each different prompt, when its reply is there.
+            prompts: The prompts; a repeated one is asked once.
+            on_reply: Called once for each different prompt, when its reply has arrived.
 
         Raises:
             InputError: The endpoint refuses.
-            RunError: It was not to be had; what it said until then is kept.
+            RunError: It could not be reached; its replies until then are kept.
         """
         prompts = list(dict.fromkeys(prompts))
-        replies = {prompt: reply for prompt in prompts if (reply := self.kept.get(self._asked(prompt)))}
+        replies = {prompt: reply for prompt in prompts if (reply := self.kept.get(self._request(prompt)))}
         for _ in replies:
             on_reply()
         missing = [prompt for prompt in prompts if prompt not in replies]
@@ -67,7 +73,7 @@ class Correspondence:
 
         def fetch(prompt: Prompt) -> None:
             replies[prompt] = self.endpoint.ask(client, prompt, stop)
-            self.kept.put(self._asked(prompt), replies[prompt])
+            self.kept.put(self._request(prompt), replies[prompt])
 
         pool = ThreadPoolExecutor(self.concurrency)
         try:
@@ -75,34 +81,34 @@ class Correspondence:
                 done.result()
                 on_reply()
         finally:
-            # After the first failure, or an interrupt, nobody goes on waiting for the server.
+            # After the first failure, or an interrupt, no request goes on waiting for the server.
             stop.set()
             pool.shutdown(cancel_futures=True)
 
-    def _asked(self, prompt: Prompt) -> dict[str, Any]:
-        """All that decides a reply; the address does not."""
-        asked = {
+    def _request(self, prompt: Prompt) -> dict[str, Any]:
+        """Everything that decides a reply; the address does not."""
+        request = {
             "model": self.endpoint.model,
             "max_tokens": self.endpoint.max_tokens,
             "prompt": prompt.user,
         }
-        return asked | ({"system": prompt.system} if prompt.system else {})
+        return request | ({"system": prompt.system} if prompt.system else {})
 
 
 @runtime_checkable
 class Correspondent(Protocol):
-    """The settings of a judge that writes, so that anything can be asked of it."""
+    """The settings of a judge that writes replies, so that it can answer any prompt."""
 
     @property
     def template(self) -> str | None:
-        """The file of the text that it is asked in as a judge; None for the built-in one."""
+        """The file with the prompt for comparing two responses; None for the built-in one."""
         ...
 
     def connect(self, cache: Path) -> Correspondence:
-        """The endpoint, with its key, and the replies that it gave before.
+        """The endpoint, with its key, and its replies so far.
 
         Raises:
-            InputError: Something that it needs is missing or wrong.
+            InputError: A package, the key or a setting is missing or wrong.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The expert wins: imitation, as a preference game."""
+"""The judge by which the expert always wins: imitation as a preference game."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, pa
 
 @dataclass(frozen=True, kw_only=True)
 class Expert(JudgeSettings):
-    """The expert's response beats every generated one, P = 1; generated ones are never compared.
+    """Prefers the expert's response to every generated one, P = 1; generated ones tie.
 
     With `dpo` on best and worst this *is* `spin` with the logistic link: the winner is the expert, and the generated
     responses share the loser's place. The expert must play.
 
-    Source: SPIN as a game of preferences; derived here.
+    Source: SPIN as a preference game; derived here.
     """
 
     needs_expert: ClassVar[bool] = True
@@ -27,7 +27,7 @@ class Expert(JudgeSettings):
     reads_text: ClassVar[bool] = False
 
     def start(self, cache: Path) -> Judge:
-        """Itself: it needs nothing."""
+        """The judge itself: it needs nothing."""
         return self
 
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:

@@ -1,4 +1,4 @@
-"""What tells the verdicts of one judge from those of another."""
+"""The identity of a judge, by which its verdicts are told from another judge's."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ from sparring.judges.protocol import Judge, JudgeSettings
 
 @dataclass(frozen=True)
 class StartedJudge:
-    """A judge, and the `fingerprint` of what it was started from: files may change while it is at work."""
+    """A judge that was started, and its identity.
+
+    Attributes:
+        judge: The judge.
+        identity: The `fingerprint` of its settings when it was started: files may change while it works.
+    """
 
     judge: Judge
     identity: str
 
     @classmethod
     def of(cls, settings: JudgeSettings, cache: Path) -> StartedJudge:
-        """Starts it; see `JudgeSettings`."""
+        """Starts the judge of some settings; see `JudgeSettings.start`."""
         return cls(settings.start(cache), fingerprint(settings))
 
 
 def fingerprint(settings: JudgeSettings) -> str:
-    """A sha256 of a judge's settings, and of what they name on this machine: a template, a model's folder.
+    """A sha256 of a judge's settings, and of the files that they name: a template, a model's folder.
 
-    A Hugging Face id, a model behind an endpoint and a rule that is a Python function stand for themselves. How an
-    endpoint is reached does not matter.
+    Of a Hugging Face id, a model behind an endpoint and a rule that is a Python function only the name counts; how an
+    endpoint is reached does not count.
     """
     names = [item.name for item in fields(settings) if item.name not in settings.reached_by]  # type: ignore[arg-type]
     decisive = {name: getattr(settings, name) for name in names}

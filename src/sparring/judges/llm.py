@@ -23,26 +23,27 @@ from sparring.registry import require_positive
 
 @dataclass(frozen=True, kw_only=True)
 class Llm(JudgeSettings):
-    """P(y_i ≻ y_j) = ½[v(i, j) + 1 − v(j, i)], v = 1 for "Verdict: A", 0 for "Verdict: B", ½ for a tie.
+    """Asks a language model behind an endpoint which response is better, about every pair in both orders.
 
-    Every pair is asked about in both orders, so that a preference for a place alone comes out as ½. An answer without
-    a verdict is counted as unparsable, and its pair stays unknown. A prompt that the endpoint refuses (too long for the
-    model, or stopped by a filter) while it answers a harmless one is an abstention. Equal responses tie unasked.
+    P(y_i ≻ y_j) = ½[v(i, j) + 1 − v(j, i)], v = 1 for "Verdict: A", 0 for "Verdict: B", ½ for a tie: a preference for a
+    position alone comes out as ½. An answer without a verdict is counted as unparsable, and its pair stays unknown. A
+    prompt that the endpoint refuses (too long for the model, or stopped by a filter) while it answers a harmless one is
+    an abstention. Equal responses tie without a request.
 
-    Every answer is kept on disk by its content (model, prompt, limit): a resumed run pays for none twice, also where
-    the model is served at another address by then. The key is read from an environment variable, and neither kept nor
+    Every answer is kept on disk by its request (model, prompt, limit): a resumed run pays for none twice, even where
+    the model is then served at another address. The key is read from an environment variable, and neither kept nor
     shown.
 
     Source: language models as judges with swapped positions, arXiv 2306.05685.
 
-    Args:
+    Attributes:
         model: The model's name at the endpoint.
         base_url: The endpoint, e.g. `http://127.0.0.1:8000/v1` of a local vLLM server.
         api_key_env: The *name* of the environment variable that holds the key; None where the endpoint needs none.
         template: A text file with `{prompt}`, `{first}` and `{second}`, which asks for a line `Verdict: A`, `B` or
             `tie`; None for the built-in one.
         max_tokens: Limit of an answer; a verdict beyond it is lost, so leave room for the reasoning.
-        concurrency: Requests at once.
+        concurrency: How many requests run at once.
         requests_per_minute: The rate limit; None for none.
         timeout: Seconds for one request.
         patience: Seconds to keep trying a request, with growing pauses, before the run fails; it can be resumed.
@@ -50,7 +51,7 @@ class Llm(JudgeSettings):
         completion_price: Price of a million tokens of answer.
 
     Raises:
-        ValueError: A number is not positive, the URL is none, or a secret stands where it would be kept.
+        ValueError: A number is not positive, the URL is none, or a setting that is kept on disk holds a secret.
         InputError: The template cannot be read.
     """
 
@@ -79,7 +80,7 @@ class Llm(JudgeSettings):
         if url.scheme not in {"http", "https"} or not url.hostname:
             raise ValueError("base_url must be an address such as http://127.0.0.1:8000/v1")
         if url.username or url.password or url.query:
-            raise ValueError("base_url must hold no user, password or query: it is kept in the run directory")
+            raise ValueError("base_url must hold no user, password or query, since it is kept in the run directory")
         # The value is not shown: it may be the key itself.
         if self.api_key_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env):
             raise ValueError("api_key_env must be the name of an environment variable, such as OPENAI_API_KEY")
@@ -109,10 +110,10 @@ class Llm(JudgeSettings):
         Raises:
             InputError: As `connect`.
         """
-        return _Asking(self, self.connect(cache), read_template(self.template))
+        return _AskingJudge(self, self.connect(cache), read_template(self.template))
 
     def connect(self, cache: Path) -> Correspondence:
-        """The endpoint, with its key, and the replies that it gave before.
+        """The endpoint, with its key, and its replies so far.
 
         Raises:
             InputError: The package openai is missing, or the key's variable is not set.
@@ -124,10 +125,10 @@ class Llm(JudgeSettings):
         if self.api_key_env is not None and not key:
             problem, fix = f"the variable {self.api_key_env} is not set", f"export {self.api_key_env}=… before the run"
             raise InputError(problem, where="judge.api_key_env", fix=fix)
-        # Such a header is never sent, and what complains of it shows the key.
+        # Such a key cannot be sent in a header, and the error that says so would show it.
         if not re.fullmatch(r"[!-~]*", key):
             problem = f"the variable {self.api_key_env} holds white space or characters that no key has"
-            raise InputError(problem, where="judge.api_key_env", fix="take them off; often it is a line's end")
+            raise InputError(problem, where="judge.api_key_env", fix="remove them; often it is a line end")
         endpoint = ChatEndpoint(
             url=self.base_url,
             key=key,
@@ -141,7 +142,7 @@ class Llm(JudgeSettings):
         return Correspondence(endpoint=endpoint, kept=Replies(cache), concurrency=self.concurrency)
 
     def bill(self, replies: Iterable[Reply]) -> Bill:
-        """What some replies cost, at the prices of the settings, whenever they were paid for."""
+        """What some replies cost at the prices of the settings, no matter when they were paid for."""
         replies = list(replies)
         prompt_tokens = sum(reply.prompt_tokens for reply in replies)
         completion_tokens = sum(reply.completion_tokens for reply in replies)
@@ -150,7 +151,15 @@ class Llm(JudgeSettings):
 
 
 @dataclass(frozen=True)
-class _Asking:
+class _AskingJudge:
+    """The judge at work.
+
+    Attributes:
+        settings: Its settings.
+        correspondence: The endpoint.
+        template: The prompt.
+    """
+
     settings: Llm
     correspondence: Correspondence
     template: str
@@ -178,7 +187,7 @@ class _Asking:
         better: dict[tuple[int, int], float | None] = dict.fromkeys(pairs(n), 0.5)
         for pair, (one, other) in read.items():
             better[pair] = None if one is None or other is None else 0.5 * (one + 1.0 - other)
-        # Responses that are there twice share their comparisons.
+        # Equal responses share their comparisons.
         asked = list(dict.fromkeys(prompt for both in prompts.values() for prompt in both))
         return replace(
             verdict_of_pairs(n, better),

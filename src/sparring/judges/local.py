@@ -1,4 +1,4 @@
-"""A judge that is a language model on this machine."""
+"""The base of judges that load a model on this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sparring.registry import require_positive
 
 @dataclass(frozen=True, kw_only=True)
 class LocalModel(JudgeSettings):
-    """What the judges share that load a model: where it comes from, and how much it reads.
+    """The settings that all judges with a model of their own share: where it comes from, and how much it reads.
 
-    Args:
+    Attributes:
         model: A local folder or a Hugging Face id.
         revision: Branch, tag or commit of a Hugging Face id.
-        max_tokens: The longest input that is read, where the model's context does not end before.
+        max_tokens: The longest input that is read, if the model's context is not shorter.
         dtype: Number format of the weights: `float32`, `bfloat16`, `float16`, or `auto` as they were saved.
         device: `auto`, `cpu`, `cuda` or `mps`.
 
@@ -49,7 +49,7 @@ class LocalModel(JudgeSettings):
         )
 
     def check(self) -> None:
-        """Raises InputError where the model is neither a folder with a model nor of the form of an id."""
+        """Raises InputError where `model` is neither a folder with a model nor a Hugging Face id."""
         try:
             resolve(self.model)
         except InputError as error:
@@ -57,10 +57,10 @@ class LocalModel(JudgeSettings):
             raise InputError(error.problem, where="judge.model", fix=fix) from error
 
     def on_this_machine(self) -> Iterator[str]:
-        """The digest of the model's folder, where it is one; a Hugging Face id stands for itself."""
+        """The digest of the model's folder; nothing for a Hugging Face id."""
         if Path(self.model).expanduser().is_dir():
             yield fingerprint(self.model)
 
     def limit(self, model: Any, tokenizer: Any) -> int:
-        """The longest input, in tokens, that the loaded model is given."""
+        """The longest input of the loaded model, in tokens."""
         return min(self.max_tokens, longest_input(model.config, tokenizer))

@@ -16,22 +16,22 @@ from sparring.models import load_model, load_tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Pairwise(LocalModel):
-    """P(y_i ≻ y_j) = ½[p(A | i, j) + p(B | j, i)], p the model's probability of A against B after "Verdict:".
+    """Compares two responses by a local model's probability of A against B after "Verdict:", in both orders.
 
-    Language models favour a place: the first, or the second. Asked in both orders, a preference for a place alone
-    comes out as ½.
+    P(y_i ≻ y_j) = ½[p(A | i, j) + p(B | j, i)]. Language models favour a position, the first or the second; in both
+    orders a preference for a position alone comes out as ½.
 
-    The comparison is the model's own probability rather than an answer that it writes: one forward pass an order, no
-    answer that cannot be read. A comparison over `max_tokens` abstains, and so does a model that gives no numbers.
+    Reading probabilities takes one forward pass for each order, and there is no answer that cannot be read. A
+    comparison that is longer than `max_tokens` abstains, and so does one whose probability is not a number.
 
     Source: language models as judges with swapped positions, arXiv 2306.05685; reading the two tokens' probabilities
     is a common variant of it.
 
-    Args:
+    Attributes:
         model: A local folder or a Hugging Face id of a causal language model.
         revision: Branch, tag or commit of a Hugging Face id.
         template: A text file with `{prompt}`, `{first}` and `{second}`; by default the one of the judge `llm`.
-        max_tokens: The longest comparison that is read, where the model's context does not end before.
+        max_tokens: The longest comparison that is read, if the model's context is not shorter.
         dtype: Number format of the weights: `float32`, `bfloat16`, `float16`, or `auto` as they were saved.
         device: `auto`, `cpu`, `cuda` or `mps`.
 
@@ -60,7 +60,7 @@ class Pairwise(LocalModel):
         model = load_model(self.source)
         a, b = (tokenizer(f"Verdict: {letter}", add_special_tokens=False).input_ids for letter in "AB")
         common = next(k for k, (one, other) in enumerate(zip(a, b, strict=False)) if one != other)
-        return _Comparing(
+        return _ComparingJudge(
             limit=self.limit(model, tokenizer),
             model=model,
             tokenizer=tokenizer,
@@ -71,8 +71,17 @@ class Pairwise(LocalModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Comparing:
-    """`opening` is how the model's answer begins, and `letters` the two tokens that may follow it."""
+class _ComparingJudge:
+    """The judge at work.
+
+    Attributes:
+        limit: The longest comparison, in tokens.
+        model: The model.
+        tokenizer: Its tokenizer.
+        opening: The token ids with which the model's answer begins.
+        letters: The tokens A and B that may follow.
+        template: The prompt.
+    """
 
     limit: int
     model: Any
@@ -92,10 +101,10 @@ class _Comparing:
     def _prefers(self, question: Question, one: str, other: str) -> float | None:
         if one == other:
             return 0.5
-        shown_first, shown_second = self._first(question, one, other), self._first(question, other, one)
+        shown_first, shown_second = self._first_wins(question, one, other), self._first_wins(question, other, one)
         return None if shown_first is None or shown_second is None else 0.5 * (shown_first + 1.0 - shown_second)
 
-    def _first(self, question: Question, first: str, second: str) -> float | None:
+    def _first_wins(self, question: Question, first: str, second: str) -> float | None:
         """The probability of A against B as the next token."""
         import torch
 
@@ -105,7 +114,7 @@ class _Comparing:
         with torch.inference_mode():
             logits = self.model(torch.tensor([ids], device=self.model.device), logits_to_keep=1).logits[0, -1]
         probability: float = logits[self.letters].float().softmax(0)[0].item()
-        # A model that overflows says nothing.
+        # A model whose numbers overflow gives no verdict.
         return None if math.isnan(probability) else probability
 
     def _encode(self, text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a judge is asked, and what it answers."""
+"""The questions that a judge is asked, its verdicts, and its settings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 Table = tuple[tuple[float | None, ...], ...]
+"""`[n][n]` P_ij = P(y_i ≻ y_j | x); None where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class Question:
     Attributes:
         prompt: The prompt as plain text; of a chat, its last user turn.
         messages: The prompt as chat turns, or None for a plain prompt.
-        responses: What is compared: the generated responses, after the expert's own where that plays too.
+        responses: The responses to compare: the generated ones, after the expert's own where that plays too.
         expert: The expert's response, which some judges compare with.
         expert_plays: Whether `responses[0]` is the expert's.
     """
@@ -33,18 +34,18 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Who beats whom, among the n responses of a question.
+    """Which of the n responses of a question is preferred to which.
 
-    What a judge did not say is None and is counted; nothing is put in its place.
+    A pair without a verdict is None, and is counted; no value is put in its place.
 
     Attributes:
         pairwise: `[n][n]` P_ij = P(y_i ≻ y_j | x), with P_ij + P_ji = 1 and ½ on the diagonal; None where unknown.
         ties: Pairs that the judge found equal.
         abstentions: Pairs that the judge would or could not compare.
         unparsable: Answers of the judge that could not be read.
-        prompt_tokens: Tokens that its answers cost, in and
-        completion_tokens: out, where an endpoint counts them.
-        cost: What those cost, at the prices of the settings, whenever they were paid for.
+        prompt_tokens: Tokens of the requests, where an endpoint counts them.
+        completion_tokens: Tokens of the judge's answers, likewise.
+        cost: The price of those tokens, no matter when they were paid for.
     """
 
     pairwise: Table
@@ -58,15 +59,15 @@ class Verdict:
     def win_rates(self, *, include_self: bool = False, expert_plays: bool = False) -> tuple[float | None, ...]:
         """`[n]` P(y_i ≻ π_o): the mean of P_ij over the *other* generated responses j, which are draws of π_o.
 
-        The sole draw (K = 1, beside the expert) has no other: it counts as one that it ties with, P = ½.
+        A single draw (K = 1, beside the expert) has no other to be compared with: its P is ½.
 
         Args:
-            include_self: Average over y_i itself too, as a draw that it ties with. The published code of SPPO does:
-                that shrinks P − ½ by (K − 1)/K, to the same as a smaller η.
-            expert_plays: Response 0 is the expert's: it is judged, but it is no draw of π_o.
+            include_self: Average over y_i itself too, as a tie. The published code of SPPO does so, which multiplies
+                P − ½ by (K − 1)/K, as a smaller η would.
+            expert_plays: Whether response 0 is the expert's, which is judged but is no draw of π_o.
 
         Returns:
-            None where no comparison is known.
+            One number for each response; None where none of its comparisons is known.
         """
         rates: list[float | None] = []
         for i, row in enumerate(self.pairwise):
@@ -80,7 +81,7 @@ class Verdict:
 
 
 COUNTS = tuple(field.name for field in fields(Verdict) if field.name != "pairwise")
-"""What a verdict counts: what the judge left open, and what it cost."""
+"""The fields of `Verdict` that are counts: of what the judge left undecided, and of what it cost."""
 
 
 class Judge(Protocol):
@@ -92,19 +93,19 @@ class Judge(Protocol):
 
 
 class JudgeSettings(Protocol):
-    """A judge's settings: a frozen dataclass, cheap to make, which rejects nonsense and says what is to know of it.
+    """A judge's settings: a frozen dataclass, cheap to make, that rejects nonsense and carries the judge's facts.
 
-    A judge names this class among its bases, and so takes over what it does not say itself. `needs_expert` and
-    `may_cost_money` have no default: a judge says both.
+    A judge derives from this class and overrides the defaults that do not hold for it. `needs_expert` and
+    `may_cost_money` have no default.
 
     Attributes:
-        needs_expert: Whether it compares with the expert's response, which every prompt must have then.
-        may_cost_money: Whether its verdicts may be billed, so that it judges more than the training only when asked to.
-        ranks_policies: Whether it ever prefers one policy's response to another's.
-        expert_must_play: Whether it has nothing to say unless the expert's response is among those that are compared.
-        reads_text: Whether a verdict depends on what the responses say.
-        reached_by: Settings that say how it is reached. They decide no verdict, so a run may go on with others.
-        private: Further settings that a model card does not tell: they may hold a path.
+        needs_expert: Whether it compares with the expert's response, which every prompt must then have.
+        may_cost_money: Whether its verdicts may be billed: it then judges held-out responses only when asked to.
+        ranks_policies: Whether it can prefer one policy's response to another's.
+        expert_must_play: Whether it decides nothing unless the expert's response is compared too.
+        reads_text: Whether a verdict depends on the text of the responses.
+        reached_by: Settings by which it is reached. They decide no verdict, so a resumed run may change them.
+        private: Further settings that a model card leaves out, since they may hold a path.
     """
 
     needs_expert: ClassVar[bool]
@@ -116,7 +117,7 @@ class JudgeSettings(Protocol):
     private: ClassVar[tuple[str, ...]] = ()
 
     def check(self) -> None:
-        """Looks for what it needs on this machine, before any model is loaded.
+        """Checks that what it needs is on this machine, before any model is loaded.
 
         Raises:
             InputError: Something is missing.
@@ -124,43 +125,43 @@ class JudgeSettings(Protocol):
         return
 
     def check_experts(self, experts: Sequence[str]) -> None:
-        """Looks at the expert responses that it would compare with.
+        """Checks the expert responses that it would compare with.
 
         Args:
             experts: One or more.
 
         Raises:
-            InputError: None of them tells it anything.
+            InputError: It can use none of them.
         """
         return
 
     def needs_consent(self) -> Iterator[str]:
-        """What a person must consent to where the configuration is somebody else's, as ends of "this run …"."""
+        """What a person must consent to before they resume somebody else's run, as ends of "this run …"."""
         yield from ()
 
     def imports(self) -> Iterator[str]:
-        """The import paths of Python code, beside its own class, that it runs; `check` has imported them."""
+        """The import paths of the Python code that it runs, its own class apart; `check` has imported them."""
         yield from ()
 
     def on_this_machine(self) -> Iterator[str]:
-        """What decides its verdicts beside the settings: the text of a template, the digest of a model's folder."""
+        """What else on this machine decides its verdicts: the text of a template, the digest of a model's folder."""
         yield from ()
 
     @abstractmethod
     def start(self, cache: Path) -> Judge:
-        """The judge, with all that it needs: model, endpoint, key.
+        """The judge, ready to work: with its model, endpoint or key.
 
         Args:
-            cache: A folder for what is worth keeping: replies that were paid for.
+            cache: A folder in which replies that were paid for are kept.
 
         Raises:
-            InputError: Something that it needs is missing or wrong.
+            InputError: A model, a package, a key or a setting is missing or wrong.
         """
         ...
 
 
 def verdict_of_pairs(n: int, better: Mapping[tuple[int, int], float | None]) -> Verdict:
-    """The verdict from P_ij for i < j; a pair that is None is an abstention."""
+    """The verdict with P_ij for i < j; a pair that is None counts as an abstention."""
     rows: list[list[float | None]] = [[0.5] * n for _ in range(n)]
     for (i, j), p in better.items():
         rows[i][j], rows[j][i] = p, None if p is None else 1.0 - p
@@ -177,9 +178,9 @@ def pairs(n: int) -> list[tuple[int, int]]:
 
 
 def verdict_of_scores(scores: Sequence[float | None], temperature: float) -> Verdict:
-    """Bradley–Terry: P_ij = σ((s_i − s_j)/T); at T = 0 its limit, where the higher score wins and equal ones tie.
+    """The verdict of scores by Bradley–Terry: P_ij = σ((s_i − s_j)/T), or at T = 0 its limit: the higher score wins.
 
-    A score that is None or not a number abstains from every pair.
+    Equal scores tie. A score that is None or not a number abstains from every pair.
     """
     better: dict[tuple[int, int], float | None] = {}
     for i, j in pairs(len(scores)):

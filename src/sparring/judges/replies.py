@@ -1,4 +1,4 @@
-"""Replies of an endpoint that were paid for, kept on disk by what was asked."""
+"""Replies of an endpoint, kept on disk by request, so that none is paid for twice."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sparring.files import read_json, write_json
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What an endpoint said, and the tokens that it counted.
+    """A reply of an endpoint, and the tokens that it counted.
 
     Attributes:
-        text: Its words.
-        prompt_tokens: Tokens that it was asked in, and
-        completion_tokens: that it said them in.
-        refusal: Why it would not answer this prompt; empty where it did.
+        text: The reply.
+        prompt_tokens: Tokens of the prompt.
+        completion_tokens: Tokens of the reply.
+        refusal: Why the endpoint refused this prompt; empty where it answered.
         cut: Whether the limit ended it.
     """
 
@@ -36,26 +36,27 @@ _TYPES = {"text": str, "prompt_tokens": int, "completion_tokens": int, "refusal"
 
 @dataclass(frozen=True)
 class Replies:
-    """One file a reply, written whole; its name is a hash of all that decides the reply.
+    """A folder with one file for each reply; its name is a hash of everything that decides the reply, the key apart.
 
-    A key never gets here: it decides nothing.
+    Attributes:
+        folder: The folder.
     """
 
     folder: Path
 
-    def get(self, asked: Mapping[str, Any]) -> Reply | None:
-        """The reply, if it was given before; a file that cannot be read is asked for again."""
+    def get(self, request: Mapping[str, Any]) -> Reply | None:
+        """The reply to a request, if it is kept; None also where its file cannot be read."""
         try:
-            reply = Reply(**read_json(self._path(asked))["answer"])
+            reply = Reply(**read_json(self._path(request))["answer"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         types = {name: type(value) for name, value in asdict(reply).items()}
         return reply if types == _TYPES else None
 
-    def put(self, asked: Mapping[str, Any], reply: Reply) -> None:
-        """Keeps a reply."""
-        write_json(self._path(asked), {"asked": asked, "answer": asdict(reply)})
+    def put(self, request: Mapping[str, Any], reply: Reply) -> None:
+        """Keeps the reply to a request."""
+        write_json(self._path(request), {"asked": request, "answer": asdict(reply)})
 
-    def _path(self, asked: Mapping[str, Any]) -> Path:
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    def _path(self, request: Mapping[str, Any]) -> Path:
+        digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
         return self.folder / digest[:2] / f"{digest}.json"

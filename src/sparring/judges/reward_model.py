@@ -1,4 +1,4 @@
-"""A trained reward model: scores to preferences by Bradley and Terry."""
+"""A trained reward model, whose scores become preferences by Bradley–Terry."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from sparring.registry import require_positive
 
 @dataclass(frozen=True, kw_only=True)
 class RewardModel(LocalModel):
-    """P(y_i ≻ y_j) = σ((s_i − s_j)/T), with s the one output of a sequence classification model.
+    """Compares responses by the scores s of a sequence classification model: P(y_i ≻ y_j) = σ((s_i − s_j)/T).
 
     A chat tokenizer's template writes the conversation; without one, prompt and response are a pair of texts. A
-    conversation over `max_tokens` is not cut: its score would be that of another response, so it abstains.
+    conversation that is longer than `max_tokens` abstains rather than be cut, which would score another response.
 
-    Source: Bradley–Terry reward models, as in arXiv 2203.02155. Scores of different models have different scales:
-    T is where they are made comparable.
+    Source: Bradley–Terry reward models, as in arXiv 2203.02155. T makes the scales of different models comparable.
 
-    Args:
+    Attributes:
         model: A local folder or a Hugging Face id of a model with one label. Only safetensors weights are read, and
             code that comes with a model is never run.
         revision: Branch, tag or commit of a Hugging Face id.
         temperature: T. At 1 the scores are log odds, as reward models are trained.
-        max_tokens: The longest conversation that is scored, where the model's context does not end before.
+        max_tokens: The longest conversation that is scored, if the model's context is not shorter.
         dtype: Number format of the weights: `float32`, `bfloat16`, `float16`, or `auto` as they were saved.
         device: `auto`, `cpu`, `cuda` or `mps`.
 
@@ -46,11 +45,20 @@ class RewardModel(LocalModel):
     def start(self, cache: Path) -> Judge:
         """The judge, with the model loaded."""
         model, tokenizer = load_reward_model(self.source)
-        return _Rating(self.temperature, self.limit(model, tokenizer), model, tokenizer)
+        return _RatingJudge(self.temperature, self.limit(model, tokenizer), model, tokenizer)
 
 
 @dataclass(frozen=True)
-class _Rating:
+class _RatingJudge:
+    """The judge at work.
+
+    Attributes:
+        temperature: T.
+        limit: The longest conversation, in tokens.
+        model: The model.
+        tokenizer: Its tokenizer.
+    """
+
     temperature: float
     limit: int
     model: Any
@@ -63,7 +71,7 @@ class _Rating:
         ]
 
     def _score(self, question: Question, response: str) -> float | None:
-        """One at a time: which token a padded row is read at differs from model to model."""
+        """The score of one response: not a batch, since models differ in the token that they read of a padded row."""
         import torch
 
         inputs = self._encode(question, response)

@@ -1,4 +1,4 @@
-"""How a pair of responses is put to a model that compares them, and how its answer is read."""
+"""The prompt by which a model compares two responses, and how its verdict is read."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ Verdict: tie
 
 _FIELDS = ("{prompt}", "{first}", "{second}")
 _VERDICT = re.compile(r"\W*verdict\W+(A|B|tie)\W*", re.IGNORECASE)
-# Small models leave the word out.
+# Small models leave out the word "verdict".
 _NOTHING_ELSE = re.compile(r"\A\W*(A|B|tie)\W*\Z", re.IGNORECASE)
 _PREFERS_FIRST = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 
 def read_template(path: str | None) -> str:
-    """The template of a file, or the default.
+    """The template in a file, or the built-in one.
 
     Raises:
-        InputError: It cannot be read, or lacks one of `{prompt}`, `{first}` and `{second}`.
+        InputError: The file cannot be read, or lacks one of `{prompt}`, `{first}` and `{second}`.
     """
     if path is None:
         return DEFAULT

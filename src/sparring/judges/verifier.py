@@ -1,4 +1,4 @@
-"""A rule that tells right from wrong."""
+"""A judge that is a rule: right responses beat wrong ones."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from sparring.errors import InputError, RunError, did_you_mean
 from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, verdict_of_scores
 
 Rule = Callable[[str, str], float | bool | None]
+"""Whether a response is right, or its score, given the response and the expert's; None abstains."""
 _PATTERN = "regex"
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifierJudge(JudgeSettings):
-    """A right response beats a wrong one, P = 1; two right or two wrong ones tie, P = ½.
+    """Prefers a right response to a wrong one, P = 1, by a rule; two right or two wrong ones tie, P = ½.
 
     The rule is given a response and the expert's response, and returns whether the former is right, or a score, of
-    which the higher wins; None abstains. A rule of ours abstains from a prompt where it finds no answer in the expert's
-    response: nothing could be right there.
+    which the higher wins; None abstains. A built-in rule abstains from a prompt where it finds no answer in the
+    expert's response, since no response could be right there.
 
     Source: reinforcement learning with verifiable rewards, as preferences; derived here.
 
-    Args:
-        rule: A name in `VERIFIERS` (`final-number`, `exact`, `math`); `regex`; or `package.module:function`, any
-            Python function that can be imported, which is then run: name only code that you trust.
-        pattern: For `regex`: what is searched for in a response and in the expert's; right when the first group, or
-            the whole match where there is none, is the same. A response without a match is wrong.
+    Attributes:
+        rule: A name in `VERIFIERS` (`final-number`, `exact`, `math`); `regex`; or `package.module:function`, any Python
+            function that can be imported. It is run, so name only code that you trust.
+        pattern: For `regex`: the pattern that is searched for in the response and in the expert's. The response is
+            right where the first group, or the whole match of a pattern without groups, is the same in both.
 
     Raises:
         ValueError: The rule is unknown, or `pattern` is missing, of no use, or no regular expression.
@@ -57,34 +58,34 @@ class VerifierJudge(JudgeSettings):
                 raise ValueError(f"pattern '{self.pattern}' is no regular expression: {error}") from error
 
     def check(self) -> None:
-        """Raises InputError where the rule is a Python function from elsewhere that cannot be imported."""
+        """Raises InputError where the rule is a Python function that cannot be imported."""
         self._rule()
 
     def check_experts(self, experts: Sequence[str]) -> None:
-        """Raises InputError where a rule of ours finds an answer in no expert response, or another fails on one."""
-        if self._imports:
+        """Raises InputError where a built-in rule finds no answer in any of them, or another rule fails on one."""
+        if self._is_function:
             self._try(experts[0])
         elif not any(self._finds_answer(expert) for expert in experts):
             problem = f"'{self.rule}' finds no answer in any expert response, such as {experts[0]!r}"
             raise InputError(problem, where="judge.rule", fix="take a rule, or a pattern, that fits the data")
 
     def needs_consent(self) -> Iterator[str]:
-        """A Python function from elsewhere runs."""
-        if self._imports:
+        """The Python function that would run."""
+        if self._is_function:
             yield runs_code(f"judges with the Python function '{self.rule}'")
 
     def imports(self) -> Iterator[str]:
-        """A rule that is a Python function from elsewhere."""
-        if self._imports:
+        """The rule, where it is a Python function."""
+        if self._is_function:
             yield self.rule
 
     def start(self, cache: Path) -> Judge:
         """The judge, with the rule imported."""
-        return _Verifying(self.rule, self._rule(), reflexive=not self._imports)
+        return _VerifyingJudge(self.rule, self._rule(), abstains_without_answer=not self._is_function)
 
     @property
-    def _imports(self) -> bool:
-        """Whether the rule is a Python function from elsewhere."""
+    def _is_function(self) -> bool:
+        """Whether the rule is a Python function, not a built-in rule."""
         return self.rule not in {*VERIFIERS, _PATTERN}
 
     def _try(self, expert: str) -> None:
@@ -93,8 +94,8 @@ class VerifierJudge(JudgeSettings):
             score = self._rule()(expert, expert)
             _ = None if score is None else float(score)
         except Exception as error:  # the function may fail in any way
-            told = f"{type(error).__name__}: {error}"
-            problem = f"the rule '{self.rule}' failed on an expert response, {expert[:200]!r} ({told})"
+            reason = f"{type(error).__name__}: {error}"
+            problem = f"the rule '{self.rule}' failed on an expert response, {expert[:200]!r} ({reason})"
             fix = "have it take (response, expert) and return true, false, a number or None"
             raise InputError(problem, where="judge.rule", fix=fix) from error
 
@@ -108,18 +109,26 @@ class VerifierJudge(JudgeSettings):
 
 
 @dataclass(frozen=True)
-class _Verifying:
-    """`reflexive` is a rule by which the expert's response is right, if it has an answer."""
+class _VerifyingJudge:
+    """The judge at work.
+
+    Attributes:
+        name: The rule's name.
+        rule: The rule.
+        abstains_without_answer: Whether a prompt counts only where the rule finds an answer in the expert's response,
+            which it then takes for right.
+    """
 
     name: str
     rule: Rule
-    reflexive: bool
+    abstains_without_answer: bool
 
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:
         return [verdict_of_scores(self._scores(question), 0.0) for question in questions]
 
     def _scores(self, question: Question) -> list[float | None]:
-        if self.reflexive and question.expert is not None and not self._score(question, question.expert):
+        expert = question.expert
+        if self.abstains_without_answer and expert is not None and not self._score(question, expert):
             return [None for _ in question.responses]
         return [self._score(question, text) for text in question.responses]
 
@@ -156,5 +165,5 @@ def _import(name: str) -> Rule:
         fix = "write package.module:function, not a path; put its folder on PYTHONPATH; and check that it imports"
         raise InputError(problem, where="judge.rule", fix=fix) from error
     if not callable(rule):
-        raise InputError(f"'{name}' is no function", where="judge.rule", fix="name one of (response, expert)")
+        raise InputError(f"'{name}' is not a function", where="judge.rule", fix="name one of (response, expert)")
     return rule

@@ -1,7 +1,7 @@
-"""What is measured on a policy.
+"""Metrics of a policy on the held-out set.
 
-A metric is a function from `HeldOut`, all that is known of a policy on the held-out set, to named estimates. To add
-one: write it in a module here, list it in `METRICS`, and give it a row in docs/metrics.md. Reports show it at once,
+A metric is a function from `HeldOut`, a policy's responses with their log-probs and verdicts, to named estimates. To
+add one: write it in a module here, list it in `METRICS`, and give it a row in docs/metrics.md. Reports show it at once,
 under its own name; a chart with a title is a line in `reports/curves.py`.
 """
 
@@ -38,5 +38,5 @@ __all__ = ["METRICS", "Duel", "Estimate", "HeldOut", "Response", "measure"]
 
 
 def measure(held_out: HeldOut) -> dict[str, Estimate]:
-    """Every registered metric that applies, by name."""
+    """The estimates of every registered metric that applies, by name."""
     return {name: value for metric in METRICS.values() for name, value in metric(held_out).items()}

@@ -6,7 +6,7 @@ from sparring.metrics.held_out import Estimate, HeldOut
 
 
 def accuracy(held_out: HeldOut) -> dict[str, Estimate]:
-    """`accuracy/greedy` and `accuracy/sampled`, in [0, 1]; nothing without a verifier's verdicts."""
+    """The share of right answers, `accuracy/greedy` and `accuracy/sampled`, in [0, 1]; nothing without a verifier."""
     if any(response.right is None for response in held_out.greedy):
         return {}
     return {

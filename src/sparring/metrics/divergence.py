@@ -6,7 +6,7 @@ from sparring.metrics.held_out import Estimate, HeldOut, Response
 
 
 def divergence_to_base(held_out: HeldOut) -> dict[str, Estimate]:
-    """`kl_to_base`: KL(π‖π_base) a prompt, nats, as the mean log ratio over samples of π (the estimator k1).
+    """The KL divergence from the base model, `kl_to_base`: the mean log ratio over samples of π, nats (estimator k1).
 
     Unbiased where the samples come from π itself (temperature 1, no top-p, no top-k) and were not cut; of a
     response cut at the token limit it counts the part before the cut. An estimate may come out negative.

@@ -8,11 +8,12 @@ from sparring.metrics.held_out import Estimate, HeldOut, Response
 
 
 def diversity(held_out: HeldOut) -> dict[str, Estimate]:
-    """`distinct/1` and `distinct/2`: the share of distinct n-grams of words, as Li et al. 2016 (arXiv 1510.03055).
+    """The share of distinct n-grams of words, `distinct/1` and `distinct/2`, as Li et al. 2016 (arXiv 1510.03055).
 
-    Of all n-grams of a prompt's samples together, in (0, 1], averaged over prompts. Words are what stands between white
-    space. It falls with length and with the number of samples: compare policies under the same settings, and beside
-    `length/sampled`. Prompts whose samples have no n-gram are left out; where none has any, so is the name.
+    It is the share among all n-grams of a prompt's samples, in (0, 1], averaged over prompts; words are separated by
+    white space. It falls with length and with the number of samples: compare policies under the same settings, and
+    beside `length/sampled`. Prompts whose samples have no n-gram are left out; where no prompt has one there is no
+    estimate.
     """
     shares = {n: [_distinct(samples, n) for samples in held_out.sampled] for n in (1, 2)}
     known = {n: [share for share in values if share is not None] for n, values in shares.items()}

@@ -8,10 +8,10 @@ from sparring.metrics.held_out import Estimate, HeldOut
 
 
 def embedding_distance(held_out: HeldOut) -> dict[str, Estimate]:
-    """`embedding_distance`: the mean over a prompt's pairs of samples of 1 − cos(e_i, e_j), in [0, 2].
+    """The mean distance of a prompt's samples in meaning, `embedding_distance`: 1 − cos(e_i, e_j) over pairs.
 
-    e is the sentence embedding of a sample's text. The higher, the more diverse. A text without an embedding (all
-    zeros) is at distance 1 from every other. Nothing without an embedder, or with one sample a prompt.
+    e is the sentence embedding of a sample's text. In [0, 2]; the higher, the more diverse. A text without an embedding
+    (all zeros) is at distance 1 from every other. Nothing without an embedder, or with one sample a prompt.
     """
     if held_out.embed is None or len(held_out.sampled[0]) < 2:
         return {}

@@ -6,10 +6,10 @@ from sparring.metrics.held_out import Estimate, HeldOut, Response
 
 
 def entropy(held_out: HeldOut) -> dict[str, Estimate]:
-    """`entropy/token`: the mean of −log π(y|x) over the tokens of y, nats, over samples of π itself.
+    """The entropy of the policy's samples, `entropy/token`: the mean of −log π(y|x)/|y|, nats a token.
 
-    −log π(y|x) of a draw is an unbiased estimate of the entropy of whole responses; divided by each one's length it is
-    what a token costs, so that policies with responses of different lengths compare.
+    y is a draw of π itself, so −log π(y|x) is an unbiased estimate of the entropy of whole responses. Divided by the
+    response's length, it compares policies whose responses differ in length.
     """
 
     def surprise(response: Response) -> float:

@@ -1,4 +1,4 @@
-"""What is known of a policy on the held-out set, and how a mean over it is stated."""
+"""A policy's responses to the held-out set, and estimates over it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over n held-out prompts and its standard error (sample standard deviation / √n; 0 for n = 1)."""
+    """A mean over held-out prompts.
+
+    Attributes:
+        mean: The mean.
+        standard_error: Sample standard deviation / √n; 0 for n = 1.
+        n: The number of prompts.
+    """
 
     mean: float
     standard_error: float
@@ -17,14 +23,14 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate:
-        """The estimate from one value a prompt."""
+        """The estimate from one value for each prompt."""
         n = len(values)
         mean = math.fsum(values) / n
         variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1) if n > 1 else 0.0
         return cls(mean=mean, standard_error=math.sqrt(variance / n), n=n)
 
     def to_json(self) -> dict[str, float]:
-        """Plain numbers."""
+        """The estimate as plain numbers."""
         return {"mean": self.mean, "standard_error": self.standard_error, "n": self.n}
 
 
@@ -32,8 +38,14 @@ class Estimate:
 class Response:
     """A response to a held-out prompt.
 
-    `log_prob`, `log_prob_base` and `log_prob_expert` are log π(y|x) under the policy, the base model and a teacher,
-    nats, where known; `right` is the verifier's verdict, where the data have a verifier.
+    Attributes:
+        text: The response.
+        tokens: Its length.
+        finish_reason: As in `Sample`.
+        log_prob: log π(y|x) under the policy, nats, where known.
+        log_prob_base: The same under the base model.
+        log_prob_expert: The same under a teacher.
+        right: The verifier's verdict, where the data have a verifier.
     """
 
     text: str
@@ -49,7 +61,10 @@ class Response:
 class Duel:
     """A policy's response beside a rival's to the same prompt.
 
-    `preference` is P(the policy's is better), ½ for a tie and None without a verdict; lengths are in characters.
+    Attributes:
+        preference: P(the policy's is better), ½ for a tie; None without a verdict.
+        length: Characters of the policy's response.
+        rival_length: Characters of the rival's.
     """
 
     preference: float | None
@@ -65,7 +80,7 @@ class HeldOut:
         expert: N expert responses, scored under the policy; none where the data have none.
         greedy: N greedy responses.
         sampled: N lists of sampled responses, scored under the policy and the base.
-        duels: By rival, N lists of the sampled responses beside the rival's, with a judge's word on each.
+        duels: By rival, N lists of the sampled responses beside the rival's, with a judge's preference.
         embed: Sentence embeddings of some texts, where there is an embedder.
     """
 
@@ -76,5 +91,5 @@ class HeldOut:
     embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
 
     def over_samples(self, value: Callable[[Response], float]) -> Estimate:
-        """The mean over prompts of the mean over each prompt's samples: samples of a prompt are not independent."""
+        """The mean over prompts of each prompt's mean over its samples, which are not independent."""
         return Estimate.of([math.fsum(map(value, samples)) / len(samples) for samples in self.sampled])

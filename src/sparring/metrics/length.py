@@ -6,7 +6,7 @@ from sparring.metrics.held_out import Estimate, HeldOut
 
 
 def length(held_out: HeldOut) -> dict[str, Estimate]:
-    """`length/sampled`, `length/greedy` and `length/expert` in tokens; `finished/sampled`, the share that ended."""
+    """Mean lengths in tokens, `length/sampled`, `…/greedy`, `…/expert`; the share that ended, `finished/sampled`."""
     estimates = {
         "length/sampled": held_out.over_samples(lambda response: float(response.tokens)),
         "length/greedy": Estimate.of([float(response.tokens) for response in held_out.greedy]),

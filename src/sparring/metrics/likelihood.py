@@ -6,9 +6,9 @@ from sparring.metrics.held_out import Estimate, HeldOut
 
 
 def likelihood(held_out: HeldOut) -> dict[str, Estimate]:
-    """`log_likelihood/sequence` E[log π(y_E|x)] and `log_likelihood/token`, the same divided by each length, nats.
+    """The mean log-likelihood of the expert's responses, `log_likelihood/sequence`, and by token, `…/token`, nats.
 
-    Nothing where the experts' log-probs are not known.
+    Nothing where the log-probs of the expert's responses are not known.
     """
     pairs = [(expert.log_prob, expert.tokens) for expert in held_out.expert if expert.log_prob is not None]
     if not pairs:

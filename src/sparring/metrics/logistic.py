@@ -1,4 +1,4 @@
-"""Logistic regression on probabilities, and what it says where features are set to something else."""
+"""Logistic regression on probabilities, and its prediction where features are set to other values."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+"""An array of float64."""
 
 RIDGE = 1e-6
-"""Too weak to be seen, except where targets can be separated: there it keeps a fit finite."""
+"""A ridge too weak to change a fit, except where the targets can be separated: there it keeps the fit finite."""
 
 
 def fit_logistic(features: Any, target: Array, *, ridge: Array | float, weight: Array | float = 1.0) -> Array:
-    """The w that minimises −Σ_i v_i [y_i log σ(x_i·w) + (1 − y_i) log σ(−x_i·w)] + ½ Σ_j r_j w_j².
+    """The weights of a logistic regression on probabilities y, with a ridge penalty, by L-BFGS from zero.
 
-    Convex, so L-BFGS from zero finds it.
+    They minimise −Σ_i v_i [y_i log σ(x_i·w) + (1 − y_i) log σ(−x_i·w)] + ½ Σ_j r_j w_j², which is convex.
 
     Args:
         features: `[N, D]`, an array or a SciPy sparse array.
@@ -41,18 +42,18 @@ def fit_logistic(features: Any, target: Array, *, ridge: Array | float, weight: 
 
 
 def length_feature(difference: Array) -> Array:
-    """`[N]` tanh(d / std d) of differences of length, as Dubois et al. 2024 (arXiv 2404.04475); they must differ."""
+    """The feature `[N]` of length differences d, not all equal: tanh(d / std d), as arXiv 2404.04475 has it."""
     feature: Array = np.tanh(difference / difference.std(ddof=1))
     return feature
 
 
 @dataclass(frozen=True, kw_only=True)
 class Regression:
-    """A logistic regression of n observations, and perhaps as many again that belong to the same n.
+    """A logistic regression of n observations with m rows each.
 
     Attributes:
         n: The number of observations.
-        features: `[m n, D]`; row i, i + n, … belong to observation i.
+        features: `[m n, D]`; rows i, i + n, … belong to observation i.
         target: `[m n]` in [0, 1].
         weight: `[m n]`.
     """
@@ -64,11 +65,11 @@ class Regression:
 
     @cached_property
     def fitted(self) -> Array:
-        """`[D]` w."""
+        """`[D]` the fitted w."""
         return fit_logistic(self.features, self.target, weight=self.weight, ridge=RIDGE)
 
     def undecided(self) -> float:
-        """Σ v p(1 − p) with the fitted p: nearly 0 where the features tell the targets, and a fit is then arbitrary."""
+        """How undecided the fit leaves the targets, Σ v p(1 − p): near 0 they are separated, the fit arbitrary."""
         return float(self._spread.sum())
 
     def mean_at(self, features: Array) -> tuple[float, Array]:

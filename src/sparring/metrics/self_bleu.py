@@ -1,4 +1,4 @@
-"""How much responses resemble each other, in n-grams of words."""
+"""How much responses resemble each other in their words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ORDER = 4
 
 
 def self_bleu(held_out: HeldOut) -> dict[str, Estimate]:
-    """`self_bleu/corpus` and `self_bleu/prompt`: the mean BLEU of a response with others as references, in [0, 1].
+    """The mean BLEU of a response with others as references, `self_bleu/corpus` and `self_bleu/prompt`, in [0, 1].
 
     The higher, the less diverse. `corpus` takes the first sample of every prompt against those of all other prompts,
     as Zhu et al. 2018 (Texygen, arXiv 1802.01886) define Self-BLEU; `prompt` each sample of a prompt against that
@@ -39,7 +39,7 @@ def _against_others(texts: Sequence[str]) -> list[float]:
 
     tokenize = BLEU().tokenizer
     counted = [extract_all_word_ngrams(tokenize(text.rstrip()), 1, _ORDER) for text in texts]
-    # An n-gram's two highest counts tell its highest count among the others of whichever text.
+    # From an n-gram's two highest counts follows its highest count among all texts but one.
     highest: Counter[tuple[str, ...]] = Counter()
     second: Counter[tuple[str, ...]] = Counter()
     for grams, _ in counted:
@@ -62,5 +62,5 @@ def _against_others(texts: Sequence[str]) -> list[float]:
 
 
 def _nearest(length: int, others: Iterable[int]) -> int:
-    """The shorter one of two equally near."""
+    """The length nearest to `length`, the shorter one of two equally near."""
     return min(others, key=lambda other: (abs(other - length), other))

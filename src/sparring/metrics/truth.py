@@ -8,11 +8,12 @@ from sparring.metrics.held_out import Estimate, HeldOut, Response
 
 
 def truth(held_out: HeldOut) -> dict[str, Estimate]:
-    """`truth/forward_kl`, `truth/reverse_kl` and `truth/total_variation`; nothing where log π_E is not known.
+    """The divergences between expert and policy, `truth/…`; nothing where log π_E is not known.
 
     With u = log π_E(y|x) − log π(y|x), over whole responses cut at the token limit:
 
-        KL(π_E‖π) = E_E[u]        KL(π‖π_E) = E_π[−u]        TV = ½ Σ|π_E − π| = E_E[(1 − e^−u)₊] = E_π[(1 − e^u)₊]
+        forward_kl = KL(π_E‖π) = E_E[u]        reverse_kl = KL(π‖π_E) = E_π[−u]
+        total_variation = ½ Σ|π_E − π| = E_E[(1 − e^−u)₊] = E_π[(1 − e^u)₊]
 
     averaged over prompts; the divergences in nats. The total variation is the mean of its two forms, every term of
     which is in [0, 1], so it needs no bound. All three are unbiased: the expert's responses are draws of π_E, the
@@ -25,7 +26,7 @@ def truth(held_out: HeldOut) -> dict[str, Estimate]:
     of_expert = [_log_ratio(expert) for expert in held_out.expert]
     of_policy = [[_log_ratio(sample) for sample in samples] for samples in held_out.sampled]
     variation = [
-        0.5 * _excess(u) + 0.5 * _mean([_excess(-v) for v in of_prompt])
+        0.5 * _excess_share(u) + 0.5 * _mean([_excess_share(-v) for v in of_prompt])
         for u, of_prompt in zip(of_expert, of_policy, strict=True)
     ]
     return {
@@ -41,8 +42,8 @@ def _log_ratio(response: Response) -> float:
     return response.log_prob_expert - response.log_prob
 
 
-def _excess(log_ratio: float) -> float:
-    """(1 − e^−u)₊, in [0, 1]."""
+def _excess_share(log_ratio: float) -> float:
+    """(1 − q/p)₊ = (1 − e^−u)₊ of u = log p/q, in [0, 1]."""
     return -math.expm1(-log_ratio) if log_ratio > 0.0 else 0.0
 
 

@@ -9,23 +9,23 @@ import numpy as np
 
 from sparring.metrics.held_out import Duel, Estimate, HeldOut
 
-# On each side of equal length there must be so many pairs, and such a share of all: elsewhere it would extrapolate.
-_PAIRS, _SHARE = 10, 0.25
-# Σ p(1 − p) of the fit, 16 open pairs' worth. Below, length decides nearly alone, and θ could be almost anything.
-_UNDECIDED = 4.0
+# How many pairs, and which share of all, must be longer, and shorter, than the rival's: else the fit would extrapolate.
+_FEWEST_PAIRS, _LEAST_SHARE = 10, 0.25
+# The least Σ p(1 − p) of the fit, that of 16 undecided pairs. Below, length decides nearly alone and θ is arbitrary.
+_LEAST_UNDECIDED = 4.0
 
 
 def win_rate(held_out: HeldOut) -> dict[str, Estimate]:
-    """`win_rate/<rival>`: P(the policy's response is better), a tie being ½; and `win_rate/<rival>/length_controlled`.
+    """The win rate over each rival, `win_rate/<rival>`, and at equal length, `win_rate/<rival>/length_controlled`.
 
-    The former is the mean over prompts of the mean over a prompt's pairs. Pairs without a verdict are left out, and a
-    rival with fewer than two prompts has no rate.
+    The former is P(the policy's response is better), a tie being ½, averaged over a prompt's pairs, then over prompts.
+    Pairs without a verdict are left out, and a rival with fewer than two prompts has no rate.
 
-    The latter is what the judge would say were the responses equally long: σ(θ) of P = σ(θ + φ tanh(d/std d)), d the
+    The latter is what the judge would say if the responses were equally long: σ(θ) of P = σ(θ + φ tanh(d/std d)), d the
     difference of length, fitted to all pairs (Dubois et al. 2024, arXiv 2404.04475, without difficulties); its standard
-    error is that of the infinitesimal jackknife over prompts. It is there where at least ten pairs and a quarter of
-    all are longer than the rival's, and as many shorter: the fit then interpolates; and where Σ P(1 − P) is
-    at least 4: below, length decides nearly alone, and neither θ nor its error can be told. See docs/metrics.md.
+    error is that of the infinitesimal jackknife over prompts. It is given only where at least ten pairs and a quarter
+    of all are longer than the rival's, and as many shorter, so that the fit interpolates; and where Σ P(1 − P) is at
+    least 4: below, length decides nearly alone, and neither θ nor its error can be estimated. See docs/metrics.md.
     """
     rates = {}
     for rival, prompts in held_out.duels.items():
@@ -48,7 +48,7 @@ def _length_controlled(prompts: Sequence[Sequence[Duel]]) -> Estimate | None:
     pairs = [pair for of_prompt in prompts for pair in of_prompt]
     difference = np.array([float(pair.length - pair.rival_length) for pair in pairs])
     n = len(pairs)
-    if min((difference > 0).sum(), (difference < 0).sum()) < max(_PAIRS, _SHARE * n):
+    if min((difference > 0).sum(), (difference < 0).sum()) < max(_FEWEST_PAIRS, _LEAST_SHARE * n):
         return None
     constant = np.ones(n)
     rows = Regression(
@@ -57,7 +57,7 @@ def _length_controlled(prompts: Sequence[Sequence[Duel]]) -> Estimate | None:
         target=np.array(_preferences(pairs)),
         weight=constant,
     )
-    if rows.undecided() < _UNDECIDED:
+    if rows.undecided() < _LEAST_UNDECIDED:
         return None
     rate, influence = rows.mean_at(np.stack([constant, np.zeros(n)], axis=1))
     # Pairs of a prompt are drawn together, so that a prompt's influence is the sum of theirs.

@@ -1,9 +1,9 @@
 """Losses on log ratios, one module a family.
 
-An objective is a frozen, keyword-only dataclass that derives from `sparring.types.Objective` and says what is not so by
-default there. Its fields are its settings, `__post_init__` rejects nonsense, and calling it on `LogRatios` gives the
-loss per prompt `[B]` and its metrics. It knows nothing of models, tokens or trainers, so the very same object trains a
-softmax policy on an exact game and a language model.
+An objective is a frozen, keyword-only dataclass that derives from `sparring.types.Objective` and overrides the defaults
+there that do not hold for it. Its fields are its settings, `__post_init__` rejects nonsense, and calling it on
+`LogRatios` gives the loss per prompt `[B]` and its metrics. It knows nothing of models, tokens or trainers, so the very
+same object trains a softmax policy on an exact game and a language model.
 
 To add one: write a module beside these with the formula and its source in the docstring, list it in `OBJECTIVES`, give
 it a row in tests/conformance/rows.py, and a page in docs/algorithms/ that mkdocs.yml lists. One that stays outside is

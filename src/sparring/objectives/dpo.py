@@ -1,4 +1,4 @@
-"""DPO: logistic regression of the log ratio's margin on who won."""
+"""DPO: logistic regression on who won, with the margin of two log ratios as the log odds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from sparring.types import LogRatios
 
 @dataclass(frozen=True, kw_only=True)
 class Dpo(PairObjective):
-    """log(1 + e^{−β(Δ_w − Δ_l)}) over winner w and loser l among the generated samples.
+    """Logistic regression on which of two samples the judge prefers: log(1 + e^{−β(Δ_w − Δ_l)}), averaged over pairs.
 
-    Against the opponent `base`, Δ is the log ratio to the reference: iterative DPO. Against `previous` it is the log
-    ratio to the last policy, so that nothing holds the policy near the base model.
+    w is the chosen sample of a pair, l the rejected one. Against the opponent `base`, Δ is the log ratio to the
+    reference: iterative DPO. Against `previous` it is the log ratio to the last policy, so that nothing holds the
+    policy near the base model.
 
     With `pairs="all"` and preferences of Bradley–Terry form, P_ij = σ(s_i − s_j), the exact minimiser is
     π ∝ π_o e^{s/β}: played once it is the KL-regularised optimum of the score s, and repeated against `previous` it
@@ -29,7 +30,7 @@ class Dpo(PairObjective):
     verdicts of 0 and 1 that form no cycle, have no minimiser, and only stopping early ends an iteration. Where all
     samples tie the loss holds their Δ equal; at Δ = 0 its gradient is zero.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward βΔ. The default 0.1 is the published one.
         pairs: `best-worst` takes the samples with the highest and the lowest P(y ≻ π_o); `all` every pair, weighted
             by P_ij, where a sample against itself counts as an even pair.

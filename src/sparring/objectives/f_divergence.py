@@ -21,7 +21,13 @@ _Function = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class _Divergence:
-    """T(r) = f'(e^r), its derivative, and f*(T(r)) = e^r f'(e^r) − f(e^r), whose derivative is e^r T'(r)."""
+    """The functions of r that the bound with a convex f is made of.
+
+    Attributes:
+        witness: T(r) = f'(e^r).
+        slope: T'(r).
+        conjugate: f*(T(r)) = e^r f'(e^r) − f(e^r); its derivative is e^r T'(r).
+    """
 
     witness: _Function
     slope: _Function
@@ -60,11 +66,11 @@ _DIVERGENCES: dict[str, _Divergence] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FDivergence(Objective):
-    """−T(r_E) + mean_k f*(T(r_k)), with T(r) = f'(e^r) and r = βΔ: minus the variational bound of D_f(π_E‖π_o).
+    """Minus the variational lower bound on an f-divergence: −T(r_E) + mean_k f*(T(r_k)), T(r) = f'(e^r), r = βΔ.
 
-    D_f = E_o[f(π_E/π_o)] = sup_T E_E[T] − E_o[f*(T)], reached at T = f'(π_E/π_o). With T written as f'(e^r) it is in
-    the domain of f* at any r, and the optimum is r* = log π_E/π_o for every f. `divergence_estimate` = −loss bounds
-    D_f from below.
+    D_f(π_E‖π_o) = E_o[f(π_E/π_o)] = sup_T E_E[T] − E_o[f*(T)], reached at T = f'(π_E/π_o). With T written as f'(e^r) it
+    is in the domain of f* at any r, and the optimum is r* = log π_E/π_o for every f. `divergence_estimate` = −loss
+    bounds D_f from below.
 
     Source: f-GAN, arXiv 1606.00709, for the bound; T as a function of the log ratio, the continuation and the
     stability are derived here. `js` is ½ of SPACE's loss at μ = 1, up to a constant; JS and squared Hellinger are
@@ -77,7 +83,7 @@ class FDivergence(Objective):
     Degenerate case: where |r| > 20 nats both terms go on by their tangents, so that value and gradient stay finite in
     fp32 at 1e4 nats. That moves no optimum with |log π_E/π_o| < 20, but the bound no longer holds there.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward r = βΔ.
         divergence: f: `kl`, `reverse_kl`, `js`, `pearson`, `neyman`, `squared_hellinger`. The default, `js`, is the
             one whose gradient is bounded on every sample; the exponents of the others make single samples dominate,
@@ -117,6 +123,6 @@ class FDivergence(Objective):
 
 
 def _continued(function: _Function, slope: _Function, r: Tensor) -> Tensor:
-    """The function, continued by its tangents beyond |r| = 20."""
+    """The function, continued by its tangents where |r| > 20."""
     inside = r.clamp(min=-_LINEAR_FROM, max=_LINEAR_FROM)
     return function(inside) + slope(inside) * (r - inside)

@@ -14,14 +14,15 @@ from sparring.types import LogRatios
 
 @dataclass(frozen=True, kw_only=True)
 class Inpo(PairObjective):
-    """(h_w − h_l − 1/(2η))² over winner w and loser l, h = (1 − τ/η)Δ + (τ/η)δ.
+    """Least squares on the margin of a log ratio that is measured from the last policy and the reference, mixed.
 
-    Against `previous`, h(y) = log π_θ − (τ/η) log π_ref − (1 − τ/η) log π_t: the regression that fits the
-    mirror-descent step of the game with penalty τ KL(π‖π_ref). With `pairs="all"` the exact minimiser is
-    log π_{t+1} = (1 − τ/η) log π_t + (τ/η) log π_ref + P(·≻π_t)/η + const; up to a constant the expected loss is
-    (h_i − h_j − (P_ij − P_ji)/(2η))². Its fixed point is the regularised equilibrium
-    log π* − log π_ref = P(·≻π*)/τ + const for every η, and the *last* iterate converges to it where η is large enough:
-    near the centre of rock–paper–scissors for η > (τ² + 1/12)/(2τ) (derived here).
+    (h_w − h_l − 1/(2η))² over the chosen sample w and the rejected l of a pair, h = (1 − τ/η)Δ + (τ/η)δ. Against
+    `previous`, h(y) = log π_θ − (τ/η) log π_ref − (1 − τ/η) log π_t: the regression that fits the mirror-descent step
+    of the game with penalty τ KL(π‖π_ref). With `pairs="all"` the exact minimiser is log π_{t+1} = (1 − τ/η) log
+    π_t + (τ/η) log π_ref + P(·≻π_t)/η + const; up to a constant the expected loss is (h_i − h_j − (P_ij − P_ji)/(2η))².
+    Its fixed point is the regularised equilibrium log π* − log π_ref = P(·≻π*)/τ + const for every η, and the *last*
+    iterate converges to it where η is large enough: near the centre of rock–paper–scissors for η > (τ² + 1/12)/(2τ)
+    (derived here).
 
     It is `ipo` with τ := η against the opponent `geometric-mixture` with α = τ/η; INPO needs no other opponent than
     `previous`.
@@ -31,7 +32,7 @@ class Inpo(PairObjective):
     Degenerate cases: at τ = η it is a regression against the reference alone. `best-worst` has the target 1/(2η)
     however slight the preference. Where all samples tie, the loss holds their h equal.
 
-    Args:
+    Attributes:
         eta: η, the inverse of the step: the target of a margin is 1/(2η) nats. The default 1 makes it ½ nat, which an
             iteration can reach.
         tau: τ, the weight of KL(π‖π_ref) in the game, at most η. At the default ½ the last iterate converges on

@@ -11,13 +11,13 @@ from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 @dataclass(frozen=True, kw_only=True)
 class NashMd(Objective):
-    """½ Var_k(Δ_k − η P_k), with P_k = P(y_k ≻ π_o | x): `sppo` with log Z left free.
+    """Regression of the log ratio on the win rate, with the normaliser left free: ½ Var_k(Δ_k − η P_k).
 
-    The step of mirror descent, π_{t+1} ∝ π_o e^{η P(·≻π_o)}, says Δ(y) = η P(y) − log Z. `sppo` guesses log Z = η/2;
-    here min_c ½ mean_k (Δ_k − η P_k + c)² is the variance. So the exact minimiser *is* that step, and a constant that
-    is missing from log π_o changes nothing, as the normaliser of the opponent `geometric-mixture` is: with it
-    log π_{t+1} = (1 − α) log π_t + α log π_ref + η P + const, which is Nash-MD's step at α = ητ, and τ = α/η is the
-    weight of KL(π‖π_ref) in the game. With `previous` it is plain multiplicative weights.
+    P_k = P(y_k ≻ π_o | x). The step of mirror descent, π_{t+1} ∝ π_o e^{η P(·≻π_o)}, says Δ(y) = η P(y) − log Z. `sppo`
+    guesses log Z = η/2; here min_c ½ mean_k (Δ_k − η P_k + c)² is the variance. So the exact minimiser *is* that step,
+    and a constant that is missing from log π_o changes nothing, as the normaliser of the opponent `geometric-mixture`
+    is: with it log π_{t+1} = (1 − α) log π_t + α log π_ref + η P + const, which is Nash-MD's step at α = ητ, and
+    τ = α/η is the weight of KL(π‖π_ref) in the game. With `previous` it is plain multiplicative weights.
 
     Where P is measured against π_t, the fixed point is the regularised equilibrium for every η, and near the centre of
     rock–paper–scissors the last iterate converges for η² < 12 α(2 − α). Where responses are drawn from the mixture and
@@ -30,7 +30,7 @@ class NashMd(Objective):
     Degenerate cases: with one sample a prompt the variance, and so the loss, is zero: it needs K ≥ 2. Where all P_k
     are equal the loss holds the Δ equal; at Δ = 0 its gradient is zero.
 
-    Args:
+    Attributes:
         eta: η, the step: one exact iteration moves the log ratio of two responses by at most η nats. The default 1
             converges, with the opponent `geometric-mixture`, for α > 0.043 on rock–paper–scissors.
 

@@ -1,6 +1,6 @@
-"""Losses on a winner and a loser among the samples of a prompt: which pairs count, and what is reported of them.
+"""Losses on a chosen and a rejected sample of a prompt: which pairs count, and which metrics are reported.
 
-An objective of that kind derives from `PairObjective` and says what the reward is, and what a margin costs.
+Such an objective derives from `PairObjective` and defines the reward, and the loss of a margin.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from sparring.registry import require_one_of
 from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 PAIRS = ("best-worst", "all")
-"""`best-worst`: the winner is the sample with the highest P(y ≻ π_o), the loser the one with the lowest; samples that
-tie share a place, so where all tie nobody wins. `all`: the winner and the loser of every pair of samples, i.e. the
-expectation over two draws of π_o and a verdict of the judge."""
+"""`best-worst`: the sample with the highest P(y ≻ π_o) is chosen, the one with the lowest rejected; samples that tie
+share a place, so where all tie none is preferred. `all`: every pair of samples, in expectation over two draws of π_o
+and a verdict of the judge."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairObjective(Objective):
-    """Σ_ij ω_ij link(r_i − r_j), ω_ij the probability that i is the winner and j the loser.
+    """A loss on the margins between chosen and rejected samples, whoever wrote them: Σ_ij ω_ij link(r_i − r_j).
 
-    It is indifferent to who wrote the responses: a preference between two is all that it learns from.
+    ω_ij is the probability that i is the chosen sample and j the rejected one.
 
     Attributes:
-        pairs: See `PAIRS`.
-        reads: The fields of `LogRatios` that the reward is made of.
+        pairs: Which pairs count; see `PAIRS`.
+        reads: The fields of `LogRatios` that the reward is computed from.
     """
 
     pairs: str = "best-worst"
@@ -42,7 +42,7 @@ class PairObjective(Objective):
 
     @property
     def requires(self) -> frozenset[str]:
-        """What the reward is made of, and who wins."""
+        """The fields that the reward is computed from, and the preferences."""
         return self.reads | {"pairwise" if self.pairs == "all" else "preference"}
 
     @abstractmethod
@@ -56,10 +56,10 @@ class PairObjective(Objective):
         ...
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
-        """The loss `[B]`, and what is reported of the rewards, `[B]` each.
+        """The loss `[B]`, and metrics of the rewards, `[B]` each.
 
-        `rewards/chosen`, `rewards/rejected` (means over winners and over losers), `rewards/margins` and
-        `rewards/accuracies` (how often the winner's reward is the larger one; equal is half).
+        `rewards/chosen` and `rewards/rejected` (means), `rewards/margins`, and `rewards/accuracies` (how often the
+        chosen sample's reward is the larger one; equal is half).
         """
         weight, reward = _pair_weights(ratios, self.pairs), self.reward(ratios)
         margin = reward.unsqueeze(-1) - reward.unsqueeze(-2)
@@ -76,7 +76,7 @@ class PairObjective(Objective):
 
 
 def best_and_worst(ratios: LogRatios) -> tuple[Tensor, Tensor]:
-    """Weights `[B, K]` of the best and of the worst sample, each summing to one, shared out where samples tie."""
+    """Weights `[B, K]` of the best and of the worst sample; each sums to one, and samples that tie share it."""
     preference = ratios.require("preference")
     weight = torch.ones_like(preference) if ratios.generated_weight is None else ratios.generated_weight
     drawn = weight > 0

@@ -22,11 +22,11 @@ _BISECTIONS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Renyi(Objective):
-    """−1/(α−1) log E_E[e^{(α−1)r}] + 1/α log E_o[e^{αr}], with r = βΔ; every entry of the loss `[B]` holds the value.
+    """Minus the variational bound on the Rényi divergence: −1/(α−1) log E_E[e^{(α−1)r}] + 1/α log E_o[e^{αr}], r = βΔ.
 
-    The expectations run over the whole batch: over the prompts for π_E, over prompts and samples for π_o. At α = 1
-    and α = 0 the term that would divide by zero is its limit, the mean of r: α = 1 is the Donsker–Varadhan bound
-    −E_E[r] + log E_o[e^r] of KL(π_E‖π_o), α = 0 the same of KL(π_o‖π_E).
+    The expectations run over the whole batch: over the prompts for π_E, over prompts and samples for π_o; every entry
+    of the loss `[B]` holds the one value. At α = 1 and α = 0 the term that would divide by zero is its limit, the mean
+    of r: α = 1 is the Donsker–Varadhan bound −E_E[r] + log E_o[e^r] of KL(π_E‖π_o), α = 0 the same of KL(π_o‖π_E).
 
     `divergence_estimate` = −loss bounds R_α = log Σ π_E^α π_o^{1−α} / (α(α−1)) from below; the Rényi divergence as
     most write it is α R_α. The optimum is r* = log π_E/π_o plus any constant, for every α.
@@ -36,12 +36,12 @@ class Renyi(Objective):
     of that paper's abstract. Its schedule for α, by the gap between the two distributions, could not be read; the
     `adaptive` α here is another one, derived here.
 
-    With alpha `adaptive` every batch is played at its own α: the one at which the weights e^{(α−1)r} of the expert's
-    responses and e^{αr} of the generated ones are equally concentrated, see `balanced_alpha`. No gradient flows through
-    it, and the metric `alpha` reports it. Every α has the same optimum, so the exact iteration and its rate stay as
-    they are. Only the gradient is that at the chosen α: the value, and `divergence_estimate` with it, is that at ½, so
-    that batches compare, and a descent has one function to judge its steps by. In play on samples it was not seen to
-    do better than a fixed ½, which is also what it comes to at the optimum.
+    With alpha `adaptive` every batch has its own α: the one at which the weights e^{(α−1)r} of the expert's responses
+    and e^{αr} of the generated ones are equally concentrated, see `balanced_alpha`. No gradient flows through it, and
+    the metric `alpha` reports it. Every α has the same optimum, so the exact iteration and its rate stay as they are.
+    Only the gradient is taken at the chosen α: the value, and with it `divergence_estimate`, is that at α = ½, so that
+    the values of different batches can be compared. In play on samples it was not seen to do better than a fixed ½,
+    which is also what it comes to at the optimum.
 
     Since a constant is free, a policy attains the optimum at any β: π_{t+1} ∝ π_t (π_E/π_t)^{1/β} exactly. It
     converges for β > ½, in one step at β = 1, and diverges for β < ½.
@@ -50,7 +50,7 @@ class Renyi(Objective):
     losses of its halves: gradient accumulation and several devices change the objective, and a batch of one prompt
     with K = 1 gives r_k − r_E whatever α is. For α outside [0, 1] the loss is not convex in r.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward r = βΔ.
         alpha: α, or `adaptive`. The default ½ treats both sides alike, is convex, and has the smallest exponents.
 

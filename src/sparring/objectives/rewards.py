@@ -1,4 +1,4 @@
-"""The implicit reward r = βΔ, and what every imitation objective reports about its rewards."""
+"""The implicit reward r = βΔ, and the metrics of it that every imitation objective reports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def density_ratio_rewards(density_ratios: LogRatios, beta: float) -> LogRatios:
 
 
 def reward_metrics(ratios: LogRatios, expert: Tensor, generated: Tensor) -> dict[str, Tensor]:
-    """SPIN's logged values from the rewards `[B]` and `[B, K]`; `[B]` each, detached.
+    """The metrics that SPIN logs, from the rewards `[B]` and `[B, K]`; `[B]` each, detached.
 
     `rewards/expert`, `rewards/generated` (mean over k), `rewards/margins` (their difference) and
     `rewards/accuracies` (the share of generated responses that the expert's reward exceeds).

@@ -10,7 +10,7 @@ from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 @dataclass(frozen=True, kw_only=True)
 class Sft(Objective):
-    """−log π_θ(y_E|x), summed over response tokens, nats. It has no opponent.
+    """Maximum likelihood of the expert's response: −log π_θ(y_E|x), summed over its tokens, nats. It has no opponent.
 
     Source: maximum likelihood; the baseline that self-play has to beat.
     """

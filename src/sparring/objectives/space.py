@@ -15,11 +15,11 @@ from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumbe
 
 @dataclass(frozen=True, kw_only=True)
 class Space(Objective):
-    """−log σ_μ(r_E) − μ mean_k log σ_{1/μ}(−r_k), with σ_μ(t) = 1/(1 + μe^−t) and r = βΔ.
+    """Classification of single responses as the expert's or generated, at the prior odds 1 : μ.
 
-    Binary classification of expert against generated responses at the prior odds 1 : μ; over free rewards the
-    minimiser is r* = log π_E/π_o for every μ. With M = (π_E + μπ_o)/(1 + μ), `divergence_estimate` =
-    [log(1+μ) + μ log((1+μ)/μ) − loss]/(1+μ) bounds the weighted Jensen–Shannon divergence
+    −log σ_μ(r_E) − μ mean_k log σ_{1/μ}(−r_k), with σ_μ(t) = 1/(1 + μe^−t) and r = βΔ. Over free rewards the minimiser
+    is r* = log π_E/π_o for every μ. With M = (π_E + μπ_o)/(1 + μ),
+    `divergence_estimate` = [log(1+μ) + μ log((1+μ)/μ) − loss]/(1+μ) bounds the weighted Jensen–Shannon divergence
     [KL(π_E‖M) + μ KL(π_o‖M)]/(1+μ) from below; at μ = 1 it is (2 log 2 − loss)/2.
 
     Source: SPACE, arXiv 2512.07175, as its published description gives it (there β = 1); the divergence for
@@ -27,7 +27,7 @@ class Space(Objective):
 
     Near the fixed point the step exponent is 1/β: the exact iteration converges for β > ½, in one step at β = 1.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward r = βΔ.
         mu: μ, the ratio of noise to data: how many generated responses there are to one expert response. The loss
             weighs the mean over the K samples by μ, so a published μ > 1 goes with `samples_per_prompt` K = μ.

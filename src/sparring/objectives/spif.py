@@ -12,11 +12,11 @@ from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumbe
 
 @dataclass(frozen=True, kw_only=True)
 class Spif(Objective):
-    """−[r_E − mean_k r_k − (r_E² + mean_k r_k²)/(2R)], with r = βΔ.
+    """Regression of the implicit reward on +R for the expert's response and on −R for generated ones.
 
-    It equals ((r_E − R)² + mean_k (r_k + R)²)/(2R) − R: least squares with the fixed targets +R for the expert and
-    −R for the opponent. Over free rewards the minimiser is r* = R(π_E − π_o)/(π_E + π_o) ∈ [−R, R], and −loss/R is
-    then χ²(π_E ‖ ½(π_E + π_o)) ∈ [0, 1]; at any other reward `divergence_estimate` = −loss/R bounds it from below.
+    −[r_E − mean_k r_k − (r_E² + mean_k r_k²)/(2R)] with r = βΔ, which equals ((r_E − R)² + mean_k (r_k + R)²)/(2R) − R.
+    Over free rewards the minimiser is r* = R(π_E − π_o)/(π_E + π_o) ∈ [−R, R], and −loss/R is then
+    χ²(π_E ‖ ½(π_E + π_o)) ∈ [0, 1]; at any other reward `divergence_estimate` = −loss/R bounds it from below.
 
     Source: derived here. The algorithm is that of arXiv 2602.01357 (χ²-divergence, bounded rewards), whose equations
     we could not read; the form follows least-squares inverse reinforcement learning (LS-IQ, arXiv 2303.00599).
@@ -25,7 +25,7 @@ class Spif(Objective):
     R/β = 2. The targets ±R aim at log ratios of R/β nats; beyond 4 the iteration cycles, with an error that was seen
     to stay bounded.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward r = βΔ.
         reward_bound: R, the bound of the optimal reward and the target of the regression.
 

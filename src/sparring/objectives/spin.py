@@ -26,9 +26,15 @@ def _exponential(t: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Link:
-    """A link ℓ(t), its derivatives at 0, and the divergence that `offset − scale · loss` bounds from below.
+    """A link ℓ(t), and the divergence that `offset − scale · loss` bounds from below; see `_LINKS`.
 
-    `optimum` is the t that reaches it, as a function of log P/Q; see `_LINKS`.
+    Attributes:
+        loss: ℓ.
+        slope: ℓ'(0).
+        curvature: ℓ''(0).
+        offset: As above; None where the loss bounds no divergence.
+        scale: As above.
+        optimum: The t that reaches the bound, as a function of log P/Q.
     """
 
     loss: Callable[[Tensor], Tensor]
@@ -67,7 +73,7 @@ _LINKS: dict[str, _Link] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Spin(Objective):
-    """mean_k ℓ(β(Δ_E − Δ_k)): tell the expert's response from the opponent's, pair by pair.
+    """Tells the expert's response from each generated one, pair by pair: mean_k ℓ(β(Δ_E − Δ_k)).
 
     Source: SPIN, arXiv 2401.01335, equation 4.7 and the links of its section 4.1; λ there is β here.
 
@@ -79,7 +85,7 @@ class Spin(Objective):
     The published β = 0.1 therefore relies on stopping each iteration early. The hinge and linear links have no
     curvature at 0: their step does not shrink with the error.
 
-    Args:
+    Attributes:
         beta: β, the scale of the implicit reward r = βΔ.
         link: ℓ: `logistic` log(1 + e^−t), `hinge` max(0, 1 − t), `exponential` e^−t (its tangent below
             t = −50), `linear` −t, `squared` (t − 1)²/2.
@@ -108,10 +114,10 @@ class Spin(Objective):
         return ObjectiveOutput(loss=loss, metrics=metrics)
 
     def optimum(self, density_ratios: LogRatios) -> LogRatios:
-        """The margins at which the bound is reached: t* of log P/Q = u_E − u_k, pair by pair; see `Variational`.
+        """The margins at which the bound is reached, pair by pair: t*(u_E − u_k); see `Variational`.
 
-        No single reward need have them, so they are given as the log ratios −t*/β of the generated responses against
-        zero for the expert's.
+        There may be no reward whose differences they are. So Δ = 0 stands for the expert, and Δ = −t*/β for each
+        generated response.
         """
         optimum = _LINKS[self.link].optimum
         if optimum is None:

@@ -14,7 +14,7 @@ from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 @dataclass(frozen=True, kw_only=True)
 class Sppo(Objective):
-    """½ mean_k (Δ_k − η(P_k − ½))², with P_k = P(y_k ≻ π_o | x): regression of the log ratio on the win rate.
+    """Regression of the log ratio on the win rate: ½ mean_k (Δ_k − η(P_k − ½))², with P_k = P(y_k ≻ π_o | x).
 
     In the game of two policies with pay-off P(π ≻ π'), multiplicative weights play π_{t+1} ∝ π_t exp(η P(·≻π_t)),
     that is Δ(y) = η P(y) − log Z; the loss takes log Z ≈ η/2. Over all distributions its minimiser solves
@@ -27,7 +27,7 @@ class Sppo(Objective):
     `reverse-kl` regularizer cures that (RSPO, arXiv 2503.00030). Where all P_k are ½ the loss only holds the policy
     at π_o, and at Δ = 0 its gradient is zero.
 
-    Args:
+    Attributes:
         eta: η, the step: one exact iteration moves a response's Δ by at most η/2 nats from the mean, and so the log
             ratio of two responses by at most η. The published run takes η = 1000 and stops long before it gets there;
             the default 1 is a step that an iteration can finish, and at which RSPO's last iterate converges.
@@ -50,9 +50,10 @@ class Sppo(Objective):
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """The loss `[B]` and its metrics: means over the samples of Δ, of P, and of |Δ − η(P − ½)|.
 
-        `loss/normalized` is the loss over ½(η/2)², its value at Δ = 0 where every P is 0 or 1: a number that η does
-        not change. It is 1 where nothing is known of decided preferences, and 0 at the target. Undecided preferences
-        have less to know: at Δ = 0 it equals `preferences/decided`, mean_k (2P_k − 1)² over the samples of the loss.
+        `loss/normalized` is the loss over ½(η/2)², its value at Δ = 0 where every P is 0 or 1: a number that η does not
+        change. With decided preferences it is 1 before anything is learnt, and 0 at the target. With undecided ones
+        there is less to learn: at Δ = 0 it equals `preferences/decided`, mean_k (2P_k − 1)² over the samples of the
+        loss.
         """
         log_ratio, preference = ratios.require("generated"), ratios.require("preference")
         residual = log_ratio - self.eta * (preference - 0.5)
@@ -67,7 +68,7 @@ class Sppo(Objective):
         return ObjectiveOutput(loss=loss, metrics=metrics)
 
     def _mean(self, ratios: LogRatios, value: Tensor) -> Tensor:
-        """Over the samples that `pairs` takes: `[B, K]` → `[B]`."""
+        """The mean over the samples that `pairs` takes: `[B, K]` → `[B]`."""
         if self.pairs == "all":
             return ratios.mean_over_samples(value)
         best, worst = best_and_worst(ratios)

@@ -13,14 +13,15 @@ from sparring.types import LogRatios, Objective, ObjectiveOutput
 
 @dataclass(frozen=True, kw_only=True)
 class TSpin(Objective):
-    """ℓ(r_E − mean_k r_k) + b ℓ(mean_k r_k − mean_k r⁰_k), with r = a log π_θ and ℓ(t) = log(1 + e^−t).
+    """Tells the expert's response from generated ones, and these from the first policy's, by the likelihood alone.
 
-    The first term tells the expert's response from the generated ones, as in SPIN; the second tells the generated
-    ones from responses y⁰ that the first policy gave, so that there is something to learn even where the first has
-    vanished. The reward is the likelihood itself, without an opponent to divide by: no log-prob is ever stored.
+    ℓ(r_E − mean_k r_k) + b ℓ(mean_k r_k − mean_k r⁰_k), with r = a log π_θ and ℓ(t) = log(1 + e^−t). The first term
+    tells the expert's response from the generated ones, as in SPIN; the second tells the generated ones from responses
+    y⁰ that the first policy gave, so that there is something to learn even where the first has vanished. The reward is
+    the likelihood itself, without an opponent to divide by: no log-prob is ever stored.
 
-    Published is b = 0 at iteration 0 and 0.1 after. Here b stays what it is: at iteration 0 the generated responses
-    are the first ones, so the second term is the constant b log 2 without a gradient, and trains as b = 0 does.
+    The published b is 0 at iteration 0 and 0.1 after. Here b is the same in every iteration: at iteration 0 the
+    generated responses are the first policy's, so the second term is the constant b log 2, without a gradient.
 
     Source: T-SPIN, arXiv 2601.08198, confirmed from its text (a is α there, b is β; K = 1). The analysis is derived
     here.
@@ -31,7 +32,7 @@ class TSpin(Objective):
     v ← (2/a)[u − b w − (1 − b) v]: with b = 1 it stands still after one step, with b = 0 it oscillates and, for a < 2,
     diverges. There is no `divergence_estimate` either: with the mean over k inside ℓ the loss certifies no divergence.
 
-    Args:
+    Attributes:
         beta: a, the scale of the reward. The default, the published 1, makes it the likelihood.
         history_weight: b. The default 0.1 is the published one; 1 is where the exact iteration does not oscillate; 0
             leaves the second term out.

@@ -1,4 +1,4 @@
-"""Who plays against the policy: which policies generate, which score, and how their log-probs combine.
+"""The opponents of the policy: which policies generate, which score, and how their log-probs combine.
 
 To add one: write a module with a frozen dataclass that derives from `sparring.types.Opponent`, list it in `OPPONENTS`,
 and give it a row in tests/conformance/rows.py and one in docs/opponents.md. The loop does the rest from stored scores,

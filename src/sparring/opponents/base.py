@@ -1,4 +1,4 @@
-"""The base model as the yardstick, while the latest policy generates."""
+"""The base model scores, the latest policy generates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparring.types import Opponent, OpponentSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Base(Opponent):
-    """log π_o = log π_ref, samples from π_t: every log ratio is measured from the base model.
+    """The latest policy generates, and every log ratio is measured from the base model: log π_o = log π_ref.
 
     Source: the reference of iterative DPO; here an ablation. Scores and samples then belong to different policies, so
     an iteration no longer starts at Δ = 0: with `spin` the exact step is π_{t+1} ∝ π_ref (π_E/π_t)^{1/β}, whose error

@@ -15,23 +15,23 @@ from sparring.types import Opponent, OpponentSpec
 
 @dataclass(frozen=True, kw_only=True)
 class FictitiousPlay(Opponent):
-    """π_o is the uniform mixture of the last h policies, π_{t−h+1} … π_t, which generate in equal shares.
+    """The uniform mixture of the last h policies, π_{t−h+1} … π_t, which generate in equal shares.
 
-    `arithmetic`: log π_o = log mean_i π_i, the distribution that the samples really have. `geometric`:
-    log π_o = mean_i log π_i, not normalised (log Σ exp of it ≤ 0 is left out, which cancels in losses of differences
-    only), while the samples keep the arithmetic mixture's distribution.
+    `arithmetic`: log π_o = log mean_i π_i, the distribution that the samples really have. `geometric`: log π_o = mean_i
+    log π_i, while the samples keep the distribution of the arithmetic mixture. It is not normalised: the missing
+    log Σ exp ≤ 0 cancels in losses of differences only.
 
     A new policy moves π_o by 1/h only, which damps the overshooting that the latest policy alone would cause. To first
-    order in the error e of log π the exact iteration of `spin` is e_{t+1} = (1 − 1/β) mean_i e_i, for both mixtures:
-    it converges for β > 1/(h+1), where h = 1 needs β > ½; over all policies it converges for every β, the error of
-    π_o falling as t^{−1/β}, after a transient that at small β is large (derived here). At β ≥ 1 nothing is gained.
-    From far away the geometric mixture was seen to be slower than that.
+    order in the error e of log π the exact iteration of `spin` is e_{t+1} = (1 − 1/β) mean_i e_i, for both mixtures: it
+    converges for β > 1/(h+1), where h = 1 needs β > ½; over all policies it converges for every β, the error of π_o
+    falling as t^{−1/β}, after a transient that is large where β is small (derived here). At β ≥ 1 nothing is gained.
+    From far away the geometric mixture was seen to converge more slowly.
 
     Source: α-SPIN, arXiv 2404.04291, section on fictitious play, read in its abstract; the forms are derived here.
 
     Degenerate case: at iteration 0, or with h = 1, it is the opponent `previous`.
 
-    Args:
+    Attributes:
         history: h, how many policies back, at least 1; None for all of them. Each of them scores the new samples, so
             h costs h forward passes an iteration.
         mixture: `arithmetic` or `geometric`. The default is the one whose scores and samples agree.

@@ -1,4 +1,4 @@
-"""Between the latest policy and the base model, on a logarithmic scale: the opponent of α-SPIN and Nash-MD."""
+"""The geometric mixture of the latest policy and the base model: the opponent of α-SPIN and Nash-MD."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sparring.types import Opponent, OpponentSpec
 
 @dataclass(frozen=True, kw_only=True)
 class GeometricMixture(Opponent):
-    """log π_o = (1−α) log π_t + α log π_ref, samples from π_t or from the mixture.
+    """The geometric mixture of the latest policy and the base model: log π_o = (1−α) log π_t + α log π_ref.
 
-    βΔ against this opponent is β(1−α) times the log ratio to π_t plus βα times the one to the base: a KL penalty to
-    the base model *is* this opponent.
+    Samples are drawn from π_t or from the mixture. βΔ against this opponent is β(1−α) times the log ratio to π_t plus
+    βα times the one to the base: a KL penalty to the base model *is* this opponent.
 
     The log-probs in Δ are not normalised: log Σ π_t^{1−α} π_ref^α ≤ 0 is left out. In losses of differences (`spin`,
     `renyi` on one prompt) it cancels; in losses of single log ratios (`spif`, `space`, `f-divergence`, `sppo`) it
@@ -39,16 +39,16 @@ class GeometricMixture(Opponent):
       factor is (1−α)|1 − 1/β|, so it converges for β > (1−α)/(2−α), to π_E^{1/c} π_ref^{1−1/c}, c = 1 + α(β−1): at
       β = 1 the expert itself, in one step.
 
-    Args:
+    Attributes:
         alpha: α in (0, 1), the share of the base model. The default 0.1 leaves the fixed point of samples from π_t, at
             β = 1, about nine tenths of the way to the expert.
-        samples: `policy` or `mixture`. The mixture is what theory prefers, and costs a second model's forward pass for
-            every token, with a cache of its own: with LoRA the same model with its adapter off, else the base model
-            in memory beside the policy while it generates. The default is the one that costs nothing.
+        samples: What is sampled: `policy` or `mixture`. The mixture is what theory prefers; it costs a forward pass of
+            the base model for every token, with a cache of its own. With LoRA the base model is the same model with its
+            adapter off, else it is in memory beside the policy while it generates. The default costs nothing.
 
     Raises:
-        ValueError: α is not between 0 and 1 (the ends are the opponents `previous` and `base`), or what is to be
-            sampled from is unknown.
+        ValueError: α is not between 0 and 1 (the ends are the opponents `previous` and `base`), or `samples` is
+            unknown.
     """
 
     alpha: float = 0.1

@@ -12,7 +12,7 @@ from sparring.types import Opponent, OpponentSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Previous(Opponent):
-    """π_o = π_t: iteration t plays against the policy that it starts from. Source: SPIN, arXiv 2401.01335."""
+    """The policy that the iteration starts from: π_o = π_t. Source: SPIN, arXiv 2401.01335."""
 
     def spec(self, iteration: int) -> OpponentSpec:
         """Policy t generates, and policy t scores."""

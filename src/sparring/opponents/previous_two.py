@@ -1,4 +1,4 @@
-"""The latest policy as the yardstick, with half the samples from the one before it."""
+"""The latest policy scores, and it and the one before it generate half of the samples each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.types import Opponent, OpponentSpec
 
 @dataclass(frozen=True, kw_only=True)
 class PreviousTwo(Opponent):
-    """log π_o = log π_t; half the prompts are answered by π_t, half by π_{t−1}, all scored under π_t.
+    """The last two policies answer half of the prompts each, all scored under the latest: log π_o = log π_t.
 
     Half of the samples are not π_o's own, so the step is measured from halfway between the last two policies. To
     first order in the error e of log π the exact iteration of `spin` is e_{t+1} = (1 − c) e_t − c e_{t−1}, c = 1/(2β):

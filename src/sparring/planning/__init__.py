@@ -1,4 +1,4 @@
-"""What a run would cost, before it costs it: tokens, memory, arithmetic and time.
+"""Estimates of what a run would take: tokens, memory, arithmetic and time.
 
-It lies above `sparring.selfplay`, so no check before a run can ask it.
+It lies above `sparring.selfplay`, so no check before a run can use it.
 """

@@ -1,4 +1,4 @@
-"""How fast this machine plays and trains a model, from a short calibration."""
+"""The speed of this machine with a model, from a short calibration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ _CALIBRATE_S = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Tokens a second, measured on this machine with this model."""
+    """Tokens a second, measured on this machine with this model.
+
+    Attributes:
+        generate: Sampled tokens.
+        score: Scored tokens, prompts included.
+        train: Trained tokens, prompts included.
+    """
 
     generate: float
     score: float
@@ -26,7 +32,7 @@ class Rates:
 
 
 def _answer(item: EncodedExample) -> list[int]:
-    """The expert's response; where there is none, any tokens do."""
+    """The expert's response; where there is none, the prompt stands in."""
     return item.expert_ids or item.prompt_ids
 
 
@@ -35,9 +41,9 @@ def _tokens(item: EncodedExample) -> int:
 
 
 def measure_rates(prepared: Prepared, policy: Policy) -> Rates:
-    """Runs each kind of work on real examples for a few seconds."""
+    """Generates, scores and trains on real examples for a few seconds each."""
     by_length = sorted(prepared.train.examples, key=_tokens)
-    # From the middle outwards: neither the shortest nor the longest tell the truth.
+    # From the middle: neither the shortest nor the longest are typical.
     batch = by_length[len(by_length) // 2 :][:8] or by_length
     return Rates(
         generate=_rate(lambda: _generate(prepared, policy, batch)),
@@ -47,7 +53,7 @@ def measure_rates(prepared: Prepared, policy: Policy) -> Rates:
 
 
 def _rate(work: Callable[[], int]) -> float:
-    """Tokens a second of a piece of work that returns its tokens; the first call only warms up, if it is short."""
+    """Tokens a second of `work`, which returns its number of tokens; a short first call only warms up."""
     start = time.perf_counter()
     tokens = work()
     if time.perf_counter() - start < _CALIBRATE_S:

@@ -16,10 +16,14 @@ from sparring.types import EXPERT_FIELDS, EncodedExample
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Tokens of each kind of work in the whole run.
+    """Tokens of the whole run.
 
-    Generated lengths are taken to be the expert's, or as long as they may be where a prompt has none.
-    A token that is sampled from a mixture counts twice: two models read it.
+    A generated response is taken to be as long as the expert's, or the limit where a prompt has none.
+
+    Attributes:
+        generate: Sampled tokens; one from a mixture counts twice, since two models read it.
+        score: Scored tokens, prompts included.
+        train: Trained tokens, prompts included, of all epochs.
     """
 
     generate: int

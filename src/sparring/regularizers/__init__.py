@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from sparring.registry import Registry
 from sparring.regularizers.chi_squared import ChiSquared
-from sparring.regularizers.composition import Regularized, parts
+from sparring.regularizers.composition import Regularized, split_regularizers
 from sparring.regularizers.entropy import Entropy
 from sparring.regularizers.forward_kl import ForwardKl
 from sparring.regularizers.reverse_kl import ReverseKl
@@ -34,4 +34,13 @@ REGULARIZERS: Registry[Regularizer] = Registry(
     },
 )
 
-__all__ = ["REGULARIZERS", "ChiSquared", "Entropy", "ForwardKl", "Regularized", "ReverseKl", "SftPenalty", "parts"]
+__all__ = [
+    "REGULARIZERS",
+    "ChiSquared",
+    "Entropy",
+    "ForwardKl",
+    "Regularized",
+    "ReverseKl",
+    "SftPenalty",
+    "split_regularizers",
+]

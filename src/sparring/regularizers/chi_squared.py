@@ -12,14 +12,14 @@ from sparring.regularizers.estimation import PolicyDivergence
 
 @dataclass(frozen=True, kw_only=True)
 class ChiSquared(PolicyDivergence):
-    """Weight × mean_k w_k k(δ_k): χ²(π_θ‖π_ref) = E_{π_θ}[π_θ/π_ref] − 1, k1 = e^δ − 1, k3 = e^δ − 2 + e^{−δ}.
+    """Penalises the χ²-divergence from the reference, χ²(π_θ‖π_ref) = E_{π_θ}[π_θ/π_ref] − 1, by samples of π_o.
 
-    With the importance weight w = e^{min(Δ, clip)} both are exact in value and gradient wherever the exponents are
-    below the clip. They differ in what a few samples, used for several steps, make of it. While Δ = δ, as in the first
-    iteration, k1 of one sample is e^δ(e^δ − 1), least at δ = −log 2: it takes half of its probability from every
-    sample that is there, for what is not. k3 adds e^{−δ} − 1, whose mean under π_θ is zero, as in the k3 of
-    `reverse-kl`: least, and zero, at δ = 0. It is also the less noisy one near π_ref, but not everywhere: see
-    docs/regularizers.md.
+    Weight × mean_k w_k k(δ_k), with k1 = e^δ − 1 or k3 = e^δ − 2 + e^{−δ}. With the importance weight
+    w = e^{min(Δ, clip)} both are exact in value and gradient wherever the exponents are below the clip. They differ
+    where a few samples are used for several steps. While Δ = δ, as in the first iteration, k1 of one sample is
+    e^δ(e^δ − 1), least at δ = −log 2: it takes from every sample half of its probability. k3 adds e^{−δ} − 1, whose
+    mean under π_θ is zero, as in the k3 of `reverse-kl`: least, and zero, at δ = 0. It is also the less noisy one near
+    π_ref, but not everywhere: see docs/regularizers.md.
 
     Without weights (`importance=False`, w = 1) the value is right while π_θ = π_o, but the gradient of k1 is then
     half the right one, E[e^δ ∇log π_θ], the same leash at half the weight, and that of k3 is that half and the
@@ -32,7 +32,7 @@ class ChiSquared(PolicyDivergence):
     Unweighted k3 goes on by its tangent above −δ = clip. e^δ of a long response spans many orders of magnitude: where δ
     may reach more than a few nats, `reverse-kl` is the safer leash.
 
-    Args:
+    Attributes:
         weight: λ.
         estimator: `k1` or `k3`.
         importance: Whether samples are weighted by e^Δ; by default they are, for the right gradient.

@@ -11,13 +11,13 @@ from sparring.types import LogRatios, Objective, ObjectiveOutput, Regularizer, S
 
 @dataclass(frozen=True)
 class Regularized(Objective):
-    """loss + Σ_i λ_i × regularizer_i, per prompt; the metrics of all of them together.
+    """An objective with its regularizers: loss + Σ_i λ_i × regularizer_i per prompt, and the metrics of all.
 
     With `sppo` this is RSPO, arXiv 2503.00030.
 
-    Args:
+    Attributes:
         objective: The loss that is regularized.
-        regularizers: What is added; they carry their weights.
+        regularizers: The penalties to add; each has its own weight.
 
     Raises:
         ValueError: A regularizer is listed twice: their metrics would overwrite each other.
@@ -33,7 +33,7 @@ class Regularized(Objective):
 
     @property
     def requires(self) -> frozenset[str]:
-        """The fields that any part needs."""
+        """The fields that the objective or a regularizer reads."""
         return self.objective.requires.union(*(regularizer.requires for regularizer in self.regularizers))
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
@@ -56,6 +56,6 @@ class Regularized(Objective):
         return self.objective.stability
 
 
-def parts(objective: Objective) -> tuple[Objective, Sequence[Regularizer]]:
-    """An objective without its regularizers, and these."""
+def split_regularizers(objective: Objective) -> tuple[Objective, Sequence[Regularizer]]:
+    """An objective without its regularizers, and the regularizers."""
     return (objective.objective, objective.regularizers) if isinstance(objective, Regularized) else (objective, ())

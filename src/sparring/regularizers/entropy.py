@@ -11,20 +11,20 @@ from sparring.types import LogRatios, ObjectiveOutput, Regularizer
 
 @dataclass(frozen=True, kw_only=True)
 class Entropy(Regularizer):
-    """Weight × mean_k w_k log π_θ(y_k), w = e^{min(Δ, clip)}: minus the policy's entropy, nats a response.
+    """Keeps the policy's entropy up: weight × mean_k w_k log π_θ(y_k), w = e^{min(Δ, clip)}, which estimates −H(π_θ).
 
-    With the importance weight it is exact in value and gradient wherever Δ < clip. Without (`importance=False`,
-    w = 1) the value is right while π_θ = π_o, but the expected gradient is then zero: what is left is noise, and
-    later a push down on whatever the opponent says.
+    With the importance weight it is exact in value and gradient wherever Δ < clip. Without (`importance=False`, w = 1)
+    the value is right while π_θ = π_o, but the expected gradient is then zero: it is noise, and later lowers the
+    probability of whatever the opponent samples.
 
     Source: the policy-gradient identity; what is said of bias is derived here.
 
     Degenerate cases: long responses have more entropy, so the penalty also rewards length. Above Δ = clip the weight
     is constant, and the sample is pushed back down to it.
 
-    Args:
+    Attributes:
         weight: λ.
-        importance: Whether samples are weighted by e^Δ; by default they are, since without there is no signal.
+        importance: Whether samples are weighted by e^Δ; by default they are, since without it there is no signal.
         clip: Cap of the exponent, nats.
 
     Raises:
@@ -47,7 +47,7 @@ class Entropy(Regularizer):
 
     @property
     def weighs_draws(self) -> bool:
-        """As `importance` says."""
+        """See `importance`."""
         return self.importance
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:

@@ -1,4 +1,4 @@
-"""What the regularizers share: weights that make samples of π_o count as samples of π_θ, estimators, the output."""
+"""What the regularizers share: importance weights from π_o to π_θ, estimators, and the output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparring.registry import require_one_of, require_positive
 from sparring.types import LogRatios, ObjectiveOutput, Regularizer
 
 LARGEST_CLIP = 30.0
-"""Two factors e^30 and a ratio of 1e4 nats squared still fit into fp32."""
+"""At this clip the product of two weights e^30 and a squared log ratio of 1e4 nats still fits into fp32."""
 
 
 def check(weight: float, clip: float) -> None:
@@ -25,7 +25,7 @@ def check(weight: float, clip: float) -> None:
 
 
 def fields(value: str, *, importance: bool) -> frozenset[str]:
-    """What a mean of `value` over the generated samples reads: that field, and Δ where it weighs them."""
+    """The fields that a mean of `value` over the generated samples reads: `value`, and Δ where samples are weighted."""
     return frozenset({value, "generated"} if importance else {value})
 
 
@@ -38,7 +38,7 @@ def importance_weight(ratios: LogRatios, clip: float) -> Tensor:
 
 
 def mean_under_policy(ratios: LogRatios, value: Tensor, *, importance: bool, clip: float) -> Tensor:
-    """Mean over the generated samples `[B]` of `value` `[B, K]`, with the importance weight or as it is."""
+    """Mean over the generated samples `[B]` of `value` `[B, K]`, with the importance weight or without."""
     return ratios.mean_over_samples(importance_weight(ratios, clip) * value if importance else value)
 
 
@@ -48,10 +48,10 @@ def reference_over_opponent(ratios: LogRatios, clip: float) -> Tensor:
 
 
 def inverse_ratio(ratios: LogRatios, *, importance: bool, clip: float) -> Tensor:
-    """Mean over the generated samples `[B]` of e^{−δ}, whose mean under π_θ is 1: what k3 takes for a control variate.
+    """The control variate of k3: the mean over the generated samples `[B]` of e^{−δ}, whose mean under π_θ is 1.
 
-    With the importance weight it is `reference_over_opponent`, which pushes nothing. Without, it goes on by its tangent
-    above −δ = clip, so that the sample is still pulled back there.
+    With the importance weight it is `reference_over_opponent`, which has no gradient. Without, it is continued by its
+    tangent above −δ = clip, so that the sample still has a gradient there.
     """
     if importance:
         return ratios.mean_over_samples(reference_over_opponent(ratios, clip))
@@ -71,14 +71,14 @@ def exponential(t: Tensor, tangent_from: float) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyDivergence(Regularizer):
-    """Weight × mean_k w_k k(δ_k): a divergence of π_θ from π_ref, by one of several estimators.
+    """A penalty on a divergence of π_θ from π_ref, by one of several estimators: weight × mean_k w_k k(δ_k).
 
     Attributes:
         weight: λ.
         estimator: Its name, among `estimators`.
         importance: Whether samples are weighted by w = e^{min(Δ, clip)}; else w = 1.
         clip: Cap of the exponents, nats.
-        estimators: The names that are known. k3 has e^{−δ} for a control variate, whose mean under π_θ is 1.
+        estimators: The names to choose from. k3 has the control variate e^{−δ}, whose mean under π_θ is 1.
     """
 
     weight: float
@@ -94,7 +94,7 @@ class PolicyDivergence(Regularizer):
 
     @property
     def weighs_draws(self) -> bool:
-        """As `importance` says."""
+        """See `importance`."""
         return self.importance
 
     @property
@@ -104,7 +104,7 @@ class PolicyDivergence(Regularizer):
 
     @abstractmethod
     def estimate(self, log_ratio: Tensor) -> Tensor:
-        """k(δ) `[B, K]` of δ, elementwise; of k3 without its control variate."""
+        """k(δ) `[B, K]`, elementwise; for k3 without its control variate."""
         ...
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:

@@ -14,7 +14,7 @@ from sparring.types import LogRatios, ObjectiveOutput, Regularizer
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardKl(Regularizer):
-    """Weight × KL(π_ref‖π_θ), up to a constant, from samples of the reference or of the opponent.
+    """Penalises the forward KL from the reference, KL(π_ref‖π_θ), up to a constant, by samples of π_ref or of π_o.
 
     `samples="reference"`: mean_m −log π_θ(y_m), y_m ~ π_ref: supervised fine-tuning on the base model's answers. Its
     gradient is exact wherever the policy is; its value is the KL plus the constant entropy of π_ref.
@@ -29,7 +29,7 @@ class ForwardKl(Regularizer):
 
     Degenerate cases: above the clip a sample has no gradient (`generated`) or a constant weight (`importance`).
 
-    Args:
+    Attributes:
         weight: λ.
         samples: `reference` or `generated`. The default needs samples of the base model, but no weights.
         importance: Whether generated samples are weighted by π_ref/π_o.
@@ -61,7 +61,7 @@ class ForwardKl(Regularizer):
 
     @property
     def weighs_draws(self) -> bool:
-        """As `importance` says."""
+        """See `importance`."""
         return self.importance
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:

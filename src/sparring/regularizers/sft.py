@@ -12,7 +12,7 @@ from sparring.types import LogRatios, ObjectiveOutput, Regularizer
 
 @dataclass(frozen=True, kw_only=True)
 class SftPenalty(Regularizer):
-    """Weight × −log π_θ(y_E|x), summed over the response's tokens or, `length_normalized`, divided by their number.
+    """Maximum likelihood of the expert's response: weight × −log π_θ(y_E|x), as a sum or a mean over its tokens.
 
     Summed, value and gradient are those of KL(π_E‖π_θ) plus the expert's entropy, a constant, wherever the policy
     is: no weights are needed, since the samples are the expert's. Length-normalised it is the likelihood of a
@@ -23,7 +23,7 @@ class SftPenalty(Regularizer):
     Degenerate case: it pulls towards the demonstrations even where the game has its fixed point, so repeated over
     the same ones it memorises them.
 
-    Args:
+    Attributes:
         weight: λ.
         length_normalized: Whether to divide by the response's length.
 

@@ -1,1 +1,1 @@
-"""Reads run directories, and never a model: a table for the terminal, a page for the browser."""
+"""Reports of runs, from their directories alone: tables for the terminal, a page for the browser."""

@@ -1,4 +1,4 @@
-"""Several runs side by side; those that differ in the seed alone are taken together."""
+"""Several runs side by side; runs that differ in the seed alone form a group."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class Group:
         return f"{self.size} ({', '.join(str(run.config['seed']) for run in self.runs)})"
 
     def over_seeds(self, policy: str, key: str) -> tuple[float, float | None] | None:
-        """Mean and standard deviation, over its seeds, of an estimate of the policy of that name.
+        """Mean and standard deviation over the seeds of an estimate of the policy with that name.
 
-        Of one seed there is no deviation; None where no run has the estimate.
+        The deviation of one seed is None; without any run with the estimate, the result is None.
         """
         rows = (row for run in self.runs for row in run.rows if row.name == policy)
         values = [row.estimates[key]["mean"] for row in rows if key in row.estimates]
@@ -58,20 +58,20 @@ def write_comparison(summaries: Sequence[Summary], path: Path) -> None:
 
 
 def group(summaries: Sequence[Summary]) -> list[Group]:
-    """The runs by configuration, in the order in which they were given."""
+    """The runs grouped by configuration, in the order in which they were given."""
     settings = [flatten(_decisive(run)) for run in summaries]
-    differing = [key for key in dict.fromkeys(k for each in settings for k in each) if _differs(key, settings)]
+    differing = [key for key in dict.fromkeys(k for flat in settings for k in flat) if _differs(key, settings)]
     found: dict[str, list[Summary]] = {}
-    for run, each in zip(summaries, settings, strict=True):
-        label = ", ".join(f"{_short(key, differing)} = {_plain(each[key])}" for key in differing if key in each)
+    for run, flat in zip(summaries, settings, strict=True):
+        label = ", ".join(f"{_short(key, differing)} = {_plain(flat[key])}" for key in differing if key in flat)
         found.setdefault(label or "the same settings", []).append(run)
     return [Group(label, sorted(runs, key=lambda run: int(run.config["seed"]))) for label, runs in found.items()]
 
 
 def _decisive(run: Summary) -> dict[str, Any]:
-    """A run's settings without its seed, and without those that its manifest says decide nothing of the result."""
+    """A run's settings without its seed, and without those that do not change the result, which its manifest lists."""
     kept = copy.deepcopy(run.config)
-    for key in ("seed", *run.manifest.get("elsewhere", ())):
+    for key in ("seed", *run.manifest["elsewhere"]):
         remove(kept, key)
     return kept
 
@@ -92,7 +92,7 @@ def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _short(key: str, others: Sequence[str]) -> str:
-    """A dotted key without what it takes no telling: `objective.name` is `objective`, `objective.beta` is `beta`."""
+    """A dotted key as short as is unambiguous: `objective.name` becomes `objective`, `objective.beta` `beta`."""
     last = key.removesuffix(".name").rpartition(".")[2]
     return key if any(other != key and other.removesuffix(".name").endswith(last) for other in others) else last
 
@@ -167,14 +167,14 @@ def _run_row(run: Summary, columns: Sequence[tuple[str, str, int]]) -> list[str]
 
 
 def _measured(groups: Sequence[Group], key: str, heading: str) -> Chart | None:
-    """An estimate of each policy, a line a group: over its seeds, or, of one seed, with its own standard error."""
+    """An estimate of each policy, one line a group: over its seeds or, of a single seed, with its standard error."""
     series = []
     for hue, each in enumerate(groups):
         names = [*dict.fromkeys(row.name for run in each.runs for row in run.rows if key in row.estimates)]
         values = [(name, value) for name in names if (value := each.over_seeds(name, key)) is not None]
         if values:
             errors = [
-                deviation if deviation is not None else _own(each.runs, name, key).estimates[key]["standard_error"]
+                deviation if deviation is not None else _row_of(each.runs, name, key).estimates[key]["standard_error"]
                 for name, (_, deviation) in values
             ]
             series.append(
@@ -189,7 +189,7 @@ def _measured(groups: Sequence[Group], key: str, heading: str) -> Chart | None:
     return Chart(title=heading[:1].upper() + heading[1:], unit="", kind="policies", series=series) if series else None
 
 
-def _own(runs: Iterable[Summary], name: str, key: str) -> PolicyRow:
+def _row_of(runs: Iterable[Summary], name: str, key: str) -> PolicyRow:
     return next(row for run in runs for row in run.rows if row.name == name and key in row.estimates)
 
 
@@ -199,7 +199,7 @@ def _overlaid(groups: Sequence[Group]) -> list[Chart]:
     for hue, each in enumerate(groups):
         for place, run in enumerate(each.runs):
             for chart in learning_curves(run.events):
-                # Of the rewards the expert's; two lines a run could not be told apart.
+                # Only the first series, of rewards the expert's: two lines a run could not be told apart.
                 curve = chart.series[0]
                 known = merged[chart.title].series if chart.title in merged else []
                 line = curve | {"name": f"{each.label}, seed {run.config['seed']}", "group": hue, "dash": place}

@@ -1,4 +1,4 @@
-"""What came of a run, in plain words: the best policy, what it gained, and what to beware of."""
+"""The conclusion of a run in plain words: the best policy, its gain, and warnings."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Gain:
-    """How much more of a metric one policy has than another, on the same held-out prompts.
+    """The gain of one policy over another in a metric, on the same held-out prompts.
 
     Attributes:
         over: The other policy's name.
         value: The difference of means.
-        standard_error: Its error, over prompts: of the paired differences, or, where the prompts' own values were not
-            kept, of the two means as if they were independent, which overstates it.
-        paired: Which of the two it is.
+        standard_error: Its standard error over prompts: of the paired differences or, where the values of single
+            prompts were not kept, of the two means as if they were independent, which overstates it.
+        paired: Whether it is that of paired differences.
     """
 
     over: str
@@ -42,7 +42,7 @@ class Gain:
 
     @property
     def is_noise(self) -> bool:
-        """Whether it lies within two standard errors of nothing."""
+        """Whether it is within two standard errors of zero."""
         return abs(self.value) <= 2 * self.standard_error
 
     def __str__(self) -> str:
@@ -55,10 +55,10 @@ class Conclusion:
     """A run in a few sentences.
 
     Attributes:
-        headline: The one that matters.
-        sentences: What else to know.
-        warnings: What to beware of.
-        gains: Of the best policy, over the base model and over the policy that self-play started from.
+        headline: The most important sentence.
+        sentences: The other ones.
+        warnings: Warnings.
+        gains: The gains of the best policy over the base model and over the policy that self-play started from.
     """
 
     headline: str
@@ -87,9 +87,9 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
     others = dict.fromkeys(row.path for row in known if row.path != best.path)
     rows = {row.path: row for row in summary.rows}
     gains = [gain(rows[path], best, metric, answers) for path in others]
-    headline = f"The best policy is {_the(best)}"
+    headline = f"The best policy is {_name(best)}"
     if gains and gains[-1].is_noise and best.name.startswith("iteration"):
-        headline = f"No gain of self-play can be told from chance. The highest value has {_the(best)}"
+        headline = f"No gain of self-play can be told from chance. The highest value has {_name(best)}"
     if metric in best.estimates:
         headline += f": {_NAMES.get(metric, metric)} {best.cell(metric, 3)}"
     headline += f", {gains[0]}." if gains else "."
@@ -131,7 +131,7 @@ def _pairs(before: str, after: str, metric: str, answers: Answers | None) -> lis
 
 
 def _per_prompt(answers: Answers, policy: int, metric: str) -> Mapping[int, float]:
-    """A metric's value on each held-out prompt, by index; empty where the answers do not tell."""
+    """A metric's value on each held-out prompt, by index; empty where it cannot be computed from the answers."""
     if metric == "log_likelihood/token":
         ends = answers.values(policy, "expert", "ends")
         scores = answers.values(policy, "expert", "log_prob")
@@ -143,7 +143,7 @@ def _per_prompt(answers: Answers, policy: int, metric: str) -> Mapping[int, floa
     return {index: sum(each) / len(each) for index, each in known.items()}
 
 
-def _the(row: PolicyRow) -> str:
+def _name(row: PolicyRow) -> str:
     return {"base": "the base model itself", "warm-up": "the warm-up, before any self-play"}.get(row.name, row.name)
 
 
@@ -161,15 +161,15 @@ def _progress(summary: Summary) -> str:
 
 
 def _unwatched(summary: Summary) -> str:
-    """Of a run that had nothing to choose its best policy by: why, and what the judge says, if one was asked."""
+    """The headline of a run without a metric to choose its best policy by; with the win rate, if there is one."""
     if not any(row.estimates for row in summary.rows):
         return "This run has ended. Nothing was held out, so nothing says whether it gained."
     last = summary.rows[-1]
     rate = last.estimates.get("win_rate/base")
-    told = "so nothing says which policy is the best"
+    verdict = "so nothing says which policy is the best"
     if rate is not None:
-        told += f"; {last.name} wins {rate['mean']:.3f} ± {rate['standard_error']:.3f} against the base model"
-    return f"This run has ended. The held-out prompts have no expert response, {told}."
+        verdict += f"; {last.name} wins {rate['mean']:.3f} ± {rate['standard_error']:.3f} against the base model"
+    return f"This run has ended. The held-out prompts have no expert response, {verdict}."
 
 
 def _warnings(summary: Summary, best: PolicyRow | None, gains: list[Gain]) -> list[str]:
@@ -184,20 +184,20 @@ def _warnings(summary: Summary, best: PolicyRow | None, gains: list[Gain]) -> li
             "as they do, so a gain over it may be what a longer warm-up would have brought."
         )
     if best is not None:
-        found += _about(best)
+        found += _warnings_about(best)
     found += [
         f"Iteration {event['iteration']}: the judge preferred no response to another, so there was nothing to learn."
         for event in summary.events
         if event.get("judge/decided") == 0
     ]
     found += [f"Iteration {item['iteration']}: {item['text']}" for item in summary.stability if item["status"] != "ok"]
-    skipped = len(summary.manifest.get("data", {}).get("skipped", []))
+    skipped = len(summary.manifest["data"]["skipped"])
     if skipped:
         found.append(f"{skipped} rows of the data were invalid and left out; the manifest lists them.")
     return found
 
 
-def _about(best: PolicyRow) -> list[str]:
+def _warnings_about(best: PolicyRow) -> list[str]:
     found = []
     n = max(int(value["n"]) for value in best.estimates.values())
     if n < _FEW:

@@ -1,4 +1,4 @@
-"""What a run cost: seconds by stage, and what its judge was asked."""
+"""The cost of a run: seconds by stage, and the counts of its judge."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def seconds_by_stage(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[str,
 
 
 def _owner(event: Mapping[str, Any]) -> str:
-    """Whose work it was: the policy's that it went into, which an evaluation calls by its folder, or the teacher's."""
+    """The policy that a stage worked for, which an evaluation names by its folder, or the teacher."""
     if "iteration" in event:
         return f"iteration {event['iteration']}"
     if event["stage"] == "demonstrate":
@@ -48,7 +48,7 @@ def cost_chart(seconds: Mapping[str, Mapping[str, float]]) -> Chart | None:
 
 
 def judge_counts(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What the judge did in each iteration, by count."""
+    """The judge's counts in each iteration."""
     return [
         {"iteration": event["iteration"]}
         | {name.removeprefix("judge/"): value for name, value in event.items() if name.startswith("judge/")}

@@ -1,4 +1,4 @@
-"""What a run logged and measured, as charts that the page draws."""
+"""Charts of what a run logged and measured."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ _POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart.
+    """A chart of the page.
 
     Attributes:
         title: What it shows.
-        unit: Of its values.
-        kind: How it is drawn: lines over training steps, estimates of each policy, distributions, or stacked bars.
-        series: What is drawn, one mapping a trace; its keys depend on the kind.
-        marks: Places on the axis that are marked: `{"x", "text"}`.
-        lines: Values that are marked: `{"y", "text"}`.
+        unit: The unit of its values.
+        kind: Lines over training steps, estimates of each policy, distributions, or stacked bars.
+        series: One mapping for each trace; its keys depend on the kind.
+        marks: Vertical marks: `{"x", "text"}`.
+        lines: Horizontal lines: `{"y", "text"}`.
     """
 
     title: str
@@ -76,12 +76,12 @@ class Chart:
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The chart as plain values."""
         return asdict(self)
 
 
 def number(value: float | None) -> float | None:
-    """Six digits, which a screen cannot tell from more; None for what is no finite number."""
+    """A number with six digits, all that a screen can show; None for one that is not finite."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
@@ -112,7 +112,7 @@ def _partners(name: str) -> list[str]:
 
 
 def _by_importance(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of the logged numbers, those that are known here first."""
+    """The names of the logged numbers; those with a title here come first."""
     logged = dict.fromkeys(
         name
         for event in steps
@@ -135,7 +135,7 @@ def _places(steps: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[dict[st
 
 def _series(name: str, steps: Sequence[Mapping[str, Any]], places: Sequence[int]) -> dict[str, Any]:
     known = [(x, event[name]) for x, event in zip(places, steps, strict=True) if name in event]
-    # Where there are more points than a screen has columns, each is the mean of some.
+    # Where there are more points than a screen has columns, each point is a mean of several.
     size = math.ceil(len(known) / _MOST_POINTS)
     parts = [known[start : start + size] for start in range(0, len(known), size or 1)]
     return {
@@ -146,7 +146,7 @@ def _series(name: str, steps: Sequence[Mapping[str, Any]], places: Sequence[int]
 
 
 def policy_charts(rows: Sequence[PolicyRow]) -> dict[str, list[Chart]]:
-    """What was measured on each policy, with its standard error, by section; whatever `truth/…` there is too."""
+    """Charts of the estimates of each policy, with standard errors, by section; `truth/…` included."""
     sections = {
         section: [chart for spec in specs if (chart := _policy_chart(rows, *spec)) is not None]
         for section, specs in _POLICIES.items()

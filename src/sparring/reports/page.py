@@ -1,4 +1,4 @@
-"""One self-contained page: whatever it shows and needs is in the file, and its policy forbids every request."""
+"""A self-contained page: all that it needs is in the file, and its content security policy forbids requests."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SCRIPTS = ("charts.js", "answer.js", "samples.js", "live.js")
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a page shows.
+    """The content of a page.
 
     Attributes:
-        title: Its name.
+        title: The title.
         main: The HTML of its sections.
         charts: The charts in it, by key.
-        answers: The samples, packed; empty where there are none.
+        answers: The samples, packed; empty for none.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Page:
 
     @functools.cached_property
     def version(self) -> str:
-        """A digest of all that it shows."""
+        """A digest of all its content."""
         return _digest([self.main, self.charts, self.answers_version])
 
     @functools.cached_property
@@ -51,7 +51,7 @@ class Page:
 
 
 def build(template: str, title: str, charts: Mapping[str, Sequence[Chart]], **values: Any) -> Page:
-    """A page from a template, its charts by section, and whatever else the template asks for."""
+    """A page from a template, its charts by section, and the template's other values."""
     keyed = {
         section: [
             {"key": _slug(f"{section} {chart.title}"), "described": described(chart), **chart.to_json()}
@@ -67,7 +67,7 @@ def build(template: str, title: str, charts: Mapping[str, Sequence[Chart]], **va
 
 
 def render(page: Page, *, live: bool = False) -> str:
-    """The file: the page with its style, its scripts and plotly's; live, it asks its own server for news."""
+    """The HTML of a page, with style, scripts and plotly in it; a live page asks its own server for changes."""
     from plotly.offline import get_plotlyjs
 
     plotly = get_plotlyjs()
@@ -85,18 +85,18 @@ def render(page: Page, *, live: bool = False) -> str:
 
 
 def described(chart: Chart) -> str:
-    """A chart in words, for whoever does not see it: each series' first and last value."""
+    """A chart in words, for screen readers: the first and last value of each series."""
     parts = []
     for series in chart.series:
         known = [value for value in series["y"] if value is not None]
         if chart.kind == "distributions":
-            parts.append(f"{series['name']}, {series['x']}: {len(known)} values, median {_middle(known):.3g}")
+            parts.append(f"{series['name']}, {series['x']}: {len(known)} values, median {_median(known):.3g}")
         elif known:
             parts.append(f"{series['name']}: from {known[0]:.3g} to {known[-1]:.3g} over {len(known)}")
     return f"{chart.title}. {'; '.join(parts)}."
 
 
-def _middle(values: Sequence[float]) -> float:
+def _median(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
@@ -139,7 +139,7 @@ def _policy(scripts: Sequence[str], *, live: bool) -> str:
 
 
 def _data(value: Any) -> str:
-    """JSON that cannot end the script element that it stands in."""
+    """JSON in which no text can end the script element around it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 

@@ -1,4 +1,4 @@
-"""The implicit rewards of the expert's and the generated responses, as distributions an iteration."""
+"""Charts of the implicit rewards of the expert's and the generated responses, by iteration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _QUANTILES = 401
 def reward_charts(summary: Summary) -> list[Chart]:
     """The rewards βΔ of the held-out responses after each iteration, with ±R where the objective bounds them.
 
-    A chart a phase. Objectives without a β have no reward; of them the log ratios Δ are shown.
+    There is one chart for each phase. For objectives without a β, which have no reward, it shows the log ratios Δ.
     """
     charts = []
     for place, phase in enumerate(summary.phases):
@@ -63,7 +63,7 @@ def _traces(label: str, shard: Path, *, scale: float) -> list[dict[str, Any]]:
 
 
 def _thinned(values: np.ndarray) -> list[float | None]:
-    """All finite values, or so many evenly spaced quantiles of them that the distribution looks the same."""
+    """All finite values, or enough evenly spaced quantiles for the distribution to look the same."""
     values = values[np.isfinite(values)]
     if len(values) > _QUANTILES:
         values = np.quantile(values, np.linspace(0.0, 1.0, _QUANTILES))

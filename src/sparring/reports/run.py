@@ -21,14 +21,14 @@ from sparring.run_directory import RunDirectory
 
 
 def write_report(summary: Summary, to: Path | None = None) -> Path:
-    """Writes the run's page, to its `report.html` unless told otherwise, and returns its path; it needs no network."""
+    """Writes the run's page, by default to its `report.html`, and returns its path; the page needs no network."""
     path = to or RunDirectory(summary.path).report
     write_text(path, render(run_page(summary)))
     return path
 
 
 def run_page(summary: Summary) -> Page:
-    """The run as far as it got."""
+    """The page of a run, finished or not."""
     answers, seconds = summary.answers(), seconds_by_stage(summary.events)
     charts = {
         "learning": learning_curves(summary.events),
@@ -49,14 +49,14 @@ def run_page(summary: Summary) -> Page:
         **_estimates(summary),
         **_judged(summary),
         **_costs(seconds),
-        **_again(summary),
+        **_reproduction(summary),
     )
 
 
 def _facts(summary: Summary, answers: Answers | None, seconds: dict[str, dict[str, float]]) -> list[tuple[str, str]]:
     config, manifest = summary.config, summary.manifest
     played = sum(row.name.startswith("iteration") for row in summary.rows)
-    data = manifest.get("data", {})
+    data = manifest["data"]
     facts = [
         ("Objective", ", then ".join(map(str, summary.phases))),
         ("Opponent", ", then ".join(dict.fromkeys(phase.opponent for phase in summary.phases))),
@@ -75,11 +75,11 @@ def _facts(summary: Summary, answers: Answers | None, seconds: dict[str, dict[st
 
 
 def _count(data: dict[str, Any], part: str) -> str:
-    return f"{data[part]['examples']:,}" if part in data else "?"
+    return f"{data[part]['examples']:,}"
 
 
 def _estimates(summary: Summary) -> dict[str, Any]:
-    """The table of what matters, and the one of everything."""
+    """The table of the main estimates, and the table of all."""
     rows = summary.rows
     columns = summary.columns
     keys = [*dict.fromkeys(key for row in rows for key in row.estimates)]
@@ -120,9 +120,9 @@ def _costs(seconds: dict[str, dict[str, float]]) -> dict[str, Any]:
     }
 
 
-def _again(summary: Summary) -> dict[str, str]:
-    versions = summary.manifest.get("versions", {})
-    # What follows a plus says where a build came from, which an index does not know.
+def _reproduction(summary: Summary) -> dict[str, str]:
+    versions = summary.manifest["versions"]
+    # The local version after a plus, such as +cpu, is unknown to a package index.
     pins = [
         f"{name}=={version.partition('+')[0]}"
         for name, version in versions.items()
@@ -131,7 +131,7 @@ def _again(summary: Summary) -> dict[str, str]:
     return {
         "again": (f"pip install {' '.join(pins)}\n" if pins else "")
         + f"sparring train {shlex.quote(str(RunDirectory(summary.path).config))} output=runs/again",
-        "command": shlex.join(summary.manifest.get("command", ["sparring", "train"])),
+        "command": shlex.join(summary.manifest["command"]),
         "config": yaml.safe_dump(summary.config, sort_keys=False, allow_unicode=True),
         "manifest": yaml.safe_dump(summary.manifest, sort_keys=False, allow_unicode=True),
     }

@@ -1,4 +1,4 @@
-"""The held-out answers of every policy, as the sample browser reads them: columns, compressed."""
+"""The held-out answers of every policy, packed as compressed columns for the sample browser."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Answers:
     """The answers of some policies, sorted by prompt, then policy, kind and number of the sample.
 
     Attributes:
-        policies: What each policy is called.
-        policy: `[N]` place in `policies` of each answer.
+        policies: The names of the policies.
+        policy: `[N]` the index in `policies` of each answer.
         table: N rows; see `sparring.selfplay.stages.answers` for the columns.
     """
 
@@ -37,7 +37,7 @@ class Answers:
 
     @property
     def count(self) -> int:
-        """How many answers the policies gave; the expert's are not theirs."""
+        """The number of answers, without the expert's."""
         return int((self.table["kind"].to_numpy() != "expert").sum())
 
     def values(self, policy: int, kind: str, column: str) -> dict[int, list[Any]]:
@@ -59,7 +59,7 @@ def read_answers(stages: Sequence[tuple[str, StageDirectory]]) -> Answers | None
         return None
     tables = [read_columns(path) for _, path in found]
     policy = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    # Where nobody verifies, a column of nothing has no type.
+    # Without a verifier the column `right` holds only None, and has no type.
     table = pa.concat_tables(tables, promote_options="default")
     kind = np.array([KINDS.index(name) for name in table["kind"].to_pylist()])
     order = np.lexsort((table["sample"].to_numpy(), kind, policy, table["index"].to_numpy()))
@@ -71,7 +71,7 @@ def packed(answers: Answers | None) -> dict[str, str]:
 
     `columns` is JSON: the distinct prompts and texts once each, and a list a column of the answers. `tokens` holds the
     tokens of all answers one after the other: first their lengths in characters, as unsigned 16-bit numbers, then their
-    log ratios in hundredths of a nat, as signed ones, little-endian both; 0 stands for what is no number.
+    log ratios in hundredths of a nat, as signed ones, both little-endian; a log ratio that is not a number becomes 0.
     """
     if answers is None:
         return {}

@@ -1,4 +1,4 @@
-"""A run in one table: what was measured after every stage."""
+"""The summary of a run: its settings, its events, and the estimates of every policy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ COLUMNS: tuple[tuple[str, str, int], ...] = (
 
 @dataclass(frozen=True)
 class PolicyRow:
-    """A policy: what it is called, where it is, and what was measured, as `{"mean", "standard_error", "n"}`."""
+    """A policy and its estimates.
+
+    Attributes:
+        name: Its name in tables.
+        path: Its folder in the run.
+        estimates: Its estimates, each `{"mean", "standard_error", "n"}`, by name.
+    """
 
     name: str
     path: str
@@ -38,12 +44,12 @@ class PolicyRow:
 
 @dataclass(frozen=True)
 class PlayedPhase:
-    """Iterations that were played alike.
+    """A phase of a run.
 
     Attributes:
-        iterations: Which of the run's.
+        iterations: The numbers of its iterations.
         objective: The objective's name.
-        settings: All its settings, where the manifest has them.
+        settings: All its settings.
         stability: Its stability number in words, where it has one.
         opponent: The opponent's name.
     """
@@ -60,17 +66,17 @@ class PlayedPhase:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run as far as it got.
+    """A run, finished or not.
 
     Attributes:
         path: Its folder.
         config: The resolved configuration.
-        manifest: What it was played with.
-        rows: What was measured on each policy, in the order in which they were made.
-        result: How it ended; None while it has not.
-        events: What was logged.
-        stability: What the monitor of stability made of each iteration: `check`, `iteration`, `status` ("ok", "warn" or
-            "alarm"), `value`, `threshold`, `text`.
+        manifest: Its manifest.
+        rows: The policies with their estimates, in the order in which they were made.
+        result: How it ended; None while it goes on.
+        events: The logged events.
+        stability: The findings of the stability monitor after each iteration: `check`, `iteration`, `status` ("ok",
+            "warn" or "alarm"), `value`, `threshold`, `text`.
     """
 
     path: Path
@@ -83,18 +89,18 @@ class Summary:
 
     @property
     def phases(self) -> list[PlayedPhase]:
-        """What was played, in order; most runs have one phase."""
-        schedule = self.config.get("phases") or [self.config]
-        known = self.manifest.get("phases") or [self.manifest.get("objective", {})] * len(schedule)
+        """The phases in order; most runs have one."""
+        schedule = self.config["phases"] or [self.config]
+        objectives = self.manifest["phases"] if self.config["phases"] else [self.manifest["objective"]]
         phases: list[PlayedPhase] = []
-        for config, objective in zip(schedule, known, strict=True):
+        for config, objective in zip(schedule, objectives, strict=True):
             start = phases[-1].iterations.stop if phases else 0
             phases.append(
                 PlayedPhase(
                     iterations=range(start, start + config["iterations"]),
                     objective=config["objective"]["name"],
-                    settings=objective.get("settings", {}),
-                    stability=objective.get("stability"),
+                    settings=objective["settings"],
+                    stability=objective["stability"],
                     opponent=config["opponent"]["name"],
                 )
             )
@@ -102,7 +108,7 @@ class Summary:
 
     @property
     def iterations(self) -> int:
-        """How many iterations the run would play."""
+        """The number of iterations of the whole run."""
         return self.phases[-1].iterations.stop
 
     @property
@@ -112,16 +118,16 @@ class Summary:
 
     @property
     def prompts(self) -> int:
-        """How many held-out prompts the estimates are over."""
+        """The number of held-out prompts behind the estimates."""
         return next((int(value["n"]) for row in self.rows for value in row.estimates.values()), 0)
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """What was logged in training, the iterations one after the other; the warm-up has another loss."""
+        """The logged steps of training, iteration by iteration; the warm-up, which has another loss, is left out."""
         return [event for event in self.events if event.get("stage") == "train" and "loss" in event]
 
     def answers(self) -> Answers | None:
-        """Reads what was answered to the held-out prompts; None where none of it was kept."""
+        """Reads the responses to the held-out prompts; None where there are none."""
         return read_answers([(row.name, StageDirectory(self.path / row.path)) for row in self.rows])
 
 
@@ -129,7 +135,7 @@ def summarize(path: Path) -> Summary:
     """Reads a run directory.
 
     Raises:
-        InputError: It is no run.
+        InputError: The folder is not a run.
     """
     import yaml
 

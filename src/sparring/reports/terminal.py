@@ -17,16 +17,19 @@ from sparring.reports.cost import seconds_by_stage
 from sparring.reports.sparkline import sparkline
 from sparring.reports.summary import PolicyRow, Summary
 
-# What tells how training went.
+# The curves of training that are shown.
 _CURVES = ("loss", "rewards/margins", "divergence_estimate")
 _WIDEST = 48
 
 
 @dataclass(frozen=True)
 class Policies:
-    """What was measured on each policy, the best one marked, and each column over all policies.
+    """A table of the policies' estimates, with the best policy marked, and a curve of each column.
 
-    A line a policy; where the terminal is too narrow for that, a line an estimate.
+    It has one line for each policy or, in a narrow terminal, one for each estimate.
+
+    Attributes:
+        summary: The run.
     """
 
     summary: Summary
@@ -79,7 +82,11 @@ class Policies:
 
 @dataclass(frozen=True)
 class Curve:
-    """A sparkline as wide as there is room."""
+    """A sparkline as wide as there is room.
+
+    Attributes:
+        values: The values, in order.
+    """
 
     values: Sequence[float | None]
 

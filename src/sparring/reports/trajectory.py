@@ -1,4 +1,4 @@
-"""The trajectory of an exact game: a table with bars for the terminal, and a page."""
+"""The trajectory of an exact game as a table for the terminal, and as a page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROWS = 12
 
 
 def table(title: str, policies: Sequence[Sequence[float]], curves: Mapping[str, Sequence[float]]) -> Table:
-    """Some iterations, the first and the last among them: the policy as one bar an outcome, and the curves' values.
+    """A table of some iterations, first and last included: the policy as one bar an outcome, and the curves' values.
 
     The last row draws each curve over all iterations, on a logarithmic scale.
     """
@@ -37,7 +37,7 @@ def table(title: str, policies: Sequence[Sequence[float]], curves: Mapping[str, 
 def write_page(
     path: Path, title: str, policies: Sequence[Sequence[float]], curves: Mapping[str, Sequence[float]]
 ) -> None:
-    """One self-contained page: each outcome's probability, and the curves on a logarithmic scale, over iterations."""
+    """Writes a self-contained page: the probabilities of outcomes, and the curves on a logarithmic scale."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, subplot_titles=("policy", "distance"))
     for outcome in range(len(policies[0])):
         probabilities = [policy[outcome] for policy in policies]

@@ -1,4 +1,4 @@
-"""A live report: served on this machine alone, built anew when the runs change."""
+"""A live report: served to this machine alone, and built again when the runs change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sparring.errors import InputError, SparringError
 from sparring.reports.page import Page, render
 
 _HOST = "127.0.0.1"
-# What a run writes that a report does not read.
+# Folders of a run that a report does not read.
 _UNREAD = frozenset({"model", "training", "samples", "scores", "judgements", "answers"})
 
 
@@ -61,18 +61,18 @@ def server(page: LivePage, port: int) -> ThreadingHTTPServer:
     """A server of the page, on the loopback address; port 0 is any free one.
 
     Raises:
-        InputError: The port cannot be had.
+        InputError: The port cannot be used.
     """
     handler = type("Handler", (_Handler,), {"page": page})
     try:
         return ThreadingHTTPServer((_HOST, port), handler)
     except OSError as error:
         fix = "choose another; 0 takes any free one"
-        raise InputError(f"the port {port} cannot be had ({error.strerror})", where="--port", fix=fix) from error
+        raise InputError(f"the port {port} cannot be used ({error.strerror})", where="--port", fix=fix) from error
 
 
 def watch(page: LivePage, port: int, announce: Callable[[str], None]) -> None:
-    """Serves the page until it is interrupted."""
+    """Serves the page until the user interrupts it."""
     page.current()
     with server(page, port) as served:
         announce(f"http://{_HOST}:{served.server_address[1]}/")
@@ -81,7 +81,7 @@ def watch(page: LivePage, port: int, announce: Callable[[str], None]) -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """`/` is the page; `/news?version=…&answers=…` what differs from the one that the reader has."""
+    """Serves the page at `/`, and at `/news?version=…&answers=…` the changes since the version that a reader has."""
 
     page: LivePage
     protocol_version = "HTTP/1.1"
@@ -100,11 +100,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", str(error))
         if url.path == "/":
             return self._send(HTTPStatus.OK, "text/html", render(page, live=True))
-        known = parse_qs(url.query)
-        if known.get("version") == [page.version]:
+        query = parse_qs(url.query)
+        if query.get("version") == [page.version]:
             return self._send(HTTPStatus.NO_CONTENT)
         return self._send(
-            HTTPStatus.OK, "application/json", _news(page, has_answers=known.get("answers") == [page.answers_version])
+            HTTPStatus.OK, "application/json", _news(page, has_answers=query.get("answers") == [page.answers_version])
         )
 
     def _send(self, status: HTTPStatus, kind: str = "text/plain", text: str = "") -> None:
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """A page that asks every other second would fill the terminal."""
+        """Logs nothing: a page that asks every two seconds would fill the terminal."""
 
 
 def _news(page: Page, *, has_answers: bool) -> str:

@@ -13,7 +13,7 @@ from sparring.trainer.arguments import autocast_dtype, training_arguments
 
 
 def arguments_of(config: SelfPlayConfig, fields: Mapping[str, Any]) -> TrainingArguments:
-    """The arguments of a stage that trains with these fields; its folder and seed are not the stage's yet.
+    """The arguments of a stage that trains with these fields; the stage sets its own folder and seed later.
 
     Raises:
         InputError: As `training_arguments`.
@@ -22,5 +22,5 @@ def arguments_of(config: SelfPlayConfig, fields: Mapping[str, Any]) -> TrainingA
 
 
 def run_autocast(config: SelfPlayConfig) -> torch.dtype | None:
-    """The dtype of mixed precision in which all policies of a run train and score; None for that of the weights."""
+    """The dtype of mixed precision in which all policies of a run train and score; None: the weights' own."""
     return autocast_dtype(arguments_of(config, config.training))

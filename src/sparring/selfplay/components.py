@@ -1,4 +1,4 @@
-"""From names in a configuration to the components that play."""
+"""Builds the components that a configuration names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sparring.types import Objective, Opponent
 
 
 def objective_of(config: PhaseConfig) -> Objective:
-    """The objective with its regularizers.
+    """The objective of a phase, with its regularizers.
 
     Raises:
         InputError: A name or a setting is wrong.
@@ -33,7 +33,7 @@ def objective_of(config: PhaseConfig) -> Objective:
 
 
 def opponent_of(config: PhaseConfig) -> Opponent:
-    """The opponent.
+    """The opponent of a phase.
 
     Raises:
         InputError: Its name or a setting is wrong.
@@ -42,7 +42,7 @@ def opponent_of(config: PhaseConfig) -> Opponent:
 
 
 def judge_of(config: PhaseConfig) -> JudgeSettings | None:
-    """The settings of the judge that a phase names, if it names one.
+    """The settings of a phase's judge; None where it has none.
 
     Raises:
         InputError: Its name or a setting is wrong.
@@ -51,11 +51,11 @@ def judge_of(config: PhaseConfig) -> JudgeSettings | None:
 
 
 def named_judges(config: SelfPlayConfig, *, own: bool = True) -> dict[str, JudgeSettings]:
-    """The settings of every judge that a configuration names, by the dotted setting that names it.
+    """The settings of every judge in a configuration, by the dotted key that names it.
 
     Args:
         config: The configuration.
-        own: Whether judges of the user's own are among them, whose code is imported.
+        own: Whether to include judges of the user's own, whose code is then imported.
 
     Raises:
         InputError: A name or a setting is wrong.
@@ -73,23 +73,23 @@ def _judge(named: Component) -> JudgeSettings:
 def held_out_judge(
     wanted: Component | Literal["training", "none"] | None, of_training: Iterable[JudgeSettings | None]
 ) -> JudgeSettings | None:
-    """The settings of the judge that compares policies on the held-out set, if there is any.
+    """The settings of the judge that compares policies on the held-out set; None for no judge.
 
     Args:
         wanted: As `EvaluationConfig.judge`.
         of_training: The judges of the phases, in order.
 
     Raises:
-        InputError: The judge is wrong, or cannot compare two policies, or there is none in training.
+        InputError: The judge is wrong or cannot compare two policies, or "training" is wanted and has none that can.
     """
-    known = next((judge for judge in of_training if judge is not None and judge.ranks_policies), None)
+    first = next((judge for judge in of_training if judge is not None and judge.ranks_policies), None)
     if isinstance(wanted, Component):
         judge = _judge(wanted)
         if not judge.ranks_policies:
             problem = f"the judge '{wanted.name}' never prefers one policy to another"
             raise InputError(problem, where="evaluation.judge", fix="take another judge")
         return judge
-    if wanted == "training" and known is None:
-        problem = "no judge of training could compare two policies"
+    if wanted == "training" and first is None:
+        problem = "no judge of training can compare two policies"
         raise InputError(problem, where="evaluation.judge", fix="name a judge here")
-    return known if wanted == "training" or (wanted is None and known and not known.may_cost_money) else None
+    return first if wanted == "training" or (wanted is None and first and not first.may_cost_money) else None

@@ -1,4 +1,4 @@
-"""Stop before the collapse: compare each iterate with the best one, and heed the alarms that are to stop a run."""
+"""The early stop: it compares each policy with the best one, and heeds the alarms that end a run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from sparring.metrics.stability import Finding
 from sparring.selfplay.config.schema import StopConfig
 
 _WATCHED = ("accuracy/greedy", "win_rate/base", "log_likelihood/token")
-# What the base model has against itself; it is not asked about.
+# The win rate of the base model over itself, which no judge is asked about.
 _EVEN = Estimate(mean=0.5, standard_error=0.0, n=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What the watch makes of the policies so far.
+    """The best policy so far, and whether the run ends with the last one.
 
     Attributes:
-        metric: The held-out value that was watched; None where there was none.
+        metric: The held-out metric by which policies are compared; None where there is none.
         best: The number of the best policy.
-        stop: Whether the run ends here: the last policy fell too far, or a check in `stop.alarms` raised the alarm.
-        reason: In plain words.
+        stop: Whether the run ends: the last policy fell too far, or a check in `stop.alarms` raised the alarm.
+        reason: Why it ends or goes on, in plain words.
     """
 
     metric: str | None
@@ -35,7 +35,7 @@ class Standing:
 def watch(
     config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]], findings: Sequence[Finding] = ()
 ) -> Standing:
-    """The standing of the last of some policies, given each one's held-out estimates by number, and what checks found.
+    """The standing after the last policy, from each policy's held-out estimates, by number, and the checks' findings.
 
     The best policy is the one with the highest value, the earliest among equals. The last one has collapsed when it
     lies more than `max_drop`, and more than two standard errors of the difference, below the best.
@@ -54,7 +54,7 @@ def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate
     metric = _metric(config, evaluations[last])
     if metric is None:
         return Standing(
-            metric=None, best=last, stop=False, reason="nothing is held out that tells policies apart: none was watched"
+            metric=None, best=last, stop=False, reason="no held-out metric compares the policies, so none was watched"
         )
     watched = {policy: estimates.get(metric, _EVEN) for policy, estimates in sorted(evaluations.items())}
     values = {policy: estimate.mean for policy, estimate in watched.items()}
@@ -63,7 +63,7 @@ def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate
     # On few prompts chance alone moves a mean by its standard error. Both means are over the same prompts, so the
     # errors of the two, added as if independent, overstate that of the difference.
     noise = 2.0 * math.hypot(*(watched[policy].standard_error for policy in (best, last)))
-    # A hair's breadth for rounding; and what is no number has collapsed.
+    # 1e-9 is for rounding. NaN counts as a collapse.
     if config.enabled and not drop <= max(config.max_drop, noise) + 1e-9:
         reason = (
             f"{metric} fell from {values[best]:.4g} to {values[last]:.4g}, by {drop:.4g}, more than "

@@ -1,4 +1,4 @@
-"""The generator of a run, and what its engine must know of the model."""
+"""The generator of a run, and the facts of the model that its engine needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sparring.selfplay.teacher import Teacher
 if TYPE_CHECKING:
     from sparring.generation.mixture import Mixture
 
-# What peft can train and vLLM cannot play, with the value at which it is off.
+# Settings of LoRA that peft can train and vLLM cannot play, with the value at which each is off.
 _UNPLAYABLE = {"use_dora": False, "modules_to_save": None, "bias": "none", "lora_bias": False}
 
 
@@ -51,7 +51,7 @@ def engine_model(
     held_out: Encoded | None = None,
     teacher: Teacher | None = None,
 ) -> EngineModel:
-    """What the engine of a run must know; the rest is its data, and the teacher that it may have to play.
+    """What the engine of a run must know of the model; data and teacher give the longest prompt that it will read.
 
     Raises:
         InputError: The run trains adapters that no engine plays.

@@ -36,14 +36,14 @@ def run(config: SelfPlayConfig) -> Result:
     """Plays a whole run.
 
     Raises:
-        InputError: The configuration, the data or the model is wrong; nothing expensive was done.
+        InputError: The configuration, the data or the model is wrong; this is found before anything expensive.
     """
     prepared = prepare(config)
     console.quiet = not processes.is_main()
     directory = processes.on_main(lambda: check_free(config))
     announce(prepared)
     with _held(directory):
-        # Another process may have been here since, before it was held.
+        # Another process may have started a run here before this one held the lock.
         processes.on_main(lambda: check_free(config))
         started = set_up(prepared, directory)
         processes.on_main(lambda: claim(prepared, directory))
@@ -59,7 +59,7 @@ def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
             names; the run may be another person's.
 
     Raises:
-        InputError: It is no run, its configuration, model or data changed since, another process plays it, or it
+        InputError: The folder is not a run; its configuration, model or data changed; another process plays it; or it
             needs `trust_remote_code`.
     """
     prepared, directory = reopen(Path(path), trust_remote_code=trust_remote_code)
@@ -70,7 +70,7 @@ def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
 
 @contextmanager
 def _held(directory: RunDirectory) -> Iterator[None]:
-    """The main process holds the run's lock, so that nobody else plays it."""
+    """Holds the run's lock in the main process, so that nobody else plays the run."""
     with ExitStack() as stack:
         processes.on_main(lambda: stack.enter_context(directory.held()))
         yield
@@ -134,7 +134,7 @@ def _iterate(run: Run, iteration: int) -> None:
 
 
 def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
-    """What an iteration trains on: responses, who beats whom among them, and their log-probs."""
+    """The training triples of an iteration: responses with their preferences and log-probs."""
     with run.timed(stage="generate", iteration=iteration):
         shards = given_samples(run, iteration) if phase.given else generate(run, iteration)
     verdicts = given_verdicts(run, iteration) if phase.given else None

@@ -1,4 +1,4 @@
-"""What would be needed to do a run again: versions, seeds, fingerprints, hardware."""
+"""The manifest: everything needed to do a run again, such as versions, seeds, fingerprints, hardware."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import torch
 
 from sparring.data import Clock
 from sparring.files import read_json
-from sparring.regularizers import parts
+from sparring.regularizers import split_regularizers
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
@@ -51,7 +51,7 @@ def manifest(
     """The manifest of a run that is about to start.
 
     It holds no environment variable and no host name; the command line and the paths in it are as they were given.
-    `elsewhere` names the settings that decide nothing of the result, for whoever compares runs by their `config.yaml`.
+    `elsewhere` names the settings that do not change the result, for comparisons of runs by their `config.yaml`.
     """
     return {
         "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119 - a name, not a path
@@ -79,8 +79,8 @@ def run_clock(directory: RunDirectory) -> Clock:
 
 
 def _objective(phase: Phase) -> dict[str, Any]:
-    """The objective with every setting, those that the configuration leaves to their defaults too."""
-    alone: Any = parts(phase.objective)[0]
+    """The objective of a phase with all its settings, defaults included."""
+    alone: Any = split_regularizers(phase.objective)[0]
     stability = phase.objective.stability
     return {
         "name": phase.config.objective.name,
@@ -99,7 +99,7 @@ def _versions() -> dict[str, str]:
 
 
 def arithmetic() -> dict[str, Any]:
-    """What decides the bits of a computation beside what is computed: the code, and what it runs on."""
+    """The code, versions and hardware, which decide the bits of every computation."""
     backends: Any = torch.backends
     return {
         "versions": _versions() | {name: _version(name) for name in (_QUANTIZES, "flash-attn")},
@@ -120,7 +120,7 @@ def arithmetic() -> dict[str, Any]:
 
 @functools.cache
 def _source_digest() -> str:
-    """A sha256 of this package's own code, which between two releases changes under one version."""
+    """A sha256 of this package's own code, which changes between releases without a new version."""
     folder, digest = Path(__file__).parents[1], hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         digest.update(f"{file.relative_to(folder)}\n".encode() + file.read_bytes())
@@ -128,7 +128,7 @@ def _source_digest() -> str:
 
 
 def config_fingerprint(config: SelfPlayConfig) -> str:
-    """A sha256 of everything that decides the result; where it is written and who does the work do not."""
+    """A sha256 of the settings that decide the result; see `elsewhere` for those that do not."""
     decisive = config.model_dump(mode="json")
     for key in elsewhere(config):
         remove(decisive, key)
@@ -136,12 +136,12 @@ def config_fingerprint(config: SelfPlayConfig) -> str:
 
 
 def elsewhere(config: SelfPlayConfig) -> list[str]:
-    """The settings, as dotted keys, that say where a run is written, who does the work and how servers are reached.
+    """The settings that do not change the result, as dotted keys: the output, the workers, how servers are reached.
 
-    Without an alarm that ends the run, the limits of the stability monitor decide nothing but what is said of it.
+    The limits of the stability monitor are among them unless an alarm may end the run.
     """
-    phases: dict[str, PhaseConfig] = {"": config} | {f"phases.{n}.": each for n, each in enumerate(config.phases)}
-    samplers = [f"{at}generation.{name}" for at, each in phases.items() for name in sorted(each.generation.reached_by)]
+    phases: dict[str, PhaseConfig] = {"": config} | {f"phases.{n}.": phase for n, phase in enumerate(config.phases)}
+    samplers = [f"{at}generation.{name}" for at, p in phases.items() for name in sorted(p.generation.reached_by)]
     judges = [f"{at}.{name}" for at, judge in named_judges(config).items() for name in judge.reached_by]
     limits = [] if config.stop.alarms else ["stability"]
     return ["output", "workers", "reuse", *samplers, *judges, *limits]

@@ -1,4 +1,4 @@
-"""The stability monitor: what the checks make of a run, for its log and its stability.json."""
+"""The stability monitor: the checks' findings on a run, for its log and its stability.json."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sparring.files import write_json
 from sparring.metrics import Estimate
 from sparring.metrics.stability import Finding, History, examine
 from sparring.progress import console
-from sparring.regularizers import parts
+from sparring.regularizers import split_regularizers
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.held_out import expert_log_probs
 from sparring.types import EXPERT_FIELDS
@@ -20,9 +20,9 @@ _FAR = -2.5
 
 
 def monitor(run: Run, evaluations: Mapping[int, Mapping[str, Estimate]]) -> list[Finding]:
-    """What the checks find after the last of the evaluated policies; the file gets those of all iterations."""
+    """The findings after the last evaluated policy; those of all iterations go into stability.json."""
     log_probs = {policy: expert_log_probs(run, policy) for policy in evaluations}
-    # The main process alone, since it logs: the others may not see yet what it logged last.
+    # In the main process, which writes the log: the others may not see its last events yet.
     findings = processes.on_main(lambda: _examine(run, evaluations, log_probs))
     last = max(evaluations) - 1
     found = [finding for finding in findings if finding.iteration == last]
@@ -34,7 +34,7 @@ def monitor(run: Run, evaluations: Mapping[int, Mapping[str, Estimate]]) -> list
 
 def tell_start(run: Run, evaluation: Mapping[str, Estimate]) -> None:
     """Warns where play starts from a policy that has not learned to write as the expert does."""
-    log_likelihood, objective = evaluation.get("log_likelihood/token"), parts(run.phase(0).objective)[0]
+    log_likelihood, objective = evaluation.get("log_likelihood/token"), split_regularizers(run.phase(0).objective)[0]
     if log_likelihood is None or log_likelihood.mean >= _FAR or not objective.requires & EXPERT_FIELDS:
         return
     reach, length = objective.reach, evaluation["length/expert"].mean if "length/expert" in evaluation else None
@@ -66,7 +66,7 @@ def _examine(
 
 
 def _training(events: list[dict[str, Any]]) -> dict[int, dict[str, Estimate]]:
-    """What each iteration's training logged, over its steps."""
+    """The values that each iteration's training logged, averaged over its steps."""
     logged: dict[int, dict[str, list[float]]] = {}
     for event in events:
         if event.get("stage") == "train" and event.get("kind") != "time":

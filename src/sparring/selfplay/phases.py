@@ -1,4 +1,4 @@
-"""The phases of a run with their players: what each iteration is played with."""
+"""The phases of a run, each with its objective, opponent and judge."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from sparring.types import (
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Iterations in a row that are played alike.
+    """Consecutive iterations with the same objective, opponent and judge.
 
     Attributes:
-        number: Which of the run's phases it is, from 0.
-        iterations: Its iterations, as the run numbers them.
+        number: The number of the phase, from 0.
+        iterations: The numbers of its iterations in the run.
         config: Its settings.
-        objective: With its regularizers.
-        opponent: Made from the policies so far, those of earlier phases among them.
-        judge: The judge's settings, where the objective learns from preferences.
+        objective: The objective, with its regularizers.
+        opponent: The opponent; it may use the policies of earlier phases too.
+        judge: The judge's settings; None where the objective needs no judge.
     """
 
     number: int
@@ -46,17 +46,17 @@ class Phase:
 
     @property
     def needs_samples(self) -> bool:
-        """Whether the objective looks at generated responses at all; supervised fine-tuning does not."""
+        """Whether the objective reads generated responses; supervised fine-tuning does not."""
         return bool(self.objective.requires - SUPERVISED_FIELDS)
 
     @property
     def given(self) -> bool:
-        """Whether the data bring along the responses and who beats whom among them."""
+        """Whether responses and preferences come with the data, rather than from opponent and judge."""
         return self.config.responses == "data"
 
     @property
     def samples(self) -> int:
-        """K, the number of responses that are generated to each prompt."""
+        """K, the number of responses that are generated for each prompt."""
         return self.config.generation.samples_per_prompt if self.needs_samples and not self.given else 0
 
     @property
@@ -71,20 +71,20 @@ class Phase:
 
     @property
     def needs(self) -> frozenset[str]:
-        """The fields of an `Example` that it cannot play without, besides the prompt."""
+        """The fields of an `Example` that its objective and its judge read, besides the prompt."""
         judged = self.judge is not None and (self.judge.needs_expert or self.expert_plays)
         response = {"response"} if judged or self.objective.requires & EXPERT_FIELDS else set()
         return frozenset(response | ({"comparison"} if self.given else set()))
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """The name of the phase in messages."""
         judge = "" if self.config.judge is None else f" with judge '{self.config.judge.name}'"
         return f"objective '{self.config.objective.name}'{judge}"
 
     def prompts(self, examples: Iterable[EncodedExample]) -> list[EncodedExample]:
         """The prompts of the phase: those with every field that its objective and its judge read."""
-        return [item for item in examples if all(getattr(item, part) is not None for part in self.needs)]
+        return [item for item in examples if all(getattr(item, field) is not None for field in self.needs)]
 
     def scorers(self, iteration: int) -> tuple[int, ...]:
         """The policies that score the responses: the opponent's, and the base model where the objective needs δ."""
@@ -95,15 +95,15 @@ class Phase:
 
 
 def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
-    """The phases of a run, checked as far as settings can tell.
+    """The phases of a run, with all checks that need only the settings.
 
     Raises:
-        InputError: A name or a setting is wrong, or two of them do not go together; it names the phase.
+        InputError: A name or a setting is wrong, or two settings do not fit together; it names the phase.
     """
     phases: list[Phase] = []
     for number, each in enumerate(config.schedule):
         start = phases[-1].iterations.stop if phases else 0
-        with naming(config, number):
+        with errors_name_phase(config, number):
             objective, opponent = objective_of(each), opponent_of(each)
             check_own(each, objective, opponent)
             judge = None if each.responses == "data" else judge_of(each)
@@ -125,13 +125,13 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
 
 
 def row_needs(config: SelfPlayConfig, phases: Iterable[Phase]) -> dict[str, frozenset[str]]:
-    """What each phase needs in a row of data, by what an error calls the phase."""
+    """The fields that each phase needs in a row of data, by the name of the phase in messages."""
     return {f"phase {each.number}, {each.title}" if config.phases else each.title: each.needs for each in phases}
 
 
 @contextmanager
-def naming(config: SelfPlayConfig, number: int) -> Iterator[None]:
-    """Errors that are raised inside name the phase, where a run has phases."""
+def errors_name_phase(config: SelfPlayConfig, number: int) -> Iterator[None]:
+    """Lets errors raised inside name the phase, where a run has phases."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The one model in memory, and how it becomes any of the policies."""
+"""The one model in memory, which plays as any of the policies."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _IN_TRAINING = "in training"
 
 
 class Policy:
-    """Holds one model and makes it play as any saved policy; there are never two in memory, but in `beside_base`.
+    """Holds one model and makes it play as any saved policy; only `base_forward` may load a second model.
 
-    With LoRA the base model stays and only adapters are exchanged; the base model itself is the initial adapter,
-    which changes nothing. Without, a policy is freed before the next one is loaded.
+    With LoRA the base model stays and only adapters are exchanged; the base model itself is the initial adapter, which
+    changes nothing. Without LoRA a policy is freed before the next one is loaded.
 
     Args:
         config: The base model.
         tokenizer: Saved beside every policy, so that its folder is complete.
         lora: Fields of peft's `LoraConfig`, or None to train all weights.
         seed: Decides the initial adapter.
-        stop_ids: The tokens that end a response; every saved policy says so of itself.
-        autocast: The dtype in which forward passes run, when it is not the weights' own; training and scoring
-            must agree on it, or a model's log ratio to itself would not be zero.
+        stop_ids: The tokens that end a response; they are written into the configuration of every saved policy.
+        autocast: The dtype of forward passes; None for that of the weights. Training and scoring must use the same, or
+            a model's log ratio to itself would not be zero.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Policy:
         self._load_base()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled, a policy is its settings: whoever unpickles it loads the base model."""
+        """Pickles the settings alone: unpickling loads the base model."""
         build = functools.partial(
             Policy, lora=self._lora, seed=self._seed, stop_ids=self._stop_ids, autocast=self._autocast
         )
@@ -113,7 +113,7 @@ class Policy:
         return self._active
 
     def origin(self, folder: Path | None) -> dict[str, Any]:
-        """What the policy saved in `folder`, or the base model, is to the bit, and how it computes, as plain values."""
+        """Plain values that decide the bits of the policy saved in `folder`; None is the base model."""
         return {
             "base": self._digest(None),
             "weights": None if folder is None else self._digest(folder),
@@ -130,7 +130,7 @@ class Policy:
         return self._digests[folder]
 
     def activate(self, folder: Path | None) -> None:
-        """Makes the model play as the policy saved in `folder`, or as the base model when it is None."""
+        """Makes the model play as the policy saved in `folder`; None is the base model."""
         if folder == self._active:
             return
         if isinstance(self._active, ModelConfig) and self._lora is not None:
@@ -144,8 +144,8 @@ class Policy:
             self._load_adapter(folder)
         self._active = folder
 
-    def give_way(self, other: ModelConfig) -> None:
-        """Puts another model in this one's place, which is none of the policies, until a policy is activated."""
+    def activate_other(self, other: ModelConfig) -> None:
+        """Loads another model in place of this one, until a policy is activated."""
         if other == self._active:
             return
         self.model = self._initial = None
@@ -155,26 +155,26 @@ class Policy:
         self._active = other
 
     def start_training(self, folder: Path | None) -> Any:
-        """The model with the weights of `folder`, to be trained; it plays as none of the policies until it is saved."""
+        """The model with the weights of `folder`, to be trained; it is none of the policies until it is saved."""
         self.activate(folder)
         self._active = _IN_TRAINING
         return self.model
 
-    def renew(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Replaces a model that training has sharded by a whole one with these weights, if any; it plays as no policy.
+    def replace_sharded(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Replaces a model that training has sharded by a whole one; it is none of the policies until it is saved.
 
         Args:
-            weights: All that were trained, by name; the main process has them, the others load what it saves.
+            weights: All trained weights, by name, in the main process; empty in the others, which load what that saves.
 
         Raises:
-            RunError: Some are missing, or the model does not have them.
+            RunError: A trained weight is missing, or the model has no such weight.
         """
         self._load_base()
         self._active = _IN_TRAINING
         unknown = self.model.load_state_dict(weights, strict=False).unexpected_keys
         if unknown:
             raise RunError(f"training gave weights that the model does not have: {', '.join(sorted(unknown)[:3])}")
-        # Tied weights are there under one of their names.
+        # Tied weights are given under one of their names.
         every = self.model.named_parameters(remove_duplicate=False)
         given = {weight for name, weight in every if name in weights}
         missing = [n for n, weight in self.model.named_parameters() if weight.requires_grad and weight not in given]
@@ -188,7 +188,7 @@ class Policy:
         set_peft_model_state_dict(self.model, weights)
 
     def save(self, folder: Path) -> None:
-        """Saves the model or adapter, and the tokenizer, as a folder that is whole or absent; it is then active."""
+        """Saves the model or adapter, and the tokenizer, to a folder that is whole or absent; it is then active."""
         with quiet_transformers(), atomic_path(folder) as partial:
             self.model.save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)
@@ -211,11 +211,11 @@ class Policy:
         return whole.merged()
 
     @contextmanager
-    def beside_base(self) -> Iterator[Callable[..., Any]]:
+    def base_forward(self) -> Iterator[Callable[..., Any]]:
         """The base model's forward pass, while the model plays as the active policy.
 
-        With LoRA it is the same model with its adapter off, which `lora.bias` must not prevent (biases that were
-        trained stay on); without, a second model is in memory inside, and gone after.
+        With LoRA it is the same model with its adapter off, so `lora.bias` must be "none": trained biases would stay
+        on. Without LoRA a second model is in memory within the context.
         """
         if self.has_adapter:
             yield self._without_adapter()
@@ -230,10 +230,10 @@ class Policy:
     def _without_adapter(self) -> Callable[..., Any]:
         tuner, model = self.model.base_model, self.causal_lm
 
-        # `generate` looks at the signature for what a model can take.
+        # `generate` reads from the signature which inputs a model takes.
         @functools.wraps(model.forward)
         def forward(**inputs: Any) -> Any:
-            # Not peft's `disable_adapter`, which takes stock of the whole model each time, at every token here.
+            # Not peft's `disable_adapter`, which goes through all modules each time: here that is at every token.
             tuner.disable_adapter_layers()
             try:
                 return model(**inputs)
@@ -244,7 +244,7 @@ class Policy:
 
     @contextmanager
     def forward_dtype(self) -> Iterator[None]:
-        """Forward passes inside run as they do in training."""
+        """Runs forward passes inside with the dtype of training."""
         if self._autocast is None:
             yield
             return
@@ -259,9 +259,9 @@ class Policy:
         *,
         temperature: float = 1.0,
     ) -> list[list[torch.Tensor]]:
-        """Log π of every token of each response under the active policy at a temperature, `[T]` nats.
+        """Log-probs of the tokens of each response under the active policy at a temperature, `[T]` nats.
 
-        Their `sum()` is log π(y|x).
+        Their sum is log π(y|x).
         """
         self.model.eval()
         with self.forward_dtype(), tempered(self.model, temperature):
@@ -269,7 +269,7 @@ class Policy:
 
 
 def lora_config(fields: Mapping[str, Any]) -> Any:
-    """Peft's `LoraConfig`, on all linear layers unless the fields say otherwise.
+    """Peft's `LoraConfig`, by default on all linear layers.
 
     Raises:
         InputError: A field is unknown or its value is rejected.

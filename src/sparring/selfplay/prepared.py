@@ -17,7 +17,7 @@ from sparring.models.adapters import Adapter
 from sparring.models.endings import end_ids
 from sparring.models.vocabulary import check_tokens
 from sparring.selfplay.checks.data import check_prompts, check_stop
-from sparring.selfplay.checks.judges import able_to_judge, check_experts, check_judges
+from sparring.selfplay.checks.judges import check_experts, check_judges, usable_judge
 from sparring.selfplay.checks.training import adapter_for, check_training
 from sparring.selfplay.components import held_out_judge
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -102,7 +102,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     ends, context = end_ids(config.model), context_length(model_config)
     template = config.data.template(tokenizer, clock, end_ids=ends)
     verifier = VERIFIERS[config.data.verifier]() if config.data.verifier is not None else None
-    held_out_by = able_to_judge(config, judge, data)
+    held_out_by = usable_judge(config, judge, data)
     check_stop(config, data, verifier, held_out_by)
     check_judges(config, phases, held_out_by)
     train = encode(data.train, tokenizer, config.data, context_length=context, clock=clock, end_ids=ends)

@@ -1,4 +1,4 @@
-"""How a run ended, and the file that says so."""
+"""The result of a run, and its file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sparring.work import processes
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
         directory: The run directory.
         best: The weights of the best policy; None when it is the base model itself.
         stopped_early: Whether the run was ended before its last iteration: an iterate fell too far below the best
             one, or a check in `stop.alarms` raised the alarm.
-        reason: Why, in plain words.
+        reason: Why it ended, in plain words.
     """
 
     directory: Path
@@ -32,7 +32,7 @@ class Result:
 
 
 def conclude(run: Run, standing: Standing) -> Result:
-    """Writes result.json, by which a run is known to have ended."""
+    """Writes result.json, which marks the run as ended."""
     best = run.directory.weights(standing.best)
     processes.on_main(lambda: _write(run, standing, best))
     return Result(directory=run.directory.path, best=best, stopped_early=standing.stop, reason=standing.reason)

@@ -143,7 +143,7 @@ class Run:
     def activate(self, policy: int) -> None:
         """Makes the one model play as a policy, by number; a teacher with weights of its own takes its place."""
         if policy == TEACHER and self.teacher is not None and self.teacher.model is not None:
-            self.policy.give_way(self.teacher.model)
+            self.policy.activate_other(self.teacher.model)
         else:
             self.policy.activate(self.directory.weights(policy))
 
@@ -167,7 +167,7 @@ class Run:
             return
         from sparring.generation.mixture import Mixture
 
-        with self.policy.beside_base() as base:
+        with self.policy.base_forward() as base:
             yield self.generator(config, Mixture(base=base, base_share=base_share))
 
     def generator(self, config: GenerationConfig, mixture: Mixture | None = None) -> Generator:

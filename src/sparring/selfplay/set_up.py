@@ -203,7 +203,7 @@ def _check_sampling(run: Run) -> None:
         for config, share in zip(generators, shares, strict=True):
             mixed: dict[str, Any] = {}
             if share:
-                base = models.enter_context(run.policy.beside_base())
+                base = models.enter_context(run.policy.base_forward())
                 mixed = {"mixture": Mixture(base=base, base_share=share)}
             generator = run.generator(config, **mixed)
             if isinstance(generator, ChecksItself):
@@ -213,7 +213,7 @@ def _check_sampling(run: Run) -> None:
 def _store(prepared: Prepared) -> Store | None:
     """Where shards are shared with other runs; None where what decides them is not all known to this process."""
     config = prepared.config
-    known = config.generation.reusable and not config.workers.elsewhere and not config.model.trust_remote_code
+    known = config.generation.reusable and not config.workers.on_ray and not config.model.trust_remote_code
     return Store.of_user() if config.reuse and known else None
 
 

@@ -1,4 +1,4 @@
-"""The expert of a run, where it is a language model: its weights, its temperature, and what it is asked."""
+"""The teacher: a language model that plays the expert of a run."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Teacher:
     """A language model that plays the expert.
 
     Attributes:
-        model: Where its weights are; None where they are the run's base model's.
+        model: The model; None for the run's base model.
         temperature: Divides its logits.
-        train: The training prompts as it reads them.
+        train: The training prompts, as the teacher reads them.
         held_out: Likewise the held-out ones.
         asked_otherwise: Whether its prompts are written by another chat template than the model's.
     """
@@ -37,7 +37,7 @@ class Teacher:
 
     @cached_property
     def held_out_ids(self) -> dict[int, list[int]]:
-        """The held-out prompts as it reads them, by index."""
+        """The token ids of the held-out prompts, as the teacher reads them, by index."""
         return {example.index: example.prompt_ids for example in self.held_out}
 
 
@@ -58,7 +58,7 @@ def teacher_of(
         held_out: Likewise the held-out ones.
 
     Raises:
-        InputError: It cannot teach this model: it speaks other tokens, caps its logits, or has no room for a prompt.
+        InputError: It cannot teach this model: it has other tokens, caps its logits, or has no room for a prompt.
     """
     teacher = config.data.teacher
     if teacher is None:
@@ -68,7 +68,7 @@ def teacher_of(
         model, model_config, tokenizer = _other(config, teacher, template.tokenizer, train.stop_ids)
         template = config.data.template(tokenizer, template.clock, end_ids=end_ids(model))
     if teacher.temperature != 1.0 and caps_logits(model_config):
-        problem = "the teacher caps its logits, so the law of its samples at another temperature than 1 is not known"
+        problem = "the teacher caps its logits, so at another temperature than 1 the law of its samples is not known"
         raise InputError(problem, where="data.teacher.temperature", fix="set it to 1")
 
     def read(examples: Sequence[EncodedExample]) -> list[EncodedExample]:
@@ -96,7 +96,7 @@ def _other(
     if config.generation.engine is not None:
         problem = f"the generator '{config.generation.name}' plays the run's own model, and the teacher is another"
         raise InputError(problem, where=where, fix=f"set generation.name: {names(lambda kind: kind.engine is None)}")
-    # Code that comes with it would run without having been asked for.
+    # The user has not agreed to run code that comes with the teacher.
     changes = {"name": teacher.model, "revision": teacher.revision, "trust_remote_code": False}
     model = config.model.model_copy(update=changes)
     try:
@@ -105,7 +105,7 @@ def _other(
         raise InputError(error.problem, where=where, fix=error.fix) from error
     ends = config.data.template(own, end_ids=end_ids(model)).stop_ids()
     if own.get_vocab() != tokenizer.get_vocab() or ends != tuple(stop_ids):
-        problem = "the teacher's tokens, or those that end its responses, are not the model's, so neither could score "
+        problem = "the teacher's tokens, or those that end its responses, are not the model's, so neither can score "
         fix = "take a teacher with the model's own tokenizer and chat template, such as one fine-tuned from it"
         raise InputError(problem + "what the other wrote", where=where, fix=fix)
     return model, model_config, own

@@ -1,1 +1,1 @@
-"""The trainer: a transformers Trainer for any objective, for loops of our own and of others."""
+"""The trainer: a transformers Trainer for any objective, usable without the loop of sparring."""

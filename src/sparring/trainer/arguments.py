@@ -16,7 +16,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 from sparring.errors import InputError, did_you_mean
 from sparring.trainer.launch import check_launch
 
-# What is not for the configuration, and what to do instead.
+# Fields that a configuration may not set, and what to do instead.
 _MANAGED = {
     "output_dir": "set `output` at the top",
     "seed": "set `seed` at the top",
@@ -62,11 +62,11 @@ _DEFAULTS: dict[str, Any] = {
     "save_total_limit": 1,
     "report_to": "none",
     "disable_tqdm": True,
-    # A loss that is not a number is an error here, never filtered from the log.
+    # A loss that is not a number ends the run, so it must not be filtered from the log.
     "logging_nan_inf_filter": False,
     # Batches are lists of token ids: there is nothing to pin.
     "dataloader_pin_memory": False,
-    # Every weight that is trained has a part in every loss.
+    # Every trained weight takes part in every loss.
     "ddp_find_unused_parameters": False,
 }
 
@@ -74,31 +74,31 @@ _DEFAULTS: dict[str, Any] = {
 def training_arguments(
     fields: Mapping[str, Any], *, output: Path, seed: int, device: str = "auto", run_name: str | None = None
 ) -> TrainingArguments:
-    """`TrainingArguments` with the house defaults under the given fields.
+    """`TrainingArguments` with the given fields, and with sparring's defaults for the others.
 
     Args:
-        fields: Any fields of `TrainingArguments` but those that the run itself decides.
+        fields: Fields of `TrainingArguments`, except those that the run itself decides.
         output: The trainer's folder.
         seed: Seed of the data order and of dropout.
-        device: "cpu" keeps training off an accelerator that is there.
-        run_name: What trackers call the stage.
+        device: "cpu" trains on the CPU even where there is an accelerator.
+        run_name: The name that trackers show.
 
     Raises:
-        InputError: A field is unknown, is not set here, or its value is rejected; or the launcher shards the model
-            in a way that is not supported.
+        InputError: A field is unknown, may not be set, or has a wrong value; or the launcher shards the model in a way
+            that is not supported.
     """
     check_launch()
     for name, value in fields.items():
         _check_field(name, value)
     decided = {"output_dir": str(output), "seed": seed, "data_seed": seed, "run_name": run_name}
-    # Without it, a launcher's processes on a machine that has no accelerator would not be joined.
+    # Without `use_cpu`, accelerate would not connect a launcher's processes on a machine that has no accelerator.
     if device == "cpu" or not torch.accelerator.is_available():
         decided["use_cpu"] = True
     try:
         args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
         get_reporting_integration_callbacks(args.report_to)
         _check_optimizer(args)
-        # One device: the Trainer would otherwise multiply the batch size by the number of those it sees.
+        # One device: the Trainer would otherwise multiply the batch size by the number of devices that it sees.
         if args.n_gpu > 1:
             args._n_gpu = 1  # noqa: SLF001
     except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
@@ -108,20 +108,20 @@ def training_arguments(
 
 def _check_optimizer(args: TrainingArguments) -> None:
     """Raises ImportError where the optimizer's package is missing."""
-    # Some optimizers are told apart by the model's layers; to them a model is missing here, which is no fault.
+    # Some optimizers need the model, which is not here yet; that is no error.
     with suppress(ValueError):
         Trainer.get_optimizer_cls_and_kwargs(args)
 
 
 def _check_field(name: str, value: Any) -> None:
-    """Refuses what the Trainer would only stumble over after the responses were generated."""
-    known = {item.name: item.default for item in dataclasses.fields(TrainingArguments) if item.init}
+    """Raises InputError for values that the Trainer would reject only after the responses were generated."""
+    defaults = {item.name: item.default for item in dataclasses.fields(TrainingArguments) if item.init}
     where = f"training.{name}"
     if name in _MANAGED:
         raise InputError(f"'{name}' is not set here", where=where, fix=_MANAGED[name])
-    if name not in known:
-        raise InputError(f"TrainingArguments has no field '{name}'", where=where, fix=did_you_mean(name, known))
-    number = isinstance(known[name], int | float) and not isinstance(known[name], bool)
+    if name not in defaults:
+        raise InputError(f"TrainingArguments has no field '{name}'", where=where, fix=did_you_mean(name, defaults))
+    number = isinstance(defaults[name], int | float) and not isinstance(defaults[name], bool)
     if number and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
         raise InputError(f"must be a number, got {value!r}", where=where, fix="write it without quotes")
     if name in _AT_LEAST and value < _AT_LEAST[name]:
@@ -130,7 +130,7 @@ def _check_field(name: str, value: Any) -> None:
         raise InputError(f"must be a whole number, got {value!r}", where=where, fix="round it")
     if name == "train_sampling_strategy" and value == "group_by_length":
         fix = "remove it: rows are sorted by length within a batch anyway"
-        raise InputError("triples have no one length to group by", where=where, fix=fix)
+        raise InputError("triples cannot be grouped by length: each holds several responses", where=where, fix=fix)
     if name == "save_strategy" and value == "best":
         raise InputError("'best' needs evaluation while training", where=where, fix="take steps, epoch or no")
 

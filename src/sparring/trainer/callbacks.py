@@ -1,4 +1,4 @@
-"""What the loop listens to while the trainer trains."""
+"""The callback by which the loop shows and logs the progress of training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SHOWN = ("loss", "loss/normalized", "rewards/margins", "divergence_estimate")
 
 
 class StageCallback(TrainerCallback):
-    """Draws a bar over the optimizer's steps, with the last loss beside it, and hands every log event on.
+    """Shows a progress bar over the optimizer's steps, with the last loss, and passes every log event on.
 
     Args:
-        title: What the bar calls the stage.
-        log: Takes the step and what was logged there.
+        title: The title of the bar.
+        log: Is called with the step and the values that were logged at it.
     """
 
     def __init__(self, title: str, log: Callable[[Mapping[str, Any]], None]) -> None:
@@ -26,18 +26,18 @@ class StageCallback(TrainerCallback):
         self._meter: Meter | None = None
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Opens the bar where the run stands: a resumed one does not start at zero."""
+        """Opens the bar at the current step, which is not 0 where training is resumed."""
         self._context = progress(self._title, state.max_steps, unit="")
         self._meter = self._context.__enter__()
         self._meter.advance(state.global_step)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """One step more."""
+        """Advances the bar by one step."""
         if self._meter is not None:
             self._meter.advance(note=self._note)
 
     def on_log(self, args: Any, state: TrainerState, *_: Any, logs: Mapping[str, Any], **__: Any) -> None:
-        """Passes the values on, and keeps the few that tell how it goes."""
+        """Passes the values on, and shows the most telling ones beside the bar."""
         self._log({"step": state.global_step, **logs})
         shown = {name: logs[name] for name in _SHOWN if name in logs}
         if shown:

@@ -1,4 +1,4 @@
-"""The ways of launching several processes under which a trained model is known to play right."""
+"""The check that several processes were launched in a supported way."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from sparring.errors import InputError
 
 
 def check_launch() -> None:
-    """Raises InputError for ways of launching several processes under which training or playing would go wrong."""
+    """Raises InputError where several processes were launched in a way under which training or playing would fail."""
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
         raise InputError(
-            "DeepSpeed is not supported: it is not known whether a model that it trained plays right",
+            "DeepSpeed is not supported: it was not tested whether a model that it trained samples and scores right",
             where="launcher",
             fix="launch with FSDP2, which shares out optimizer states, gradients and weights; see docs/scale.md",
         )
@@ -21,7 +21,7 @@ def check_launch() -> None:
         raise InputError("FSDP 1 is not supported", where="launcher", fix="set fsdp_version: 2 in accelerate's file")
     if os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING", "false") == "true":
         raise InputError(
-            "fsdp_cpu_ram_efficient_loading leaves all processes but one without weights, but each must also generate",
+            "fsdp_cpu_ram_efficient_loading gives the weights to one process alone, but every process must generate",
             where="launcher",
             fix="set fsdp_cpu_ram_efficient_loading: false in accelerate's file",
         )

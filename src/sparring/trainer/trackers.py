@@ -1,4 +1,4 @@
-"""Experiment trackers, such as TensorBoard, over a whole run, which is several trainings.
+"""Experiment trackers, such as TensorBoard, that show the several trainings of a run as one.
 
 Every tracker that transformers knows by name in `report_to` works as it is; one that keeps files gets its folder here.
 """
@@ -14,30 +14,30 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations import TensorBoardCallback, get_reporting_integration_callbacks
 
 
-class _Onward(TrainerCallback):
-    """Counts steps on from where the run's earlier trainings ended, so that curves do not lie upon each other."""
+class _CountsOn(TrainerCallback):
+    """Counts steps on from where the run's earlier trainings ended, so that their curves do not overlap."""
 
     before: int
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Logs at the step of the run, not of this training."""
+        """Logs at the step of the whole run."""
         state = copy.copy(state)
         state.global_step += self.before
         super().on_log(args, state, control, **kwargs)
 
 
 def trackers(report_to: Iterable[str], *, before: int, folder: Path) -> list[TrainerCallback]:
-    """The callbacks of some trackers.
+    """The callbacks of trackers that go on counting a run's steps.
 
     Args:
-        report_to: Their names, as in `TrainingArguments`.
-        before: Steps that the run trained before.
+        report_to: The trackers' names, as in `TrainingArguments`.
+        before: How many steps the run trained before.
         folder: Where TensorBoard's files go, unless TENSORBOARD_LOGGING_DIR says otherwise.
     """
     callbacks = []
     for kind in get_reporting_integration_callbacks(report_to):
-        callback = type(kind.__name__, (_Onward, kind), {"before": before})()
-        # Its default is a new folder each time, under that of the checkpoints, which does not stay.
+        callback = type(kind.__name__, (_CountsOn, kind), {"before": before})()
+        # By default it writes into a new folder beside the checkpoints, which are removed.
         if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
             callback.logging_dir = str(folder)
         callbacks.append(callback)
@@ -45,7 +45,7 @@ def trackers(report_to: Iterable[str], *, before: int, folder: Path) -> list[Tra
 
 
 def steps_before(events: Iterable[Mapping[str, Any]], labels: Mapping[str, Any]) -> int:
-    """Steps in a run's logged events of other trainings than the one whose events carry `labels`."""
+    """How many steps a run logged in its trainings, except in the one whose events carry `labels`."""
     last: dict[tuple[Any, ...], int] = {}
     this = (labels.get("stage"), labels.get("iteration"))
     for event in events:

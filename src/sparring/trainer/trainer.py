@@ -22,15 +22,15 @@ from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, LogRatios, Object
 class SelfPlayTrainer(Trainer):
     """Trains a model on (prompt, expert, generated) triples with any objective.
 
-    The opponent is the model as it is when training starts: its log-probs of every response are computed once,
-    before the first step, unless the triples carry them. There is never a second model in memory.
+    The opponent is the model as it is when training starts: its log-probs of every response are computed once, before
+    the first step, unless the triples have them. There is never a second model in memory.
 
     Args:
         model: A causal language model of transformers, or one wrapped by peft.
-        objective: What to minimise, e.g. `OBJECTIVES["spif"](beta=1.0, reward_bound=2.0)`.
-        args: transformers' training arguments, all of them.
+        objective: The loss to minimise, e.g. `OBJECTIVES["spif"](beta=1.0, reward_bound=2.0)`.
+        args: transformers' training arguments.
         train_dataset: Ready triples; see `triples_from` for the columns.
-        eval_dataset: Likewise; only its loss and metrics are computed.
+        eval_dataset: Likewise, to evaluate the loss and metrics on.
         processing_class: The tokenizer; needed where the triples are text.
         peft_config: A peft configuration; the model is then wrapped and only the adapter is trained.
         **kwargs: Anything else that `transformers.Trainer` takes (callbacks, optimizers, …).
@@ -52,7 +52,7 @@ class SelfPlayTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         if train_dataset is None:
-            raise InputError("there is nothing to train on", where="train_dataset", fix="pass train_dataset=triples")
+            raise InputError("the training set is missing", where="train_dataset", fix="pass train_dataset=triples")
         if peft_config is not None:
             from peft import get_peft_model
 
@@ -78,14 +78,14 @@ class SelfPlayTrainer(Trainer):
             for name in self.objective.requires & PREFERENCE_FIELDS if triples is not None else ():
                 if any(getattr(triple, name) is None for triple in triples.items):
                     raise InputError(
-                        f"the objective needs '{name}', which a judge gives, and a triple has none",
+                        f"the objective needs a judge's '{name}', and a triple has none",
                         where="train_dataset" if triples is self.train_dataset else "eval_dataset",
                         fix=f"give the column '{name}', or take an imitation objective",
                     )
 
     @property
     def shards_weights(self) -> bool:
-        """Whether training leaves each process with a part of the weights."""
+        """Whether each process holds only a part of the weights in training (FSDP)."""
         return bool(self.is_fsdp_enabled)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -99,12 +99,12 @@ class SelfPlayTrainer(Trainer):
         """The loss and metrics on `eval_dataset`, or on that of the constructor."""
         triples = self.eval_dataset if eval_dataset is None else triples_from(eval_dataset, self.processing_class)
         if triples is None:
-            raise InputError("there is nothing to evaluate on", where="eval_dataset", fix="pass eval_dataset=triples")
+            raise InputError("the evaluation set is missing", where="eval_dataset", fix="pass eval_dataset=triples")
         if self.state.global_step > 0 and self._unscored(triples):
             raise InputError(
-                "the opponent is gone: it was the model before training",
+                "the opponent, the model as it was before training, is no longer in memory to score this set",
                 where="eval_dataset",
-                fix="pass the set to the constructor, or give the opponent's log-probs with it",
+                fix="pass the set to the constructor, or add the opponent's log-probs to it",
             )
         self.score()
         self._score(triples)
@@ -192,16 +192,16 @@ class SelfPlayTrainer(Trainer):
         super().log(logs, start_time)
 
     def _means(self, values: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
-        """Over all the prompts of all processes."""
+        """The means over all prompts of all processes."""
         if not values:
             return {}
-        parts = [torch.cat(list(each)) for each in values.values()]
-        sums = torch.stack([torch.stack([part.sum(), part.new_tensor(part.numel())]) for part in parts])
+        columns = [torch.cat(list(each)) for each in values.values()]
+        sums = torch.stack([torch.stack([column.sum(), column.new_tensor(column.numel())]) for column in columns])
         totals = self.accelerator.reduce(sums, reduction="sum")
         return dict(zip(values, (totals[:, 0] / totals[:, 1]).tolist(), strict=True))
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        # A window of steps that is averaged ends at every checkpoint: a resumed run then logs what it would have.
+        # Logged means end at every checkpoint, so that a resumed run logs the same ones.
         self.control.should_log |= self.control.should_save
         super()._maybe_log_save_evaluate(*args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""(prompt, expert, generated) triples as token ids: what the trainer trains on."""
+"""(prompt, expert, generated) triples as token ids, on which the trainer trains."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Triple:
 
     @property
     def responses(self) -> list[Sequence[int]]:
-        """The expert response, if there is one, then the generated ones: what opponent and reference score."""
+        """The responses that opponent and reference score: the expert's, if there is one, then the generated ones."""
         return [*([self.expert_ids] if self.expert_ids else []), *self.generated_ids]
 
     @property
@@ -65,13 +65,13 @@ class Triple:
 
 
 class Triples(Dataset[Triple]):
-    """A list of triples with one K."""
+    """Triples that all have the same number K of generated responses."""
 
     def __init__(self, triples: Iterable[Triple]) -> None:
         self.items = list(triples)
         counts = sorted({len(triple.generated_ids) for triple in self.items})
         if not self.items:
-            raise InputError("there is nothing to train on: the training set is empty", where="train_dataset")
+            raise InputError("the training set is empty", where="train_dataset", fix="give at least one row")
         if len(counts) > 1:
             raise InputError(
                 f"the prompts have different numbers of generated responses: {counts}",
@@ -98,11 +98,11 @@ class Triples(Dataset[Triple]):
 def _check_all_or_none(what: str, given: Sequence[bool]) -> None:
     if any(given) and not all(given):
         fix = "give them for every row, or for none"
-        raise InputError(f"some rows carry {what} and some do not", where="train_dataset", fix=fix)
+        raise InputError(f"some rows have {what} and some do not", where="train_dataset", fix=fix)
 
 
 def triples_from(dataset: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any) -> Triples:
-    """Reads ready triples.
+    """The triples of a data set.
 
     Each row has `prompt`, `expert` and `generated` as text (`generated` is one response or a list of K), or
     `prompt_ids`, `expert_ids` and `generated_ids` as token ids. `opponent_expert_log_prob` and
@@ -158,7 +158,7 @@ def _field(row: Mapping[str, Any], name: str, where: str) -> Any:
 
 def _checked_ids(ids: Any, where: str) -> list[int]:
     if not isinstance(ids, Sequence) or not ids or not all(isinstance(token, int) for token in ids):
-        raise InputError("is no list of token ids, or is empty", where=where, fix="give at least one token id")
+        raise InputError("is not a list of token ids, or is empty", where=where, fix="give at least one token id")
     return list(ids)
 
 
@@ -180,7 +180,7 @@ def _check_preferences(triple: Triple, where: str) -> None:
                 problem = f"{len(row)} entries are given for {k} generated responses"
                 raise InputError(problem, where=f"{where}, {name}", fix="give one for each generated response")
             if row is not None and any(entry is None for entry in row):
-                fix = "leave out rows on which the judge left something open"
+                fix = "leave out rows in which the judge did not decide every pair"
                 raise InputError("an entry is missing", where=f"{where}, {name}", fix=fix)
 
 
@@ -200,13 +200,13 @@ def _response_ids(tokenizer: Any, text: str, where: str) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many responses of each kind every prompt of a batch has; they stand in this order.
+    """The number of responses of each kind that every prompt of a batch has, in their order.
 
     Attributes:
         expert: 1, or 0 where the objective reads no expert.
         generated: K.
-        initial: Of the first policy.
-        reference: M, of the reference.
+        initial: Responses of the first policy.
+        reference: M.
     """
 
     expert: int
@@ -215,15 +215,15 @@ class Counts:
     reference: int
 
     def split(self, values: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`[B, N]` values, one a response, by kind: the expert's `[B]`, the others' `[B, n]`; without kinds of none."""
-        parts = zip(vars(self), values.split(list(vars(self).values()), dim=1), strict=True)
-        return {kind: part[:, 0] if kind == "expert" else part for kind, part in parts if part.numel()}
+        """`[B, N]` values of the responses, by kind: the expert's `[B]`, others' `[B, n]`; empty kinds are left out."""
+        by_kind = zip(vars(self), values.split(list(vars(self).values()), dim=1), strict=True)
+        return {kind: part[:, 0] if kind == "expert" else part for kind, part in by_kind if part.numel()}
 
 
 def collate(triples: Sequence[Triple]) -> dict[str, Any]:
-    """A batch: token ids as lists, because rows are laid out by the log-prob engine, and scores as tensors.
+    """A batch of triples: token ids as lists, since the log-prob engine lays them out, and scores as tensors.
 
-    `responses` are all of a prompt, in the order of `counts`.
+    `responses` are all responses to a prompt, in the order of `counts`.
     """
     first = triples[0]
     batch: dict[str, Any] = {

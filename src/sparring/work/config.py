@@ -1,4 +1,4 @@
-"""The settings of the workers, and the workers that they name."""
+"""The settings of the workers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sparring.work.job import Workers
 
 
 class WorkersConfig(BaseModel):
-    """Who samples and scores; it changes nothing in the result, so it may change when a run is resumed.
+    """The workers that sample and score. They change nothing in the result, so a resumed run may have others.
 
     Attributes:
-        name: "processes": those that train, however many a launcher started. "ray": actors of a Ray cluster.
+        name: "processes": the processes that train, as many as a launcher started; "ray": actors of a Ray cluster.
         count: How many actors Ray starts, each with a copy of the model.
-        gpus: GPUs of each actor; a fraction shares one, and with none it samples and scores on the CPU.
+        gpus: GPUs of each actor; with a fraction, actors share one; with 0 they sample and score on the CPU.
         cpus: Cores of each actor.
-        address: The cluster, e.g. "auto" for the one that this machine belongs to; None starts one here.
+        address: The address of the cluster, e.g. "auto" for the one of this machine; None starts one here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,22 +29,22 @@ class WorkersConfig(BaseModel):
     address: str | None = None
 
     @property
-    def elsewhere(self) -> bool:
-        """Whether other processes than the launch's own sample and score."""
+    def on_ray(self) -> bool:
+        """Whether a Ray cluster samples and scores, not the processes of the launch."""
         return self.name == "ray"
 
     @property
     def cluster(self) -> str | None:
-        """The address of a cluster that is joined; None where one is found or started on this machine."""
-        return self.address if self.elsewhere and self.address != "auto" else None
+        """The address of a cluster that the run joins; None for one that is found or started on this machine."""
+        return self.address if self.on_ray and self.address != "auto" else None
 
     def start(self) -> Workers:
-        """The workers.
+        """Starts the workers.
 
         Raises:
             InputError: Ray is not installed.
         """
-        if not self.elsewhere:
+        if not self.on_ray:
             from sparring.work.local import Processes
 
             return Processes()

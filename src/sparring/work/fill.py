@@ -1,4 +1,4 @@
-"""Fills a folder with the shards of a job."""
+"""Writes the shards of a job that are missing."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from sparring.work.store import Shelf, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Generic[PieceT]):
-    """Shards to be made of pieces, and how to tell what is left to do.
+    """The shards of a piece of work, and which of them are missing.
 
     Attributes:
-        pieces: The shards, in order, and what each is made of.
-        missing: Whether a shard must be made.
-        tokens: How many tokens a shard's rows took; their rate is shown.
-        title: What the progress bar calls the work.
-        shared: Whether other callers need the same shards, so that one that was made already is taken.
+        pieces: The piece that each shard is computed from, by path, in order.
+        missing: Whether a shard must be computed.
+        tokens: How many tokens the rows of a shard took; their rate is shown.
+        title: The title of the progress bar.
+        shared: Whether other runs need the same shards, so that shards of earlier runs are reused.
     """
 
     pieces: Mapping[Path, PieceT]
@@ -47,16 +47,16 @@ def fill(
     """Writes the shards that are missing; afterwards every process sees all of them.
 
     Args:
-        context: What the job is opened with.
-        job: What makes a piece into a shard.
+        context: The context that the job is opened with.
+        job: The job, which computes the rows of a piece.
         work: The shards.
-        workers: Who makes them.
-        store: Where shards that others need too are kept, if anywhere.
-        log: Takes what was found in the store, in the main process.
+        workers: The workers.
+        store: Where shards are kept for other runs; None keeps none.
+        log: Is called in the main process with an event about the shards that were reused.
     """
     shelf = None if store is None or not work.shared else Shelf(store, partial(job.origin, context))
     if shelf is not None:
-        processes.on_main(lambda: _take(shelf, work, log))
+        processes.on_main(lambda: _reuse(shelf, work, log))
     mine = workers.share(list(work.pieces))
     todo = {path: work.pieces[path] for path in mine if work.missing(path)}
     if todo:
@@ -70,17 +70,17 @@ def fill(
                 meter.advance(quantity=work.tokens(rows))
                 start = time.monotonic()
     processes.wait()
-    processes.see(list(work.pieces))
+    processes.wait_for_files(list(work.pieces))
 
 
-def _take(shelf: Shelf, work: Work[PieceT], log: Callable[[Mapping[str, Any]], None]) -> None:
-    """Copies what is missing here and was made before, and says so."""
+def _reuse(shelf: Shelf, work: Work[PieceT], log: Callable[[Mapping[str, Any]], None]) -> None:
+    """Copies the missing shards that an earlier run made, and says how many."""
     found = [shelf.take(piece, path) for path, piece in work.pieces.items() if work.missing(path)]
-    taken = [each for each in found if each is not None]
+    taken = [shard for shard in found if shard is not None]
     if not taken:
         return
-    shards, tokens = len(taken), sum(work.tokens(each.rows) for each in taken)
-    seconds = round(sum(each.seconds for each in taken), 3)
+    shards, tokens = len(taken), sum(work.tokens(shard.rows) for shard in taken)
+    seconds = round(sum(shard.seconds for shard in taken), 3)
     log({"kind": "reused", "title": work.title, "shards": shards, "tokens": tokens, "seconds": seconds})
     text = f"{work.title}: {shards} of {len(work.pieces)} shards were made by an earlier run"
     console.print(f"{text}; {tokens:,} tokens, {seconds:.0f} s saved")

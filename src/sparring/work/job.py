@@ -1,4 +1,4 @@
-"""A job, who does it, and what both must know of the caller."""
+"""The protocols of jobs, of workers, and of the context that a job is opened with."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Portable(Protocol):
-    """What jobs are opened with: the caller's own, of which workers know no more than this."""
+    """The context that a job is opened with; workers know no more of it than this."""
 
     def portable(self) -> Self:
-        """What travels to a worker in another process in its place; it need not hold the data of any piece."""
+        """A copy to send to a worker in another process; it need not hold the data of any piece."""
         ...
 
 
@@ -29,23 +29,23 @@ class Job(Protocol[ContextT_contra, PieceT_contra]):
     """The same work on many pieces; with Ray it travels to another process, and so do the pieces."""
 
     def open(self, context: ContextT_contra, /) -> AbstractContextManager[Callable[[PieceT_contra], Rows]]:
-        """Gets ready, and yields what makes a piece into the rows of its shard."""
+        """Gets ready, and yields the function that computes the rows of a piece's shard."""
         ...
 
     def origin(self, context: ContextT_contra, /) -> Mapping[str, Any]:
-        """All that decides the bits of its shards beside the pieces, as plain values."""
+        """Everything except the pieces that decides the bits of its shards, as plain values."""
         ...
 
 
 class Workers(Protocol):
-    """Does a job's pieces."""
+    """The workers of a launch, or of a cluster."""
 
     def share(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """Which of the shards this process must see to."""
+        """The shards that this process must write."""
         ...
 
     def run(
         self, context: ContextT, job: Job[ContextT, PieceT], pieces: Mapping[Path, PieceT]
     ) -> Iterator[tuple[Path, Rows]]:
-        """Does these, and yields each one's rows when it is done."""
+        """Computes these pieces, and yields the rows of each when it is done."""
         ...

@@ -10,16 +10,16 @@ from sparring.work.job import ContextT, Job, PieceT, Rows
 
 
 class Processes:
-    """Every process of the launch does its share itself: shard i is made by process i mod their number."""
+    """The N processes of the launch: process i mod N writes shard i."""
 
     def share(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """See the class."""
+        """The shards of this process."""
         return paths[processes.index() :: processes.count()]
 
     def run(
         self, context: ContextT, job: Job[ContextT, PieceT], pieces: Mapping[Path, PieceT]
     ) -> Iterator[tuple[Path, Rows]]:
-        """One after the other."""
+        """The pieces one after the other."""
         with job.open(context) as work:
             for path, piece in pieces.items():
                 yield path, work(piece)

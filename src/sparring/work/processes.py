@@ -1,8 +1,8 @@
 """The processes that a launcher started to play one run together.
 
-All of them walk through the run side by side and take the same decisions. The main one owns the run directory: it
-alone writes what there is one of. What there are many of, shards, they share out. The files are how they hear of
-each other's work, so every node must see the run directory.
+All of them go through the run side by side and take the same decisions. The main process owns the run directory: it
+alone writes single files such as the manifest; shards are shared out among all. They exchange their work through the
+files, so every node must see the run directory.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from sparring.errors import InputError, RunError, SparringError
 
 _T = TypeVar("_T")
 # A network file system may take seconds to show what another node wrote.
-_PATIENCE_S = 60.0
-# It is for the launcher to end a launch of which one process died.
+_VISIBLE_WITHIN_S = 60.0
+# The launcher ends a launch of which one process died.
 _FOR_EVER = timedelta(days=365)
 
 
 def count() -> int:
-    """How many processes play."""
+    """The number of processes."""
     return distributed.get_world_size() if _joined() else 1
 
 
 def index() -> int:
-    """Which of them this is, counted from 0."""
+    """The number of this process, counted from 0."""
     return distributed.get_rank() if _joined() else 0
 
 
@@ -50,7 +50,7 @@ def wait() -> None:
 
 
 def on_main(function: Callable[[], _T]) -> _T:
-    """What `function` returns or raises in the main process, in every process; the others do not call it."""
+    """Calls `function` in the main process alone; every process returns its result, or raises its error."""
     if not _joined():
         return function()
     result, failure = None, None
@@ -59,8 +59,8 @@ def on_main(function: Callable[[], _T]) -> _T:
             result = function()
         except Exception as error:  # noqa: BLE001 - raised again below, when the others know
             failure = error
-    told = failure if failure is None or isinstance(failure, SparringError) else RunError(f"process 0: {failure}")
-    outcome: list[Any] = [result, told]
+    shared = failure if failure is None or isinstance(failure, SparringError) else RunError(f"process 0: {failure}")
+    outcome: list[Any] = [result, shared]
     distributed.broadcast_object_list(outcome, src=0, group=_patient())
     if failure is not None or outcome[1] is not None:
         raise failure or outcome[1]
@@ -68,13 +68,13 @@ def on_main(function: Callable[[], _T]) -> _T:
     return value
 
 
-def see(paths: Sequence[Path]) -> None:
-    """Returns when this process sees files that are written already, perhaps by another node.
+def wait_for_files(paths: Sequence[Path]) -> None:
+    """Waits until this process sees files that were written already, perhaps by another node.
 
     Raises:
-        RunError: It does not, after a minute.
+        RunError: It does not see one after a minute.
     """
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _VISIBLE_WITHIN_S
     for path in paths:
         while not path.exists():
             if time.monotonic() > deadline:
@@ -85,14 +85,14 @@ def see(paths: Sequence[Path]) -> None:
 
 
 def check_shared(file: Path) -> None:
-    """Proves that all processes see the same file.
+    """Checks that all processes see the same file.
 
     Raises:
-        InputError: This one does not.
+        InputError: This process does not see it.
     """
     wanted = on_main(lambda: _digest(file))
     try:
-        see([file])
+        wait_for_files([file])
         found: str | None = _digest(file)
     except (RunError, OSError):
         found = None
@@ -102,8 +102,8 @@ def check_shared(file: Path) -> None:
         raise InputError(problem, where=str(file.parent), fix=fix)
 
 
-def speaks() -> bool:
-    """Whether this process is the one to report an error: the first of a launch that has one to report."""
+def reports_errors() -> bool:
+    """Whether this process reports its error: it is the first of a launch to ask."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return True
     # The launcher's own store: an error may come before the processes have joined.
@@ -113,7 +113,7 @@ def speaks() -> bool:
     return bool(store.add(f"sparring/errors/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1)
 
 
-def leave() -> None:
+def disconnect() -> None:
     """Ends the connection to the other processes, if there are any."""
     if _joined():
         _patient.cache_clear()
@@ -122,7 +122,7 @@ def leave() -> None:
 
 @functools.cache
 def _patient() -> Any:
-    """A group on which all can wait for one that judges, or leads a cluster, for hours.
+    """A process group without a timeout: all can wait for hours while one judges, or leads a cluster.
 
     On the group of training they would give up after `ddp_timeout`.
     """

@@ -1,4 +1,4 @@
-"""Sampling and scoring on a Ray cluster: actors that each hold a copy of the model take pieces from a queue."""
+"""Workers on a Ray cluster: actors, each with a copy of the model, take pieces from a queue."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from sparring.errors import InputError, RunError
 from sparring.work import processes
 from sparring.work.job import ContextT, Job, PieceT, Portable, Rows
 
-# Deaths that a piece survives; one that kills its actor every time would otherwise be tried for ever.
+# How often a piece is tried again after its actor died; a piece that kills every actor must not be tried for ever.
 _RETRIES = 3
 
 
 class RayWorkers:
-    """Actors that outlive the stages; Ray starts one that died again, and gives it the piece that it had.
+    """Actors that live as long as the run; Ray restarts one that died, and gives it the same piece again.
 
     The main process of a launch hands out the pieces and writes the shards.
 
     Args:
-        count: How many actors.
-        gpus: GPUs of each; a fraction shares one.
+        count: The number of actors.
+        gpus: GPUs of each; with a fraction, actors share one.
         cpus: Cores of each.
-        address: The cluster; None starts one on this machine.
+        address: The address of the cluster; None starts one on this machine.
 
     Raises:
         InputError: Ray is not installed, or the cluster cannot be reached.
@@ -42,13 +42,13 @@ class RayWorkers:
         self._actors: list[Any] = []
 
     def share(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """All pieces go through the main process."""
+        """All shards in the main process, none in the others."""
         return paths if processes.is_main() else []
 
     def run(
         self, context: ContextT, job: Job[ContextT, PieceT], pieces: Mapping[Path, PieceT]
     ) -> Iterator[tuple[Path, Rows]]:
-        """As they are done, in no order."""
+        """The pieces as they are done, in any order."""
         from ray.util import ActorPool
 
         pool = ActorPool(self._started(context))
@@ -67,8 +67,8 @@ class RayWorkers:
                 "max_task_retries": _RETRIES,
             }
             actor = self._ray.remote(**options)(_Actor)
-            travelling = context.portable()
-            self._actors = [actor.remote(travelling) for _ in range(self._count)]
+            portable = context.portable()
+            self._actors = [actor.remote(portable) for _ in range(self._count)]
         return self._actors
 
     def _connect(self) -> None:
@@ -77,7 +77,7 @@ class RayWorkers:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
         if self._address is None:
-            # A cluster of this machine alone: nothing of it needs to be reached from elsewhere.
+            # A cluster of this machine alone listens on the loopback address only.
             options |= {"_node_ip_address": "127.0.0.1", "num_cpus": self._count * self._cpus}
         else:
             options = {"address": self._address, "log_to_driver": False}
@@ -100,9 +100,9 @@ class _Actor:
         self._open = ExitStack()
 
     def do(self, job: Job[Any, PieceT], path: Path, piece: PieceT) -> tuple[Path, Rows]:
-        """The rows of a piece; what the job got ready stays until another job comes."""
+        """The path and the rows of a piece; a job stays open until another one comes."""
         if job != self._job:
-            # A job that cannot be opened leaves none open.
+            # If the job cannot be opened, none is open.
             self._job = None
             self._open.close()
             self._work = self._open.enter_context(job.open(self._context))

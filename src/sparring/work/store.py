@@ -1,14 +1,14 @@
-"""Shards that runs share: what was sampled from, or scored under, the model that a run starts from.
+"""Shards that runs share: samples of the model that they start from, and its log-probs.
 
 Runs that are compared start from one model on the same prompts with one seed, and so need the same samples of the base
-model, of iteration 0 and of the held-out set. Such a shard is made once, kept under a digest of all that decides its
-bits, and copied into every later run that needs it, which is then as whole as if it had made the shard itself:
+model, of iteration 0 and of the held-out set. Such a shard is computed once, kept under a digest of everything that
+decides its bits, and copied into every later run that needs it:
 
     CACHE/samples/DIGEST/shard.parquet     as it lies in a run directory
-    CACHE/samples/DIGEST/origin.json       what decides it, but for the prompts, and the seconds that it took
+    CACHE/samples/DIGEST/origin.json       what decides it, except the prompts, and the seconds that it took
 
-A change in anything that the digest covers, a library's version too, is another digest: a shard is made again rather
-than taken for another. The store is a convenience: where it cannot be read or written the run makes its shards itself.
+A change in anything that the digest covers, even a library's version, gives another digest, and the shard is computed
+again. Where the store cannot be read or written, the run computes its shards itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ _DAY_S = 86400.0
 
 @dataclass(frozen=True)
 class Taken:
-    """A shard that an earlier run made: its rows, and the seconds that it took then."""
+    """A shard that an earlier run made.
+
+    Attributes:
+        rows: Its rows.
+        seconds: How long it took then.
+    """
 
     rows: list[dict[str, Any]]
     seconds: float
@@ -45,22 +50,26 @@ class Taken:
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of shards by digest, each whole or absent; any number of runs may use it at once."""
+    """A folder of shards by digest, each whole or absent; any number of runs may use it at once.
+
+    Attributes:
+        folder: The folder.
+    """
 
     folder: Path
 
     @classmethod
     def of_user(cls) -> Store:
-        """The one in the user's cache."""
+        """The store in the user's cache."""
         return cls(cache_root() / "samples")
 
     def take(self, digest: str, to: Path) -> Taken | None:
-        """Copies a shard to `to`, if it is here; a damaged one is removed."""
+        """Copies a shard to `to`, if the store has it; a damaged one is removed."""
         entry = self.folder / digest
         try:
             content, origin = (entry / _SHARD).read_bytes(), (entry / _ORIGIN).read_bytes()
         except OSError:
-            # That it cannot be read now does not say that it is damaged.
+            # A shard that cannot be read now need not be damaged.
             return None
         try:
             seconds = float(json.loads(origin)["seconds"])
@@ -70,13 +79,13 @@ class Store:
         except (InputError, ValueError, TypeError, KeyError):
             self._try(lambda: remove(entry))
             return None
-        # A cache that others share may be theirs to write.
+        # In a shared cache this user may not have the right to write.
         with suppress(OSError):
             os.utime(entry)
         return Taken(rows, seconds)
 
     def put(self, digest: str, shard: Path, origin: Mapping[str, Any]) -> None:
-        """Keeps a copy of a shard, unless it is here."""
+        """Keeps a copy of a shard, unless the store has it."""
         entry = self.folder / digest
 
         def write() -> None:
@@ -89,7 +98,7 @@ class Store:
         self._try(write)
 
     def entries(self, *, unused_days: float = 0.0) -> dict[Path, int]:
-        """The bytes of every shard that no run took or made for so many days."""
+        """The size in bytes of every shard that no run took or made for so many days."""
         since = time.time() - unused_days * _DAY_S
         entries = [path for path in self.folder.glob("*") if path.is_dir() and path.stat().st_mtime <= since]
         return {entry: sum(file.stat().st_size for file in entry.iterdir()) for entry in entries}
@@ -112,11 +121,11 @@ class Store:
 
 @dataclass(frozen=True)
 class Shelf:
-    """The shards of one piece of work.
+    """The shards of one job in a store.
 
     Attributes:
-        store: Where they are.
-        find_origin: What decides them beside their own content; it may read weights, so it is asked when it is needed.
+        store: The store.
+        find_origin: Computes what decides the shards besides their pieces; it may read weights, so it is called late.
     """
 
     store: Store
@@ -124,19 +133,19 @@ class Shelf:
 
     @cached_property
     def origin(self) -> dict[str, Any]:
-        """What decides the shards beside their own content, as plain values."""
+        """What decides the shards besides their pieces, as plain values."""
         plain: dict[str, Any] = to_jsonable_python(dict(self.find_origin()))
         return plain
 
     def take(self, piece: Any, to: Path) -> Taken | None:
-        """Copies the shard of a piece of the work to `to`, if it is there."""
+        """Copies the shard of a piece to `to`, if the store has it."""
         return self.store.take(self._digest(piece), to)
 
     def put(self, piece: Any, shard: Path, *, seconds: float) -> None:
-        """Keeps a copy of the shard that was made of a piece in so many seconds."""
+        """Keeps a copy of the shard of a piece, which took so many seconds."""
         self.store.put(self._digest(piece), shard, {"origin": self.origin, "seconds": round(seconds, 3)})
 
     def _digest(self, piece: Any) -> str:
-        # Pieces are token ids, texts, numbers and dataclasses of them, whose `repr` is all that they hold.
+        # Pieces are token ids, texts, numbers and dataclasses of them, so their `repr` holds everything.
         text = f"{json.dumps(self.origin, sort_keys=True)}\n{piece!r}"
         return hashlib.sha256(text.encode()).hexdigest()

@@ -193,7 +193,7 @@ def test_the_trainer_learns_what_the_judge_prefers(tmp_path: Path) -> None:
 def test_triples_without_preferences_are_refused_before_training() -> None:
     rows = [{"prompt_ids": [5, 6], "expert_ids": [9, 2], "generated_ids": [[7, 2], [8, 2]]}]
     for objective, name in ((OBJECTIVES["sppo"](), "preference"), (OBJECTIVES["dpo"](pairs="all"), "pairwise")):
-        with pytest.raises(InputError, match=f"needs '{name}', which a judge gives"):
+        with pytest.raises(InputError, match=f"needs a judge's '{name}'"):
             SelfPlayTrainer(tiny_model(), objective, None, rows)
     for wrong in ({"preference": [1.0]}, {"pairwise": [[0.5, 1.0]]}, {"pairwise": [[0.5], [0.5]]}):
         with pytest.raises(InputError, match="entries are given for 2 generated responses"):

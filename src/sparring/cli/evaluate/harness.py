@@ -24,7 +24,7 @@ def harness(  # noqa: PLR0917 - options of a command
         list[Path] | None, typer.Option("--include", help="A folder of tasks of your own (*.yaml). May be repeated.")
     ] = None,
     shots: Annotated[int | None, typer.Option(min=0, help="Worked examples; by default each task's own.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first so many documents of a task: a test.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only so many documents of each task: a test.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 1,
     apply_chat_template: Annotated[
         bool, typer.Option("--apply-chat-template", help="Write prompts by the tokenizer's chat template.")
@@ -36,13 +36,13 @@ def harness(  # noqa: PLR0917 - options of a command
     trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
-    """Run tasks of lm-evaluation-harness. What was measured already is read, not run again."""
-    from sparring.cli.candidates import candidates, kept_in
+    """Run tasks of lm-evaluation-harness; results that are kept already are read."""
+    from sparring.cli.candidates import candidates, results_folder
     from sparring.cli.output import print_json, print_table
     from sparring.evaluation import HarnessSettings, load_benchmarks
 
     found = candidates(model, trust_remote_code=trust_remote_code)
-    folders = [kept_in(item, output) for item in found]
+    folders = [results_folder(item, output) for item in found]
     settings = HarnessSettings(
         shots=shots, limit=limit, batch_size=batch_size, chat_template=apply_chat_template, seed=seed
     )
@@ -59,7 +59,7 @@ def harness(  # noqa: PLR0917 - options of a command
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """A line a task and metric, a column a policy."""
+    """A table with a line for each task and metric, and a column for each policy."""
     from rich.table import Table
 
     policies = list(dict.fromkeys(row["policy"] for row in rows))
@@ -76,7 +76,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _cells(row: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Task, metric, shots and documents, and the figure: of a task, of a group that has its own, or of its tasks."""
+    """Task, metric, shots, documents and figure: of a task, of a group with figures of its own, or of its tasks."""
     results, task = row["results"], row["identity"]["task"]
     for name in [task] if _metrics(results.get(task, {})) else sorted(results):
         shots, documents = row["n-shot"].get(name, ""), row["n-samples"].get(name, {}).get("effective", "")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def judge(
     model: Annotated[str, typer.Argument(metavar="A", help="Whose win rate: MODEL|RUN, or a file of answers.")],
-    baseline: Annotated[str, typer.Argument(metavar="B", help="Against whom: the same.")],
+    baseline: Annotated[str, typer.Argument(metavar="B", help="The baseline: likewise.")],
     to: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="The JSON file to write.")],
     settings: JudgeOptions = None,
     *,
@@ -27,8 +27,8 @@ def judge(
     instructions: Annotated[Path, typer.Option(help="A data file.")],
     column: Annotated[str, typer.Option(help="The column of the instructions.")] = "instruction",
     reference: Annotated[str | None, typer.Option(help="The column of right answers, which some judges need.")] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer that is written here, greedily.")] = 2048,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The limit of an answer that is generated here.")] = 2048,
+    seed: Annotated[int, typer.Option(help="The seed of the bootstrap.")] = 0,
     trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
@@ -68,7 +68,7 @@ def _check(name: str, chosen: JudgeSettings, reference: str | None) -> None:
     from sparring.errors import InputError
 
     if not chosen.ranks_policies:
-        problem = "it never prefers one model's answer to another's"
+        problem = "this judge never prefers one model's answer to another's"
         raise InputError(problem, where=f"--judge {name}", fix="take another judge")
     chosen.check()
     if chosen.needs_expert and reference is None:
@@ -77,7 +77,7 @@ def _check(name: str, chosen: JudgeSettings, reference: str | None) -> None:
 
 
 def _outputs(text: str, instructions: Sequence[str], max_tokens: int, *, trust_remote_code: bool) -> Outputs:
-    """The answers of a file, or greedy ones of a model."""
+    """The answers in a file, or greedy answers of a model."""
     from sparring.cli.candidates import candidate
     from sparring.data.sources import READERS
     from sparring.evaluation import Outputs, answer

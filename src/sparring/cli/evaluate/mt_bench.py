@@ -32,7 +32,7 @@ def mt_bench(  # noqa: PLR0917 - options of a command
     baseline: Annotated[
         Path | None, typer.Option(help=f"Answers {_FASTCHAT} to compare with, in place of grades from 1 to 10.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Where an answer is cut.")] = 1024,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The limit of an answer.")] = 1024,
     seed: int = 0,
     output: Annotated[
         Path | None, typer.Option(help="Where to keep a model's answers; a run keeps those of its policies.")
@@ -41,16 +41,16 @@ def mt_bench(  # noqa: PLR0917 - options of a command
     json: Json = False,
 ) -> None:
     """Answer the two turns of MT-Bench's questions, and let a judge grade them."""
-    from sparring.cli.candidates import candidates, kept_in
+    from sparring.cli.candidates import candidates, results_folder
     from sparring.cli.output import print_json, print_lines, print_table
     from sparring.errors import InputError
     from sparring.evaluation.mt_bench import answer_questions, read_answers, read_questions
 
     asked = read_questions(questions)
     found = candidates(model, trust_remote_code=trust_remote_code)
-    folders = [kept_in(candidate, output) for candidate in found]
+    folders = [results_folder(candidate, output) for candidate in found]
     if None in folders:
-        raise InputError("a model's answers must be kept somewhere", where="--output", fix="name a folder")
+        raise InputError("there is no folder for the model's answers", where="--output", fix="name one")
     places = [folder / "mt-bench" for folder in folders if folder is not None]
     grading = None if judge is None else _correspondent(judge, settings or [])
     grader = None if grading is None else _grader(asked, prompts, references, baseline)
@@ -60,8 +60,8 @@ def mt_bench(  # noqa: PLR0917 - options of a command
         answers = answer_questions(each.load, asked, name=each.name, max_tokens=max_tokens, seed=seed, folder=place)
         rows.append({"policy": each.name, "answers": str(answers)})
         if grading is not None and grader is not None:
-            grades, said = grader.grade(read_answers(answers), endpoints[number])
-            rows[-1] |= _graded(grader, grades, place, seed) | grading.bill(said)
+            grades, replies = grader.grade(read_answers(answers), endpoints[number])
+            rows[-1] |= _graded(grader, grades, place, seed) | grading.bill(replies)
     if json:
         print_json(rows)
     elif grading is None:
@@ -89,7 +89,7 @@ def _correspondent(name: str, settings: Sequence[str]) -> Correspondent:
 def _grader(
     questions: Sequence[MtQuestion], prompts: Path | None, references: Path | None, baseline: Path | None
 ) -> Grader:
-    """The judge's prompts and what it is shown besides, checked before anything is asked."""
+    """The grader, checked before the judge is asked anything."""
     from sparring.errors import InputError
     from sparring.evaluation.mt_bench import Grader, read_answers, read_prompts
 
@@ -106,7 +106,7 @@ def _grader(
 
 
 def _graded(grader: Grader, grades: Sequence[Grade], folder: Path, seed: int) -> dict[str, Any]:
-    """Writes the judgments as FastChat does, and sums them up."""
+    """Writes the judgments as FastChat does; returns the file and the scores."""
     from dataclasses import asdict
 
     from sparring.evaluation.mt_bench import summarize
@@ -121,7 +121,7 @@ def _graded(grader: Grader, grades: Sequence[Grade], folder: Path, seed: int) ->
 
 
 def _table(rows: Sequence[Mapping[str, Any]], *, compared: bool) -> Table:
-    """A line a category, a column a policy."""
+    """A table with a line for each category and a column for each policy."""
     from rich.table import Table
 
     table = Table("win rate, %" if compared else "grade, 1 to 10")

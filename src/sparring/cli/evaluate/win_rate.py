@@ -24,7 +24,7 @@ def win_rate(
         Path | None,
         typer.Option(help="A folder with other models' annotations.json: length-controlled win rates as well."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the bootstrap.")] = 0,
     json: Json = False,
 ) -> None:
     """Win rates against a baseline, from a judge's annotations."""
@@ -61,7 +61,7 @@ def row(annotations: Annotations, others: Sequence[Annotations] | None, seed: in
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """One line a model."""
+    """A table with one line for each model."""
     from rich.table import Table
 
     rates = ["win_rate", "length_controlled_win_rate"] if "length_controlled_win_rate" in rows[0] else ["win_rate"]

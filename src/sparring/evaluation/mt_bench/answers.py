@@ -11,12 +11,13 @@ from pathlib import Path
 
 from sparring.errors import InputError
 from sparring.evaluation.answering import LoadedModel, answer
-from sparring.evaluation.mt_bench.files import TURNS, Id, MtQuestion, field, pair, rows
+from sparring.evaluation.mt_bench.files import TURNS, Id, MtQuestion, field, pair
+from sparring.evaluation.rows import read_rows
 from sparring.files import write_json_lines
 from sparring.generation import generation_config
 from sparring.seeding import derive_seed
 
-# As published; 0 is greedy.
+# The published temperatures; 0 is greedy.
 TEMPERATURES: dict[str, float] = {
     "writing": 0.7,
     "roleplay": 0.7,
@@ -32,10 +33,10 @@ _OTHER = 0.7
 
 @dataclass(frozen=True, kw_only=True)
 class MtAnswers:
-    """What one model answered.
+    """One model's answers.
 
     Attributes:
-        model: What it is called.
+        model: Its name.
         turns: Both answers to each question.
     """
 
@@ -51,14 +52,14 @@ class MtAnswers:
 
 
 def read_answers(path: Path) -> MtAnswers:
-    """Reads a file of answers, or of references, of one model; of several choices the first.
+    """Reads one model's answers, or references; where there are several choices, the first.
 
     Raises:
-        InputError: The file cannot be read, is no such file, or mixes models.
+        InputError: The file cannot be read, has another format, or mixes models.
     """
     turns: dict[Id, tuple[str, str]] = {}
     models = set()
-    for row in rows(path):
+    for row in read_rows(path):
         models.add(field(row, "model_id", str))
         choices = field(row, "choices", list)
         texts = pair(choices[0].get("turns")) if choices and isinstance(choices[0], dict) else None
@@ -80,18 +81,18 @@ def answer_questions(
     seed: int,
     folder: Path,
 ) -> Path:
-    """The file of a model's answers: one that is there already, or a new one.
+    """The file of a model's answers: an existing one, or a new one.
 
-    The first answer stands in the conversation in which the second question is asked. Every category has its published
+    The second question is asked in the conversation with the first answer. Every category has its published
     temperature; at 0 answers are greedy.
 
     Args:
-        load: Loads the model, if need be.
-        questions: What to ask.
-        name: What to call the model.
-        max_tokens: Where an answer is cut.
-        seed: Of the categories that are sampled.
-        folder: Where the file goes; its name has a digest of the questions and settings.
+        load: Loads the model, if it is needed.
+        questions: The questions.
+        name: The model's name.
+        max_tokens: The limit of an answer.
+        seed: The seed of the categories that are sampled.
+        folder: The folder of the file, whose name has a digest of the questions and settings.
 
     Raises:
         InputError: A conversation does not fit into the model's context, or its template cannot write one.
@@ -130,14 +131,14 @@ def _temperature(question: MtQuestion) -> float:
     return TEMPERATURES.get(question.category, _OTHER)
 
 
-def _conversation(question: MtQuestion, said: Sequence[str]) -> list[dict[str, str]]:
-    """The turns up to the question after what was said."""
+def _conversation(question: MtQuestion, answers: Sequence[str]) -> list[dict[str, str]]:
+    """The turns so far, and the next question."""
     before = [
         {"role": role, "content": text}
-        for exchange in zip(question.turns, said, strict=False)
+        for exchange in zip(question.turns, answers, strict=False)
         for role, text in zip(("user", "assistant"), exchange, strict=True)
     ]
-    return [*before, {"role": "user", "content": question.turns[len(said)]}]
+    return [*before, {"role": "user", "content": question.turns[len(answers)]}]
 
 
 def _row(model: str, question: MtQuestion, turns: Sequence[str]) -> dict[str, object]:

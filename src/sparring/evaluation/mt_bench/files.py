@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparring.data import sources
 from sparring.errors import InputError
+from sparring.evaluation.rows import read_rows
 from sparring.judges.chat import Prompt
 from sparring.judges.template import fill
 
 Id = int | str
+"""The number or name of a question."""
 TURNS = 2
 
 
@@ -22,7 +24,7 @@ class MtQuestion:
 
     Attributes:
         id: Its number or name.
-        category: What it is about, e.g. "math".
+        category: Its category, e.g. "math".
         turns: The two questions.
         reference: Right answers to both, where the file has them.
     """
@@ -35,10 +37,10 @@ class MtQuestion:
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """How the judge is asked.
+    """A prompt of the judge, with fields to fill in.
 
     Attributes:
-        name: What the file calls it, e.g. "single-v1".
+        name: Its name in the file, e.g. "single-v1".
         system: The system's turn.
         user: The user's turn, with fields such as `{question}`.
     """
@@ -56,10 +58,10 @@ def read_questions(path: Path) -> list[MtQuestion]:
     """Reads questions as FastChat's question.jsonl has them: `question_id`, `category`, `turns`, perhaps `reference`.
 
     Raises:
-        InputError: The file cannot be read, a field is missing or wrong, or a question is there twice.
+        InputError: The file cannot be read, a field is missing or wrong, or a question is repeated.
     """
     questions: dict[Id, MtQuestion] = {}
-    for row in rows(path):
+    for row in read_rows(path):
         turns, reference = pair(row.values.get("turns")), pair(row.values.get("reference"))
         number = field(row, "question_id", int | str)
         if turns is None:
@@ -87,30 +89,22 @@ def read_prompts(path: Path) -> dict[str, Template]:
             system=field(row, "system_prompt", str),
             user=field(row, "prompt_template", str),
         )
-        for row in rows(path)
+        for row in read_rows(path)
     ]
     return {template.name: template for template in found}
 
 
-def rows(path: Path) -> Iterator[sources.Row]:
-    """The rows of a data file, or its first error."""
-    for row in sources.read(str(path), split="train", subset=None):
-        if isinstance(row, InputError):
-            raise row
-        yield row
-
-
 def field(row: sources.Row, name: str, kind: Any) -> Any:
-    """A field of a row, which must be there and of a kind."""
+    """A field of a row; raises InputError where it is missing or not of that type."""
     value = row.values.get(name)
     if not isinstance(value, kind):
-        problem = "is missing" if value is None else f"is no such value: {value!r}"
+        problem = "is missing" if value is None else f"has a wrong value: {value!r}"
         raise InputError(problem, where=f"{row.where}, field '{name}'", fix="write the file as FastChat does")
     return value
 
 
 def pair(value: Any) -> tuple[str, str] | None:
-    """A list of two texts; None of anything else."""
+    """A list of two texts as a pair; None for any other value."""
     match value:
         case [str(first), str(second)]:
             return first, second

@@ -17,7 +17,7 @@ from sparring.judges.final import final_words
 from sparring.judges.replies import Reply
 from sparring.progress import progress
 
-# What the judge is shown right answers of.
+# The categories in which the judge is shown right answers.
 REFERENCED = frozenset({"math", "reasoning", "coding"})
 # By whether there is a reference, then by turn: the names in FastChat's file.
 SINGLE = (("single-v1", "single-v1-multi-turn"), ("single-math-v1", "single-math-v1-multi-turn"))
@@ -48,15 +48,15 @@ def _without_lists(text: str, marks: Sequence[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
-    """One turn of one question.
+    """The judgment on one turn of one question.
 
     Attributes:
         question: The question's id.
         turn: 1 or 2.
         value: The grade, or in a comparison 1, ½ or 0; None where it is not known.
-        unparsable: Judgments that could not be read, and
-        refused: that the endpoint would not give.
-        row: All of it, as FastChat's file of judgments has it.
+        unparsable: Judgments that could not be read.
+        refused: Judgments that the endpoint refused.
+        row: The judgment as a row of FastChat's file.
     """
 
     question: Id
@@ -69,7 +69,14 @@ class Grade:
 
 @dataclass(frozen=True, kw_only=True)
 class _Match:
-    """One turn of one question, and what the judge is asked about it: once or, of a comparison, in both orders."""
+    """The prompts to the judge about one turn: one, or in a comparison one for each order.
+
+    Attributes:
+        question: The question's id.
+        turn: 1 or 2.
+        template: The template's name.
+        prompts: The prompts.
+    """
 
     question: Id
     turn: int
@@ -79,13 +86,13 @@ class _Match:
 
 @dataclass(frozen=True, kw_only=True)
 class Grader:
-    """A judge's prompts and, to compare with, a baseline.
+    """Everything that is needed to grade a model's answers, except the judge.
 
     Attributes:
-        questions: What was asked.
+        questions: The questions.
         templates: The judge's prompts, by name.
-        references: Right answers, which come before the questions' own.
-        baseline: Whom to compare with; None grades each answer by itself.
+        references: Right answers, which take precedence over the questions' own.
+        baseline: The answers to compare with; None grades each answer by itself.
     """
 
     questions: Sequence[MtQuestion]
@@ -116,17 +123,17 @@ class Grader:
 
         Raises:
             InputError: The endpoint refuses.
-            RunError: It was not to be had; what it said until then is kept.
+            RunError: It could not be reached; its replies until then are kept.
         """
         matches = [self._match(question, turn, answers) for question in self.questions for turn in range(TURNS)]
         prompts = dict.fromkeys(prompt for match in matches for prompt in match.prompts)
         with progress(f"judge {answers.model}", total=len(prompts), unit="") as meter:
-            said = judge.replies(prompts, on_reply=meter.advance)
+            replies = judge.replies(prompts, on_reply=meter.advance)
         grades = [
-            self._grade(match, [said[prompt] for prompt in match.prompts], answers.model, judge.endpoint.model)
+            self._grade(match, [replies[prompt] for prompt in match.prompts], answers.model, judge.endpoint.model)
             for match in matches
         ]
-        return grades, list(said.values())
+        return grades, list(replies.values())
 
     def _match(self, question: MtQuestion, turn: int, answers: MtAnswers) -> _Match:
         name, values, own = self._template(question, turn), self._shown(question), answers.turns[question.id]
@@ -153,19 +160,19 @@ class Grader:
         names = SINGLE if self.baseline is None else PAIRWISE
         return names[question.category in REFERENCED][turn]
 
-    def _grade(self, match: _Match, said: Sequence[Reply], model: str, judge: str) -> Grade:
+    def _grade(self, match: _Match, replies: Sequence[Reply], model: str, judge: str) -> Grade:
         read = read_rating if self.baseline is None else read_winner
         values = [
             None if reply.refusal else read(reply.text, prompt.user)
-            for reply, prompt in zip(said, match.prompts, strict=True)
+            for reply, prompt in zip(replies, match.prompts, strict=True)
         ]
-        refused = sum(bool(reply.refusal) for reply in said)
+        refused = sum(bool(reply.refusal) for reply in replies)
         row: dict[str, Any] = {"question_id": match.question, "judge": [judge, match.template], "turn": match.turn}
         if self.baseline is None:
             value = values[0]
             # FastChat leaves out grades of −1.
             row |= {"model": model, "score": -1 if value is None else value}
-            row |= {"user_prompt": match.prompts[0].user, "judgment": said[0].text}
+            row |= {"user_prompt": match.prompts[0].user, "judgment": replies[0].text}
         else:
             # In the second game the model's answer is B.
             games = (values[0], None if values[1] is None else 1.0 - values[1])
@@ -174,7 +181,7 @@ class Grader:
             for game, won in enumerate(games):
                 row[f"g{game + 1}_winner"] = _NAMES[won]
                 row[f"g{game + 1}_user_prompt"] = match.prompts[game].user
-                row[f"g{game + 1}_judgment"] = said[game].text
+                row[f"g{game + 1}_judgment"] = replies[game].text
         return Grade(
             question=match.question,
             turn=match.turn,
@@ -186,7 +193,7 @@ class Grader:
 
 
 def _winner(first: float | None, second: float | None) -> float | None:
-    """A win or a loss in both orders; a tie where they do not agree; None where one of them is not known."""
+    """A win or loss in both orders, a tie where the orders do not agree; None where one of them is not known."""
     if first is None or second is None:
         return None
     return first if first == second else 0.5

@@ -1,4 +1,4 @@
-"""Grades to mean grades, by category and turn."""
+"""Mean grades, by category and turn."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Score:
         standard_error: Over questions, whose turns are not independent; None below two questions.
         interval: Its bootstrap interval of 95 %, of whole questions; None below two.
         n: Turns with a grade.
-        unparsable: Judgments that could not be read, and
-        refused: that the endpoint would not give; neither counts in the mean.
+        unparsable: Judgments that could not be read; they do not count in the mean.
+        refused: Judgments that the endpoint refused; likewise.
     """
 
     mean: float | None
@@ -64,12 +64,12 @@ def summarize(questions: Sequence[MtQuestion], grades: Sequence[Grade], *, seed:
     """The score of each category, in the order of the questions, then of each turn, then of all.
 
     Args:
-        questions: What was asked.
-        grades: Of one model.
-        seed: Of the bootstrap.
+        questions: The questions.
+        grades: The grades of one model.
+        seed: The seed of the bootstrap.
     """
     category = {question.id: question.category for question in questions}
-    parts = {name: [g for g in grades if category[g.question] == name] for name in dict.fromkeys(category.values())}
+    groups = {name: [g for g in grades if category[g.question] == name] for name in dict.fromkeys(category.values())}
     for turn, name in ((1, "first turn"), (2, "second turn")):
-        parts[name] = [grade for grade in grades if grade.turn == turn]
-    return {name: Score.of(part, seed=seed) for name, part in (parts | {"all": list(grades)}).items()}
+        groups[name] = [grade for grade in grades if grade.turn == turn]
+    return {name: Score.of(group, seed=seed) for name, group in (groups | {"all": list(grades)}).items()}

@@ -1,8 +1,8 @@
-"""Is the play still healthy? Checks on what a run has measured so far, iteration after iteration.
+"""Checks of a run's health, on what it has measured so far, after every iteration.
 
-A check is a function from `History` to a `Reading`, a number of which more is worse and what it means in plain words,
-or None where it has nothing to look at. To add one: write it in a module here, list it in `CHECKS`, and give it limits
-in `StabilityConfig`.
+A check is a function from `History` to a `Reading`, a number (the higher, the worse) and its meaning in plain words, or
+None where it has no data. To add one: write it in a module here, list it in `CHECKS`, and give it limits in
+`StabilityConfig`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def examine(history: History, config: StabilityConfig) -> list[Finding]:
-    """What the checks find after the last iteration of a history; those that have nothing to look at say nothing."""
+    """The findings of the checks after the last iteration of a history; checks without data have none."""
     readings = {name: check(history) for name, check in CHECKS.items()}
     return [
         getattr(config, name).judge(name, history.iteration, reading)

@@ -1,4 +1,4 @@
-"""Whether the policy says less and less: the entropy and the diversity of its samples, beside the first policy's."""
+"""Whether the policy collapses: the entropy and the diversity of its samples, compared with the first policy's."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from sparring.metrics.stability.history import History, Reading, greatest
 
 
 def entropy_loss(history: History) -> Reading | None:
-    """1 − H/H_0 of the entropy a token of the policy's own samples, `entropy/token`."""
-    return _lost(history, "entropy/token", "entropy a token")
+    """The share of the samples' entropy that is lost since play began, 1 − H/H_0 of `entropy/token`."""
+    return _share_lost(history, "entropy/token", "entropy a token")
 
 
 def diversity_loss(history: History) -> Reading | None:
-    """1 − D/D_0 of the share of distinct word pairs, `distinct/2`; longer responses repeat more, see `length`."""
-    return _lost(history, "distinct/2", "distinct word pairs")
+    """The share of distinct word pairs that is lost, 1 − D/D_0 of `distinct/2`; longer responses repeat more."""
+    return _share_lost(history, "distinct/2", "distinct word pairs")
 
 
-def _lost(history: History, name: str, title: str) -> Reading | None:
+def _share_lost(history: History, name: str, title: str) -> Reading | None:
     first, now = history.at_start(name), history.now(name)
     if first is None or now is None or first.mean <= 0.0:
         return None

@@ -1,4 +1,4 @@
-"""From where on a reading is a warning, and from where on an alarm."""
+"""The limits at which a reading becomes a warning or an alarm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from sparring.metrics.stability.history import Finding, Reading
 
 
 class Limits(BaseModel):
-    """The readings at which a check warns and at which it raises the alarm."""
+    """The limits of a check.
+
+    Attributes:
+        warn: The reading at which it warns.
+        alarm: The reading at which it raises the alarm.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,7 +29,7 @@ class Limits(BaseModel):
         return self
 
     def judge(self, check: str, iteration: int, reading: Reading) -> Finding:
-        """The finding that a reading is; what is no number is an alarm."""
+        """A reading as a finding; NaN is an alarm."""
         status = "ok" if reading.value < self.warn else "warn" if reading.value < self.alarm else "alarm"
         threshold = self.alarm if status == "alarm" else self.warn
         return Finding(
@@ -43,14 +48,13 @@ class StabilityConfig(BaseModel):
     Attributes:
         oscillation: Share of a step that the next one takes back. Chance alone, independent in every iteration, gives a
             half, so it warns above that; at 1 nothing is left of a step.
-        reward_bound: Share of rewards beyond ±R. Within the bound a few stray beyond it; when it is every second one,
-            R holds nothing back.
+        reward_bound: Share of rewards beyond ±R. A few stray beyond the bound; where half of them do, R is no bound.
         displacement: What the expert's responses lose for each nat of margin. Above 1 they fall more than the margin
             grows.
-        entropy: Share of the entropy a token that is gone since play began. Half is much even for a policy that
-            learns a narrow expert; a fifth left is the mark of a collapse.
+        entropy: Share of the entropy a token that is gone since play began. Half is much even for a policy that learns
+            a narrow expert; with a fifth left it has collapsed.
         diversity: Share of distinct word pairs that is gone since play began.
-        length: Factor by which the mean length is outside of all between the first policy's and the expert's.
+        length: Factor by which the mean length is outside the range between the first policy's and the expert's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -10,11 +10,12 @@ _FAVOURED = {"rewards/expert": "expert's", "rewards/chosen": "preferred"}
 
 
 def displacement(history: History) -> Reading | None:
-    """−r₊/m of the last iteration, where the margin m grew while r₊, the reward of the favoured responses, fell.
+    """What the favoured responses lose for each nat of margin: −r₊/m, where their reward r₊ fell.
 
-    The margin is r₊ less the reward of the other responses, so it also grows where both fall, the others faster: the
-    policy finds the expert's responses (with a judge: the preferred ones) *less* likely than its opponent does, and
-    what it moves to is neither. The ratio does not depend on β. A fall within two standard errors is taken for none.
+    It counts where the margin m grew. m is r₊ less the reward of the other responses, so it also grows where both fall,
+    the others faster: the policy then finds the expert's responses (with a judge, the preferred ones) *less* likely
+    than its opponent does, and moves to responses that are neither. The ratio does not depend on β. A fall within two
+    standard errors counts as none.
 
     Source: the phenomenon is the likelihood displacement of Razin et al. 2024, arXiv 2410.08847; the ratio is ours.
     """

@@ -1,4 +1,4 @@
-"""What the checks look at, and what they say."""
+"""The data of the checks, and their readings and findings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class History:
 
     @property
     def iteration(self) -> int:
-        """The last one."""
+        """The last iteration."""
         return max(self.training)
 
     def now(self, name: str) -> Estimate | None:
@@ -51,7 +51,12 @@ def greatest(*values: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a check reads: a number of which more is worse, and what it is in plain words."""
+    """The result of a check.
+
+    Attributes:
+        value: A number; the higher, the worse.
+        text: Its meaning in plain words.
+    """
 
     value: float
     text: str
@@ -59,7 +64,16 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A reading beside its limits: `status` is "ok", "warn" or "alarm", `threshold` the limit that decided it."""
+    """A reading, compared with its limits.
+
+    Attributes:
+        check: The check's name.
+        iteration: The iteration after which it was made.
+        status: "ok", "warn" or "alarm".
+        value: As in `Reading`.
+        threshold: The limit that decided the status.
+        text: As in `Reading`.
+    """
 
     check: str
     iteration: int
@@ -69,5 +83,5 @@ class Finding:
     text: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The finding as plain values."""
         return asdict(self)

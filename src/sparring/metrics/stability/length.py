@@ -1,4 +1,4 @@
-"""Whether the responses grow or shrink to a length that nobody showed them."""
+"""Whether the responses drift to a length that neither the first policy nor the expert has."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from sparring.metrics.stability.history import History, Reading, greatest
 
 
 def length_drift(history: History) -> Reading | None:
-    """The factor by which the mean sampled length is outside of what lies between the first policy's and the expert's.
+    """The factor by which the mean sampled length is outside the range between the first policy's and the expert's.
 
-    1 inside: a policy that comes closer to the expert does not drift. Without an expert, from the first policy's.
+    It is 1 within the range. Without an expert the range is the first policy's length alone.
     """
     now, first = history.now("length/sampled"), history.at_start("length/sampled")
     if now is None or first is None:

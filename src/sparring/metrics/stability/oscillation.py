@@ -10,7 +10,7 @@ from itertools import chain, pairwise
 from sparring.metrics.held_out import Estimate
 from sparring.metrics.stability.history import History, Reading
 
-# Steps that count: what the play did long ago does not hide what it does now.
+# Only the last steps count, so that the distant past does not hide the present.
 _STEPS = 5
 # A single number reverses once by chance; as many log-probs as there are held-out prompts do not.
 _FEWEST_STEPS = {"vector": 2, "number": 3}
@@ -18,10 +18,10 @@ _SERIES = {"objective": "the loss", "rewards/margins": "the margin"}
 
 
 def oscillation(history: History) -> Reading | None:
-    """The largest oscillation index of the held-out experts' log-probs, of the loss and of the margin.
+    """The largest oscillation index of three series: the log-probs of held-out experts, the loss and the margin.
 
-    Of the last five steps. The log-probs need two of them, the other two three; where a number moved by less than twice
-    its standard error, it is taken to stand still.
+    The last five steps count. The log-probs need two steps, the loss and the margin three, and these are taken to stand
+    still where they moved by less than twice their standard error.
     """
     indices = {"the expert's log-probabilities": _of_log_probs(history)}
     indices |= {title: _of_values(history, name) for name, title in _SERIES.items()}
@@ -38,12 +38,12 @@ def oscillation(history: History) -> Reading | None:
 
 
 def oscillation_index(series: Sequence[Sequence[float]]) -> float:
-    """max(0, −φ), φ = Σ_t ⟨d_t, d_{t+1}⟩ / Σ_t ⟨d_t, d_t⟩ over the differences d_t = v_{t+1} − v_t.
+    """The share of each step that the next one takes back: max(0, −φ), φ = Σ_t ⟨d_t, d_{t+1}⟩ / Σ_t ⟨d_t, d_t⟩.
 
-    φ is the least-squares factor from one step to the next. Where the error shrinks by 1 − e an iteration, as near the
-    fixed point of an exact game, it is 1 − e. So the index is 0 for a play that arrives at once or from one side, 1 for
-    one that repeats every second iteration, and above 1 for one that swings ever wider. Noise that is independent from
-    one iteration to the next, around a standstill, gives ½.
+    d_t = v_{t+1} − v_t are the steps of the series; φ is the least-squares factor from one step to the next. Where the
+    error shrinks by 1 − e an iteration, as near the fixed point of an exact game, it is 1 − e. So the index is 0 for a
+    play that arrives at once or from one side, 1 for one that repeats every second iteration, and above 1 for one that
+    swings ever wider. Noise that is independent from one iteration to the next, around a standstill, gives ½.
 
     Args:
         series: `[T+1, N]` what was measured after each iteration, T ≥ 2.
@@ -79,7 +79,7 @@ def _of_values(history: History, name: str) -> float | None:
 
 
 def _without_noise(values: Sequence[Estimate]) -> list[float]:
-    """The means, each kept at the last that moved where the two do not differ by twice the standard error."""
+    """The means; one that differs from the last by less than two standard errors is replaced by it."""
     kept = [values[0]]
     for value in values[1:]:
         last = kept[-1]

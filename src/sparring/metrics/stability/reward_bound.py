@@ -1,4 +1,4 @@
-"""Whether the rewards stay within the bound that an objective sets them."""
+"""Whether the rewards stay within the bound of the objective."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from sparring.metrics.stability.history import History, Reading
 
 
 def reward_bound(history: History) -> Reading | None:
-    """The share of the last iteration's rewards beyond ±R, `rewards/past_bound`; nothing where there is no R."""
+    """The share of the last iteration's rewards beyond ±R, `rewards/past_bound`; None where the objective has no R."""
     share = history.of_game("rewards/past_bound", history.iteration)
     if share is None:
         return None

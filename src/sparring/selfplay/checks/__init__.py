@@ -1,5 +1,5 @@
-"""What can be checked of a run before a model is loaded, a subject a module.
+"""The checks of a run before a model is loaded, one module for each subject.
 
-`phases_of` asks what settings alone can tell, `prepare` the rest, from the cheapest check to the dearest. What needs
-the loaded model, such as room on the disk, is checked in `set_up`.
+`phases_of` makes those that need only the settings, `prepare` the others, from the cheapest to the dearest. What needs
+the loaded model, such as the room on the disk, is checked in `set_up`.
 """

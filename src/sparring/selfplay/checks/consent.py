@@ -1,4 +1,4 @@
-"""A run directory may be another person's: what it would do with your rights needs your consent, each time."""
+"""Consent to what a run does with your rights: its directory may be another person's, so it is needed each time."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 
 
 def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bool = False) -> SelfPlayConfig:
-    """The configuration of a run that is there.
+    """The configuration in a run directory, if the user consents to what it would run and send.
 
     Args:
         directory: The run.
-        trust_remote_code: Whether somebody said here and now that it may do what is refused otherwise.
+        trust_remote_code: Whether the user consents.
         resumes: Whether the run goes on, with its judge, its endpoints and its cluster; else only its model is loaded.
 
     Raises:
-        InputError: It would run code that it brings along, or send a key to another machine.
+        InputError: Without consent, the run would run code that it brings along, or send a key to another machine.
     """
     config = SelfPlayConfig.of_run(directory.config).model_copy(update={"output": directory.path})
-    # Each is told once, although phases may share a judge.
-    wishes = dict.fromkeys([*_of_the_code(config), *(_of_the_run(config) if resumes else ())])
+    # Phases may share a judge, so each is named once.
+    wishes = dict.fromkeys([*_code_that_runs(config), *(_keys_and_addresses(config) if resumes else ())])
     if wishes and not trust_remote_code:
         fix = "check that you trust that code and those addresses, then give --trust-remote-code"
         raise InputError(f"this run {'; and it '.join(wishes)}", where=str(directory.config), fix=fix)
@@ -36,7 +36,7 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
     return config
 
 
-def _of_the_code(config: SelfPlayConfig) -> Iterator[str]:
+def _code_that_runs(config: SelfPlayConfig) -> Iterator[str]:
     if config.model.trust_remote_code:
         yield runs_code("has a model that brings its own Python code")
     if config.own_code:
@@ -44,8 +44,8 @@ def _of_the_code(config: SelfPlayConfig) -> Iterator[str]:
         yield runs_code(f"plays with Python code that it names ({names})")
 
 
-def _of_the_run(config: SelfPlayConfig) -> Iterator[str]:
-    # One of the user's own is asked for above, and is not to be imported before.
+def _keys_and_addresses(config: SelfPlayConfig) -> Iterator[str]:
+    # Judges of the user's own are named above, and must not be imported before there is consent.
     for judge in named_judges(config, own=False).values():
         yield from judge.needs_consent()
     for variable, address in config.generation.keys:

@@ -1,4 +1,4 @@
-"""Do the data have what the run plays on and watches?"""
+"""Whether the data have what the run trains on, and what its early stop watches."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from sparring.data import CALLED, Dataset
 from sparring.errors import InputError
 from sparring.judges import JudgeSettings
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.phases import Phase, naming
+from sparring.selfplay.phases import Phase, errors_name_phase
 from sparring.types import EncodedExample
 
 
 def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: JudgeSettings | None) -> None:
-    """Raises InputError where the value that the run is stopped by is not known of the held-out set."""
+    """Raises InputError where `stop.metric` cannot be measured on the held-out set."""
     metric = config.stop.metric
     if not config.stop.enabled or metric == "auto":
         return
@@ -31,13 +31,13 @@ def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: J
 
 
 def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequence[EncodedExample]) -> None:
-    """Raises InputError where a phase, or the warm-up, has nothing to play on, or cannot play on all of it at once."""
+    """Raises InputError where a phase or the warm-up has no prompts, or prompts with different numbers of responses."""
     if config.warmup is not None and not any(item.expert_ids for item in train):
         fix = "add rows with one, or remove the warm-up"
         raise InputError("no training row has an expert response, which the warm-up needs", where="warmup", fix=fix)
     for phase in phases:
         prompts = phase.prompts(train)
-        with naming(config, phase.number):
+        with errors_name_phase(config, phase.number):
             if not prompts:
                 fix = "add some, or take another objective or judge"
                 wishes = " and ".join(CALLED[part] for part in sorted(phase.needs))

@@ -1,4 +1,4 @@
-"""Components of the user's own, tried on made-up numbers before anything expensive."""
+"""Trials of the user's own components on made-up numbers, before anything expensive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from sparring.errors import InputError, did_you_mean
 from sparring.own_code import is_own
 from sparring.policies import BASE
-from sparring.regularizers import parts
+from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig
 from sparring.types import LogRatios, Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
 
@@ -18,13 +18,13 @@ _KNOWN = frozenset(field.name for field in fields(LogRatios))
 
 
 def check_own(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
-    """Tries each component of the user's own once; the registered ones have tests.
+    """Calls each component of the user's own once; the registered ones have tests.
 
     Raises:
-        InputError: It fails, or what it gives is not what the loop takes.
+        InputError: It fails, or returns something that the loop cannot use.
     """
     samples = config.generation.samples_per_prompt + (config.judge is not None and config.judge.expert_plays)
-    alone, penalties = parts(objective)
+    alone, penalties = split_regularizers(objective)
     if is_own(config.objective.name):
         _try_loss(f"objective '{config.objective.name}'", alone, samples)
     for named, penalty in zip(config.regularizers, penalties, strict=True):
@@ -43,7 +43,7 @@ def _try_loss(what: str, loss: Objective | Regularizer, samples: int) -> None:
     except Exception as error:  # it may fail in any way
         raise _failed(what, error) from error
     if not isinstance(output, ObjectiveOutput):
-        problem = f"it gives {type(output).__name__}, not sparring.types.ObjectiveOutput"
+        problem = f"it returns {type(output).__name__}, not sparring.types.ObjectiveOutput"
         raise InputError(problem, where=what, fix="return ObjectiveOutput(loss=…, metrics={…})")
     for name, value in {
         "loss": output.loss,
@@ -54,11 +54,12 @@ def _try_loss(what: str, loss: Objective | Regularizer, samples: int) -> None:
             problem = f"its {name} must be a tensor [B], one number a prompt; for {_PROMPTS} prompts it is {shape}"
             raise InputError(problem, where=what, fix="average over the samples, with ratios.mean_over_samples")
     if not output.loss.requires_grad:
-        raise InputError("its loss has no gradient", where=what, fix="use what it requires without detach or item()")
+        fix = "compute it from the required fields, without detach or item()"
+        raise InputError("its loss has no gradient", where=what, fix=fix)
 
 
 def _made_up(requires: object, what: str, samples: int) -> LogRatios:
-    """Numbers for every field that is required; those of the policy have a gradient."""
+    """Made-up log ratios with every required field; log-probs and log ratios have a gradient."""
     if not isinstance(requires, frozenset | set):
         problem, fix = f"its requires is {requires!r}", 'write frozenset({"expert", "generated"}), say'
         raise InputError(f"{problem}, not a set of fields", where=what, fix=fix)
@@ -86,16 +87,16 @@ def _try_opponent(what: str, opponent: Opponent) -> None:
         except Exception as error:  # it may fail in any way
             raise _failed(what, error) from error
         if not isinstance(combined, torch.Tensor) or combined.shape != (_PROMPTS, 2):
-            fix = "give one log-prob for each that a scorer gives"
-            raise InputError("what it combines has another shape than its scorers' log-probs", where=what, fix=fix)
+            fix = "return one log-prob for each response"
+            raise InputError("combine returns another shape than that of the scorers' log-probs", where=what, fix=fix)
 
 
 def _checked(spec: object, iteration: int, what: str) -> OpponentSpec:
     if not isinstance(spec, OpponentSpec):
         problem = f"its spec is {type(spec).__name__}, not sparring.types.OpponentSpec"
         raise InputError(problem, where=what, fix="return OpponentSpec(generators=…, scorers=…)")
-    known = {BASE, *range(iteration + 1)}
-    if not spec.generators or not spec.scorers or not known.issuperset((*spec.generators, *spec.scorers)):
+    policies = {BASE, *range(iteration + 1)}
+    if not spec.generators or not spec.scorers or not policies.issuperset((*spec.generators, *spec.scorers)):
         problem = f"at iteration {iteration} its generators are {spec.generators}, its scorers {spec.scorers}"
         fix = f"name at least one each, among 0 to {iteration} and sparring.policies.BASE ({BASE})"
         raise InputError(problem, where=what, fix=fix)
@@ -104,4 +105,4 @@ def _checked(spec: object, iteration: int, what: str) -> OpponentSpec:
 
 def _failed(what: str, error: Exception) -> InputError:
     problem = f"it fails on made-up numbers ({type(error).__name__}: {error})"
-    return InputError(problem, where=what, fix="mend it, and try it alone, as the documentation of your own does")
+    return InputError(problem, where=what, fix="mend it, and try it on an exact game: docs/your-own.md")

@@ -1,4 +1,4 @@
-"""Do the objective, the judge, the opponent and the sampling of a phase go together?"""
+"""Whether the objective, the judge, the opponent and the sampling of a phase fit together."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from sparring.errors import InputError
 from sparring.generation import names
 from sparring.judges import JUDGES, JudgeSettings
 from sparring.objectives import OBJECTIVES
-from sparring.regularizers import parts
+from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, Objective, Opponent
 
 
 def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings | None) -> None:
-    """Refuses a judge that is missing or of no use, or that has nothing to compare.
+    """Checks that a phase has a judge exactly where it needs one, and that the judge has something to compare.
 
     Raises:
-        InputError: It is so; or something would take a response of the expert or of the data for a draw of π_o.
+        InputError: It does not; or a response of the expert or of the data would count as a draw of π_o.
     """
     name, needed = config.objective.name, bool(objective.requires & PREFERENCE_FIELDS)
     if config.responses == "data":
@@ -33,7 +33,7 @@ def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings 
         fix = "remove the judge; in a phase of a run that has one, set judge: null"
         raise InputError(f"objective '{name}' reads no preferences", where="judge", fix=fix)
     if judge.expert_must_play and not config.judge.expert_plays:
-        problem = f"the judge '{config.judge.name}' has nothing to say unless the expert plays"
+        problem = f"the judge '{config.judge.name}' decides nothing unless the expert plays"
         fix = "set judge.expert_plays: true"
         raise InputError(problem, where="judge.expert_plays", fix=fix)
     if config.judge.expert_plays:
@@ -44,7 +44,7 @@ def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings 
 
 
 def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None:
-    """Refuses a token-level mixture where something could not sample from it.
+    """Checks that an opponent that samples from a token-level mixture can do so.
 
     Raises:
         InputError: The adapter trains biases, or the generator does not play the policy's own model.
@@ -54,8 +54,8 @@ def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None
     bias = (config.lora or {}).get("bias", "none")
     if bias != "none":
         raise InputError(
-            f"opponent '{name}' takes the model with its adapter off for the base model, "
-            f"which with trained biases ({bias}) it is not",
+            f"opponent '{name}' uses the model with its adapter off as the base model, but trained biases ({bias}) "
+            "stay on",
             where="lora.bias",
             fix="set it to none, or the opponent's samples to policy",
         )
@@ -69,17 +69,18 @@ def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None
 
 
 def check_importance(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
-    """Refuses importance weights e^Δ where the samples are no draws of the π_o in Δ.
+    """Checks that samples with importance weights e^Δ are draws of the π_o in Δ.
 
     Raises:
-        InputError: A regularizer has them, and the opponent's samples are others', or drawn at another temperature.
+        InputError: A regularizer has such weights, and the samples are drawn from another distribution.
     """
-    weighted = [each.name for each in parts(objective)[1] if each.weighs_draws]
+    weighted = [penalty.name for penalty in split_regularizers(objective)[1] if penalty.weighs_draws]
     generation = config.generation
     plain = (generation.temperature, generation.top_p, generation.top_k) == (1.0, 1.0, 0)
     if not weighted or (plain and _draws_what_it_scores(opponent)):
         return
-    why = f"the opponent '{config.opponent.name}' draws others" if plain else "temperature, top-p or top-k skews them"
+    other = f"the opponent '{config.opponent.name}' draws from another distribution"
+    why = other if plain else "temperature, top-p or top-k changes them"
     raise InputError(
         f"the importance weight e^Δ of '{weighted[0]}' is for draws of the π_o in Δ, and {why}",
         where="regularizers",
@@ -89,7 +90,7 @@ def check_importance(config: PhaseConfig, objective: Objective, opponent: Oppone
 
 
 def _draws_what_it_scores(opponent: Opponent) -> bool:
-    """Whether log π_o in Δ is that of the mixture that generates; asked with two made-up policies."""
+    """Whether log π_o in Δ is that of the policies that generate; tried on two made-up policies."""
     spec = opponent.spec(1)
     if spec.base_share > 0.0 or set(spec.generators) != set(spec.scorers):
         return False
@@ -100,12 +101,12 @@ def _draws_what_it_scores(opponent: Opponent) -> bool:
 
 
 def _check_given(config: PhaseConfig, objective: Objective) -> None:
-    """Responses and preferences of the data need an objective that compares responses, whoever wrote them."""
+    """Checks that an objective can learn from responses and preferences of the data."""
     name = config.objective.name
     if config.judge is not None:
         fix = "remove the judge, or set responses: opponent"
         raise InputError("the data say themselves who beats whom", where="judge", fix=fix)
-    if not parts(objective)[0].compares_any_pair:
+    if not split_regularizers(objective)[0].compares_any_pair:
         problem = f"objective '{name}' learns from draws of the opponent, and the data's responses are none"
         others = ", ".join(known for known, each in OBJECTIVES.items() if each.compares_any_pair)
         raise InputError(problem, where="responses", fix=f"set it to opponent, or take {others}")
@@ -113,10 +114,10 @@ def _check_given(config: PhaseConfig, objective: Objective) -> None:
 
 
 def _check_regularizers(objective: Objective, what: str, where: str, mend: str) -> None:
-    for each in parts(objective)[1]:
-        if each.requires & DRAWN_FIELDS:
+    for penalty in split_regularizers(objective)[1]:
+        if penalty.requires & DRAWN_FIELDS:
             raise InputError(
-                f"regularizer '{each.name}' averages over draws of the opponent, and {what} is none",
+                f"regularizer '{penalty.name}' averages over draws of the opponent, and {what} is none",
                 where=where,
                 fix=f"set it to {mend}, or take the regularizer sft or forward-kl with samples: reference",
             )

@@ -1,4 +1,4 @@
-"""Can the run be trained as its configuration says?"""
+"""Whether the settings of training, workers and adapter are valid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.checks.quantization import check_quantization
 from sparring.selfplay.checks.workers import check_workers
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.phases import naming
+from sparring.selfplay.phases import errors_name_phase
 from sparring.selfplay.policy import lora_config
 from sparring.trainer.arguments import autocast_dtype
 
@@ -21,7 +21,7 @@ def check_training(config: SelfPlayConfig) -> None:
         arguments_of(config, config.training | config.warmup.training)
     own = arguments_of(config, config.training)
     for number, phase in enumerate(config.phases):
-        with naming(config, number):
+        with errors_name_phase(config, number):
             if autocast_dtype(arguments_of(config, phase.training)) != autocast_dtype(own):
                 raise InputError(
                     "the run has one mixed precision, in which all of its policies are scored",

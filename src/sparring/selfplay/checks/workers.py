@@ -1,4 +1,4 @@
-"""Can the workers sample and score as the policy does?"""
+"""Whether the workers can sample and score as the policy does."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sparring.work import processes
 
 def check_workers(config: SelfPlayConfig, device: torch.device) -> None:
     """Raises InputError where the workers cannot sample and score as the policy that trains on `device` would."""
-    by_ray = config.workers.elsewhere
+    on_ray = config.workers.on_ray
     several = names(lambda kind: not kind.one_process)
-    if config.generation.one_process and (processes.count() > 1 or by_ray):
+    if config.generation.one_process and (processes.count() > 1 or on_ray):
         raise InputError(
-            f"the generator '{config.generation.name}' takes its weights from one process, and several would sample",
+            f"the generator '{config.generation.name}' takes its weights from one process, but several would sample",
             where="generation.name",
             fix=f"set it to {several}, or start one process with workers.name: processes",
         )
-    if by_ray and config.workers.gpus == 0 and device.type == "cuda":
+    if on_ray and config.workers.gpus == 0 and device.type == "cuda":
         raise InputError(
             "actors without a GPU would sample and score on the CPU, with other rounding than training has on CUDA",
             where="workers.gpus",

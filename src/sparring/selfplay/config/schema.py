@@ -21,10 +21,10 @@ from sparring.work.config import WorkersConfig
 
 
 class Component(BaseModel):
-    """The name of a component; every other key is one of its own settings.
+    """The name of a component; every other key is one of its settings.
 
     Attributes:
-        name: That of a registered one, or `package.module:Class` for one of the user's own.
+        name: A registered name, or `package.module:Class` for a component of the user's own.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -38,11 +38,11 @@ class Component(BaseModel):
 
 
 class JudgeConfig(Component):
-    """A name in `JUDGES` and its settings, and what is made of its comparisons.
+    """A name in `JUDGES` and its settings, and how its comparisons are used.
 
     Attributes:
-        expert_plays: Compare the expert's response too; it is then trained on as one more sample.
-        include_self: Count a response against itself, as ½, among the draws of π_o, as SPPO's published code does.
+        expert_plays: Whether the expert's response is compared too; it is then trained on as one more sample.
+        include_self: Whether P(y ≻ π_o) also averages over y itself, as ½; SPPO's published code does.
     """
 
     expert_plays: bool = False
@@ -65,15 +65,15 @@ class WarmupConfig(BaseModel):
 
 
 class EvaluationConfig(BaseModel):
-    """What is measured on the held-out set after every stage.
+    """How every policy is measured on the held-out set.
 
     Attributes:
-        samples_per_prompt: Sampled responses a held-out prompt, beside one greedy response.
-        judge: Who compares every policy's sampled responses with those of the base model and of the previous policy: a
-            name in `JUDGES` and its settings; "training", the first judge that a phase has; or "none". When absent, it
-            is that of training unless it may cost money.
+        samples_per_prompt: How many responses to each held-out prompt are sampled, besides the greedy one.
+        judge: The judge that compares every policy's sampled responses with those of the base model and of the previous
+            policy: a name in `JUDGES` and its settings; "training", the first judge of a phase; or "none". By default,
+            the judge of training unless it may cost money.
         embedder: A local folder or Hugging Face id of a model whose mean hidden states are sentence embeddings; None
-            measures no distances between them. It stays in memory beside the policy.
+            measures no distances between embeddings. It stays in memory beside the policy.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,14 +88,13 @@ class StopConfig(BaseModel):
 
     Attributes:
         enabled: Whether to watch at all.
-        metric: The held-out value to watch; higher is better. "auto" is greedy accuracy where the data have a
+        metric: The held-out metric to watch; higher is better. "auto" is greedy accuracy where the data have a
             verifier, else the win rate over the base model where a judge compares the two, else the expert's
             log-likelihood a token.
         max_drop: How far below the best policy so far an iterate may fall: a difference of accuracy or of win rates
-            (0.1 is ten points) or of nats a token. A fall within two standard errors of the difference is taken for
-            noise.
-        alarms: Checks of the stability monitor, from `CHECKS`, whose alarm ends the run as well. None unless asked for:
-            a run may oscillate, say, and still end with a better policy than it began with.
+            (0.1 is ten points) or of nats a token. A fall within two standard errors of the difference counts as noise.
+        alarms: Checks of the stability monitor, from `CHECKS`, whose alarm also ends the run. By default none does: a
+            run that oscillates, say, may still end with a better policy than it began with.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -114,18 +113,18 @@ class StopConfig(BaseModel):
 
 
 class PhaseConfig(BaseModel):
-    """How some iterations are played.
+    """The settings of consecutive iterations that are played alike.
 
     Attributes:
-        iterations: T, how many times generate → judge → score → train → evaluate is played.
+        iterations: T, the number of iterations, each generate → judge → score → train → evaluate.
         objective: A name in `OBJECTIVES`, or a class of the user's own as `package.module:Class`, and its settings; so
             too with every component below.
         regularizers: Names in `REGULARIZERS` and their settings, weights among them; added to the objective.
         opponent: A name in `OPPONENTS` and its settings.
         generation: How responses are sampled.
-        responses: Who wrote what the policy plays against: the `opponent`, anew in every iteration, or somebody else,
-            whose responses and preferences the `data` bring along.
-        judge: Who says which response is better; needed by the objectives that learn from preferences.
+        responses: Where the responses come from: "opponent" generates them in every iteration; "data" has them already,
+            with preferences.
+        judge: The judge that compares responses; needed by the objectives that learn from preferences.
         training: Fields of transformers' `TrainingArguments`, for every iteration.
     """
 
@@ -146,19 +145,20 @@ class SelfPlayConfig(PhaseConfig):
 
     Attributes:
         output: The run directory.
-        seed: Every use of chance derives its own seed from this one.
-        model: What plays.
+        seed: The seed from which every use of chance derives its own.
+        model: The base model.
         data: The prompts, with experts' responses, compared responses, both or neither.
         lora: Fields of peft's `LoraConfig`; None trains all weights.
         warmup: Supervised fine-tuning first; None starts from the model as it is.
-        evaluation: What is measured after every stage, on responses that the run's own `generation` samples.
-        stop: When to end before a collapse.
-        stability: From where on the checks of the stability monitor warn or raise the alarm.
-        workers: Who samples and scores.
-        reuse: Keep what is sampled from the model that the run starts from, and its scores, in the user's cache, and
-            take what an earlier run kept there; it changes nothing in the result.
-        phases: Played one after the other, their iterations numbered on. What one leaves out is the run's own field;
-            `generation` and `training` are filled up key by key. Without any, the run's own fields are the only phase.
+        evaluation: How every policy is measured, on responses that the run's own `generation` samples.
+        stop: When to end the run before it collapses.
+        stability: The limits of the stability monitor.
+        workers: The workers that sample and score.
+        reuse: Whether samples and log-probs of the model that the run starts from are shared with other runs through
+            the user's cache; it changes nothing in the result.
+        phases: The phases, in order; their iterations are numbered on. A field that a phase leaves out is the run's
+            own; `generation` and `training` are filled up key by key. Without phases, the run's own fields are the only
+            one.
     """
 
     output: Path = Path("runs/selfplay")
@@ -177,12 +177,12 @@ class SelfPlayConfig(PhaseConfig):
 
     @property
     def schedule(self) -> tuple[PhaseConfig, ...]:
-        """What is played, in order: the phases, or the run's own fields."""
+        """The phases in order; without any, the run's own fields as the only one."""
         return self.phases or (self,)
 
     @property
     def total_iterations(self) -> int:
-        """Of all phases."""
+        """The number of iterations of all phases."""
         return sum(phase.iterations for phase in self.schedule)
 
     @property
@@ -214,14 +214,14 @@ class SelfPlayConfig(PhaseConfig):
     @field_validator("lora")
     @classmethod
     def _sets_in_order(cls, lora: dict[str, Any] | None) -> dict[str, Any] | None:
-        # A set's order differs from process to process, and with it what the run is known by.
+        # The order of a set, and with it the run's fingerprint, would differ between processes.
         return lora and {name: sorted(each, key=str) if isinstance(each, Set) else each for name, each in lora.items()}
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
         """Reads a YAML file and applies `key.path=value` overrides, whose values are YAML too.
 
-        Its folder is put on the import path, where components and rules of the user's own may lie beside it.
+        Its folder is put on the import path, so that components and rules of the user's own may lie beside it.
 
         Raises:
             InputError: The file is missing or no YAML mapping, a key is unknown, or a value is wrong.
@@ -278,5 +278,5 @@ def _filled(phase: Any, own: Mapping[str, Any]) -> Any:
 
 
 def _given(value: Any) -> Any:
-    """The fields of a model that were given, or another value as it is."""
+    """The fields that a model was given; any other value as it is."""
     return value.model_dump(exclude_unset=True) if isinstance(value, BaseModel) else value

@@ -1,4 +1,4 @@
-"""Configurations as files: YAML as people write it, overrides, and errors that name the key and the fix."""
+"""Configurations as YAML files, overrides, and errors that name the key and the fix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
     In a list the key is the entry's number: `phases.1.iterations=3`.
 
     Raises:
-        InputError: It is no override, its value is no YAML, or a list has no such entry.
+        InputError: The text is not an override, its value is not YAML, or a list has no such entry.
     """
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -34,16 +34,16 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
 
 
 def _entry(target: Any, key: str, *, where: str) -> Any:
-    """The mapping or list under a key, made where there is none."""
+    """The mapping or list under a key; a new mapping where there is none."""
     at = _number(target, key, where=where)
-    known = target[at] if isinstance(target, list) else target.get(at)
-    if not isinstance(known, dict | list):
-        target[at] = known = {}
-    return known
+    entry = target[at] if isinstance(target, list) else target.get(at)
+    if not isinstance(entry, dict | list):
+        target[at] = entry = {}
+    return entry
 
 
 def _number(target: Any, key: str, *, where: str) -> Any:
-    """The key itself, or in a list its number."""
+    """The key itself; for a list the number that it is."""
     if not isinstance(target, list):
         return key
     if not key.isdecimal() or int(key) >= len(target):
@@ -78,7 +78,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping that a file holds.
 
     Raises:
-        InputError: It is missing, is no YAML, or holds something else.
+        InputError: The file is missing, or does not hold a YAML mapping.
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
@@ -112,7 +112,7 @@ def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
 
 
 def _locate(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], Any]:
-    """The keys to an error's place as people write them, and the type there, or above it where the key is unknown."""
+    """The keys that lead to an error, as in the file, and the type there, or above it where the key is unknown."""
     path: list[str] = []
     here: Any = model
     for part in map(str, loc):

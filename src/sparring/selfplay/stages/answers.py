@@ -1,4 +1,4 @@
-"""Answers: the expert's and a policy's responses to the held-out prompts, token by token, for a reader to look at."""
+"""Answers: held-out responses of the expert and of a policy, token by token, for the report."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def answer_rows(
     """One row a response.
 
     Args:
-        kind: Who answered how: "expert", "greedy" or "sampled".
-        responses: What is known of each, by prompt index and number of the sample, None for the expert's.
-        own: The files of their log-probs under the policy, and what each file is of.
+        kind: "expert", "greedy" or "sampled".
+        responses: The responses, by prompt index and sample number (None for the expert's).
+        own: The files of their log-probs under the policy, each with its responses.
         base: Likewise under the base model.
         prompts: The prompts as plain text, by index.
-        tokenizer: What the token ids are of.
+        tokenizer: The tokenizer of the token ids.
 
     Returns:
-        `text`, with the special tokens that generation writes; `ends`, where in it each token ends, in characters;
-        `log_ratios`, log π(token) − log π_base(token), nats; `log_prob`, log π(y|x); `right`, the verifier's verdict.
+        `text`, with special tokens; `ends`, where in it each token ends, in characters; `log_ratios`, log
+        π(token) − log π_base(token), nats; `log_prob`, log π(y|x); `right`, the verifier's verdict.
     """
     ids = {key: tokens for part in own.values() for key, (_, tokens) in part.items()}
     by_policy, by_base = _token_log_probs(own), _token_log_probs(base)
@@ -61,14 +61,13 @@ def answer_rows(
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """What each token adds to the text, special tokens shown.
+    """The text that each token adds, special tokens included.
 
-    A character that several tokens share, as bytes, comes with the last of them; the others add nothing. One that was
-    cut off in the middle is "�".
+    A character whose bytes several tokens share is added by the last of them. A character that was cut off is "�".
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        # A tokenizer in Python decodes whole sequences only; one token alone is close to that.
+        # A tokenizer in Python decodes whole sequences only; decoding token by token comes close.
         return [tokenizer.decode([token]) for token in ids]
     stream = DecodeStream(skip_special_tokens=False)
     try:
@@ -79,7 +78,7 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def _grown_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """How far each token brings the agreement with the whole text; quadratic in the number of tokens."""
+    """The text by which each token extends the agreement with the whole text; quadratic in the number of tokens."""
     whole = tokenizer.decode(ids)
     lengths = [_agreement(whole, tokenizer.decode(ids[: n + 1])) for n in range(len(ids))]
     ends = [0, *accumulate(lengths, max)]

@@ -1,4 +1,4 @@
-"""Compare: a policy's held-out responses beside the base model's and the previous policy's, by a judge."""
+"""Compare: a judge compares a policy's held-out responses with the base model's and the previous policy's."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from sparring.selfplay.stages.judge import judge_file, question, totals
 from sparring.shards import SampleRow, held_out_verdicts_path
 from sparring.work import processes
 
-# Rows by prompt index, each prompt's in order of sample.
 Samples = Mapping[int, Sequence[SampleRow]]
+"""Rows by prompt index, each prompt's in order of sample."""
+
 Compared = dict[str, list[list[Duel]]]
+"""The comparisons by rival, "base" and "previous", then by held-out prompt and sample."""
 
 
 def compare(run: Run, policy: int, samples: Callable[[int], Samples]) -> Compared:
-    """A policy's sampled responses against as many of each rival's, the first with the first and so on.
+    """Compares a policy's sampled responses with each rival's, the first with the first and so on.
 
     Args:
         run: The run.
         policy: The policy's number.
-        samples: A policy's held-out samples, by its number.
+        samples: Returns the held-out samples of the policy of a number.
 
     Returns:
-        By rival, "base" and "previous", and held-out prompt; nothing where nobody judges, or for the base model itself.
+        The comparisons; nothing without a judge, or for the base model itself.
     """
     if run.prepared.held_out_judge is None or run.directory.weights(policy) is None:
         return {}
@@ -50,7 +52,7 @@ def compare(run: Run, policy: int, samples: Callable[[int], Samples]) -> Compare
 
 
 def _verdicts(run: Run, policy: int, rival: int, sides: Sequence[Samples]) -> list[dict[int, Verdict]]:
-    """By number of the sample, which has a file of its own, and prompt index."""
+    """The verdicts by sample number, each with a file of its own, and prompt index."""
     judge, stage = run.judges.of_held_out, run.directory.stage(policy)
     assert judge is not None  # noqa: S101 - the main process has started what the run was prepared with
     return [

@@ -14,22 +14,21 @@ from sparring.types import EncodedExample
 
 
 def demonstrate(run: Run) -> Run:
-    """The run with the responses of its teacher, if it has one, as the expert's; they are shards of the run.
+    """The run with its teacher's responses, if it has a teacher, as the expert's; they are kept as shards.
 
-    They are draws of π_E itself, at the teacher's temperature and without top-k or top-p, whatever the run's
-    generation has.
+    They are draws of π_E itself: at the teacher's temperature and without top-k or top-p, whatever `generation` says.
     """
     teacher, prepared = run.teacher, run.prepared
     if teacher is None:
         return run
-    train = replace(prepared.train, examples=_answered(run, "train", run.train, teacher.train))
+    train = replace(prepared.train, examples=_with_responses(run, "train", run.train, teacher.train))
     held_out = prepared.held_out and replace(
-        prepared.held_out, examples=_answered(run, "held-out", run.held_out, teacher.held_out)
+        prepared.held_out, examples=_with_responses(run, "held-out", run.held_out, teacher.held_out)
     )
     return replace(run, prepared=replace(prepared, train=train, held_out=held_out))
 
 
-def _answered(
+def _with_responses(
     run: Run, split: Split, examples: Sequence[EncodedExample], asked: Sequence[EncodedExample]
 ) -> list[EncodedExample]:
     shards = sample_shards(

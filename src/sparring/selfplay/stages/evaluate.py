@@ -1,4 +1,4 @@
-"""Evaluate: a policy on the held-out set, and the last iteration's game on unseen prompts."""
+"""Evaluate: measures a policy on the held-out set, and the last iteration's objective on its prompts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.policies import BASE, TEACHER, Drawn
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.answers import answer_rows
 from sparring.selfplay.stages.compare import compare
-from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_scores, score_parts
+from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_scores, score_files_of
 from sparring.selfplay.stages.score import Scores
 from sparring.selfplay.stages.unseen import game_on_held_out
 from sparring.shards import ResponseKey, SampleRow, answers_path, write_shard
@@ -21,10 +21,10 @@ from sparring.work import processes
 
 
 def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
-    """Measures a policy on the held-out set; the result is also the stage's `evaluation.json`.
+    """Measures a policy on the held-out set, and writes the estimates to the stage's `evaluation.json`.
 
-    Greedy responses, and responses sampled from the policy itself (temperature 1, no truncation) so that the KL
-    estimate is unbiased. Every policy sees the same prompts in the same batches with the same seeds.
+    It takes greedy responses, and responses sampled from the policy itself (temperature 1, no truncation), so that the
+    KL estimate is unbiased. Every policy sees the same prompts in the same batches with the same seeds.
     """
     stage = run.directory.stage(policy)
     if not processes.on_main(stage.evaluation.exists):
@@ -37,13 +37,13 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
             estimates |= game_on_held_out(run, policy - 1)
         values = {name: estimate.to_json() for name, estimate in estimates.items()}
         processes.on_main(lambda: write_json(stage.evaluation, values))
-        processes.see([stage.evaluation])
+        processes.wait_for_files([stage.evaluation])
     return {name: Estimate(**value) for name, value in read_json(stage.evaluation).items()}
 
 
 def _held_out(run: Run, policy: int) -> HeldOut:
     greedy, sampled = (held_out_samples(run, drawn) for drawn in (Drawn(policy, "greedy"), Drawn(policy, "sampled")))
-    # One policy after the other: to change it may mean to load weights.
+    # One policy after the other, since each change may load weights.
     own = {kind: held_out_scores(run, policy, by) for kind, by in _kinds(policy).items()}
     base = {kind: held_out_scores(run, BASE, by) for kind, by in _kinds(policy).items()}
     teacher: Scores = {}
@@ -86,24 +86,24 @@ def _held_out(run: Run, policy: int) -> HeldOut:
 
 
 def _kinds(policy: int) -> dict[str, By]:
-    """The held-out responses that are measured for a policy, by what a report calls them."""
+    """The held-out responses that are measured for a policy, by their name in the report."""
     return {"expert": "expert", "greedy": Drawn(policy, "greedy"), "sampled": Drawn(policy, "sampled")}
 
 
 def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
-    """Writes what the report shows of the held-out set."""
+    """Writes the held-out responses that the report shows."""
     path = answers_path(run.directory.stage(policy))
     if processes.on_main(path.exists):
         return
     examples = list(zip(run.held_out, held_out.greedy, held_out.sampled, strict=True))
     responses: dict[str, dict[ResponseKey, Response]] = {
-        # All of them are answered by the expert, or none is.
+        # All held-out prompts have an expert response, or none has.
         "expert": {(each.index, None): expert for each, expert in zip(run.held_out, held_out.expert, strict=False)},
         "greedy": {(example.index, 0): greedy for example, greedy, _ in examples},
         "sampled": {(each.index, k): answer for each, _, answers in examples for k, answer in enumerate(answers)},
     }
     prompts = {example.index: example.prompt for example in run.held_out}
-    own, base = ({k: score_parts(run, who, by) for k, by in _kinds(policy).items()} for who in (policy, BASE))
+    own, base = ({k: score_files_of(run, who, by) for k, by in _kinds(policy).items()} for who in (policy, BASE))
 
     def write() -> None:
         kinds = (

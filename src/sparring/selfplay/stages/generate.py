@@ -1,4 +1,4 @@
-"""Generate: sample responses, a shard a batch."""
+"""Generate: samples responses, one shard for each batch of prompts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from sparring.types import EncodedExample
 from sparring.work.fill import Work
 from sparring.work.job import Rows
 
-# A batch of prompts and its seed.
 Piece = tuple[Sequence[EncodedExample], int]
+"""A batch of prompts and its seed."""
 
 
 def generate(run: Run, iteration: int) -> list[Path]:
-    """Samples K responses to every prompt of the phase from the opponent's generators, which share the prompts out.
+    """Samples K responses to every prompt of an iteration from the opponent's generators, which share the prompts.
 
     Returns:
         The sample shards, in the order of their prompts' batches.
@@ -50,7 +50,7 @@ def generate(run: Run, iteration: int) -> list[Path]:
 def generate_reference(run: Run) -> list[Path]:
     """Samples responses to every training prompt from the base model, once for all iterations of all phases.
 
-    At temperature 1 and without truncation, whatever the run's own sampling: they stand for the base model itself.
+    They are draws of the base model itself: at temperature 1 and without truncation, whatever `generation` says.
     """
     return sample_shards(
         run,
@@ -74,9 +74,9 @@ def sample_shards(
     title: str,
     base_share: float = 0.0,
 ) -> list[Path]:
-    """Samples what is missing of a policy's shards; batch i is shard i, at `path(i)`, with a seed of its own.
+    """Samples the missing shards of a policy's responses: batch i is shard i, at `path(i)`, with a seed of its own.
 
-    With a `base_share` above zero the samples are of its mixture with the base model; see `OpponentSpec`.
+    With a `base_share` above zero the samples are drawn from the mixture with the base model; see `OpponentSpec`.
     """
     batches = run.generator(config).plan(prompts)
     pieces = {path(number): (batch, derive_seed(seed, number)) for number, batch in enumerate(batches)}
@@ -95,7 +95,13 @@ def sample_shards(
 
 @dataclass(frozen=True)
 class Sampling:
-    """Samples batches of prompts from a policy, or from its mixture with the base model."""
+    """The job that samples responses from a policy, or from its mixture with the base model.
+
+    Attributes:
+        policy: The policy's number.
+        config: The sampling settings.
+        base_share: As in `OpponentSpec`.
+    """
 
     policy: int
     config: GenerationConfig
@@ -103,7 +109,7 @@ class Sampling:
 
     @contextmanager
     def open(self, run: Run) -> Iterator[Callable[[Piece], Rows]]:
-        """The rows of a batch and its seed."""
+        """Loads the policy, and yields the function from a batch and its seed to rows."""
         with run.sampler(self.policy, self.config, self.base_share) as sampler:
             yield lambda piece: _sample_rows(run, sampler, *piece)
 

@@ -1,4 +1,4 @@
-"""Given: responses that somebody else wrote and compared, where the data bring them along."""
+"""Given: responses and preferences that come with the data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.work import processes
 
 
 def given_samples(run: Run, iteration: int) -> list[Path]:
-    """Writes the data's responses to the phase's prompts as sample shards, to be scored as any others."""
+    """Writes the data's responses to an iteration's prompts as sample shards, to be scored as others are."""
     phase = run.phase(iteration)
     prompts, size = run.prompts(iteration), phase.config.generation.batch_size
     stage = run.directory.iteration(iteration)
@@ -25,12 +25,12 @@ def given_samples(run: Run, iteration: int) -> list[Path]:
                 write_shard(path, [row for example in batch for row in _rows(run, example)])
 
     processes.on_main(write)
-    processes.see(list(shards))
+    processes.wait_for_files(list(shards))
     return list(shards)
 
 
 def given_verdicts(run: Run, iteration: int) -> dict[int, Verdict]:
-    """What the data say of those responses, by prompt index."""
+    """The data's preferences among those responses, by prompt index."""
     return {
         example.index: Verdict(pairwise=example.comparison.pairwise)
         for example in run.prompts(iteration)

@@ -1,4 +1,4 @@
-"""Held-out responses of policies, and their log-probs: sampled and scored once, whoever asks for them."""
+"""Held-out responses and their log-probs, each sampled or scored once and kept for later stages."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from sparring.selfplay.stages.score import Responses, Scores, score_files
 from sparring.shards import SampleRow, held_out_path, held_out_scores_path, read_samples
 
 By = Drawn | Literal["expert"]
-"""Who wrote held-out responses: the expert, or a policy."""
+"""The author of held-out responses: the expert, or a policy."""
 
-# What a seed is derived from: the word is older than the one that people read.
+# The word from which each seed is derived.
 _SEEDED = {"sampled": "sampled", "greedy": "greedy", "mixture": "mixed"}
 
 
 def held_out_samples(run: Run, drawn: Drawn) -> dict[int, list[SampleRow]]:
-    """A policy's responses to the held-out prompts, by prompt index; those that are missing are sampled."""
+    """A policy's responses to the held-out prompts, by prompt index; missing ones are sampled."""
     return read_samples(_sample(run, drawn))
 
 
 def held_out_scores(run: Run, policy: int, by: By) -> Scores:
-    """Log-probs under a policy of held-out responses; those that are missing are computed."""
+    """Log-probs of held-out responses under a policy; missing ones are computed."""
     by_start = by == "expert" or is_start(by.policy)
     return score_files(
         run,
         policy,
-        score_parts(run, policy, by),
+        score_files_of(run, policy, by),
         title=f"{run.directory.stage(policy).path.name}: score {_title(by)}",
         per_token=True,
         shared=is_start(policy) and by_start,
     )
 
 
-def score_parts(run: Run, policy: int, by: By) -> dict[Path, Responses]:
-    """The files of these log-probs, and the responses that each is of."""
-    parts = _expert_parts(run) if by == "expert" else [_drawn_part(shard) for shard in _sample(run, by)]
+def score_files_of(run: Run, policy: int, by: By) -> dict[Path, Responses]:
+    """The files of these log-probs, each with its responses."""
+    batches = _expert_batches(run) if by == "expert" else [_drawn_batch(shard) for shard in _sample(run, by)]
     if policy == TEACHER and run.teacher is not None:
-        asked = run.teacher.held_out_ids
-        parts = [{key: (asked[key[0]], answer) for key, (_, answer) in part.items()} for part in parts]
+        prompts = run.teacher.held_out_ids
+        batches = [{key: (prompts[key[0]], answer) for key, (_, answer) in batch.items()} for batch in batches]
     stage = run.directory.stage(policy)
-    return {held_out_scores_path(stage, by, number): part for number, part in enumerate(parts)}
+    return {held_out_scores_path(stage, by, number): batch for number, batch in enumerate(batches)}
 
 
 def expert_log_probs(run: Run, policy: int) -> list[float]:
-    """Log π(y|x) of the held-out expert responses under a policy that was evaluated, nats, in their order."""
+    """Log-probs of the held-out expert responses under a policy that was evaluated, nats, in their order."""
     scores = held_out_scores(run, policy, "expert")
     return [scores[example.index, None] for example in run.held_out if example.expert_ids]
 
@@ -59,7 +59,7 @@ def _title(by: By) -> str:
 
 
 def _sample(run: Run, drawn: Drawn) -> list[Path]:
-    """The shards of a policy's responses; a mixture is that of the iteration that starts from it."""
+    """The shards of a policy's responses; for a mixture, of the iteration that starts from the policy."""
     stage, how = run.directory.stage(drawn.policy), drawn.how
     spec = run.phase(drawn.policy).opponent.spec(drawn.policy) if how == "mixture" else None
     return sample_shards(
@@ -79,7 +79,7 @@ def _settings(run: Run, how: How) -> GenerationConfig:
     return config.greedy() if how == "greedy" else config
 
 
-def _expert_parts(run: Run) -> list[Responses]:
+def _expert_batches(run: Run) -> list[Responses]:
     size = run.config.generation.batch_size
     experts = [item for item in run.held_out if item.expert_ids]
     return [
@@ -88,7 +88,7 @@ def _expert_parts(run: Run) -> list[Responses]:
     ]
 
 
-def _drawn_part(shard: Path) -> Responses:
+def _drawn_batch(shard: Path) -> Responses:
     return {
         (index, row["sample"]): (row["prompt_ids"], row["response_ids"])
         for index, rows in read_samples([shard]).items()

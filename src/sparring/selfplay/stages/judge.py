@@ -1,4 +1,4 @@
-"""Judge: who beats whom among the responses to each training prompt, a file a sample shard."""
+"""Judge: compares the responses to each training prompt, one file for each sample shard."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from sparring.trainer.triples import Triple
 from sparring.types import EXPERT_FIELDS, EncodedExample
 
 Verdicts = dict[int, Verdict]
+"""Verdicts by prompt index."""
 
 
 def judge_samples(run: Run, iteration: int, shards: Sequence[Path]) -> Verdicts:
-    """Compares the responses of every sample shard, and logs what the judge could not say and what it cost.
+    """Compares the responses of every sample shard, and logs how many pairs are undecided and what the judge cost.
 
     Returns:
-        Each training prompt's verdict, by index.
+        The verdict on each training prompt.
     """
     judge, stage = run.judges.of_phases[run.phase(iteration).number], run.directory.iteration(iteration)
     verdicts: Verdicts = {}
@@ -34,13 +35,13 @@ def judge_samples(run: Run, iteration: int, shards: Sequence[Path]) -> Verdicts:
             questions = _questions(run, iteration, shard)
             verdicts |= judge_file(judge, questions, judgements_path(stage, shard))
             meter.advance(quantity=sum(n * (n - 1) // 2 for n in map(len, (q.responses for q in questions.values()))))
-    said = totals(verdicts.values())
+    counts = totals(verdicts.values())
     pairs = sum(len(verdict.pairwise) * (len(verdict.pairwise) - 1) // 2 for verdict in verdicts.values())
     decided = sum(_decides(verdict) for verdict in verdicts.values())
-    run.log({"stage": "judge", "iteration": iteration, **said, "judge/comparisons": pairs, "judge/decided": decided})
+    run.log({"stage": "judge", "iteration": iteration, **counts, "judge/comparisons": pairs, "judge/decided": decided})
     console.print(
-        f"iteration {iteration}: of {pairs} comparisons {said['judge/ties']} are ties, {said['judge/abstentions']} "
-        f"abstentions, {said['judge/unparsable']} unreadable; some response is preferred to another on {decided} of "
+        f"iteration {iteration}: of {pairs} comparisons {counts['judge/ties']} are ties, {counts['judge/abstentions']} "
+        f"abstentions, {counts['judge/unparsable']} unreadable; some response is preferred to another on {decided} of "
         f"{len(verdicts)} prompts" + ("" if decided else ", so there is nothing to learn"),
     )
     return verdicts
@@ -52,20 +53,20 @@ def _decides(verdict: Verdict) -> bool:
 
 
 def totals(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    """What a judge could not say and what it cost, of all verdicts, as it is logged."""
-    known = list(verdicts)
-    return {f"judge/{name}": sum(getattr(verdict, name) for verdict in known) for name in COUNTS}
+    """The summed counts of some verdicts, by the names under which they are logged."""
+    verdicts = list(verdicts)
+    return {f"judge/{name}": sum(getattr(verdict, name) for verdict in verdicts) for name in COUNTS}
 
 
 def judge_file(judge: StartedJudge, questions: Mapping[int, Question], path: Path) -> Verdicts:
     """The verdicts on some questions: read from `path`, or asked for and written there.
 
-    Each is stored with a digest of what was compared and of the judge's identity, so a verdict on other responses
-    or of another judge is never taken for it.
+    Each is stored with a digest of the question and of the judge's identity, so a verdict on other responses or of
+    another judge is never used.
     """
     digests = {index: _digest(question, judge.identity) for index, question in questions.items()}
-    known = read_verdicts(path) if path.exists() else []
-    if {row["index"]: row["digest"] for row in known} != digests:
+    rows = read_verdicts(path) if path.exists() else []
+    if {row["index"]: row["digest"] for row in rows} != digests:
         answers = judge.judge(list(questions.values()))
         write_shard(
             path,
@@ -74,8 +75,8 @@ def judge_file(judge: StartedJudge, questions: Mapping[int, Question], path: Pat
                 for index, verdict in zip(questions, answers, strict=True)
             ],
         )
-        known = read_verdicts(path)
-    return verdicts_of(known)
+        rows = read_verdicts(path)
+    return verdicts_of(rows)
 
 
 def verdicts_of(rows: Iterable[VerdictRow]) -> Verdicts:
@@ -84,16 +85,16 @@ def verdicts_of(rows: Iterable[VerdictRow]) -> Verdicts:
 
 
 def join(run: Run, iteration: int, triples: Sequence[Triple], verdicts: Verdicts) -> list[Triple]:
-    """The training triples with their preferences; prompts on which the judge left something open are left out.
+    """The training triples with their preferences; prompts without a verdict on every pair that is needed are left out.
 
     Args:
         run: The run.
-        iteration: Which one; its phase says whether the expert plays, and what the objective reads.
+        iteration: Its number; its phase says whether the expert plays, and what the objective reads.
         triples: One for each prompt of the phase, in their order.
         verdicts: By prompt index.
 
     Raises:
-        RunError: Nothing is left.
+        RunError: All prompts are left out.
     """
     phase = run.phase(iteration)
     beside = bool(phase.objective.requires & EXPERT_FIELDS)
@@ -102,17 +103,17 @@ def join(run: Run, iteration: int, triples: Sequence[Triple], verdicts: Verdicts
         _with_verdict(phase, triple, verdicts[example.index])
         for example, triple in zip(run.prompts(iteration), played, strict=True)
     ]
-    known = [triple for triple in joined if triple is not None]
-    if not known:
-        raise RunError("the judge left something open on every prompt, so there is nothing to train on")
-    if len(known) < len(joined):
-        text = f"the judge left something open on {len(joined) - len(known)} of {len(joined)} prompts; they sit out"
+    decided = [triple for triple in joined if triple is not None]
+    if not decided:
+        raise RunError("the judge left pairs undecided on every prompt, so there is nothing to train on")
+    if len(decided) < len(joined):
+        text = f"the judge left pairs undecided on {len(joined) - len(decided)} of {len(joined)} prompts; they sit out"
         console.print(text)
-    return known
+    return decided
 
 
 def question(example: EncodedExample, generated: Sequence[str], *, expert_plays: bool = False) -> Question:
-    """What a judge is asked about responses to an example's prompt, after the expert's own where that plays too."""
+    """The question to a judge about an example's generated responses, after the expert's own where that plays too."""
     plays = (example.response,) if expert_plays and example.response is not None else ()
     return Question(
         prompt=example.prompt,
@@ -133,7 +134,7 @@ def _questions(run: Run, iteration: int, shard: Path) -> dict[int, Question]:
 
 
 def _with_expert(triple: Triple, *, beside: bool) -> Triple:
-    """The expert's response as the first of the generated ones; and `beside` them, where the objective reads it so."""
+    """The triple with the expert's response as the first generated one, and still as the expert's if `beside`."""
     scores: dict[str, Any] = {} if beside else {"expert_ids": (), "opponent_expert": None, "reference_expert": None}
     for player in ("opponent", "reference"):
         expert, generated = getattr(triple, f"{player}_expert"), getattr(triple, f"{player}_generated")
@@ -143,7 +144,7 @@ def _with_expert(triple: Triple, *, beside: bool) -> Triple:
 
 
 def _with_verdict(phase: Phase, triple: Triple, verdict: Verdict) -> Triple | None:
-    """The triple with the fields that the objective reads; None where one of their entries is not known."""
+    """The triple with the preferences that the objective reads; None where one of them is not known."""
     include_self = phase.config.judge is not None and phase.config.judge.include_self
     rates = verdict.win_rates(include_self=include_self, expert_plays=phase.expert_plays)
     fields: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Score: log-probs of responses under the policies that the opponent is built from, computed once and stored."""
+"""Score: computes the log-probs of responses under the opponent's policies, once, and stores them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from sparring.work.fill import Work
 from sparring.work.job import Rows
 
 Scores = dict[ResponseKey, float]
-"""log π(y|x) of some responses, nats."""
+"""log π(y|x) by response, nats."""
 
 Responses = Mapping[ResponseKey, tuple[Sequence[int], Sequence[int]]]
-"""Token ids of some prompts and responses."""
+"""Token ids of a prompt and a response, by response."""
 
 
 def score(run: Run, iteration: int, shards: Sequence[Path]) -> list[Triple]:
-    """Scores the responses that the phase reads under each scorer, and joins them into training triples."""
+    """Scores the responses under each scorer of an iteration, and joins them into training triples."""
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
     experts = {item.index: item.expert_ids for item in run.prompts(iteration)} if phase.reads_expert else {}
     responses = {shard: _responses(shard, experts) for shard in shards}
@@ -57,10 +57,10 @@ def score_files(
     per_token: bool = False,
     shared: bool = False,
 ) -> Scores:
-    """Log-probs of responses under one policy: read from the files that name each part, or computed into them.
+    """Log-probs of responses under one policy: read from their files, or computed and written there.
 
-    Each is stored with a digest of the tokens that it is of, so a score of other tokens is never taken for it; and, if
-    `per_token`, with its terms, one a token. Those that are `shared` other runs need too.
+    Each is stored with a digest of its tokens, so a score of other tokens is never used; if `per_token`, also with its
+    terms, one a token. `shared` scores are kept for other runs.
     """
     lengths = {key: len(answer) for part in parts.values() for key, (_, answer) in part.items()}
     run.fill(
@@ -84,14 +84,19 @@ def score_files(
 
 @dataclass(frozen=True)
 class Scoring:
-    """Scores responses under a policy."""
+    """The job that scores responses under a policy.
+
+    Attributes:
+        policy: The policy's number.
+        per_token: Whether to keep the log-prob of every token too.
+    """
 
     policy: int
     per_token: bool
 
     @contextmanager
     def open(self, run: Run) -> Iterator[Callable[[Responses], Rows]]:
-        """The rows of some responses."""
+        """Loads the policy, and yields the function from responses to rows."""
         run.activate(self.policy)
         yield lambda responses: _score_rows(run, self, responses)
 
@@ -127,14 +132,14 @@ def _score_row(job: Scoring, key: ResponseKey, tokens: torch.Tensor, digest: str
 
 
 def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | None:
-    """What a file holds, or None unless that is the scores of these very responses, with their terms if `per_token`."""
-    known = read_scores(path) if path.exists() else []
+    """The scores in a file; None unless it has those of exactly these responses, with their terms if `per_token`."""
+    rows = read_scores(path) if path.exists() else []
     digests = {key: _digest(*tokens) for key, tokens in responses.items()}
-    if {(row["index"], row["sample"]): row["digest"] for row in known} != digests:
+    if {(row["index"], row["sample"]): row["digest"] for row in rows} != digests:
         return None
-    if per_token and any(row.get("token_log_probs") is None for row in known):
+    if per_token and any(row.get("token_log_probs") is None for row in rows):
         return None
-    return {(row["index"], row["sample"]): row["log_prob"] for row in known}
+    return {(row["index"], row["sample"]): row["log_prob"] for row in rows}
 
 
 def _digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
@@ -142,7 +147,7 @@ def _digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
 
 
 def opponent_scores(run: Run, iteration: int, by_scorer: Mapping[int, Scores]) -> Scores:
-    """Log π_o of every response, combined from its log-probs under the opponent's scorers."""
+    """The opponent's log-probs, log π_o, combined from those under its scorers."""
     opponent = run.phase(iteration).opponent
     scorers = opponent.spec(iteration).scorers
     keys = list(by_scorer[scorers[0]])
@@ -203,5 +208,5 @@ def _ids(rows: Sequence[SampleRow]) -> list[list[int]]:
 
 
 def _first_shards(run: Run, phase: Phase) -> list[Path]:
-    """What was generated first: the samples of the phase's first iteration."""
+    """The sample shards of the phase's first iteration."""
     return list(samples_of(run.directory.iteration(phase.iterations.start)))

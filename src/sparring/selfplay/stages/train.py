@@ -1,4 +1,4 @@
-"""Train: from one policy to the next, going on from the last whole checkpoint."""
+"""Train: makes the next policy, going on from the last whole checkpoint."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def train(
         triples: Scored under the opponent already, unless the objective has none.
         objective: What to minimise.
         fields: Fields of `TrainingArguments`.
-        name: What the progress bar calls the stage; its seed derives from it too.
-        labels: What every logged event carries.
+        name: The stage's name in the progress bar; its seed derives from it too.
+        labels: Fields of every logged event.
     """
     args = training_arguments(
         fields,
@@ -56,7 +56,7 @@ def train(
     )
     before = steps_before(run.directory.events(), labels)
     tracked = trackers(args.report_to, before=before, folder=run.directory.tensorboard)
-    # The Trainer would add its own.
+    # The Trainer would add the trackers a second time.
     args.report_to = []
     model = run.policy.start_training(run.directory.weights(start))
     trainer = SelfPlayTrainer(
@@ -72,13 +72,13 @@ def train(
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     _leave_training(trainer, run.policy)
     processes.on_main(lambda: run.policy.save(stage.model))
-    # Only now, since the others play as what was saved.
-    processes.see([stage.model])
+    # The other processes load what the main one saved.
+    processes.wait_for_files([stage.model])
     processes.on_main(lambda: remove(stage.training))
 
 
 def is_trained(stage: StageDirectory) -> bool:
-    """Whether a stage's training ended."""
+    """Whether the training of a stage has ended."""
 
     def there() -> bool:
         if not stage.model.exists():
@@ -91,7 +91,7 @@ def is_trained(stage: StageDirectory) -> bool:
 
 
 def demonstrations(examples: Iterable[EncodedExample]) -> list[Triple]:
-    """What supervised fine-tuning trains on: the prompts that have an expert's response."""
+    """The triples of supervised fine-tuning: the prompts that have an expert's response."""
     return [Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in examples if item.expert_ids]
 
 
@@ -113,12 +113,12 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def _leave_training(trainer: SelfPlayTrainer, policy: Policy) -> None:
-    """Takes off what the trainer put on the model, so that it generates, scores and saves as itself."""
+    """Removes what the trainer added to the model, so that it can generate, score and be saved."""
     if trainer.shards_weights:
         # Sharding cannot be undone in place: the gathered weights go into a model that was never sharded.
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         trainer.accelerator.free_memory()
-        policy.renew(weights)
+        policy.replace_sharded(weights)
         return
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     model.config.use_cache = True

@@ -1,4 +1,4 @@
-"""An iteration's game on prompts that it was not trained on: the held-out ones."""
+"""The objective of an iteration, measured on the held-out prompts."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ from sparring.types import (
 from sparring.work import processes
 
 Turns = Mapping[int, Drawn]
-"""Whose response to a held-out prompt is the generated side, by prompt index."""
+"""The generator whose responses to a held-out prompt are the generated ones, by prompt index."""
 
 
 def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
-    """The objective and its metrics after an iteration, on prompts that it was not trained on.
+    """The objective and its metrics after an iteration, on the held-out prompts.
 
-    The generated side are the held-out responses of the opponent's generators, each prompt's from the generator
-    whose turn it is, as in training. The log ratios to the opponent are kept as a shard. Nothing is measured where no
-    expert's response is held out.
+    The generated responses are held-out ones of the opponent's generators, which take turns as in training. The log
+    ratios to the opponent are kept as a shard. Nothing is measured where no expert's response is held out.
     """
     phase = run.phase(iteration)
     if not phase.needs_samples or not all(example.expert_ids for example in run.held_out):
@@ -50,7 +49,7 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
         ratios = _sides("", _minus(policy, opponent_scores(run, iteration, by_scorer)), run)
         _keep_log_ratios(run, iteration, ratios)
         fields |= ratios
-    # Nobody compares the opponent's held-out responses, so there the preference objectives have no value.
+    # No judge compares the opponent's held-out responses, so preference objectives have no value there.
     if requires & PREFERENCE_FIELDS:
         return {}
     if requires & REFERENCE_FIELDS:
@@ -68,10 +67,10 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
 
 
 def _true_divergence(run: Run, objective: Objective, spec: OpponentSpec, turns: Turns) -> torch.Tensor:
-    """`[B]` values whose mean is the divergence that `divergence_estimate` bounds, from the known ratios.
+    """`[B]` values whose mean is the divergence that `divergence_estimate` bounds, from the teacher's log-probs.
 
-    The bound holds for any reward, so what matters is not how the opponent is scored but whom its responses are drawn
-    from: the mean of the policies that share the prompts out.
+    The bound holds for any reward, so π_o is here the distribution of the generated responses: the mean of the policies
+    that share the prompts.
     """
     drawn = [_on_turn(run, policy, turns) for policy in spec.generators]
     mean = {key: _log_mean([scores[key] for scores in drawn]) for key in drawn[0]}
