@@ -174,6 +174,7 @@ def test_a_misspelt_lora_field_gets_a_suggestion() -> None:
         ({"max_steps": "a"}, "must be a number, got 'a'"),
         ({"save_strategy": "best"}, "'best' needs evaluation while training"),
         ({"report_to": "nope"}, "nope is not supported"),
+        ({"report_to": "wandb"}, "requires wandb to be installed"),
         ({"optim": "lomo"}, "lomo"),
     ],
 )

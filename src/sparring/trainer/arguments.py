@@ -96,7 +96,9 @@ def training_arguments(
         decided["use_cpu"] = True
     try:
         args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
-        get_reporting_integration_callbacks(args.report_to)
+        # Each imports its package as it is made: one that is missing is told before anything is computed.
+        for tracker in get_reporting_integration_callbacks(args.report_to):
+            tracker()
         _check_optimizer(args)
         # One device: the Trainer would otherwise multiply the batch size by the number of devices that it sees.
         if args.n_gpu > 1:
