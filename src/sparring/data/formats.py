@@ -233,6 +233,9 @@ def _answer(record: Record, field: str, prompt: Sequence[Turn] = ()) -> str:
     turns = record.turns(field)
     if prompt and turns[: len(prompt)] == list(prompt):
         turns = turns[len(prompt) :]
+    if prompt and len(turns) == len(prompt) + 1:
+        fix = "remove the row: only answers to the same prompt can be compared"
+        raise record.error(field, "begins with another prompt than the other answer", fix)
     if len(turns) != 1:
         problem = f"must be one assistant message, got {len(turns)} messages"
         raise record.error(field, problem, "move the earlier turns to the prompt")
