@@ -47,6 +47,19 @@ def test_options_reach_the_template() -> None:
     assert prompt(written(SWITCH, template_options={"mood": "gay"})).endswith("assistant\nHa! ")
 
 
+def test_of_several_templates_the_default_is_meant(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = {"default": CHATML, "tools": SWITCH}
+    assert PromptTemplate.choose(tokenizer, "auto").text == CHATML
+    tokenizer.chat_template = {"tools": SWITCH, "search": CHATML}
+    with pytest.raises(InputError, match="chat templates named search, tools, and none named default") as caught:
+        PromptTemplate.choose(tokenizer, "auto")
+    assert "Jinja file" in str(caught.value)
+    (tmp_path / "x.jinja").write_text(CHATML)
+    for setting, text in ((str(tmp_path / "x.jinja"), CHATML), ("none", None)):
+        assert PromptTemplate.choose(tokenizer, setting).text == text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
