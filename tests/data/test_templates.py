@@ -79,7 +79,7 @@ def test_options_that_are_none(options: dict[str, Any], message: str) -> None:
     [
         (CHATML, []),
         (SWITCH, ["mood"]),
-        # A name that is set before it is read is the template's own, be it in one branch; a default for a switch is not.
+        # A name that is set before it is read is the template's own, be it in one branch; a switch's default is not.
         ("{% set w = messages[0].content %}{% if '.' in w %}{% set w = w[1:] %}{% endif %}{{ w }}", []),
         ("{% for m in messages %}{% set w = 1 %}{% if m %}{% set w = w + 1 %}{% endif %}{{ w }}{% endfor %}", []),
         ("{% if messages[0].role == 'system' %}{% set s = 1 %}{% endif %}{% if s is defined %}{{ s }}{% endif %}", []),
