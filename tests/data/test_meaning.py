@@ -258,3 +258,15 @@ def test_a_column_of_another_name_is_taken_only_where_nothing_else_fits(tmp_path
     data = read(tmp_path, row)
     assert (data.train[0].messages, data.report.unread) == (None, ("conversation",))
     assert data.train[0].where == f"{tmp_path / 'rows.jsonl'}, line 1"
+
+
+def test_an_answer_may_be_one_message(tmp_path: Path) -> None:
+    row = {"conversations": [{"from": "human", "value": "Which?"}], "chosen": {"from": "gpt", "value": "That."}}
+    row |= {"rejected": {"from": "gpt", "value": "This."}}
+    data = read(tmp_path, row, columns={"prompt": "conversations"})
+    assert turns(data) == [("user", "Which?")]
+    comparison = data.train[0].comparison
+    assert comparison is not None
+    assert comparison.responses == ("That.", "This.")
+    (example,) = read(tmp_path, {"prompt": [ASKED], "completion": SAID}).train
+    assert example.response == "That."

@@ -95,13 +95,14 @@ class Record:
         return value
 
     def turns(self, field: str) -> list[Turn]:
-        """The field as messages, at least one, each `{"role": …, "content": …}` under the usual names.
+        """The field as messages, one or a list, each `{"role": …, "content": …}` under the usual names.
 
         Raises:
             InputError: A message is none, its role is unknown, it holds what sparring cannot show to a model, or the
                 last one, the assistant's, is not to be trained on.
         """
-        messages = self.items(field, "list of messages")
+        value = self.value(field)
+        messages = [value] if isinstance(value, dict) else self.items(field, "list of messages")
         turns = [self._turn(field, turn, f"[{position}]") for position, turn in enumerate(messages)]
         wrong = weight_problem(messages[-1], self.reading.ignored) if turns[-1]["role"] == "assistant" else None
         if wrong is not None:
