@@ -134,8 +134,8 @@ COMPARED = {
     ),
     "two prompts": (
         {"chosen": turns("q", "a"), "rejected": turns("p", "b")},
-        "…, line 1, field 'rejected': must be one assistant message, got 2 messages",
-        "move the earlier turns to the prompt",
+        "…, line 1, field 'rejected': begins with another prompt than the other answer",
+        "remove the row: only answers to the same prompt can be compared",
     ),
     "answered by the user": (
         PAIR | {"chosen": turns("a")},

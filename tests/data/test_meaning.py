@@ -125,7 +125,23 @@ REFUSED = {
     ),
     "an image in a turn": (
         {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Which?"}]}, SAID]},
-        "field 'messages[0].content': must be text, got list",
+        "field 'messages[0].content': holds a part that is no text (image): sparring trains on text alone",
+    ),
+    "a refusal in a turn": (
+        {"messages": [ASKED, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}]},
+        "field 'messages[1].content': holds a part that is no text (refusal): sparring trains on text alone",
+    ),
+    "a switch of the template": (
+        {"messages": [ASKED, SAID], "chat_template_kwargs": {"mood": "gay"}},
+        "field 'chat_template_kwargs': what a row tells the chat template is not given to it",
+    ),
+    "an answer that is not to be given": (
+        PAIR | {"label": False},
+        "field 'label': the answer is marked as one that is not to be given",
+    ),
+    "the same in a text": (
+        PAIR | {"kto_tag": "False"},
+        "field 'kto_tag': the answer is marked as one that is not to be given",
     ),
     "a turn that is not trained on": (
         {"messages": [ASKED, SAID | {"weight": 0}]},
@@ -134,6 +150,18 @@ REFUSED = {
     "the same by another name": (
         {"messages": [{"from": "human", "value": "Which?"}, {"from": "gpt", "value": "That.", "train": False}]},
         "field 'messages[1]': is not to be trained on (train: false)",
+    ),
+    "the same as a mask": (
+        {"messages": [ASKED, SAID | {"loss_mask": 0}]},
+        "field 'messages[1]': is not to be trained on (loss_mask: 0)",
+    ),
+    "the same as a training": (
+        {"messages": [ASKED, SAID | {"training": False}]},
+        "field 'messages[1]': is not to be trained on (training: false)",
+    ),
+    "words that are not trained on": (
+        {"messages": [ASKED, SAID | {"train_detail": [{"begin_offset": 0, "end_offset": 2, "train": False}]}]},
+        "field 'messages[1]': is not to be trained on (train_detail: not all of it)",
     ),
     "a part of a weight": (
         {"messages": [ASKED, SAID | {"weight": 0.5}]},
@@ -160,6 +188,17 @@ def test_what_is_ignored_on_purpose_is_left_out(tmp_path: Path) -> None:
     data = read(tmp_path, row | {"system": "Point."}, ignore=("tools", "reasoning_content", "weight", "system"))
     assert turns(data) == [("user", "Which?")]
     assert data.report.unread == ()
+
+
+@pytest.mark.parametrize("label", [True, 0, 2, "bad"])
+def test_a_label_that_blames_no_answer_is_a_column_like_others(tmp_path: Path, label: object) -> None:
+    data = read(tmp_path, PAIR | {"label": label})
+    assert (len(data.train), data.report.unread) == (1, ("label",))
+
+
+@pytest.mark.parametrize("weight", [{"loss_mask": 1}, {"training": True}, {"train_detail": [{"train": True}]}])
+def test_a_turn_that_is_trained_on_as_a_whole_is_read(tmp_path: Path, weight: dict[str, object]) -> None:
+    assert read(tmp_path, {"messages": [ASKED, SAID | weight]}).report.unread == ()
 
 
 def test_columns_that_are_not_read_are_named_once(tmp_path: Path) -> None:
@@ -219,3 +258,15 @@ def test_a_column_of_another_name_is_taken_only_where_nothing_else_fits(tmp_path
     data = read(tmp_path, row)
     assert (data.train[0].messages, data.report.unread) == (None, ("conversation",))
     assert data.train[0].where == f"{tmp_path / 'rows.jsonl'}, line 1"
+
+
+def test_an_answer_may_be_one_message(tmp_path: Path) -> None:
+    row = {"conversations": [{"from": "human", "value": "Which?"}], "chosen": {"from": "gpt", "value": "That."}}
+    row |= {"rejected": {"from": "gpt", "value": "This."}}
+    data = read(tmp_path, row, columns={"prompt": "conversations"})
+    assert turns(data) == [("user", "Which?")]
+    comparison = data.train[0].comparison
+    assert comparison is not None
+    assert comparison.responses == ("That.", "This.")
+    (example,) = read(tmp_path, {"prompt": [ASKED], "completion": SAID}).train
+    assert example.response == "That."

@@ -47,6 +47,19 @@ def test_options_reach_the_template() -> None:
     assert prompt(written(SWITCH, template_options={"mood": "gay"})).endswith("assistant\nHa! ")
 
 
+def test_of_several_templates_the_default_is_meant(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = {"default": CHATML, "tools": SWITCH}
+    assert PromptTemplate.choose(tokenizer, "auto").text == CHATML
+    tokenizer.chat_template = {"tools": SWITCH, "search": CHATML}
+    with pytest.raises(InputError, match="chat templates named search, tools, and none named default") as caught:
+        PromptTemplate.choose(tokenizer, "auto")
+    assert "Jinja file" in str(caught.value)
+    (tmp_path / "x.jinja").write_text(CHATML)
+    for setting, text in ((str(tmp_path / "x.jinja"), CHATML), ("none", None)):
+        assert PromptTemplate.choose(tokenizer, setting).text == text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -66,6 +79,13 @@ def test_options_that_are_none(options: dict[str, Any], message: str) -> None:
     [
         (CHATML, []),
         (SWITCH, ["mood"]),
+        # A name that is set before it is read is the template's own, be it in one branch; a switch's default is not.
+        ("{% set w = messages[0].content %}{% if '.' in w %}{% set w = w[1:] %}{% endif %}{{ w }}", []),
+        ("{% for m in messages %}{% set w = 1 %}{% if m %}{% set w = w + 1 %}{% endif %}{{ w }}{% endfor %}", []),
+        ("{% if messages[0].role == 'system' %}{% set s = 1 %}{% endif %}{% if s is defined %}{{ s }}{% endif %}", []),
+        ("{% for m in messages %}{% set w %}{{ mood }}{% endset %}{{ w }}{% endfor %}", ["mood"]),
+        ("{% if not mood is defined %}{% set mood = 'gay' %}{% endif %}{{ mood }}", ["mood"]),
+        ("{% if messages %}{% set mood = mood or 'gay' %}{% endif %}{{ mood }}", ["mood"]),
         ("{{ bos_token }}{% for m in messages %}{{ m.content }}{% if tools %}x{% endif %}{% endfor %}", []),
         ("{% set a = b | default(1) %}{{ a }}{% for c in messages %}{{ loop.index }}{% endfor %}", ["b"]),
         ("{% generation %}{{ d }}{% endgeneration %}{{ strftime_now('%Y') }}{{ raise_exception('x') }}", ["d"]),

@@ -105,6 +105,12 @@ def test_a_verdict_in_one_order_and_a_tie_in_the_other_is_three_quarters(tmp_pat
         ("[THINK]Verdict: A[/THINK]", None),
         ("<|channel|>analysis<|message|>Verdict: A<|end|><|channel|>final<|message|>\nVerdict: B", 0.0),
         ("◁think▷\nVerdict: A\n◁/think▷\nB", 0.0),
+        # Nor is one that was taken back.
+        ("Verdict: A\nNo, it miscounts.\nFinal verdict: B", 0.0),
+        ("**Verdict:** A\n\n**My final verdict is: B**", 0.0),
+        ("Verdict: A\nOn reflection.\nVerdict: B, since it counts right.", None),
+        ("Verdict: A\nVerdict: I cannot say.", None),
+        ("Verdict: A\n\nThis verdict rests on the sum.", 1.0),
         # Nor is what the instructions list.
         ("End with one line that is exactly one of these:\nVerdict: A\nVerdict: B\nVerdict: tie", None),
         ("Verdict: A\nVerdict: B\nVerdict: tie\n\nVerdict: B", 0.0),

@@ -26,7 +26,7 @@ ROLES: Mapping[str, str] = {
 }
 """The usual names of those who speak, in lower case."""
 
-WEIGHTS = ("weight", "train", "loss", "trainable")
+WEIGHTS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "train_detail")
 """Keys that say whether a turn is trained on."""
 
 _IGNORE = "or name it in data.ignore where the answer does not need it"
@@ -50,14 +50,24 @@ _CONTEXT = dict.fromkeys(
     ("context", "history", "documents", "system", "system_prompt"),
     ("what comes before the prompt is not shown to the model here", _PROMPT),
 )
+_SWITCHES = {
+    "chat_template_kwargs": (
+        "what a row tells the chat template is not given to it",
+        f"set data.template_options, the same for all rows, {_IGNORE}",
+    )
+}
 _IN_MESSAGES = _CALLS | _THOUGHTS | _MEDIA | _TOOLS
-_IN_ROWS = _IN_MESSAGES | _CONTEXT
+_IN_ROWS = _IN_MESSAGES | _CONTEXT | _SWITCHES
+_LABELS = frozenset({"label", "kto_tag", "is_good", "desirable"})
 _NOTHING = ("", "[]", "{}", "null")
 _WHOLE = ("1", "1.0", "true")
 
 
-def refusal(name: str, *, in_message: bool) -> InputError | None:
+def refusal(name: str, value: Any, *, in_message: bool) -> InputError | None:
     """Why a column, or a key of a message, that is not read cannot be left out in silence; None where it can."""
+    if not in_message and name in _LABELS and str(value).lower() == "false":
+        fix = "remove the row, or name the column in data.ignore where it says something else"
+        return InputError("the answer is marked as one that is not to be given", fix=fix)
     known = (_IN_MESSAGES if in_message else _IN_ROWS).get(name)
     return None if known is None else InputError(known[0], fix=known[1])
 
@@ -81,6 +91,13 @@ def joined_parts(content: Any) -> Any:
     return content if not all(isinstance(text, str) for text in texts) else "".join(map(str, texts))
 
 
+def other_part(content: Any) -> str | None:
+    """The kind of the first part of a message that is no text, such as `image`; None where there is none."""
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    kinds = [str(part.get("type", "unknown")) for part in parts if not _only_text(part)]
+    return kinds[0] if kinds else None
+
+
 def _only_text(part: Mapping[str, Any]) -> bool:
     others = (value for key, value in part.items() if key not in {"type", "text"})
     return part.get("type", "text") in {"text", "input_text", "output_text"} and all(map(is_nothing, others))
@@ -90,6 +107,10 @@ def weight_problem(message: Mapping[str, Any], ignored: Collection[str]) -> str 
     """What of a message says that it is not to be trained on as a whole, such as `weight: 0`; None where nothing."""
     for key in WEIGHTS:
         value = message.get(key)
-        if value is not None and key not in ignored and str(value).lower() not in _WHOLE:
+        if value is None or key in ignored or str(value).lower() in _WHOLE:
+            continue
+        if not isinstance(value, list):
             return f"{key}: {str(value).lower()}"
+        if not all(isinstance(part, dict) and str(part.get("train", True)).lower() in _WHOLE for part in value):
+            return f"{key}: not all of it"
     return None

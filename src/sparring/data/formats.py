@@ -105,7 +105,7 @@ def _prompt_completion(record: Record) -> Example:
 def _pair(record: Record, answer: str) -> Example:
     """A prompt and its answer, each either text or a list of messages."""
     prompt, expert = _prompt(record), _answer(record, answer) if record.has(answer) else None
-    plain = isinstance(record.value("prompt"), str) and not (expert and isinstance(record.value(answer), list))
+    plain = isinstance(record.value("prompt"), str) and not (expert and isinstance(record.value(answer), list | dict))
     return _example(record, prompt, plain=plain, response=expert)
 
 
@@ -228,11 +228,14 @@ def _asked(record: Record, field: str, turns: list[Turn]) -> list[Turn]:
 
 def _answer(record: Record, field: str, prompt: Sequence[Turn] = ()) -> str:
     """A response: a text, or one assistant message, which the prompt's own may precede."""
-    if not isinstance(record.value(field), list):
+    if not isinstance(record.value(field), list | dict):
         return record.text(field)
     turns = record.turns(field)
     if prompt and turns[: len(prompt)] == list(prompt):
         turns = turns[len(prompt) :]
+    if prompt and len(turns) == len(prompt) + 1:
+        fix = "remove the row: only answers to the same prompt can be compared"
+        raise record.error(field, "begins with another prompt than the other answer", fix)
     if len(turns) != 1:
         problem = f"must be one assistant message, got {len(turns)} messages"
         raise record.error(field, problem, "move the earlier turns to the prompt")

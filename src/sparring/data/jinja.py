@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from sparring.data.clock import Clock
@@ -22,7 +22,8 @@ _CLOCK_CALL = re.compile(CLOCK + r"""\(\s*(?:format\s*=\s*)?(["'])(?P<format>[^"
 def unset_variables(text: str, given: Collection[str] = ()) -> list[str]:
     """The variables that a chat template reads and that nobody sets, sorted.
 
-    Those that it asks for with `is defined` are among them: a switch such as `enable_thinking` is mostly read so.
+    Those that it asks for with `is defined` are among them: a switch such as `enable_thinking` is mostly read so. Those
+    that it sets before it reads them are its own, be that in one branch alone.
 
     Args:
         text: The template.
@@ -33,7 +34,12 @@ def unset_variables(text: str, given: Collection[str] = ()) -> list[str]:
     """
     from jinja2 import meta
 
-    return sorted(meta.find_undeclared_variables(_parsed(text)) - _GIVEN - {*given})
+    tree = _parsed(text)
+    first: dict[str, str] = {}
+    for name, use in _uses(tree):
+        first.setdefault(name, use)
+    own = {name for name, use in first.items() if use == "store"}
+    return sorted(meta.find_undeclared_variables(tree) - own - _GIVEN - {*given})
 
 
 def reads_clock(text: str) -> bool:
@@ -66,6 +72,17 @@ def with_defaults(text: str, options: Mapping[str, object], clock: Clock | None)
     )
     # The empty expression keeps a line break that begins the template, which a block before it would swallow.
     return f"{defaults}{{{{- '' }}}}{text}" if defaults else text
+
+
+def _uses(node: nodes.Node) -> Iterator[tuple[str, str]]:
+    """Names, each with "load", "store" or "param", in the order in which a template comes to them."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Name):
+        yield node.name, node.ctx
+    # What is assigned, or gone through, is read before its name is set.
+    for child in sorted(node.iter_child_nodes(), key=lambda child: child is getattr(node, "target", None)):
+        yield from _uses(child)
 
 
 def _literal(value: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparring.data.chats import ROLES, WEIGHTS, Turn, is_nothing, joined_parts, refusal, weight_problem
+from sparring.data.chats import ROLES, WEIGHTS, Turn, is_nothing, joined_parts, other_part, refusal, weight_problem
 from sparring.errors import InputError, did_you_mean
 
 _ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
@@ -95,13 +95,14 @@ class Record:
         return value
 
     def turns(self, field: str) -> list[Turn]:
-        """The field as messages, at least one, each `{"role": …, "content": …}` under the usual names.
+        """The field as messages, one or a list, each `{"role": …, "content": …}` under the usual names.
 
         Raises:
             InputError: A message is none, its role is unknown, it holds what sparring cannot show to a model, or the
                 last one, the assistant's, is not to be trained on.
         """
-        messages = self.items(field, "list of messages")
+        value = self.value(field)
+        messages = [value] if isinstance(value, dict) else self.items(field, "list of messages")
         turns = [self._turn(field, turn, f"[{position}]") for position, turn in enumerate(messages)]
         wrong = weight_problem(messages[-1], self.reading.ignored) if turns[-1]["role"] == "assistant" else None
         if wrong is not None:
@@ -140,7 +141,7 @@ class Record:
         names = {self._name(field) for field in read} | self.reading.ignored
         for column, value in self.values.items():
             if column not in names and not is_nothing(value):
-                cure = refusal(column, in_message=False)
+                cure = refusal(column, value, in_message=False)
                 if cure is not None:
                     raise InputError(cure.problem, where=f"{self.where}, field '{column}'", fix=cure.fix)
                 self.reading.unread.add(column)
@@ -165,6 +166,10 @@ class Record:
         speaker = self.check_text(field, turn[role_key], inside=f"{inside}.{role_key}")
         role = self._role(field, speaker, f"{inside}.{role_key}")
         content = joined_parts(turn[content_key])
+        kind = other_part(content)
+        if kind is not None:
+            problem, fix = f"holds a part that is no text ({kind}): sparring trains on text alone", "remove the row"
+            raise self.error(field, problem, fix, inside=f"{inside}.{content_key}")
         # An empty system turn is common, and it means something: it stands in for a template's default one.
         text = self.check_text(field, content, inside=f"{inside}.{content_key}", blank=role == "system")
         return {"role": role, "content": text}
@@ -192,7 +197,7 @@ class Record:
         for key, value in turn.items():
             if key in read or key in self.reading.ignored or is_nothing(value):
                 continue
-            cure = refusal(key, in_message=True)
+            cure = refusal(key, value, in_message=True)
             if cure is not None:
                 raise self.error(field, cure.problem, cure.fix or "", inside=f"{inside}.{key}")
             self.reading.unread.add(f"{self._name(field)}[].{key}")

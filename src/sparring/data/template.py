@@ -76,8 +76,14 @@ class PromptTemplate:
         """Reads `data.chat_template`: `auto`, `none` or the path of a Jinja file.
 
         Raises:
-            InputError: The file is missing or is no text.
+            InputError: The file is missing or is no text, or of the tokenizer's templates none is the default.
         """
+        named = tokenizer.chat_template
+        if setting == "auto" and isinstance(named, dict) and "default" not in named:
+            problem = f"the tokenizer has chat templates named {', '.join(sorted(named))}, and none named default"
+            raise InputError(
+                problem, where=_SETTING, fix="write the one that is meant into a Jinja file, and name that"
+            )
         return cls(
             tokenizer=tokenizer,
             chat=setting != "none" and (setting != "auto" or bool(tokenizer.chat_template)),

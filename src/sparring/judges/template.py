@@ -32,7 +32,10 @@ Verdict: tie
 """
 
 _FIELDS = ("{prompt}", "{first}", "{second}")
-_VERDICT = re.compile(r"\W*verdict\W+(A|B|tie)\W*", re.IGNORECASE)
+_NAMED = r"\W*(?:(?:so|my|the|final|overall)\W+)*verdict"
+_VERDICT = re.compile(_NAMED + r"\W+(?:is\W+)?(A|B|tie)\W*", re.IGNORECASE)
+# Whatever it says, what stood before it is not the conclusion.
+_CLAIM = re.compile(_NAMED + r"(?:\W*[:=]|\W+is\b).*", re.IGNORECASE)
 # Small models leave out the word "verdict".
 _NOTHING_ELSE = re.compile(r"\A\W*(A|B|tie)\W*\Z", re.IGNORECASE)
 _PREFERS_FIRST = {"a": 1.0, "b": 0.0, "tie": 0.5}
@@ -71,7 +74,8 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 def read_verdict(reply: Reply, question: str) -> float | None:
     """P(first ≻ second) from a reply's last line `Verdict: A|B|tie`, or from a reply of that one word; else None.
 
-    A verdict within a thought is none, nor is the list of possible ones, which the question has too. A reply that was
+    A verdict that is followed by another, in words that cannot be read, is none: it was taken back. A verdict within a
+    thought is none, nor is the list of possible ones, which the question has too. A reply that was
     cut at its limit has not concluded, unless it began with its verdict: it may have been thinking.
 
     Args:
@@ -81,6 +85,9 @@ def read_verdict(reply: Reply, question: str) -> float | None:
     words = final_words(reply.text, question).strip()
     if reply.cut:
         words = words.partition("\n")[0]
+    claims = [line for line in words.splitlines() if _CLAIM.fullmatch(line)]
+    if claims and not _VERDICT.fullmatch(claims[-1]):
+        return None
     lists = _runs(question)
     found = [run[-1] for run in _runs(words) if len(run) < 2 or run not in lists] or _NOTHING_ELSE.findall(words)
     return _PREFERS_FIRST[found[-1].lower()] if found else None

@@ -27,6 +27,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from sparring.errors import InputError
 from sparring.models.config import EMBEDDED, ModelConfig
+from sparring.models.noise import without_noise
 from sparring.models.quantization import check_saved, loading_options, settle
 from sparring.models.quiet import quiet_transformers
 from sparring.models.smollm2 import embedded_model
@@ -100,7 +101,7 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     """The model, in evaluation mode, in the dtype and on the device that `config` names.
 
     Its input embedding has no `padding_idx`: with one, `nn.Embedding` drops the gradient of the padding token,
-    which in many models is also the token that ends a response, and must learn to.
+    which in many models is also the token that ends a response, and must learn to. Nor has it any dropout.
 
     Only safetensors files are read, never pickles, which can run code when they are opened.
 
@@ -157,6 +158,7 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
         fix = "save the whole model again with `save_pretrained`"
         raise InputError(f"{len(missing)} weights are missing ({', '.join(missing[:3])})", where=path, fix=fix)
     model.get_input_embeddings().padding_idx = None
+    without_noise(model)
     if config.quantization is not None:
         # It is on its device, and may not be moved.
         settle(model)
