@@ -111,7 +111,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     held_out = None
     if data.held_out:
         held_out = encode(data.held_out, tokenizer, config.data, context_length=context, clock=clock, end_ids=ends)
-    check_tokens(model_config, tokenizer, (*_ids(train), *_ids(held_out)))
+    check_tokens(model_config, tokenizer, chain(_ids(train), _ids(held_out)))
     teacher = teacher_of(config, model_config, template, train, held_out)
     return Prepared(
         config=config,
