@@ -46,8 +46,15 @@ def test_room_format_and_rank(tiny_folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "lora",
-    [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"bias": "all"}, {"lora_bias": True}]
-    + [{"target_parameters": ["experts.down_proj"]}, {"trainable_token_indices": [5]}, {"use_qalora": True}],
+    [
+        {"use_dora": True},
+        {"modules_to_save": ["lm_head"]},
+        {"bias": "all"},
+        {"lora_bias": True},
+        {"target_parameters": ["experts.down_proj"]},
+        {"trainable_token_indices": [5]},
+        {"use_qalora": True},
+    ],
     ids=str,
 )
 def test_adapters_that_no_engine_plays(tiny_folder: Path, lora: dict[str, Any]) -> None:
