@@ -376,11 +376,11 @@ class TokenIds:
         if instance is None:
             # A dataclass asks so for the field's default, and there is none.
             raise AttributeError(self._name)
-        ids: array[int] = vars(instance)[self._name]
-        return ids.tolist()
+        return _unpacked(getattr(instance, self._name))
 
     def __set__(self, instance: object, ids: Sequence[int]) -> None:
-        vars(instance)[self._name] = _packed(ids)
+        # Whoever asks for an instance's `__dict__` makes it one, which is larger than the ids of a short text.
+        object.__setattr__(instance, self._name, _packed(ids))
 
 
 class TokenIdLists:
@@ -390,16 +390,22 @@ class TokenIdLists:
         self._name = f"_{name}"
 
     def __get__(self, instance: object | None, owner: type | None = None) -> list[list[int]]:
-        lists: tuple[array[int], ...] = () if instance is None else vars(instance)[self._name]
+        lists: tuple[bytes, ...] = () if instance is None else getattr(instance, self._name)
         # The field's default has to be one that nobody can change.
-        return [ids.tolist() for ids in lists] if instance is not None else ()  # type: ignore[return-value]
+        return [*map(_unpacked, lists)] if instance is not None else ()  # type: ignore[return-value]
 
     def __set__(self, instance: object, lists: Sequence[Sequence[int]]) -> None:
-        vars(instance)[self._name] = tuple(map(_packed, lists))
+        object.__setattr__(instance, self._name, tuple(map(_packed, lists)))
 
 
-def _packed(ids: Sequence[int]) -> array[int]:
-    return array("H" if max(ids, default=0) < 2**16 else "I", ids)
+def _packed(ids: Sequence[int]) -> bytes:
+    """The ids after the type code of an array that holds them: bytes take less than the array itself."""
+    code = "H" if max(ids, default=0) < 2**16 else "I"
+    return code.encode() + array(code, ids).tobytes()
+
+
+def _unpacked(packed: bytes) -> list[int]:
+    return array(chr(packed[0]), packed[1:]).tolist()
 
 
 @dataclass(frozen=True, kw_only=True)

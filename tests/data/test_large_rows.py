@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sparring.data import DataConfig, Encoded, encode
+from sparring.data import DataConfig, Encoded, encode, load, sources
 from sparring.errors import InputError
 from sparring.types import EncodedExample, Example
 from tiny import tiny_tokenizer
@@ -63,3 +66,39 @@ def test_ids_are_lists_whoever_looks(ids: list[int]) -> None:
     assert (example.prompt_ids, example.expert_ids, example.compared_ids) == (ids, ids, [ids, [1]])
     assert example == EncodedExample(index=0, prompt_ids=ids, expert_ids=ids, prompt="p", compared_ids=[ids, [1]])
     assert EncodedExample(index=0, prompt_ids=ids, expert_ids=[], prompt="p").compared_ids == []
+
+
+def test_rows_are_read_as_they_are_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"prompt": "{n}", "response": "{HUGE[:1000]}"}}\n' for n in range(20_000)))
+    rows = sources.read(str(path), split="train", subset=None)
+    tracemalloc.start()
+    try:
+        assert [sum(1 for _ in rows) for _ in range(2)] == [20_000, 20_000]
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        data = load(DataConfig(source=str(path), held_out=0), 0)
+        # The words once, and what a row takes beside them.
+        assert tracemalloc.get_traced_memory()[1] < 20_000 * (1000 + 700)
+        config = DataConfig(source=str(path), chat_template="none", max_response_tokens=300)
+        kept, examples = data.train, list(reversed(data.train))
+        data.train.clear()
+        del kept
+        encoded = encode((examples.pop() for _ in range(20_000)), tiny_tokenizer(), config, context_length=2000)
+        assert len(encoded.examples) == 20_000
+        # Two bytes a token, and the words still once.
+        assert tracemalloc.get_traced_memory()[0] < 20_000 * (1000 + 2 * 300 + 700)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_huge_line_of_a_file_is_left_out_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [{"prompt": f"{n}?", "response": "So."} for n in range(3)] + [{"prompt": HUGE, "response": "So."}]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    config, tokenizer = DataConfig(source=str(path), max_response_tokens=20, held_out=0), Watched()
+    examples = load(config, 0).train
+    assert encode(examples, tokenizer, config, context_length=500).dropped_prompts == 1  # type: ignore[arg-type]
+    strict = config.model_copy(update={"overlong_prompt": "error"})
+    with pytest.raises(InputError, match=r"rows.jsonl, line 4 \('word word.*the prompt has 50,000,000 characters"):
+        encode(examples, tokenizer, strict, context_length=500)  # type: ignore[arg-type]
+    assert tokenizer.longest < 10_000

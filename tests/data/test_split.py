@@ -152,3 +152,18 @@ def test_every_prefix_of_a_mixture_has_the_shares(parts: list[tuple[int, float]]
             assert abs(counts[str(i)] - end * weight / sum(weights)) <= 1 + len(parts)
     if len(parts) == 1:
         assert drawn == lists[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit", "sizes"), [(10, 10, (8, 2)), (10, 9, (8, 2)), (10, 5, (5, 2)), (4, 4, (4, 0))]
+)
+def test_what_is_held_out_unasked_is_taken_from_a_limit_that_leaves_too_little(
+    tmp_path: Path, rows: int, limit: int, sizes: tuple[int, int]
+) -> None:
+    source = write(tmp_path / "rows.jsonl", [f"Q{n}" for n in range(rows)])
+    data = load(DataConfig(source=source, limit=limit), 0)
+    assert (len(data.train), len(data.held_out)) == sizes
+    with pytest.raises(InputError, match=rf"{rows + 1} usable rows are needed \(data.limit {rows + 1}\), {rows} are"):
+        load(DataConfig(source=source, limit=rows + 1), 0)
+    with pytest.raises(InputError, match=f"{rows + 1} usable rows are needed"):
+        load(DataConfig(source=source, limit=rows, held_out=1), 0)

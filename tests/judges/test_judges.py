@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaForSequenceClassification
 
+from sparring.data import Clock
 from sparring.errors import InputError, RunError
 from sparring.judges import JUDGES, Question, Verdict, fingerprint
 from sparring.judges.protocol import pairs, verdict_of_scores
 from sparring.models import context_length
 from sparring.objectives import OBJECTIVES
 from sparring.types import LogRatios
-from tiny import save_tiny, tiny_model, tiny_tokenizer
+from tiny import CHATML, save_tiny, tiny_model, tiny_tokenizer
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e300, 1e300)), min_size=2, max_size=5), st.sampled_from([0.0, 0.3, 2]))
@@ -229,3 +231,29 @@ def test_pairwise_is_the_mean_over_both_orders_of_the_models_own_probability(tin
     assert verdict.ties == 1
     cut = judged("pairwise", question, model=str(tiny_folder), template=str(template), max_tokens=10)
     assert cut.abstentions == 2
+
+
+DATED = "{% if strict is defined and strict %}Be strict. {% endif %}{{ strftime_now('%Y') }} " + CHATML
+
+
+@pytest.mark.parametrize("name", ["pairwise", "reward-model"])
+def test_a_judges_template_is_told_the_runs_variables_and_time_where_it_reads_them(
+    name: str, tiny_folder: Path, reward_model: str, tmp_path: Path
+) -> None:
+    plain, dated = tmp_path / "plain", tmp_path / "dated"
+    for folder in (plain, dated):
+        shutil.copytree(tiny_folder if name == "pairwise" else reward_model, folder)
+    tiny_tokenizer(chat_template=DATED).save_pretrained(dated)
+    options, clock = {"strict": True, "other": 1}, Clock.read("1999-12-31T00:00:00")
+    settings = JUDGES[name](model=str(plain))
+    assert settings.in_run(options, clock) == settings
+
+    told = JUDGES[name](model=str(dated)).in_run(options, clock)
+    assert (told.template_options, told.time) == ({"strict": True}, str(clock))
+    assert told.chat(tiny_tokenizer(chat_template=DATED)).render([]).startswith("Be strict. 1999 ")
+    own = JUDGES[name](model=str(dated), template_options={"strict": False}, time="2000-01-01")
+    assert own.in_run(options, clock) == own
+    question = Question(prompt="q", responses=("aa", "b"))
+    verdicts = {each.start(tmp_path)([question])[0].pairwise for each in (told, own, settings)}
+    assert len(verdicts) == 3
+    assert told.start(tmp_path)([question])[0].pairwise in verdicts

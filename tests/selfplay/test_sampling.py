@@ -45,7 +45,17 @@ def test_room_format_and_rank(tiny_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "lora", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"bias": "all"}, {"lora_bias": True}], ids=str
+    "lora",
+    [
+        {"use_dora": True},
+        {"modules_to_save": ["lm_head"]},
+        {"bias": "all"},
+        {"lora_bias": True},
+        {"target_parameters": ["experts.down_proj"]},
+        {"trainable_token_indices": [5]},
+        {"use_qalora": True},
+    ],
+    ids=str,
 )
 def test_adapters_that_no_engine_plays(tiny_folder: Path, lora: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=rf"lora\.{next(iter(lora))}: engines do not play adapters with"):

@@ -18,7 +18,7 @@ from sparring.planning.plan import plan
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.prepared import prepare
 from sparring.shards import read_shard
-from tiny import save_tiny, tiny_tokenizer
+from tiny import save_tiny, tiny_model, tiny_tokenizer
 
 TEACHER = {"system": "Hm.", "temperature": 0.7}
 DATA = {"source": "arithmetic", "limit": 4, "held_out": 3, "max_response_tokens": 4}
@@ -156,6 +156,12 @@ def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_loaded(tiny_f
 
     error = refused(config(tiny_folder, {"model": str(strange)}, generation={"name": "vllm"}))
     assert "plays the run's own model" in error.problem
+
+    small = save_tiny(tmp_path / "small")
+    tiny_model(vocab_size=200).save_pretrained(small)
+    error = refused(config(tiny_folder, {"model": str(small)}))
+    assert error.where == "data.teacher.model"
+    assert "the model's embedding has 200 rows" in error.problem
 
     error = refused(config(tiny_folder, {"system": "word " * 200}))
     assert (error.where, "its context has room for 508" in error.problem) == ("data.teacher.system", True)

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from sparring.errors import InputError
 from sparring.trainer.triples import Counts, Triple, Triples, collate, triples_from
+from tiny import tiny_tokenizer
 
 ROW: dict[str, Any] = {"prompt_ids": [3], "expert_ids": [4, 2], "generated_ids": [[5], [6, 2]]}
 SCORES: dict[str, Any] = {"opponent_expert_log_prob": -1.0, "opponent_generated_log_probs": [-2.0, -3.0]}
@@ -58,3 +60,16 @@ def test_an_expert_response_is_there_for_all_or_for_none() -> None:
     assert batch["counts"] == Counts(expert=0, generated=2, initial=0, reference=0)
     with pytest.raises(InputError, match="some rows have an expert response and some do not"):
         Triples([bare, replace(bare, expert_ids=[4])])
+
+
+@pytest.mark.parametrize("prompt", ["Hi", "<bos>Hi", "<bos><bos>Hi", [{"role": "user", "content": "Hi"}]])
+def test_a_prompt_has_one_first_token_and_no_last_one(prompt: Any) -> None:
+    tokenizer = tiny_tokenizer(chat_template="<bos>{{ bos_token }}{{ messages[0]['content'] }}")
+    tokenizer.add_special_tokens({"bos_token": "<bos>", "eos_token": "<eos>"})
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", bos), ("<eos>", eos)]
+    )
+    (triple,) = triples_from([{"prompt": prompt, "expert": "a", "generated": "b"}], tokenizer)
+    hi = tokenizer("Hi", add_special_tokens=False).input_ids
+    assert triple.prompt_ids == [bos, *hi]

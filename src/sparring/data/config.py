@@ -107,7 +107,8 @@ class DataConfig(BaseModel):
     a thought or the like, which the model would not see; other columns that are not read are named."""
 
     limit: int | None = Field(default=None, ge=1)
-    """Number of training examples, drawn with the seed; None takes all. `arithmetic` needs it."""
+    """Number of training examples, drawn with the seed; None takes all. `arithmetic` needs it. Where `held_out` is not
+    set and the rows do not suffice for both, there are fewer by those that are held out."""
 
     held_out: int | None = Field(default=None, ge=0)
     """Number of examples set apart for evaluation; None takes a fifth of the prompts, at most 32 (a built-in task makes

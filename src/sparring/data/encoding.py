@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,7 @@ class Encoded:
 
 
 def encode(
-    examples: Sequence[Example],
+    examples: Iterable[Example],
     tokenizer: PreTrainedTokenizerBase,
     config: DataConfig,
     *,
@@ -65,7 +65,7 @@ def encode(
     """Applies the chat template and the length limits.
 
     Args:
-        examples: What `load` returned; may be empty.
+        examples: What `load` returned; may be none.
         tokenizer: The model's tokenizer.
         config: The template, the limits and what happens at them.
         context_length: Tokens that prompt and response may have together in the model.
@@ -82,9 +82,11 @@ def encode(
     limits = LengthLimits.of(config, context_length, tokenizer)
     watch = Watch(template=template, config=config)
     fit = Fit(config=config, template=template, limits=limits, end=end, stop_ids=stop_ids, watch=watch)
+    given = False
     for chunk in _chunks(examples):
+        given = True
         fit.add(chunk)
-    if examples and not fit.kept:
+    if given and not fit.kept:
         raise fit.none_left()
     return Encoded(
         examples=fit.kept,
@@ -99,7 +101,7 @@ def encode(
     )
 
 
-def _chunks(examples: Sequence[Example]) -> Iterator[list[Example]]:
+def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
     """So many at once that the tokenizer is quick, and its own tables, far larger than the ids, stay small."""
     chunk: list[Example] = []
     size = 0

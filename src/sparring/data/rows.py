@@ -37,7 +37,7 @@ class Rows:
 
     source: str
     weight: float
-    read: int
+    read: int = 0
     valid: list[Example] = field(default_factory=list)
     problems: list[InputError] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
@@ -57,10 +57,12 @@ def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int,
         InputError: The source cannot be read, or its columns fit no format.
     """
     rows = sources.read(source.source, split=source.split, subset=source.subset)
-    result = Rows(source=source.source, weight=source.weight, read=len(rows))
+    result = Rows(source=source.source, weight=source.weight)
+    # Read twice, since all columns together tell the format, and the rows are larger than what becomes of them.
     columns = {name for row in rows if isinstance(row, sources.Row) for name in row.values}
     if not columns and all(isinstance(row, InputError) for row in rows):
         result.problems = [row for row in rows if isinstance(row, InputError)]
+        result.read = len(result.problems)
         return result
     form = FORMATS[_format(source, columns, needs)]
     reading = RowReading(
@@ -70,11 +72,10 @@ def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int,
         unread=result.unread,
     )
     check = _Check(config=config, form=form, needs=needs, reading=reading, seen=seen)
-    rows.reverse()
-    # Each row is let go of as soon as it is read, so that a large source is not held twice.
-    for index in range(start, start + result.read):
+    for index, row in enumerate(rows, start=start):
+        result.read += 1
         try:
-            result.valid.append(check(index, rows.pop()))
+            result.valid.append(check(index, row))
         except InputError as error:
             result.problems.append(error)
     return result

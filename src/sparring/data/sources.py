@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,34 @@ class Row:
 Rows = Iterator[Row | InputError]
 
 
-def read(source: str, *, split: str, subset: str | None) -> list[Row | InputError]:
-    """All rows of a source; one that cannot be read is an InputError in its place.
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The rows of a source, which are read anew by each loop over them: nobody needs to hold them all.
+
+    A row that cannot be read is an InputError in its place.
+
+    Attributes:
+        name: What errors call it.
+        begin: Begins to read.
+
+    Raises:
+        InputError: In a loop: the source is of an unknown kind, unreadable or empty.
+    """
+
+    name: str
+    begin: Callable[[], Rows]
+
+    def __iter__(self) -> Rows:
+        empty = True
+        for row in self.begin():
+            empty = False
+            yield row
+        if empty:
+            raise InputError("has no rows", where=self.name, fix="give a source with at least one example")
+
+
+def read(source: str, *, split: str, subset: str | None) -> Source:
+    """A source, ready to be read.
 
     Args:
         source: A file, a folder or the name of a Hugging Face dataset.
@@ -38,20 +65,16 @@ def read(source: str, *, split: str, subset: str | None) -> list[Row | InputErro
         subset: The configuration name of a Hugging Face dataset.
 
     Raises:
-        InputError: The source is missing, of an unknown kind, unreadable or empty.
+        InputError: There is no such dataset, or a split is asked of a single file.
     """
     path = Path(source).expanduser()
     if path.is_dir():
-        rows = list(_read_folder(path, split))
-    elif path.is_file() or path.suffix.lower() in READERS or source.startswith((".", "/", "~")):
+        return Source(name=source, begin=partial(_read_folder, path, split))
+    if path.is_file() or path.suffix.lower() in READERS or source.startswith((".", "/", "~")):
         if split != "train":
             raise InputError(f"a single file has no split '{split}'", where=str(path), fix="leave the split out")
-        rows = list(_read_file(path))
-    else:
-        rows = list(_read_hub(source, split, subset))
-    if not rows:
-        raise InputError("has no rows", where=source, fix="give a source with at least one example")
-    return rows
+        return Source(name=source, begin=partial(_read_file, path))
+    return Source(name=source, begin=partial(_table_rows, _load_hub(source, split, subset), f"{source} [{split}]"))
 
 
 def _read_file(path: Path) -> Rows:
@@ -229,7 +252,7 @@ def _read_saved(folder: Path, split: str) -> Rows:
     yield from _table_rows(data.with_format("arrow")[:], where)
 
 
-def _read_hub(name: str, split: str, subset: str | None) -> Rows:
+def _load_hub(name: str, split: str, subset: str | None) -> Any:
     import datasets
 
     try:
@@ -241,4 +264,4 @@ def _read_hub(name: str, split: str, subset: str | None) -> Rows:
         )
         fix = "check the name, data.subset, data.split and the connection, or give a local file"
         raise InputError(problem, where=name, fix=fix) from error
-    yield from _table_rows(data.with_format("arrow")[:], f"{name} [{split}]")
+    return data.with_format("arrow")[:]

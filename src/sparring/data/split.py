@@ -39,7 +39,10 @@ def split(config: DataConfig, parts: Sequence[Rows], seed: int) -> tuple[list[Ex
         rest.append(kept)
     train = mixed(rest, weights)
     needed, what = config.limit or 1, f"data.limit {config.limit}" if config.limit else "1 for training"
-    _require(needed + number, len(train) + len(held_out), config.title, f"{what} + data.held_out {number}")
+    if config.held_out is not None:
+        # Unless it is asked for, it is taken from what the limit leaves or, where that is too little, from the limit.
+        needed, what = needed + number, f"{what} + data.held_out {number}"
+    _require(needed, len(train) + len(held_out), config.title, what)
     _require(number, len(held_out), config.title, "data.held_out, with distinct prompts and an expert response")
     return train[: config.limit], held_out
 
@@ -73,8 +76,10 @@ def mixed(lists: Sequence[Sequence[Example]], weights: Sequence[float]) -> list[
 
     One list alone is taken as it is.
     """
+    if len(lists) == 1:
+        return list(lists[0])
     due = [[(k + 0.5) / weight for k in range(len(items) + 1)] for items, weight in zip(lists, weights, strict=True)]
-    end = min(times[-1] for times in due) if len(lists) > 1 else float("inf")
+    end = min(times[-1] for times in due)
     places = sorted((time, i, k) for i, times in enumerate(due) for k, time in enumerate(times[:-1]) if time < end)
     return [lists[i][k] for _, i, k in places]
 

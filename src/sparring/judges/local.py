@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+from sparring.data import Clock, PromptTemplate
+from sparring.data.jinja import reads_clock, unset_variables
 from sparring.errors import InputError
 from sparring.judges.protocol import JudgeSettings
-from sparring.models import ModelConfig, fingerprint, longest_input, resolve
+from sparring.models import ModelConfig, fingerprint, load_tokenizer, longest_input, resolve
 from sparring.registry import require_positive
 
 
@@ -23,9 +25,13 @@ class LocalModel(JudgeSettings):
         max_tokens: The longest input that is read, if the model's context is not shorter.
         dtype: Number format of the weights: `float32`, `bfloat16`, `float16`, or `auto` as they were saved.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        template_options: Variables of the model's chat template; in a run, those of `data.template_options` that it
+            reads are set too.
+        time: The time that the chat template is told, in ISO 8601; None is a run's own, or that of rendering.
 
     Raises:
         ValueError: `max_tokens` is not positive, or the dtype or device is unknown.
+        InputError: The time is none.
     """
 
     model: str
@@ -33,13 +39,15 @@ class LocalModel(JudgeSettings):
     max_tokens: int
     dtype: str = "float32"
     device: str = "auto"
+    template_options: dict[str, Any] = field(default_factory=dict, hash=False)
+    time: str | None = None
 
     needs_expert: ClassVar[bool] = False
     may_cost_money: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_positive("max_tokens", self.max_tokens, "it is a number of tokens")
-        _ = self.source
+        _ = self.source, self._clock
 
     @property
     def source(self) -> ModelConfig:
@@ -60,6 +68,23 @@ class LocalModel(JudgeSettings):
         """The digest of the model's folder; nothing for a Hugging Face id."""
         if Path(self.model).expanduser().is_dir():
             yield fingerprint(self.model)
+
+    def in_run(self, options: Mapping[str, Any], clock: Clock | None) -> Self:
+        """With what the model's chat template reads of the run's variables and clock; nothing else decides verdicts."""
+        text = PromptTemplate.choose(load_tokenizer(self.source), "auto").text
+        if text is None:
+            return self
+        read = {name: options[name] for name in unset_variables(text) if name in options}
+        time = self.time or (str(clock) if clock is not None and reads_clock(text) else None)
+        return replace(self, template_options=read | self.template_options, time=time)
+
+    def chat(self, tokenizer: Any) -> PromptTemplate:
+        """What writes the model's prompts."""
+        return PromptTemplate.choose(tokenizer, "auto", options=self.template_options, clock=self._clock)
+
+    @property
+    def _clock(self) -> Clock | None:
+        return None if self.time is None else Clock.read(self.time)
 
     def limit(self, model: Any, tokenizer: Any) -> int:
         """The longest input of the loaded model, in tokens."""

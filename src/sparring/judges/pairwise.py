@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sparring.data import PromptTemplate
 from sparring.judges.local import LocalModel
 from sparring.judges.protocol import Judge, Question, Verdict, pairs, verdict_of_pairs
 from sparring.judges.template import ask, read_template
@@ -34,6 +35,9 @@ class Pairwise(LocalModel):
         max_tokens: The longest comparison that is read, if the model's context is not shorter.
         dtype: Number format of the weights: `float32`, `bfloat16`, `float16`, or `auto` as they were saved.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        template_options: Variables of the model's chat template; in a run, those of `data.template_options` that it
+            reads are set too.
+        time: The time that the chat template is told, in ISO 8601; None is a run's own, or that of rendering.
 
     Raises:
         ValueError: `max_tokens` is not positive, or the dtype or device is unknown.
@@ -63,7 +67,7 @@ class Pairwise(LocalModel):
         return _ComparingJudge(
             limit=self.limit(model, tokenizer),
             model=model,
-            tokenizer=tokenizer,
+            chat=self.chat(tokenizer),
             opening=a[:common],
             letters=[a[common], b[common]],
             template=read_template(self.template),
@@ -85,7 +89,7 @@ class _ComparingJudge:
 
     limit: int
     model: Any
-    tokenizer: Any
+    chat: PromptTemplate
     opening: list[int]
     letters: list[int]
     template: str
@@ -118,9 +122,5 @@ class _ComparingJudge:
         return None if math.isnan(probability) else probability
 
     def _encode(self, text: str) -> list[int]:
-        if self.tokenizer.chat_template is None:
-            ids: list[int] = self.tokenizer(f"{text}\n").input_ids
-        else:
-            turns = [{"role": "user", "content": text}]
-            ids = self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
-        return ids
+        written = self.chat.render([{"role": "user", "content": text}]) if self.chat.chat else f"{text}\n"
+        return self.chat.tokenize_prompts([written])[0]

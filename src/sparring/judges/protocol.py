@@ -7,7 +7,9 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
+
+from sparring.data import Clock
 
 Table = tuple[tuple[float | None, ...], ...]
 """`[n][n]` P_ij = P(y_i ≻ y_j | x); None where it is not known."""
@@ -146,6 +148,16 @@ class JudgeSettings(Protocol):
     def on_this_machine(self) -> Iterator[str]:
         """What else on this machine decides its verdicts: the text of a template, the digest of a model's folder."""
         yield from ()
+
+    def in_run(self, options: Mapping[str, Any], clock: Clock | None) -> Self:
+        """The settings as a run has them, for a judge whose own chat template reads a variable or writes a date.
+
+        Args:
+            options: `data.template_options`.
+            clock: The run's.
+        """
+        del options, clock
+        return self
 
     @abstractmethod
     def start(self, cache: Path) -> Judge:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparring.data import PromptTemplate
 from sparring.judges.local import LocalModel
 from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
 from sparring.models import load_reward_model
 from sparring.registry import require_positive
+from sparring.types import Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,9 @@ class RewardModel(LocalModel):
         max_tokens: The longest conversation that is scored, if the model's context is not shorter.
         dtype: Number format of the weights: `float32`, `bfloat16`, `float16`, or `auto` as they were saved.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        template_options: Variables of the model's chat template; in a run, those of `data.template_options` that it
+            reads are set too.
+        time: The time that the chat template is told, in ISO 8601; None is a run's own, or that of rendering.
 
     Raises:
         ValueError: T or `max_tokens` is not positive, or the dtype or device is unknown.
@@ -45,7 +50,7 @@ class RewardModel(LocalModel):
     def start(self, cache: Path) -> Judge:
         """The judge, with the model loaded."""
         model, tokenizer = load_reward_model(self.source)
-        return _RatingJudge(self.temperature, self.limit(model, tokenizer), model, tokenizer)
+        return _RatingJudge(self.temperature, self.limit(model, tokenizer), model, self.chat(tokenizer))
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class _RatingJudge:
     temperature: float
     limit: int
     model: Any
-    tokenizer: Any
+    template: PromptTemplate
 
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:
         return [
@@ -82,9 +87,8 @@ class _RatingJudge:
         return score
 
     def _encode(self, question: Question, response: str) -> Any:
-        if self.tokenizer.chat_template is None:
-            return self.tokenizer(question.prompt, response, return_tensors="pt")
-        turns = question.messages or ({"role": "user", "content": question.prompt},)
-        return self.tokenizer.apply_chat_template(
-            [*turns, {"role": "assistant", "content": response}], return_dict=True, return_tensors="pt"
-        )
+        tokenizer = self.template.tokenizer
+        if not self.template.chat:
+            return tokenizer(question.prompt, response, return_tensors="pt")
+        example = Example(index=0, prompt=question.prompt, messages=question.messages)
+        return tokenizer(self.template.whole(example, response), add_special_tokens=False, return_tensors="pt")

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from sparring.generation.mixture import Mixture
 
 # Settings of LoRA that peft can train and vLLM cannot play, with the value at which each is off.
-_UNPLAYABLE = {"use_dora": False, "modules_to_save": None, "bias": "none", "lora_bias": False}
+_UNPLAYABLE = {
+    "use_dora": False,
+    "modules_to_save": None,
+    "bias": "none",
+    "lora_bias": False,
+    "target_parameters": None,
+    "trainable_token_indices": None,
+    "alora_invocation_tokens": None,
+    "use_bdlora": None,
+    "use_qalora": False,
+}
 
 
 def generator_for(

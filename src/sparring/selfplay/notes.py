@@ -30,8 +30,8 @@ def notes(prepared: Prepared) -> list[str]:
     lines = _left_out(_skipped(prepared))
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
-    if prepared.data.report.unread:
-        names = ", ".join(prepared.data.report.unread)
+    if prepared.report.unread:
+        names = ", ".join(prepared.report.unread)
         lines.append(f"columns that hold something and are not read: {names}")
     unset = prepared.template.unset_variables()
     if unset:
@@ -56,7 +56,7 @@ def notes(prepared: Prepared) -> list[str]:
 
 def data_summary(prepared: Prepared) -> dict[str, Any]:
     """What became of the data: rows read, left out, and cut, with reasons; and how prompts are written."""
-    report, skipped = prepared.data.report, _skipped(prepared)
+    report, skipped = prepared.report, _skipped(prepared)
     return {
         "read": report.read,
         "kept": report.read - len(skipped),
@@ -87,7 +87,7 @@ def _parts(prepared: Prepared) -> dict[str, Encoded | None]:
 def _skipped(prepared: Prepared) -> list[tuple[str, str]]:
     """The rows that were left out as they were read, and those that the template or the tokenizer refused."""
     later = [item for each in _parts(prepared).values() if each is not None for item in each.skipped]
-    return [*prepared.data.report.skipped, *later]
+    return [*prepared.report.skipped, *later]
 
 
 def _left_out(skipped: list[tuple[str, str]]) -> list[str]:

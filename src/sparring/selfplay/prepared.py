@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from sparring.data import VERIFIERS, Clock, Dataset, Encoded, PromptTemplate, encode, load, prompts_of_iteration
+from sparring.data import VERIFIERS, Clock, DataReport, Encoded, PromptTemplate, encode, load, prompts_of_iteration
 from sparring.generation import engine, generator_class
 from sparring.generation.protocol import Engine
 from sparring.judges import JudgeSettings
@@ -24,7 +24,7 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.engine import engine_model
 from sparring.selfplay.phases import Phase, phases_of, row_needs
 from sparring.selfplay.teacher import Teacher, teacher_of
-from sparring.types import EncodedExample
+from sparring.types import EncodedExample, Example
 from sparring.work import processes
 
 
@@ -37,7 +37,7 @@ class Prepared:
         phases: What is played, in order.
         tokenizer: The model's, with the run's chat template.
         model_config: The model's own configuration.
-        data: The data as text.
+        report: What became of the rows that were read.
         template: Writes the prompts, at the run's own time.
         teacher: The language model that plays the expert, if one does.
         train: The training prompts as token ids.
@@ -52,7 +52,7 @@ class Prepared:
     phases: tuple[Phase, ...]
     tokenizer: Any
     model_config: Any
-    data: Dataset
+    report: DataReport
     template: PromptTemplate
     teacher: Teacher | None
     train: Encoded
@@ -72,7 +72,6 @@ class Prepared:
         """The same without prompts and responses, which a worker elsewhere has no use for."""
         return dataclasses.replace(
             self,
-            data=dataclasses.replace(self.data, train=[], held_out=[]),
             train=dataclasses.replace(self.train, examples=[]),
             held_out=None,
             teacher=None if self.teacher is None else dataclasses.replace(self.teacher, train=[], held_out=[]),
@@ -105,20 +104,24 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     held_out_by = usable_judge(config, judge, data)
     check_stop(config, data, verifier, held_out_by)
     check_judges(config, phases, held_out_by)
-    train = encode(data.train, tokenizer, config.data, context_length=context, clock=clock, end_ids=ends)
+
+    def encoded(examples: list[Example]) -> Encoded:
+        # What becomes of an example has its words, so that it is let go of.
+        given = _taken(examples)
+        return encode(given, tokenizer, config.data, context_length=context, clock=clock, end_ids=ends)
+
+    train = encoded(data.train)
     check_prompts(config, phases, train.examples)
     check_experts(config, phases, train)
-    held_out = None
-    if data.held_out:
-        held_out = encode(data.held_out, tokenizer, config.data, context_length=context, clock=clock, end_ids=ends)
-    check_tokens(model_config, tokenizer, (*_ids(train), *_ids(held_out)))
+    held_out = encoded(data.held_out) if data.held_out else None
+    check_tokens(model_config, tokenizer, chain(_ids(train), _ids(held_out)))
     teacher = teacher_of(config, model_config, template, train, held_out)
     return Prepared(
         config=config,
         phases=phases,
         tokenizer=tokenizer,
         model_config=model_config,
-        data=data,
+        report=data.report,
         template=template,
         teacher=teacher,
         train=train,
@@ -128,6 +131,13 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
         engine=engine(config.generation, lambda: engine_model(config, model_config, train, held_out, teacher)),
         adapter=adapter,
     )
+
+
+def _taken(examples: list[Example]) -> Iterator[Example]:
+    """Each of them in order, taken out of the list."""
+    examples.reverse()
+    while examples:
+        yield examples.pop()
 
 
 def _ids(encoded: Encoded | None) -> Iterator[int]:

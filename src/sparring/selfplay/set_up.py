@@ -103,7 +103,7 @@ def _fingerprints(prepared: Prepared) -> dict[str, str]:
     return {
         "config": config_fingerprint(prepared.config),
         "model": fingerprint(prepared.config.model.name, revision=prepared.config.model.revision),
-        "data": prepared.data.report.fingerprint,
+        "data": prepared.report.fingerprint,
         "tokens": tokens.hexdigest(),
         # They decide what a batch is.
         "processes": str(processes.count()),
@@ -220,11 +220,13 @@ def _store(prepared: Prepared) -> Store | None:
 def _judges(prepared: Prepared, directory: RunDirectory) -> Judges:
     """The judges, in the main process: the others don't judge, so they need not hold their models."""
     known: list[tuple[JudgeSettings, StartedJudge]] = []
+    clock = prepared.template.clock
 
     def start(settings: JudgeSettings) -> StartedJudge:
         found = next((judge for other, judge in known if other == settings), None)
         if found is None:
-            found = StartedJudge.of(settings, directory.answers)
+            told = settings.in_run(prepared.config.data.template_options, clock)
+            found = StartedJudge.of(told, directory.answers)
             known.append((settings, found))
         return found
 

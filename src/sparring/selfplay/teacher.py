@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from sparring.data import Encoded, PromptTemplate, TeacherConfig, teacher_prompts
@@ -13,6 +14,7 @@ from sparring.generation import names
 from sparring.logprobs.temperature import caps_logits
 from sparring.models import ModelConfig, context_length, load_config, load_tokenizer
 from sparring.models.endings import end_ids
+from sparring.models.vocabulary import check_tokens
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.types import EncodedExample
 
@@ -79,11 +81,15 @@ def teacher_of(
             limit=context_length(model_config) - config.data.max_response_tokens,
         )
 
+    asked, asked_held_out = read(train.examples), read(held_out.examples if held_out is not None else [])
+    used = chain(train.stop_ids, (token for item in chain(asked, asked_held_out) for token in item.prompt_ids))
+    where = "data.teacher" if model is None else "data.teacher.model"
+    check_tokens(model_config, template.tokenizer, used, where=where)
     return Teacher(
         model=model,
         temperature=teacher.temperature,
-        train=read(train.examples),
-        held_out=read(held_out.examples if held_out is not None else []),
+        train=asked,
+        held_out=asked_held_out,
         asked_otherwise=template.text != its_own,
     )
 

@@ -185,10 +185,17 @@ def _check_preferences(triple: Triple, where: str) -> None:
 
 
 def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
+    """The prompt's token ids, with one bos whether the tokenizer, the template or the text itself writes it."""
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     if isinstance(prompt, str):
-        ids: list[int] = tokenizer(prompt).input_ids
+        ids = list(tokenizer(prompt).input_ids)
+        # Some tokenizers close every text with the end token, but the response is to follow.
+        if len(ids) > 1 and ids[-1] == eos and not (prompt.endswith(tokenizer.eos_token) and ids[-2] != eos):
+            del ids[-1]
     else:
-        ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+        ids = list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+    while bos is not None and len(ids) > 1 and ids[0] == ids[1] == bos:
+        del ids[0]
     return ids
 
 
