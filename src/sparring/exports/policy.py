@@ -92,12 +92,19 @@ def components(config: SelfPlayConfig) -> dict[str, Any]:
     played = [_of_phase(phase) for phase in config.schedule]
     sections = {
         "model": _told({"dtype": config.model.dtype, "quantization": config.model.quantization}),
-        "data": _told({"max_response_tokens": config.data.max_response_tokens, "teacher": _teacher(config.data)}),
+        "data": _data(config.data),
         **({"phases": played} if config.phases else played[0]),
         "warmup": None if config.warmup is None else _training(config.warmup.training),
         "lora": config.lora,
     }
     return _told(sections)
+
+
+def _data(config: DataConfig) -> dict[str, Any]:
+    # Without the options nobody could tell which of the template's ways the model was trained with.
+    options = dict(config.template_options) or None
+    told = {"max_response_tokens": config.max_response_tokens, "template_options": options}
+    return _told({**told, "teacher": _teacher(config)})
 
 
 def _teacher(config: DataConfig) -> dict[str, Any] | None:
