@@ -110,8 +110,8 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(EXACT))
-    parser.add_argument("--rows", type=int, default=24)
-    parser.add_argument("--held-out", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=12, help="to train on")
+    parser.add_argument("--held-out", type=int, default=8, help="questions that are asked")
     parser.add_argument("--max-tokens", type=int, default=40)
     parser.add_argument("--server-python", default=sys.executable, help="has transformers[serving]")
     parser.add_argument("--work", type=Path, help="keeps runs and exports here, and takes those that are there")
@@ -137,7 +137,7 @@ def variant(name: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     train(run, folder, VARIANTS[name], options)
     seconds = time.perf_counter() - start
     merged = export(run, exported)
-    trained = trained_prompts(run)
+    trained = trained_prompts(run, len(questions))
     said = {
         "run": ask_run(run, questions, options.max_tokens),
         "transformers": ask_transformers(exported, questions, options.max_tokens),
@@ -208,7 +208,8 @@ def train(run: Path, folder: Path, model: dict[str, Any], options: argparse.Name
     data = {
         "source": str(folder / "train.jsonl"),
         "held_out_source": str(folder / "held_out.jsonl"),
-        "held_out": options.held_out,
+        # What the run measures on the way is not what is asked here.
+        "held_out": 2,
         "max_response_tokens": options.max_tokens,
         "chat_template": str(folder / "thinking.jinja"),
         "template_options": {"enable_thinking": False},
@@ -221,7 +222,7 @@ def train(run: Path, folder: Path, model: dict[str, Any], options: argparse.Name
         "objective": {"name": "spif", "beta": 1.0, "reward_bound": 2.0},
         "lora": {"r": 16, "lora_alpha": 32},
         "generation": {"batch_size": 16},
-        "warmup": {"training": {"num_train_epochs": 4, "learning_rate": 5e-4}},
+        "warmup": {"training": {"num_train_epochs": 5, "learning_rate": 1e-3}},
         "training": {"learning_rate": 1e-4, "num_train_epochs": 1, "per_device_train_batch_size": 4},
         "stop": {"enabled": False},
     }
@@ -247,7 +248,7 @@ def sparring(*command: object) -> str:
     return done.stdout
 
 
-def trained_prompts(run: Path) -> list[list[int]]:
+def trained_prompts(run: Path, count: int) -> list[list[int]]:
     """The held-out prompts as token ids, as the run's own stages see them."""
     from sparring.run_directory import RunDirectory
     from sparring.selfplay.config.schema import SelfPlayConfig
@@ -255,7 +256,9 @@ def trained_prompts(run: Path) -> list[list[int]]:
     from sparring.selfplay.prepared import prepare
 
     directory = RunDirectory(run)
-    held_out = prepare(SelfPlayConfig.from_yaml(directory.config), run_clock(directory)).held_out
+    config = SelfPlayConfig.from_yaml(directory.config)
+    every = config.model_copy(update={"data": config.data.model_copy(update={"held_out": count})})
+    held_out = prepare(every, run_clock(directory)).held_out
     assert held_out is not None
     return [list(example.prompt_ids) for example in sorted(held_out.examples, key=lambda example: example.index)]
 
