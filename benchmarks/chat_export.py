@@ -110,7 +110,7 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(EXACT))
-    parser.add_argument("--rows", type=int, default=12, help="to train on")
+    parser.add_argument("--rows", type=int, default=24, help="to train on")
     parser.add_argument("--held-out", type=int, default=8, help="questions that are asked")
     parser.add_argument("--max-tokens", type=int, default=40)
     parser.add_argument("--server-python", default=sys.executable, help="has transformers[serving]")
@@ -222,7 +222,7 @@ def train(run: Path, folder: Path, model: dict[str, Any], options: argparse.Name
         "objective": {"name": "spif", "beta": 1.0, "reward_bound": 2.0},
         "lora": {"r": 16, "lora_alpha": 32},
         "generation": {"batch_size": 16},
-        "warmup": {"training": {"num_train_epochs": 5, "learning_rate": 1e-3}},
+        "warmup": {"training": {"num_train_epochs": 3, "learning_rate": 5e-4}},
         "training": {"learning_rate": 1e-4, "num_train_epochs": 1, "per_device_train_batch_size": 4},
         "stop": {"enabled": False},
     }

@@ -56,6 +56,8 @@ def test_an_exported_chat_model_answers_as_the_run_does(cli: Cli, run: Path, tmp
     exported = tmp_path / "exported"
     assert cli("export", run, exported, "--policy", "iterations/000").returncode == 0
     assert "template_options:\n    enable_thinking: false\n" in (exported / "README.md").read_text(encoding="utf-8")
+    # A server may run as another user.
+    assert len({file.stat().st_mode for file in exported.iterdir()}) == 1
     question = "What comes after 40?"
     ask = ("generate", run / "iterations/000", "-p", question, "--system", SYSTEM, "--top-k", 1, "--max-tokens", 8)
     done = cli(*ask, "--json")
