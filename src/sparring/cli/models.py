@@ -63,6 +63,7 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
     """Writes a policy as a whole model with its card and says where."""
     from sparring.exports.card import model_card
     from sparring.exports.policy import components, export, policy_folder, weights_of
+    from sparring.models import load_tokenizer
     from sparring.models.origin import origin
     from sparring.reports.summary import summarize
     from sparring.selfplay.checks.consent import read_config
@@ -72,6 +73,7 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
     folder = policy_folder(directory, policy)
     # Without such a policy there is nothing that a card could tell.
     weights_of(directory, folder)
+    chat = config.data.template(load_tokenizer(config.model)).chat
 
     def card(merged: Merge | None) -> str:
         return model_card(
@@ -80,6 +82,7 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
             name=to.name,
             base=origin(config.model),
             settings=components(config),
+            chat=chat,
             merged="" if merged is None else str(merged),
         )
 

@@ -51,15 +51,31 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{{ name }}")
 model = AutoModelForCausalLM.from_pretrained("{{ name }}")
+{% if chat -%}
 messages = [{"role": "user", "content": "…"}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+{%- else -%}
+inputs = tokenizer("…", return_tensors="pt")
+{%- endif %}
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
 ```
 """
 
+_PLAIN = (
+    "It was trained on plain prompts, which no chat template wrote. A server that is asked for a chat writes it by the "
+    "tokenizer's template, if there is one, which this training did not see."
+)
+
 
 def model_card(
-    summary: Summary, policy: str, *, name: str, base: Origin, settings: Mapping[str, Any], merged: str = ""
+    summary: Summary,
+    policy: str,
+    *,
+    name: str,
+    base: Origin,
+    settings: Mapping[str, Any],
+    chat: bool,
+    merged: str = "",
 ) -> str:
     """The README.md of an exported policy.
 
@@ -69,6 +85,7 @@ def model_card(
         name: What the exported model is called.
         base: Where the base model comes from; its license is carried over.
         settings: What decided the training, by section of the configuration.
+        chat: Whether its prompts were written by a chat template, rather than plain text.
         merged: What became of the adapter, where there was one.
     """
     data = ModelCardData(
@@ -86,9 +103,10 @@ def model_card(
         told=_told(policy),
         terms=_terms(base),
         facts=list(_facts(summary, base)),
+        chat=chat,
         settings=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
         table=_table(summary, policy),
-        limits=[*([merged] if merged else []), *_limits(summary, policy, base)],
+        limits=[*([merged] if merged else []), *([] if chat else [_PLAIN]), *_limits(summary, policy, base)],
     )
     return str(card)
 
