@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 Cli = Callable[..., SimpleNamespace]
 SYSTEM = "Answer with one word."
@@ -23,8 +24,10 @@ THINKING = (
 
 @pytest.fixture(scope="module")
 def run(cli: Cli, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warm-up and an iteration with LoRA, without thoughts."""
+    """A warm-up and an iteration with LoRA, without thoughts, from a model that ships a penalty."""
     folder = tmp_path_factory.mktemp("chats")
+    shutil.copytree(tiny_folder, folder / "model")
+    GenerationConfig(eos_token_id=2, repetition_penalty=1.3).save_pretrained(folder / "model")
     (folder / "thinking.jinja").write_text(THINKING, encoding="utf-8")
     asked = [(f"What comes after {number}?", f"{number + 1}") for number in range(12)]
     turns = [[("system", SYSTEM), ("human", question), ("gpt", answer)] for question, answer in asked]
@@ -33,7 +36,7 @@ def run(cli: Cli, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     config = {
         "output": str(folder / "run"),
         "iterations": 1,
-        "model": {"name": str(tiny_folder)},
+        "model": {"name": str(folder / "model")},
         "data": {
             "source": str(folder / "chats.jsonl"),
             "held_out": 2,
@@ -55,7 +58,9 @@ def run(cli: Cli, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_an_exported_chat_model_answers_as_the_run_does(cli: Cli, run: Path, tmp_path: Path) -> None:
     exported = tmp_path / "exported"
     assert cli("export", run, exported, "--policy", "iterations/000").returncode == 0
-    assert "template_options:\n    enable_thinking: false\n" in (exported / "README.md").read_text(encoding="utf-8")
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    assert "template_options:\n    enable_thinking: false\n" in card
+    assert "settings of its own (repetition_penalty: 1.3)" in card
     # A server may run as another user.
     assert len({file.stat().st_mode for file in exported.iterdir()}) == 1
     question = "What comes after 40?"
@@ -69,7 +74,7 @@ def test_an_exported_chat_model_answers_as_the_run_does(cli: Cli, run: Path, tmp
     inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     prompt = tokenizer.decode(inputs["input_ids"][0])
     assert prompt.endswith(f"{question}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
-    whole = model.generate(**inputs, max_new_tokens=8)
+    whole = model.generate(**inputs, max_new_tokens=8, repetition_penalty=1.0)
     answer = whole[0, inputs["input_ids"].shape[1] :]
     assert tokenizer.decode(answer, skip_special_tokens=True) == said["response"]
     assert (said["finish_reason"] == "stop") == (int(answer[-1]) == tokenizer.eos_token_id)

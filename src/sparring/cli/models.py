@@ -75,7 +75,7 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
     weights_of(directory, folder)
     chat = config.data.template(load_tokenizer(config.model)).chat
 
-    def card(merged: Merge | None) -> str:
+    def card(merged: Merge | None, shipped: Mapping[str, object]) -> str:
         return model_card(
             summary,
             folder,
@@ -83,6 +83,7 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
             base=origin(config.model),
             settings=components(config),
             chat=chat,
+            shipped=shipped,
             merged="" if merged is None else str(merged),
         )
 

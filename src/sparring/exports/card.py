@@ -75,6 +75,7 @@ def model_card(
     base: Origin,
     settings: Mapping[str, Any],
     chat: bool,
+    shipped: Mapping[str, object],
     merged: str = "",
 ) -> str:
     """The README.md of an exported policy.
@@ -86,6 +87,7 @@ def model_card(
         base: Where the base model comes from; its license is carried over.
         settings: What decided the training, by section of the configuration.
         chat: Whether its prompts were written by a chat template, rather than plain text.
+        shipped: The sampling settings that the base model came with, which the exported one keeps.
         merged: What became of the adapter, where there was one.
     """
     data = ModelCardData(
@@ -106,9 +108,21 @@ def model_card(
         chat=chat,
         settings=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
         table=_table(summary, policy),
-        limits=[*([merged] if merged else []), *([] if chat else [_PLAIN]), *_limits(summary, policy, base)],
+        limits=[*([merged] if merged else []), *_elsewhere(shipped, chat=chat), *_limits(summary, policy, base)],
     )
     return str(card)
+
+
+def _elsewhere(shipped: Mapping[str, object], *, chat: bool) -> Iterator[str]:
+    """How others may sample otherwise than it was trained."""
+    if not chat:
+        yield _PLAIN
+    if shipped:
+        named = ", ".join(f"{name}: {value}" for name, value in shipped.items())
+        yield (
+            f"The base model came with settings of its own ({named}), which `generate` and servers follow unless they "
+            "are told otherwise. Training and evaluation did not use them."
+        )
 
 
 def _told(policy: str) -> str:
