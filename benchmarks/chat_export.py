@@ -65,6 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bfloat16": {"dtype": "bfloat16"},
 }
 EXACT = ("float32", "nf4")
+WARMUP = {"num_train_epochs": 3, "learning_rate": 5e-4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,25 +86,33 @@ class Answer:
 def main() -> int:
     """Prints a table and returns the exit code."""
     options = arguments()
-    result: dict[str, Any] = {
+    setting = {
         "hardware": hardware(),
         "versions": versions("peft", "bitsandbytes", "openai"),
         "rows": options.rows,
         "held_out": options.held_out,
         "max_tokens": options.max_tokens,
-        "variants": {},
+        "warmup": WARMUP,
     }
+    done: dict[str, Any] = {}
     with work_folder(options.work) as folder:
         for name in options.variants:
-            result["variants"][name] = found = variant(name, folder / name, options)
+            done[name] = found = variant(name, folder / name, options)
             print(f"\n{name}: {found['merged']}")
             print(json.dumps({key: value for key, value in found.items() if key not in {"answers", "merged"}}))
             for row in found["answers"]:
                 if row["differs"]:
                     print(json.dumps(row, ensure_ascii=False, indent=1))
             if options.json is not None:
-                write_json(options.json, result)
-    return 0 if all(found["right"] for found in result["variants"].values()) else 1
+                store(options.json, setting, {name: found})
+    return 0 if all(found["right"] for found in done.values()) else 1
+
+
+def store(path: Path, setting: dict[str, Any], found: dict[str, Any]) -> None:
+    """Puts a variant in the file, in the place of what is there for it; the others stay if all else is equal."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept = before["variants"] if setting.items() <= before.items() else {}
+    write_json(path, setting | {"variants": kept | found})
 
 
 def arguments() -> argparse.Namespace:
@@ -222,7 +231,7 @@ def train(run: Path, folder: Path, model: dict[str, Any], options: argparse.Name
         "objective": {"name": "spif", "beta": 1.0, "reward_bound": 2.0},
         "lora": {"r": 16, "lora_alpha": 32},
         "generation": {"batch_size": 16},
-        "warmup": {"training": {"num_train_epochs": 3, "learning_rate": 5e-4}},
+        "warmup": {"training": WARMUP},
         "training": {"learning_rate": 1e-4, "num_train_epochs": 1, "per_device_train_batch_size": 4},
         "stop": {"enabled": False},
     }
