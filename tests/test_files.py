@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from sparring.files import (
     append_json_line,
@@ -47,6 +50,23 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
         assert not path.exists()
     assert path.read_text() == "whole"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_weights_in_a_folder_have_the_mode_that_the_umask_gives(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "model") as partial:
+            partial.mkdir()
+            save_file({"weight": torch.zeros(2)}, partial / "model.safetensors")
+            (partial / "config.json").write_text("{}")
+        files = sorted((tmp_path / "model").iterdir())
+        assert [(file.name, file.stat().st_mode & 0o777) for file in files] == [
+            ("config.json", mode),
+            ("model.safetensors", mode),
+        ]
+    finally:
+        os.umask(before)
 
 
 def test_a_folder_replaces_the_old_one_whole(tmp_path: Path) -> None:

@@ -34,14 +34,16 @@ def public_name(source: str) -> str:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success what was written there becomes `path`.
 
-    Works for a file and for a folder. If the block raises, the temporary is removed and `path` is untouched;
-    if the process is killed, only the temporary is left, and the next writer of `path` replaces it.
+    Works for a file and for a folder, whose files get the modes that the user's umask gives. If the block raises, the
+    temporary is removed and `path` is untouched; if the process is killed, only the temporary is left, and the next
+    writer of `path` replaces it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + _PARTIAL)
     remove(partial)
     try:
         yield partial
+        _open_to_others(partial)
         _sync(partial)
         if partial.is_dir():
             remove(path)
@@ -121,6 +123,19 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _open_to_others(folder: Path) -> None:
+    """Undoes that a library wrote a file in a folder through a temporary one, which nobody but its user may read.
+
+    safetensors does, so weights could not be served by another user.
+    """
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            mode = file.stat().st_mode
+            given = file.parent.stat().st_mode & 0o666
+            if mode | given != mode:
+                file.chmod(mode | given)
 
 
 def _sync(path: Path) -> None:

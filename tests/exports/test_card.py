@@ -20,9 +20,10 @@ SETTINGS = {"objective": {"name": "spif", "beta": 0.25}}
 LLAMA = {"license": "llama3.2", "license_link": "https://example.org/terms"}
 
 
-def card(path: Path, *, policy: str = "iterations/000", base: Origin | None = None) -> ModelCard:
+def card(path: Path, *, policy: str = "iterations/000", base: Origin | None = None, **asked: Any) -> ModelCard:
     base = base or Origin(name="tiny", hub_id="owner/tiny", license=LLAMA, note="Its weights are tiny.")
-    return ModelCard(model_card(summarize(path), policy, name="mine", base=base, settings=SETTINGS))
+    asked = {"chat": True, "shipped": {}} | asked
+    return ModelCard(model_card(summarize(path), policy, name="mine", base=base, settings=SETTINGS, **asked))
 
 
 def test_what_the_hub_reads(tmp_path: Path) -> None:
@@ -73,6 +74,19 @@ def test_what_depends_on_the_policy_and_the_run(tmp_path: Path) -> None:
     assert "chosen among" not in text
     assert "**warm-up**" in text
     assert "the base model itself" in card(run.path, policy="base").text
+
+
+def test_a_card_shows_how_to_ask_as_in_training(tmp_path: Path) -> None:
+    run = write_run(tmp_path).path
+    chat, plain = (card(run, chat=chat).text for chat in (True, False))
+    assert 'from_pretrained("mine")\nmessages = [{"role": "user"' in chat
+    assert "return_dict=True)\nprint(" in chat
+    assert "plain prompts" not in chat
+    assert 'from_pretrained("mine")\ninputs = tokenizer("…", return_tensors="pt")\nprint(' in plain
+    assert "- It was trained on plain prompts, which no chat template wrote." in plain
+    assert "settings of its own" not in plain
+    penalised = card(run, shipped={"do_sample": True, "repetition_penalty": 1.1}).text
+    assert "came with settings of its own (do_sample: True, repetition_penalty: 1.1), which" in penalised
 
 
 def test_a_card_says_who_wrote_the_expert_responses(tmp_path: Path) -> None:

@@ -192,7 +192,14 @@ def test_a_card_tells_every_component_with_its_defaults(objective: str, opponent
 def test_a_card_tells_of_the_judge_the_teacher_and_the_limits_but_no_paths() -> None:
     private = {"fsdp_config": "secret/fsdp.json", "accelerator_config": "secret/a.json", "hub_model_id": "secret/mine"}
     settings = {
-        "data": {"source": "arithmetic", "limit": 1, "max_response_tokens": 12, "teacher": {"model": "/secret/large"}},
+        "data": {
+            "source": "arithmetic",
+            "limit": 1,
+            "max_response_tokens": 12,
+            "chat_template": "/secret/thinking.jinja",
+            "template_options": {"enable_thinking": False},
+            "teacher": {"model": "/secret/large"},
+        },
         "model": {"dtype": "bfloat16"},
         "objective": {"name": "sppo"},
         "judge": {"name": "reward-model", "model": "/secret/judge", "temperature": 2.0, "expert_plays": True},
@@ -201,7 +208,11 @@ def test_a_card_tells_of_the_judge_the_teacher_and_the_limits_but_no_paths() -> 
     }
     told = components(SelfPlayConfig.model_validate(settings))
     assert told["model"] == {"dtype": "bfloat16"}
-    assert told["data"] == {"max_response_tokens": 12, "teacher": {"temperature": 1.0, "model": "large"}}
+    assert told["data"] == {
+        "max_response_tokens": 12,
+        "template_options": {"enable_thinking": False},
+        "teacher": {"temperature": 1.0, "model": "large"},
+    }
     judge = dataclasses.asdict(JUDGES["reward-model"](model="judge", temperature=2.0))
     assert told["judge"] == {"name": "reward-model", **judge, "expert_plays": True, "include_self": False}
     assert (told["training"], told["warmup"]) == ({"max_steps": 3}, {"max_steps": 2})

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from sparring.errors import InputError
 from sparring.models import ModelConfig
-from sparring.models.endings import end_ids, tell_endings
+from sparring.models.endings import end_ids, sampling_settings, tell_endings
 from tiny import save_tiny, tiny_model
 
 
@@ -69,3 +69,10 @@ def test_whatever_sampling_settings_a_model_came_with_it_can_be_saved(tmp_path: 
     assert GenerationConfig.from_pretrained(tmp_path / "saved").eos_token_id == [2, 9]
     for name in {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"} & shipped.keys():
         assert getattr(GenerationConfig.from_pretrained(tmp_path / "saved"), name) == shipped[name]
+
+
+def test_the_sampling_settings_of_a_model_are_told_without_ids_and_lengths() -> None:
+    plain = GenerationConfig(eos_token_id=[1, 2], pad_token_id=0, max_new_tokens=9)
+    assert sampling_settings(plain) == {}
+    shipped = GenerationConfig(do_sample=True, temperature=0.7, repetition_penalty=1.05, eos_token_id=2)
+    assert sampling_settings(shipped) == {"do_sample": True, "temperature": 0.7, "repetition_penalty": 1.05}

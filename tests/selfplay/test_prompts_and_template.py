@@ -80,7 +80,7 @@ def test_the_clock_and_the_options_last_from_the_start_to_the_export(tmp_path: P
     shutil.rmtree(directory.iteration(0).path / "model")
     resume(tmp_path / "run")
     assert json.loads(directory.manifest.read_text())["fingerprints"] == record["fingerprints"]
-    export(tmp_path / "run", tmp_path / "out", "iterations/000", card="")
+    export(tmp_path / "run", tmp_path / "out", "iterations/000", card=lambda merged, shipped: "")
     text = AutoTokenizer.from_pretrained(tmp_path / "out").apply_chat_template(
         [{"role": "user", "content": "Why?"}], tokenize=False, return_dict=False
     )

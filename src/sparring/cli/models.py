@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sparring.cli.candidates import candidate
 from sparring.cli.output import print_json, print_lines
-from sparring.data import load_prompts
+from sparring.data import Conversation, load_prompts
 from sparring.errors import InputError
 from sparring.evaluation import answer
 from sparring.generation import generation_config
@@ -27,6 +27,7 @@ def generate_command(
     data: Path | None,
     settings: Mapping[str, Any],
     *,
+    system: str | None,
     max_tokens: int,
     seed: int,
     trust_remote_code: bool,
@@ -41,7 +42,8 @@ def generate_command(
         raise InputError("; ".join(item["msg"] for item in error.errors()), where="options") from error
     texts = list(prompts) if data is None else load_prompts(data)
     loaded = candidate(model, trust_remote_code=trust_remote_code).load()
-    samples = answer(loaded, texts, config, max_tokens=max_tokens, seed=seed)
+    asked = texts if system is None else [_after_system(system, text) for text in texts]
+    samples = answer(loaded, asked, config, max_tokens=max_tokens, seed=seed)
     if as_json:
         print_json(
             [
@@ -53,10 +55,15 @@ def generate_command(
         print_lines(line for sample in samples for line in (f"> {texts[sample.index]}", sample.text, ""))
 
 
+def _after_system(system: str, prompt: str) -> Conversation:
+    return [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+
+
 def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool, as_json: bool) -> None:
     """Writes a policy as a whole model with its card, and prints where it is."""
     from sparring.exports.card import model_card
     from sparring.exports.policy import components, export, policy_folder, weights_of
+    from sparring.models import load_tokenizer
     from sparring.models.origin import origin
     from sparring.reports.summary import summarize
     from sparring.selfplay.checks.consent import read_config
@@ -66,14 +73,17 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
     folder = policy_folder(directory, policy)
     # Fails where there is no such policy, before a card is written.
     weights_of(directory, folder)
+    chat = config.data.template(load_tokenizer(config.model)).chat
 
-    def card(merged: Merge | None) -> str:
+    def card(merged: Merge | None, shipped: Mapping[str, object]) -> str:
         return model_card(
             summary,
             folder,
             name=to.name,
             base=origin(config.model),
             settings=components(config),
+            chat=chat,
+            shipped=shipped,
             merged="" if merged is None else str(merged),
         )
 

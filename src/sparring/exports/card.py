@@ -51,15 +51,32 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{{ name }}")
 model = AutoModelForCausalLM.from_pretrained("{{ name }}")
+{% if chat -%}
 messages = [{"role": "user", "content": "…"}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+{%- else -%}
+inputs = tokenizer("…", return_tensors="pt")
+{%- endif %}
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
 ```
 """
 
+_PLAIN = (
+    "It was trained on plain prompts, which no chat template wrote. A server that is asked for a chat writes it by the "
+    "tokenizer's template, if there is one, which this training did not see."
+)
+
 
 def model_card(
-    summary: Summary, policy: str, *, name: str, base: Origin, settings: Mapping[str, Any], merged: str = ""
+    summary: Summary,
+    policy: str,
+    *,
+    name: str,
+    base: Origin,
+    settings: Mapping[str, Any],
+    chat: bool,
+    shipped: Mapping[str, object],
+    merged: str = "",
 ) -> str:
     """The README.md of an exported policy.
 
@@ -69,6 +86,8 @@ def model_card(
         name: The name of the exported model.
         base: The origin of the base model, whose license is carried over.
         settings: The settings that decided the training, by section of the configuration.
+        chat: Whether its prompts were written by a chat template, rather than plain text.
+        shipped: The sampling settings that the base model came with, which the exported one keeps.
         merged: What became of the adapter, where there was one.
     """
     data = ModelCardData(
@@ -86,11 +105,24 @@ def model_card(
         which=_which(policy),
         terms=_terms(base),
         facts=list(_facts(summary, base)),
+        chat=chat,
         settings=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
         table=_table(summary, policy),
-        limits=[*([merged] if merged else []), *_limits(summary, policy, base)],
+        limits=[*([merged] if merged else []), *_elsewhere(shipped, chat=chat), *_limits(summary, policy, base)],
     )
     return str(card)
+
+
+def _elsewhere(shipped: Mapping[str, object], *, chat: bool) -> Iterator[str]:
+    """The ways in which others may sample otherwise than it was trained."""
+    if not chat:
+        yield _PLAIN
+    if shipped:
+        named = ", ".join(f"{name}: {value}" for name, value in shipped.items())
+        yield (
+            f"The base model came with settings of its own ({named}), which `generate` and servers follow unless they "
+            "are told otherwise. Training and evaluation did not use them."
+        )
 
 
 def _which(policy: str) -> str:

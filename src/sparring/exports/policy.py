@@ -12,6 +12,7 @@ from sparring.errors import InputError, did_you_mean
 from sparring.exports.merge import Merge, merge
 from sparring.files import atomic_path, public_name, read_json
 from sparring.judges import JUDGES
+from sparring.models.endings import sampling_settings
 from sparring.models.quiet import quiet_transformers
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
@@ -56,7 +57,12 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
 
 
 def export(
-    run: Path, to: Path, name: str, *, card: Callable[[Merge | None], str], trust_remote_code: bool = False
+    run: Path,
+    to: Path,
+    name: str,
+    *,
+    card: Callable[[Merge | None, Mapping[str, object]], str],
+    trust_remote_code: bool = False,
 ) -> Merge | None:
     """Writes a policy to a new folder that `from_pretrained` loads; an adapter is merged into its base.
 
@@ -64,7 +70,8 @@ def export(
         run: The run directory.
         to: The folder to write.
         name: The policy, as in `load_policy`.
-        card: Makes the text of its README.md of what became of the adapter.
+        card: Makes the text of its README.md of what became of the adapter, and of the sampling settings that the
+            folder keeps from the base model.
         trust_remote_code: As in `load_policy`.
 
     Returns:
@@ -77,10 +84,11 @@ def export(
         raise InputError("the folder is there already", where=str(to), fix="choose another, or remove it")
     config, policy = load_policy(run, name, trust_remote_code=trust_remote_code)
     model, merged = merge(policy, config.model)
+    kept = sampling_settings(model.generation_config)
     with quiet_transformers(), atomic_path(to) as partial:
         model.save_pretrained(partial)
         policy.tokenizer.save_pretrained(partial)
-        (partial / "README.md").write_text(card(merged), encoding="utf-8")
+        (partial / "README.md").write_text(card(merged, kept), encoding="utf-8")
     return merged
 
 
@@ -92,14 +100,19 @@ def components(config: SelfPlayConfig) -> dict[str, Any]:
     played = [_of_phase(phase) for phase in config.schedule]
     sections = {
         "model": _without_empty({"dtype": config.model.dtype, "quantization": config.model.quantization}),
-        "data": _without_empty(
-            {"max_response_tokens": config.data.max_response_tokens, "teacher": _teacher(config.data)}
-        ),
+        "data": _data(config.data),
         **({"phases": played} if config.phases else played[0]),
         "warmup": None if config.warmup is None else _training(config.warmup.training),
         "lora": config.lora,
     }
     return _without_empty(sections)
+
+
+def _data(config: DataConfig) -> dict[str, Any]:
+    # Without the options nobody could tell which of the template's ways the model was trained with.
+    options = dict(config.template_options) or None
+    told = {"max_response_tokens": config.max_response_tokens, "template_options": options}
+    return _without_empty({**told, "teacher": _teacher(config)})
 
 
 def _teacher(config: DataConfig) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from sparring.models.config import ModelConfig
 from sparring.models.loading import load_config, origin_of, resolve
 from sparring.models.quiet import quiet_transformers
 
+_NO_SAMPLING = ("transformers_version", "use_cache", "max_length", "max_new_tokens")
+
 
 def end_ids(config: ModelConfig) -> frozenset[int]:
     """Every token that the model's own `generate` would stop at: all ids of `generation_config.eos_token_id`.
@@ -57,6 +59,15 @@ def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
         except ValueError:
             # What is at odds with itself even so says nothing that anybody could follow.
             model.generation_config = GenerationConfig.from_model_config(model.config)
+
+
+def sampling_settings(settings: GenerationConfig) -> dict[str, object]:
+    """What they tell `generate` beside token ids and lengths, such as a temperature or a penalty."""
+    return {
+        name: value
+        for name, value in settings.to_diff_dict().items()
+        if not name.startswith("_") and not name.endswith("token_id") and name not in _NO_SAMPLING
+    }
 
 
 def ends_of(settings: GenerationConfig) -> frozenset[int]:
