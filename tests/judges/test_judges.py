@@ -250,7 +250,11 @@ def test_a_judges_template_is_told_the_runs_variables_and_time_where_it_reads_th
 
     told = JUDGES[name](model=str(dated)).in_run(options, clock)
     assert (told.template_options, told.time) == ({"strict": True}, str(clock))
-    assert told.chat(tiny_tokenizer(chat_template=DATED)).render([]).startswith("Be strict. 1999 ")
+    assert (
+        told.chat(tiny_tokenizer(chat_template=DATED))
+        .render([{"role": "user", "content": "q"}])
+        .startswith("Be strict. 1999 ")
+    )
     own = JUDGES[name](model=str(dated), template_options={"strict": False}, time="2000-01-01")
     assert own.in_run(options, clock) == own
     question = Question(prompt="q", responses=("aa", "b"))

@@ -26,7 +26,10 @@ def told(folder: Path, **changes: Any) -> EngineModel:
     counts = dict.fromkeys(
         ("dropped_prompts", "truncated_prompts", "dropped_responses", "truncated_responses", "template_mismatch"), 0
     )
-    train, held_out = (Encoded(examples=part, stop_ids=(2,), **counts) for part in (examples[:2], examples[2:]))
+    train, held_out = (
+        Encoded(examples=part, stop_ids=(2,), skipped=[], findings=(), **counts)
+        for part in (examples[:2], examples[2:])
+    )
     config = SelfPlayConfig(**values)
     return engine_model(config, load_config(config.model), train, held_out)
 

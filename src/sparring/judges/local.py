@@ -11,7 +11,7 @@ from sparring.data import Clock, PromptTemplate
 from sparring.data.jinja import reads_clock, unset_variables
 from sparring.errors import InputError
 from sparring.judges.protocol import JudgeSettings
-from sparring.models import ModelConfig, fingerprint, load_tokenizer, longest_input, resolve
+from sparring.models import ModelConfig, fingerprint, longest_input, resolve, tokenizer_of
 from sparring.registry import require_positive
 
 
@@ -71,7 +71,7 @@ class LocalModel(JudgeSettings):
 
     def in_run(self, options: Mapping[str, Any], clock: Clock | None) -> Self:
         """With what the model's chat template reads of the run's variables and clock; nothing else decides verdicts."""
-        text = PromptTemplate.choose(load_tokenizer(self.source), "auto").text
+        text = PromptTemplate.choose(tokenizer_of(self.source), "auto").text
         if text is None:
             return self
         read = {name: options[name] for name in unset_variables(text) if name in options}

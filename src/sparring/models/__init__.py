@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         local_folder,
         longest_input,
         resolve,
+        tokenizer_of,
         torch_device,
     )
 
@@ -43,6 +44,7 @@ __all__ = [
     "local_folder",
     "longest_input",
     "resolve",
+    "tokenizer_of",
     "torch_device",
 ]
 

@@ -84,10 +84,11 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """
     # Asked first, since a missing model gives tokenizer errors that name neither the model nor the cause.
     load_config(config)
-    return _tokenizer(config)
+    return tokenizer_of(config)
 
 
-def _tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+def tokenizer_of(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's folder, whatever kind of model it is; raises what `load_tokenizer` does."""
     path = resolve(config.name)
     try:
         with quiet_transformers():
@@ -123,7 +124,7 @@ def load_reward_model(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedT
     if model.config.num_labels != 1:
         problem = f"a reward model has one label, this one has {model.config.num_labels}"
         raise InputError(problem, where=config.name, fix="take a reward model, trained to score conversations")
-    return model, _tokenizer(config)
+    return model, tokenizer_of(config)
 
 
 def load_encoder(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -133,7 +134,7 @@ def load_encoder(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokeni
         InputError: As `load_model`; or it has no tokenizer.
     """
     # A pooler reads the first token alone; nothing here uses it, and it is often not saved.
-    return _load(config, AutoModel, optional=("pooler.",)), _tokenizer(config)
+    return _load(config, AutoModel, optional=("pooler.",)), tokenizer_of(config)
 
 
 def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> PreTrainedModel:
