@@ -97,7 +97,7 @@ def test_mt_bench(cli: Cli, run: Path, tiny_folder: Path, tmp_path: Path) -> Non
         assert (beside["scores"]["all"]["n"], beside["scores"]["all"]["unparsable"]) == (0, 16)
     homeless = cli("evaluate", "mt-bench", tiny_folder, questions)
     assert homeless.returncode == 2
-    assert "name a folder" in homeless.stderr
+    assert "no folder for the model's answers" in homeless.stderr
     alone = cli(*command, *graded, url)
     assert alone.returncode == 2
     assert "question 3 (math) has no right answers" in alone.stderr

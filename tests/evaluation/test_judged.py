@@ -69,5 +69,5 @@ def test_answers_are_read_in_the_order_of_the_instructions(tmp_path: Path) -> No
     with pytest.raises(InputError, match="field 'generator': is missing"):
         Outputs.read(path, ["a"])
     write_json(path, [{"instruction": "a", "output": "x", "generator": name} for name in "xy"])
-    with pytest.raises(InputError, match="has answers of x, y"):
+    with pytest.raises(InputError, match="has answers of several models: x, y"):
         Outputs.read(path, ["a"])

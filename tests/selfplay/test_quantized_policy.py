@@ -74,7 +74,7 @@ def test_every_policy_comes_back_exactly(folder: Path, kind: str, tmp_path: Path
     assert policy.origin(None)["model"]["quantization"] == kind
     ids = torch.tensor([[1, 40, 50]])
     policy.activate(tmp_path / "1")
-    with torch.no_grad(), policy.beside_base() as base:
+    with torch.no_grad(), policy.base_forward() as base:
         beside = base(input_ids=ids).logits
     policy.activate(None)
     with torch.no_grad():
@@ -88,7 +88,7 @@ def test_it_gives_way_to_a_teacher_that_is_quantised_too(folder: Path, kind: Any
     change(policy, 0)
     policy.save(tmp_path / "model")
     trained = scores(policy)
-    policy.give_way(teacher)
+    policy.activate_other(teacher)
     assert len([*quantized_layers(policy.model)]) == 14
     assert scores(policy) != trained
     policy.activate(tmp_path / "model")

@@ -71,7 +71,7 @@ def test_every_problem_is_told_at_once() -> None:
         SelfPlayConfig.from_mapping({"data": {}, "sed": 1, "generation": {"top_p": 2}}, where="my.yaml")
     lines = caught.value.problem.splitlines()
     assert len(lines) == 3
-    assert {line.split(":")[0].strip() for line in lines} == {"data.source", "sed", "generation.top_p"}
+    assert {line.split(":")[0].strip() for line in lines} == {"data", "sed", "generation.top_p"}
     assert str(caught.value).startswith("my.yaml: ")
 
 
