@@ -25,11 +25,11 @@ from torch import Tensor
 
 from measuring import versions
 from sparring.errors import InputError
+from sparring.examples import EncodedExample
 from sparring.generation import generation_config
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import layout_of, sequence_log_probs
 from sparring.logprobs.decoder import own_logits
-from sparring.types import EncodedExample
 from tiny_families import FAMILIES, build
 
 _PAGE = """# Model families

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sparring.examples import EncodedExample
 from sparring.judges import StartedJudge
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.prepared import prepare
 from sparring.selfplay.run import Judges, Run
 from sparring.selfplay.set_up import set_up
-from sparring.types import EncodedExample
 
 
 def a_config(model: Path, output: Path, **settings: Any) -> SelfPlayConfig:

@@ -8,8 +8,7 @@ end-of-sequence token is included only where the response really ended.
 from __future__ import annotations
 
 from abc import abstractmethod
-from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -330,100 +329,6 @@ class Opponent(Protocol):
     def combine(self, iteration: int, log_probs: Mapping[int, Tensor]) -> Tensor:
         """Log π_o of the same responses, any shape, from their log-probs under each scorer, nats."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """K ≥ 2 responses to one prompt that somebody else wrote, and who beats whom among them.
-
-    Attributes:
-        responses: As text.
-        pairwise: `[K][K]` P_ij = P(y_i ≻ y_j | x), with P_ij + P_ji = 1 and ½ on the diagonal.
-    """
-
-    responses: tuple[str, ...]
-    pairwise: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Example:
-    """One prompt as text, with what the data know of its answers: any of the two, both, or neither.
-
-    Attributes:
-        index: Its row in the source, counted from 0; names it in errors and joins samples with it.
-        messages: The prompt as chat turns (`{"role": …, "content": …}`), or None for a plain prompt.
-        prompt: The prompt as plain text; of a chat, its last user turn.
-        response: The expert response.
-        comparison: Responses with preferences.
-        where: The file and line that it was read from; two examples that differ in it alone are equal.
-    """
-
-    index: int
-    messages: tuple[dict[str, str], ...] | None = None
-    prompt: str
-    response: str | None = None
-    comparison: Comparison | None = None
-    where: str | None = field(default=None, compare=False)
-
-
-class TokenIds:
-    """A field of token ids: given and read as a list, kept in a tenth of a list's memory."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = f"_{name}"
-
-    def __get__(self, instance: object | None, owner: type | None = None) -> list[int]:
-        if instance is None:
-            # A dataclass asks so for the field's default, and there is none.
-            raise AttributeError(self._name)
-        return _unpacked(getattr(instance, self._name))
-
-    def __set__(self, instance: object, ids: Sequence[int]) -> None:
-        # Whoever asks for an instance's `__dict__` makes it one, which is larger than the ids of a short text.
-        object.__setattr__(instance, self._name, _packed(ids))
-
-
-class TokenIdLists:
-    """A field of several lists of token ids, kept likewise; empty unless it is given."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = f"_{name}"
-
-    def __get__(self, instance: object | None, owner: type | None = None) -> list[list[int]]:
-        lists: tuple[bytes, ...] = () if instance is None else getattr(instance, self._name)
-        # The field's default has to be one that nobody can change.
-        return [*map(_unpacked, lists)] if instance is not None else ()  # type: ignore[return-value]
-
-    def __set__(self, instance: object, lists: Sequence[Sequence[int]]) -> None:
-        object.__setattr__(instance, self._name, tuple(map(_packed, lists)))
-
-
-def _packed(ids: Sequence[int]) -> bytes:
-    """The ids after the type code of an array that holds them: bytes take less than the array itself."""
-    code = "H" if max(ids, default=0) < 2**16 else "I"
-    return code.encode() + array(code, ids).tobytes()
-
-
-def _unpacked(packed: bytes) -> list[int]:
-    return array(chr(packed[0]), packed[1:]).tolist()
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodedExample:
-    """One prompt as the exact token ids that generation, scoring and training all use.
-
-    Responses end with the end-of-response token unless they were truncated. `expert_ids` and `compared_ids` are empty
-    where `response` and `comparison` are None.
-    """
-
-    index: int
-    prompt_ids: TokenIds = TokenIds()
-    expert_ids: TokenIds = TokenIds()
-    prompt: str
-    response: str | None = None
-    messages: tuple[dict[str, str], ...] | None = None
-    comparison: Comparison | None = None
-    compared_ids: TokenIdLists = TokenIdLists()
 
 
 @dataclass(frozen=True, kw_only=True)

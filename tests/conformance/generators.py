@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from sparring.examples import EncodedExample
 from sparring.generation.batches import as_sample, batches
 from sparring.generation.config import CustomConfig, GenerationConfig
 from sparring.generation.protocol import GeneratorParts
-from sparring.types import EncodedExample, Sample
+from sparring.types import Sample
 
 
 class Repeating:

@@ -14,7 +14,7 @@ from sparring.data import FORMATS, TASKS, VERIFIERS, DataConfig, load
 from sparring.data.formats import detect
 from sparring.data.sources import READERS
 from sparring.errors import InputError
-from sparring.types import Comparison, Example
+from sparring.examples import Comparison, Example
 
 USER, ANSWER = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}
 SYSTEM, EARLIER = {"role": "system", "content": ""}, {"role": "assistant", "content": "Yes."}

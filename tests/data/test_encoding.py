@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sparring.data import DataConfig, encode
 from sparring.errors import InputError
-from sparring.types import Example
+from sparring.examples import Example
 from tiny import CHATML, tiny_tokenizer
 
 START, END = 1, 2

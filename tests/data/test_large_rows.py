@@ -11,7 +11,7 @@ import pytest
 
 from sparring.data import DataConfig, Encoded, encode, load, sources
 from sparring.errors import InputError
-from sparring.types import EncodedExample, Example
+from sparring.examples import EncodedExample, Example
 from tiny import tiny_tokenizer
 
 HUGE = "word " * 10_000_000

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sparring.data import DataConfig, Encoded, PromptTemplate, encode, encode_prompts
 from sparring.errors import InputError
-from sparring.types import Comparison, Example
+from sparring.examples import Comparison, Example
 from tiny import CHATML, tiny_tokenizer
 
 START, END = 1, 2

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from sparring.data import DataConfig, load
 from sparring.data.split import mixed, prompt_key
 from sparring.errors import InputError
-from sparring.types import Example
+from sparring.examples import Example
 
 
 def write(path: Path, prompts: list[str], answer: str = "a") -> str:

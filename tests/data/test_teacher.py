@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sparring.data import DataConfig, PromptTemplate, encode, load, teacher_prompts
 from sparring.errors import InputError
-from sparring.types import EncodedExample
+from sparring.examples import EncodedExample
 from tiny import tiny_tokenizer
 
 TEACHER = {"system": "Be brief."}

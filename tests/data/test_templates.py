@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sparring.data import Clock, DataConfig, Encoded, PromptTemplate, encode, load
 from sparring.data.jinja import reads_clock, unset_variables, with_defaults
 from sparring.errors import InputError
-from sparring.types import Example
+from sparring.examples import Example
 from tiny import CHATML, tiny_tokenizer
 
 CLOCK = Clock(datetime(2031, 2, 3, 4, 5, 6))

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from sparring.errors import RunError
+from sparring.examples import EncodedExample
 from sparring.generation import generation_config
 from sparring.generation.engines import EngineGenerator
 from sparring.generation.protocol import Completion, Request
 from sparring.generation.weights import Weights
 from sparring.models import ModelConfig
 from sparring.selfplay.policy import Policy
-from sparring.types import EncodedExample
 from tiny import tiny_tokenizer
 from tiny_engine import TinyEngine
 

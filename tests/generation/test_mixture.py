@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
+from sparring.examples import EncodedExample
 from sparring.generation import generation_config, generator
 from sparring.generation.mixture import Mixture
 from sparring.generation.protocol import GeneratorParts
 from sparring.models import ModelConfig
 from sparring.selfplay.policy import Policy
-from sparring.types import EncodedExample
 from tiny import tiny_model, tiny_tokenizer
 
 STOP = 2

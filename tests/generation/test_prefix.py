@@ -11,10 +11,10 @@ import transformers
 
 from families import FAMILIES
 from families import build as family
+from sparring.examples import EncodedExample
 from sparring.generation import generation_config, generator
 from sparring.generation.prefix import read_once
 from sparring.generation.protocol import GeneratorParts
-from sparring.types import EncodedExample
 from tiny import tiny_tokenizer
 
 PROMPTS = ([1, 5, 9, 14, 3, 8, 8, 30, 31], [7], [1, 30, 31, 32])

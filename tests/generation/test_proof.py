@@ -11,12 +11,12 @@ import transformers
 
 from families import FAMILIES, UNUSUAL, build
 from sparring.errors import InputError
+from sparring.examples import EncodedExample
 from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.mixture import Mixture
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs
-from sparring.types import EncodedExample
 from tiny import tiny_model, tiny_tokenizer
 
 STOP, TOKENS = 2, 8

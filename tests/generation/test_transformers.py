@@ -12,11 +12,11 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
+from sparring.examples import EncodedExample
 from sparring.generation import generation_config, generator
 from sparring.generation.protocol import GeneratorParts
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs
-from sparring.types import EncodedExample
 from tiny import tiny_model, tiny_tokenizer
 
 _STOP = 2

@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model
 
 import fake_vllm
 from sparring.errors import InputError, RunError
+from sparring.examples import EncodedExample
 from sparring.generation.config import VllmConfig
 from sparring.generation.engines import EngineGenerator
 from sparring.generation.vllm import VllmEngine
@@ -22,7 +23,6 @@ from sparring.generation.vllm_worker import HeadRepacking
 from sparring.generation.weights import Weights
 from sparring.models import ModelConfig
 from sparring.selfplay.policy import Policy
-from sparring.types import EncodedExample
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from tiny_engine import TinyEngine, engine_model, request
 

@@ -10,7 +10,7 @@ import torch
 from transformers import LlamaForSequenceClassification, get_linear_schedule_with_warmup
 
 from sparring.data import DataConfig, load
-from sparring.types import Example
+from sparring.examples import Example
 from tiny import tiny_model, tiny_tokenizer
 
 

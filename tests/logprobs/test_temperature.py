@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from families import build
+from sparring.examples import EncodedExample
 from sparring.generation import generation_config
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs, tempered
-from sparring.types import EncodedExample
 from tiny import tiny_model, tiny_tokenizer
 
 PROMPT = [1, 40, 50]

@@ -9,12 +9,12 @@ import pytest
 
 from sparring.data import Encoded
 from sparring.errors import InputError
+from sparring.examples import EncodedExample
 from sparring.generation.protocol import EngineModel
 from sparring.models import load_config
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.engine import engine_model
 from sparring.selfplay.manifest import config_fingerprint
-from sparring.types import EncodedExample
 
 
 def told(folder: Path, **changes: Any) -> EngineModel:

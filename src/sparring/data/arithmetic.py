@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from sparring.data.scenes import COMPARE, DOUBLES, HALF, NAMES, SCENES, TWICE, Scene
 from sparring.errors import InputError
-from sparring.types import Example
+from sparring.examples import Example
 
 T = TypeVar("T")
 

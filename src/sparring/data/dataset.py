@@ -14,7 +14,7 @@ from sparring.data.rows import Needs, Rows
 from sparring.data.split import skippable, split, split_from
 from sparring.data.tasks import TASKS
 from sparring.errors import InputError
-from sparring.types import Example
+from sparring.examples import Example
 
 _IMITATION: Needs = {"imitation": frozenset({"response"})}
 _HELD_OUT_OF_A_TASK = 32

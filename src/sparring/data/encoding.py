@@ -11,12 +11,12 @@ from sparring.data.config import DataConfig
 from sparring.data.findings import Observation
 from sparring.data.fit import Fit, LengthLimits
 from sparring.data.watch import Watch
-from sparring.types import Example
+from sparring.examples import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from sparring.types import EncodedExample
+    from sparring.examples import EncodedExample
 
 _CHUNK_CHARACTERS = 1_000_000
 _CHUNK_EXAMPLES = 256

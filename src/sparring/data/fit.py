@@ -13,7 +13,7 @@ from sparring.data.split import skippable
 from sparring.data.template import PromptTemplate, place, turns_of
 from sparring.data.watch import Watch
 from sparring.errors import InputError
-from sparring.types import EncodedExample, Example
+from sparring.examples import EncodedExample, Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

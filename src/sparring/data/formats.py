@@ -11,7 +11,7 @@ from typing import Any
 from sparring.data.chats import Turn
 from sparring.data.records import Record
 from sparring.errors import InputError
-from sparring.types import Comparison, Example
+from sparring.examples import Comparison, Example
 
 MESSAGE_KEYS = frozenset({"role", "content"})
 """What `data.columns` calls the keys of a message."""

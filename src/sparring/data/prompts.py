@@ -8,7 +8,7 @@ from pathlib import Path
 from sparring.data import sources
 from sparring.data.template import PromptTemplate, place
 from sparring.errors import InputError, did_you_mean
-from sparring.types import EncodedExample, Example
+from sparring.examples import EncodedExample, Example
 
 Conversation = Sequence[dict[str, str]]
 """The turns of a chat, `{"role": …, "content": …}` each, of which the last is the user's."""

@@ -13,7 +13,7 @@ from sparring.data.formats import FORMATS, MESSAGE_KEYS, Format
 from sparring.data.records import Record, RowReading
 from sparring.data.verifiers import VERIFIERS, Verifier
 from sparring.errors import InputError, did_you_mean
-from sparring.types import Example
+from sparring.examples import Example
 
 Needs = Mapping[str, frozenset[str]]
 """Who plays on the rows, by what an error calls it, and which fields of an `Example` it needs besides the prompt."""

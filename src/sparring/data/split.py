@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from sparring.data.config import DataConfig
 from sparring.data.rows import Rows, turns
 from sparring.errors import InputError
-from sparring.types import Example
+from sparring.examples import Example
 
 Prompt = tuple[tuple[str, str], ...]
 

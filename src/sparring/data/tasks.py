@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparring.data import arithmetic
-from sparring.types import Example
+from sparring.examples import Example
 
 
 @dataclass(frozen=True, kw_only=True)

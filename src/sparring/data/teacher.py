@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sparring.data.template import PromptTemplate
 from sparring.errors import InputError
-from sparring.types import EncodedExample, Example
+from sparring.examples import EncodedExample, Example
 
 
 class TeacherConfig(BaseModel):

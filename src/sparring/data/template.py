@@ -13,7 +13,7 @@ from sparring.data.clock import Clock
 from sparring.data.jinja import CLOCK, unset_variables, with_defaults
 from sparring.data.special_tokens import SpecialTokens
 from sparring.errors import InputError
-from sparring.types import Example
+from sparring.examples import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

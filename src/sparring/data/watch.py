@@ -8,7 +8,7 @@ from sparring.data.config import DataConfig
 from sparring.data.findings import Count, DroppedTurns, Observation, difference, shortened
 from sparring.data.template import PromptTemplate, place, turns_of
 from sparring.errors import InputError
-from sparring.types import Example
+from sparring.examples import Example
 
 _OFTEN = 0.1
 

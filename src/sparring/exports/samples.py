@@ -14,6 +14,7 @@ from pyarrow import parquet
 
 from sparring.data import VERIFIERS, is_right, load
 from sparring.errors import InputError
+from sparring.examples import Example
 from sparring.files import atomic_path, read_json
 from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory, StageDirectory
@@ -34,7 +35,6 @@ from sparring.shards import (
     scores_of,
     teacher_samples,
 )
-from sparring.types import Example
 
 LogProbs = MutableMapping[ResponseKey, dict[str, float]]
 """Log-probs of each response, by the folder of the scoring policy."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sparring.examples import EncodedExample
 from sparring.generation.config import GenerationConfig
-from sparring.types import EncodedExample, Sample
+from sparring.types import Sample
 
 
 def batches(config: GenerationConfig, prompts: Sequence[EncodedExample]) -> list[list[EncodedExample]]:

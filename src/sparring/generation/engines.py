@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from sparring.errors import RunError
+from sparring.examples import EncodedExample
 from sparring.generation.batches import as_sample, batches
 from sparring.generation.config import GenerationConfig
 from sparring.generation.protocol import Completion, Engine, GeneratorParts, Player, Request
 from sparring.generation.weights import Weights
 from sparring.seeding import derive_seed
-from sparring.types import EncodedExample, Sample
+from sparring.types import Sample
 
 
 class EngineGenerator:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from sparring.examples import EncodedExample
 from sparring.generation.config import GenerationConfig
 from sparring.generation.weights import Weights
-from sparring.types import EncodedExample, Sample
+from sparring.types import Sample
 
 if TYPE_CHECKING:
     from sparring.generation.mixture import Mixture

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 import transformers
 
+from sparring.examples import EncodedExample
 from sparring.generation.batches import as_sample, batches
 from sparring.generation.config import GenerationConfig
 from sparring.generation.decoding import Decoding
@@ -16,7 +17,7 @@ from sparring.generation.mixture import Mixture, MixtureProcessor
 from sparring.generation.prefix import read_once
 from sparring.generation.proof import Decoded, decoding_of
 from sparring.generation.protocol import GeneratorParts
-from sparring.types import EncodedExample, Sample
+from sparring.types import Sample
 
 
 class TransformersGenerator:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sparring.data import PromptTemplate
+from sparring.examples import Example
 from sparring.judges.local import LocalModel
 from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
 from sparring.models import load_reward_model
 from sparring.registry import require_positive
-from sparring.types import Example
 
 
 @dataclass(frozen=True, kw_only=True)

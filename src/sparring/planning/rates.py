@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sparring.examples import EncodedExample
 from sparring.logprobs import sequence_log_probs
 from sparring.selfplay.engine import generator_for
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import Prepared
-from sparring.types import EncodedExample
 
 # Seconds for each of generating, scoring and training; with loading, a calibration takes about ten.
 _CALIBRATE_S = 3.0

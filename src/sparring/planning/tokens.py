@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sparring.examples import EncodedExample
 from sparring.planning.cost import TokenCounts
 from sparring.policies import BASE
 from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared
-from sparring.types import EXPERT_FIELDS, EncodedExample
+from sparring.types import EXPERT_FIELDS
 
 
 @dataclass(frozen=True, kw_only=True)

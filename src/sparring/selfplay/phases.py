@@ -7,21 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sparring.errors import InputError
+from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings
 from sparring.policies import BASE
 from sparring.selfplay.checks.own import check_own
 from sparring.selfplay.checks.players import check_generator, check_importance, check_judge, check_mixture
 from sparring.selfplay.components import judge_of, objective_of, opponent_of
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
-from sparring.types import (
-    EXPERT_FIELDS,
-    OPPONENT_FIELDS,
-    REFERENCE_FIELDS,
-    SUPERVISED_FIELDS,
-    EncodedExample,
-    Objective,
-    Opponent,
-)
+from sparring.types import EXPERT_FIELDS, OPPONENT_FIELDS, REFERENCE_FIELDS, SUPERVISED_FIELDS, Objective, Opponent
 
 
 @dataclass(frozen=True, kw_only=True)

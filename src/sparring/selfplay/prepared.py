@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from sparring.data import VERIFIERS, Clock, DataReport, Encoded, PromptTemplate, encode, load, prompts_of_iteration
+from sparring.examples import EncodedExample, Example
 from sparring.generation import engine, generator_class
 from sparring.generation.protocol import Engine
 from sparring.judges import JudgeSettings
@@ -24,7 +25,6 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.engine import engine_model
 from sparring.selfplay.phases import Phase, phases_of, row_needs
 from sparring.selfplay.teacher import Teacher, teacher_of
-from sparring.types import EncodedExample, Example
 from sparring.work import processes
 
 

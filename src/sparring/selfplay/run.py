@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sparring.examples import EncodedExample
 from sparring.generation import GenerationConfig
 from sparring.generation.protocol import Generator
 from sparring.judges import StartedJudge
@@ -21,7 +22,6 @@ from sparring.selfplay.phases import Phase
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import Prepared
 from sparring.selfplay.teacher import Teacher
-from sparring.types import EncodedExample
 from sparring.work import processes
 from sparring.work.fill import Work, fill
 from sparring.work.job import Job, PieceT, Workers

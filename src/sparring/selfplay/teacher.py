@@ -10,13 +10,13 @@ from typing import Any
 
 from sparring.data import Encoded, PromptTemplate, TeacherConfig, teacher_prompts
 from sparring.errors import InputError
+from sparring.examples import EncodedExample
 from sparring.generation import names
 from sparring.logprobs.temperature import caps_logits
 from sparring.models import ModelConfig, context_length, load_config, load_tokenizer
 from sparring.models.endings import end_ids
 from sparring.models.vocabulary import check_tokens
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.types import EncodedExample
 
 
 @dataclass(frozen=True, kw_only=True)

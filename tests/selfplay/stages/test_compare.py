@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from a_run import a_run, judged_by, on
+from sparring.examples import EncodedExample
 from sparring.judges import Question, StartedJudge, Verdict
 from sparring.judges.protocol import verdict_of_scores
 from sparring.metrics import Duel
 from sparring.policies import BASE
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.compare import compare
-from sparring.types import EncodedExample
 
 # By policy, two samples of each of two prompts.
 TEXTS: Mapping[int, Mapping[int, Sequence[str]]] = {

@@ -12,6 +12,7 @@ import torch
 
 from a_run import a_run, judged_by, on
 from sparring.errors import InputError, RunError
+from sparring.examples import EncodedExample
 from sparring.judges import JUDGES, Question, StartedJudge, Verdict, fingerprint
 from sparring.judges.protocol import verdict_of_scores
 from sparring.objectives import OBJECTIVES
@@ -22,7 +23,6 @@ from sparring.selfplay.stages.judge import join, judge_samples
 from sparring.shards import read_shard, samples_path, write_shard
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples, collate, triples_from
-from sparring.types import EncodedExample
 from tiny import tiny_model
 
 TEXTS = {7: ("= 3", "= 4", "= 3"), 9: ("no", "idea", "5")}

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from sparring.data import CALLED, Dataset
 from sparring.errors import InputError
+from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import Phase, errors_name_phase
-from sparring.types import EncodedExample
 
 
 def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: JudgeSettings | None) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from sparring.examples import EncodedExample
 from sparring.policies import TEACHER
 from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.generate import sample_shards
 from sparring.shards import Split, read_samples, teacher_path
-from sparring.types import EncodedExample
 
 
 def demonstrate(run: Run) -> Run:

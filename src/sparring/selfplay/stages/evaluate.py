@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from sparring.data import is_right
+from sparring.examples import EncodedExample
 from sparring.files import read_json, write_json
 from sparring.metrics import Estimate, HeldOut, Response, measure
 from sparring.policies import BASE, TEACHER, Drawn
@@ -16,7 +17,6 @@ from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_sco
 from sparring.selfplay.stages.score import Scores
 from sparring.selfplay.stages.unseen import game_on_held_out
 from sparring.shards import ResponseKey, SampleRow, answers_path, write_shard
-from sparring.types import EncodedExample
 from sparring.work import processes
 
 

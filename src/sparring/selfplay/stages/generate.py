@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparring.examples import EncodedExample
 from sparring.generation import GenerationConfig
 from sparring.generation.protocol import Generator
 from sparring.policies import BASE, Drawn, is_start
 from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
 from sparring.shards import SampleRow, samples_path
-from sparring.types import EncodedExample
 from sparring.work.fill import Work
 from sparring.work.job import Rows
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sparring.examples import EncodedExample
 from sparring.judges import Verdict
 from sparring.selfplay.run import Run
 from sparring.shards import SampleRow, samples_path, write_shard
-from sparring.types import EncodedExample
 from sparring.work import processes
 
 

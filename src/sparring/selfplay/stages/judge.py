@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import RunError
+from sparring.examples import EncodedExample
 from sparring.judges import Question, StartedJudge, Verdict
 from sparring.judges.protocol import COUNTS
 from sparring.progress import console, progress
@@ -16,7 +17,7 @@ from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
 from sparring.shards import VerdictRow, judgements_path, read_samples, read_verdicts, write_shard
 from sparring.trainer.triples import Triple
-from sparring.types import EXPERT_FIELDS, EncodedExample
+from sparring.types import EXPERT_FIELDS
 
 Verdicts = dict[int, Verdict]
 """Verdicts by prompt index."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import PrinterCallback
 
+from sparring.examples import EncodedExample
 from sparring.files import remove
 from sparring.models.quiet import quiet_transformers
 from sparring.run_directory import StageDirectory
@@ -20,7 +21,7 @@ from sparring.trainer.callbacks import StageCallback
 from sparring.trainer.trackers import steps_before, trackers
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
-from sparring.types import EncodedExample, Objective
+from sparring.types import Objective
 from sparring.work import processes
 
 
