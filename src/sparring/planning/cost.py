@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,15 +73,17 @@ class Batch:
     decoded: int
 
     @classmethod
-    def largest(cls, rows: Sequence[TokenCounts], *, prompts: int, sequences: int, limit: int) -> Batch:
+    def largest(cls, rows: Iterable[TokenCounts], *, prompts: int, sequences: int, limit: int) -> Batch:
         """So many `prompts` in training, and so many `sequences` decoded up to `limit` tokens."""
-        longest = max(row.prompt + sum(row.responses) for row in rows)
-        answers = max(sum(row.responses) for row in rows)
+        longest = answers = prompt = 0
+        for row in rows:
+            read = sum(row.responses)
+            longest, answers, prompt = max(longest, row.prompt + read), max(answers, read), max(prompt, row.prompt)
         # A row takes as many prompts as fit into a forward pass, or a prompt as many rows as it needs.
         together, parts = max(1, MAX_TOKENS // longest), -(-longest // MAX_TOKENS)
         filled = [min(together, prompts - start) for start in range(0, prompts, together)]
         predicted = tuple(-(-n * answers // parts) for n in filled for _ in range(parts))
-        decoded = sequences * (max(row.prompt for row in rows) + limit)
+        decoded = sequences * (prompt + limit)
         return cls(tokens=prompts * longest, predicted=predicted, decoded=decoded)
 
 

@@ -184,7 +184,7 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Mem
     # Where every iteration is played on all prompts, one stands for all.
     different = phase.iterations if prepared.config.data.prompts_per_iteration else phase.iterations[:1]
     batch = Batch.largest(
-        [row for iteration in different for row in trained_rows(prepared, phase, iteration)],
+        (row for iteration in different for row in trained_rows(prepared, phase, iteration)),
         prompts=args.per_device_train_batch_size,
         sequences=phase.config.generation.batch_size,
         limit=prepared.config.data.max_response_tokens,

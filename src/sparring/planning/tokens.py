@@ -35,23 +35,21 @@ class Tokens:
         return Tokens(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
 
 
-def scored_rows(prepared: Prepared, phase: Phase, iteration: int) -> list[TokenCounts]:
-    """The rows that an iteration scores."""
-    return [
-        TokenCounts(len(item.prompt_ids), (*([len(item.expert_ids)] if phase.reads_expert else []), *played))
-        for item, played in _played(prepared, phase, iteration)
-    ]
+def scored_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
+    """The rows that an iteration scores; one at a time, since there may be millions."""
+    for item, played in _played(prepared, phase, iteration):
+        expert = [len(item.expert_ids)] if phase.reads_expert else []
+        yield TokenCounts(len(item.prompt_ids), (*expert, *played))
 
 
-def trained_rows(prepared: Prepared, phase: Phase, iteration: int) -> list[TokenCounts]:
+def trained_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
     """The rows that an iteration trains on: an expert that is imitated and plays as well is in them twice."""
-    requires, rows = phase.objective.requires, []
+    requires = phase.objective.requires
     for item, played in _played(prepared, phase, iteration):
         experts = (bool(requires & EXPERT_FIELDS) + phase.expert_plays) * [len(item.expert_ids)]
         initial = played if "policy_initial" in requires else []
         reference = _references(prepared, item) if "policy_reference" in requires else []
-        rows.append(TokenCounts(len(item.prompt_ids), (*experts, *played, *initial, *reference)))
-    return rows
+        yield TokenCounts(len(item.prompt_ids), (*experts, *played, *initial, *reference))
 
 
 def _played(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[tuple[EncodedExample, list[int]]]:
@@ -116,15 +114,16 @@ def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
     """What a phase takes on the training prompts."""
     total = Tokens(generate=0, score=0, train=0)
     for iteration in phase.iterations:
-        trained = [row.tokens for row in trained_rows(prepared, phase, iteration)]
+        prompts = prepared.prompts(phase, iteration)
+        trained = sum(row.tokens for row in trained_rows(prepared, phase, iteration))
         scorers = len(phase.scorers(iteration)) if phase.needs_samples else 0
         readers = 2 if phase.opponent.spec(iteration).base_share else 1
-        epochs = _epochs(prepared, phase.config.training, len(trained), processes)
-        generated = phase.samples * sum(_length(prepared, item) for item in prepared.prompts(phase, iteration))
+        epochs = _epochs(prepared, phase.config.training, len(prompts), processes)
+        generated = phase.samples * sum(_length(prepared, item) for item in prompts)
         total += Tokens(
             generate=readers * generated,
             score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)),
-            train=round(sum(trained) * epochs),
+            train=round(trained * epochs),
         )
     return total
 
