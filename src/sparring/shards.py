@@ -106,11 +106,7 @@ def samples_path(stage: StageDirectory, by: Drawn | Literal["data"], number: int
 
 def samples_of(stage: StageDirectory) -> dict[Path, Drawn | Literal["data"]]:
     """Every shard of responses to training prompts, by whom they are."""
-    found: dict[Path, Drawn | Literal["data"]] = {}
-    for path in _files(stage.samples, "*"):
-        drawn = _drawn(path)
-        found[path] = "data" if drawn is None else drawn
-    return found
+    return {path: _drawn(path) or "data" for path in _files(stage.samples, "*")}
 
 
 def teacher_path(teacher: StageDirectory, split: Split, number: int) -> Path:
@@ -155,11 +151,7 @@ def held_out_scores_path(stage: StageDirectory, by: Drawn | Literal["expert"], n
 
 def held_out_scores(stage: StageDirectory) -> dict[Path, Drawn | Literal["expert"]]:
     """Every shard of log-probs of responses to held-out prompts, by whom the responses are."""
-    found: dict[Path, Drawn | Literal["expert"]] = {}
-    for path in _files(stage.held_out, "scores-*"):
-        drawn = _drawn(path)
-        found[path] = "expert" if drawn is None else drawn
-    return found
+    return {path: _drawn(path) or "expert" for path in _files(stage.held_out, "scores-*")}
 
 
 def held_out_verdicts_path(stage: StageDirectory, rival: int, sample: int) -> Path:
