@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import signal
 import subprocess
@@ -12,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from pyarrow import parquet
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from e2e.bits import contents
 from sparring.logprobs import sequence_log_probs
 from sparring.run_directory import RunDirectory
 from tiny import tiny_model, tiny_tokenizer
@@ -54,29 +53,6 @@ KILLS: dict[str, tuple[tuple[str, int], str, str]] = {
         "iterations/000/evaluation.json",
     ),
 }
-
-
-def weights_digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        for name, tensor in sorted(load_file(file).items()):
-            digest.update(name.encode())
-            digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def contents(run: Path) -> dict[str, object]:
-    """All that a run computed: samples, scores, weights and evaluations, by path."""
-    found: dict[str, object] = {}
-    for path in sorted(run.rglob("*")):
-        name = str(path.relative_to(run))
-        if path.suffix == ".parquet":
-            found[name] = parquet.read_table(path).to_pylist()
-        elif path.name == "model":
-            found[name] = weights_digest(path)
-        elif path.name == "evaluation.json":
-            found[name] = json.loads(path.read_text())
-    return found
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 2}], ids=["full", "lora"])

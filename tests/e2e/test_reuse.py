@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.test_resume import contents
+from e2e.bits import contents
 from sparring.run_directory import RunDirectory
 
 Cli = Callable[..., object]

@@ -1,0 +1,33 @@
+"""All that a run computed, so that two runs can be compared bit by bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pyarrow import parquet
+from safetensors.torch import load_file
+
+
+def weights_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, tensor in sorted(load_file(file).items()):
+            digest.update(name.encode())
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def contents(run: Path) -> dict[str, object]:
+    """All that a run computed: samples, scores, weights and evaluations, by path."""
+    found: dict[str, object] = {}
+    for path in sorted(run.rglob("*")):
+        name = str(path.relative_to(run))
+        if path.suffix == ".parquet":
+            found[name] = parquet.read_table(path).to_pylist()
+        elif path.name == "model":
+            found[name] = weights_digest(path)
+        elif path.name == "evaluation.json":
+            found[name] = json.loads(path.read_text())
+    return found
