@@ -43,7 +43,7 @@ def command_line(output: Path) -> Cli:
     return run
 
 
-def write_tiny_config(path: Path, model: Path, **changes: object) -> Path:
+def write_tiny_config(path: Path, model: Path, /, **changes: object) -> Path:
     """Writes a configuration that plays two iterations on a tiny model in seconds, with top-level changes.
 
     The run is the folder `run` beside it.

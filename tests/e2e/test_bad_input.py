@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from sparring.files import lock
-from tiny import save_tiny
+from tiny import CHATML, save_tiny
 
 Cli = Callable[..., SimpleNamespace]
 Config = Callable[..., Path]
@@ -53,6 +54,35 @@ def file(folder: Path, name: str) -> dict[str, object]:
     return {"source": str(path), "limit": 6, "held_out": 2, "max_response_tokens": 40}
 
 
+def chats(folder: Path, turns: object, **settings: object) -> dict[str, object]:
+    """A data section on chats, of which the third has the turns."""
+    good = [
+        {"messages": [{"role": "user", "content": f"{n}?"}, {"role": "assistant", "content": "Yes."}]}
+        for n in range(12)
+    ]
+    good[2] = {"messages": turns}
+    path = folder / "chats.jsonl"
+    path.write_text("\n".join(map(json.dumps, good)), encoding="utf-8")
+    return {"source": str(path), "limit": 10, "held_out": 2, "max_response_tokens": 40} | settings
+
+
+def strict_template(folder: Path) -> str:
+    """A chat template that takes no system turn."""
+    path = folder / "strict.jinja"
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
+    path.write_text(refusal + CHATML, encoding="utf-8")
+    return str(path)
+
+
+def near_duplicates(folder: Path) -> dict[str, object]:
+    """Training rows that ask in capitals what the held-out file asks."""
+    loud, quiet = folder / "loud.jsonl", folder / "quiet.jsonl"
+    quiet.write_text("\n".join(map(json.dumps, GOOD)), encoding="utf-8")
+    shouted = [row | {"prompt": row["prompt"].upper()} for row in GOOD]
+    loud.write_text("\n".join(map(json.dumps, shouted)), encoding="utf-8")
+    return {"source": str(loud), "held_out_source": str(quiet), "limit": 6, "held_out": 2, "max_response_tokens": 40}
+
+
 # What is wrong → the change of the configuration (given a folder) and what the error must say.
 DATA: dict[str, tuple[Callable[[Path], dict[str, object]], list[str]]] = {
     "no file": (lambda f: {"source": str(f / "gone.jsonl")}, ["gone.jsonl", "no such file", "fix:"]),
@@ -77,6 +107,42 @@ DATA: dict[str, tuple[Callable[[Path], dict[str, object]], list[str]]] = {
     "no room for a prompt": (
         lambda f: rows(f) | {"max_response_tokens": 512},
         ["context of 512 tokens leaves no room", "data.max_response_tokens"],
+    ),
+    "end token in a response": (
+        lambda f: rows(f, {"prompt": "Hi?", "response": "Bye.<|im_end|>"}) | {"limit": 10, "special_tokens": "tokens"},
+        ["line 3", "the response holds the end token '<|im_end|>'", "data.skip_invalid"],
+    ),
+    "what the model would not see": (
+        lambda f: rows(f, GOOD[3] | {"tools": [{"name": "add"}]}),
+        ["line 3, field 'tools'", "tools are not shown to the model", "data.ignore"],
+    ),
+    "unknown role": (
+        lambda f: chats(f, [{"role": "customer", "content": "Hi?"}, {"role": "assistant", "content": "Hi."}]),
+        ["line 3, field 'messages[0].role': unknown role 'customer'", "data.roles, e.g. {customer: user}"],
+    ),
+    "answer that is not trained on": (
+        lambda f: chats(f, [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hi.", "weight": 0}]),
+        ["line 3, field 'messages[1]': is not to be trained on (weight: 0)", "end the conversation before it"],
+    ),
+    "row that the template refuses": (
+        lambda f: chats(
+            f,
+            [{"role": role, "content": "Hi."} for role in ("system", "user", "assistant")],
+            chat_template=strict_template(f),
+        ),
+        ["line 3", "at turn 1 of 2, the system's: TemplateError: no system turns", "data.skip_invalid: true"],
+    ),
+    "near-duplicate of a held-out prompt": (
+        near_duplicates,
+        ["has the prompt of the held-out", ", apart from white space, case or Unicode form", "fix: remove it from one"],
+    ),
+    "huge row": (
+        lambda f: rows(f, {"prompt": "word " * 400_000, "response": "1"}) | {"limit": 10, "overlong_prompt": "error"},
+        ["the prompt has 2,000,000 characters, which is over the limit of", "data.overlong_prompt"],
+    ),
+    "variable that is not the template's to set": (
+        lambda f: rows(f) | {"template_options": {"messages": []}},
+        ["data.template_options", "'messages' is given to the template by whoever renders it"],
     ),
     "unknown verifier": (lambda f: rows(f) | {"verifier": "exat"}, ["data.verifier", "did you mean 'exact'?"]),
     "unknown column": (lambda f: rows(f) | {"columns": {"prompt": "promt"}}, ["'promt'", "did you mean 'prompt'?"]),
@@ -210,6 +276,26 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         {"stability": {"length": {"warn": 2, "alarm": 1}}},
         ["stability.length", "alarm (1) must not be below warn (2)"],
     ),
+    "copies of layers": (
+        {"lora": {"layer_replication": [[0, 1], [0, 2]]}},
+        ["lora.layer_replication: copies of layers share their weights", "fix: leave it out"],
+    ),
+    "LoRA on a weight that is not there": (
+        {"lora": {"target_modules": [], "target_parameters": ["experts.up"]}},
+        ["lora.target_parameters: no weight of this model is called 'experts.up'", "give the end of a name"],
+    ),
+    "LoRA that peft refuses": (
+        {"lora": {"target_modules": ["nowhere"]}},
+        ["lora: peft cannot adapt this model so", "nowhere", "change lora.target_modules"],
+    ),
+    "quantisation without LoRA": (
+        {"model": {"quantization": "nf4"}},
+        ["model.quantization: weights of nf4 cannot be trained themselves", "add lora: {r: 16}"],
+    ),
+    "prompts by iteration with the first policy's responses": (
+        {"objective": {"name": "t-spin"}, "data": {"source": "arithmetic", "limit": 8, "prompts_per_iteration": 4}},
+        ["data.prompts_per_iteration: objective 't-spin' learns from the first policy's responses", "fix: remove it"],
+    ),
     "missing model": ({"model": {"name": "./no/such/model"}}, ["no/such/model", "fix:"]),
     "unwritable output": ({"output": "/proc/sparring"}, ["/proc/sparring", "cannot be written", "output=PATH"]),
 }
@@ -220,6 +306,15 @@ def check(done: SimpleNamespace, expected: list[str]) -> None:
     missing = [text for text in expected if text not in done.stderr]
     assert not missing, f"{missing} not in: {done.stderr}"
     assert "Traceback" not in done.stderr
+
+
+def test_the_page_of_errors_has_the_programs_words() -> None:
+    page = Path(__file__).parents[2] / "docs" / "errors.md"
+    cells = [re.split(r"(?<!\\)\|", line)[1:4] for line in page.read_text().splitlines() if line.startswith("| ")]
+    said = {what.strip(): f"{error}fix:{fix}".replace("\\|", "|") for what, error, fix in cells}
+    for what, (_, expected) in {**DATA, **SETTINGS}.items():
+        assert what in said, f"docs/errors.md lacks: {what}"
+        assert any(text in said[what] for text in expected if text != "fix:"), what
 
 
 @pytest.mark.parametrize("case", DATA)
