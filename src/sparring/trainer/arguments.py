@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainingArguments
-from transformers.integrations import get_reporting_integration_callbacks
+from transformers import TrainingArguments
 
 from sparring.errors import InputError, did_you_mean
 from sparring.trainer.launch import check_launch
@@ -50,6 +49,7 @@ _AT_LEAST = {
     "logging_steps": 0,
     "save_steps": 0,
 }
+_OF_TORCH = {"adamw_torch", "adamw_torch_fused"}
 _DEFAULTS: dict[str, Any] = {
     "per_device_train_batch_size": 4,
     "learning_rate": 2e-5,
@@ -96,9 +96,7 @@ def training_arguments(
         decided["use_cpu"] = True
     try:
         args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
-        # Each imports its package as it is made: one that is missing is told before anything is computed.
-        for tracker in get_reporting_integration_callbacks(args.report_to):
-            tracker()
+        _check_trackers(args)
         _check_optimizer(args)
         # One device: the Trainer would otherwise multiply the batch size by the number of devices that it sees.
         if args.n_gpu > 1:
@@ -108,8 +106,22 @@ def training_arguments(
     return args
 
 
+def _check_trackers(args: TrainingArguments) -> None:
+    """Makes each tracker, which imports its package: one that is missing is told before anything is computed."""
+    if args.report_to:
+        from transformers.integrations import get_reporting_integration_callbacks
+
+        for tracker in get_reporting_integration_callbacks(args.report_to):
+            tracker()
+
+
 def _check_optimizer(args: TrainingArguments) -> None:
     """Raises ImportError where the optimizer's package is missing."""
+    if args.optim in _OF_TORCH:
+        return
+    # Only here: the Trainer brings datasets, pandas and peft along, some 200 MB, for which `sparring plan` has no use.
+    from transformers import Trainer
+
     # Some optimizers need the model, which is not here yet; that is no error.
     with suppress(ValueError):
         Trainer.get_optimizer_cls_and_kwargs(args)
