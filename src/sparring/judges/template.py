@@ -88,16 +88,16 @@ def read_verdict(reply: Reply, question: str) -> float | None:
     claims = [line for line in words.splitlines() if _CLAIM.fullmatch(line)]
     if claims and not _VERDICT.fullmatch(claims[-1]):
         return None
-    lists = _runs(question)
+    lists = set(_runs(question))
     found = [run[-1] for run in _runs(words) if len(run) < 2 or run not in lists] or _NOTHING_ELSE.findall(words)
     return _PREFERS_FIRST[found[-1].lower()] if found else None
 
 
-def _runs(text: str) -> list[list[str]]:
+def _runs(text: str) -> list[tuple[str, ...]]:
     """The verdicts of each run of lines that are nothing else."""
     lines = [_VERDICT.fullmatch(line) for line in text.splitlines()]
     runs = [list(run) for there, run in groupby(lines, key=bool) if there]
-    return [[match[1].lower() for match in run if match is not None] for run in runs]
+    return [tuple(match[1].lower() for match in run if match is not None) for run in runs]
 
 
 def _conversation(question: Question) -> str:
