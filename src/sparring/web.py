@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+
+from sparring.errors import InputError
 
 LARGEST = 64 * 2**20
 """Bytes that an answer may have: a thousand times what an answer of many tokens takes."""
@@ -54,20 +58,38 @@ class Answer:
             raise BadAnswerError(f"it answered with something that is not JSON ({error})") from error
 
 
-def check_address(name: str, url: object) -> None:
-    """Raises ValueError unless a setting is the address of a server, without anything secret in it."""
+def check_address(url: object) -> None:
+    """Raises ValueError unless something is the address of a server, without anything secret in it."""
     try:
-        parts, known = urlsplit(str(url)), isinstance(url, str) and bool(httpx2.URL(url).host)
-        known = known and parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        parts = urlsplit(str(url))
+        known = isinstance(url, str) and parts.scheme in {"http", "https"} and parts.port != 0
+        known = known and bool(parts.hostname) and bool(httpx2.URL(str(url)).host)
     except (ValueError, httpx2.InvalidURL):
         known = False
     if not known:
-        raise ValueError(f"{name} must be an address such as http://127.0.0.1:8000/v1")
+        # It may hold a password all the same.
+        shown = "this" if "@" in str(url) else repr(url)
+        raise ValueError(f"{shown} is no address: write one such as http://127.0.0.1:8000")
     if parts.username or parts.password or parts.query:
-        raise ValueError(
-            f"{name} must hold no user, password or query, since it is kept in the run directory: name the variable "
-            "that holds the key in api_key_env"
-        )
+        raise ValueError("an address must not carry a password or key: name its variable in api_key_env")
+
+
+def read_key(variable: str | None, *, where: str) -> str:
+    """The key that an environment variable holds; empty where there is no variable.
+
+    Raises:
+        InputError: It is not set, or what it holds is no key: it could not be sent, and the error would show it.
+    """
+    if variable is None:
+        return ""
+    key = os.environ.get(variable, "")
+    if not key:
+        fix = f"export {variable}=… before the run"
+        raise InputError(f"the variable {variable} is not set", where=where, fix=fix)
+    if not re.fullmatch(r"[!-~]*", key):
+        problem = f"the variable {variable} holds white space or characters that no key has"
+        raise InputError(problem, where=where, fix="remove them; often it is a line end")
+    return key
 
 
 def client(url: str, *, key: str = "", seconds: float, proxies: bool = False) -> httpx2.Client:

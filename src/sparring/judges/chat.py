@@ -313,7 +313,7 @@ def _one_line(text: str) -> str:
 
 
 def _is_text(text: str) -> bool:
-    """Whether it can be written to a file: JSON may hold half a character, as in "\\ud800"."""
+    """Whether it can be written to a file: JSON may hold half a character."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

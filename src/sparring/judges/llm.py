@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +9,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from sparring.consent import sends_key
-from sparring.errors import InputError
 from sparring.judges.chat import ChatEndpoint, Outage, Prompt, RateLimit
 from sparring.judges.correspondence import Bill, Correspondence
 from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, pairs, verdict_of_pairs
 from sparring.judges.replies import Replies, Reply
 from sparring.judges.template import ask, read_template, read_verdict
 from sparring.registry import require_positive
-from sparring.web import check_address
+from sparring.web import check_address, read_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ class Llm(JudgeSettings):
     private: ClassVar[tuple[str, ...]] = ("template",)
 
     def __post_init__(self) -> None:
-        check_address("base_url", self.base_url)
+        check_address(self.base_url)
         # The value is not shown: it may be the key itself.
         if self.api_key_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env):
             raise ValueError("api_key_env must be the name of an environment variable, such as OPENAI_API_KEY")
@@ -114,17 +112,9 @@ class Llm(JudgeSettings):
         Raises:
             InputError: The key's variable is not set, or what it holds is no key.
         """
-        key = "" if self.api_key_env is None else os.environ.get(self.api_key_env, "")
-        if self.api_key_env is not None and not key:
-            problem, fix = f"the variable {self.api_key_env} is not set", f"export {self.api_key_env}=… before the run"
-            raise InputError(problem, where="judge.api_key_env", fix=fix)
-        # Such a key cannot be sent in a header, and the error that says so would show it.
-        if not re.fullmatch(r"[!-~]*", key):
-            problem = f"the variable {self.api_key_env} holds white space or characters that no key has"
-            raise InputError(problem, where="judge.api_key_env", fix="remove them; often it is a line end")
         endpoint = ChatEndpoint(
             url=self.base_url,
-            key=key,
+            key=read_key(self.api_key_env, where="judge.api_key_env"),
             model=self.model,
             timeout=self.timeout,
             max_tokens=self.max_tokens,
