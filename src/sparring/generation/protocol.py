@@ -101,7 +101,7 @@ class Request:
     seed: int
 
     def problem(self, completion: Completion) -> str | None:
-        """What is wrong with an answer, for training takes its ids for exactly what the policy sampled; None if nothing."""
+        """What is wrong with an answer, if anything: training takes its ids for exactly what the policy sampled."""
         ids, reason = completion.ids, completion.finish_reason
         if reason not in {"stop", "length"}:
             return f"the finish reason '{reason}', which is neither stop nor length"

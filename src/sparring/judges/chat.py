@@ -12,6 +12,7 @@ import httpx2
 
 from sparring import web
 from sparring.errors import InputError, RunError
+from sparring.inputs import is_text
 from sparring.judges.replies import Reply
 from sparring.pauses import Pauses
 from sparring.progress import console
@@ -225,7 +226,7 @@ class ChatEndpoint:
             content = "".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
         if not isinstance(content, str | None):
             raise BadAnswerError("the reply is no chat completion")
-        if not _is_text(content or ""):
+        if not is_text(content or ""):
             raise BadAnswerError("the reply holds half a character")
         self.outage.answered()
         usage = reply.get("usage")
@@ -310,15 +311,6 @@ def _none(reason: str) -> Reply:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:300]
-
-
-def _is_text(text: str) -> bool:
-    """Whether it can be written to a file: JSON may hold half a character."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _seconds(header: str) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import groupby
-from pathlib import Path
 
 from sparring.errors import InputError
+from sparring.inputs import place, read_text
 from sparring.judges.final import final_words
 from sparring.judges.protocol import Question
 from sparring.judges.replies import Reply
@@ -49,10 +49,7 @@ def read_template(path: str | None) -> str:
     """
     if path is None:
         return DEFAULT
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the judge's template cannot be read ({error})", where=path) from error
+    text = read_text(place(path), fix="give the judge's template as a text file, or leave it out")
     missing = [field for field in _FIELDS if field not in text]
     if missing:
         fix = "write {prompt}, {first} and {second} where the request and the two responses go"
