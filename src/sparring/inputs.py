@@ -67,7 +67,7 @@ def read_text(path: Path, *, fix: str) -> str:
         raise InputError(f"cannot be read: {error.strerror}", where=where, fix=fix) from error
 
 
-def check_settings(values: Any, *, where: str) -> None:
+def check_settings(values: Any, *, where: str, most: int = _MOST_VALUES) -> None:
     """Checks that nested settings are of the kind that can be read, kept and written again.
 
     Raises:
@@ -79,9 +79,9 @@ def check_settings(values: Any, *, where: str) -> None:
     while waiting:
         path, value = waiting.pop()
         count += 1
-        if len(path) > _DEEPEST or count > _MOST_VALUES:
+        if len(path) > _DEEPEST or count > most + 1:
             raise InputError(
-                f"holds more than {_MOST_VALUES:,} values, or nests more than {_DEEPEST} deep",
+                f"holds more than {most:,} values, or nests more than {_DEEPEST} deep",
                 where=where,
                 fix="write it shorter; an alias may name itself",
             )

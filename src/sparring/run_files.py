@@ -1,0 +1,164 @@
+"""What the JSON files of a run hold, checked as they are read: a run directory may be another person's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from sparring.errors import InputError
+from sparring.inputs import check_settings, kind
+
+_FIX = "restore it from a copy of the run, or remove the run directory and start the run again"
+
+
+class _Part(BaseModel):
+    """What is read of a JSON object; it may hold more."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Settings(_Part):
+    beta: float | None = None
+    reward_bound: float | None = None
+
+
+class _Objective(_Part):
+    settings: _Settings
+    stability: str | None = None
+
+
+class _Count(_Part):
+    examples: int
+
+
+class _Data(_Part):
+    train: _Count
+    held_out: _Count
+    skipped: list[Any] = Field(default_factory=list)
+
+
+class _Manifest(_Part):
+    command: list[str]
+    versions: dict[str, str]
+    elsewhere: list[str]
+    data: _Data
+    objective: _Objective | None = None
+    phases: list[_Objective] | None = None
+    fingerprints: dict[str, str] = Field(default_factory=dict)
+    own_code: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _plays_something(self) -> Self:
+        if not (self.phases or self.objective):
+            raise ValueError("names neither an objective nor phases")
+        return self
+
+
+class _Result(_Part):
+    best: str
+    metric: str | None
+    stopped_early: bool
+    reason: str
+    peak_memory_gib: float
+
+
+class _Estimate(_Part):
+    mean: float
+    standard_error: float
+    n: float
+
+
+class _Finding(_Part):
+    check: str
+    iteration: int
+    status: Literal["ok", "warn", "alarm"]
+    value: float | None
+    threshold: float | None
+    text: str
+
+
+class _Event(_Part):
+    kind: str | None = None
+    stage: str | None = None
+    iteration: int | None = None
+    step: int | None = None
+    loss: float | None = None
+    seconds: float | None = None
+    policy: str | None = Field(default=None, pattern=r"^(base|warmup|teacher|iterations/\d{1,9})$")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        needed = ["stage", "seconds"] if self.kind == "time" else []
+        if self.kind is None and self.stage in {"train", "warmup"} and self.loss is not None:
+            needed += ["step", *(["iteration"] if self.stage == "train" else [])]
+        if self.stage == "judge":
+            needed.append("iteration")
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is missing")
+        for name, value in (self.model_extra or {}).items():
+            if name.startswith("judge/") and (isinstance(value, bool) or not isinstance(value, int | float | None)):
+                raise ValueError(f"{name} is no number")
+        return self
+
+
+_MANIFEST: TypeAdapter[Any] = TypeAdapter(_Manifest)
+_RESULT: TypeAdapter[Any] = TypeAdapter(_Result)
+_EVALUATION: TypeAdapter[Any] = TypeAdapter(dict[str, _Estimate])
+_STABILITY: TypeAdapter[Any] = TypeAdapter(list[_Finding])
+_EVENT: TypeAdapter[Any] = TypeAdapter(_Event)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest; this and the others raise InputError where the file is not what a run writes."""
+    return _read(path, _MANIFEST)  # type: ignore[no-any-return]
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """How the run ended."""
+    return _read(path, _RESULT)  # type: ignore[no-any-return]
+
+
+def read_evaluation(path: Path) -> dict[str, dict[str, float]]:
+    """The estimates of a policy, by name."""
+    return _read(path, _EVALUATION)  # type: ignore[no-any-return]
+
+
+def read_stability(path: Path) -> list[dict[str, Any]]:
+    """What the stability monitor found."""
+    return _read(path, _STABILITY)  # type: ignore[no-any-return]
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The logged events; what follows the last line end was cut short by a kill and is left out."""
+    if kind(path) == "nothing":
+        return []
+    # Bytes: `str.splitlines` would also split at line separators inside a string, and a cut may halve a character.
+    *lines, _ = path.read_bytes().split(b"\n")
+    return [_checked(line, _EVENT, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _read(path: Path, shape: TypeAdapter[Any]) -> Any:
+    if kind(path) != "file":
+        raise InputError("there is no such file", where=str(path), fix=_FIX)
+    return _checked(path.read_bytes(), shape, str(path))
+
+
+def _checked(content: bytes, shape: TypeAdapter[Any], where: str) -> Any:
+    """The JSON, unless it is none or of another shape."""
+    try:
+        value = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"is not valid JSON: {error}", where=where, fix=_FIX) from error
+    # JSON has no aliases, so there are no more values than the file has bytes.
+    check_settings(value, where=where, most=len(content))
+    try:
+        shape.validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, told = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{name[:80]}: {told}", where=where, fix=_FIX) from error
+    return value
