@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -34,35 +35,40 @@ class _Count(_Part):
     examples: int
 
 
+class _Template(_Part):
+    clock: str
+
+
 class _Data(_Part):
-    train: _Count
-    held_out: _Count
-    skipped: list[Any] = Field(default_factory=list)
+    train: _Count = _Count(examples=0)
+    held_out: _Count = _Count(examples=0)
+    skipped: list[Any] = []
+    stop_ids: list[int] = []
+    template: _Template = _Template(clock="")
+
+
+class _Code(_Part):
+    sha256: str
+    folder: str
 
 
 class _Manifest(_Part):
-    command: list[str]
-    versions: dict[str, str]
-    elsewhere: list[str]
-    data: _Data
+    command: list[str] = []
+    versions: dict[str, str] = {}
+    elsewhere: list[str] = []
+    data: _Data = _Data()
     objective: _Objective | None = None
     phases: list[_Objective] | None = None
-    fingerprints: dict[str, str] = Field(default_factory=dict)
-    own_code: dict[str, dict[str, str]] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _plays_something(self) -> Self:
-        if not (self.phases or self.objective):
-            raise ValueError("names neither an objective nor phases")
-        return self
+    fingerprints: dict[str, str] = {}
+    own_code: dict[str, _Code] = {}
 
 
 class _Result(_Part):
     best: str
-    metric: str | None
-    stopped_early: bool
-    reason: str
-    peak_memory_gib: float
+    metric: str | None = None
+    stopped_early: bool = False
+    reason: str = ""
+    peak_memory_gib: float = 0.0
 
 
 class _Estimate(_Part):
@@ -112,14 +118,17 @@ _STABILITY: TypeAdapter[Any] = TypeAdapter(list[_Finding])
 _EVENT: TypeAdapter[Any] = TypeAdapter(_Event)
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest; this and the others raise InputError where the file is not what a run writes."""
-    return _read(path, _MANIFEST)  # type: ignore[no-any-return]
+def read_manifest(path: Path, *needed: str) -> dict[str, Any]:
+    """The manifest, which must hold what is needed, each by its dotted keys.
+
+    This and the others raise InputError where the file is not what a run writes.
+    """
+    return _read(path, _MANIFEST, needed)  # type: ignore[no-any-return]
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    """How the run ended."""
-    return _read(path, _RESULT)  # type: ignore[no-any-return]
+def read_result(path: Path, *needed: str) -> dict[str, Any]:
+    """How the run ended; for `needed` see `read_manifest`."""
+    return _read(path, _RESULT, needed)  # type: ignore[no-any-return]
 
 
 def read_evaluation(path: Path) -> dict[str, dict[str, float]]:
@@ -141,10 +150,17 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     return [_checked(line, _EVENT, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
-def _read(path: Path, shape: TypeAdapter[Any]) -> Any:
+def _read(path: Path, shape: TypeAdapter[Any], needed: Sequence[str] = ()) -> Any:
     if kind(path) != "file":
         raise InputError("there is no such file", where=str(path), fix=_FIX)
-    return _checked(path.read_bytes(), shape, str(path))
+    found = _checked(path.read_bytes(), shape, str(path))
+    for name in needed:
+        part = found
+        for key in name.split("."):
+            if key not in part:
+                raise InputError(f"{name} is missing", where=str(path), fix=_FIX)
+            part = part[key]
+    return found
 
 
 def _checked(content: bytes, shape: TypeAdapter[Any], where: str) -> Any:

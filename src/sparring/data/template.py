@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sparring.data.chats import Turn
 from sparring.data.clock import Clock
-from sparring.data.jinja import CLOCK, unset_variables, with_defaults
+from sparring.data.jinja import CLOCK, check_program, unset_variables, with_defaults
 from sparring.data.limited import limited
 from sparring.data.special_tokens import SpecialTokens
 from sparring.errors import InputError
@@ -26,7 +26,7 @@ _SETTING = "data.chat_template"
 _SENTINEL = "sparringsentinel"
 # No conversation takes as long, or is as long.
 _SECONDS = 20.0
-_LONGEST = 64 * 2**20
+_LONGEST = 16 * 2**20
 
 
 def chat_template(setting: str) -> str | None:
@@ -115,7 +115,17 @@ class PromptTemplate:
     def unset_variables(self) -> list[str]:
         """The variables that the chat template reads and that nobody sets, such as `enable_thinking`."""
         given = {*self.options, *self.tokenizer.special_tokens_map}
-        return [] if self.text is None else unset_variables(self.text, given)
+        try:
+            return [] if self.text is None else unset_variables(self.text, given)
+        except Exception as error:
+            raise InputError(f"{type(error).__name__}: {error}", where=_SETTING) from error
+
+    @cached_property
+    def _program(self) -> str | None:
+        """The template, which may be run."""
+        if self.text is not None:
+            check_program(self.text)
+        return self.jinja
 
     def standalone(self) -> str | None:
         """The chat template with the options and the clock written into it, for whoever knows of neither."""
@@ -264,7 +274,7 @@ class PromptTemplate:
             with limited(_SECONDS):
                 text: str = self.tokenizer.apply_chat_template(
                     turns,
-                    chat_template=self.jinja,
+                    chat_template=self._program,
                     tokenize=False,
                     return_dict=False,
                     add_generation_prompt=generation_prompt,

@@ -50,7 +50,7 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code)
     weights = weights_of(directory, policy_folder(directory, name))
-    stop_ids = read_manifest(directory.manifest)["data"]["stop_ids"]
+    stop_ids = read_manifest(directory.manifest, "data.stop_ids")["data"]["stop_ids"]
     tokenizer = run_tokenizer(config, run_clock(directory))
     policy = Policy(config.model, tokenizer, lora=config.lora, seed=config.seed, stop_ids=stop_ids)
     policy.activate(weights)

@@ -139,7 +139,7 @@ def _name(directory: RunDirectory, stage: StageDirectory) -> str:
 
 def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str, int], Example]:
     data = load(config.data, config.seed, row_needs(config, phases_of(config)))
-    if data.report.fingerprint != read_manifest(directory.manifest)["fingerprints"]["data"]:
+    if data.report.fingerprint != read_manifest(directory.manifest, "fingerprints.data")["fingerprints"]["data"]:
         problem, fix = "the data changed after the run started, so its expert responses are unknown", "restore them"
         raise InputError(problem, where=config.data.title, fix=fix)
     splits = {"train": data.train, "held-out": data.held_out}

@@ -12,6 +12,9 @@ from sparring.reports.settings import read_run_config
 from sparring.run_directory import RunDirectory, StageDirectory
 from sparring.run_files import read_evaluation, read_manifest, read_result, read_stability
 
+# What a report says of a manifest, and of result.json.
+_OF_A_REPORT = ("command", "versions", "elsewhere", "data.train", "data.held_out", "data.skipped")
+_OF_AN_END = ("metric", "reason", "stopped_early", "peak_memory_gib")
 # Key in evaluation.json, heading, digits.
 COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("accuracy/greedy", "accuracy, greedy", 3),
@@ -142,7 +145,7 @@ def summarize(path: Path) -> Summary:
     directory = RunDirectory(path)
     directory.require()
     config = read_run_config(directory.config)
-    manifest = read_manifest(directory.manifest)
+    manifest = read_manifest(directory.manifest, *_OF_A_REPORT)
     if config["phases"] and len(manifest.get("phases") or []) != len(config["phases"]):
         fix = "restore both files from a copy of the run"
         raise InputError("has other phases than config.yaml", where=str(directory.manifest), fix=fix)
@@ -156,6 +159,6 @@ def summarize(path: Path) -> Summary:
         for name, stage in stages
         if stage.evaluation.exists()
     ]
-    result = read_result(directory.result) if directory.result.exists() else None
+    result = read_result(directory.result, *_OF_AN_END) if directory.result.exists() else None
     stability = read_stability(directory.stability) if directory.stability.exists() else []
     return Summary(path, config, manifest, rows, result, directory.events(), stability)

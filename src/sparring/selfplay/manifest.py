@@ -75,7 +75,7 @@ def manifest(
 
 def run_clock(directory: RunDirectory) -> Clock:
     """The time that a run's chat template is told: when it was started."""
-    return Clock.read(read_manifest(directory.manifest)["data"]["template"]["clock"])
+    return Clock.read(read_manifest(directory.manifest, "data.template")["data"]["template"]["clock"])
 
 
 def _objective(phase: Phase) -> dict[str, Any]:

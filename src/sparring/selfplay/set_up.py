@@ -143,7 +143,7 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     directory = RunDirectory(path)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code, resumes=True)
-    started = read_manifest(directory.manifest)
+    started = read_manifest(directory.manifest, "fingerprints.config", "own_code")
     fingerprints = started["fingerprints"]
     # First of all: what follows imports that code.
     _check_own_code(started["own_code"])
@@ -155,15 +155,15 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
         )
     prepared = prepare(config, run_clock(directory))
     for what, found in _fingerprints(prepared).items():
-        if found != fingerprints[what]:
+        if found != fingerprints.get(what):
             raise InputError(
                 f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
                 where={"model": config.model.name, "processes": "launcher"}.get(what, config.data.title),
                 fix="restore it, or start a new run with another output",
             )
     for name, version in versions(config).items():
-        if version != started["versions"].get(name):
-            was = started["versions"].get(name)
+        if version != started.get("versions", {}).get(name):
+            was = started.get("versions", {}).get(name)
             console.print(f"{name} is {version}, the run was started with {was}: the bits may differ")
     return prepared, directory
 
@@ -254,7 +254,9 @@ def _embedder(config: SelfPlayConfig) -> Embed | None:
 
 
 def _explain_taken(config: SelfPlayConfig, directory: RunDirectory) -> None:
-    same = read_manifest(directory.manifest)["fingerprints"]["config"] == config_fingerprint(config)
+    same = read_manifest(directory.manifest, "fingerprints.config")["fingerprints"]["config"] == config_fingerprint(
+        config
+    )
     if same:
         problem, fix = "this run was started before", f"continue it with `sparring resume {directory.path}`"
     else:

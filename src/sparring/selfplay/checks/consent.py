@@ -31,7 +31,7 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
         fix = "check that you trust that code and those addresses, then give --trust-remote-code"
         raise InputError(f"this run {'; and it '.join(wishes)}", where=str(directory.config), fix=fix)
     if wishes:
-        for known in read_manifest(directory.manifest)["own_code"].values():
+        for known in read_manifest(directory.manifest, "own_code")["own_code"].values():
             importable_from(directory.path / known["folder"])
     return config
 
