@@ -47,19 +47,19 @@ def kind(path: Path) -> Literal["file", "folder", "nothing"]:
     return "file"
 
 
-def read_text(path: Path, *, fix: str) -> str:
+def read_text(path: Path, *, fix: str, largest: int = _LARGEST_TEXT) -> str:
     """A file's text, which must be UTF-8.
 
     Raises:
-        InputError: There is no such file, it is no text, or it has more than 16 MiB; with this cure.
+        InputError: There is no such file, it is no text, or it has more bytes than `largest`; with this cure.
     """
     where = str(path)
     if (found := kind(path)) != "file":
         problem = "there is no such file" if found == "nothing" else "is a folder"
         raise InputError(problem, where=where, fix=fix)
     try:
-        if path.stat().st_size > _LARGEST_TEXT:
-            raise InputError(f"has more than {_LARGEST_TEXT // 2**20} MiB", where=where, fix=fix)
+        if path.stat().st_size > largest:
+            raise InputError(f"has more than {largest // 2**10:,} KiB", where=where, fix=fix)
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"is not valid UTF-8 at byte {error.start + 1}", where=where, fix=fix) from error

@@ -74,7 +74,7 @@ class _Result(_Part):
 class _Estimate(_Part):
     mean: float
     standard_error: float
-    n: float
+    n: int
 
 
 class _Finding(_Part):
@@ -131,7 +131,7 @@ def read_result(path: Path, *needed: str) -> dict[str, Any]:
     return _read(path, _RESULT, needed)  # type: ignore[no-any-return]
 
 
-def read_evaluation(path: Path) -> dict[str, dict[str, float]]:
+def read_evaluation(path: Path) -> dict[str, dict[str, Any]]:
     """The estimates of a policy, by name."""
     return _read(path, _EVALUATION)  # type: ignore[no-any-return]
 

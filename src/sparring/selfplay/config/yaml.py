@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from sparring.inputs import check_settings, kind, read_text
 
 _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
 _MOST_MERGED = 10_000
+# A resolved configuration has a few KiB, and is nested six deep.
+_LARGEST, _DEEPEST = 256 * 2**10, 100
+_BRACKETS = re.compile(r"[\[\]{}]")
 _LONGEST_SHOWN = 300
 
 
@@ -85,7 +89,7 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _tag in ("timestamp", "binary", "set", "omap", "pairs"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", yaml.SafeLoader.construct_undefined)
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_undefined)
 
 
 class Dumper(yaml.SafeDumper):
@@ -100,11 +104,19 @@ for _yaml in (_Loader, Dumper):
 
 def _parse(text: str, where: str) -> Any:
     try:
-        value = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        value = _load(text)
     except _NO_YAML as error:
         raise InputError(f"not a YAML value: {shortened(text)}", where=shortened(where), fix="quote it") from error
     check_settings(value, where=shortened(where))
     return value
+
+
+def _load(text: str) -> Any:
+    # PyYAML takes the square of the depth.
+    depth = itertools.accumulate(1 if bracket[0] in "[{" else -1 for bracket in _BRACKETS.finditer(text))
+    if max(depth, default=0) > _DEEPEST or len(text) > _LARGEST:
+        raise RecursionError
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -115,9 +127,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     if kind(path) == "nothing":
         raise InputError("no such configuration", where=str(path), fix="see `sparring recipes` for ready ones")
-    text = read_text(path, fix="give a file of YAML")
+    text = read_text(path, fix="give a file of YAML", largest=_LARGEST)
     try:
-        values = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        values = _load(text)
     except _NO_YAML as error:
         raise InputError(f"cannot be read as YAML: {_told(error)}", where=str(path), fix="correct it there") from error
     if not isinstance(values, dict):
