@@ -25,7 +25,8 @@ def limited(seconds: float) -> Iterator[None]:
         raise TimeoutError(f"it does not end within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: an error within a destructor or a callback of the collector is passed over by Python.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
     try:
         yield
     finally:

@@ -26,7 +26,7 @@ _SETTING = "data.chat_template"
 _SENTINEL = "sparringsentinel"
 # No conversation takes as long, or is as long.
 _SECONDS = 20.0
-_LONGEST = 16 * 2**20
+_LONGEST = 4 * 2**20
 
 
 def chat_template(setting: str) -> str | None:
