@@ -88,8 +88,14 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def _refused(loader: _Loader, node: Any) -> None:
+    loader.construct_undefined(node)
+
+
 for _tag in ("timestamp", "binary", "set", "omap", "pairs"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_undefined)
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _refused)
 
 
 class Dumper(yaml.SafeDumper):
