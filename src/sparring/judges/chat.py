@@ -24,7 +24,7 @@ _RETRIED = frozenset({408, 409, 425, 429})
 # The prompt itself may be the reason: too long for the model, or stopped by a filter.
 _OF_ONE_PROMPT = frozenset({400, 413, 422})
 # At temperature 0 a model says the same again, but what stands between may mend itself.
-_BAD_ANSWERS = 4
+_BAD_ANSWERS = 6
 
 
 @dataclass(frozen=True)

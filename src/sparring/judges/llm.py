@@ -25,7 +25,7 @@ class Llm(JudgeSettings):
     P(y_i ≻ y_j) = ½[v(i, j) + 1 − v(j, i)], v = 1 for "Verdict: A", 0 for "Verdict: B", ½ for a tie: a preference for a
     position alone comes out as ½. An answer without a verdict is counted as unparsable, and its pair stays unknown. A
     prompt that the endpoint refuses (too long for the model, or stopped by a filter) while it answers a harmless one is
-    an abstention; so is one whose answer cannot be read four times, or is not there for `patience` seconds. Equal
+    an abstention; so is one whose answer cannot be read six times, or is not there for `patience` seconds. Equal
     responses tie without a request.
 
     Every answer is kept on disk by its request (model, prompt, limit): a resumed run pays for none twice, even where
