@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import time
@@ -45,6 +46,15 @@ class Answer:
     def text(self) -> str:
         """The body as text; what is no UTF-8 is marked."""
         return self.content.decode("utf-8", errors="replace")
+
+    @property
+    def retry_after(self) -> float:
+        """The seconds of the header Retry-After; 0 where it holds none, such as a date."""
+        try:
+            seconds = float(self.headers.get("retry-after", ""))
+        except ValueError:
+            return 0.0
+        return seconds if 0.0 <= seconds < math.inf else 0.0
 
     def json(self) -> Any:
         """The body as JSON.

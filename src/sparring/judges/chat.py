@@ -200,7 +200,7 @@ class ChatEndpoint:
             return self._read(answer.json())
         reason = f"status {answer.status}: {self._without_key(answer.text)}"
         if answer.status in _RETRIED or answer.status >= 500:
-            raise _BusyError(reason, _seconds(answer.headers.get("retry-after", "")))
+            raise _BusyError(reason, answer.retry_after)
         if answer.status in _OF_ONE_PROMPT and prompt != _HARMLESS:
             self._once(client, _HARMLESS)
             return _none(_one_line(reason))
@@ -311,15 +311,6 @@ def _none(reason: str) -> Reply:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:300]
-
-
-def _seconds(header: str) -> float:
-    """The seconds of a header Retry-After; 0 where it holds none, such as a date."""
-    try:
-        seconds = float(header)
-    except ValueError:
-        return 0.0
-    return seconds if 0.0 <= seconds < math.inf else 0.0
 
 
 def _count(tokens: object) -> int:
