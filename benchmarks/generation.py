@@ -53,7 +53,12 @@ def build(way: dict[str, Any], model: str, longest: int) -> Any:
     loaded = ModelConfig(name=model, device="cpu", dtype=way["dtype"])
     policy = Policy(loaded, load_tokenizer(loaded), lora=None, seed=derive_seed(0, "benchmark"))
     told = EngineModel(
-        base=local_folder(model), lora_rank=None, dtype=way["dtype"], device="cpu", max_length=longest + TOKENS
+        base=local_folder(model),
+        lora_rank=None,
+        dtype=way["dtype"],
+        device="cpu",
+        max_length=longest + TOKENS,
+        vocabulary=policy.model.config.vocab_size,
     )
     # The vocabulary's last id: a stop token is needed, and this one is next to never sampled.
     last = policy.model.config.vocab_size - 1

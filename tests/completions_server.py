@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +23,7 @@ class CompletionsServer:
 
     Attributes:
         faults: What goes wrong with the next completions, one after the other: "500", "429", "hang", "drop",
-            "garbage", "no-ids", "empty", "extra", "cut" or "restart".
+            "garbage", "no-ids", "empty", "extra", "cut", "restart" and others, or what is to be done with the handler.
         down: Whether it refuses every connection's request, as a dead server would.
         served: Prompts that were answered.
         seen: The headers and the body of the last completion.
@@ -31,7 +31,7 @@ class CompletionsServer:
 
     def __init__(self, engine: TinyEngine, *, routes: Sequence[str] = ("rpc", "lora"), key: str | None = None) -> None:
         self.engine, self.routes, self.key = engine, routes, key
-        self.faults: deque[str] = deque()
+        self.faults: deque[str | Callable[[Any], None]] = deque()
         self.down, self.hang_s = False, 5.0
         self.served: list[list[int]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
@@ -73,6 +73,8 @@ class CompletionsServer:
         ]
         for choice in choices:
             _spoil(choice, fault)
+        if fault == "no samples":
+            del choices[1:]
         choices[0]["prompt_token_ids"] = ids[1:] if fault == "truncated" else ids
         if "prompt_logprobs" in body:
             scores = zip(ids[1:], self.engine.token_log_probs(ids, adapter), strict=True)
@@ -115,6 +117,14 @@ def _spoil(choice: dict[str, Any], fault: str) -> None:
         choice["token_ids"] = [*choice["token_ids"], 2, 5]
     elif fault == "cut":
         choice |= {"token_ids": choice["token_ids"][:-1], "finish_reason": "length"}
+    elif fault == "one sample twice":
+        choice["index"] = 0
+    elif fault == "true for a number":
+        choice["index"] = bool(choice["index"])
+    elif fault == "a token of nobody's":
+        choice["token_ids"] = [*choice["token_ids"][:-1], 10**30]
+    elif fault == "another finish":
+        choice["finish_reason"] = ["stop"]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -154,7 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
             fault = server.faults.popleft() if server.faults and "prompt_logprobs" not in body else ""
             if fault == "restart":
                 server.engine.restart()
-        if fault in {"500", "429"}:
+        if callable(fault):
+            fault(self)
+        elif fault in {"500", "429"}:
             self._answer(int(fault), {"error": "overloaded"})
         elif fault == "garbage":
             self._send(200, b"<html>")
@@ -172,8 +184,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, value: Any) -> None:
         self._send(status, json.dumps(value).encode())
 
-    def _send(self, status: int, content: bytes) -> None:
+    def reply(self, status: int, body: Any, **headers: str) -> None:
+        """As the faults of a judge's server ask for."""
+        self._send(status, json.dumps(body).encode(), **headers)
+
+    def _send(self, status: int, content: bytes, **headers: str) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -20,6 +20,7 @@ from sparring.generation.protocol import Completion, EngineModel, Request
 
 def engine_model(base: Path, **changes: Any) -> EngineModel:
     settings = {"base": str(base), "lora_rank": None, "dtype": "float32", "device": "cpu", "max_length": 128}
+    settings |= {"vocabulary": 259}
     return EngineModel(**settings | changes)
 
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,8 +15,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-# What a server, a model or a file brings along is printed as it is: no markup, no emoji codes.
-console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+from sparring.terminal import Terminal
+
+console = Terminal(stderr=True)
 _LINE_EVERY_S = 15.0
 
 

@@ -23,6 +23,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,8 +31,9 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import InputError
-from sparring.files import append_json_line, lock, read_json_lines
+from sparring.files import append_json_line, lock
 from sparring.policies import TEACHER
+from sparring.run_files import read_events
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,11 @@ class RunDirectory:
         """The folder of iteration `number`, counted from 0."""
         return StageDirectory(self.path / "iterations" / f"{number:03d}")
 
+    def iterations(self) -> list[int]:
+        """The numbers of the iterations that have a folder."""
+        names = (path.name for path in (self.path / "iterations").glob("[0-9]*"))
+        return sorted(int(name) for name in names if re.fullmatch(r"[0-9]{3,9}", name))
+
     def stage(self, policy: int) -> StageDirectory:
         """Where a policy was made and is measured."""
         if policy > 0:
@@ -188,8 +195,7 @@ class RunDirectory:
 
     def stages(self) -> list[StageDirectory]:
         """The base model's folder, and those of the policies that were trained so far, in their order."""
-        numbers = sorted(int(path.name) for path in (self.path / "iterations").glob("[0-9]*"))
-        trained = [self.warmup, *map(self.iteration, numbers)]
+        trained = [self.warmup, *map(self.iteration, self.iterations())]
         return [self.base, *(stage for stage in trained if stage.model.exists())]
 
     def log(self, event: Mapping[str, Any]) -> None:
@@ -202,7 +208,7 @@ class RunDirectory:
         The summary that ends a training stage is logged at its last step too, so it joins that step's values.
         """
         latest: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for number, event in enumerate(read_json_lines(self.path / "metrics.jsonl")):
+        for number, event in enumerate(read_events(self.path / "metrics.jsonl")):
             # Times, and what was reused, are parts of a whole, so all of them count.
             key = (number,) if "kind" in event else tuple(map(event.get, ("stage", "iteration", "step")))
             latest[key] = latest.get(key, {}) | event

@@ -64,9 +64,9 @@ JUDGE_ROWS = {
     "llm": JudgeRow(
         settings={"model": "m", "base_url": "http://127.0.0.1:1/v1"},
         nonsense=(
-            ({"base_url": "localhost:8000"}, "base_url must be an address"),
-            ({"base_url": "https://me:secret@host/v1"}, "no user, password or query"),
-            ({"base_url": "https://host/v1?key=secret"}, "no user, password or query"),
+            ({"base_url": "localhost:8000"}, "is no address"),
+            ({"base_url": "https://me:secret@host/v1"}, "must not carry a password or key"),
+            ({"base_url": "https://host/v1?key=secret"}, "must not carry a password or key"),
             ({"api_key_env": "sk-123"}, "api_key_env must be the name"),
             ({"concurrency": 0}, "concurrency must be"),
             ({"concurrency": 1.5}, "concurrency must be a whole number"),

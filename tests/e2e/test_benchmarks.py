@@ -65,7 +65,6 @@ def test_the_harness_on_every_policy_of_a_run(cli: Cli, run: Path) -> None:
 
 
 def test_mt_bench(cli: Cli, run: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("openai")
     questions = write(tmp_path / "question.jsonl", QUESTIONS)
     graded = (
         "--prompts",

@@ -13,8 +13,6 @@ from judges.server import serving
 from sparring.run_directory import RunDirectory
 from sparring.shards import read_shard
 
-pytest.importorskip("openai")
-
 
 def answer(prompt: str) -> str:
     return ("Verdict: A", "Verdict: B", "Verdict: tie", "I cannot say.")[zlib.crc32(prompt.encode()) % 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,6 @@ def grader(files: dict[str, Path], *, compared: bool = False) -> Grader:
 
 
 def connect(url: str, folder: Path) -> Correspondence:
-    pytest.importorskip("openai")
     settings = JUDGES["llm"](model="judge", base_url=url, api_key_env=None, concurrency=1, patience=5.0)
     assert isinstance(settings, Correspondent)
     return settings.connect(folder)
@@ -91,6 +91,14 @@ ASKED = "Rate the answer on a scale of 1 to 10 in brackets.\nFor example, a poor
 )
 def test_ratings_are_read(text: str, rating: float | None) -> None:
     assert read_rating(text, ASKED) == rating
+
+
+@pytest.mark.parametrize("text", ["[[" + "1" * 300_000, "[[1" * 100_000, "[[" + "1" * 300_000 + ".]]", "[[1." * 75_000])
+def test_reading_a_rating_is_linear_in_its_length(text: str) -> None:
+    start = time.perf_counter()
+    assert read_rating(text, ASKED) is None
+    assert read_winner(text, ASKED) is None
+    assert time.perf_counter() - start < 2.0
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,8 @@ def test_a_server_needs_an_address() -> None:
     ("endpoints", "problem"),
     [
         ([], "at least 1 item"),
-        (["127.0.0.1:8000"], "write http://HOST:PORT"),
-        (["ftp://here"], "write http://HOST:PORT"),
+        (["127.0.0.1:8000"], "is no address: write one such as http://127.0.0.1:8000"),
+        (["ftp://here"], "is no address: write one such as http://127.0.0.1:8000"),
         (["http://me:secret@here"], "must not carry a password or key"),
         (["http://here?key=secret"], "must not carry a password or key"),
         (["http://here:1", "http://here:1"], "listed twice"),

@@ -13,6 +13,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from completions_server import CompletionsServer
+from judges.server import HOSTILE
+from sparring import web
 from sparring.errors import InputError, RunError
 from sparring.generation import engine, generation_config, server
 from sparring.generation.config import ServerConfig
@@ -209,21 +211,65 @@ def test_adapters_are_served_as_adapters(tiny_folder: Path, start: Start, base: 
     assert only.engine.adapters == {}
 
 
-@pytest.mark.parametrize(
-    ("fault", "message"),
-    [
-        ("no-ids", "does not return the token ids that it sampled"),
-        ("truncated", "changed the prompt's tokens"),
-    ],
-)
-def test_answers_that_are_not_what_was_sampled(
-    tiny_folder: Path, start: Start, base: Weights, fault: str, message: str
+NONSENSE = {
+    "no-ids": "does not return the token ids that it sampled",
+    "truncated": "changed the prompt's tokens",
+    "extra": "tokens after an end token",
+    "cut": "says otherwise|cut at the limit",
+    "no samples": "returned 1 samples, numbered otherwise than 2",
+    "one sample twice": "returned 2 samples, numbered otherwise than 2",
+    "true for a number": "numbered otherwise",
+    "a token of nobody's": "does not return the token ids",
+    "another finish": "the finish reason",
+}
+
+
+@pytest.mark.parametrize("fault", NONSENSE)
+def test_an_answer_that_is_not_what_was_sampled_is_asked_for_again(
+    tiny_folder: Path, start: Start, base: Weights, expected: Any, fault: str
 ) -> None:
     only = start()
-    engines = pool(tiny_folder, only)
     only.faults.append(fault)
-    with pytest.raises(RunError, match=message):
+    assert pool(tiny_folder, only).complete(REQUESTS, base) == expected
+
+
+@pytest.mark.parametrize("fault", NONSENSE)
+def test_answers_that_are_never_what_was_sampled(tiny_folder: Path, start: Start, base: Weights, fault: str) -> None:
+    only = start()
+    engines = pool(tiny_folder, only, retries=1)
+    only.faults.extend([fault] * 1000)
+    with pytest.raises(RunError, match=rf"(?s)no endpoint answers any more .*{NONSENSE[fault]}"):
         engines.complete(REQUESTS, base)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_answer_that_cannot_be_read_is_asked_for_again(
+    tiny_folder: Path, start: Start, base: Weights, expected: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "LARGEST", 2**20)
+    only = start()
+    only.faults.append(HOSTILE[name])
+    assert pool(tiny_folder, only, timeout_s=2.0).complete(REQUESTS[:3], base) == expected[:3]
+
+
+@pytest.mark.parametrize("score", [10**400, "x", None, [], float("nan")])
+def test_a_proof_that_cannot_be_read_once_is_asked_for_again(
+    tiny_folder: Path, start: Start, base: Weights, expected: Any, score: object
+) -> None:
+    only = start()
+    complete, spoilt = only.completion, []
+
+    def spoil(body: dict[str, Any], fault: str) -> tuple[int, Any]:
+        status, answer = complete(body, fault)
+        if "prompt_logprobs" in body and not spoilt:
+            spoilt.append(answer)
+            for entry in filter(None, answer["choices"][0]["prompt_logprobs"]):
+                entry[next(iter(entry))]["logprob"] = score
+        return status, answer
+
+    only.completion = spoil  # type: ignore[method-assign]
+    assert pool(tiny_folder, only).complete(REQUESTS, base) == expected
+    assert spoilt
 
 
 def test_every_setting_that_a_server_could_choose_is_said(tiny_folder: Path, start: Start, base: Weights) -> None:

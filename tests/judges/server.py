@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -28,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
             server.keys.add(self.headers["authorization"])
             server.now += 1
             server.most = max(server.most, server.now)
-            fault = server.faults.pop(0) if server.faults else None
+            fault = server.faults.pop(0) if server.faults else server.spoils(prompt)
         try:
             if fault is not None:
                 fault(self)
@@ -65,6 +66,8 @@ class ChatServer(ThreadingHTTPServer):
         self.keys: set[str] = set()
         # None is a request that is answered.
         self.faults: list[Fault | None] = []
+        # What goes wrong with a prompt every time.
+        self.spoils: Callable[[str], Fault | None] = lambda prompt: None
         self.answered: Counter[str] = Counter()
         self.now = self.most = 0
 
@@ -114,3 +117,60 @@ def hang(handler: Handler) -> None:
     handler.connection.settimeout(5)
     handler.rfile.read(1)
     handler.close_connection = True
+
+
+def raw(answer: bytes) -> Fault:
+    """Writes bytes that need not be HTTP, and cuts the connection."""
+
+    def write(handler: Handler) -> None:
+        handler.wfile.write(answer)
+        handler.close_connection = True
+
+    return write
+
+
+def body(content: bytes, *headers: bytes) -> Fault:
+    """A body with status 200, and with further headers."""
+    lines = [b"HTTP/1.1 200 OK", b"Content-Type: application/json", b"Connection: close", *headers, b""]
+    return raw(b"\r\n".join([*lines, content]))
+
+
+def _large(handler: Handler) -> None:
+    """More than anybody wants: a gigabyte, if nobody hangs up."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+    handler.close_connection = True
+    with suppress(OSError):
+        for _ in range(1000):
+            handler.wfile.write(b" " * 1_000_000)
+
+
+_DEEP = 100_000
+_SAID = json.dumps(completion("Verdict: A")).encode()
+
+# Answers with which a server says nothing that can be read, each once.
+HOSTILE: dict[str, Fault] = {
+    "not UTF-8": body(_SAID.replace(b"Verdict", b"Verd\xff\xfect")),
+    "another charset": body(_SAID.decode().encode("utf-16"), b"Content-Type: application/json; charset=utf-16"),
+    "half a character": body(_SAID.replace(b"Verdict", b"\\ud800")),
+    "400 digits": body(_SAID.replace(b'"Verdict: A"', b"1" * 400)),
+    "5000 digits": body(_SAID.replace(b"100", b"1" * 5000)),
+    "not a number": body(_SAID.replace(b'"Verdict: A"', b"NaN")),
+    "deep": body(b"[" * _DEEP + b"]" * _DEEP),
+    "deep objects": body(b'{"a":' * _DEEP + b"1" + b"}" * _DEEP),
+    "gzip that is none": body(_SAID, b"Content-Encoding: gzip"),
+    "gzip": body(gzip.compress(_SAID), b"Content-Encoding: gzip"),
+    "a length that is too long": body(_SAID, b"Content-Length: 99999"),
+    "a length that is none": body(_SAID, b"Content-Length: many"),
+    "a length that is too short": body(_SAID, b"Content-Length: 20"),
+    "chunks that are none": body(b"zz\r\n" + _SAID, b"Transfer-Encoding: chunked"),
+    "headers that are none": raw(b"HTTP/1.1 200 OK\r\n\xff\xfe: \x00\r\n\r\n"),
+    "not HTTP": raw(b"\x00\x01\x02 SSH-2.0\r\n"),
+    "nothing": raw(b""),
+    "a status that is none": raw(b"HTTP/1.1 9999 ?\r\n\r\n"),
+    "empty": body(b""),
+    "null": body(b"null"),
+    "text": body(b'"Verdict: A"'),
+    "large": _large,
+    "sent elsewhere": status(302, Location="http://127.0.0.1:1/v1"),
+    "sent nowhere": status(307, Location="http://[::1"),
+}

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from judges.server import ChatServer, garbage, hang, serving, status
+from judges.server import HOSTILE, ChatServer, Fault, garbage, hang, serving, status
+from judges.server import completion as chat_completion
+from sparring import web
 from sparring.errors import InputError, RunError
 from sparring.judges import JUDGES, Question, chat
 from sparring.judges.replies import Reply
 from sparring.judges.template import DEFAULT, read_verdict
 from sparring.pauses import Pauses
-
-pytest.importorskip("openai")
 
 KEY, HARMLESS = "sk-the-secret-key", chat._HARMLESS.user
 _SHOWN = re.compile(r"\[Response A\]\n(.*?)\n\n\[Response B\]\n(.*?)\n\nEnd", re.DOTALL)
@@ -191,6 +192,97 @@ def test_goes_on_after_a_fault(server: ChatServer, tmp_path: Path, fault: object
     assert set(server.answered.values()) == {1}
 
 
+@pytest.mark.parametrize("name", HOSTILE)
+def test_one_answer_that_cannot_be_read_is_asked_for_again(
+    server: ChatServer, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "LARGEST", 2**20)
+    server.faults += [None, *[HOSTILE[name]] * 3]
+    (verdict,) = judge(server.url, tmp_path, concurrency=1)([question("aa", "bbbb")])
+    assert (verdict.pairwise[1][0], verdict.abstentions, verdict.unparsable) == (1.0, 0, 0)
+    assert len(server.requests) == 5 + server.answered[HARMLESS]
+
+
+@pytest.mark.parametrize("name", ["half a character", "not UTF-8", "400 digits"])
+def test_a_prompt_whose_answer_can_never_be_read_abstains_and_the_others_do_not(tmp_path: Path, name: str) -> None:
+    """As at temperature 0, where the same prompt is answered alike for ever."""
+    with serving(longer_wins) as server:
+        server.spoils = lambda prompt: HOSTILE[name] if "A]\nbad\n" in prompt else None
+        asking = judge(server.url, tmp_path)
+        (verdict,) = asking([question("bad", "bbbb", "cc")])
+        assert (verdict.abstentions, verdict.unparsable) == (2, 0)
+        assert verdict.win_rates() == (None, 1.0, 0.0)
+        asked = len(server.requests)
+        assert judge(server.url, tmp_path)([question("bad", "bbbb", "cc")]) == [verdict]
+        assert len(server.requests) == asked
+
+
+@pytest.mark.parametrize("fault", [status(500), status(429), status(429, Retry_After="1e9"), status(503)])
+def test_one_prompt_that_always_fails_ends_no_run_whose_others_are_answered(tmp_path: Path, fault: Fault) -> None:
+    with serving(longer_wins) as server:
+        server.spoils = lambda prompt: fault if "A]\nbad\n" in prompt else None
+        (verdict,) = judge(server.url, tmp_path, patience=0.2)([question("bad", "bbbb", "cc")])
+    assert (verdict.abstentions, verdict.unparsable) == (2, 0)
+    assert verdict.win_rates() == (None, 1.0, 0.0)
+
+
+def test_patience_is_for_a_server_that_answers_nobody(tmp_path: Path) -> None:
+    """Every answer is unreadable, so no prompt is to blame: nothing abstains, nothing is kept."""
+    with serving(longer_wins) as server:
+        server.spoils = lambda prompt: HOSTILE["not UTF-8"]
+        with pytest.raises(RunError, match=r"did not answer for 0 s \(.*not JSON"):
+            judge(server.url, tmp_path, patience=0.3)([question("a", "bb")])
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("tokens", [10**400, -3, True, 2.5, float("inf"), "12", None])
+def test_tokens_that_no_answer_has_are_counted_as_none(server: ChatServer, tmp_path: Path, tokens: object) -> None:
+    odd = chat_completion("Verdict: A") | {"usage": {"prompt_tokens": tokens, "completion_tokens": 7}}
+    server.faults += [garbage(json.dumps(odd))] * 2
+    (verdict,) = judge(server.url, tmp_path, prompt_price=1.0)([question("aa", "bbbb")])
+    assert (verdict.prompt_tokens, verdict.completion_tokens, verdict.cost) == (0, 14, 0.0)
+
+
+@pytest.mark.parametrize(
+    "header", ["nan", "inf", "-5", "1e400", "Wed, 21 Oct 2026 07:28:00 GMT", "x" * 999, "99999999"]
+)
+def test_a_wait_that_no_server_means_ends_no_run(server: ChatServer, tmp_path: Path, header: str) -> None:
+    server.faults.append(status(429, Retry_After=header))
+    (verdict,) = judge(server.url, tmp_path, concurrency=1)([question("aa", "bbbb")])
+    assert verdict.pairwise[1][0] == 1.0
+
+
+def test_it_is_sent_nowhere_else(server: ChatServer, tmp_path: Path) -> None:
+    with serving(longer_wins) as other:
+        server.faults += [status(307, Location=f"{other.url}/chat/completions")] * 2
+        with pytest.raises(InputError, match=r"status 307: it sends us to http://127.0.0.1:\d+/v1/chat/completions"):
+            judge(server.url, tmp_path, concurrency=1)([question("aa", "bbbb")])
+        assert other.requests == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>" * 45_000,
+        "<think></think>" * 21_000,
+        "</think>" * 39_000,
+        "<|channel|>analysis<|message|>" * 10_000,
+        "Verdict: A\n\n" * 27_000,
+        "Verdict: A\nVerdict: B\n.\n" * 14_000,
+        "so " * 100_000,
+        " " * 300_000,
+        "verdict" + " " * 300_000 + "x",
+        "verdict is" * 30_000,
+        "*" * 150_000 + "A" + "*" * 150_000 + "x",
+    ],
+    ids=lambda text: f"{text[:24]!r}",
+)
+def test_reading_a_verdict_is_linear_in_its_length(text: str) -> None:
+    question, start = DEFAULT + "Verdict: A\nVerdict: B\n.\n" * 14_000, time.perf_counter()
+    read_verdict(said(text), question)
+    assert time.perf_counter() - start < 2.0
+
+
 def test_an_answer_in_parts_and_tokens_that_are_no_numbers(server: ChatServer, tmp_path: Path) -> None:
     parts = [{"type": "reasoning"}, {"type": "text", "text": "Verdict: "}, {"type": "text", "text": "A"}]
     odd = {"choices": [{"message": {"role": "assistant", "content": parts}}], "usage": {"prompt_tokens": "12"}}
@@ -218,11 +310,11 @@ def test_a_comparison_of_responses_that_are_there_twice_is_billed_once(server: C
 
 
 def test_waits_as_long_as_the_server_asks(server: ChatServer, tmp_path: Path) -> None:
-    server.faults.append(status(429, Retry_After="300"))
+    server.faults += [status(429, Retry_After="300")] * 4
     with pytest.raises(RunError, match=r"did not answer for 0 s .*asks to wait 300 s, and judge.patience is 5 s"):
         judge(server.url, tmp_path, patience=5.0, concurrency=1)([question("aa", "bbbb")])
     prompts = [body["messages"][0]["content"] for body in server.requests]
-    assert len(set(prompts)) == len(prompts)
+    assert len({*prompts} - {HARMLESS}) == len(prompts) - prompts.count(HARMLESS)
 
 
 def test_a_server_that_hangs_is_asked_again(server: ChatServer, tmp_path: Path) -> None:
@@ -297,7 +389,7 @@ def test_patience_ends_and_a_resume_pays_only_for_the_rest(server: ChatServer, t
 @pytest.mark.parametrize("code", [400, 401, 403, 404])
 def test_a_refusal_ends_at_once_without_the_key(server: ChatServer, tmp_path: Path, code: int) -> None:
     """Also where the text that shows the key is cut in its middle."""
-    server.faults += [status(code, f"Incorrect API key provided: {'x' * 245}{KEY}")] * 16
+    server.faults += [status(code, f"Incorrect API key provided: {'x' * 235}{KEY}")] * 16
     with pytest.raises(InputError, match=r"the endpoint refuses .*\*\*") as caught:
         judge(server.url, tmp_path)([question("aa", "bbbb", "c")])
     assert KEY[:3] not in str(caught.value)

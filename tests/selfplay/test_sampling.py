@@ -37,7 +37,13 @@ def told(folder: Path, **changes: Any) -> EngineModel:
 def test_room_format_and_rank(tiny_folder: Path) -> None:
     plain = told(tiny_folder)
     assert plain == EngineModel(
-        base=str(tiny_folder), lora_rank=None, dtype="float32", device="cpu", max_length=17, trust_remote_code=False
+        base=str(tiny_folder),
+        lora_rank=None,
+        dtype="float32",
+        device="cpu",
+        max_length=17,
+        vocabulary=259,
+        trust_remote_code=False,
     )
     assert told(tiny_folder, training={"bf16": True}).dtype == "bfloat16"
     model = {"name": str(tiny_folder), "device": "cpu"}

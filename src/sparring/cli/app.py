@@ -15,6 +15,7 @@ from sparring.cli.evaluate import app as evaluate
 from sparring.cli.game import app as game
 from sparring.cli.options import Json, Model, Trust
 from sparring.errors import InputError, SparringError
+from sparring.terminal import visible
 
 app = typer.Typer(
     name="sparring",
@@ -201,7 +202,7 @@ def main() -> None:
 
 def _fail(message: object, code: int) -> None:
     if _reports_errors():
-        print(f"sparring: {message}", file=sys.stderr)  # noqa: T201 - the one place that reports an error
+        print(visible(f"sparring: {message}"), file=sys.stderr)  # noqa: T201 - the one place that reports an error
     sys.exit(code)
 
 

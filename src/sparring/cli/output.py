@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
-# What a model wrote is printed as it is: no markup, no emoji codes, no wrapping.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+from sparring.terminal import Terminal
+
+# Nothing is wrapped, so that a program may read it line by line.
+out = Terminal(soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -27,7 +29,7 @@ def print_lines(lines: Iterable[str]) -> None:
 def print_table(table: RenderableType) -> None:
     """Prints a table without markup, as wide as the terminal, or 160 columns where it goes to a file."""
     width = None if out.is_terminal else 160
-    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+    Terminal(width=width).print(table)
 
 
 def print_report(run: Path, *, as_json: bool, to: Path | None = None) -> None:

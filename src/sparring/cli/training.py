@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparring.cli.output import out, print_json, print_report
+from sparring.cli.output import out, print_json, print_lines, print_report
 from sparring.recipes import find
 from sparring.selfplay.config.schema import SelfPlayConfig
 
@@ -59,6 +59,5 @@ def plan_command(
     if as_json:
         print_json(result.to_json())
     else:
-        for note in result.notes:
-            out.print(note, markup=False, highlight=False, soft_wrap=True)
+        print_lines(result.notes)
         out.print(result.table())

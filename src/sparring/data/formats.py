@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,8 @@ MESSAGE_KEYS = frozenset({"role", "content"})
 _PROMPT_ONLY = "prompt-only"
 _SYSTEM = {"system": ("system_prompt",)}
 _BEFORE = ("system", "history")
+# A whole number may be too large for a float.
+_LARGEST = sys.float_info.max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +282,7 @@ def _numbers(record: Record, field: str, values: Any, count: int, inside: str = 
         fix = "give one number for each response"
         raise record.error(field, f"must hold {count} numbers, got {given}", fix, inside=inside)
     for position, value in enumerate(values):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            problem, place = f"must be a number, got {value!r}", f"{inside}[{position}]"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
+            problem, place = f"must be a number, got {repr(value)[:40]}", f"{inside}[{position}]"
             raise record.error(field, problem, "write a finite number, without quotes", inside=place)
     return tuple(map(float, values))

@@ -16,6 +16,7 @@ CLOCK = "strftime_now"
 """The function that tells a template the time."""
 
 _GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
+_GREATEST = 10**6
 _CLOCK_CALL = re.compile(CLOCK + r"""\(\s*(?:format\s*=\s*)?(["'])(?P<format>[^"'\\]*)\1\s*\)""")
 
 
@@ -51,6 +52,26 @@ def reads_clock(text: str) -> bool:
     from jinja2 import nodes
 
     return any(name.name == CLOCK for name in _parsed(text).find_all(nodes.Name))
+
+
+def check_program(text: str) -> None:
+    """Refuses what a chat template may do in one step that takes for ever, which no limit of time can end.
+
+    Args:
+        text: The template.
+
+    Raises:
+        ValueError: It raises to a power, or holds a huge number, by which it may repeat something.
+        jinja2.TemplateSyntaxError: It is no template.
+    """
+    from jinja2 import nodes
+
+    tree = _parsed(text)
+    if next(iter(tree.find_all(nodes.Pow)), None) is not None:
+        raise ValueError("it raises a number to a power, which no conversation needs")
+    for constant in tree.find_all(nodes.Const):
+        if isinstance(constant.value, int) and abs(constant.value) > _GREATEST:
+            raise ValueError(f"it holds a number above {_GREATEST:,}, which no conversation needs")
 
 
 def with_defaults(text: str, options: Mapping[str, object], clock: Clock | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sparring.data.chats import ROLES, WEIGHTS, Turn, is_nothing, joined_parts, other_part, refusal, weight_problem
 from sparring.errors import InputError, did_you_mean
+from sparring.inputs import is_text
 
 _ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
 
@@ -76,7 +77,7 @@ class Record:
             raise self.error(field, f"must be text, got {type(value).__name__}", fix, inside=inside)
         if "\0" in value:
             raise self.error(field, "holds a NUL character", "remove the character", inside=inside)
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        if not is_text(value):
             fix = "write the character as UTF-8 rather than as half of a \\u escape"
             raise self.error(field, "holds a lone surrogate, which is no character", fix, inside=inside)
         if not blank and not value.strip():

@@ -157,6 +157,8 @@ def _format(source: SourceConfig, columns: set[str], needs: Needs) -> str:
     missing = [name for name in form.fields if mapping.get(name, name) not in columns]
     if missing:
         problem = f"format '{source.format}' needs the column '{missing[0]}'; found: {', '.join(sorted(columns))}"
-        fix = f"map it with data.columns, e.g. {{{missing[0]}: {min(columns)}}}, or set data.format to auto"
+        fix = (
+            f"map it with data.columns, e.g. {{{missing[0]}: {min(columns, default='…')}}}, or set data.format to auto"
+        )
         raise InputError(problem, where=where, fix=fix)
     return source.format

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sparring.errors import InputError, did_you_mean
+from sparring.inputs import kind, place
 
 _OTHER_SPLITS = ("test", "valid", "dev", "eval")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -67,10 +69,11 @@ def read(source: str, *, split: str, subset: str | None) -> Source:
     Raises:
         InputError: There is no such dataset, or a split is asked of a single file.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
+    path = place(source)
+    found = kind(path)
+    if found == "folder":
         return Source(name=source, begin=partial(_read_folder, path, split))
-    if path.is_file() or path.suffix.lower() in READERS or source.startswith((".", "/", "~")):
+    if found == "file" or path.suffix.lower() in READERS or source.startswith((".", "/", "~")):
         if split != "train":
             raise InputError(f"a single file has no split '{split}'", where=str(path), fix="leave the split out")
         return Source(name=source, begin=partial(_read_file, path))
@@ -78,7 +81,7 @@ def read(source: str, *, split: str, subset: str | None) -> Source:
 
 
 def _read_file(path: Path) -> Rows:
-    if not path.exists():
+    if kind(path) == "nothing":
         raise InputError("there is no such file", where=str(path), fix=_neighbours(path))
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -151,14 +154,19 @@ def _read_csv(path: Path) -> Rows:
     reader = csv.reader(io.StringIO(_decode(path), newline=""), strict=True)
     try:
         header = next(reader, [])
-        for name in header:
-            if header.count(name) > 1:
-                raise InputError(f"two columns are named '{name}'", where=f"{path}, header", fix="rename one of them")
+        _check_names(header, f"{path}, header")
         for number, cells in enumerate(filter(None, reader), start=1):
             yield _csv_row(header, cells, f"{path}, row {number}")
     except csv.Error as error:
         fix = "mend the quotes, or convert the file to .jsonl or .parquet"
         raise InputError(f"is not valid CSV: {error}", where=f"{path}, line {reader.line_num}", fix=fix) from error
+
+
+def _check_names(columns: Sequence[str], where: str) -> None:
+    """Raises InputError where two columns have one name, so that one of them would be lost."""
+    name, count = Counter(columns).most_common(1)[0] if columns else ("", 0)
+    if count > 1:
+        raise InputError(f"two columns are named '{name}'", where=where, fix="rename one of them")
 
 
 def _csv_row(header: list[str], cells: list[str], where: str) -> Row | InputError:
@@ -170,42 +178,48 @@ def _csv_row(header: list[str], cells: list[str], where: str) -> Row | InputErro
 
 
 def _read_parquet(path: Path) -> Rows:
-    import pyarrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(path) as file:
             table = file.read()
-    except pyarrow.ArrowException as error:
+    except OSError:
+        raise
+    except Exception as error:
+        # Of a file that is broken on purpose pyarrow says so with errors of many kinds.
         raise InputError(f"is not a valid Parquet file: {error}", where=str(path), fix="write it anew") from error
     yield from _table_rows(table, str(path))
 
 
 def _table_rows(table: Any, where: str) -> Rows:
     """The rows of a pyarrow table."""
+    _check_names(table.schema.names, where)
     number = 0
     for batch in table.to_batches(max_chunksize=1000):
         try:
             values = batch.to_pylist()
-        except UnicodeDecodeError:
+        except Exception:  # noqa: BLE001 - whatever it is, the row in which it is says so
             values = [_slow_row(batch, position) for position in range(batch.num_rows)]
         for value in values:
             number += 1
-            place = f"{where}, row {number}"
-            if isinstance(value, str):
-                yield InputError("is not valid UTF-8", where=f"{place}, field '{value}'", fix=_UTF8)
+            at = f"{where}, row {number}"
+            if isinstance(value, InputError):
+                yield InputError(value.problem, where=f"{at}, {value.where}", fix=value.fix)
             else:
-                yield Row(where=place, values=value)
+                yield Row(where=at, values=value)
 
 
-def _slow_row(batch: Any, position: int) -> dict[str, Any] | str:
-    """One row of a batch in which some text is broken; the column's name where it is in this row."""
+def _slow_row(batch: Any, position: int) -> dict[str, Any] | InputError:
+    """One row of a batch in which some value has no counterpart; which column's it is, where it is in this row."""
     values = {}
     for name in batch.schema.names:
         try:
             values[name] = batch.column(name)[position].as_py()
         except UnicodeDecodeError:
-            return str(name)
+            return InputError("is not valid UTF-8", where=f"field '{name}'", fix=_UTF8)
+        except Exception as error:  # noqa: BLE001 - pyarrow's own errors, and those of dates that Python has not
+            fix = "write it as text or as a number, or leave the column out"
+            return InputError(f"holds a value that cannot be read: {error}", where=f"field '{name}'", fix=fix)
     return values
 
 

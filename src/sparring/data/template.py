@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sparring.data.chats import Turn
 from sparring.data.clock import Clock
-from sparring.data.jinja import CLOCK, unset_variables, with_defaults
+from sparring.data.jinja import CLOCK, check_program, unset_variables, with_defaults
+from sparring.data.limited import limited
 from sparring.data.special_tokens import SpecialTokens
 from sparring.errors import InputError
 from sparring.examples import Example
+from sparring.inputs import is_text, read_text
+from sparring.inputs import place as path_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,6 +24,9 @@ SpecialTokensSetting = Literal["auto", "text", "tokens"]
 
 _SETTING = "data.chat_template"
 _SENTINEL = "sparringsentinel"
+# No conversation takes as long, or is as long.
+_SECONDS = 20.0
+_LONGEST = 4 * 2**20
 
 
 def chat_template(setting: str) -> str | None:
@@ -33,10 +38,10 @@ def chat_template(setting: str) -> str | None:
     if setting in {"auto", "none"}:
         return None
     try:
-        return Path(setting).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        problem = f"the chat template '{setting}' cannot be read: {error}"
-        raise InputError(problem, where=_SETTING, fix="give auto, none or the path of a Jinja file") from error
+        return read_text(path_of(setting), fix="give auto, none or the path of a Jinja file")
+    except InputError as error:
+        problem = f"the chat template '{setting}' cannot be read: {error.problem}"
+        raise InputError(problem, where=_SETTING, fix=error.fix) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +115,17 @@ class PromptTemplate:
     def unset_variables(self) -> list[str]:
         """The variables that the chat template reads and that nobody sets, such as `enable_thinking`."""
         given = {*self.options, *self.tokenizer.special_tokens_map}
-        return [] if self.text is None else unset_variables(self.text, given)
+        try:
+            return [] if self.text is None else unset_variables(self.text, given)
+        except Exception as error:
+            raise InputError(f"{type(error).__name__}: {error}", where=_SETTING) from error
+
+    @cached_property
+    def _program(self) -> str | None:
+        """The template, which may be run."""
+        if self.text is not None:
+            check_program(self.text)
+        return self.jinja
 
     def standalone(self) -> str | None:
         """The chat template with the options and the clock written into it, for whoever knows of neither."""
@@ -256,16 +271,21 @@ class PromptTemplate:
     def _render(self, turns: list[Turn], *, generation_prompt: bool) -> str:
         frozen = {} if self.clock is None else {CLOCK: self.clock.strftime}
         try:
-            text: str = self.tokenizer.apply_chat_template(
-                turns,
-                chat_template=self.jinja,
-                tokenize=False,
-                return_dict=False,
-                add_generation_prompt=generation_prompt,
-                **{**self.options, **frozen},
-            )
+            with limited(_SECONDS):
+                text: str = self.tokenizer.apply_chat_template(
+                    turns,
+                    chat_template=self._program,
+                    tokenize=False,
+                    return_dict=False,
+                    add_generation_prompt=generation_prompt,
+                    **{**self.options, **frozen},
+                )
         except Exception as error:
             raise InputError(f"{type(error).__name__}: {error}", where=_SETTING) from error
+        if len(text) > _LONGEST:
+            raise InputError(f"it writes {len(text):,} characters", where=_SETTING)
+        if not is_text(text):
+            raise InputError("it writes half a character, which is none", where=_SETTING)
         return text
 
 

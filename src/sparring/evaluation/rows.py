@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from sparring.data import sources
 from sparring.errors import InputError
+from sparring.inputs import is_text
 
 
 def read_rows(path: Path) -> Iterator[sources.Row]:
@@ -18,4 +20,14 @@ def read_rows(path: Path) -> Iterator[sources.Row]:
     for row in sources.read(str(path), split="train", subset=None):
         if isinstance(row, InputError):
             raise row
+        if not is_text(_all_text(row)):
+            problem, fix = "holds half a character", "remove it: it is no character"
+            raise InputError(problem, where=row.where, fix=fix)
         yield row
+
+
+def _all_text(row: sources.Row) -> str:
+    try:
+        return json.dumps(row.values, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError, TypeError) as error:
+        raise InputError(f"cannot be read: {error}", where=row.where, fix="write texts, numbers and lists") from error

@@ -15,9 +15,10 @@ from pyarrow import parquet
 from sparring.data import VERIFIERS, is_right, load
 from sparring.errors import InputError
 from sparring.examples import Example
-from sparring.files import atomic_path, read_json
+from sparring.files import atomic_path
 from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.run_files import read_manifest
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import phases_of, row_needs
 from sparring.selfplay.stages.judge import Verdicts, verdicts_of
@@ -138,7 +139,7 @@ def _name(directory: RunDirectory, stage: StageDirectory) -> str:
 
 def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str, int], Example]:
     data = load(config.data, config.seed, row_needs(config, phases_of(config)))
-    if data.report.fingerprint != read_json(directory.manifest)["fingerprints"]["data"]:
+    if data.report.fingerprint != read_manifest(directory.manifest, "fingerprints.data")["fingerprints"]["data"]:
         problem, fix = "the data changed after the run started, so its expert responses are unknown", "restore them"
         raise InputError(problem, where=config.data.title, fix=fix)
     splits = {"train": data.train, "held-out": data.held_out}

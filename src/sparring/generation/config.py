@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, field_validator, model_validator
+
+from sparring.web import check_address
 
 CUSTOM = "module:Class"
 """What stands for the name of a generator of the user's own, where names are listed."""
@@ -179,11 +180,7 @@ class ServerConfig(GenerationConfig):
     @classmethod
     def _plain_addresses(cls, endpoints: tuple[str, ...]) -> tuple[str, ...]:
         for endpoint in endpoints:
-            parts = urlsplit(endpoint)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                raise ValueError(f"'{endpoint}' is no address: write http://HOST:PORT")
-            if parts.username or parts.password or parts.query:
-                raise ValueError("an address must not carry a password or key: name its variable in api_key_env")
+            check_address(endpoint)
         plain = tuple(endpoint.rstrip("/").removesuffix("/v1") for endpoint in endpoints)
         if len(set(plain)) < len(plain):
             raise ValueError("an endpoint is listed twice")

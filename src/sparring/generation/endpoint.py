@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
+from sparring import web
 from sparring.errors import InputError, RunError
 from sparring.generation.config import ServerConfig
 from sparring.generation.protocol import Completion, EngineModel, Request
 from sparring.generation.vllm_weights import PROBING, VllmWeights, own_log_probs, sampling
+from sparring.web import Answer
 
 # Answers after which the same request may succeed: overloaded, restarting, or gone.
 _PASSING = frozenset({408, 425, 429})
 _UNKNOWN = "unknown"
 _WHERE = "generation.endpoints"
+_ANOTHER = "use a server that honours n, such as vLLM"
 _ADAPTER_FILE = "adapter_model.safetensors"
 
 
 class Unavailable(Exception):  # noqa: N818 - a state of an endpoint rather than an error of the program
     """The endpoint cannot answer now; it, or another one, may later."""
+
+
+class Nonsense(Unavailable):
+    """It answered with something that no such endpoint answers: once is a fault, always the wrong server.
+
+    Args:
+        problem: What it answered.
+        fix: What to do where it always does.
+    """
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(f"{problem}; if it always does, {fix}")
+        self.problem, self.fix = problem, fix
 
 
 class Endpoint(VllmWeights):
@@ -43,20 +56,14 @@ class Endpoint(VllmWeights):
     def __init__(self, url: str, config: ServerConfig, model: EngineModel) -> None:
         super().__init__(model)
         self.where, self._config = url, config
-        self._headers = _authorization(config)
+        self._key = web.read_key(config.api_key_env, where="generation.api_key_env")
         self._served, self._adapter = config.model, ""
         self.playing: Path | str | None = _UNKNOWN
 
     @contextmanager
     def connected(self) -> Iterator[None]:
         """Keeps connections open meanwhile; everything else here needs them."""
-        with httpx2.Client(
-            base_url=self.where,
-            headers=self._headers,
-            timeout=self._config.timeout_s,
-            limits=httpx2.Limits(max_connections=None),
-            trust_env=False,
-        ) as self._client:
+        with web.client(self.where, key=self._key, seconds=self._config.timeout_s) as self._client:
             yield
 
     def check(self) -> None:
@@ -75,10 +82,12 @@ class Endpoint(VllmWeights):
         try:
             self._token_ids(self._complete([1, 1], max_tokens=1)[0])
             self.token_log_probs([1, 1])
+        except Nonsense as error:
+            raise InputError(f"{self.where} {error.problem}", where=_WHERE, fix=error.fix) from error
         except RunError as error:
             raise InputError(str(error), where=_WHERE) from error
         # Without a name nothing is loaded; only a route that is not there answers 404.
-        if self._send("POST", route, {}).status_code == 404:
+        if self._send("POST", route, {}).status == 404:
             raise InputError(f"{self.where} does not let weights be changed ({route})", where=_WHERE, fix=fix)
 
     def load(self, folder: Path | None) -> None:
@@ -104,7 +113,7 @@ class Endpoint(VllmWeights):
             # A name of its content: an adapter that another run left there is never taken for this one.
             name = f"sparring-{hashlib.sha256((folder / _ADAPTER_FILE).read_bytes()).hexdigest()[:16]}"
             answer = self._send("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder)})
-            if answer.is_error and "already been loaded" not in answer.text:
+            if answer.status >= 400 and "already been loaded" not in answer.text:
                 raise self._refused(answer)
             self._adapter = name
         if previous and previous != self._adapter:
@@ -113,27 +122,42 @@ class Endpoint(VllmWeights):
 
     def token_log_probs(self, ids: Sequence[int]) -> list[float]:
         """Log-probs of all tokens but the first, nats."""
-        (choice,) = self._complete(ids, **PROBING)
+        choice = self._complete(ids, **PROBING)[0]
         try:
-            return own_log_probs(choice["prompt_logprobs"], ids, lambda entry, token: entry[str(token)]["logprob"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{self.where} returns no prompt_logprobs, so its weights cannot be proved\n"
-                "  fix: serve the model with vLLM, or take the generator 'transformers'"
+            found = own_log_probs(choice["prompt_logprobs"], ids, lambda entry, token: entry[str(token)]["logprob"])
+            if any(map(math.isnan, found)):
+                raise ValueError("not a number")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise Nonsense(
+                "returns no prompt_logprobs, so its weights cannot be proved",
+                "serve the model with vLLM, or take the generator 'transformers'",
             ) from error
+        return found
 
     def complete(self, request: Request) -> list[Completion]:
         """All samples of one prompt.
 
         Raises:
-            Unavailable: It does not answer, or lost the weights that it was given.
-            RunError: It refuses the request, or answers without the token ids that it sampled.
+            Unavailable: It does not answer, answers nonsense, or lost the weights that it was given.
+            RunError: It refuses the request.
         """
         choices = self._complete(request.prompt_ids, **sampling(request))
-        if len(choices) != request.samples:
-            raise RunError(f"{self.where} returned {len(choices)} samples instead of {request.samples}")
-        ordered = sorted(choices, key=lambda choice: int(choice.get("index", 0)))
-        return [Completion(ids=self._token_ids(each), finish_reason=str(each.get("finish_reason"))) for each in ordered]
+        numbers = [choice.get("index", 0) for choice in choices]
+        # By their type too: true is a number in Python.
+        if sorted(map(repr, numbers)) != sorted(map(repr, range(request.samples))):
+            raise Nonsense(f"returned {len(choices)} samples, numbered otherwise than {request.samples}", _ANOTHER)
+        ordered = sorted(choices, key=lambda choice: choice.get("index", 0))
+        completions = [
+            Completion(ids=self._token_ids(each), finish_reason=str(each.get("finish_reason"))[:40]) for each in ordered
+        ]
+        problems = [problem for each in completions if (problem := request.problem(each))]
+        if problems:
+            raise Nonsense(
+                f"answered with {problems[0]}",
+                "check that it serves the run's model with room for the prompt and "
+                f"{request.max_new_tokens} new tokens",
+            )
+        return completions
 
     def _complete(self, ids: Sequence[int], **settings: Any) -> list[dict[str, Any]]:
         # All that a server might take from its own defaults or from the checkpoint is said, at its neutral value.
@@ -150,7 +174,7 @@ class Endpoint(VllmWeights):
         if not isinstance(choices, list) or not choices or not all(isinstance(each, dict) for each in choices):
             raise Unavailable("it answered a completion without choices")
         if any(each.get("prompt_token_ids") not in (None, list(ids)) for each in choices):
-            raise RunError(f"{self.where} changed the prompt's tokens\n  fix: serve the model without truncation")
+            raise Nonsense("changed the prompt's tokens", "serve the model without truncation")
         return choices
 
     def _model_name(self) -> str:
@@ -159,61 +183,52 @@ class Endpoint(VllmWeights):
             try:
                 self._served = str(listed["data"][0]["id"])
             except (KeyError, IndexError, TypeError) as error:
-                raise RunError(f"{self.where} lists no model\n  fix: set generation.model") from error
+                raise Nonsense("lists no model", "set generation.model") from error
         return self._served
 
     def _token_ids(self, choice: Mapping[str, Any]) -> list[int]:
         ids = choice.get("token_ids")
-        if not isinstance(ids, list) or not all(isinstance(token, int) for token in ids):
-            raise RunError(
-                f"{self.where} does not return the token ids that it sampled (token_ids), and its text tokenised again "
-                "need not be what was sampled\n  fix: use a server that honours return_token_ids, such as vLLM"
+        known = range(self._model.vocabulary)
+        if not isinstance(ids, list) or not all(type(token) is int and token in known for token in ids):
+            raise Nonsense(
+                "does not return the token ids that it sampled (token_ids), and its text tokenised again need not be "
+                "what was sampled",
+                "use a server that honours return_token_ids, such as vLLM",
             )
         return ids
 
     def _post(self, route: str, body: Mapping[str, Any]) -> Any:
         return self._json(self._send("POST", route, body))
 
-    def _send(self, method: str, route: str, body: Mapping[str, Any] | None = None) -> httpx2.Response:
+    def _send(self, method: str, route: str, body: Mapping[str, Any] | None = None) -> Answer:
         try:
-            answer = self._client.request(method, route, json=body)
-        except httpx2.HTTPError as error:
-            raise Unavailable(f"{type(error).__name__} {error}".strip()) from error
-        if answer.is_server_error or answer.status_code in _PASSING:
-            raise Unavailable(f"status {answer.status_code}: {_excerpt(answer)}")
+            answer = web.ask(self._client, method, route, body)
+        except (web.NoAnswerError, web.BadAnswerError) as error:
+            raise Unavailable(str(error)) from error
+        if answer.status >= 500 or answer.status in _PASSING:
+            raise Unavailable(f"status {answer.status}: {_excerpt(answer)}")
+        if 300 <= answer.status < 400:
+            raise Nonsense(f"sends us to {answer.headers.get('location', 'nowhere')}", "give the address that it names")
         return answer
 
-    def _json(self, answer: httpx2.Response) -> Any:
-        if not answer.is_success:
+    def _json(self, answer: Answer) -> Any:
+        if answer.status >= 400:
             raise self._refused(answer)
         try:
             return answer.json() if answer.content else None
-        except json.JSONDecodeError as error:
-            raise Unavailable("it answered with something that is not JSON") from error
+        except web.BadAnswerError as error:
+            raise Unavailable(str(error)) from error
 
-    def _refused(self, answer: httpx2.Response) -> Exception:
-        if answer.status_code == 404 and self._adapter:
+    def _refused(self, answer: Answer) -> Exception:
+        if answer.status == 404 and self._adapter:
             # A server that was restarted knows no adapter any more.
             self.playing = _UNKNOWN
             return Unavailable(f"it lost the adapter {self._adapter}")
         fix = ""
-        if answer.status_code in {401, 403}:
+        if answer.status in {401, 403}:
             fix = "\n  fix: name the variable that holds its key in generation.api_key_env"
-        return RunError(f"{self.where} refused a request (status {answer.status_code}: {_excerpt(answer)}){fix}")
+        return RunError(f"{self.where} refused a request (status {answer.status}: {_excerpt(answer)}){fix}")
 
 
-def _authorization(config: ServerConfig) -> dict[str, str]:
-    if config.api_key_env is None:
-        return {}
-    key = os.environ.get(config.api_key_env)
-    if not key:
-        raise InputError(
-            f"the environment variable {config.api_key_env} is not set",
-            where="generation.api_key_env",
-            fix="export it with the endpoints' key",
-        )
-    return {"Authorization": f"Bearer {key}"}
-
-
-def _excerpt(answer: httpx2.Response) -> str:
+def _excerpt(answer: Answer) -> str:
     return " ".join(answer.text.split())[:300]

@@ -79,10 +79,11 @@ class EngineGenerator:
             # One token short, for the engine answers the probe with one, and may have room for no more than the data.
             text = [*batch[0].prompt_ids, *batch[0].expert_ids[:-1]]
             self._weights = Weights.of(self._policy.folder, text, self._policy.log_probs)
-        answers = self._engine.complete([self._request(prompt, seed) for prompt in batch], self._weights)
+        requests = [self._request(prompt, seed) for prompt in batch]
+        answers = self._engine.complete(requests, self._weights)
         return [
-            self._sample(prompt, number, completion, seed)
-            for prompt, completions in zip(batch, answers, strict=True)
+            self._sample(prompt, request, number, completion, seed)
+            for prompt, request, completions in zip(batch, requests, answers, strict=True)
             for number, completion in enumerate(completions)
         ]
 
@@ -100,9 +101,11 @@ class EngineGenerator:
             seed=derive_seed(seed, prompt.index),
         )
 
-    def _sample(self, prompt: EncodedExample, number: int, completion: Completion, seed: int) -> Sample:
+    def _sample(
+        self, prompt: EncodedExample, request: Request, number: int, completion: Completion, seed: int
+    ) -> Sample:
         ids, stopped = completion.ids, completion.finish_reason == "stop"
-        problem = self._problem(ids, completion.finish_reason)
+        problem = request.problem(completion)
         if problem:
             raise RunError(
                 f"the generator '{self._engine.name}' answered the prompt of row {prompt.index} with {problem}\n"
@@ -111,15 +114,3 @@ class EngineGenerator:
             )
         parts = {"tokenizer": self._tokenizer, "generator": self._engine.name, "seed": seed}
         return as_sample(prompt, number, ids, stopped=stopped, **parts)
-
-    def _problem(self, ids: Sequence[int], finish_reason: str) -> str | None:
-        """What is wrong with an answer: training takes its ids for exactly what the policy sampled."""
-        if finish_reason not in {"stop", "length"}:
-            return f"the finish reason '{finish_reason}', which is neither stop nor length"
-        if not ids or set(ids[:-1]) & set(self._stop_ids):
-            return "no tokens" if not ids else "tokens after an end token"
-        if (ids[-1] in self._stop_ids) != (finish_reason == "stop"):
-            return f"the finish reason '{finish_reason}', but the last token {ids[-1]} says otherwise"
-        if finish_reason == "length" and len(ids) != self._max_new_tokens:
-            return f"{len(ids)} tokens cut at the limit, which is {self._max_new_tokens}"
-        return None

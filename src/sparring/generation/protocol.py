@@ -50,6 +50,7 @@ class EngineModel:
         dtype: Number format in which the policy computes.
         device: Where the policy trains: "cpu", "cuda", …
         max_length: The longest prompt with its response, in tokens.
+        vocabulary: How many tokens it knows.
         trust_remote_code: Whether code that comes with the model may run.
     """
 
@@ -58,7 +59,21 @@ class EngineModel:
     dtype: str
     device: str
     max_length: int
+    vocabulary: int
     trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """One response to a request.
+
+    Attributes:
+        ids: Exactly as sampled, the end token included.
+        finish_reason: "stop" or "length"; an engine may answer something else, which is then refused.
+    """
+
+    ids: list[int]
+    finish_reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +100,18 @@ class Request:
     max_new_tokens: int
     seed: int
 
-
-@dataclass(frozen=True, kw_only=True)
-class Completion:
-    """One response to a request.
-
-    Attributes:
-        ids: Exactly as sampled, the end token included.
-        finish_reason: "stop" or "length"; an engine may answer something else, which is then refused.
-    """
-
-    ids: list[int]
-    finish_reason: str
+    def problem(self, completion: Completion) -> str | None:
+        """What is wrong with an answer, if anything: training takes its ids for exactly what the policy sampled."""
+        ids, reason = completion.ids, completion.finish_reason
+        if reason not in {"stop", "length"}:
+            return f"the finish reason '{reason}', which is neither stop nor length"
+        if not ids or set(ids[:-1]) & set(self.stop_ids):
+            return "no tokens" if not ids else "tokens after an end token"
+        if (ids[-1] in self.stop_ids) != (reason == "stop"):
+            return f"the finish reason '{reason}', but the last token {ids[-1]} says otherwise"
+        if reason == "length" and len(ids) != self.max_new_tokens:
+            return f"{len(ids)} tokens cut at the limit, which is {self.max_new_tokens}"
+        return None
 
 
 class Engine(Protocol):

@@ -5,25 +5,26 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from json import JSONDecodeError
 from typing import Any
 
+import httpx2
+
+from sparring import web
 from sparring.errors import InputError, RunError
+from sparring.inputs import is_text
 from sparring.judges.replies import Reply
 from sparring.pauses import Pauses
 from sparring.progress import console
-
-Client = Any
-"""An `openai.OpenAI`, which is imported late."""
+from sparring.web import BadAnswerError, NoAnswerError
 
 _PAUSES = Pauses(first_s=1.0, longest_s=30.0)
 _REPORT_EVERY_S = 30.0
 _RETRIED = frozenset({408, 409, 425, 429})
 # The prompt itself may be the reason: too long for the model, or stopped by a filter.
 _OF_ONE_PROMPT = frozenset({400, 413, 422})
+# At temperature 0 a model says the same again, but what stands between may mend itself.
+_BAD_ANSWERS = 6
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,17 @@ class Prompt:
 _HARMLESS = Prompt("Answer with the one word tie.")
 
 
-class BadReplyError(Exception):
-    """The endpoint answered with status 200, but not with a chat completion."""
+class _BusyError(NoAnswerError):
+    """The endpoint says that it cannot answer now.
+
+    Args:
+        reason: What it says.
+        asked: The seconds that it asks to wait; 0 where it does not.
+    """
+
+    def __init__(self, reason: str, asked: float) -> None:
+        super().__init__(reason)
+        self.asked = asked
 
 
 class RateLimit:
@@ -68,12 +78,17 @@ class RateLimit:
 
 
 class Outage:
-    """Reports that the endpoint is down, every half minute, and when it is back; all threads share one."""
+    """Reports that the endpoint is down, every half minute, and when it is back; all threads share one.
+
+    Attributes:
+        heard: When any request was answered last, on the clock of `time.monotonic`.
+    """
 
     def __init__(self, url: str) -> None:
         self._url, self._lock = url, threading.Lock()
         self._since: float | None = None
         self._reported_at, self._reported = -math.inf, False
+        self.heard = -math.inf
 
     def failed(self, reason: str, left: float) -> None:
         """Notes that a request failed, and will be tried again for `left` more seconds."""
@@ -92,14 +107,14 @@ class Outage:
         """Notes that a request was answered."""
         with self._lock:
             since, reported = self._since, self._reported
-            self._since, self._reported = None, False
+            self._since, self._reported, self.heard = None, False, time.monotonic()
         if since is not None and reported:
             console.print(f"judge: {self._url} answers again, after {time.monotonic() - since:.0f} s")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChatEndpoint:
-    """Chat completions of one model; a client is open within `with`.
+    """Chat completions of one model.
 
     Attributes:
         url: Its address.
@@ -107,7 +122,7 @@ class ChatEndpoint:
         model: The model's name there.
         timeout: Seconds for one request.
         max_tokens: Limit of a reply.
-        patience: Seconds to keep trying one request; then the run fails, to be resumed.
+        patience: Seconds to wait for an endpoint that answers nobody; then the run fails, to be resumed.
         limit: The rate limit that all threads share.
         outage: Reports that it is down.
     """
@@ -121,23 +136,16 @@ class ChatEndpoint:
     limit: RateLimit
     outage: Outage = field(repr=False)
 
-    @contextmanager
-    def open(self) -> Iterator[Client]:
-        """A client with its connections."""
-        import openai
+    def open(self) -> httpx2.Client:
+        """A client, whose connections are open within `with`."""
+        return web.client(self.url, key=self.key, seconds=self.timeout, proxies=True)
 
-        # The client would retry a fixed number of times; here the limit is a time.
-        with openai.OpenAI(
-            base_url=self.url, api_key=self.key or "none", timeout=self.timeout, max_retries=0
-        ) as client:
-            yield client
-
-    def ask(self, client: Client, prompt: Prompt, stop: threading.Event) -> Reply:
-        """The endpoint's answer to one prompt, at temperature 0, or its refusal of this prompt.
+    def ask(self, client: httpx2.Client, prompt: Prompt, stop: threading.Event) -> Reply:
+        """The endpoint's answer to one prompt, at temperature 0, or that it has none to this prompt.
 
         An endpoint may refuse one prompt, as too long or stopped by a filter, or every prompt, as where the account is
-        empty or the model's name is wrong. A harmless prompt tells these apart: if that is answered, the refused prompt
-        itself is at fault.
+        empty or the model's name is wrong; it may fail at one prompt, or be down. A harmless prompt tells these apart:
+        if that is answered, the prompt itself is at fault, and has no answer.
 
         Args:
             client: From `open`.
@@ -146,77 +154,92 @@ class ChatEndpoint:
 
         Raises:
             InputError: The endpoint refuses: the key, the model's name or the request is wrong.
-            RunError: It could not be reached for `patience` seconds.
+            RunError: It answered no request for `patience` seconds.
         """
-        since, failures = None, 0
+        trial: _Trial | None = None
         while True:
             if self.limit.wait(stop):
                 raise RunError("another request to the judge's endpoint failed for good")
             # Waiting for the rate limit does not count as waiting for the endpoint.
-            since = time.monotonic() if since is None else since
+            trial = trial or _Trial(since=time.monotonic(), patience=self.patience)
             try:
                 return self._once(client, prompt)
-            except _retriable() as error:
-                failures += 1
-                waited, asked = time.monotonic() - since, self._asked_to_wait(error)
-                wait = max(_PAUSES.after(failures), asked)
-                if waited + wait > self.patience:
-                    raise self._gave_up(error, waited, asked) from None
-                self.outage.failed(self._reason(error), self.patience - waited)
-                if stop.wait(wait):
-                    raise self._gave_up(error, waited, asked) from None
+            except (NoAnswerError, BadAnswerError) as error:
+                trial.failed(error)
+                if trial.doubtful and self._answers(client):
+                    if trial.ended:
+                        return _none(f"this prompt alone has no answer: {self._reason(error)}")
+                    trial.asked = 0.0
+                elif trial.doubtful and trial.silence(self.outage.heard) > self.patience:
+                    raise self._gave_up(error, trial) from None
+                self.outage.failed(self._reason(error), max(0.0, self.patience - trial.waited))
+                if stop.wait(trial.wait):
+                    raise self._gave_up(error, trial) from None
 
-    def _once(self, client: Client, prompt: Prompt) -> Reply:
-        import openai
+    def _answers(self, client: httpx2.Client) -> bool:
+        """Whether the endpoint answers a harmless prompt.
 
+        Raises:
+            InputError: It refuses it.
+        """
         try:
-            return self._complete(client, prompt)
-        except openai.APIStatusError as error:
-            if error.status_code in _RETRIED or error.status_code >= 500:
-                raise
-            if error.status_code in _OF_ONE_PROMPT and prompt != _HARMLESS:
-                self._once(client, _HARMLESS)
-                return Reply(text="", prompt_tokens=0, completion_tokens=0, refusal=self._reason(error))
-            raise InputError(
-                f"the endpoint refuses every request ({self._reason(error)})",
-                where="judge",
-                fix="check the judge's base_url, its model, its max_tokens, the key in the variable that api_key_env "
-                "names, and the account",
-            ) from None
+            self._once(client, _HARMLESS)
+        except (NoAnswerError, BadAnswerError):
+            return False
+        return True
 
-    def _complete(self, client: Client, prompt: Prompt) -> Reply:
-        reply = client.chat.completions.create(
-            model=self.model,
-            messages=prompt.messages(),
-            max_tokens=self.max_tokens,
-            temperature=0.0,
+    def _once(self, client: httpx2.Client, prompt: Prompt) -> Reply:
+        body = {
+            "model": self.model,
+            "messages": prompt.messages(),
+            "max_tokens": self.max_tokens,
+            "temperature": 0.0,
+        }
+        answer = web.ask(client, "POST", "/chat/completions", body)
+        if 200 <= answer.status < 300:
+            return self._read(answer.json())
+        reason = f"status {answer.status}: {self._without_key(answer.text)}"
+        if answer.status in _RETRIED or answer.status >= 500:
+            raise _BusyError(reason, answer.retry_after)
+        if answer.status in _OF_ONE_PROMPT and prompt != _HARMLESS:
+            self._once(client, _HARMLESS)
+            return _none(_one_line(reason))
+        if answer.status < 400:
+            reason = f"status {answer.status}: it sends us to {answer.headers.get('location', 'nowhere')}"
+            if self.outage.heard > -math.inf or (prompt != _HARMLESS and self._answers(client)):
+                raise BadAnswerError(reason)
+        raise InputError(
+            f"the endpoint refuses every request ({_one_line(reason)})",
+            where="judge",
+            fix="check the judge's base_url, its model, its max_tokens, the key in the variable that api_key_env "
+            "names, and the account",
         )
-        # The client does not check the reply: any field may be missing or of another type.
-        choices, usage = getattr(reply, "choices", None), getattr(reply, "usage", None)
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        message = getattr(choice, "message", None)
-        content = getattr(message, "content", None)
+
+    def _read(self, reply: Any) -> Reply:
+        """A chat completion; any field may be missing or of another type."""
+        match reply:
+            case {"choices": [{"message": {} as message} as choice, *_]}:
+                content = message.get("content")
+            case _:
+                raise BadAnswerError("the reply is no chat completion")
         if isinstance(content, list):
             content = "".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
-        if message is None or not isinstance(content, str | None):
-            raise BadReplyError("the reply is no chat completion")
+        if not isinstance(content, str | None):
+            raise BadAnswerError("the reply is no chat completion")
+        if not is_text(content or ""):
+            raise BadAnswerError("the reply holds half a character")
         self.outage.answered()
+        usage = reply.get("usage")
+        counts = usage if isinstance(usage, dict) else {}
         return Reply(
             text=self._without_key(content or ""),
-            prompt_tokens=_count(getattr(usage, "prompt_tokens", 0)),
-            completion_tokens=_count(getattr(usage, "completion_tokens", 0)),
-            cut=getattr(choice, "finish_reason", None) == "length",
+            prompt_tokens=_count(counts.get("prompt_tokens")),
+            completion_tokens=_count(counts.get("completion_tokens")),
+            cut=choice.get("finish_reason") == "length",
         )
 
-    def _asked_to_wait(self, error: Exception) -> float:
-        """The seconds of the header Retry-After; 0 without one."""
-        response = getattr(error, "response", None)
-        try:
-            return float(response.headers["retry-after"]) if response is not None else 0.0
-        except (KeyError, ValueError):
-            return 0.0
-
-    def _gave_up(self, error: Exception, waited: float, asked: float) -> RunError:
+    def _gave_up(self, error: Exception, trial: _Trial) -> RunError:
+        asked, waited = trial.asked, trial.waited
         retry_after = f"; it asks to wait {asked:.0f} s, and judge.patience is {self.patience:g} s" if asked > 0 else ""
         return RunError(
             f"the judge's endpoint {self.url} did not answer for {waited:.0f} s ({self._reason(error)}){retry_after}; "
@@ -225,22 +248,71 @@ class ChatEndpoint:
 
     def _reason(self, error: BaseException) -> str:
         """What went wrong, in one line, without the key."""
-        import openai
-
-        # "Connection error." says nothing; its cause does.
-        error = (isinstance(error, openai.APIConnectionError) and error.__cause__) or error
-        return self._without_key(str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        return _one_line(self._without_key(str(error)))
 
     def _without_key(self, text: str) -> str:
         return text.replace(self.key, "***") if self.key else text
 
 
+@dataclass(kw_only=True)
+class _Trial:
+    """One prompt's requests so far.
+
+    Attributes:
+        since: When they began.
+        patience: Seconds after which one that gets no answer is given up.
+        failures: How many failed.
+        bad: How many were answered with something that cannot be read.
+        asked: The seconds that the endpoint asked to wait, at the last one.
+    """
+
+    since: float
+    patience: float
+    failures: int = 0
+    bad: int = 0
+    asked: float = 0.0
+
+    def failed(self, error: Exception) -> None:
+        """Counts a failure."""
+        self.failures += 1
+        self.bad += isinstance(error, BadAnswerError)
+        self.asked = error.asked if isinstance(error, _BusyError) else 0.0
+
+    @property
+    def waited(self) -> float:
+        """Seconds since they began."""
+        return time.monotonic() - self.since
+
+    @property
+    def wait(self) -> float:
+        """Seconds until the next one."""
+        return min(max(_PAUSES.after(self.failures), self.asked), self.patience)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the next one would be one too many, whatever the endpoint asks for."""
+        return self.bad >= _BAD_ANSWERS or self.waited + _PAUSES.after(self.failures) > self.patience
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it is to be asked if the endpoint answers at all."""
+        return self.ended or self.waited + self.asked > self.patience
+
+    def silence(self, heard: float) -> float:
+        """Seconds for which the endpoint will have answered nobody at the next one, if it last did when `heard`."""
+        asked = 0.0 if heard > self.since else self.asked
+        return time.monotonic() - max(self.since, heard) + max(_PAUSES.after(self.failures), asked)
+
+
+def _none(reason: str) -> Reply:
+    """No answer to a prompt."""
+    return Reply(text="", prompt_tokens=0, completion_tokens=0, refusal=reason)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
 def _count(tokens: object) -> int:
-    """A number of tokens, 0 where the endpoint gives none."""
-    return tokens if isinstance(tokens, int) else 0
-
-
-def _retriable() -> tuple[type[Exception], ...]:
-    import openai
-
-    return (openai.APIError, JSONDecodeError, BadReplyError)
+    """A number of tokens, 0 where the endpoint gives none that an answer may have."""
+    return tokens if type(tokens) is int and 0 <= tokens < 2**31 else 0

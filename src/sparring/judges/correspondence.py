@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
-from sparring.judges.chat import ChatEndpoint, Client, Prompt
+import httpx2
+
+from sparring.judges.chat import ChatEndpoint, Prompt
 from sparring.judges.replies import Replies, Reply
 
 
@@ -67,7 +69,11 @@ class Correspondence:
         return replies
 
     def _fetch(
-        self, client: Client, prompts: Sequence[Prompt], replies: dict[Prompt, Reply], on_reply: Callable[[], None]
+        self,
+        client: httpx2.Client,
+        prompts: Sequence[Prompt],
+        replies: dict[Prompt, Reply],
+        on_reply: Callable[[], None],
     ) -> None:
         stop = threading.Event()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 
 # How models mark a thought, as their chat templates write it.
 _THOUGHTS = (
@@ -40,9 +41,18 @@ def final_words(reply: str, question: str) -> str:
 
 def _without(text: str, opening: str, closing: str) -> str:
     """The text without what stands between two marks, either of which may be missing."""
-    text = re.sub(f"{re.escape(opening)}.*?{re.escape(closing)}", "\n", text, flags=re.DOTALL | re.IGNORECASE)
-    start = re.search(re.escape(opening), text, re.IGNORECASE)
-    text = text if start is None else text[: start.start()]
+    begins, ends = (re.compile(re.escape(mark), re.IGNORECASE) for mark in (opening, closing))
+    kept, at = [], 0
+    # One search after the other, so that it takes no longer than the text is long.
+    while (begin := begins.search(text, at)) is not None:
+        kept.append(text[at : begin.start()])
+        end = ends.search(text, begin.end())
+        at = len(text) if end is None else end.end()
+        if end is None:
+            break
+    else:
+        kept.append(text[at:])
+    rest = "\n".join(kept)
     # A common word such as <|end|> closes nothing that this reply has not opened.
-    ends = [] if closing == "<|end|>" else list(re.finditer(re.escape(closing), text, re.IGNORECASE))
-    return text[ends[-1].end() :] if ends else text
+    last = None if closing == "<|end|>" else deque(ends.finditer(rest), maxlen=1)
+    return rest[last[0].end() :] if last else rest

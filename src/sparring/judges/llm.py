@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import urlsplit
 
 from sparring.consent import sends_key
-from sparring.errors import InputError
 from sparring.judges.chat import ChatEndpoint, Outage, Prompt, RateLimit
 from sparring.judges.correspondence import Bill, Correspondence
 from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, pairs, verdict_of_pairs
 from sparring.judges.replies import Replies, Reply
 from sparring.judges.template import ask, read_template, read_verdict
 from sparring.registry import require_positive
+from sparring.web import check_address, read_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +25,8 @@ class Llm(JudgeSettings):
     P(y_i ≻ y_j) = ½[v(i, j) + 1 − v(j, i)], v = 1 for "Verdict: A", 0 for "Verdict: B", ½ for a tie: a preference for a
     position alone comes out as ½. An answer without a verdict is counted as unparsable, and its pair stays unknown. A
     prompt that the endpoint refuses (too long for the model, or stopped by a filter) while it answers a harmless one is
-    an abstention. Equal responses tie without a request.
+    an abstention; so is one whose answer cannot be read six times, or is not there for `patience` seconds. Equal
+    responses tie without a request.
 
     Every answer is kept on disk by its request (model, prompt, limit): a resumed run pays for none twice, even where
     the model is then served at another address. The key is read from an environment variable, and neither kept nor
@@ -46,7 +44,7 @@ class Llm(JudgeSettings):
         concurrency: How many requests run at once.
         requests_per_minute: The rate limit; None for none.
         timeout: Seconds for one request.
-        patience: Seconds to keep trying a request, with growing pauses, before the run fails; it can be resumed.
+        patience: Seconds to wait for an endpoint that answers no request; then the run fails, to be resumed.
         prompt_price: Price of a million tokens of prompt, in any currency, for the cost that is reported.
         completion_price: Price of a million tokens of answer.
 
@@ -76,11 +74,7 @@ class Llm(JudgeSettings):
     private: ClassVar[tuple[str, ...]] = ("template",)
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.base_url)
-        if url.scheme not in {"http", "https"} or not url.hostname:
-            raise ValueError("base_url must be an address such as http://127.0.0.1:8000/v1")
-        if url.username or url.password or url.query:
-            raise ValueError("base_url must hold no user, password or query, since it is kept in the run directory")
+        check_address(self.base_url)
         # The value is not shown: it may be the key itself.
         if self.api_key_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env):
             raise ValueError("api_key_env must be the name of an environment variable, such as OPENAI_API_KEY")
@@ -116,22 +110,11 @@ class Llm(JudgeSettings):
         """The endpoint, with its key, and its replies so far.
 
         Raises:
-            InputError: The package openai is missing, or the key's variable is not set.
+            InputError: The key's variable is not set, or what it holds is no key.
         """
-        if importlib.util.find_spec("openai") is None:
-            fix = "pip install 'sparring[judge]'"
-            raise InputError("the judge llm needs the package openai", where="judge", fix=fix)
-        key = "" if self.api_key_env is None else os.environ.get(self.api_key_env, "")
-        if self.api_key_env is not None and not key:
-            problem, fix = f"the variable {self.api_key_env} is not set", f"export {self.api_key_env}=… before the run"
-            raise InputError(problem, where="judge.api_key_env", fix=fix)
-        # Such a key cannot be sent in a header, and the error that says so would show it.
-        if not re.fullmatch(r"[!-~]*", key):
-            problem = f"the variable {self.api_key_env} holds white space or characters that no key has"
-            raise InputError(problem, where="judge.api_key_env", fix="remove them; often it is a line end")
         endpoint = ChatEndpoint(
             url=self.base_url,
-            key=key,
+            key=read_key(self.api_key_env, where="judge.api_key_env"),
             model=self.model,
             timeout=self.timeout,
             max_tokens=self.max_tokens,

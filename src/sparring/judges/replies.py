@@ -20,7 +20,7 @@ class Reply:
         text: The reply.
         prompt_tokens: Tokens of the prompt.
         completion_tokens: Tokens of the reply.
-        refusal: Why the endpoint refused this prompt; empty where it answered.
+        refusal: Why there is no answer to this prompt, such as that the endpoint refuses it; empty where there is one.
         cut: Whether the limit ended it.
     """
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import groupby
-from pathlib import Path
 
 from sparring.errors import InputError
+from sparring.inputs import place, read_text
 from sparring.judges.final import final_words
 from sparring.judges.protocol import Question
 from sparring.judges.replies import Reply
@@ -49,10 +49,7 @@ def read_template(path: str | None) -> str:
     """
     if path is None:
         return DEFAULT
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the judge's template cannot be read ({error})", where=path) from error
+    text = read_text(place(path), fix="give the judge's template as a text file, or leave it out")
     missing = [field for field in _FIELDS if field not in text]
     if missing:
         fix = "write {prompt}, {first} and {second} where the request and the two responses go"
@@ -88,16 +85,16 @@ def read_verdict(reply: Reply, question: str) -> float | None:
     claims = [line for line in words.splitlines() if _CLAIM.fullmatch(line)]
     if claims and not _VERDICT.fullmatch(claims[-1]):
         return None
-    lists = _runs(question)
+    lists = set(_runs(question))
     found = [run[-1] for run in _runs(words) if len(run) < 2 or run not in lists] or _NOTHING_ELSE.findall(words)
     return _PREFERS_FIRST[found[-1].lower()] if found else None
 
 
-def _runs(text: str) -> list[list[str]]:
+def _runs(text: str) -> list[tuple[str, ...]]:
     """The verdicts of each run of lines that are nothing else."""
     lines = [_VERDICT.fullmatch(line) for line in text.splitlines()]
     runs = [list(run) for there, run in groupby(lines, key=bool) if there]
-    return [[match[1].lower() for match in run if match is not None] for run in runs]
+    return [tuple(match[1].lower() for match in run if match is not None) for run in runs]
 
 
 def _conversation(question: Question) -> str:

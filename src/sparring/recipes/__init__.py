@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sparring.errors import InputError, did_you_mean
+from sparring.inputs import kind
 
 _FOLDER = Path(__file__).parent
 
@@ -21,10 +22,10 @@ def find(config: str) -> Path:
         InputError: It is neither.
     """
     path = Path(config)
-    if path.exists():
+    if kind(path) != "nothing":
         return path
     recipe = _FOLDER / f"{config}.yaml"
-    if "/" not in config and recipe.exists():
+    if "/" not in config and kind(recipe) == "file":
         return recipe
     raise InputError("no such file, and no recipe of that name", where=config, fix=did_you_mean(config, recipes()))
 

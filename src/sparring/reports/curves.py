@@ -134,7 +134,8 @@ def _places(steps: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[dict[st
 
 
 def _series(name: str, steps: Sequence[Mapping[str, Any]], places: Sequence[int]) -> dict[str, Any]:
-    known = [(x, event[name]) for x, event in zip(places, steps, strict=True) if name in event]
+    values = ((x, event.get(name)) for x, event in zip(places, steps, strict=True))
+    known = [(x, value) for x, value in values if isinstance(value, int | float)]
     # Where there are more points than a screen has columns, each point is a mean of several.
     size = math.ceil(len(known) / _MOST_POINTS)
     parts = [known[start : start + size] for start in range(0, len(known), size or 1)]

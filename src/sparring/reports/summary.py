@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring.files import read_json
+from sparring.errors import InputError
 from sparring.reports.samples import Answers, read_answers
+from sparring.reports.settings import read_run_config
 from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.run_files import read_evaluation, read_manifest, read_result, read_stability
 
+# What a report says of a manifest, and of result.json.
+_OF_A_REPORT = ("command", "versions", "elsewhere", "data.train", "data.held_out", "data.skipped")
+_OF_AN_END = ("metric", "reason", "stopped_early", "peak_memory_gib")
 # Key in evaluation.json, heading, digits.
 COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("accuracy/greedy", "accuracy, greedy", 3),
@@ -137,19 +142,23 @@ def summarize(path: Path) -> Summary:
     Raises:
         InputError: The folder is not a run.
     """
-    import yaml
-
     directory = RunDirectory(path)
     directory.require()
-    config = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
+    config = read_run_config(directory.config)
+    manifest = read_manifest(directory.manifest, *_OF_A_REPORT)
+    if config["phases"] and len(manifest.get("phases") or []) != len(config["phases"]):
+        fix = "restore both files from a copy of the run"
+        raise InputError("has other phases than config.yaml", where=str(directory.manifest), fix=fix)
+    if not config["phases"] and "objective" not in manifest:
+        fix = "restore both files from a copy of the run"
+        raise InputError("has phases, and config.yaml has none", where=str(directory.manifest), fix=fix)
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
-    played = sorted((path / "iterations").glob("[0-9]*"))
-    stages += [(f"iteration {int(folder.name)}", StageDirectory(folder)) for folder in played]
+    stages += [(f"iteration {number}", directory.iteration(number)) for number in directory.iterations()]
     rows = [
-        PolicyRow(name, str(stage.path.relative_to(path)), read_json(stage.evaluation))
+        PolicyRow(name, str(stage.path.relative_to(path)), read_evaluation(stage.evaluation))
         for name, stage in stages
         if stage.evaluation.exists()
     ]
-    result = read_json(directory.result) if directory.result.exists() else None
-    stability = read_json(directory.stability) if directory.stability.exists() else []
-    return Summary(path, config, read_json(directory.manifest), rows, result, directory.events(), stability)
+    result = read_result(directory.result, *_OF_AN_END) if directory.result.exists() else None
+    stability = read_stability(directory.stability) if directory.stability.exists() else []
+    return Summary(path, config, manifest, rows, result, directory.events(), stability)

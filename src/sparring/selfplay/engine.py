@@ -77,6 +77,7 @@ def engine_model(
         dtype=str(autocast or stored or "float32").removeprefix("torch."),
         device=torch_device(config.model.device).type,
         max_length=max(prompts) + config.data.max_response_tokens,
+        vocabulary=model_config.get_text_config().vocab_size,
         trust_remote_code=config.model.trust_remote_code,
     )
 

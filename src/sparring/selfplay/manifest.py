@@ -18,9 +18,9 @@ import psutil
 import torch
 
 from sparring.data import Clock
-from sparring.files import read_json
 from sparring.regularizers import split_regularizers
 from sparring.run_directory import RunDirectory
+from sparring.run_files import read_manifest
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.selfplay.phases import Phase
@@ -75,7 +75,7 @@ def manifest(
 
 def run_clock(directory: RunDirectory) -> Clock:
     """The time that a run's chat template is told: when it was started."""
-    return Clock.read(read_json(directory.manifest)["data"]["template"]["clock"])
+    return Clock.read(read_manifest(directory.manifest, "data.template")["data"]["template"]["clock"])
 
 
 def _objective(phase: Phase) -> dict[str, Any]:

@@ -289,5 +289,7 @@ def lora_config(fields: Mapping[str, Any]) -> Any:
         raise InputError(f"must be a number in [0, 1), got {dropout!r}", where="lora.lora_dropout", fix="try 0")
     try:
         return LoraConfig(**({"target_modules": "all-linear"} | dict(fields)), task_type="CAUSAL_LM")
-    except (TypeError, ValueError, ImportError) as error:
-        raise InputError(str(error), where="lora") from error
+    except Exception as error:
+        # What a value of a wrong type leads to in peft may be anything.
+        told = f"{error}".strip() or type(error).__name__
+        raise InputError(told, where="lora", fix="correct the field that it is about") from error

@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparring.files import read_json, write_json
+from sparring.files import write_json
+from sparring.run_files import read_result
 from sparring.selfplay.early_stop import Standing
 from sparring.selfplay.run import Run
 from sparring.work import processes
@@ -39,7 +40,7 @@ def conclude(run: Run, standing: Standing) -> Result:
 
 
 def _write(run: Run, standing: Standing, best: Path | None) -> None:
-    before = read_json(run.directory.result) if run.directory.result.exists() else {}
+    before = read_result(run.directory.result) if run.directory.result.exists() else {}
     write_json(
         run.directory.result,
         {

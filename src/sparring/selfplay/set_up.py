@@ -13,7 +13,7 @@ from typing import Any
 
 from sparring import own_code
 from sparring.errors import InputError
-from sparring.files import read_json, write_json, write_text
+from sparring.files import write_json, write_text
 from sparring.generation.mixture import Mixture
 from sparring.generation.protocol import ChecksItself
 from sparring.judges import JudgeSettings, StartedJudge
@@ -21,6 +21,7 @@ from sparring.logprobs import check_log_probs
 from sparring.models import ModelConfig, fingerprint
 from sparring.progress import console
 from sparring.run_directory import RunDirectory
+from sparring.run_files import read_manifest
 from sparring.selfplay.arguments import run_autocast
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.components import named_judges
@@ -142,7 +143,7 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     directory = RunDirectory(path)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code, resumes=True)
-    started = read_json(directory.manifest)
+    started = read_manifest(directory.manifest, "fingerprints.config", "own_code")
     fingerprints = started["fingerprints"]
     # First of all: what follows imports that code.
     _check_own_code(started["own_code"])
@@ -154,15 +155,15 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
         )
     prepared = prepare(config, run_clock(directory))
     for what, found in _fingerprints(prepared).items():
-        if found != fingerprints[what]:
+        if found != fingerprints.get(what):
             raise InputError(
                 f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
                 where={"model": config.model.name, "processes": "launcher"}.get(what, config.data.title),
                 fix="restore it, or start a new run with another output",
             )
     for name, version in versions(config).items():
-        if version != started["versions"].get(name):
-            was = started["versions"].get(name)
+        if version != started.get("versions", {}).get(name):
+            was = started.get("versions", {}).get(name)
             console.print(f"{name} is {version}, the run was started with {was}: the bits may differ")
     return prepared, directory
 
@@ -253,7 +254,9 @@ def _embedder(config: SelfPlayConfig) -> Embed | None:
 
 
 def _explain_taken(config: SelfPlayConfig, directory: RunDirectory) -> None:
-    same = read_json(directory.manifest)["fingerprints"]["config"] == config_fingerprint(config)
+    same = read_manifest(directory.manifest, "fingerprints.config")["fingerprints"]["config"] == config_fingerprint(
+        config
+    )
     if same:
         problem, fix = "this run was started before", f"continue it with `sparring resume {directory.path}`"
     else:

@@ -101,8 +101,10 @@ def training_arguments(
         # One device: the Trainer would otherwise multiply the batch size by the number of devices that it sees.
         if args.n_gpu > 1:
             args._n_gpu = 1  # noqa: SLF001
-    except (TypeError, ValueError, ImportError, RuntimeError, OSError) as error:
-        raise InputError(str(error).strip().splitlines()[0], where="training") from error
+    except Exception as error:
+        # What a value of a wrong type leads to in transformers, accelerate or a tracker may be anything.
+        told = f"{error}".strip() or type(error).__name__
+        raise InputError(told.splitlines()[0], where="training") from error
     return args
 
 

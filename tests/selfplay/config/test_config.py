@@ -81,7 +81,7 @@ def test_every_problem_is_told_at_once() -> None:
         ("- a\n", "a configuration is a mapping of keys to values"),
         ("", "a configuration is a mapping of keys to values"),
         ("a: [\n", "cannot be read as YAML: "),
-        (b"\xff\xfe\x00", "cannot be read as YAML: "),
+        (b"\xff\xfe\x00", "is not valid UTF-8 at byte 1"),
         ("iterations: 2\n", "data: missing; data is required"),
     ],
 )

@@ -23,7 +23,7 @@ REFERENCED = frozenset({"math", "reasoning", "coding"})
 SINGLE = (("single-v1", "single-v1-multi-turn"), ("single-math-v1", "single-math-v1-multi-turn"))
 PAIRWISE = (("pair-v2", "pair-v2-multi-turn"), ("pair-math-v1", "pair-math-v1-multi-turn"))
 
-_RATING = re.compile(r"\[\[(\d+\.?\d*)\]\]")
+_RATING = re.compile(r"\[\[(\d+(?:\.\d*)?)\]\]")
 _WINNER = re.compile(r"\[\[([ABC])\]\]")
 _VALUES = {"A": 1.0, "B": 0.0, "C": 0.5}
 _NAMES = {1.0: "model_1", 0.0: "model_2", 0.5: "tie", None: "error"}

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from sparring.data import DataConfig
 from sparring.errors import InputError
 from sparring.generation import AnyGenerationConfig, GenerationConfig, generation_config
+from sparring.inputs import check_settings
 from sparring.metrics.stability import CHECKS, StabilityConfig
 from sparring.models import ModelConfig
 from sparring.own_code import importable_from, is_own
@@ -247,6 +248,7 @@ class SelfPlayConfig(PhaseConfig):
         Raises:
             InputError: Every problem that was found, each with its key and what to write instead.
         """
+        check_settings(values, where=where)
         try:
             return cls.model_validate(values)
         except ValidationError as error:

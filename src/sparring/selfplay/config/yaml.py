@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,14 @@ import yaml
 from pydantic import BaseModel, Tag
 
 from sparring.errors import InputError, did_you_mean
+from sparring.inputs import check_settings, kind, read_text
+
+_NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
+_MOST_MERGED = 10_000
+# A resolved configuration has a few KiB, and is nested six deep.
+_LARGEST, _DEEPEST = 256 * 2**10, 100
+_BRACKETS = re.compile(r"[\[\]{}]")
+_LONGEST_SHOWN = 300
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -24,7 +33,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
-            raise InputError(f"'{override}' is not an override", fix="write key.path=value")
+            raise InputError(f"'{shortened(override)}' is not an override", fix="write key.path=value")
         *parents, last = key.split(".")
         target: Any = values
         for parent in parents:
@@ -46,14 +55,47 @@ def _number(target: Any, key: str, *, where: str) -> Any:
     """The key itself; for a list the number that it is."""
     if not isinstance(target, list):
         return key
-    if not key.isdecimal() or int(key) >= len(target):
-        problem = f"there is no entry {key} among the {len(target)}"
+    if not key.isdecimal() or len(key) > 9 or int(key) >= len(target):
+        problem = f"there is no entry {key[:40]} among the {len(target)}"
         raise InputError(problem, where=where, fix="count them from 0, or write them in the file")
     return int(key)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-4 is a number although it has no dot. Quoted, it stays text."""
+    """YAML as people write it: 1e-4 is a number although it has no dot. Quoted, it stays text.
+
+    There is nothing but text, numbers, true and false, null, lists and mappings.
+    """
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """A value; one that is not of the type that its tag says is an error of the file."""
+        try:
+            return super().construct_object(node, deep)
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            problem = f"this is not {node.tag.rpartition(':')[2]}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Takes in what a mapping merges, which may in turn have merged as much."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_MERGED:
+            problem = f"a mapping merges more than {_MOST_MERGED} keys"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+# A day is text here: nothing is set to one.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _refused(loader: _Loader, node: Any) -> None:
+    loader.construct_undefined(node)
+
+
+for _tag in ("timestamp", "binary", "set", "omap", "pairs"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _refused)
 
 
 class Dumper(yaml.SafeDumper):
@@ -68,10 +110,19 @@ for _yaml in (_Loader, Dumper):
 
 def _parse(text: str, where: str) -> Any:
     try:
-        value = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"not a YAML value: {text}", where=where, fix="quote it") from error
+        value = _load(text)
+    except _NO_YAML as error:
+        raise InputError(f"not a YAML value: {shortened(text)}", where=shortened(where), fix="quote it") from error
+    check_settings(value, where=shortened(where))
     return value
+
+
+def _load(text: str) -> Any:
+    # PyYAML takes the square of the depth.
+    depth = itertools.accumulate(1 if bracket[0] in "[{" else -1 for bracket in _BRACKETS.finditer(text))
+    if max(depth, default=0) > _DEEPEST or len(text) > _LARGEST:
+        raise RecursionError
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -80,17 +131,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: The file is missing, or does not hold a YAML mapping.
     """
+    if kind(path) == "nothing":
+        raise InputError("no such configuration", where=str(path), fix="see `sparring recipes` for ready ones")
+    text = read_text(path, fix="give a file of YAML", largest=_LARGEST)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    except FileNotFoundError as error:
-        raise InputError(
-            "no such configuration", where=str(path), fix="see `sparring recipes` for ready ones"
-        ) from error
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise InputError(f"cannot be read as YAML: {error}", where=str(path)) from error
+        values = _load(text)
+    except _NO_YAML as error:
+        raise InputError(f"cannot be read as YAML: {_told(error)}", where=str(path), fix="correct it there") from error
     if not isinstance(values, dict):
         raise InputError("a configuration is a mapping of keys to values", where=str(path))
+    check_settings(values, where=str(path))
     return values
+
+
+def _told(error: Exception) -> str:
+    return "it nests too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def shortened(text: str) -> str:
+    """A text as an error shows it."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
@@ -104,11 +164,11 @@ def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
             return f"{key}: missing; {key} is required"
         case "union_tag_invalid":
             name = error["ctx"]["tag"]
-            return f"{key}.name: unknown name '{name}'; {did_you_mean(name, _members(here))}"
+            return f"{key}.name: unknown name '{shortened(name)}'; {did_you_mean(name, _members(here))}"
         case "union_tag_not_found":
-            return f"{key}: must be a mapping of keys to values, got {error['input']!r}"
+            return f"{key}: must be a mapping of keys to values, got {shortened(repr(error['input']))}"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" + (f", got {error['input']!r}" if error["type"] != "value_error" else "")
+    return f"{key}: {message}" + (f", got {shortened(repr(error['input']))}" if error["type"] != "value_error" else "")
 
 
 def _locate(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], Any]:

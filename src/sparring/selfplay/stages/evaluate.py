@@ -7,9 +7,10 @@ from itertools import chain
 
 from sparring.data import is_right
 from sparring.examples import EncodedExample
-from sparring.files import read_json, write_json
+from sparring.files import write_json
 from sparring.metrics import Estimate, HeldOut, Response, measure
 from sparring.policies import BASE, TEACHER, Drawn
+from sparring.run_files import read_evaluation
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.answers import answer_rows
 from sparring.selfplay.stages.compare import compare
@@ -38,7 +39,7 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
         values = {name: estimate.to_json() for name, estimate in estimates.items()}
         processes.on_main(lambda: write_json(stage.evaluation, values))
         processes.wait_for_files([stage.evaluation])
-    return {name: Estimate(**value) for name, value in read_json(stage.evaluation).items()}
+    return {name: Estimate(**value) for name, value in read_evaluation(stage.evaluation).items()}
 
 
 def _held_out(run: Run, policy: int) -> HeldOut:

@@ -1,0 +1,113 @@
+"""Files and settings that people give: what is none is said, and nothing is waited for that never ends."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any, Literal
+
+from sparring.errors import InputError
+
+# Far above any configuration that a person writes; a few lines of YAML can name one value a billion times.
+_MOST_VALUES = 100_000
+_DEEPEST = 64
+_LARGEST_TEXT = 16 * 2**20
+
+
+def place(source: str) -> Path:
+    """The path that a person means, with `~` as their folder.
+
+    Raises:
+        InputError: There is no such person's folder.
+    """
+    try:
+        return Path(source).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"names no folder: {error}", where=source, fix="write the whole path") from error
+
+
+def kind(path: Path) -> Literal["file", "folder", "nothing"]:
+    """What lies at a path.
+
+    Raises:
+        InputError: It cannot be reached; or it is neither a file nor a folder, and reading it might never end.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        # A path with a NUL, or with half a character, leads nowhere.
+        return "nothing"
+    except OSError as error:
+        raise InputError(f"cannot be reached: {error.strerror}", where=str(path), fix="check the path") from error
+    if stat.S_ISDIR(mode):
+        return "folder"
+    if not stat.S_ISREG(mode):
+        raise InputError("is no plain file but a pipe, a socket or a device", where=str(path), fix="give a file")
+    return "file"
+
+
+def read_text(path: Path, *, fix: str, largest: int = _LARGEST_TEXT) -> str:
+    """A file's text, which must be UTF-8.
+
+    Raises:
+        InputError: There is no such file, it is no text, or it has more bytes than `largest`; with this cure.
+    """
+    where = str(path)
+    if (found := kind(path)) != "file":
+        problem = "there is no such file" if found == "nothing" else "is a folder"
+        raise InputError(problem, where=where, fix=fix)
+    try:
+        if path.stat().st_size > largest:
+            raise InputError(f"has more than {largest // 2**10:,} KiB", where=where, fix=fix)
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not valid UTF-8 at byte {error.start + 1}", where=where, fix=fix) from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=where, fix=fix) from error
+
+
+def check_settings(values: Any, *, where: str, most: int = _MOST_VALUES) -> None:
+    """Checks that nested settings are of the kind that can be read, kept and written again.
+
+    Raises:
+        InputError: They are too many or nest too deeply; a key is no text; a text holds a NUL or half a character; or
+            a whole number has more than 64 bits.
+    """
+    waiting: list[tuple[tuple[object, ...], Any]] = [((), values)]
+    count = 0
+    while waiting:
+        path, value = waiting.pop()
+        count += 1
+        if len(path) > _DEEPEST or count > most + 1:
+            raise InputError(
+                f"holds more than {most:,} values, or nests more than {_DEEPEST} deep",
+                where=where,
+                fix="write it shorter; an alias may name itself",
+            )
+        if isinstance(value, Mapping):
+            for key in value:
+                _check_value(key, (*path, key), where, key=True)
+            waiting += [((*path, key), each) for key, each in value.items()]
+        elif isinstance(value, list | tuple | Set):
+            waiting += [((*path, number), each) for number, each in enumerate(value)]
+        else:
+            _check_value(value, path, where)
+
+
+def _check_value(value: object, path: tuple[object, ...], where: str, *, key: bool = False) -> None:
+    problem = None
+    if key and not isinstance(value, str):
+        problem = f"a key must be text, got {type(value).__name__}; write it in quotes"
+    elif isinstance(value, str) and ("\0" in value or not is_text(value)):
+        problem = "holds a NUL, or half a character, which is none"
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        problem = "is a whole number of more than 64 bits"
+    if problem:
+        name = ".".join(str(part)[:40] for part in path[:8])
+        raise InputError(f"{name}: {problem}" if name else problem, where=where, fix="remove or correct it")
+
+
+def is_text(value: str) -> bool:
+    r"""Whether a file and a tokenizer can take a text: it holds no half of a character, as JSON's "\ud800" is."""
+    return value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)

@@ -1,0 +1,54 @@
+"""What a report reads of a run's configuration, checked, without the heavy libraries that check the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sparring.errors import InputError
+from sparring.selfplay.config.yaml import read_yaml
+
+
+class _Part(BaseModel):
+    """What is read of a mapping; it may hold more."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Named(_Part):
+    name: str
+
+
+class _Phase(_Part):
+    iterations: int = Field(ge=1)
+    objective: _Named
+    opponent: _Named
+
+
+class _Data(_Part):
+    source: str | None = None
+
+
+class _Config(_Phase):
+    seed: int
+    model: _Named
+    data: _Data
+    phases: list[_Phase]
+
+
+def read_run_config(path: Path) -> dict[str, Any]:
+    """The configuration in a run directory.
+
+    Raises:
+        InputError: It is not what a run writes.
+    """
+    values = read_yaml(path)
+    try:
+        _Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(str(part) for part in first['loc'])[:80]}: {first['msg']}"
+        raise InputError(problem, where=str(path), fix="restore it from a copy of the run") from error
+    return values
