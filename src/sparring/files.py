@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from sparring.links import open_plain
 
 _PARTIAL = ".partial"
 _DATA_SUFFIXES = {".jsonl", ".json", ".parquet", ".csv"}
@@ -49,7 +51,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
             remove(path)
         partial.replace(path)
         _sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
+        # pyarrow and `write` do not say which file it was.
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)
         remove(partial)
         raise
 
@@ -80,9 +85,9 @@ def append_json_line(path: Path, value: Any) -> None:
 
     What a kill left of an earlier line is removed first: the new one would be glued to it.
     """
-    _remove_torn_line(path)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, ensure_ascii=False) + "\n")
+    with os.fdopen(open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as file:
+        _remove_torn_line(file)
+        file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -94,14 +99,13 @@ def read_json_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in lines]
 
 
-def _remove_torn_line(path: Path) -> None:
-    if not path.exists() or path.stat().st_size == 0:
+def _remove_torn_line(file: BinaryIO) -> None:
+    if file.seek(0, os.SEEK_END) == 0:
         return
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 @contextmanager
@@ -110,9 +114,10 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
     Raises:
         BlockingIOError: Another process holds it, and `wait` is false.
+        InputError: It is a link or no plain file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with os.fdopen(open_plain(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 

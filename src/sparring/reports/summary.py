@@ -143,7 +143,7 @@ def summarize(path: Path) -> Summary:
     directory.require()
     config = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
-    played = sorted((path / "iterations").glob("[0-9]*"))
+    played = sorted(directory.iterations.glob("[0-9]*"))
     stages += [(f"iteration {int(folder.name)}", StageDirectory(folder)) for folder in played]
     rows = [
         PolicyRow(name, str(stage.path.relative_to(path)), read_json(stage.evaluation))
