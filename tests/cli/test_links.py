@@ -1,4 +1,4 @@
-"""A run or a cache of somebody else's: no command follows a link in it, to read, write or remove what lies elsewhere."""
+"""A run or a cache of somebody else's: no command follows a link in it, to read, write or remove what it leads to."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 from a_run import a_config
-from sparring.cli.app import main
+from sparring.cli.app import app, main
 from sparring.errors import InputError
 from sparring.files import read_json, write_json
 from sparring.policies import Drawn
@@ -31,6 +32,9 @@ from sparring.shards import (
 )
 
 DRAWN = Drawn(0, "sampled")
+# Made once: it takes longer than a command that is refused.
+COMMAND = typer.main.get_command(app)
+QUESTIONS = Path(__file__).parent / "questions.jsonl"
 
 
 def layout(run: RunDirectory) -> list[Path]:
@@ -106,20 +110,30 @@ def commands(run: Path, to: Path) -> list[list[object]]:
         ["export", run, to / "model"],
         ["export-samples", run, to / "samples.parquet"],
         ["generate", run, "--prompt", "1 + 1?"],
-        ["evaluate", "win-rate", run, run, "--instructions", to / "none.jsonl"],
+        ["evaluate", "outputs", run, QUESTIONS, to / "outputs.json"],
+        ["evaluate", "mt-bench", run, QUESTIONS],
         ["evaluate", "harness", run, "--tasks", "none"],
     ]
+
+
+def played_by(
+    command: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[object, str]:
+    """How a command ended, and what it said."""
+    monkeypatch.setattr("sparring.cli.app.app", COMMAND)
+    monkeypatch.setattr(sys, "argv", ["sparring", *map(str, command)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr()
+    return ended.value.code, told.out + told.err
 
 
 def refused(
     command: list[object], names: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command ends with 2 and a message that names the link and the cure."""
-    monkeypatch.setattr(sys, "argv", ["sparring", *map(str, command)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    told = capsys.readouterr().err
-    assert ended.value.code == 2, told
+    code, told = played_by(command, monkeypatch, capsys)
+    assert code == 2, told
     assert f"{names}: is a" in told
     assert "put a plain copy in its place" in told
 
@@ -237,13 +251,11 @@ def test_the_best_policy_is_one_of_the_run(
     before = read_json(run.result)
     write_json(run.result, before | {"best": best.format(victim=victim)})
     try:
-        monkeypatch.setattr(sys, "argv", ["sparring", "export", str(played), str(tmp_path / "model")])
-        with pytest.raises(SystemExit) as ended:
-            main()
+        code, told = played_by(["export", played, tmp_path / "model"], monkeypatch, capsys)
     finally:
         write_json(run.result, before)
-    assert ended.value.code == 2
-    assert "the run has no policy" in capsys.readouterr().err
+    assert code == 2
+    assert "the run has no policy" in told
 
 
 @pytest.mark.parametrize("place", ["samples", "samples/{digest}", "samples/{digest}/shard.parquet", "samples/.lock"])
@@ -273,10 +285,8 @@ def test_only_entries_of_the_cache_are_removed_from_it(
         (tmp_path / "cache" / "samples" / name).mkdir()
         (tmp_path / "cache" / "samples" / name / "shard.parquet").write_text("")
     monkeypatch.setenv("SPARRING_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["sparring", "cache", "--remove-unused", "0"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 0
-    assert "2 shards were removed" in capsys.readouterr().out
+    code, told = played_by(["cache", "--remove-unused", "0"], monkeypatch, capsys)
+    assert code == 0
+    assert "2 shards were removed" in told
     assert (tmp_path / "cache" / "samples" / "mine" / "diary.txt").read_text() == "mine"
     assert sorted(path.name for path in (tmp_path / "cache" / "samples").iterdir()) == [".lock", "mine"]

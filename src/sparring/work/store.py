@@ -107,7 +107,8 @@ class Store:
         self._try(write)
 
     def entries(self, *, unused_days: float = 0.0) -> dict[Path, int]:
-        """The size in bytes of every shard that no run took or made for so many days."""
+        """The size in bytes of every shard that no run took or made for so many days; raises what `take` does."""
+        refuse_link(self.folder)
         since = time.time() - unused_days * _DAY_S
         entries = [self._entry(path.name) for path in self.folder.glob("*") if _ENTRY.fullmatch(path.name)]
         unused = [entry for entry in entries if entry.is_dir() and entry.stat().st_mtime <= since]
