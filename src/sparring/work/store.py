@@ -90,7 +90,7 @@ class Store:
             return None
         # In a shared cache this user may not have the right to write.
         with suppress(OSError):
-            os.utime(entry, follow_symlinks=False)
+            os.utime(entry)
         return Taken(rows, seconds)
 
     def put(self, digest: str, shard: Path, origin: Mapping[str, Any]) -> None:
