@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,10 +42,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + _PARTIAL)
-    remove(partial)
     try:
+        remove(partial)
         yield partial
-        _open_to_others(partial)
+        open_to_others(partial)
         _sync(partial)
         if partial.is_dir():
             remove(path)
@@ -53,9 +53,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     except BaseException as error:
         # pyarrow and `write` do not say which file it was.
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        if isinstance(error, OSError) and error.errno is not None and error.filename in {None, str(partial)}:
             error.filename = str(path)
-        remove(partial)
+        # Where nothing may be removed, that is not what went wrong.
+        with suppress(OSError):
+            remove(partial)
         raise
 
 
@@ -130,10 +132,11 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _open_to_others(folder: Path) -> None:
+def open_to_others(folder: Path) -> None:
     """Undoes that a library wrote a file in a folder through a temporary one, which nobody but its user may read.
 
-    safetensors does, so weights could not be served by another user.
+    safetensors does, so weights could not be served by another user. A file gets what the user's umask gave its folder,
+    and no more: in a private folder it stays private.
     """
     for file in folder.rglob("*"):
         if file.is_file() and not file.is_symlink():

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import typer
 
 from a_run import a_config
-from sparring.cli.app import app, main
 from sparring.errors import InputError
 from sparring.files import read_json, write_json
 from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory
-from sparring.selfplay.loop import run
 from sparring.selfplay.set_up import check_free
 from sparring.shards import (
     answers_path,
@@ -31,9 +27,8 @@ from sparring.shards import (
     teacher_path,
 )
 
+Sparring = Callable[..., tuple[object, str]]
 DRAWN = Drawn(0, "sampled")
-# Made once: it takes longer than a command that is refused.
-COMMAND = typer.main.get_command(app)
 QUESTIONS = Path(__file__).parent / "questions.jsonl"
 
 
@@ -74,15 +69,6 @@ def layout(run: RunDirectory) -> list[Path]:
 PATHS = [str(path.relative_to("RUN")) for path in layout(RunDirectory(Path("RUN")))]
 
 
-@pytest.fixture(scope="module")
-def played(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has ended."""
-    output = tmp_path_factory.mktemp("played") / "run"
-    data = {"source": "arithmetic", "limit": 2, "held_out": 1, "max_response_tokens": 4}
-    run(a_config(tiny_folder, output, data=data, iterations=1, training={"max_steps": 1}, stop={"enabled": False}))
-    return output
-
-
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Path]:
     """A folder of the user's own, which must be as it was afterwards."""
@@ -116,23 +102,9 @@ def commands(run: Path, to: Path) -> list[list[object]]:
     ]
 
 
-def played_by(
-    command: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[object, str]:
-    """How a command ended, and what it said."""
-    monkeypatch.setattr("sparring.cli.app.app", COMMAND)
-    monkeypatch.setattr(sys, "argv", ["sparring", *map(str, command)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    told = capsys.readouterr()
-    return ended.value.code, told.out + told.err
-
-
-def refused(
-    command: list[object], names: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def refused(sparring: Sparring, command: list[object], names: Path) -> None:
     """The command ends with 2 and a message that names the link and the cure."""
-    code, told = played_by(command, monkeypatch, capsys)
+    code, told = sparring(*command)
     assert code == 2, told
     assert f"{names}: is a" in told
     assert "put a plain copy in its place" in told
@@ -144,8 +116,7 @@ def test_a_link_in_a_run_is_refused_by_every_command(
     played: Path,
     victim: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    sparring: Sparring,
 ) -> None:
     link, kept = played / name, tmp_path / "kept"
     made = [path for path in reversed(link.relative_to(played).parents) if not (played / path).exists()]
@@ -163,7 +134,7 @@ def test_a_link_in_a_run_is_refused_by_every_command(
     link.symlink_to(target)
     try:
         for command in commands(played, tmp_path):
-            refused(command, link, monkeypatch, capsys)
+            refused(sparring, command, link)
         with pytest.raises(InputError, match="is a link"):
             check_free(a_config(tmp_path, played))
     finally:
@@ -204,8 +175,7 @@ def test_whatever_else_is_no_plain_file_is_refused_and_not_waited_for(
     played: Path,
     victim: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    sparring: Sparring,
 ) -> None:
     path, kept = played / name, tmp_path / "kept"
     there = path.exists()
@@ -214,7 +184,7 @@ def test_whatever_else_is_no_plain_file_is_refused_and_not_waited_for(
     make(path, victim)
     try:
         for command in commands(played, tmp_path)[:2]:
-            refused(command, path, monkeypatch, capsys)
+            refused(sparring, command, path)
     finally:
         path.unlink()
         if there:
@@ -243,15 +213,14 @@ def test_the_best_policy_is_one_of_the_run(
     played: Path,
     victim: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    sparring: Sparring,
 ) -> None:
     run = RunDirectory(played)
     shutil.copytree(run.iteration(0).path, played.parent / "elsewhere", dirs_exist_ok=True)
     before = read_json(run.result)
     write_json(run.result, before | {"best": best.format(victim=victim)})
     try:
-        code, told = played_by(["export", played, tmp_path / "model"], monkeypatch, capsys)
+        code, told = sparring("export", played, tmp_path / "model")
     finally:
         write_json(run.result, before)
     assert code == 2
@@ -261,23 +230,18 @@ def test_the_best_policy_is_one_of_the_run(
 @pytest.mark.parametrize("place", ["samples", "samples/{digest}", "samples/{digest}/shard.parquet", "samples/.lock"])
 @pytest.mark.parametrize("remove", [True, False], ids=["removed", "counted"])
 def test_a_link_in_the_cache_is_refused(
-    place: str,
-    remove: bool,
-    victim: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    place: str, remove: bool, victim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sparring: Sparring
 ) -> None:
     monkeypatch.setenv("SPARRING_CACHE", str(tmp_path / "cache"))
     link = tmp_path / "cache" / place.format(digest="0" * 64)
     link.parent.mkdir(parents=True)
     link.symlink_to(victim / "diary.txt" if link.suffix or link.name == ".lock" else victim)
     if link.name != ".lock" or remove:
-        refused(["cache", *(["--remove-unused", "0"] if remove else [])], link, monkeypatch, capsys)
+        refused(sparring, ["cache", *(["--remove-unused", "0"] if remove else [])], link)
 
 
 def test_only_entries_of_the_cache_are_removed_from_it(
-    victim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    victim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sparring: Sparring
 ) -> None:
     """The folder that $SPARRING_CACHE names may have had another use before."""
     shutil.copytree(victim, tmp_path / "cache" / "samples" / "mine")
@@ -285,7 +249,7 @@ def test_only_entries_of_the_cache_are_removed_from_it(
         (tmp_path / "cache" / "samples" / name).mkdir()
         (tmp_path / "cache" / "samples" / name / "shard.parquet").write_text("")
     monkeypatch.setenv("SPARRING_CACHE", str(tmp_path / "cache"))
-    code, told = played_by(["cache", "--remove-unused", "0"], monkeypatch, capsys)
+    code, told = sparring("cache", "--remove-unused", "0")
     assert code == 0
     assert "2 shards were removed" in told
     assert (tmp_path / "cache" / "samples" / "mine" / "diary.txt").read_text() == "mine"

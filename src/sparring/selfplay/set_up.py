@@ -64,7 +64,7 @@ def check_free(config: SelfPlayConfig) -> RunDirectory:
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        problem = f"the run directory cannot be made ({error.strerror})"
+        problem = f"the run directory cannot be written ({error.strerror})"
         raise InputError(problem, where=str(directory.path), fix="choose another with output=PATH") from error
     return directory
 
