@@ -47,7 +47,7 @@ WRITES = {
 MOUNTED = ("full", "read-only", "cache", "targets")
 SIZE = 32 * 2**20
 AT_MOST = 3
-FULL = ("free some space, then", "the run needs about")
+FULL = (", then `sparring resume RUN`", ", then give the command again", "the run needs about")
 CLOSED = ("lies on a file system that can only be read",)
 
 

@@ -25,11 +25,11 @@ def refuse_links(*paths: Path) -> None:
     """Looks through files and folders, with all that is in them, and follows no link; what is absent is passed over.
 
     Raises:
-        InputError: One is a link, has several names, or is neither a file nor a folder.
+        InputError: One is a link, has several names, is neither a file nor a folder, or cannot be looked through.
     """
-    for path in paths:
-        if refuse_link(path):
-            _refuse_in(path)
+    folders = [path for path in paths if refuse_link(path)]
+    while folders:
+        folders += _folders_in(folders.pop())
 
 
 def refuse_link(path: Path) -> bool:
@@ -63,15 +63,23 @@ def open_plain(path: Path, flags: int) -> int:
     return descriptor
 
 
-def _refuse_in(folder: Path | str) -> None:
-    # Whoever plays the run may just have removed it.
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                status = entry.stat(follow_symlinks=False)
-                _check(entry.path, status)
-                if stat.S_ISDIR(status.st_mode):
-                    _refuse_in(entry.path)
+def _folders_in(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                # Whoever plays the run may just have removed it.
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    _check(entry.path, status)
+                    if stat.S_ISDIR(status.st_mode):
+                        found.append(Path(entry.path))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        fix = "change its rights, or remove it"
+        raise InputError(f"cannot be looked through ({error.strerror})", where=str(folder), fix=fix) from error
+    return found
 
 
 def _check(path: Path | str, status: os.stat_result, *, folder: bool = True) -> None:

@@ -26,6 +26,7 @@ All of it is folders and plain files: a link, which could lead out of the run, i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from sparring.errors import InputError
 from sparring.files import append_json_line, lock, read_json_lines
 from sparring.links import refuse_links
 from sparring.policies import TEACHER
+
+_NUMBER = re.compile(r"[0-9]{3,}")
 
 
 @dataclass(frozen=True)
@@ -217,9 +220,14 @@ class RunDirectory:
 
     def stages(self) -> list[StageDirectory]:
         """The base model's folder, and those of the policies that were trained so far, in their order."""
-        numbers = sorted(int(path.name) for path in self.iterations.glob("[0-9]*"))
-        trained = [self.warmup, *map(self.iteration, numbers)]
+        trained = [self.warmup, *self.played()]
         return [self.base, *(stage for stage in trained if stage.model.exists())]
+
+    def played(self) -> list[StageDirectory]:
+        """The folders of the iterations that were begun so far, in their order."""
+        names = (path.name for path in self.iterations.glob("[0-9]*"))
+        numbers = sorted(int(name) for name in names if _NUMBER.fullmatch(name))
+        return list(map(self.iteration, numbers))
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Appends one event to metrics.jsonl."""

@@ -59,6 +59,22 @@ def test_where_there_is_no_space(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+def test_what_is_named_cannot_be_a_file(played: Path, sparring: Sparring, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.html").mkdir()
+    names = {
+        "folder.html": "is a folder where a file should be",
+        "file/x.html": "file: is a file where a folder should be",
+        "file/deep/x.html": "lies in a file as if that were a folder",
+        f"{'x' * 300}.html": "has too long a name",
+    }
+    for name, problem in names.items():
+        code, told = sparring("report", played, "--to", tmp_path / name)
+        assert code == 2, told
+        assert problem in told
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 @pytest.fixture
 def anothers(played: Path) -> Iterator[Path]:
     """A copy of the run that this user may read and not write."""

@@ -143,8 +143,7 @@ def summarize(path: Path) -> Summary:
     directory.require()
     config = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
-    played = sorted(directory.iterations.glob("[0-9]*"))
-    stages += [(f"iteration {int(folder.name)}", StageDirectory(folder)) for folder in played]
+    stages += [(f"iteration {int(stage.path.name)}", stage) for stage in directory.played()]
     rows = [
         PolicyRow(name, str(stage.path.relative_to(path)), read_json(stage.evaluation))
         for name, stage in stages
