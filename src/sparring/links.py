@@ -19,17 +19,22 @@ _FIX = (
     "remove it, or put a plain copy in its place: nothing in a run or a cache may lead out of it. One that is to lie "
     "elsewhere is named as a whole (output=PATH, SPARRING_CACHE)"
 )
+_DEEPEST = 32
 
 
 def refuse_links(*paths: Path) -> None:
     """Looks through files and folders, with all that is in them, and follows no link; what is absent is passed over.
 
     Raises:
-        InputError: One is a link, has several names, is neither a file nor a folder, or cannot be looked through.
+        InputError: One is a link, has several names, is neither a file nor a folder, lies too deep, or cannot be looked
+            through.
     """
     folders = [path for path in paths if refuse_link(path)]
-    while folders:
-        folders += _folders_in(folders.pop())
+    for _ in range(_DEEPEST):
+        folders = [inner for folder in folders for inner in _folders_in(folder)]
+    if folders:
+        # What removes folders would fail on thousands of levels.
+        raise InputError("lies deeper than anything of a run or a cache", where=str(folders[0]), fix="remove it")
 
 
 def refuse_link(path: Path) -> bool:
