@@ -264,7 +264,7 @@ def mounted(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def may_mount(folder: Path) -> bool:
@@ -281,7 +281,8 @@ def campaign(folder: Path, *, seed: int, runs: int, minutes: float, kinds: list[
     for name in ("mount", "output"):
         (folder / name).mkdir()
     figures = Figures("disk", seed)
-    cli = command_line(folder / "output")
+    # On a busy machine a run of seconds may take minutes.
+    cli = command_line(folder / "output", within_s=900)
     ground = Ground(folder, folder / "mount", cli, random.Random(seed), figures)
     write_tiny_config(ground.config, save_tiny(folder / "model"), iterations=iterations)
     start = time.monotonic()
@@ -297,6 +298,7 @@ def campaign(folder: Path, *, seed: int, runs: int, minutes: float, kinds: list[
         kind = known[number % len(known)]
         counts[kind]["tried"] += 1
         counts[kind]["disturbed"] += play(ground, kind, number)
+        sys.stderr.write(f"{kind} {number}: {time.monotonic() - figures.started:.0f} s, {len(figures.faults)} faults\n")
     disturbed = sum(count["disturbed"] for count in counts.values())
     figures.counts = {
         "runs": sum(count["tried"] for count in counts.values()),

@@ -14,7 +14,7 @@ from e2e.child import PRELOADED, play
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def command_line(output: Path) -> Cli:
+def command_line(output: Path, *, within_s: float = 120) -> Cli:
     """`cli(*arguments, kill_at=("module:function", n))` runs `sparring ARGUMENTS` and returns how it ended.
 
     `disk_full_at` lets that call fail for want of space instead; `environment` is added to; no file may grow beyond
@@ -37,8 +37,10 @@ def command_line(output: Path) -> Cli:
             target=play, args=(command, kill_at, disk_full_at, str(out), str(err), environment or {}, largest_file)
         )
         process.start()
-        process.join(timeout=120)
-        assert process.exitcode is not None, f"sparring {' '.join(command)} did not end"
+        process.join(timeout=within_s)
+        if process.exitcode is None:
+            process.kill()
+            raise AssertionError(f"sparring {' '.join(command)} did not end within {within_s:g} s")
         return subprocess.CompletedProcess(command, process.exitcode, out.read_text(), err.read_text())
 
     return run
