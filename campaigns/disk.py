@@ -4,7 +4,7 @@
 
 What is done to them, in turn:
 
-    full       the run lies on a file system of its own, which is filled up at a random time, again and again
+    full       the run lies on a file system of its own, which is filled up at a random moment, again and again
     read-only  it is killed there, and its file system is then one that can only be read
     limit      no file may grow beyond a random size (RLIMIT_FSIZE), so that writing ends in the middle of a file
     call       a random call of a function that writes fails for want of space
@@ -59,7 +59,7 @@ class Ground:
         folder: Where all lies that is not on a file system of its own.
         mount: The folder of that file system.
         cli: The command line.
-        seconds: How long an undisturbed run takes.
+        size: How many bytes an undisturbed run is in the end.
         expected: What it computes.
         random: Decides everything.
         figures: What is found.
@@ -70,7 +70,7 @@ class Ground:
     cli: Cli
     random: random.Random
     figures: Figures
-    seconds: float = 0.0
+    size: int = 0
     expected: dict[str, object] = field(default_factory=dict)
     told: Counter[str] = field(default_factory=Counter)
 
@@ -130,12 +130,13 @@ class Trial:
 
 
 @contextmanager
-def filled(folder: Path, after: float = 0.0) -> Iterator[None]:
-    """No byte is free on the file system of a folder from so many seconds on, until the end."""
+def filled(folder: Path, used: int = 0) -> Iterator[None]:
+    """No byte is free on the file system of a folder from when so many bytes are used, until the end."""
     filler, stop = folder / "filler", threading.Event()
 
     def fill() -> None:
-        stop.wait(after)
+        while shutil.disk_usage(folder).used < used and not stop.wait(0.002):
+            pass
         with filler.open("wb", buffering=0) as file:
             for size in (2**20, 4096, 1):
                 try:
@@ -147,7 +148,7 @@ def filled(folder: Path, after: float = 0.0) -> Iterator[None]:
 
     thread = threading.Thread(target=fill)
     thread.start()
-    if after == 0.0:
+    if used == 0:
         time.sleep(0.05)
     try:
         yield
@@ -168,9 +169,10 @@ def read_only(folder: Path) -> Iterator[None]:
 
 
 def full(ground: Ground, trial: Trial) -> None:
-    """Fills the run's file system at random times."""
+    """Fills the run's file system at random moments."""
     for _ in range(ground.random.randint(1, AT_MOST)):
-        with filled(ground.mount, after=ground.random.uniform(0.05, 0.9) * ground.seconds):
+        # In bytes, since a busy machine takes many times as long.
+        with filled(ground.mount, used=int(ground.random.random() * ground.size)):
             if trial.play():
                 return
 
@@ -285,10 +287,9 @@ def campaign(folder: Path, *, seed: int, runs: int, minutes: float, kinds: list[
     cli = command_line(folder / "output", within_s=900)
     ground = Ground(folder, folder / "mount", cli, random.Random(seed), figures)
     write_tiny_config(ground.config, save_tiny(folder / "model"), iterations=iterations)
-    start = time.monotonic()
     done = cli("train", ground.config, f"output={ground.whole}")
     assert done.returncode == 0, done.stderr
-    ground.seconds = time.monotonic() - start
+    ground.size = sum(path.stat().st_size for path in ground.whole.rglob("*") if path.is_file())
     ground.expected = contents(ground.whole)
     known = [kind for kind in kinds if kind not in MOUNTED or may_mount(ground.mount)]
     counts = {kind: {"tried": 0, "disturbed": 0} for kind in known}
