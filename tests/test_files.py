@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from sparring.errors import InputError
 from sparring.files import (
     append_json_line,
     atomic_path,
     cache_root,
+    lock,
     public_name,
     read_json,
     read_json_lines,
@@ -173,6 +177,48 @@ def test_a_damaged_line_in_the_middle_is_not_passed_over(tmp_path: Path) -> None
     path.write_bytes(b'{"a": 1}\n{"b"\n{"c": 3}\n')
     with pytest.raises(json.JSONDecodeError):
         read_json_lines(path)
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to], ids=["symbolic", "hard"])
+@pytest.mark.parametrize("name", ["lock", "append_json_line"])
+def test_what_is_opened_in_place_follows_no_link(tmp_path: Path, name: str, link: Callable[[Path, Path], None]) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "run" / "file"
+    victim.write_text('{"mine": 1}\n and half a line')
+    path.parent.mkdir()
+    link(path, victim)
+    with pytest.raises(InputError, match=r"link.*\n  fix: remove it"):
+        _open(name, path)
+    assert victim.read_text() == '{"mine": 1}\n and half a line'
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("name", ["lock", "append_json_line"])
+def test_what_is_opened_in_place_is_a_file(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "it")
+    with pytest.raises(InputError, match=r"is a (pipe|folder)"):
+        _open(name, tmp_path / "it")
+
+
+def _open(name: str, path: Path) -> None:
+    if name == "append_json_line":
+        append_json_line(path, {"step": 1})
+    else:
+        with lock(path):
+            pass
+
+
+def test_a_lock_leaves_what_is_in_its_file(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("mine")
+    with lock(tmp_path / "lock"), pytest.raises(BlockingIOError), lock(tmp_path / "lock", wait=False):
+        pass
+    assert (tmp_path / "lock").read_text() == "mine"
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path: Path) -> None:
+    """As pyarrow and `write` raise it, which do not."""
+    with pytest.raises(OSError, match=r"No space left on device: '.*shard'") as failed, atomic_path(tmp_path / "shard"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert failed.value.filename == str(tmp_path / "shard")
 
 
 def test_remove_takes_files_folders_links_and_nothing(tmp_path: Path) -> None:

@@ -29,6 +29,14 @@ def test_events_are_logged_once_a_step_as_last_seen(tmp_path: Path) -> None:
     ]
 
 
+def test_an_iteration_is_a_folder_that_a_run_names_so(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    for name in ("010", "000", "1000", "0a", "02", "003.partial", "²"):
+        (run.iterations / name).mkdir(parents=True)
+    assert [stage.path.name for stage in run.played()] == ["000", "010", "1000"]
+    assert run.stages() == [run.base]
+
+
 def test_the_summary_of_a_stage_does_not_hide_its_last_step(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path)
     run.log({"stage": "train", "iteration": 0, "step": 1, "loss": 0.5})

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# The user, perhaps with a password, before the @ of an address; without a scheme only where there is a password. People
+# write passwords as they are, so one may hold an @ or a slash; digits and a slash are a port.
+_USER = re.compile(
+    r"""(?<=://)(?:[^\s/@:]*:(?!\d+/)[^\s"'<>]*|[^\s/"'<>]+)@|(?<![\w.+:-])[\w.+-]+:[^\s/:@]+@(?=[\w\[])"""
+)
 
 
 class SparringError(Exception):
-    """Base of every error that sparring raises on purpose. The command line exits with 1."""
+    """Base of every error that sparring raises on purpose. The command line exits with 1.
+
+    Its message repeats no `user:password@` of an address.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_user(message))
 
 
 class InputError(SparringError, ValueError):
@@ -20,13 +33,19 @@ class InputError(SparringError, ValueError):
     """
 
     def __init__(self, problem: str, *, where: str | None = None, fix: str | None = None) -> None:
-        self.problem, self.where, self.fix = problem, where, fix
+        self.problem = without_user(problem)
+        self.where, self.fix = where and without_user(where), fix and without_user(fix)
         head = f"{where}: {problem}" if where else problem
         super().__init__(f"{head}\n  fix: {fix}" if fix else head)
 
 
 class RunError(SparringError, RuntimeError):
     """A run failed although its input was right; what was computed so far is on disk."""
+
+
+def without_user(text: str) -> str:
+    """The text with `***@` in place of the user and password of every address in it."""
+    return _USER.sub("***@", text)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from sparring.links import open_plain
 
 _PARTIAL = ".partial"
 _DATA_SUFFIXES = {".jsonl", ".json", ".parquet", ".csv"}
@@ -40,17 +42,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + _PARTIAL)
-    remove(partial)
     try:
+        remove(partial)
         yield partial
-        _open_to_others(partial)
+        open_to_others(partial)
         _sync(partial)
         if partial.is_dir():
             remove(path)
         partial.replace(path)
         _sync_folder(path.parent)
-    except BaseException:
-        remove(partial)
+    except BaseException as error:
+        # pyarrow and `write` do not say which file it was.
+        if isinstance(error, OSError) and error.errno is not None and error.filename in {None, str(partial)}:
+            error.filename = str(path)
+        # Where nothing may be removed, that is not what went wrong.
+        with suppress(OSError):
+            remove(partial)
         raise
 
 
@@ -80,9 +87,9 @@ def append_json_line(path: Path, value: Any) -> None:
 
     What a kill left of an earlier line is removed first: the new one would be glued to it.
     """
-    _remove_torn_line(path)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, ensure_ascii=False) + "\n")
+    with os.fdopen(open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as file:
+        _remove_torn_line(file)
+        file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -94,14 +101,13 @@ def read_json_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in lines]
 
 
-def _remove_torn_line(path: Path) -> None:
-    if not path.exists() or path.stat().st_size == 0:
+def _remove_torn_line(file: BinaryIO) -> None:
+    if file.seek(0, os.SEEK_END) == 0:
         return
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 @contextmanager
@@ -110,9 +116,10 @@ def lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
     Raises:
         BlockingIOError: Another process holds it, and `wait` is false.
+        InputError: It is a link or no plain file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with os.fdopen(open_plain(path, os.O_RDWR | os.O_CREAT), "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
@@ -125,10 +132,11 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _open_to_others(folder: Path) -> None:
+def open_to_others(folder: Path) -> None:
     """Undoes that a library wrote a file in a folder through a temporary one, which nobody but its user may read.
 
-    safetensors does, so weights could not be served by another user.
+    safetensors does, so weights could not be served by another user. A file gets what the user's umask gave its folder,
+    and no more: in a private folder it stays private.
     """
     for file in folder.rglob("*"):
         if file.is_file() and not file.is_symlink():

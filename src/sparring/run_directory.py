@@ -17,6 +17,9 @@
     RUN/tensorboard/                            the trainings' curves, where `report_to` asks for them
     RUN/stability.json                          what the checks of the stability monitor found after each iteration
     RUN/result.json  report.html                the best iterate and why the run ended; the report
+    RUN/.lock                                   is locked by the process that plays the run
+
+All of it is folders and plain files: a link, which could lead out of the run, is refused; see `sparring.links`.
 
 `sparring.policies` says how policies are numbered, `sparring.shards` what the shards are called and hold.
 """
@@ -32,8 +35,11 @@ from typing import Any
 
 from sparring.errors import InputError
 from sparring.files import append_json_line, lock
+from sparring.links import refuse_links
 from sparring.policies import TEACHER
 from sparring.run_files import read_events
+
+_NUMBER = re.compile(r"[0-9]{3,9}")
 
 
 @dataclass(frozen=True)
@@ -98,21 +104,36 @@ class RunDirectory:
     path: Path
 
     def require(self) -> None:
-        """Raises InputError unless a run was started here."""
+        """Raises InputError unless a run was started here, in which nothing leads out of it."""
         if not self.config.exists() or not self.manifest.exists():
             problem = "this is not a run directory: config.yaml or manifest.json is missing"
             raise InputError(problem, where=str(self.path), fix="start a run with `sparring train CONFIG`")
+        self.refuse_links()
+
+    def refuse_links(self) -> None:
+        """Raises InputError where something of the run is a link or no plain file; see `sparring.links`.
+
+        What a person put beside it is theirs: it is neither read nor removed.
+        """
+        stages = (self.teacher.path, self.base.path, self.warmup.path, self.iterations)
+        files = (self.config, self.manifest, self.metrics, self.stability, self.result, self.report, self.lock)
+        refuse_links(*files, *stages, self.answers, self.tensorboard)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keeps every other process from playing in this folder meanwhile."""
         try:
-            with lock(self.path / ".lock", wait=False):
+            with lock(self.lock, wait=False):
                 yield
         except BlockingIOError as error:
             raise InputError(
                 "another process is playing this run", where=str(self.path), fix="wait for it, or stop it first"
             ) from error
+
+    @property
+    def lock(self) -> Path:
+        """What the process that plays the run locks."""
+        return self.path / ".lock"
 
     @property
     def config(self) -> Path:
@@ -123,6 +144,11 @@ class RunDirectory:
     def manifest(self) -> Path:
         """What would be needed to do it again."""
         return self.path / "manifest.json"
+
+    @property
+    def metrics(self) -> Path:
+        """The logged events."""
+        return self.path / "metrics.jsonl"
 
     @property
     def result(self) -> Path:
@@ -164,14 +190,14 @@ class RunDirectory:
         """The warm-up's folder."""
         return StageDirectory(self.path / "warmup")
 
+    @property
+    def iterations(self) -> Path:
+        """The folders of the iterations."""
+        return self.path / "iterations"
+
     def iteration(self, number: int) -> StageDirectory:
         """The folder of iteration `number`, counted from 0."""
-        return StageDirectory(self.path / "iterations" / f"{number:03d}")
-
-    def iterations(self) -> list[int]:
-        """The numbers of the iterations that have a folder."""
-        names = (path.name for path in (self.path / "iterations").glob("[0-9]*"))
-        return sorted(int(name) for name in names if re.fullmatch(r"[0-9]{3,9}", name))
+        return StageDirectory(self.iterations / f"{number:03d}")
 
     def stage(self, policy: int) -> StageDirectory:
         """Where a policy was made and is measured."""
@@ -195,12 +221,18 @@ class RunDirectory:
 
     def stages(self) -> list[StageDirectory]:
         """The base model's folder, and those of the policies that were trained so far, in their order."""
-        trained = [self.warmup, *map(self.iteration, self.iterations())]
+        trained = [self.warmup, *self.played()]
         return [self.base, *(stage for stage in trained if stage.model.exists())]
+
+    def played(self) -> list[StageDirectory]:
+        """The folders of the iterations that were begun so far, in their order."""
+        names = (path.name for path in self.iterations.glob("[0-9]*"))
+        numbers = sorted(int(name) for name in names if _NUMBER.fullmatch(name))
+        return list(map(self.iteration, numbers))
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Appends one event to metrics.jsonl."""
-        append_json_line(self.path / "metrics.jsonl", event)
+        append_json_line(self.metrics, event)
 
     def events(self) -> list[dict[str, Any]]:
         """The logged events, one a step: one that was logged again after a resume is there once, as last logged.
@@ -208,7 +240,7 @@ class RunDirectory:
         The summary that ends a training stage is logged at its last step too, so it joins that step's values.
         """
         latest: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for number, event in enumerate(read_events(self.path / "metrics.jsonl")):
+        for number, event in enumerate(read_events(self.metrics)):
             # Times, and what was reused, are parts of a whole, so all of them count.
             key = (number,) if "kind" in event else tuple(map(event.get, ("stage", "iteration", "step")))
             latest[key] = latest.get(key, {}) | event

@@ -7,6 +7,7 @@ import functools
 import importlib
 import operator
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -22,10 +23,11 @@ def play(
     stdout: str,
     stderr: str,
     environment: dict[str, str],
+    largest_file: int | None,
 ) -> None:
     """Runs `sparring ARGUMENTS` with its output in files.
 
-    At the n-th call of a function it dies by SIGKILL, or finds the disk full.
+    At the n-th call of a function it dies by SIGKILL, or finds the disk full; no file may grow beyond `largest_file`.
     """
     import torch
 
@@ -37,6 +39,8 @@ def play(
         _arm(*kill_at, _die)
     if disk_full_at is not None:
         _arm(*disk_full_at, _fill_the_disk)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     from sparring.cli import main
 
     sys.argv = ["sparring", *arguments]

@@ -14,12 +14,12 @@ from e2e.child import PRELOADED, play
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def command_line(output: Path) -> Cli:
+def command_line(output: Path, *, within_s: float = 120) -> Cli:
     """`cli(*arguments, kill_at=("module:function", n))` runs `sparring ARGUMENTS` and returns how it ended.
 
-    `disk_full_at` lets that call fail for want of space instead; `environment` is added to. Every call is a new
-    process, forked from a server that has imported the heavy libraries and computed nothing; what it prints goes
-    through files in the folder `output`.
+    `disk_full_at` lets that call fail for want of space instead; `environment` is added to; no file may grow beyond
+    `largest_file` bytes. Every call is a new process, forked from a server that has imported the heavy libraries and
+    computed nothing; what it prints goes through files in the folder `output`.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
@@ -29,15 +29,18 @@ def command_line(output: Path) -> Cli:
         kill_at: tuple[str, int] | None = None,
         disk_full_at: tuple[str, int] | None = None,
         environment: dict[str, str] | None = None,
+        largest_file: int | None = None,
     ) -> subprocess.CompletedProcess[str]:
         command = [str(argument) for argument in arguments]
         out, err = output / "stdout", output / "stderr"
         process = context.Process(
-            target=play, args=(command, kill_at, disk_full_at, str(out), str(err), environment or {})
+            target=play, args=(command, kill_at, disk_full_at, str(out), str(err), environment or {}, largest_file)
         )
         process.start()
-        process.join(timeout=120)
-        assert process.exitcode is not None, f"sparring {' '.join(command)} did not end"
+        process.join(timeout=within_s)
+        if process.exitcode is None:
+            process.kill()
+            raise AssertionError(f"sparring {' '.join(command)} did not end within {within_s:g} s")
         return subprocess.CompletedProcess(command, process.exitcode, out.read_text(), err.read_text())
 
     return run

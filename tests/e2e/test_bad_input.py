@@ -400,6 +400,20 @@ def test_disk_full(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
     assert cli("resume", tmp_path / "run").returncode == 0
 
 
+def test_no_space_within_torch_save(cli: Cli, tiny_config: Config, tmp_path: Path) -> None:
+    """Which says nothing of space, and leaves half of a file."""
+    config = tiny_config(iterations=1, warmup=None)
+    done = cli("train", config, largest_file=200_000)
+    assert done.returncode == 1
+    assert "there is no space, or it would be larger than is allowed" in done.stderr
+    assert "ulimit -f), then `sparring resume RUN`: nothing finished is lost" in done.stderr
+    assert "Traceback" not in done.stderr
+    checkpoint = tmp_path / "run" / "iterations" / "000" / "training" / "checkpoint-2"
+    assert {"model.safetensors", "optimizer.pt"} <= {path.name for path in checkpoint.iterdir()}
+    assert not (checkpoint / "trainer_state.json").exists()
+    assert cli("resume", tmp_path / "run").returncode == 0
+
+
 def test_what_a_resumed_run_must_find_again(cli: Cli, tiny_folder: Path, tiny_config: Config, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_folder, model)

@@ -71,8 +71,8 @@ def test_a_finished_run_that_is_resumed_computes_nothing(played: Result) -> None
     assert replace(again) == played
     assert stages(RunDirectory(played.directory)) == timed
     changed = {name for name, when in files(played.directory).items() if before.get(name) != when}
-    # The lock is taken; what says how it ended is written again, and so is what the monitor found.
-    assert changed == {".lock", "result.json", "stability.json"}
+    # What says how it ended is written again, and so is what the monitor found.
+    assert changed == {"result.json", "stability.json"}
 
 
 def test_an_iteration_that_falls_too_far_is_the_last(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -14,6 +13,7 @@ import typer
 from sparring.cli.evaluate import app as evaluate
 from sparring.cli.game import app as game
 from sparring.cli.options import Json, Model, Trust
+from sparring.disk import refusal
 from sparring.errors import InputError, SparringError
 from sparring.terminal import visible
 
@@ -194,10 +194,16 @@ def main() -> None:
     except SparringError as error:
         _fail(error, 1)
     except Exception as error:
-        # Libraries wrap it in errors of their own, so a full disk is recognised by the text.
-        if os.strerror(errno.ENOSPC) not in str(error):
+        refused = refusal(error, again=_again(sys.argv[1:]))
+        if refused is None:
             raise
-        _fail("the disk is full; free some space, then `sparring resume RUN`: nothing finished is lost", 1)
+        _fail(refused, 2 if isinstance(refused, InputError) else 1)
+
+
+def _again(arguments: list[str]) -> str:
+    """How to go on with a command that had no space."""
+    plays = arguments[:1] in (["train"], ["resume"])
+    return "`sparring resume RUN`: nothing finished is lost" if plays else "give the command again"
 
 
 def _fail(message: object, code: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparring.errors import InputError
+from sparring.links import refuse_links
 from sparring.models import ModelConfig, fingerprint, load_model, load_tokenizer
 from sparring.run_directory import RunDirectory, StageDirectory
 
@@ -66,13 +67,17 @@ def results_folder(candidate: Candidate, output: Path | None) -> Path | None:
     """The folder for results: a policy's in its run, a model's in `output`; None for a model without `output`.
 
     Raises:
-        InputError: `output` was given for a policy, or there is no such model.
+        InputError: `output` was given for a policy, there is no such model, or something in its folder is a link.
     """
     if candidate.stage is not None:
         if output is not None:
             raise InputError("a run keeps its own results", where="--output", fix="leave it out")
         return candidate.stage.benchmarks
-    return None if output is None else output / f"{Path(candidate.name).name}-{fingerprint(candidate.name)[:8]}"
+    if output is None:
+        return None
+    folder = output / f"{Path(candidate.name).name}-{fingerprint(candidate.name)[:8]}"
+    refuse_links(folder)
+    return folder
 
 
 def _find_run(path: Path) -> tuple[RunDirectory, str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from sparring.data import DataConfig
@@ -169,7 +169,8 @@ def policy_folder(directory: RunDirectory, name: str) -> str:
         InputError: The run has not ended, so it has no best policy.
     """
     if name != BEST:
-        return name
+        # A shell completes a folder's name with a slash.
+        return str(PurePath(name))
     if not directory.result.exists():
         raise InputError(
             "the run has not ended, so it has no best policy yet",
@@ -188,8 +189,8 @@ def weights_of(directory: RunDirectory, name: str) -> Path | None:
     """
     if name == "base":
         return None
-    weights = directory.path / name / "model"
-    if not weights.exists():
-        known = ["base", *(str(path.parent.relative_to(directory.path)) for path in directory.path.glob("**/model"))]
+    # By name: the name of the best policy comes from the run, and a path could lead out of it.
+    known = {str(stage.path.relative_to(directory.path)): stage.model for stage in directory.stages()}
+    if name not in known:
         raise InputError(f"the run has no policy '{name}'", where=str(directory.path), fix=did_you_mean(name, known))
-    return weights
+    return known[name]

@@ -128,8 +128,8 @@ def _key(row: Mapping[str, Any]) -> tuple[str, int]:
 
 def _stages(directory: RunDirectory) -> dict[str, StageDirectory]:
     """The folders of the policies, by name, in the order in which they were made."""
-    played = map(StageDirectory, sorted((directory.path / "iterations").glob("[0-9]*")))
-    stages = [stage for stage in (directory.base, directory.warmup, *played) if stage.path.exists()]
+    known = (directory.base, directory.warmup, *directory.played())
+    stages = [stage for stage in known if stage.path.exists()]
     return {_name(directory, stage): stage for stage in stages}
 
 

@@ -33,6 +33,7 @@ from transformers import (
 
 from sparring.errors import InputError
 from sparring.files import atomic_path, cache_root, lock
+from sparring.links import refuse_links
 from sparring.models.quiet import quiet_transformers
 from sparring.progress import console
 
@@ -67,10 +68,11 @@ def embedded_model() -> Path:
     it converts leaves nothing that looks finished.
 
     Raises:
-        InputError: The package is missing or the cache cannot be written.
+        InputError: The package is missing, the cache cannot be written, or something in it is a link.
     """
     source = gguf_path()
     folder = cache_root() / f"smollm2-135m-instruct-{metadata.version(_DISTRIBUTION)}-format{FORMAT}"
+    refuse_links(folder)
     if folder.is_dir():
         return folder
     try:

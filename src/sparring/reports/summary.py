@@ -153,7 +153,7 @@ def summarize(path: Path) -> Summary:
         fix = "restore both files from a copy of the run"
         raise InputError("has phases, and config.yaml has none", where=str(directory.manifest), fix=fix)
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
-    stages += [(f"iteration {number}", directory.iteration(number)) for number in directory.iterations()]
+    stages += [(f"iteration {int(stage.path.name)}", stage) for stage in directory.played()]
     rows = [
         PolicyRow(name, str(stage.path.relative_to(path)), read_evaluation(stage.evaluation))
         for name, stage in stages

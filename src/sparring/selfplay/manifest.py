@@ -7,7 +7,6 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import psutil
 import torch
 
 from sparring.data import Clock
+from sparring.errors import without_user
 from sparring.regularizers import split_regularizers
 from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest
@@ -50,11 +50,12 @@ def manifest(
 ) -> dict[str, Any]:
     """The manifest of a run that is about to start.
 
-    It holds no environment variable and no host name; the command line and the paths in it are as they were given.
+    It holds no environment variable and no host name; the command line and the paths in it are as they were given,
+    without the user and password of an address.
     `elsewhere` names the settings that do not change the result, for comparisons of runs by their `config.yaml`.
     """
     return {
-        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],  # noqa: PTH119 - a name, not a path
+        "command": [Path(sys.argv[0]).name, *map(without_user, sys.argv[1:])],
         "versions": versions(config),
         "seed": config.seed,
         **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),

@@ -17,6 +17,7 @@ from sparring.models import context_length, load_config, load_tokenizer
 from sparring.models.adapters import Adapter
 from sparring.models.endings import end_ids
 from sparring.models.vocabulary import check_tokens
+from sparring.selfplay.checks.addresses import check_addresses
 from sparring.selfplay.checks.data import check_prompts, check_stop
 from sparring.selfplay.checks.judges import check_experts, check_judges, usable_judge
 from sparring.selfplay.checks.training import adapter_for, check_training
@@ -88,6 +89,8 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     Raises:
         InputError: Something is wrong with it, its data, its model or its tokenizer.
     """
+    # First of all: other checks repeat what they find wrong.
+    check_addresses(config)
     phases = phases_of(config)
     judge = held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
     check_training(config)

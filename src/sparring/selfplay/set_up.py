@@ -48,9 +48,10 @@ def check_free(config: SelfPlayConfig) -> RunDirectory:
     """The run directory, made if need be; it must not hold a run, nor parts of one, which would pass for this one's.
 
     Raises:
-        InputError: It does, or it cannot be made.
+        InputError: It does, something in it is a link, or it cannot be made.
     """
     directory = RunDirectory(config.output)
+    directory.refuse_links()
     if directory.config.exists() and directory.manifest.exists():
         _explain_taken(config, directory)
     first = (directory.teacher, directory.base, directory.warmup, directory.iteration(0))
@@ -64,21 +65,13 @@ def check_free(config: SelfPlayConfig) -> RunDirectory:
     try:
         directory.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(directory, error) from error
+        problem = f"the run directory cannot be written ({error.strerror})"
+        raise InputError(problem, where=str(directory.path), fix="choose another with output=PATH") from error
     return directory
 
 
-def _unwritable(directory: RunDirectory, error: OSError) -> InputError:
-    problem = f"the run directory cannot be written ({error.strerror})"
-    return InputError(problem, where=str(directory.path), fix="choose another with output=PATH")
-
-
 def claim(prepared: Prepared, directory: RunDirectory) -> None:
-    """Makes the run directory and writes the configuration and the manifest into it.
-
-    Raises:
-        InputError: It cannot be written.
-    """
+    """Writes the configuration and the manifest into the run directory."""
     record = manifest(
         prepared.config,
         prepared.phases,
@@ -86,11 +79,8 @@ def claim(prepared: Prepared, directory: RunDirectory) -> None:
         own_code=_own_code(prepared, directory),
         data=data_summary(prepared),
     )
-    try:
-        write_json(directory.manifest, record)
-        write_text(directory.config, prepared.config.to_yaml())
-    except OSError as error:
-        raise _unwritable(directory, error) from error
+    write_json(directory.manifest, record)
+    write_text(directory.config, prepared.config.to_yaml())
 
 
 def _fingerprints(prepared: Prepared) -> dict[str, str]:

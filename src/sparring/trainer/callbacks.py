@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerState
 
+from sparring.files import open_to_others
 from sparring.progress import Meter, progress
 
 _SHOWN = ("loss", "loss/normalized", "rewards/margins", "divergence_estimate")
@@ -42,6 +44,11 @@ class StageCallback(TrainerCallback):
         shown = {name: logs[name] for name in _SHOWN if name in logs}
         if shown:
             self._note = "  ".join(f"{name.split('/')[-1]} {value:.3g}" for name, value in shown.items())
+
+    def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Gives the checkpoint's files the modes that the user's umask gives, so that others may resume."""
+        if state.is_world_process_zero:
+            open_to_others(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         """Closes the bar."""

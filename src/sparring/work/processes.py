@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from torch import distributed
 
+from sparring.disk import refusal
 from sparring.errors import InputError, RunError, SparringError
 
 _T = TypeVar("_T")
@@ -59,13 +60,19 @@ def on_main(function: Callable[[], _T]) -> _T:
             result = function()
         except Exception as error:  # noqa: BLE001 - raised again below, when the others know
             failure = error
-    shared = failure if failure is None or isinstance(failure, SparringError) else RunError(f"process 0: {failure}")
-    outcome: list[Any] = [result, shared]
+    outcome: list[Any] = [result, None if failure is None else _told(failure)]
     distributed.broadcast_object_list(outcome, src=0, group=_patient())
     if failure is not None or outcome[1] is not None:
         raise failure or outcome[1]
     value: _T = outcome[0]
     return value
+
+
+def _told(failure: Exception) -> SparringError:
+    """What the other processes are told of an error of the main one."""
+    if isinstance(failure, SparringError):
+        return failure
+    return refusal(failure, again="`sparring resume RUN`") or RunError(f"process 0: {failure}")
 
 
 def wait_for_files(paths: Sequence[Path]) -> None:

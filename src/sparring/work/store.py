@@ -8,7 +8,8 @@ decides its bits, and copied into every later run that needs it:
     CACHE/samples/DIGEST/origin.json       what decides it, except the prompts, and the seconds that it took
 
 A change in anything that the digest covers, even a library's version, gives another digest, and the shard is computed
-again. Where the store cannot be read or written, the run computes its shards itself.
+again. Where the store cannot be read or written, the run computes its shards itself. It may be another person's:
+links in it are refused, and nothing is counted or removed but what has the name of an entry.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -28,11 +30,14 @@ from pydantic_core import to_jsonable_python
 
 from sparring.errors import InputError
 from sparring.files import atomic_path, cache_root, lock, remove, write_json
+from sparring.links import refuse_link, refuse_links
 from sparring.progress import console
 from sparring.shards import read_shard
 
 _SHARD, _ORIGIN = "shard.parquet", "origin.json"
 _DAY_S = 86400.0
+# A digest; what a kill left of one has another end.
+_ENTRY = re.compile(r"[0-9a-f]{64}(\.\w+)?")
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,12 @@ class Store:
         return cls(cache_root() / "samples")
 
     def take(self, digest: str, to: Path) -> Taken | None:
-        """Copies a shard to `to`, if the store has it; a damaged one is removed."""
-        entry = self.folder / digest
+        """Copies a shard to `to`, if the store has it; a damaged one is removed.
+
+        Raises:
+            InputError: Something of it is a link.
+        """
+        entry = self._entry(digest)
         try:
             content, origin = (entry / _SHARD).read_bytes(), (entry / _ORIGIN).read_bytes()
         except OSError:
@@ -85,8 +94,8 @@ class Store:
         return Taken(rows, seconds)
 
     def put(self, digest: str, shard: Path, origin: Mapping[str, Any]) -> None:
-        """Keeps a copy of a shard, unless the store has it."""
-        entry = self.folder / digest
+        """Keeps a copy of a shard, unless the store has it; raises what `take` does."""
+        entry = self._entry(digest)
 
         def write() -> None:
             if not (entry / _SHARD).exists() or not (entry / _ORIGIN).exists():
@@ -98,18 +107,27 @@ class Store:
         self._try(write)
 
     def entries(self, *, unused_days: float = 0.0) -> dict[Path, int]:
-        """The size in bytes of every shard that no run took or made for so many days."""
+        """The size in bytes of every shard that no run took or made for so many days; raises what `take` does."""
+        refuse_link(self.folder)
         since = time.time() - unused_days * _DAY_S
-        entries = [path for path in self.folder.glob("*") if path.is_dir() and path.stat().st_mtime <= since]
-        return {entry: sum(file.stat().st_size for file in entry.iterdir()) for entry in entries}
+        entries = [self._entry(path.name) for path in self.folder.glob("*") if _ENTRY.fullmatch(path.name)]
+        unused = [entry for entry in entries if entry.is_dir() and entry.stat().st_mtime <= since]
+        return {entry: _size(entry) for entry in unused}
 
     def prune(self, *, unused_days: float) -> dict[Path, int]:
         """Removes the shards that no run took or made for so many days, and returns them as `entries` does."""
+        refuse_link(self.folder)
         with lock(self.folder / ".lock"):
             unused = self.entries(unused_days=unused_days)
             for entry in unused:
                 remove(entry)
         return unused
+
+    def _entry(self, name: str) -> Path:
+        """An entry of the store, of which nothing is a link; nor is the store's own folder."""
+        refuse_link(self.folder)
+        refuse_links(self.folder / name)
+        return self.folder / name
 
     def _try(self, write: Callable[[], None]) -> None:
         try:
@@ -117,6 +135,13 @@ class Store:
                 write()
         except OSError as error:
             console.print(f"samples are not kept for other runs in {self.folder} ({error})")
+
+
+def _size(entry: Path) -> int:
+    """Its bytes; what a run that writes it renames meanwhile counts as nothing."""
+    with suppress(FileNotFoundError):
+        return sum(file.stat().st_size for file in entry.iterdir())
+    return 0
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,15 @@ def judge(
     from sparring.data import load_prompts
     from sparring.evaluation import annotate, read_annotations
     from sparring.files import write_json
+    from sparring.links import refuse_links
 
     chosen = judging.judge(judge, settings or [])
     _check(judge, chosen, reference)
     texts = load_prompts(instructions, column)
     references = [None] * len(texts) if reference is None else load_prompts(instructions, reference)
-    deciding = chosen.start(to.parent / "answers")
+    answers = to.parent / "answers"
+    refuse_links(answers)
+    deciding = chosen.start(answers)
     sides = [_outputs(side, texts, max_tokens, trust_remote_code=trust_remote_code) for side in (model, baseline)]
     annotations, counts = annotate(
         deciding,
