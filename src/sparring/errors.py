@@ -29,6 +29,19 @@ class RunError(SparringError, RuntimeError):
     """A run failed although its input was right; what was computed so far is on disk."""
 
 
+class StopError(SparringError):
+    """A signal ended a command on purpose; what was computed so far is on disk.
+
+    Args:
+        message: What to do to go on.
+        exit_code: What the command line exits with, as a shell expects it of that signal.
+    """
+
+    def __init__(self, message: str, *, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Names the nearest known name, or all of them where none is near."""
     known = sorted(known)

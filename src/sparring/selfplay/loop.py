@@ -71,7 +71,7 @@ def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
 @contextmanager
 def _held(directory: RunDirectory) -> Iterator[None]:
     """Holds the run's lock in the main process, so that nobody else plays the run."""
-    with ExitStack() as stack:
+    with processes.losses_told(), ExitStack() as stack:
         processes.on_main(lambda: stack.enter_context(directory.held()))
         yield
 
