@@ -12,6 +12,7 @@
     RUN/iterations/000/scores/*.parquet         their log-probs under each policy that the opponent needs
     RUN/iterations/000/model/                   the iterate, loadable with from_pretrained
     RUN/iterations/000/evaluation.json
+    RUN/iterations/000/removed.json             what of it was removed since, where `keep` says so
     RUN/iterations/000/benchmarks/              what `sparring evaluate` measured; in base/ and warmup/ too
     RUN/answers/                                what an endpoint that judges said, by what it was asked
     RUN/tensorboard/                            the trainings' curves, where `report_to` asks for them
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import InputError
-from sparring.files import append_json_line, lock, read_json_lines
+from sparring.files import append_json_line, lock, read_json, read_json_lines
 from sparring.policies import TEACHER
 
 
@@ -66,7 +67,7 @@ class StageDirectory:
 
     @property
     def model(self) -> Path:
-        """The trained weights; there exactly when training ended."""
+        """The trained weights; there exactly when training ended, until they are removed on purpose."""
         return self.path / "model"
 
     @property
@@ -78,6 +79,15 @@ class StageDirectory:
     def evaluation(self) -> Path:
         """What was measured; there exactly when the stage ended."""
         return self.path / "evaluation.json"
+
+    @property
+    def removals(self) -> Path:
+        """The list of what was removed on purpose; there only where something was."""
+        return self.path / "removed.json"
+
+    def removed(self) -> frozenset[str]:
+        """What was removed on purpose: "model", "samples", both or nothing."""
+        return frozenset(read_json(self.removals)) if self.removals.exists() else frozenset()
 
     @property
     def benchmarks(self) -> Path:

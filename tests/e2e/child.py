@@ -22,10 +22,11 @@ def play(
     stdout: str,
     stderr: str,
     environment: dict[str, str],
+    by: int = signal.SIGKILL,
 ) -> None:
     """Runs `sparring ARGUMENTS` with its output in files.
 
-    At the n-th call of a function it dies by SIGKILL, or finds the disk full.
+    At the n-th call of a function it is sent a signal, by default the one that kills, or finds the disk full.
     """
     import torch
 
@@ -34,17 +35,13 @@ def play(
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     torch.set_num_threads(1)
     if kill_at is not None:
-        _arm(*kill_at, _die)
+        _arm(*kill_at, lambda: os.kill(os.getpid(), by))
     if disk_full_at is not None:
         _arm(*disk_full_at, _fill_the_disk)
     from sparring.cli import main
 
     sys.argv = ["sparring", *arguments]
     main()
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _fill_the_disk() -> None:

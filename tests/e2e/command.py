@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def command_line(output: Path) -> Cli:
     """`cli(*arguments, kill_at=("module:function", n))` runs `sparring ARGUMENTS` and returns how it ended.
 
-    `disk_full_at` lets that call fail for want of space instead; `environment` is added to. Every call is a new
+    `by` is the signal that it is sent there; `disk_full_at` lets that call fail for want of space instead;
+    `environment` is added to. Every call is a new
     process, forked from a server that has imported the heavy libraries and computed nothing; what it prints goes
     through files in the folder `output`.
     """
@@ -29,11 +31,12 @@ def command_line(output: Path) -> Cli:
         kill_at: tuple[str, int] | None = None,
         disk_full_at: tuple[str, int] | None = None,
         environment: dict[str, str] | None = None,
+        by: int = signal.SIGKILL,
     ) -> subprocess.CompletedProcess[str]:
         command = [str(argument) for argument in arguments]
         out, err = output / "stdout", output / "stderr"
         process = context.Process(
-            target=play, args=(command, kill_at, disk_full_at, str(out), str(err), environment or {})
+            target=play, args=(command, kill_at, disk_full_at, str(out), str(err), environment or {}, by)
         )
         process.start()
         process.join(timeout=120)

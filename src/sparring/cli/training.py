@@ -49,10 +49,9 @@ def _resumable(run: Path) -> Iterator[None]:
             yield
     except interruptions.Interruption as asked:
         started = RunDirectory(run).manifest.exists()
-        what = "nothing finished is lost" if started else "the run had not started"
-        fix = f"sparring resume {shlex.quote(str(run))}" if started else "the same command"
-        text = f"stopped by {asked.signal.name}: {what}; go on with `{fix}`"
-        raise StopError(text, exit_code=asked.exit_code) from asked
+        text = f"nothing finished is lost; go on with `sparring resume {shlex.quote(str(run))}`"
+        text = text if started else "the run had not started; go on with the same command"
+        raise StopError(f"stopped by {asked.signal.name}: {text}", exit_code=asked.exit_code) from asked
 
 
 def _report(result: Result, *, as_json: bool) -> None:

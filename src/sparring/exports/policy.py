@@ -18,7 +18,7 @@ from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.registry import Registry, build
 from sparring.regularizers import REGULARIZERS
-from sparring.run_directory import RunDirectory
+from sparring.run_directory import RunDirectory, StageDirectory
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.config.schema import Component, JudgeConfig, PhaseConfig, SelfPlayConfig
 from sparring.selfplay.manifest import run_clock
@@ -188,6 +188,9 @@ def weights_of(directory: RunDirectory, name: str) -> Path | None:
     if name == "base":
         return None
     weights = directory.path / name / "model"
+    if "model" in StageDirectory(directory.path / name).removed():
+        problem, fix = f"the weights of '{name}' were removed when nothing needed them any more", "name another policy"
+        raise InputError(problem, where=f"{directory.path}, keep.models", fix=f"{fix}; `best` is always kept")
     if not weights.exists():
         known = ["base", *(str(path.parent.relative_to(directory.path)) for path in directory.path.glob("**/model"))]
         raise InputError(f"the run has no policy '{name}'", where=str(directory.path), fix=did_you_mean(name, known))

@@ -89,7 +89,7 @@ def is_trained(stage: StageDirectory) -> bool:
     """Whether the training of a stage has ended."""
 
     def there() -> bool:
-        if not stage.model.exists():
+        if not stage.model.exists() and "model" not in stage.removed():
             return False
         # A kill may have come between the model and its checkpoints' removal.
         remove(stage.training)
