@@ -19,9 +19,8 @@ def command_line(output: Path) -> Cli:
     """`cli(*arguments, kill_at=("module:function", n))` runs `sparring ARGUMENTS` and returns how it ended.
 
     `by` is the signal that it is sent there; `disk_full_at` lets that call fail for want of space instead;
-    `environment` is added to. Every call is a new
-    process, forked from a server that has imported the heavy libraries and computed nothing; what it prints goes
-    through files in the folder `output`.
+    `environment` is added to. Every call is a new process, forked from a server that has imported the heavy libraries
+    and computed nothing; what it prints goes through files in the folder `output`.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
