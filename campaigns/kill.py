@@ -38,6 +38,10 @@ from e2e.child import PRELOADED, play
 from e2e.several import play_together
 
 PER_GAME = 6
+SMALL: dict[str, object] = {
+    "data": {"source": "arithmetic", "limit": 8, "held_out": 2, "max_response_tokens": 16},
+    "warmup": {"training": {"num_train_epochs": 1}},
+}
 CALLS = ("write", "pwrite64", "openat", "fsync", "rename", "unlink", "unlinkat", "mkdir", "rmdir")
 FUNCTIONS = (
     "os:fsync",
@@ -197,7 +201,7 @@ class Campaign:
         for name, keep in (("all", {}), ("kept", {"models": 1, "samples": 0})):
             (folder / name).mkdir()
             self.configs[name] = write_tiny_config(
-                folder / name / "config.yaml", model, lora=lora, training=training, keep=keep
+                folder / name / "config.yaml", model, lora=lora, training=training, keep=keep, **SMALL
             )
         self.expected: dict[str, object] = {}
         self.calls: dict[str, int] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import gc
 import importlib
 import operator
 import os
@@ -12,7 +13,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-PRELOADED = ("torch", "transformers", "peft", "pyarrow.parquet", "e2e.child", "sparring.selfplay.loop")
+PRELOADED = (
+    *("torch", "transformers", "peft", "pyarrow.parquet", "sacrebleu"),
+    *("e2e.child", "sparring.selfplay.loop", "sparring.cli.training", "sparring.reports.run", "sparring.reports.terminal"),
+)
 
 
 def play(
@@ -34,6 +38,8 @@ def play(
     for descriptor, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     torch.set_num_threads(1)
+    # What was imported before the fork need not be gone through at every collection, of which a run has many.
+    gc.freeze()
     if kill_at is not None:
         _arm(*kill_at, lambda: os.kill(os.getpid(), by))
     if disk_full_at is not None:
