@@ -1,0 +1,160 @@
+"""Signals: the first is heard, now or later; a second ends the process; and all is put back afterwards."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from sparring import interruptions
+from sparring.interruptions import Interruption, deferred, heeded, is_asked
+
+HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def handlers() -> list[object]:
+    return [signal.getsignal(number) for number in HEEDED]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_is_raised_and_the_handlers_are_put_back(number: int, code: int) -> None:
+    before = handlers()
+    with pytest.raises(Interruption) as asked, heeded():
+        os.kill(os.getpid(), number)
+    assert (asked.value.signal, asked.value.exit_code) == (number, code)
+    assert handlers() == before
+    assert not is_asked()
+
+
+def test_a_deferred_signal_waits_until_the_block_has_ended() -> None:
+    done = []
+    with pytest.raises(Interruption), heeded():
+        with deferred():
+            assert not is_asked()
+            os.kill(os.getpid(), signal.SIGTERM)
+            # The same request, which `timeout` sends to the process and to its group.
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert is_asked()
+            done.append("the checkpoint")
+        done.append("what follows")
+    assert done == ["the checkpoint"]
+
+
+def test_an_error_inside_is_not_hidden_by_a_signal() -> None:
+    with pytest.raises(OSError, match="the disk"), heeded(), deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise OSError("the disk")
+
+
+def test_nothing_that_catches_errors_catches_it() -> None:
+    with pytest.raises(Interruption), heeded(), ExitStack():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Exception:  # noqa: BLE001 - that is the point
+            pytest.fail("it was taken for an error")
+
+
+def test_in_another_thread_nothing_changes() -> None:
+    before, seen = handlers(), []
+
+    def work() -> None:
+        with heeded(), deferred():
+            seen.extend(handlers())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == before
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with heeded():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_without_anybody_who_heeds_them_nothing_is_asked() -> None:
+    with deferred():
+        interruptions.check()
+    assert not is_asked()
+
+
+WORK = """
+import sys, time
+from sparring.interruptions import Interruption, deferred, heeded, is_asked
+from sparring.progress import progress
+try:
+    with heeded(), progress("work", 9), deferred():
+        print("ready", flush=True)
+        {work}
+except Interruption as asked:
+    print("stopped", asked.signal.name, file=open(sys.argv[1], "w"))
+    sys.exit(asked.exit_code)
+"""
+UNTIL_ASKED = "while not is_asked(): time.sleep(0.01)\n        print('a checkpoint', file=sys.stderr)"
+
+
+def start(work: str, to: object, **streams: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", WORK.format(work=work), str(to)], **streams)
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    process = start("time.sleep(60)\n        time.sleep(60)", tmp_path / "told", stdout=-1, stderr=-1)
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    time.sleep(interruptions._ONE_REQUEST_S + 0.3)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGTERM
+    assert said.decode().split("\n")[1::2] == [
+        "sparring: stopping: the step that is under way and a checkpoint come first; once more ends it at once",
+        "sparring: stopped at once",
+    ]
+    assert not (tmp_path / "told").exists()
+
+
+def test_a_closed_terminal_does_not_keep_it_from_its_checkpoint(tmp_path: Path) -> None:
+    terminal, theirs = pty.openpty()
+    process = start(UNTIL_ASKED, tmp_path / "told", stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1024)
+    os.close(terminal)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=20) == 129
+    assert (tmp_path / "told").read_text() == "stopped SIGHUP\n"
+
+
+def test_on_a_terminal_the_cursor_comes_back(tmp_path: Path) -> None:
+    terminal, theirs = pty.openpty()
+    process = start(UNTIL_ASKED, tmp_path / "told", stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1024)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    while True:
+        try:
+            read = os.read(terminal, 1024)
+        except OSError:
+            break
+        said += read
+        if not read:
+            break
+    os.close(terminal)
+    assert b"\x1b[?25l" in said
+    assert said.rindex(b"\x1b[?25h") > said.rindex(b"\x1b[?25l")
