@@ -32,10 +32,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ground import Figures, contents, save_tiny, write_tiny_config
-
 from e2e.child import PRELOADED, play
 from e2e.several import play_together
+from ground import Figures, contents, save_tiny, write_tiny_config
 
 PER_GAME = 6
 SMALL: dict[str, object] = {
@@ -145,7 +144,7 @@ class Launcher:
         """What a launcher does: when one process fails, it asks the others to end."""
         multiprocessing.connection.wait([each.sentinel for each in started], timeout=LIMIT_S)
         for process in started:
-            process.join(timeout=0 if process.exitcode else 20)
+            process.join(timeout=0 if process.exitcode else 8)
             if process.is_alive():
                 process.terminate()
                 process.join(timeout=60)

@@ -27,7 +27,7 @@ def handlers() -> list[object]:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_is_raised_and_the_handlers_are_put_back(number: int, code: int) -> None:
     before = handlers()
-    with pytest.raises(Interruption) as asked, heeded():
+    with pytest.raises(Interruption) as asked, heeded(str):
         os.kill(os.getpid(), number)
     assert (asked.value.signal, asked.value.exit_code) == (number, code)
     assert handlers() == before
@@ -36,7 +36,7 @@ def test_a_signal_is_raised_and_the_handlers_are_put_back(number: int, code: int
 
 def test_a_deferred_signal_waits_until_the_block_has_ended() -> None:
     done = []
-    with pytest.raises(Interruption), heeded():
+    with pytest.raises(Interruption), heeded(str):
         with deferred():
             assert not is_asked()
             os.kill(os.getpid(), signal.SIGTERM)
@@ -49,13 +49,13 @@ def test_a_deferred_signal_waits_until_the_block_has_ended() -> None:
 
 
 def test_an_error_inside_is_not_hidden_by_a_signal() -> None:
-    with pytest.raises(OSError, match="the disk"), heeded(), deferred():
+    with pytest.raises(OSError, match="the disk"), heeded(str), deferred():
         os.kill(os.getpid(), signal.SIGTERM)
         raise OSError("the disk")
 
 
 def test_nothing_that_catches_errors_catches_it() -> None:
-    with pytest.raises(Interruption), heeded(), ExitStack():
+    with pytest.raises(Interruption), heeded(str), ExitStack():
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         except Exception:  # noqa: BLE001 - that is the point
@@ -66,7 +66,7 @@ def test_in_another_thread_nothing_changes() -> None:
     before, seen = handlers(), []
 
     def work() -> None:
-        with heeded(), deferred():
+        with heeded(str), deferred():
             seen.extend(handlers())
 
     thread = threading.Thread(target=work)
@@ -78,7 +78,7 @@ def test_in_another_thread_nothing_changes() -> None:
 def test_a_signal_that_is_ignored_stays_so() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with heeded():
+        with heeded(str):
             os.kill(os.getpid(), signal.SIGHUP)
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
@@ -96,7 +96,7 @@ import sys, time
 from sparring.interruptions import Interruption, deferred, heeded, is_asked
 from sparring.progress import progress
 try:
-    with heeded(), progress("work", 9), deferred():
+    with heeded(lambda: "all is well"), progress("work", 9), {inside}:
         print("ready", flush=True)
         {work}
 except Interruption as asked:
@@ -106,8 +106,8 @@ except Interruption as asked:
 UNTIL_ASKED = "while not is_asked(): time.sleep(0.01)\n        print('a checkpoint', file=sys.stderr)"
 
 
-def start(work: str, to: object, **streams: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", WORK.format(work=work), str(to)], **streams)
+def start(work: str, to: object, *, inside: str = "deferred()", **streams: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", WORK.format(work=work, inside=inside), str(to)], **streams)
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
@@ -117,12 +117,32 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     time.sleep(interruptions._ONE_REQUEST_S + 0.3)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=20)
-    assert process.returncode == -signal.SIGTERM
+    assert process.returncode == 143
     assert said.decode().split("\n")[1::2] == [
         "sparring: stopping: the step that is under way and a checkpoint come first; once more ends it at once",
-        "sparring: stopped at once",
+        "sparring: stopped at once by SIGTERM: all is well",
     ]
     assert not (tmp_path / "told").exists()
+
+
+# A lock that is taken twice, in a library that hears no signal meanwhile.
+IN_C = "import ctypes; lock = ctypes.create_string_buffer(64)\n        " + (
+    "for _ in range(2): ctypes.CDLL(None).pthread_mutex_lock(lock)"
+)
+
+
+@pytest.mark.parametrize(("inside", "signals"), [("deferred()", 2), ("progress('more', 1)", 1)])
+def test_it_ends_where_the_main_thread_hears_nothing(tmp_path: Path, inside: str, signals: int) -> None:
+    hasty = "import sparring.interruptions as it; it._PATIENCE_S = 0.5\n        "
+    process = start(hasty + IN_C, tmp_path / "told", inside=inside, stdout=-1, stderr=-1)
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(0.3)
+    for _ in range(signals):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(interruptions._ONE_REQUEST_S + 0.3)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert said.decode() == "\nsparring: stopped at once by SIGTERM: all is well\n"
 
 
 def test_a_closed_terminal_does_not_keep_it_from_its_checkpoint(tmp_path: Path) -> None:

@@ -15,7 +15,13 @@ from typing import Any
 
 PRELOADED = (
     *("torch", "transformers", "peft", "pyarrow.parquet", "sacrebleu"),
-    *("e2e.child", "sparring.selfplay.loop", "sparring.cli.training", "sparring.reports.run", "sparring.reports.terminal"),
+    *(
+        "e2e.child",
+        "sparring.selfplay.loop",
+        "sparring.cli.training",
+        "sparring.reports.run",
+        "sparring.reports.terminal",
+    ),
 )
 
 

@@ -44,14 +44,17 @@ def resume_command(run: Path, *, trust_remote_code: bool, as_json: bool) -> None
 @contextmanager
 def _resumable(run: Path) -> Iterator[None]:
     """Lets a signal that asks to end leave the run as it can be resumed, and says how."""
+
+    def farewell() -> str:
+        if RunDirectory(run).manifest.exists():
+            return f"nothing finished is lost; go on with `sparring resume {shlex.quote(str(run))}`"
+        return "the run had not started; go on with the same command"
+
     try:
-        with interruptions.heeded():
+        with interruptions.heeded(farewell):
             yield
     except interruptions.Interruption as asked:
-        started = RunDirectory(run).manifest.exists()
-        text = f"nothing finished is lost; go on with `sparring resume {shlex.quote(str(run))}`"
-        text = text if started else "the run had not started; go on with the same command"
-        raise StopError(f"stopped by {asked.signal.name}: {text}", exit_code=asked.exit_code) from asked
+        raise StopError(f"stopped by {asked.signal.name}: {farewell()}", exit_code=asked.exit_code) from asked
 
 
 def _report(result: Result, *, as_json: bool) -> None:

@@ -33,6 +33,7 @@ from sparring.trainer.triples import Triple, Triples
 from sparring.work import processes
 
 
+@processes.losses_told()
 def run(config: SelfPlayConfig) -> Result:
     """Plays a whole run.
 
@@ -51,6 +52,7 @@ def run(config: SelfPlayConfig) -> Result:
         return _play(started)
 
 
+@processes.losses_told()
 def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
     """Continues a run from the last finished shard or checkpoint; on CPU the result is bit-identical.
 
@@ -72,7 +74,7 @@ def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
 @contextmanager
 def _held(directory: RunDirectory) -> Iterator[None]:
     """Holds the run's lock in the main process, so that nobody else plays the run."""
-    with processes.losses_told(), ExitStack() as stack:
+    with ExitStack() as stack:
         processes.on_main(lambda: stack.enter_context(directory.held()))
         yield
 

@@ -57,14 +57,12 @@ class Unlogged:
         path = _path(checkpoint, process)
         if not path.exists():
             raise InputError("the checkpoint lacks this file", where=str(path), fix="resume from another checkpoint")
-        sums = load_file(path, device=str(device))
+        sums = {name: values.to(device) for name, values in load_file(path).items()}
         return cls(
             loss=sums["loss"],
             logged_loss=float(sums["logged_loss"]),
             logged_step=int(sums["logged_step"]),
-            metrics={
-                name.removeprefix(_METRIC): [values] for name, values in sums.items() if name.startswith(_METRIC)
-            },
+            metrics={name.removeprefix(_METRIC): [values] for name, values in sums.items() if name.startswith(_METRIC)},
         )
 
 

@@ -125,12 +125,13 @@ def losses_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not _joined() or not _is_loss(error):
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if launched == 1 or not _is_loss(error):
             raise
         raise RunError(
-            f"process {index()} of {count()} on {socket.gethostname()} lost the connection to another process of the "
-            "launch, which died or was stopped; its own output, or the launcher's, says why. What is finished is on "
-            "disk: mend that, then launch `sparring resume RUN` with as many processes"
+            f"process {os.environ.get('RANK')} of {launched} on {socket.gethostname()} lost the connection to another "
+            "process of the launch, which died or was stopped; its own output, or the launcher's, says why. What is "
+            "finished is on disk: mend that, then launch `sparring resume RUN` with as many processes"
         ) from error
 
 
