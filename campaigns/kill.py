@@ -1,7 +1,7 @@
 """Kills a tiny run again and again, at random, and compares what it ends with to a run that was left alone.
 
-Each game is one run: it is killed at random, resumed, killed again, up to `PER_GAME` times, and then resumed to its end;
-its samples, log-probs, weights and evaluations must have the very bits of an undisturbed run. Three ways to die:
+Each game is one run: it is killed at random, resumed, killed again, up to `PER_GAME` times, and then resumed to its
+end; its samples, log-probs, weights and evaluations must have the very bits of an undisturbed run. Three ways to die:
 
 - at an instant: SIGKILL, or for a share SIGTERM, SIGINT or SIGHUP, after a random time;
 - at a system call: SIGKILL as the process enters the n-th write, rename, fsync, unlink, …, by strace's injection;
@@ -32,9 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from e2e.child import PRELOADED, play
-from e2e.several import play_together
-from ground import Figures, contents, save_tiny, write_tiny_config
+from ground import PRELOADED, Figures, contents, play, play_together, save_tiny, write_tiny_config
 
 PER_GAME = 6
 SMALL: dict[str, object] = {
@@ -114,6 +112,19 @@ class Launcher:
             if tracer is not None:
                 tracer.wait(timeout=20)
 
+    def count_calls(self, command: Sequence[object]) -> dict[str, int]:
+        """How often an undisturbed run makes each system call in its main thread; none where strace cannot be used."""
+        if shutil.which("strace") is None or self._processes > 1:
+            return {}
+        (process,) = self._start([*map(str, command)], Death("system call"), (0,))
+        calls = ["strace", "-qq", "-e", f"trace={','.join(CALLS)}", "-o", str(self._folder / "strace")]
+        tracer = subprocess.Popen([*calls, "-p", str(process.pid)], stderr=subprocess.DEVNULL)
+        process.join(timeout=LIMIT_S)
+        tracer.wait(timeout=20)
+        lines = (self._folder / "strace").read_text(encoding="utf-8", errors="replace").splitlines()
+        found = Counter(line.split("(")[0] for line in lines)
+        return {call: found[call] for call in CALLS if found[call]}
+
     def errors(self) -> str:
         """What the processes of the last start wrote."""
         return "\n".join(path.read_text()[-1500:] for path in sorted(self._folder.glob("stderr*")))
@@ -161,25 +172,6 @@ def _trace(pid: int, call: str, count: int, folder: Path) -> subprocess.Popen[by
     inject = f"inject={call}:signal=SIGKILL:when={count}"
     command = ["strace", "-f", "-qq", "-e", f"trace={call}", "-e", inject, "-o", str(folder / "strace"), "-p", str(pid)]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
-
-
-def _counted(launcher: Launcher, command: Sequence[object], folder: Path) -> dict[str, int]:
-    """How often an undisturbed run makes each system call in its main thread; nothing where strace cannot be used."""
-    if shutil.which("strace") is None or launcher._processes > 1:
-        return {}
-    process = launcher._context.Process(
-        target=traced, args=([*map(str, command)], None, None, str(folder / "stdout"), str(folder / "stderr"), {})
-    )
-    process.start()
-    tracer = subprocess.Popen(
-        ["strace", "-qq", "-e", f"trace={','.join(CALLS)}", "-o", str(folder / "strace"), "-p", str(process.pid)],
-        stderr=subprocess.DEVNULL,
-    )
-    process.join(timeout=LIMIT_S)
-    tracer.wait(timeout=20)
-    lines = (folder / "strace").read_text(encoding="utf-8", errors="replace").splitlines()
-    found = Counter(line.split("(")[0] for line in lines)
-    return {call: found[call] for call in CALLS if found[call]}
 
 
 class Campaign:
@@ -231,9 +223,7 @@ class Campaign:
                 raise SystemExit(f"the undisturbed run failed: {codes}\n{self.launcher.errors()}")
             self.seconds = time.monotonic() - start
             self.expected[name] = contents(self.folder / name / "whole")
-        self.calls = _counted(
-            self.launcher, ["train", self.configs["all"], f"output={self.folder / 'counted'}"], self.folder
-        )
+        self.calls = self.launcher.count_calls(["train", self.configs["all"], f"output={self.folder / 'counted'}"])
 
     def _game(self) -> None:
         self.games += 1
@@ -280,10 +270,9 @@ class Campaign:
             codes = self.launcher.run(command)
         except TimeoutError:
             codes = [124]
-        if any(codes):
-            if command[0] == "train" and deaths == []:
-                # The game ended on its own, so its folder is taken: resume it, which computes nothing.
-                codes = self.launcher.run(["resume", run])
+        if any(codes) and command[0] == "train" and not deaths:
+            # The game ended on its own, so its folder is taken: resume it, which computes nothing.
+            codes = self.launcher.run(["resume", run])
         if any(codes):
             self._fault(f"after {deaths}: it does not end: {codes}: {self.launcher.errors()}")
             return
@@ -327,6 +316,7 @@ def _stage(run: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Plays the campaign, prints its figures, and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -34,9 +35,15 @@ def test_a_signal_is_raised_and_the_handlers_are_put_back(number: int, code: int
     assert not is_asked()
 
 
+def heed(inside: Callable[[], None]) -> None:
+    with heeded(str):
+        inside()
+
+
 def test_a_deferred_signal_waits_until_the_block_has_ended() -> None:
     done = []
-    with pytest.raises(Interruption), heeded(str):
+
+    def work() -> None:
         with deferred():
             assert not is_asked()
             os.kill(os.getpid(), signal.SIGTERM)
@@ -45,21 +52,29 @@ def test_a_deferred_signal_waits_until_the_block_has_ended() -> None:
             assert is_asked()
             done.append("the checkpoint")
         done.append("what follows")
+
+    with pytest.raises(Interruption):
+        heed(work)
     assert done == ["the checkpoint"]
 
 
 def test_an_error_inside_is_not_hidden_by_a_signal() -> None:
-    with pytest.raises(OSError, match="the disk"), heeded(str), deferred():
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise OSError("the disk")
+    def work() -> None:
+        with deferred():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise OSError("the disk")
+
+    with pytest.raises(OSError, match="the disk"):
+        heed(work)
 
 
 def test_nothing_that_catches_errors_catches_it() -> None:
-    with pytest.raises(Interruption), heeded(str), ExitStack():
-        try:
+    def work() -> None:
+        with suppress(Exception):
             os.kill(os.getpid(), signal.SIGTERM)
-        except Exception:  # noqa: BLE001 - that is the point
-            pytest.fail("it was taken for an error")
+
+    with pytest.raises(Interruption):
+        heed(work)
 
 
 def test_in_another_thread_nothing_changes() -> None:

@@ -1,4 +1,4 @@
-"""Retention: what nothing needs any more goes, what a later stage needs stays, and the run is what it would have been."""
+"""Retention: what nothing needs any more goes, what a later stage needs stays, and the run is the same run."""
 
 from __future__ import annotations
 
