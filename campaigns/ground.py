@@ -15,11 +15,20 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
+from e2e.child import PRELOADED, play  # noqa: E402
 from e2e.command import write_tiny_config  # noqa: E402
+from e2e.several import play_together  # noqa: E402
 from measuring import hardware, versions  # noqa: E402
 
 __all__ = [
-    *("PRELOADED", "Cli", "Figures", "command_line", "contents", "play", "play_together", "save_tiny"),
+    "PRELOADED",
+    "Cli",
+    "Figures",
+    "command_line",
+    "contents",
+    "play",
+    "play_together",
+    "save_tiny",
     "write_tiny_config",
 ]
 
@@ -42,7 +51,7 @@ class Figures:
     started: float = field(default_factory=time.monotonic)
 
     def end(self, to: Path | None) -> int:
-        """Prints the figures, writes them where a file is given, and returns the exit code: 1 where faults are."""
+        """Prints the figures, writes them where a file is given, and returns the exit code, 1 after faults."""
         found = {
             "campaign": self.campaign,
             "command": " ".join(["python", *sys.argv]),
