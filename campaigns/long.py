@@ -16,14 +16,14 @@ from typing import Any
 
 import psutil
 import torch
-from ground import Figures, save_tiny, write_tiny_config
 
+from ground import Figures, save_tiny, write_tiny_config
 from sparring.selfplay import loop
 from sparring.selfplay.config.schema import SelfPlayConfig
 
 WARM = 5
-# A tenth of a percent of what a run of the tiny model takes, an iteration: far below its samples or weights.
-MOST_KIB = 700.0
+# The log, the evaluations and the report of an iteration, which the process reads again, are some tens of KiB.
+MOST_KIB = 250.0
 
 
 def _bytes(folder: Path, *names: str) -> int:

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sparring.errors import InputError
 from sparring.files import append_json_line, lock, read_json, read_json_lines
@@ -201,6 +201,11 @@ class RunDirectory:
         numbers = sorted(int(path.name) for path in (self.path / "iterations").glob("[0-9]*"))
         trained = [self.warmup, *map(self.iteration, numbers)]
         return [self.base, *(stage for stage in trained if stage.model.exists())]
+
+    def removed(self, what: Literal["model", "samples"]) -> list[str]:
+        """The folders in the run of iterations whose weights or samples were removed on purpose."""
+        folders = sorted((self.path / "iterations").glob("[0-9]*"))
+        return [str(each.relative_to(self.path)) for each in folders if what in StageDirectory(each).removed()]
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Appends one event to metrics.jsonl."""

@@ -14,11 +14,14 @@ import pytest
 
 from a_run import a_config, a_run
 from e2e.bits import weights_digest
+from sparring.cli.candidates import candidates
+from sparring.cli.models import export_samples_command
 from sparring.errors import InputError
 from sparring.exports.policy import weights_of
-from sparring.exports.samples import export_samples
 from sparring.files import read_json
 from sparring.progress import console
+from sparring.reports.run import write_report
+from sparring.reports.summary import summarize
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.loop import resume, run
@@ -123,13 +126,23 @@ def test_a_run_that_keeps_little_is_the_same_run(sparing: tuple[Result, str], wh
     assert names(result.directory, "iterations/*/model") == kept
 
 
-def test_what_was_removed_is_said_where_it_is_asked_for(sparing: tuple[Result, str], tmp_path: Path) -> None:
+def test_what_was_removed_is_said_where_it_is_asked_for(
+    sparing: tuple[Result, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     directory = RunDirectory(sparing[0].directory)
     gone = next(n for n in range(2) if directory.iteration(n).model != sparing[0].best)
     with pytest.raises(InputError, match=f"the weights of 'iterations/00{gone}' were removed when nothing needed them"):
         weights_of(directory, f"iterations/00{gone}")
+    export_samples_command(directory.path, tmp_path / "samples.parquet", as_json=False)
     # What is left is exported: the held-out responses.
-    assert export_samples(directory.path, tmp_path / "samples.parquet") > 0
+    rows, removed = capsys.readouterr().out.splitlines()
+    assert int(rows.split(" rows")[0]) > 0
+    assert removed == "the samples of iterations/000, iterations/001, iterations/002 were removed (keep.samples)"
+    assert "samples of 3 iterations (keep)" in write_report(summarize(directory.path)).read_text()
+    names = [candidate.name for candidate in candidates(str(directory.path), trust_remote_code=False)]
+    assert f"iterations/00{gone}" not in names
+    assert "iterations/002" in names
+    assert f"iterations/00{gone}" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.fixture(scope="module")
