@@ -13,11 +13,12 @@ CAMPAIGNS = Path(__file__).resolve().parents[2] / "campaigns"
 
 def test_kills_leave_no_other_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(CAMPAIGNS))
+    import deaths
     import kill
 
     monkeypatch.setattr(sys, "argv", ["campaigns/kill.py"])
     # Without strace, whose calls are counted in one more run.
-    monkeypatch.setattr(kill.shutil, "which", lambda _: None)
+    monkeypatch.setattr(deaths.shutil, "which", lambda _: None)
     assert kill.main(["--kills", "2", "--seed", "3", "--minutes", "1", "--json", str(tmp_path / "kill.json")]) == 0
     found = json.loads((tmp_path / "kill.json").read_text())
     assert found["killed"] == 2
