@@ -67,6 +67,7 @@ class Launcher:
         if death is not None and death.kind == "system call":
             tracer = _trace(started[victims[0]].pid, *death.call, self._folder)
         if death is not None and death.kind == "instant":
+            self._wait_until_they_play(len(started))
             multiprocessing.connection.wait([each.sentinel for each in started], timeout=death.after_s)
             for victim in victims:
                 if started[victim].is_alive():
@@ -94,7 +95,19 @@ class Launcher:
         """What the processes of the last start wrote."""
         return "\n".join(path.read_text()[-1500:] for path in sorted(self._folder.glob("stderr*")))
 
+    def _outputs(self) -> list[Path]:
+        names = [""] if self._processes == 1 else [f"-{rank}" for rank in range(self._processes)]
+        return [self._folder / f"stdout{name}" for name in names]
+
+    def _wait_until_they_play(self, count: int) -> None:
+        """Waits until each has opened its output: a signal before that would hit other code than sparring's."""
+        until = time.monotonic() + 30
+        while sum(path.exists() for path in self._outputs()) < count and time.monotonic() < until:
+            time.sleep(0.01)
+
     def _start(self, command: list[str], death: Death | None, victims: Sequence[int]) -> list[Any]:
+        for path in self._outputs():
+            path.unlink(missing_ok=True)
         at = death.call if death is not None and death.kind == "function" else None
         by = signal.SIGKILL if death is None else death.by
         if self._processes == 1:
