@@ -23,6 +23,8 @@ _HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ONE_REQUEST_S = 1.0
 # Python hears a signal when a call into a library returns; most do so much earlier.
 _PATIENCE_S = 10.0
+# No signal has this number.
+_OVER = b"\0"
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -142,13 +144,15 @@ def _watched(farewell: Callable[[], str]) -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        os.close(writing)
+        # Not by closing the pipe: a forked process may still hold it.
+        os.write(writing, _OVER)
         thread.join()
+        os.close(writing)
         os.close(reading)
 
 
 def _watch(reading: int, farewell: Callable[[], str]) -> None:
-    """Reads the signals until the pipe is closed, and ends the process where it must."""
+    """Reads the signals until all is over, and ends the process where it must."""
     first, since = 0, 0.0
     while True:
         unheard = bool(first) and _heard.asked is None
@@ -157,7 +161,7 @@ def _watch(reading: int, farewell: Callable[[], str]) -> None:
         if not select.select([reading], [], [], 0.5 if unheard else None)[0]:
             continue
         arrived = os.read(reading, 1)
-        if not arrived:
+        if arrived == _OVER:
             return
         if arrived[0] in _HEEDED and not first:
             first, since = arrived[0], time.monotonic()
