@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test install lint types docs tests benchmark harness vllm clean
+.PHONY: quickstart test install lint types docs tests benchmark campaigns audit harness vllm clean
 
 quickstart: $(VENV)/.installed  ## Self-play on the embedded default model; prints where the report is.
 	@if [ -f runs/quickstart/config.yaml ]; then $(BIN)/sparring resume runs/quickstart; \
@@ -47,6 +47,26 @@ benchmark: $(VENV)/.installed-dev  ## Log-probs, loss and gradients against TRL 
 	$(PIP) --group dev trl
 	$(BIN)/python benchmarks/trl_parity.py
 
+# One after the other, each with a seed and a bound; the figures of docs/reliability.md.
+campaigns: $(VENV)/.installed-dev  ## Kills, and many iterations: about an hour.
+	$(BIN)/python campaigns/kill.py --kills 120 --seed 0 --json campaigns/results/kill.json
+	$(BIN)/python campaigns/kill.py --kills 60 --seed 1 --lora --json campaigns/results/kill-lora.json
+	$(BIN)/python campaigns/kill.py --kills 40 --seed 2 --processes 2 --json campaigns/results/kill-processes.json
+	$(BIN)/python campaigns/long.py --json campaigns/results/long.json
+
+# An environment of its own, so that the tools are not among what they look at.
+$(VENV)-audit/.installed:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
+	touch $@
+
+audit: $(VENV)/.installed $(VENV)-audit/.installed  ## Known vulnerabilities of what is installed, and its bill of materials.
+	mkdir -p build
+	$(VENV)-audit/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --mc-type library \
+		--output-format JSON --output-reproducible --output-file build/sbom.json
+	$(VENV)-audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+		--skip-editable --progress-spinner off
+
 harness: $(VENV)/.installed-dev  ## The tests of the tasks of lm-evaluation-harness, which brings 200 MB.
 	$(PIP) --editable '.[harness]'
 	$(BIN)/python -m pytest tests/evaluation/test_harness.py tests/e2e/test_benchmarks.py
@@ -66,4 +86,4 @@ vllm: $(VENV)-vllm/.installed  ## The tests that need vLLM, on the CPU, and how 
 	$(VENV)-vllm/bin/python benchmarks/generation.py --json benchmarks/results/generation.json
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm site runs
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-vllm build site runs

@@ -16,11 +16,23 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 from e2e.bits import contents  # noqa: E402 - the tests' tools are found by the line above
+from e2e.child import PRELOADED, play  # noqa: E402
 from e2e.command import Cli, command_line, write_tiny_config  # noqa: E402
+from e2e.several import play_together  # noqa: E402
 from measuring import hardware, versions  # noqa: E402
 from tiny import save_tiny  # noqa: E402
 
-__all__ = ["Cli", "Figures", "command_line", "contents", "save_tiny", "write_tiny_config"]
+__all__ = [
+    "PRELOADED",
+    "Cli",
+    "Figures",
+    "command_line",
+    "contents",
+    "play",
+    "play_together",
+    "save_tiny",
+    "write_tiny_config",
+]
 
 
 @dataclass

@@ -43,6 +43,19 @@ class RunError(SparringError, RuntimeError):
     """A run failed although its input was right; what was computed so far is on disk."""
 
 
+class StopError(SparringError):
+    """A signal ended a command on purpose; what was computed so far is on disk.
+
+    Args:
+        message: What to do to go on.
+        exit_code: What the command line exits with, as a shell expects it of that signal.
+    """
+
+    def __init__(self, message: str, *, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(message)
+
+
 def without_user(text: str) -> str:
     """The text with `***@` in place of the user and password of every address in it."""
     return _USER.sub("***@", text)

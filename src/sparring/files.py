@@ -132,6 +132,15 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def discard(path: Path) -> None:
+    """Removes a file or a folder, which a kill leaves whole or under a temporary name; the next call removes that."""
+    doomed = path.with_name(path.name + _PARTIAL)
+    remove(doomed)
+    if path.exists():
+        path.replace(doomed)
+        remove(doomed)
+
+
 def open_to_others(folder: Path) -> None:
     """Undoes that a library wrote a file in a folder through a temporary one, which nobody but its user may read.
 

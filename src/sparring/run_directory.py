@@ -12,6 +12,7 @@
     RUN/iterations/000/scores/*.parquet         their log-probs under each policy that the opponent needs
     RUN/iterations/000/model/                   the iterate, loadable with from_pretrained
     RUN/iterations/000/evaluation.json
+    RUN/iterations/000/removed.json             what of it was removed since, where `keep` says so
     RUN/iterations/000/benchmarks/              what `sparring evaluate` measured; in base/ and warmup/ too
     RUN/answers/                                what an endpoint that judges said, by what it was asked
     RUN/tensorboard/                            the trainings' curves, where `report_to` asks for them
@@ -31,10 +32,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sparring.errors import InputError
-from sparring.files import append_json_line, lock
+from sparring.files import append_json_line, lock, read_json
 from sparring.links import refuse_links
 from sparring.policies import TEACHER
 from sparring.run_files import read_events
@@ -74,7 +75,7 @@ class StageDirectory:
 
     @property
     def model(self) -> Path:
-        """The trained weights; there exactly when training ended."""
+        """The trained weights; there exactly when training ended, until they are removed on purpose."""
         return self.path / "model"
 
     @property
@@ -86,6 +87,15 @@ class StageDirectory:
     def evaluation(self) -> Path:
         """What was measured; there exactly when the stage ended."""
         return self.path / "evaluation.json"
+
+    @property
+    def removals(self) -> Path:
+        """The list of what was removed on purpose; there only where something was."""
+        return self.path / "removed.json"
+
+    def removed(self) -> frozenset[str]:
+        """What was removed on purpose: "model", "samples", both or nothing."""
+        return frozenset(read_json(self.removals)["removed"]) if self.removals.exists() else frozenset()
 
     @property
     def benchmarks(self) -> Path:
@@ -229,6 +239,10 @@ class RunDirectory:
         names = (path.name for path in self.iterations.glob("[0-9]*"))
         numbers = sorted(int(name) for name in names if _NUMBER.fullmatch(name))
         return list(map(self.iteration, numbers))
+
+    def removed(self, what: Literal["model", "samples"]) -> list[str]:
+        """The folders in the run of iterations whose weights or samples were removed on purpose."""
+        return [str(stage.path.relative_to(self.path)) for stage in self.played() if what in stage.removed()]
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Appends one event to metrics.jsonl."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import gc
 import importlib
 import operator
 import os
@@ -13,7 +14,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-PRELOADED = ("torch", "transformers", "peft", "pyarrow.parquet", "e2e.child", "sparring.selfplay.loop")
+PRELOADED = (
+    *("torch", "transformers", "peft", "pyarrow.parquet", "sacrebleu"),
+    *(
+        "e2e.child",
+        "sparring.selfplay.loop",
+        "sparring.cli.training",
+        "sparring.reports.run",
+        "sparring.reports.terminal",
+    ),
+)
 
 
 def play(
@@ -23,11 +33,14 @@ def play(
     stdout: str,
     stderr: str,
     environment: dict[str, str],
-    largest_file: int | None,
+    *,
+    largest_file: int | None = None,
+    by: int = signal.SIGKILL,
 ) -> None:
     """Runs `sparring ARGUMENTS` with its output in files.
 
-    At the n-th call of a function it dies by SIGKILL, or finds the disk full; no file may grow beyond `largest_file`.
+    At the n-th call of a function it is sent a signal, by default the one that kills, or finds the disk full; no file
+    may grow beyond `largest_file` bytes.
     """
     import torch
 
@@ -35,8 +48,10 @@ def play(
     for descriptor, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     torch.set_num_threads(1)
+    # What was imported before the fork need not be gone through at every collection, of which a run has many.
+    gc.freeze()
     if kill_at is not None:
-        _arm(*kill_at, _die)
+        _arm(*kill_at, lambda: os.kill(os.getpid(), by))
     if disk_full_at is not None:
         _arm(*disk_full_at, _fill_the_disk)
     if largest_file is not None:
@@ -45,10 +60,6 @@ def play(
 
     sys.argv = ["sparring", *arguments]
     main()
-
-
-def _die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _fill_the_disk() -> None:

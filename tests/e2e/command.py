@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,10 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def command_line(output: Path, *, within_s: float = 120) -> Cli:
     """`cli(*arguments, kill_at=("module:function", n))` runs `sparring ARGUMENTS` and returns how it ended.
 
-    `disk_full_at` lets that call fail for want of space instead; `environment` is added to; no file may grow beyond
-    `largest_file` bytes. Every call is a new process, forked from a server that has imported the heavy libraries and
-    computed nothing; what it prints goes through files in the folder `output`.
+    `by` is the signal that it is sent there; `disk_full_at` lets that call fail for want of space instead;
+    `environment` is added to; no file may grow beyond `largest_file` bytes. Every call is a new process, forked from a
+    server that has imported the heavy libraries and computed nothing; what it prints goes through files in the folder
+    `output`.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
@@ -30,11 +32,14 @@ def command_line(output: Path, *, within_s: float = 120) -> Cli:
         disk_full_at: tuple[str, int] | None = None,
         environment: dict[str, str] | None = None,
         largest_file: int | None = None,
+        by: int = signal.SIGKILL,
     ) -> subprocess.CompletedProcess[str]:
         command = [str(argument) for argument in arguments]
         out, err = output / "stdout", output / "stderr"
         process = context.Process(
-            target=play, args=(command, kill_at, disk_full_at, str(out), str(err), environment or {}, largest_file)
+            target=play,
+            args=(command, kill_at, disk_full_at, str(out), str(err), environment or {}),
+            kwargs={"largest_file": largest_file, "by": by},
         )
         process.start()
         process.join(timeout=within_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 from e2e.child import play
@@ -25,6 +26,7 @@ def play_together(
     environment: dict[str, str],
     kill_at: tuple[str, int] | None,
     output: str,
+    by: int = signal.SIGKILL,
 ) -> None:
     """Plays `sparring ARGUMENTS` as one of several processes."""
     os.environ |= environment | {
@@ -39,7 +41,7 @@ def play_together(
     if "ACCELERATE_USE_FSDP" in environment:
         _shard_on_cpu()
     out = Path(output)
-    play(arguments, kill_at, None, str(out / f"stdout-{rank}"), str(out / f"stderr-{rank}"), {})
+    play(arguments, kill_at, None, str(out / f"stdout-{rank}"), str(out / f"stderr-{rank}"), {}, by=by)
 
 
 def _shard_on_cpu() -> None:

@@ -36,6 +36,7 @@ def launch(tmp_path: Path) -> Launch:
         *arguments: object,
         environment: dict[str, str] | None = None,
         kill_at: dict[int, tuple[str, int]] | None = None,
+        by: int = signal.SIGKILL,
     ) -> list[int]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -44,7 +45,7 @@ def launch(tmp_path: Path) -> Launch:
         started = [
             context.Process(
                 target=play_together,
-                args=(rank, 2, port, command, environment or {}, (kill_at or {}).get(rank), str(tmp_path)),
+                args=(rank, 2, port, command, environment or {}, (kill_at or {}).get(rank), str(tmp_path), by),
             )
             for rank in range(2)
         ]
@@ -114,6 +115,15 @@ def test_two_processes_play_as_one_and_resume_to_the_same_bits(
     assert {rank for rank, code in enumerate(codes) if code == -signal.SIGKILL} >= set(killed)
     assert 0 not in codes
     assert list((resumed / "iterations/000/training").glob("checkpoint-2/rng_state_1.pth"))
+    assert "Traceback" not in errors(tmp_path)
+    if len(killed) == 1:
+        assert "lost the connection to another process of the launch, which died or was stopped" in errors(tmp_path)
+
+    # One is asked to stop, so all stop after the same step, with one whole checkpoint.
+    asked = {1: (COMPUTE_LOSS, 1)}
+    assert launch("resume", resumed, environment=environment, kill_at=asked, by=signal.SIGTERM) == [1, 143]
+    assert "another process of the launch was asked to stop; `sparring resume RUN` goes on" in errors(tmp_path)
+    assert list((resumed / "iterations/000/training").glob("checkpoint-3/rng_state_1.pth"))
     assert launch("resume", resumed, environment=environment) == [0, 0], errors(tmp_path)
     assert furthest(two, resumed) == 0.0
 

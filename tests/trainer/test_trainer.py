@@ -344,11 +344,35 @@ def test_a_resumed_training_logs_what_an_uninterrupted_one_does(
     whole, resumed = build(IDS, **settings), build(IDS, **settings)
     whole.train()
     # The last steps are done again from a checkpoint between two logs.
-    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
-    # The summary at the end, which has the time that it took, is of the resumed steps alone.
-    events = [[each for each in trainer.state.log_history if "loss" in each] for trainer in (whole, resumed)]
+    told = resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    # Times and rates, in the summary at the end, are of the resumed steps alone.
+    events = [
+        [{name: each[name] for name in each if not name.endswith(("runtime", "second"))} for each in history]
+        for history in (whole.state.log_history, resumed.state.log_history)
+    ]
     assert events[0] == events[1]
-    assert [event["step"] for event in events[0]] == [3, 4, 6, 8]
+    assert [event["step"] for event in events[0]] == [3, 6, 8, 8]
+    # 3 + 3 + 2 steps.
+    losses = [event["loss"] for event in events[0][:3]]
+    assert told.training_loss == events[1][-1]["train_loss"]
+    assert told.training_loss == pytest.approx((3 * losses[0] + 3 * losses[1] + 2 * losses[2]) / 8, rel=1e-6)
+
+
+def test_a_training_resumed_after_its_last_step_reports_the_loss_of_all(
+    build: Callable[..., SelfPlayTrainer], tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"learning_rate": 1e-3, "num_train_epochs": 2, "save_strategy": "steps"}
+    whole, resumed = build(IDS, **settings), build(IDS, **settings)
+    told = whole.train()
+    again = resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert again.training_loss == told.training_loss > 0.0
+
+
+def test_a_checkpoint_of_another_trainer_is_refused(build: Callable[..., SelfPlayTrainer], tmp_path: Path) -> None:
+    build(IDS, num_train_epochs=1, save_strategy="steps").train()
+    (tmp_path / "checkpoint-2" / "unlogged-0.safetensors").unlink()
+    with pytest.raises(InputError, match="the checkpoint lacks this file"):
+        build(IDS, num_train_epochs=2).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
 
 
 def test_supervised_fine_tuning_needs_no_opponent(build: Callable[..., SelfPlayTrainer]) -> None:

@@ -14,7 +14,7 @@ from sparring.cli.evaluate import app as evaluate
 from sparring.cli.game import app as game
 from sparring.cli.options import Json, Model, Trust
 from sparring.disk import refusal
-from sparring.errors import InputError, SparringError
+from sparring.errors import InputError, SparringError, StopError
 from sparring.terminal import visible
 
 app = typer.Typer(
@@ -184,13 +184,15 @@ def cache(
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 the run failed, 2 the input is wrong."""
+    """Entry point. Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 128 + n stopped by signal n."""
     # Libraries import it where it is there, and it then warns of a kernel that is not used here.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         app()
     except InputError as error:
         _fail(error, 2)
+    except StopError as error:
+        _fail(error, error.exit_code)
     except SparringError as error:
         _fail(error, 1)
     except Exception as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sparring.errors import InputError
 from sparring.links import refuse_links
 from sparring.models import ModelConfig, fingerprint, load_model, load_tokenizer
+from sparring.progress import console
 from sparring.run_directory import RunDirectory, StageDirectory
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ def candidates(text: str, *, trust_remote_code: bool) -> list[Candidate]:
     if found is None or found[1]:
         return [candidate(text, trust_remote_code=trust_remote_code)]
     directory, run = found[0], _RunCandidates(found[0], trust_remote_code=trust_remote_code)
+    removed = directory.removed("model")
+    if removed:
+        console.print(f"the weights of {', '.join(removed)} were removed (keep.models)")
     names = [str(stage.path.relative_to(directory.path)) for stage in directory.stages()]
     return [run.candidate(name, name) for name in names]
 

@@ -103,7 +103,9 @@ def export_samples_command(run: Path, to: Path, *, as_json: bool) -> None:
             "the samples are written as Parquet", where=str(to), fix=f"name it {to.with_suffix('.parquet')}"
         )
     count = export_samples(run, to)
+    removed = RunDirectory(run).removed("samples")
     if as_json:
-        print_json({"samples": str(to), "rows": count})
-    else:
-        print_lines([f"{count} rows: {to.resolve()}"])
+        print_json({"samples": str(to), "rows": count, "removed": removed})
+        return
+    told = [f"the samples of {', '.join(removed)} were removed (keep.samples)"] if removed else []
+    print_lines([f"{count} rows: {to.resolve()}", *told])

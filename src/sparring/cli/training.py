@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sparring import interruptions
 from sparring.cli.output import out, print_json, print_lines, print_report
+from sparring.errors import StopError
 from sparring.recipes import find
+from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
 
 if TYPE_CHECKING:
@@ -23,14 +28,33 @@ def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, 
     """Plays a run and reports on it."""
     from sparring.selfplay.loop import run
 
-    _report(run(_config(config, overrides, skip_invalid=skip_invalid)), as_json=as_json)
+    checked = _config(config, overrides, skip_invalid=skip_invalid)
+    with _resumable(checked.output):
+        _report(run(checked), as_json=as_json)
 
 
 def resume_command(run: Path, *, trust_remote_code: bool, as_json: bool) -> None:
     """Continues a run and reports on it."""
     from sparring.selfplay.loop import resume
 
-    _report(resume(run, trust_remote_code=trust_remote_code), as_json=as_json)
+    with _resumable(run):
+        _report(resume(run, trust_remote_code=trust_remote_code), as_json=as_json)
+
+
+@contextmanager
+def _resumable(run: Path) -> Iterator[None]:
+    """Lets a signal that asks to end leave the run as it can be resumed, and says how."""
+
+    def farewell() -> str:
+        if RunDirectory(run).manifest.exists():
+            return f"nothing finished is lost; go on with `sparring resume {shlex.quote(str(run))}`"
+        return "the run had not started; go on with the same command"
+
+    try:
+        with interruptions.heeded(farewell):
+            yield
+    except interruptions.Interruption as asked:
+        raise StopError(f"stopped by {asked.signal.name}: {farewell()}", exit_code=asked.exit_code) from asked
 
 
 def _report(result: Result, *, as_json: bool) -> None:

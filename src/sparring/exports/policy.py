@@ -189,6 +189,9 @@ def weights_of(directory: RunDirectory, name: str) -> Path | None:
     """
     if name == "base":
         return None
+    if name in directory.removed("model"):
+        problem, fix = f"the weights of '{name}' were removed when nothing needed them any more", "name another policy"
+        raise InputError(problem, where=f"{directory.path}, keep.models", fix=f"{fix}; `best` is always kept")
     # By name: the name of the best policy comes from the run, and a path could lead out of it.
     known = {str(stage.path.relative_to(directory.path)): stage.model for stage in directory.stages()}
     if name not in known:

@@ -118,7 +118,7 @@ def memory(model: Any, args: Any, batch: Batch, *, shards: int, quantization: Qu
     whole, rebuilt = stored_bytes(model, quantization), largest_rebuilt(model, quantization)
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     head = any(p.requires_grad for p in model.get_output_embeddings().parameters())
-    states = sum(p.numel() * _state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad)
+    states = sum(p.numel() * state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad)
     number = 2 if args.mixed_precision in {"bf16", "fp16"} else next(model.parameters()).element_size()
     units = batch.tokens * config.hidden_size * number
     layers = config.num_hidden_layers
@@ -144,7 +144,7 @@ def _adapter_inputs(model: Any, number: int) -> int:
     return sum(width * size for width, size in sizes if size != number)
 
 
-def _state_bytes(optimizer: str, element: int) -> int:
+def state_bytes(optimizer: str, element: int) -> int:
     """Bytes of optimizer state a weight: Adam's two moments in the weight's dtype, or what others keep instead."""
     name = str(getattr(optimizer, "value", optimizer))
     if "8bit" in name:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from sparring.models.quantization import share_quantized
 from sparring.planning.cost import Batch, Memory, described, flops, memory
+from sparring.planning.disk import Disk, disk
 from sparring.planning.rates import Rates, measure_rates
 from sparring.planning.tokens import Tokens, count_tokens, trained_rows
 from sparring.progress import duration
@@ -65,12 +66,18 @@ class Plan:
     rates: Rates | None
     quantized: float
     memory: Memory
+    disk: Disk
     flops: dict[str, float]
     seconds: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; bytes, seconds, tokens a second."""
-        return asdict(self) | {"memory_total": self.memory.total, "seconds_total": sum(self.seconds.values())}
+        totals = {"peak": self.disk.peak.total, "end": self.disk.end.total}
+        return asdict(self) | {
+            "memory_total": self.memory.total,
+            "disk_total": totals,
+            "seconds_total": sum(self.seconds.values()),
+        }
 
     def table(self) -> Table:
         """The same for people."""
@@ -93,9 +100,18 @@ class Plan:
         table.add_row(
             "memory, total", f"{self.memory.total / 2**30:.2f} GiB a process, and about 0.6 GiB for libraries"
         )
+        for name, most in asdict(self.disk.peak).items():
+            end = getattr(self.disk.end, name)
+            table.add_row(f"disk, {name.replace('_', ' ')}", f"{_size(most)} at most, {_size(end)} in the end")
+        total = f"{_size(self.disk.peak.total)} at most, {_size(self.disk.end.total)} in the end"
+        table.add_row("disk, total", f"{total}, beside the data, the report and the cache")
         if self.seconds:
             table.add_row("time, total", f"about {duration(sum(self.seconds.values()))}")
         return table
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**28 else f"{size / 2**20:.1f} MiB"
 
 
 def plan(
@@ -140,6 +156,7 @@ def plan(
             (_memory(prepared, phase, model, shards=processes if sharded else 1) for phase in prepared.phases),
             key=lambda each: each.total,
         ),
+        disk=disk(prepared, model, processes=processes),
         flops=flops(
             model,
             **asdict(tokens),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -18,6 +18,8 @@ from sparring.reports.rewards import reward_charts
 from sparring.reports.samples import Answers, packed
 from sparring.reports.summary import PolicyRow, Summary
 from sparring.run_directory import RunDirectory
+
+_REMOVED: dict[str, Literal["model", "samples"]] = {"weights": "model", "samples": "samples"}
 
 
 def write_report(summary: Summary, to: Path | None = None) -> Path:
@@ -67,6 +69,10 @@ def _facts(summary: Summary, answers: Answers | None, seconds: dict[str, dict[st
     ]
     if answers is not None:
         facts.append(("Held-out answers", f"{answers.count:,}"))
+    directory = RunDirectory(summary.path)
+    gone = [f"{name} of {len(of)}" for name, kind in _REMOVED.items() if (of := directory.removed(kind))]
+    if gone:
+        facts.append(("Removed", f"{' and '.join(gone)} iterations (keep)"))
     if seconds:
         facts.append(("Time", duration(sum(sum(stages.values()) for stages in seconds.values()))))
     if summary.result is not None:

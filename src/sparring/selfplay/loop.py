@@ -18,6 +18,7 @@ from sparring.selfplay.notes import announce
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import prepare
 from sparring.selfplay.result import Result, conclude
+from sparring.selfplay.retention import retain
 from sparring.selfplay.run import Run
 from sparring.selfplay.set_up import check_free, claim, reopen, set_up
 from sparring.selfplay.stages.demonstrate import demonstrate
@@ -32,6 +33,7 @@ from sparring.trainer.triples import Triple, Triples
 from sparring.work import processes
 
 
+@processes.losses_told()
 def run(config: SelfPlayConfig) -> Result:
     """Plays a whole run.
 
@@ -50,6 +52,7 @@ def run(config: SelfPlayConfig) -> Result:
         return _play(started)
 
 
+@processes.losses_told()
 def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
     """Continues a run from the last finished shard or checkpoint; on CPU the result is bit-identical.
 
@@ -93,6 +96,7 @@ def _play(run: Run) -> Result:
         evaluations[iteration + 1] = _evaluate(run, iteration + 1)
         standing = watch(run.config.stop, evaluations, monitor(run, evaluations))
         console.print(f"iteration {iteration}: {standing.reason}")
+        retain(run, iteration + 1, best=standing.best)
         if standing.stop:
             break
     return conclude(run, standing)
@@ -137,13 +141,13 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
     """The training triples of an iteration: responses with their preferences and log-probs."""
     with run.timed(stage="generate", iteration=iteration):
         shards = given_samples(run, iteration) if phase.given else generate(run, iteration)
+    tell_ties(run, iteration, shards)
     verdicts = given_verdicts(run, iteration) if phase.given else None
     if phase.judge is not None:
         with run.timed(stage="judge", iteration=iteration):
             verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))
     with run.timed(stage="score", iteration=iteration):
         triples = score(run, iteration, shards)
-    tell_ties(run, iteration, triples)
     return triples if verdicts is None else join(run, iteration, triples, verdicts)
 
 

@@ -137,7 +137,7 @@ def config_fingerprint(config: SelfPlayConfig) -> str:
 
 
 def elsewhere(config: SelfPlayConfig) -> list[str]:
-    """The settings that do not change the result, as dotted keys: the output, the workers, how servers are reached.
+    """The settings that do not change the result, as dotted keys, such as the output, and how servers are reached.
 
     The limits of the stability monitor are among them unless an alarm may end the run.
     """
@@ -145,7 +145,7 @@ def elsewhere(config: SelfPlayConfig) -> list[str]:
     samplers = [f"{at}generation.{name}" for at, p in phases.items() for name in sorted(p.generation.reached_by)]
     judges = [f"{at}.{name}" for at, judge in named_judges(config).items() for name in judge.reached_by]
     limits = [] if config.stop.alarms else ["stability"]
-    return ["output", "workers", "reuse", *samplers, *judges, *limits]
+    return ["output", "keep", "workers", "reuse", *samplers, *judges, *limits]
 
 
 def _version(package: str) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sparring import interruptions
 from sparring.examples import EncodedExample
 from sparring.generation import GenerationConfig
 from sparring.generation.protocol import Generator
@@ -117,6 +118,7 @@ class Run:
     @contextmanager
     def timed(self, **labels: Any) -> Iterator[None]:
         """Logs the seconds that a stage, or what was left of it after a kill, took."""
+        interruptions.check()
         start = time.monotonic()
         yield
         self.log({"kind": "time", **labels, "seconds": round(time.monotonic() - start, 3)})

@@ -30,6 +30,7 @@ from sparring.selfplay.manifest import config_fingerprint, manifest, run_clock, 
 from sparring.selfplay.notes import data_summary
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import Prepared, prepare
+from sparring.selfplay.retention import models_at_once
 from sparring.selfplay.run import Embed, Judges, Run
 from sparring.work import processes
 from sparring.work.store import Store
@@ -171,7 +172,7 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
         stop_ids=prepared.train.stop_ids,
         autocast=run_autocast(config),
     )
-    _check_disk(config, policy, directory)
+    _check_disk(prepared, policy, directory)
     check_log_probs(policy.model)
     run = Run(
         prepared=prepared,
@@ -261,9 +262,10 @@ def _checkpoint_bytes(policy: Policy) -> tuple[int, int]:
     return weights, 3 * weights
 
 
-def _check_disk(config: SelfPlayConfig, policy: Policy, directory: RunDirectory) -> None:
+def _check_disk(prepared: Prepared, policy: Policy, directory: RunDirectory) -> None:
+    config = prepared.config
     saved, checkpoint = _checkpoint_bytes(policy)
-    stages = config.total_iterations + (config.warmup is not None)
+    stages = models_at_once(config.keep, prepared.phases, warmed_up=config.warmup is not None).most
     # The trainer writes a new checkpoint before it removes the old one.
     needed = stages * saved + 2 * checkpoint
     existing = next(path for path in (directory.path, *directory.path.absolute().parents) if path.exists())
@@ -272,5 +274,5 @@ def _check_disk(config: SelfPlayConfig, policy: Policy, directory: RunDirectory)
         raise InputError(
             f"the run needs about {needed / 2**30:.1f} GiB of disk, {free / 2**30:.1f} GiB are free",
             where=os.fspath(directory.path),
-            fix="free some, choose another output, play fewer iterations, or train with lora",
+            fix="free some, choose another output, keep fewer policies (keep.models), or train with lora",
         )

@@ -1,4 +1,4 @@
-"""The callback by which the loop shows and logs the progress of training."""
+"""The callbacks by which the loop shows and logs the progress of training, and stops it at a checkpoint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerState
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from sparring.files import open_to_others
 from sparring.progress import Meter, progress
@@ -50,7 +50,34 @@ class StageCallback(TrainerCallback):
         if state.is_world_process_zero:
             open_to_others(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Closes the bar."""
+    def close(self) -> None:
+        """Closes the bar, which is open also where training ended in an error."""
         if self._context is not None:
             self._context.__exit__(None, None, None)
+            self._context = self._meter = None
+
+
+class StopCallback(TrainerCallback):
+    """Ends training between two steps, with a checkpoint of all that was trained.
+
+    Training that is ended at its last step ends as any other.
+
+    Args:
+        is_asked: Is called after every step, in every process; all of them must return the same.
+        stop: Is called when the checkpoint is written; it raises.
+    """
+
+    def __init__(self, is_asked: Callable[[], bool], stop: Callable[[], None]) -> None:
+        self._is_asked, self._stop = is_asked, stop
+        self._stopping = False
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Asks for a checkpoint of this step."""
+        self._stopping = self._is_asked()
+        control.should_save |= self._stopping
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Stops, before the next step."""
+        # Not as soon as the checkpoint is saved: other callbacks may still have to do with it.
+        if self._stopping:
+            self._stop()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sparring.errors import InputError, RunError
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
 from sparring.trainer.triples import Counts, Triples, collate, triples_from
+from sparring.trainer.unlogged import Unlogged
 from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, LogRatios, Objective, ObjectiveOutput
 
 
@@ -59,6 +61,7 @@ class SelfPlayTrainer(Trainer):
             model = get_peft_model(model, peft_config)
         self.objective = objective
         self._sums: dict[str, dict[str, list[Tensor]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
+        self._resumed: Unlogged | None = None
         super().__init__(
             model=model,
             args=args,
@@ -72,6 +75,7 @@ class SelfPlayTrainer(Trainer):
         self._check_preferences()
         # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
+        self.add_callback(_GoesOn(self))
 
     def _check_preferences(self) -> None:
         for triples in (self.train_dataset, self.eval_dataset):
@@ -93,7 +97,8 @@ class SelfPlayTrainer(Trainer):
         if self.args.device.type == "cpu":
             keep_freed_memory()
         self.score()
-        return super().train(*args, **kwargs)
+        result = super().train(*args, **kwargs)
+        return result._replace(training_loss=result.metrics["train_loss"])
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The loss and metrics on `eval_dataset`, or on that of the constructor."""
@@ -181,6 +186,9 @@ class SelfPlayTrainer(Trainer):
         prefix = "eval_" if mode == "eval" else ""
         logs |= {prefix + name: value for name, value in self._means(self._sums[mode]).items()}
         self._sums[mode].clear()
+        if "train_loss" in logs:
+            # transformers divides by the number of steps since a resume.
+            logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         # Loss scaling finds its scale by letting the first gradients overflow.
         checked = {name: value for name, value in logs.items() if not (self.args.fp16 and name == "grad_norm")}
         broken = [name for name, value in checked.items() if isinstance(value, float) and not math.isfinite(value)]
@@ -201,18 +209,48 @@ class SelfPlayTrainer(Trainer):
         return dict(zip(values, (totals[:, 0] / totals[:, 1]).tolist(), strict=True))
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        # Logged means end at every checkpoint, so that a resumed run logs the same ones.
-        self.control.should_log |= self.control.should_save
+        # The last steps are logged too where their number is no multiple of `logging_steps`.
+        self.control.should_log |= self.state.global_step >= self.state.max_steps
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
+        unlogged = Unlogged(
+            loss=self._tr_loss,
+            logged_loss=self._total_loss_scalar,
+            logged_step=self._globalstep_last_logged,
+            metrics=self._sums["train"],
+        )
+        unlogged.write(Path(output_dir), self.args.process_index)
         # The main process then writes the file that marks the checkpoint as whole.
         self.accelerator.wait_for_everyone()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self._resumed = Unlogged.read(Path(checkpoint), self.args.process_index, self.args.device)
+
+    def go_on(self) -> None:
+        """Takes up the sums of the checkpoint that training was resumed from, if it was."""
+        if self._resumed is not None:
+            self._tr_loss, self._total_loss_scalar = self._resumed.loss, self._resumed.logged_loss
+            self._globalstep_last_logged = self._resumed.logged_step
+            self._sums["train"] |= {name: list(values) for name, values in self._resumed.metrics.items()}
+            self._resumed = None
 
     def _set_signature_columns_if_needed(self) -> None:
         # The collator reads triples, not the arguments of the model's forward pass.
         self._signature_columns: list[str] = []
+
+
+class _GoesOn(TrainerCallback):
+    """Lets a trainer go on where it was resumed, when transformers has set its sums to zero."""
+
+    def __init__(self, trainer: SelfPlayTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._trainer.go_on()
 
 
 def _lengths(responses: Sequence[Sequence[Sequence[int]]], counts: Counts, like: Tensor) -> dict[str, Tensor]:

@@ -12,11 +12,13 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import distributed
 
 from sparring.disk import refusal
@@ -27,6 +29,8 @@ _T = TypeVar("_T")
 _VISIBLE_WITHIN_S = 60.0
 # The launcher ends a launch of which one process died.
 _FOR_EVER = timedelta(days=365)
+# What gloo and c10d say when another process is gone.
+_LOST = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "recvValue failed")
 
 
 def count() -> int:
@@ -75,6 +79,15 @@ def _told(failure: Exception) -> SparringError:
     return refusal(failure, again="`sparring resume RUN`") or RunError(f"process 0: {failure}")
 
 
+def any_of_them(yes: bool) -> bool:
+    """Whether any process says yes."""
+    if not _joined():
+        return yes
+    answer = torch.tensor(int(yes))
+    distributed.all_reduce(answer, distributed.ReduceOp.MAX, group=_patient())
+    return bool(answer)
+
+
 def wait_for_files(paths: Sequence[Path]) -> None:
     """Waits until this process sees files that were written already, perhaps by another node.
 
@@ -109,14 +122,43 @@ def check_shared(file: Path) -> None:
         raise InputError(problem, where=str(file.parent), fix=fix)
 
 
+@contextmanager
+def losses_told() -> Iterator[None]:
+    """Says in words, inside, that another process of the launch is gone.
+
+    Raises:
+        RunError: The connection to another process broke, as it does when that process ends.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if launched == 1 or not _is_loss(error):
+            raise
+        raise RunError(
+            f"process {os.environ.get('RANK')} of {launched} on {socket.gethostname()} lost the connection to another "
+            "process of the launch, which died or was stopped; its own output, or the launcher's, says why. What is "
+            "finished is on disk: mend that, then launch `sparring resume RUN` with as many processes"
+        ) from error
+
+
+def _is_loss(error: RuntimeError) -> bool:
+    # gloo's errors have no class of their own in torch.
+    return isinstance(error, distributed.DistError) or any(word in str(error) for word in _LOST)
+
+
 def reports_errors() -> bool:
     """Whether this process reports its error: it is the first of a launch to ask."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return True
     # The launcher's own store: an error may come before the processes have joined.
-    store = distributed.TCPStore(  # type: ignore[attr-defined]
-        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=10)
-    )
+    try:
+        store = distributed.TCPStore(  # type: ignore[attr-defined]
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=10)
+        )
+    except distributed.DistError:
+        # The launcher itself is gone.
+        return True
     return bool(store.add(f"sparring/errors/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1)
 
 

@@ -17,6 +17,7 @@ from sparring.metrics.stability import CHECKS, StabilityConfig
 from sparring.models import ModelConfig
 from sparring.own_code import importable_from, is_own
 from sparring.registry import require_one_of
+from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.config.yaml import Dumper, apply_overrides, explain, read_yaml
 from sparring.work.config import WorkersConfig
 
@@ -154,6 +155,7 @@ class SelfPlayConfig(PhaseConfig):
         evaluation: How every policy is measured, on responses that the run's own `generation` samples.
         stop: When to end the run before it collapses.
         stability: The limits of the stability monitor.
+        keep: What is kept of earlier iterations; it changes nothing in the result.
         workers: The workers that sample and score.
         reuse: Whether samples and log-probs of the model that the run starts from are shared with other runs through
             the user's cache; it changes nothing in the result.
@@ -171,6 +173,7 @@ class SelfPlayConfig(PhaseConfig):
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     stop: StopConfig = Field(default_factory=StopConfig)
     stability: StabilityConfig = Field(default_factory=StabilityConfig)
+    keep: KeepConfig = Field(default_factory=KeepConfig)
     workers: WorkersConfig = Field(default_factory=WorkersConfig)
     reuse: bool = True
     # Last, because it is filled up from what was read before.

@@ -1,36 +1,55 @@
-"""How much a game has to teach: how many of the generated responses differ from the expert's."""
+"""How much a game has to teach: how many of the generated responses differ from the expert's, and say anything."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sparring.progress import console
 from sparring.selfplay.run import Run
-from sparring.trainer.triples import Triple
+from sparring.shards import read_samples
 
 _LITTLE = 0.9
 
 
-def tell_ties(run: Run, iteration: int, triples: Sequence[Triple]) -> None:
+def tell_ties(run: Run, iteration: int, shards: Sequence[Path]) -> None:
     """Says, and logs, how many generated responses are the expert's own, and how many are empty.
 
-    An imitation objective learns nothing from a prompt to which the opponent answers as the expert does; an optimizer
-    with momentum, or with Adam's scaling, moves the weights all the same.
+    It is said before they are judged, scored and trained on. An imitation objective learns nothing from a prompt to
+    which the opponent answers as the expert does; an optimizer with momentum, or with Adam's scaling, moves the weights
+    all the same.
     """
-    pairs = [(triple.expert_ids, ids) for triple in triples if triple.expert_ids for ids in triple.generated_ids]
-    every = [ids for triple in triples for ids in triple.generated_ids]
+    experts = {item.index: item.expert_ids for item in run.prompts(iteration)}
+    every = [(experts[index], row["response_ids"]) for index, rows in read_samples(shards).items() for row in rows]
     if not every:
         return
-    same = sum(list(expert) == list(generated) for expert, generated in pairs)
-    empty = sum(len(ids) == 1 and ids[0] in run.stop_ids for ids in every)
-    run.log({"stage": "score", "iteration": iteration, "samples/equal_expert": same, "samples/empty": empty})
-    if pairs and same:
-        text = f"iteration {iteration}: {same} of {len(pairs)} generated responses are the expert's own"
-        if same == len(pairs):
-            text += ", so there is nothing to learn: stop here, or play on other prompts"
-        elif same >= _LITTLE * len(pairs):
-            text += ", so there is little left to learn; a vanishing gradient still makes Adam take full steps"
-        console.print(text)
+    pairs = [(expert, ids) for expert, ids in every if expert]
+    same = sum(list(expert) == list(ids) for expert, ids in pairs)
+    empty = sum(len(ids) == 1 and ids[0] in run.stop_ids for _, ids in every)
+    run.log({"stage": "generate", "iteration": iteration, "samples/equal_expert": same, "samples/empty": empty})
+    if same:
+        _tell_same(iteration, same, len(pairs), learns=run.phase(iteration).reads_expert)
     if empty:
-        all_of = ": the model says nothing, so there is nothing to compare" if empty == len(every) else ""
-        console.print(f"iteration {iteration}: {empty} of {len(every)} generated responses are empty{all_of}")
+        _tell_empty(iteration, empty, len(every))
+
+
+def _tell_same(iteration: int, same: int, pairs: int, *, learns: bool) -> None:
+    text = f"iteration {iteration}: {same} of {pairs} generated responses are the expert's own"
+    if learns and same == pairs:
+        text = (
+            f"warning: {text}, so there is nothing to learn from telling them apart: stop here, play on other prompts, "
+            "or sample more widely (generation.temperature)"
+        )
+    elif learns and same >= _LITTLE * pairs:
+        text += ", so there is little left to learn; a vanishing gradient still makes Adam take full steps"
+    console.print(text)
+
+
+def _tell_empty(iteration: int, empty: int, every: int) -> None:
+    text = f"iteration {iteration}: {empty} of {every} generated responses are empty"
+    if empty == every:
+        text = (
+            f"warning: {text}: the model ends each at once, so there is nothing to compare. See that its prompts are "
+            "written as it knows them (data.chat_template), and let it learn to answer first (warmup)"
+        )
+    console.print(text)

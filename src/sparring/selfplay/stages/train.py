@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback
 
+from sparring import interruptions
+from sparring.errors import RunError
 from sparring.examples import EncodedExample
 from sparring.files import remove
 from sparring.models.quiet import quiet_transformers
@@ -17,7 +20,7 @@ from sparring.seeding import derive_seed
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.run import Run
 from sparring.trainer.arguments import training_arguments
-from sparring.trainer.callbacks import StageCallback
+from sparring.trainer.callbacks import StageCallback, StopCallback
 from sparring.trainer.trackers import steps_before, trackers
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
@@ -60,16 +63,15 @@ def train(
     # The Trainer would add the trackers a second time.
     args.report_to = []
     model = run.policy.start_training(run.directory.weights(start))
+    # All processes stop after the same step, whichever of them was asked to.
+    stop = StopCallback(lambda: processes.any_of_them(interruptions.is_asked()), _stop)
+    shown = StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs}))
     trainer = SelfPlayTrainer(
-        model,
-        objective=objective,
-        args=args,
-        train_dataset=triples,
-        callbacks=[StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs})), *tracked],
+        model, objective=objective, args=args, train_dataset=triples, callbacks=[shown, stop, *tracked]
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = processes.on_main(lambda: last_checkpoint(stage.training))
-    with quiet_transformers():
+    with quiet_transformers(), closing(shown), interruptions.deferred():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     _leave_training(trainer, run.policy)
     processes.on_main(lambda: run.policy.save(stage.model))
@@ -78,11 +80,16 @@ def train(
     processes.on_main(lambda: remove(stage.training))
 
 
+def _stop() -> None:
+    interruptions.check()
+    raise RunError("another process of the launch was asked to stop; `sparring resume RUN` goes on from here")
+
+
 def is_trained(stage: StageDirectory) -> bool:
     """Whether the training of a stage has ended."""
 
     def there() -> bool:
-        if not stage.model.exists():
+        if not stage.model.exists() and "model" not in stage.removed():
             return False
         # A kill may have come between the model and its checkpoints' removal.
         remove(stage.training)

@@ -1,0 +1,122 @@
+"""Disk use of a run, from the shapes of its model and the lengths of its data, with what the run keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sparring.planning.cost import state_bytes
+from sparring.planning.tokens import scored_rows
+from sparring.selfplay.arguments import arguments_of
+from sparring.selfplay.phases import Phase
+from sparring.selfplay.prepared import Prepared
+from sparring.selfplay.retention import kept_samples, models_at_once
+
+# Bytes a token in Parquet files: its id and its text in a sample; in held-out files also log-probs under several
+# policies, and what the report shows of it. Measured, see docs/reliability.md; they depend on what is written.
+_SAMPLE, _HELD_OUT = 3, 30
+# Bytes of a sample's number, digest and log-prob in a file of scores.
+_SCORE = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """Bytes on the disk.
+
+    Attributes:
+        models: Saved policies.
+        checkpoints: Those of the training that is under way: weights, and the optimizer's states.
+        samples: Samples and log-probs of the training prompts.
+        held_out: Responses to the held-out prompts and their log-probs, which are always kept.
+    """
+
+    models: int
+    checkpoints: int
+    samples: int
+    held_out: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(asdict(self).values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """The disk use of a run at its peak, each part's own, and when it has ended."""
+
+    peak: Use
+    end: Use
+
+
+def disk(prepared: Prepared, model: Any, *, processes: int) -> Disk:
+    """The disk use of a run.
+
+    Args:
+        prepared: The run.
+        model: The model as shapes, with the adapter if there is one.
+        processes: How many processes train it.
+    """
+    config, phases = prepared.config, prepared.phases
+    saved = _saved_bytes(model, adapter=config.lora is not None)
+    models = models_at_once(config.keep, phases, warmed_up=config.warmup is not None)
+    by_iteration = [_sample_bytes(prepared, phase, iteration) for phase in phases for iteration in phase.iterations]
+    kept = [
+        sum(by_iteration[number] for number in kept_samples(config.keep, phases, policy))
+        for policy in range(len(by_iteration) + 1)
+    ]
+    policies = 1 + len(by_iteration) + (config.warmup is not None)
+    held_out = policies * _held_out_bytes(prepared)
+    return Disk(
+        peak=Use(
+            models=models.most * saved,
+            checkpoints=max(_checkpoint_bytes(prepared, model, saved, processes)),
+            # Those of the iteration that is played come on top of those that are kept.
+            samples=max(before + new for before, new in zip(kept, by_iteration, strict=False)),
+            held_out=held_out,
+        ),
+        end=Use(models=models.end * saved, checkpoints=0, samples=kept[-1], held_out=held_out),
+    )
+
+
+def _saved_bytes(model: Any, *, adapter: bool) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad or not adapter)
+
+
+def _checkpoint_bytes(prepared: Prepared, model: Any, saved: int, processes: int) -> Iterator[int]:
+    """The checkpoints of each training, with the one that is written before an old one is removed."""
+    config = prepared.config
+    trainings = [(phase.config.training, phase) for phase in prepared.phases]
+    if config.warmup is not None:
+        trainings.append((config.training | config.warmup.training, prepared.phases[0]))
+    for fields, phase in trainings:
+        args = arguments_of(config, fields)
+        states = sum(
+            p.numel() * state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad
+        )
+        each = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
+        prompts = len(prepared.prompts(phase, phase.iterations.start))
+        steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * prompts / each)
+        written = math.ceil(steps / (args.save_steps if args.save_steps >= 1 else max(1, args.save_steps * steps)))
+        at_once = written if args.save_total_limit is None else min(written, args.save_total_limit + 1)
+        yield at_once * (saved + states)
+
+
+def _sample_bytes(prepared: Prepared, phase: Phase, iteration: int) -> int:
+    scorers = len(phase.scorers(iteration))
+    return sum(
+        _SAMPLE * row.tokens + _SCORE * scorers * len(row.responses) for row in scored_rows(prepared, phase, iteration)
+    )
+
+
+def _held_out_bytes(prepared: Prepared) -> int:
+    """Of one policy: its greedy and sampled responses to each prompt, and log-probs of the expert's."""
+    if prepared.held_out is None:
+        return 0
+    times, limit = prepared.config.evaluation.samples_per_prompt + 2, prepared.config.data.max_response_tokens
+    return sum(
+        times * (_HELD_OUT * (len(item.expert_ids) or limit) + _SAMPLE * len(item.prompt_ids))
+        for item in prepared.held_out.examples
+    )

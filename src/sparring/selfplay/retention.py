@@ -1,0 +1,109 @@
+"""Retention: removes the weights and samples of earlier iterations that nothing needs any more, where a run says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sparring.files import discard, write_json
+from sparring.progress import console
+from sparring.run_directory import StageDirectory
+from sparring.selfplay.config.keep import KeepConfig
+from sparring.selfplay.phases import Phase
+from sparring.selfplay.run import Run
+from sparring.work import processes
+
+
+def retain(run: Run, policy: int, *, best: int) -> None:
+    """Removes what the run does not keep now that a policy was measured, and says so.
+
+    A kill at any instant leaves a folder whole, or under a temporary name that the next call removes.
+
+    Args:
+        run: The run.
+        policy: The number of the policy.
+        best: The number of the best policy so far.
+    """
+    keep, phases = run.config.keep, run.prepared.phases
+    made = range(1, policy + 1)
+    models = set(made) - kept_models(keep, phases, policy) - {best}
+    samples = set(range(policy)) - kept_samples(keep, phases, policy)
+
+    def discard_all() -> None:
+        _discard("model", ((run.directory.iteration(number - 1), ("model",)) for number in sorted(models)))
+        parts = ("samples", "judgements", "scores")
+        _discard("samples", ((run.directory.iteration(number), parts) for number in sorted(samples)))
+
+    if models or samples:
+        processes.on_main(discard_all)
+
+
+def kept_models(keep: KeepConfig, phases: Sequence[Phase], policy: int) -> set[int]:
+    """The policies, up to the latest one, whose weights are kept, the best one apart."""
+    if keep.models == "all":
+        return set(range(policy + 1))
+    # The base model or the warm-up is what self-play started from, and the report compares with it.
+    needed = {0, *range(policy - keep.models + 1, policy + 1)}
+    for phase, iteration in _to_come(phases, policy):
+        needed |= {*phase.opponent.spec(iteration).generators, *phase.scorers(iteration)}
+    return {number for number in needed if 0 <= number <= policy}
+
+
+def kept_samples(keep: KeepConfig, phases: Sequence[Phase], policy: int) -> set[int]:
+    """The iterations that were played when a policy is measured whose samples are kept."""
+    if keep.samples == "all":
+        return set(range(policy))
+    needed = set(range(policy - keep.samples, policy))
+    for phase, _ in _to_come(phases, policy):
+        if "policy_initial" in phase.objective.requires:
+            needed.add(phase.iterations.start)
+    return {number for number in needed if 0 <= number < policy}
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many of something lie on the disk at once: at most, and when the run has ended."""
+
+    most: int
+    end: int
+
+
+def models_at_once(keep: KeepConfig, phases: Sequence[Phase], *, warmed_up: bool) -> Count:
+    """How many policies are saved: those that are kept, the best one, and a new one before an old one is removed."""
+    last = phases[-1].iterations.stop
+    stored = []
+    for policy in range(last + 1):
+        kept = len(kept_models(keep, phases, policy))
+        # Policy 0 is the base model where there was no warm-up, which is not saved.
+        stored.append(kept + (kept <= policy) - (not warmed_up))
+    return Count(max(stored[:-1]) + 1, stored[-1])
+
+
+def samples_at_once(keep: KeepConfig, phases: Sequence[Phase]) -> Count:
+    """Of how many iterations samples are kept."""
+    last = phases[-1].iterations.stop
+    stored = [len(kept_samples(keep, phases, policy)) for policy in range(last + 1)]
+    return Count(max(stored[:-1]) + 1, stored[-1])
+
+
+def _to_come(phases: Sequence[Phase], policy: int) -> Iterable[tuple[Phase, int]]:
+    return ((phase, iteration) for phase in phases for iteration in phase.iterations if iteration >= policy)
+
+
+def _discard(what: str, folders: Iterable[tuple[StageDirectory, Sequence[str]]]) -> None:
+    names: list[str] = []
+    for stage, parts in folders:
+        if what not in stage.removed():
+            # First of all: what is missing without this note would be made again.
+            write_json(stage.removals, {"removed": sorted({*stage.removed(), what})})
+            names.append(stage.path.name)
+        for part in parts:
+            discard(stage.path / part)
+    if names:
+        _tell(what, names)
+
+
+def _tell(what: str, names: Sequence[str]) -> None:
+    setting = {"model": "keep.models", "samples": "keep.samples"}[what]
+    of = "weights" if what == "model" else "samples"
+    console.print(f"removed the {of} of iteration {', '.join(names)}, which nothing needs any more ({setting})")
