@@ -41,7 +41,7 @@ class Figures:
     started: float = field(default_factory=time.monotonic)
 
     def end(self, to: Path | None) -> int:
-        """Prints the figures, writes them where a file is given, and returns the exit code: 1 where there are faults."""
+        """Prints the figures, writes them to a file where one is given, and returns the exit code: 1 with faults."""
         found = {
             "campaign": self.campaign,
             "command": " ".join(["python", *sys.argv]),

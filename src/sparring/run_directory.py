@@ -11,7 +11,7 @@
     RUN/iterations/000/judgements/*.parquet     who beats whom among them, where there is a judge
     RUN/iterations/000/scores/*.parquet         their log-probs under each policy that the opponent needs
     RUN/iterations/000/model/                   the iterate, loadable with from_pretrained
-    RUN/iterations/000/evaluation.json
+    RUN/iterations/000/evaluation.json          shards.json: what shards the stage had; in base/ and warmup/ too
     RUN/iterations/000/benchmarks/              what `sparring evaluate` measured; in base/ and warmup/ too
     RUN/answers/                                what an endpoint that judges said, by what it was asked
     RUN/tensorboard/                            the trainings' curves, where `report_to` asks for them
@@ -23,15 +23,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparring.digests import DamagedError, with_digest, without_digest
 from sparring.errors import InputError
-from sparring.files import append_json_line, lock, read_json_lines
+from sparring.files import append_json_line, lock, read_json, write_json
+from sparring.integrity import DIGESTS
 from sparring.policies import TEACHER
+from sparring.progress import console
+
+# Of the sha256 of a logged line; a log has many lines.
+_LINE_DIGITS = 16
+_FIX_MANIFEST = "restore it from a copy; without it the run cannot go on, but iterations/*/model can still be loaded"
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,26 @@ class StageDirectory:
         return self.path / "evaluation.json"
 
     @property
+    def inventory(self) -> Path:
+        """The names of the shards that the stage had when it ended."""
+        return self.path / "shards.json"
+
+    def take_inventory(self) -> None:
+        """Writes down which shards there are, so that a lost one is missed."""
+        names = sorted(str(path.relative_to(self.path)) for path in self.path.glob("*/*.parquet"))
+        write_json(self.inventory, {"shards": names})
+
+    def check_inventory(self, *, fix: str) -> None:
+        """Raises DamagedError where a shard is missing that was there when the stage ended.
+
+        A folder of shards that was removed as a whole is missed by nobody.
+        """
+        for name in read_json(self.inventory, fix=fix)["shards"]:
+            path = self.path / name
+            if path.parent.exists() and not path.exists():
+                raise DamagedError("the shard is missing", where=str(path), fix=fix)
+
+    @property
     def benchmarks(self) -> Path:
         """What `sparring evaluate` measured of the policy that the stage ended with."""
         return self.path / "benchmarks"
@@ -116,6 +145,10 @@ class RunDirectory:
     def config(self) -> Path:
         """The resolved configuration."""
         return self.path / "config.yaml"
+
+    def config_digest(self) -> str:
+        """A sha256 of the configuration's bytes, which the manifest keeps."""
+        return hashlib.sha256(self.config.read_bytes()).hexdigest()
 
     @property
     def manifest(self) -> Path:
@@ -192,18 +225,70 @@ class RunDirectory:
         trained = [self.warmup, *map(self.iteration, numbers)]
         return [self.base, *(stage for stage in trained if stage.model.exists())]
 
+    def read_manifest(self) -> dict[str, Any]:
+        """What the manifest says; raises DamagedError where it is damaged."""
+        return read_json(self.manifest, fix=_FIX_MANIFEST)
+
+    def read_result(self) -> dict[str, Any] | None:
+        """How the run ended, None where it has not; raises DamagedError where the file is damaged."""
+        fix = f"delete it and run `sparring resume {self.path}`, which writes it again"
+        return read_json(self.result, fix=fix) if self.result.exists() else None
+
     def log(self, event: Mapping[str, Any]) -> None:
-        """Appends one event to metrics.jsonl."""
-        append_json_line(self.path / "metrics.jsonl", event)
+        """Appends one event to metrics.jsonl, with its digest."""
+        append_json_line(self._log, with_digest(event, _LINE_DIGITS))
+
+    @property
+    def _log(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def log_lines(self) -> int:
+        """How many lines the log has."""
+        return len(_lines(self._log))
 
     def events(self) -> list[dict[str, Any]]:
         """The logged events, one a step: one that was logged again after a resume is there once, as last logged.
 
-        The summary that ends a training stage is logged at its last step too, so it joins that step's values.
+        The summary that ends a training stage is logged at its last step too, so it joins that step's values. Damaged
+        lines are left out, and that is said, as is a log that lost lines.
         """
         latest: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for number, event in enumerate(read_json_lines(self.path / "metrics.jsonl")):
+        for number, event in enumerate(self._whole_events()):
             # Times, and what was reused, are parts of a whole, so all of them count.
             key = (number,) if "kind" in event else tuple(map(event.get, ("stage", "iteration", "step")))
             latest[key] = latest.get(key, {}) | event
         return list(latest.values())
+
+    def _whole_events(self) -> list[dict[str, Any]]:
+        read = [_event(line) for line in _lines(self._log)]
+        damaged = [number for number, event in enumerate(read, 1) if event is None]
+        told = f"{self._log}: the report and the stability monitor go without the rest of what was logged: "
+        if damaged:
+            console.print(f"{told}{len(damaged)} lines are damaged, the first is line {damaged[0]}")
+        lost = self._logged() - len(read)
+        if lost > 0:
+            console.print(f"{told}{lost} lines are missing")
+        return [event for event in read if event is not None]
+
+    def _logged(self) -> int:
+        """How many lines the log had at least, by what was written after them."""
+        sealed = [stage.model / DIGESTS for stage in self.stages()[1:]]
+        counts = [0]
+        for path in [*sealed, self.result]:
+            # What reads these files for more than a count says where they are damaged.
+            with suppress(DamagedError):
+                counts.append(read_json(path).get("log_lines", 0))
+        return max(counts)
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a log; what follows the last line end was cut short by a kill and is left out."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    """A logged event; None where its line is damaged."""
+    try:
+        return without_digest(json.loads(line))
+    except (ValueError, RecursionError):
+        return None

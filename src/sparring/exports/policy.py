@@ -10,7 +10,7 @@ from typing import Any
 from sparring.data import DataConfig
 from sparring.errors import InputError, did_you_mean
 from sparring.exports.merge import Merge, merge
-from sparring.files import atomic_path, public_name, read_json
+from sparring.files import atomic_path, public_name
 from sparring.judges import JUDGES
 from sparring.models.endings import sampling_settings
 from sparring.models.quiet import quiet_transformers
@@ -49,7 +49,7 @@ def load_policy(run: Path, name: str = BEST, *, trust_remote_code: bool = False)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code)
     weights = weights_of(directory, policy_folder(directory, name))
-    stop_ids = read_json(directory.manifest)["data"]["stop_ids"]
+    stop_ids = directory.read_manifest()["data"]["stop_ids"]
     tokenizer = run_tokenizer(config, run_clock(directory))
     policy = Policy(config.model, tokenizer, lora=config.lora, seed=config.seed, stop_ids=stop_ids)
     policy.activate(weights)
@@ -169,13 +169,14 @@ def policy_folder(directory: RunDirectory, name: str) -> str:
     """
     if name != BEST:
         return name
-    if not directory.result.exists():
+    result = directory.read_result()
+    if result is None:
         raise InputError(
             "the run has not ended, so it has no best policy yet",
             where=str(directory.path),
             fix="`sparring resume` it, or name a policy, such as iterations/000",
         )
-    best: str = read_json(directory.result)["best"]
+    best: str = result["best"]
     return best
 
 

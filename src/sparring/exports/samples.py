@@ -15,7 +15,7 @@ from pyarrow import parquet
 from sparring.data import VERIFIERS, is_right, load
 from sparring.errors import InputError
 from sparring.examples import Example
-from sparring.files import atomic_path, read_json
+from sparring.files import atomic_path
 from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory, StageDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -47,6 +47,8 @@ Written = Mapping[tuple[str, int], SampleRow]
 
 Scored = tuple[str, str] | Literal["expert"]
 """Held-out responses that are scored: the expert's, or a policy's, by decoding and folder."""
+
+_FIX = "restore it from a copy, or remove its folder to go without all of them"
 
 _FIELDS = {
     "split": pa.string(),
@@ -98,6 +100,9 @@ def export_samples(run: Path, to: Path) -> int:
     if to.exists():
         raise InputError("the file exists already", where=str(to), fix="choose another, or remove it")
     stages = _stages(directory)
+    for stage in stages.values():
+        if stage.evaluation.exists():
+            stage.check_inventory(fix=_FIX)
     config = SelfPlayConfig.of_run(directory.config)
     written = _written(directory)
     examples = _examples(config, directory)
@@ -138,7 +143,7 @@ def _name(directory: RunDirectory, stage: StageDirectory) -> str:
 
 def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str, int], Example]:
     data = load(config.data, config.seed, row_needs(config, phases_of(config)))
-    if data.report.fingerprint != read_json(directory.manifest)["fingerprints"]["data"]:
+    if data.report.fingerprint != directory.read_manifest()["fingerprints"]["data"]:
         problem, fix = "the data changed after the run started, so its expert responses are unknown", "restore them"
         raise InputError(problem, where=config.data.title, fix=fix)
     splits = {"train": data.train, "held-out": data.held_out}

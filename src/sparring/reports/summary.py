@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparring.digests import DamagedError
 from sparring.files import read_json
 from sparring.reports.samples import Answers, read_answers
 from sparring.run_directory import RunDirectory, StageDirectory
@@ -135,21 +136,33 @@ def summarize(path: Path) -> Summary:
     """Reads a run directory.
 
     Raises:
-        InputError: The folder is not a run.
+        InputError: The folder is not a run, or a file in it is damaged.
     """
     import yaml
 
     directory = RunDirectory(path)
     directory.require()
+    manifest = directory.read_manifest()
+    if directory.config_digest() != manifest["config"]:
+        raise DamagedError(
+            "the configuration is not the one that the run was started or last resumed with",
+            where=str(directory.config),
+            fix=f"restore it; where it was changed on purpose, `sparring resume {path}` checks it and takes it over",
+        )
     config = yaml.safe_load(directory.config.read_text(encoding="utf-8"))
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
     played = sorted((path / "iterations").glob("[0-9]*"))
     stages += [(f"iteration {int(folder.name)}", StageDirectory(folder)) for folder in played]
+    fix = f"run `sparring resume {path}`: what is missing or damaged is computed again"
     rows = [
-        PolicyRow(name, str(stage.path.relative_to(path)), read_json(stage.evaluation))
+        PolicyRow(name, str(stage.path.relative_to(path)), _estimates(stage, fix))
         for name, stage in stages
         if stage.evaluation.exists()
     ]
-    result = read_json(directory.result) if directory.result.exists() else None
-    stability = read_json(directory.stability) if directory.stability.exists() else []
-    return Summary(path, config, read_json(directory.manifest), rows, result, directory.events(), stability)
+    stability = read_json(directory.stability, fix=fix)["findings"] if directory.stability.exists() else []
+    return Summary(path, config, manifest, rows, directory.read_result(), directory.events(), stability)
+
+
+def _estimates(stage: StageDirectory, fix: str) -> dict[str, dict[str, float]]:
+    stage.check_inventory(fix=fix)
+    return read_json(stage.evaluation, fix=fix)

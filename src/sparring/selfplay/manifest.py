@@ -18,7 +18,6 @@ import psutil
 import torch
 
 from sparring.data import Clock
-from sparring.files import read_json
 from sparring.regularizers import split_regularizers
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.components import named_judges
@@ -75,7 +74,7 @@ def manifest(
 
 def run_clock(directory: RunDirectory) -> Clock:
     """The time that a run's chat template is told: when it was started."""
-    return Clock.read(read_json(directory.manifest)["data"]["template"]["clock"])
+    return Clock.read(directory.read_manifest()["data"]["template"]["clock"])
 
 
 def _objective(phase: Phase) -> dict[str, Any]:

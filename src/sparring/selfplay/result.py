@@ -7,7 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparring.files import read_json, write_json
+from sparring.digests import DamagedError
+from sparring.files import write_json
+from sparring.progress import console
 from sparring.selfplay.early_stop import Standing
 from sparring.selfplay.run import Run
 from sparring.work import processes
@@ -39,7 +41,11 @@ def conclude(run: Run, standing: Standing) -> Result:
 
 
 def _write(run: Run, standing: Standing, best: Path | None) -> None:
-    before = read_json(run.directory.result) if run.directory.result.exists() else {}
+    try:
+        before = run.directory.read_result() or {}
+    except DamagedError as error:
+        console.print(f"{error.where}: {error.problem}; it is written again")
+        before = {}
     write_json(
         run.directory.result,
         {
@@ -48,6 +54,7 @@ def _write(run: Run, standing: Standing, best: Path | None) -> None:
             "metric": standing.metric,
             "stopped_early": standing.stop,
             "reason": standing.reason,
+            "log_lines": run.directory.log_lines(),
             "peak_memory_gib": max(round(_peak_memory_bytes() / 2**30, 3), before.get("peak_memory_gib", 0.0)),
         },
     )

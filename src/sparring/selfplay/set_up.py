@@ -13,7 +13,7 @@ from typing import Any
 
 from sparring import own_code
 from sparring.errors import InputError
-from sparring.files import read_json, write_json, write_text
+from sparring.files import write_json, write_text
 from sparring.generation.mixture import Mixture
 from sparring.generation.protocol import ChecksItself
 from sparring.judges import JudgeSettings, StartedJudge
@@ -86,10 +86,18 @@ def claim(prepared: Prepared, directory: RunDirectory) -> None:
         data=data_summary(prepared),
     )
     try:
-        write_json(directory.manifest, record)
         write_text(directory.config, prepared.config.to_yaml())
+        write_json(directory.manifest, record | {"config": directory.config_digest()})
     except OSError as error:
         raise _unwritable(directory, error) from error
+
+
+def take_over(directory: RunDirectory) -> None:
+    """Notes in the manifest what the configuration says now, once `reopen` found that nothing decisive changed."""
+    record, digest = directory.read_manifest(), directory.config_digest()
+    if record["config"] != digest:
+        console.print(f"{directory.config} was changed, in nothing that decides the result: the run goes on with it")
+        write_json(directory.manifest, record | {"config": digest})
 
 
 def _fingerprints(prepared: Prepared) -> dict[str, str]:
@@ -142,7 +150,7 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     directory = RunDirectory(path)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code, resumes=True)
-    started = read_json(directory.manifest)
+    started = directory.read_manifest()
     fingerprints = started["fingerprints"]
     # First of all: what follows imports that code.
     _check_own_code(started["own_code"])
@@ -253,7 +261,7 @@ def _embedder(config: SelfPlayConfig) -> Embed | None:
 
 
 def _explain_taken(config: SelfPlayConfig, directory: RunDirectory) -> None:
-    same = read_json(directory.manifest)["fingerprints"]["config"] == config_fingerprint(config)
+    same = directory.read_manifest()["fingerprints"]["config"] == config_fingerprint(config)
     if same:
         problem, fix = "this run was started before", f"continue it with `sparring resume {directory.path}`"
     else:

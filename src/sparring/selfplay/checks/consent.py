@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from sparring.consent import is_loopback, runs_code, sends_key
 from sparring.errors import InputError
-from sparring.files import read_json
 from sparring.own_code import importable_from
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.components import named_judges
@@ -31,7 +30,7 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
         fix = "check that you trust that code and those addresses, then give --trust-remote-code"
         raise InputError(f"this run {'; and it '.join(wishes)}", where=str(directory.config), fix=fix)
     if wishes:
-        for known in read_json(directory.manifest)["own_code"].values():
+        for known in directory.read_manifest()["own_code"].values():
             importable_from(directory.path / known["folder"])
     return config
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback
 
+from sparring.errors import RunError
 from sparring.examples import EncodedExample
 from sparring.files import remove
 from sparring.models.quiet import quiet_transformers
@@ -16,10 +15,11 @@ from sparring.run_directory import StageDirectory
 from sparring.seeding import derive_seed
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.run import Run
+from sparring.selfplay.stages.checkpoints import Checkpoints, last_checkpoint
 from sparring.trainer.arguments import training_arguments
 from sparring.trainer.callbacks import StageCallback
 from sparring.trainer.trackers import steps_before, trackers
-from sparring.trainer.trainer import SelfPlayTrainer
+from sparring.trainer.trainer import DivergedError, SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
 from sparring.types import Objective
 from sparring.work import processes
@@ -37,6 +37,9 @@ def train(
     labels: Mapping[str, Any],
 ) -> None:
     """Trains policy `start` on the triples and saves the result as the stage's model.
+
+    Raises:
+        RunError: A weight or a logged value is no longer a finite number; nothing of it is saved.
 
     Args:
         run: The run.
@@ -59,23 +62,56 @@ def train(
     tracked = trackers(args.report_to, before=before, folder=run.directory.tensorboard)
     # The Trainer would add the trackers a second time.
     args.report_to = []
+    checkpoints = Checkpoints(args.save_total_limit, run.directory.log_lines)
+    # The Trainer would remove an older checkpoint before the new one has its digests.
+    args.save_total_limit = None
     model = run.policy.start_training(run.directory.weights(start))
     trainer = SelfPlayTrainer(
         model,
         objective=objective,
         args=args,
         train_dataset=triples,
-        callbacks=[StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs})), *tracked],
+        callbacks=[StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs})), checkpoints, *tracked],
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = processes.on_main(lambda: last_checkpoint(stage.training))
-    with quiet_transformers():
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    _leave_training(trainer, run.policy)
-    processes.on_main(lambda: run.policy.save(stage.model))
+    try:
+        with quiet_transformers():
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        _leave_training(trainer, run.policy)
+        processes.on_main(lambda: _save(run, stage))
+    except DivergedError as error:
+        raise RunError(f"{name}: {error}\n  fix: {_cure(run, start, labels, args.learning_rate)}") from error
     # The other processes load what the main one saved.
     processes.wait_for_files([stage.model])
     processes.on_main(lambda: remove(stage.training))
+
+
+def _save(run: Run, stage: StageDirectory) -> None:
+    broken = run.policy.broken_weight()
+    if broken is not None:
+        raise DivergedError(f"after the last step the weight '{broken}' is no longer a finite number")
+    run.policy.save(stage.model, log_lines=run.directory.log_lines())
+
+
+def _cure(run: Run, start: int, labels: Mapping[str, Any], rate: float) -> str:
+    """What to do after a training diverged: it would again, since a run's configuration stands."""
+    folder, last = run.directory.path, run.directory.name(start)
+    section = "warmup" if labels["stage"] == "warmup" else ""
+    if not section and run.config.phases:
+        section = f"phases.{run.phase(labels['iteration']).number}"
+    key = f"{section}.training.learning_rate".lstrip(".")
+    text = (
+        f"nothing of it was saved, and `sparring resume` would end here again: a run keeps its settings. Start another "
+        f"with a lower rate, or a larger beta: `sparring train {folder / 'config.yaml'} output={folder}-2 "
+        f"{key}={rate / 10:g}`."
+    )
+    if run.directory.weights(start) is None:
+        return f"{text} The last good policy is the base model"
+    return (
+        f"{text} The last good policy is {folder / last / 'model'}; to start from it, `sparring export {folder} FOLDER "
+        f"--policy {last}`, and add `model.name=FOLDER warmup=null`"
+    )
 
 
 def is_trained(stage: StageDirectory) -> bool:
@@ -93,24 +129,8 @@ def is_trained(stage: StageDirectory) -> bool:
 
 def demonstrations(examples: Iterable[EncodedExample]) -> list[Triple]:
     """The triples of supervised fine-tuning: the prompts that have an expert's response."""
-    return [Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in examples if item.expert_ids]
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end.
-
-    The trainer writes `trainer_state.json` last, so a checkpoint without a readable one was cut by a kill; it is
-    removed.
-    """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    for path in found:
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            remove(path)
-        else:
-            return path
-    return None
+    taught = (item for item in examples if item.expert_ids)
+    return [Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids, row=item.index) for item in taught]
 
 
 def _leave_training(trainer: SelfPlayTrainer, policy: Policy) -> None:
