@@ -24,6 +24,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -272,7 +273,9 @@ class RunDirectory:
 
     def _logged(self) -> int:
         """How many lines the log had at least, by what was written after them."""
-        sealed = [stage.model / DIGESTS for stage in self.stages()[1:]]
+        folders = ("warmup", "iterations/*"), ("model", "training/checkpoint-*")
+        patterns = [f"{stage}/{folder}/{DIGESTS}" for stage, folder in itertools.product(*folders)]
+        sealed = [path for pattern in patterns for path in self.path.glob(pattern)]
         counts = [0]
         for path in [*sealed, self.result]:
             # What reads these files for more than a count says where they are damaged.

@@ -21,7 +21,15 @@ from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, LogRatios, Object
 
 
 class DivergedError(RunError):
-    """A training went so far wrong that its numbers are none any more."""
+    """A training went so far wrong that its numbers are none any more.
+
+    Args:
+        problem: Where and how it shows.
+    """
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}\n  fix: train again with a lower learning rate, or a larger beta")
 
 
 class SelfPlayTrainer(Trainer):

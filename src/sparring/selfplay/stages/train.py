@@ -81,7 +81,7 @@ def train(
         _leave_training(trainer, run.policy)
         processes.on_main(lambda: _save(run, stage))
     except DivergedError as error:
-        raise RunError(f"{name}: {error}\n  fix: {_cure(run, start, labels, args.learning_rate)}") from error
+        raise RunError(f"{name}: {error.problem}\n  fix: {_cure(run, start, labels, args.learning_rate)}") from error
     # The other processes load what the main one saved.
     processes.wait_for_files([stage.model])
     processes.on_main(lambda: remove(stage.training))
