@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from transformers import PrinterCallback
@@ -23,6 +24,10 @@ from sparring.trainer.trainer import DivergedError, SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
 from sparring.types import Objective
 from sparring.work import processes
+
+
+# How many prompts a policy must give finite log-probs for before it is saved.
+_PROBED = 4
 
 
 def train(
@@ -79,7 +84,7 @@ def train(
         with quiet_transformers():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         _leave_training(trainer, run.policy)
-        processes.on_main(lambda: _save(run, stage))
+        processes.on_main(lambda: _save(run, stage, triples.items[:_PROBED]))
     except DivergedError as error:
         raise RunError(f"{name}: {error.problem}\n  fix: {_cure(run, start, labels, args.learning_rate)}") from error
     # The other processes load what the main one saved.
@@ -87,10 +92,15 @@ def train(
     processes.on_main(lambda: remove(stage.training))
 
 
-def _save(run: Run, stage: StageDirectory) -> None:
+def _save(run: Run, stage: StageDirectory, probes: Sequence[Triple]) -> None:
+    """Saves the policy, unless it is none: what were saved could neither be played nor trained again."""
     broken = run.policy.broken_weight()
     if broken is not None:
         raise DivergedError(f"after the last step the weight '{broken}' is no longer a finite number")
+    for probe in probes:
+        (values,) = run.policy.log_probs([probe.prompt_ids], [probe.responses])
+        if not all(bool(each.isfinite().all()) for each in values):
+            raise DivergedError(f"after the last step, log-probs given the prompt of row {probe.row} are not finite")
     run.policy.save(stage.model, log_lines=run.directory.log_lines())
 
 
@@ -101,16 +111,17 @@ def _cure(run: Run, start: int, labels: Mapping[str, Any], rate: float) -> str:
     if not section and run.config.phases:
         section = f"phases.{run.phase(labels['iteration']).number}"
     key = f"{section}.training.learning_rate".lstrip(".")
+    play = shlex.join(["sparring", "train", f"{folder / 'config.yaml'}", f"output={folder}-2", f"{key}={rate / 10:g}"])
     text = (
         f"nothing of it was saved, and `sparring resume` would end here again: a run keeps its settings. Start another "
-        f"with a lower rate, or a larger beta: `sparring train {folder / 'config.yaml'} output={folder}-2 "
-        f"{key}={rate / 10:g}`."
+        f"with a lower rate, or a larger beta: `{play}`."
     )
     if run.directory.weights(start) is None:
         return f"{text} The last good policy is the base model"
+    export = shlex.join(["sparring", "export", str(folder), "FOLDER", "--policy", last])
     return (
-        f"{text} The last good policy is {folder / last / 'model'}; to start from it, `sparring export {folder} FOLDER "
-        f"--policy {last}`, and add `model.name=FOLDER warmup=null`"
+        f"{text} The last good policy is {folder / last / 'model'}; to start from it, `{export}`, and add "
+        "`model.name=FOLDER warmup=null`"
     )
 
 
