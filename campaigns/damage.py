@@ -29,6 +29,7 @@ from pyarrow import parquet
 from ground import Cli, Figures, command_line, contents, save_tiny, write_tiny_config
 
 KILL = ("sparring.trainer.trainer:SelfPlayTrainer.compute_loss", 18)
+LORA: dict[str, dict[str, int] | None] = {"full": None, "lora": {"r": 2}}
 WAYS = ("flipped", "halved", "emptied", "removed", "linked")
 GOOD = ("same", "unread", "refused", "said")
 """The bits of the undamaged run; those, but for a file that the command neither needed nor mended; a refusal that names
@@ -123,14 +124,16 @@ def _told(report: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in report.items() if name not in {"report"}}
 
 
-def subjects(cli: Cli, ground: Path) -> list[Subject]:
-    """The four runs."""
+def subjects(cli: Cli, ground: Path, kinds: Sequence[str]) -> list[Subject]:
+    """A finished and a killed run of each kind."""
     model, found = save_tiny(ground / "model"), []
-    for kind, lora in (("full", None), ("lora", {"r": 2})):
+    for kind in kinds:
         place = ground / kind / "run"
         place.parent.mkdir()
         training = {"learning_rate": 1e-3, "per_device_train_batch_size": 2, "save_steps": 2, "save_total_limit": 2}
-        config = write_tiny_config(ground / kind / "config.yaml", model, iterations=1, lora=lora, training=training)
+        config = write_tiny_config(
+            ground / kind / "config.yaml", model, iterations=1, lora=LORA[kind], training=training
+        )
         for name, kill_at in (("killed", KILL), ("finished", None)):
             shutil.rmtree(place, ignore_errors=True)
             done = cli("train", config, kill_at=kill_at)
@@ -196,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=320, help="how many damages")
+    parser.add_argument("--kinds", nargs="+", choices=list(LORA), default=list(LORA), help="which runs")
     parser.add_argument("--minutes", type=float, default=60.0, help="after which no other damage is begun")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
@@ -204,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         ground = Path(folder)
         cli = command_line(ground)
-        runs = subjects(cli, ground)
+        runs = subjects(cli, ground, options.kinds)
         plan = [(run, str(path.relative_to(run.kept)), way) for run in runs for path in _files(run) for way in WAYS]
         rng.shuffle(plan)
         counts: Counter[str] = Counter()

@@ -60,7 +60,7 @@ class FiniteLogits(LogitsProcessor):
             row = int(broken[0])
             raise RunError(
                 f"{self._name(row)}: no next token can be drawn, for the model's logits are NaN or infinite\n"
-                "  fix: compute in float32 (model.dtype, without fp16), or take another model; a policy that was trained "
-                "here has diverged: start another run with a lower learning rate"
+                "  fix: compute in float32 (model.dtype, without fp16), or take another model; a policy that was "
+                "trained here has diverged: start another run with a lower learning rate"
             )
         return scores

@@ -25,7 +25,6 @@ from sparring.trainer.triples import Triple, Triples
 from sparring.types import Objective
 from sparring.work import processes
 
-
 # How many prompts a policy must give finite log-probs for before it is saved.
 _PROBED = 4
 
