@@ -63,7 +63,6 @@ def test_shards_are_read(folder: Path, tiny_folder: Path) -> None:
         ("../outside.safetensors", "outside the folder"),
         ("model-00002-of-00002.safetensors", "is missing"),
         ("/outside.safetensors", "outside the folder"),
-        (".", "no safetensors"),
     ],
 )
 def test_an_index_may_name_only_safetensors_of_its_folder(folder: Path, name: str, words: str) -> None:

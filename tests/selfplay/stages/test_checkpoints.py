@@ -83,6 +83,7 @@ class Trap:
         return os.mkdir, (str(self.mark),)
 
 
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 def test_the_table_of_contents_of_shards_may_run_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = checkpoint(tmp_path, 5, whole=False)
     model = torch.nn.Linear(2, 2).to(torch.bfloat16)
