@@ -91,13 +91,15 @@ class StageDirectory:
 
     @property
     def inventory(self) -> Path:
-        """The names of the shards that the stage had when it ended."""
+        """The names of the shards that the stage had when it, or a later one that adds to it, ended."""
         return self.path / "shards.json"
 
     def take_inventory(self) -> None:
-        """Writes down which shards there are, so that a lost one is missed."""
-        names = sorted(str(path.relative_to(self.path)) for path in self.path.glob("*/*.parquet"))
-        write_json(self.inventory, {"shards": names})
+        """Writes down which shards there are, beside those that there were, so that a lost one is missed."""
+        names = {str(path.relative_to(self.path)) for path in self.path.glob("*/*.parquet")}
+        with suppress(DamagedError):
+            names |= {*read_json(self.inventory)["shards"]}
+        write_json(self.inventory, {"shards": sorted(names)})
 
     def check_inventory(self, *, fix: str) -> None:
         """Raises DamagedError where a shard is missing that was there when the stage ended.

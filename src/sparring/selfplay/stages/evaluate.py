@@ -72,7 +72,9 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
     if policy > 0 and run.held_out:
         estimates |= game_on_held_out(run, policy - 1)
     values = {name: estimate.to_json() for name, estimate in estimates.items()}
-    processes.on_main(stage.take_inventory)
+    # Others' too: their policies scored these responses.
+    for each in processes.on_main(run.directory.stages):
+        processes.on_main(each.take_inventory)
     processes.on_main(lambda: write_json(stage.evaluation, values))
     processes.wait_for_files([stage.evaluation])
     return _estimates(values)

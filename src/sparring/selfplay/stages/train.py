@@ -113,7 +113,7 @@ def _cure(run: Run, start: int, labels: Mapping[str, Any], rate: float) -> str:
     play = shlex.join(["sparring", "train", f"{folder / 'config.yaml'}", f"output={folder}-2", f"{key}={rate / 10:g}"])
     text = (
         f"nothing of it was saved, and `sparring resume` would end here again: a run keeps its settings. Start another "
-        f"with a lower rate, or a larger beta: `{play}`."
+        f"with a lower rate, or another beta: `{play}`."
     )
     if run.directory.weights(start) is None:
         return f"{text} The last good policy is the base model"
