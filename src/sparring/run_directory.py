@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,14 +101,15 @@ class StageDirectory:
             names |= {*read_json(self.inventory)["shards"]}
         write_json(self.inventory, {"shards": sorted(names)})
 
-    def check_inventory(self, *, fix: str) -> None:
-        """Raises DamagedError where a shard is missing that was there when the stage ended.
+    def check_inventory(self, *, fix: str, folders: Sequence[str] = ("samples", "judgements", "scores")) -> None:
+        """Raises DamagedError where a shard of held-out responses, or of these folders, is missing that was there.
 
         A folder of shards that was removed as a whole is missed by nobody.
         """
         for name in read_json(self.inventory, fix=fix)["shards"]:
             path = self.path / name
-            if path.parent.exists() and not path.exists():
+            counts = path.parent.name in {"held_out", *folders}
+            if counts and path.parent.exists() and not path.exists():
                 raise DamagedError("the shard is missing", where=str(path), fix=fix)
 
     @property

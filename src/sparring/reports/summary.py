@@ -164,5 +164,5 @@ def summarize(path: Path) -> Summary:
 
 
 def _estimates(stage: StageDirectory, fix: str) -> dict[str, dict[str, float]]:
-    stage.check_inventory(fix=fix)
+    stage.check_inventory(fix=fix, folders=())
     return read_json(stage.evaluation, fix=fix)

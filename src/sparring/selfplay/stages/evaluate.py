@@ -43,7 +43,10 @@ def _kept(run: Run, policy: int) -> dict[str, Any] | None:
         return None
     try:
         values = read_json(stage.evaluation)
-        stage.check_inventory(fix="")
+        # Others' too: what is missing there may be what this measurement scored. The rest is not made again.
+        for each in run.directory.stages():
+            if each == stage or each.evaluation.exists():
+                each.check_inventory(fix="", folders=())
         for shard in (answers_path(stage), log_ratios_path(stage)):
             if shard.exists():
                 read_columns(shard)
