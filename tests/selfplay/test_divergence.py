@@ -24,12 +24,12 @@ def exploding(rate: float, **fields: Any) -> dict[str, Any]:
 CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "last step": (
         {"training": exploding(1e38, max_steps=1)},
-        r"iteration 0: step 1: the weight 'model\.embed_tokens\.weight'",
+        r"iteration 0: after the last step the weight 'model\.embed_tokens\.weight'",
         "training.learning_rate=1e+37",
     ),
-    "last step, unsaved until then": (
-        {"training": exploding(1e38, max_steps=1, save_strategy="no")},
-        r"iteration 0: after the last step the weight '",
+    "step with a checkpoint": (
+        {"training": exploding(1e38, max_steps=2, logging_steps=2, logging_first_step=False)},
+        r"iteration 0: step 1: ",
         "training.learning_rate=1e+37",
     ),
     "last step, still finite": (
@@ -44,7 +44,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "warm-up": (
         {"warmup": {"training": exploding(1e38, max_steps=1)}},
-        "warm-up: step 1: the weight '",
+        "warm-up: after the last step the weight '",
         "warmup.training.learning_rate=1e+37",
     ),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sparring.digests import DamagedError
 from sparring.files import remove
@@ -46,6 +46,13 @@ class Checkpoints(TrainerCallback):
 
     def __init__(self, keep: int | None, log_lines: Callable[[], int]) -> None:
         self._keep, self._log_lines = keep, log_lines
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Writes none at the last step: its policy follows, and a Trainer that resumed there would take a step more."""
+        if state.global_step >= state.max_steps and control.should_save:
+            control.should_save, control.should_log = False, True
+
+    on_epoch_end = on_step_end
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """Is called in every process when all have written their parts; the main one acts."""

@@ -112,7 +112,7 @@ def _cure(run: Run, start: int, labels: Mapping[str, Any], rate: float) -> str:
     key = f"{section}.training.learning_rate".lstrip(".")
     play = shlex.join(["sparring", "train", f"{folder / 'config.yaml'}", f"output={folder}-2", f"{key}={rate / 10:g}"])
     text = (
-        f"no policy of it was saved, and `sparring resume` would end here again: a run keeps its settings. Start another "
+        "no policy of it was saved, and `sparring resume` would end here again: a run keeps its settings. Start one "
         f"with a lower rate, or another beta: `{play}`."
     )
     if run.directory.weights(start) is None:
