@@ -112,7 +112,9 @@ def damaged(path: Path, content: bytes) -> str:
     assert caught.value.where == str(path)
     assert caught.value.problem.startswith("the shard is damaged (")
     assert "\n" not in caught.value.problem
-    assert caught.value.fix == "delete this file and run `sparring resume`: it is computed again, with the same seed"
+    assert caught.value.fix == (
+        "delete it and run `sparring resume RUN`, which computes what is missing again, with the same seed"
+    )
     return str(caught.value)
 
 

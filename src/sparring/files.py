@@ -6,11 +6,12 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sparring.digests import DamagedError, with_digest, without_digest
 from sparring.links import open_plain
 
 _PARTIAL = ".partial"
@@ -67,14 +68,31 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a whole JSON file atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Writes a JSON object with its digest, or a list, which is for other programs, as it is; atomically."""
+    whole = with_digest(value) if isinstance(value, Mapping) else value
+    write_text(path, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Reads a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path, *, fix: str = "restore it from a copy") -> dict[str, Any]:
+    """Reads a JSON object that `write_json` wrote, without its digest.
+
+    Args:
+        path: The file.
+        fix: What to do where it is damaged.
+
+    Raises:
+        DamagedError: It is cut, empty, changed or missing.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise DamagedError(f"the file cannot be read ({why})", where=str(path), fix=fix) from error
+    found = without_digest(value)
+    if found is None:
+        raise DamagedError("the file is damaged: its sha256 is not that of its content", where=str(path), fix=fix)
+    return found
 
 
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:

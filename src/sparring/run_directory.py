@@ -11,7 +11,7 @@
     RUN/iterations/000/judgements/*.parquet     who beats whom among them, where there is a judge
     RUN/iterations/000/scores/*.parquet         their log-probs under each policy that the opponent needs
     RUN/iterations/000/model/                   the iterate, loadable with from_pretrained
-    RUN/iterations/000/evaluation.json
+    RUN/iterations/000/evaluation.json          shards.json: what shards the stage had; in base/ and warmup/ too
     RUN/iterations/000/removed.json             what of it was removed since, where `keep` says so
     RUN/iterations/000/benchmarks/              what `sparring evaluate` measured; in base/ and warmup/ too
     RUN/answers/                                what an endpoint that judges said, by what it was asked
@@ -27,18 +27,23 @@ All of it is folders and plain files: a link, which could lead out of the run, i
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sparring.digests import DamagedError
 from sparring.errors import InputError
-from sparring.files import append_json_line, lock, read_json
+from sparring.files import append_json_line, lock, write_json
+from sparring.integrity import DIGESTS
 from sparring.links import refuse_links
 from sparring.policies import TEACHER
-from sparring.run_files import read_events
+from sparring.progress import console
+from sparring.run_files import count_lines, read_events, read_inventory, read_log_lines, read_removed, sealed_event
 
 _NUMBER = re.compile(r"[0-9]{3,9}")
 
@@ -95,7 +100,30 @@ class StageDirectory:
 
     def removed(self) -> frozenset[str]:
         """What was removed on purpose: "model", "samples", both or nothing."""
-        return frozenset(read_json(self.removals)["removed"]) if self.removals.exists() else frozenset()
+        return read_removed(self.removals) if self.removals.exists() else frozenset()
+
+    @property
+    def inventory(self) -> Path:
+        """The names of the shards that the stage had when it, or a later one that adds to it, ended."""
+        return self.path / "shards.json"
+
+    def take_inventory(self) -> None:
+        """Writes down which shards there are, beside those that there were, so that a lost one is missed."""
+        names = {str(path.relative_to(self.path)) for path in self.path.glob("*/*.parquet")}
+        with suppress(DamagedError):
+            names |= {*read_inventory(self.inventory, fix="")}
+        write_json(self.inventory, {"shards": sorted(names)})
+
+    def check_inventory(self, *, fix: str, folders: Sequence[str] = ("samples", "judgements", "scores")) -> None:
+        """Raises DamagedError where a shard of held-out responses, or of these folders, is missing that was there.
+
+        A folder of shards that was removed as a whole is missed by nobody.
+        """
+        for name in read_inventory(self.inventory, fix=fix):
+            path = self.path / name
+            counts = path.parent.name in {"held_out", *folders}
+            if counts and path.parent.exists() and not path.exists():
+                raise DamagedError("the shard is missing", where=str(path), fix=fix)
 
     @property
     def benchmarks(self) -> Path:
@@ -149,6 +177,10 @@ class RunDirectory:
     def config(self) -> Path:
         """The resolved configuration."""
         return self.path / "config.yaml"
+
+    def config_digest(self) -> str:
+        """A sha256 of the configuration's bytes, which the manifest keeps."""
+        return hashlib.sha256(self.config.read_bytes()).hexdigest()
 
     @property
     def manifest(self) -> Path:
@@ -245,17 +277,40 @@ class RunDirectory:
         return [str(stage.path.relative_to(self.path)) for stage in self.played() if what in stage.removed()]
 
     def log(self, event: Mapping[str, Any]) -> None:
-        """Appends one event to metrics.jsonl."""
-        append_json_line(self.metrics, event)
+        """Appends one event to metrics.jsonl, with its digest."""
+        append_json_line(self.metrics, sealed_event(event))
+
+    def log_lines(self) -> int:
+        """How many lines the log has."""
+        return count_lines(self.metrics)
 
     def events(self) -> list[dict[str, Any]]:
         """The logged events, one a step: one that was logged again after a resume is there once, as last logged.
 
-        The summary that ends a training stage is logged at its last step too, so it joins that step's values.
+        The summary that ends a training stage is logged at its last step too, so it joins that step's values. Damaged
+        lines are left out, and that is said, as is a log that lost lines.
         """
         latest: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for number, event in enumerate(read_events(self.metrics)):
+        for number, event in enumerate(self._whole_events()):
             # Times, and what was reused, are parts of a whole, so all of them count.
             key = (number,) if "kind" in event else tuple(map(event.get, ("stage", "iteration", "step")))
             latest[key] = latest.get(key, {}) | event
         return list(latest.values())
+
+    def _whole_events(self) -> list[dict[str, Any]]:
+        read = read_events(self.metrics)
+        damaged = [number for number, event in enumerate(read, 1) if event is None]
+        told = f"{self.metrics}: the report and the stability monitor go without the rest of what was logged: "
+        if damaged:
+            console.print(f"{told}{len(damaged)} lines are damaged, the first is line {damaged[0]}")
+        lost = self._logged() - len(read)
+        if lost > 0:
+            console.print(f"{told}{lost} lines are missing")
+        return [event for event in read if event is not None]
+
+    def _logged(self) -> int:
+        """How many lines the log had at least, by what was written after them."""
+        folders = ("warmup", "iterations/*"), ("model", "training/checkpoint-*")
+        patterns = [f"{stage}/{folder}/{DIGESTS}" for stage, folder in itertools.product(*folders)]
+        sealed = [path for pattern in patterns for path in self.path.glob(pattern)]
+        return max(map(read_log_lines, [*sealed, self.result]))

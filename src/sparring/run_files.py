@@ -1,18 +1,31 @@
-"""What the JSON files of a run hold, checked as they are read: a run directory may be another person's."""
+"""What the JSON files of a run hold, checked as they are read: they may be damaged, or another person's.
+
+A digest tells what a disk, a copy or a hand spoiled; what has the right digest must still be what a run writes.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from sparring.digests import DamagedError, with_digest, without_digest
 from sparring.errors import InputError
+from sparring.files import read_json
 from sparring.inputs import check_settings, kind
 
+AGAIN = "run `sparring resume` on the run: what is missing or damaged is computed again"
+"""How to mend what a run can compute again."""
+
 _FIX = "restore it from a copy of the run, or remove the run directory and start the run again"
+_FIX_MANIFEST = "restore it from a copy; without it the run cannot go on, but iterations/*/model can still be loaded"
+_FIX_RESULT = "delete it and run `sparring resume` on the run, which writes it again"
+# Of the sha256 of a logged line; a log has many lines.
+_LINE_DIGITS = 16
 
 
 class _Part(BaseModel):
@@ -53,6 +66,7 @@ class _Code(_Part):
 
 
 class _Manifest(_Part):
+    config: str = ""
     command: list[str] = []
     versions: dict[str, str] = {}
     elsewhere: list[str] = []
@@ -77,6 +91,18 @@ class _Estimate(_Part):
     n: int
 
 
+class _Shards(_Part):
+    shards: list[str]
+
+
+class _Removed(_Part):
+    removed: list[Literal["model", "samples"]]
+
+
+class _Sealed(_Part):
+    log_lines: int = 0
+
+
 class _Finding(_Part):
     check: str
     iteration: int
@@ -84,6 +110,10 @@ class _Finding(_Part):
     value: float | None
     threshold: float | None
     text: str
+
+
+class _Findings(_Part):
+    findings: list[_Finding]
 
 
 class _Event(_Part):
@@ -114,67 +144,107 @@ class _Event(_Part):
 _MANIFEST: TypeAdapter[Any] = TypeAdapter(_Manifest)
 _RESULT: TypeAdapter[Any] = TypeAdapter(_Result)
 _EVALUATION: TypeAdapter[Any] = TypeAdapter(dict[str, _Estimate])
-_STABILITY: TypeAdapter[Any] = TypeAdapter(list[_Finding])
+_STABILITY: TypeAdapter[Any] = TypeAdapter(_Findings)
+_SHARDS: TypeAdapter[Any] = TypeAdapter(_Shards)
+_REMOVED: TypeAdapter[Any] = TypeAdapter(_Removed)
+_SEALED: TypeAdapter[Any] = TypeAdapter(_Sealed)
 _EVENT: TypeAdapter[Any] = TypeAdapter(_Event)
 
 
 def read_manifest(path: Path, *needed: str) -> dict[str, Any]:
     """The manifest, which must hold what is needed, each by its dotted keys.
 
-    This and the others raise InputError where the file is not what a run writes.
+    This and the others raise DamagedError where the file is cut, empty, changed or missing, and InputError where it is
+    not what a run writes.
     """
-    return _read(path, _MANIFEST, needed)  # type: ignore[no-any-return]
+    return _read(path, _MANIFEST, needed, fix=_FIX_MANIFEST)
 
 
 def read_result(path: Path, *needed: str) -> dict[str, Any]:
     """How the run ended; for `needed` see `read_manifest`."""
-    return _read(path, _RESULT, needed)  # type: ignore[no-any-return]
+    return _read(path, _RESULT, needed, fix=_FIX_RESULT)
 
 
 def read_evaluation(path: Path) -> dict[str, dict[str, Any]]:
     """The estimates of a policy, by name."""
-    return _read(path, _EVALUATION)  # type: ignore[no-any-return]
+    return _read(path, _EVALUATION, fix=AGAIN)
 
 
 def read_stability(path: Path) -> list[dict[str, Any]]:
     """What the stability monitor found."""
-    return _read(path, _STABILITY)  # type: ignore[no-any-return]
+    found: list[dict[str, Any]] = _read(path, _STABILITY, fix=AGAIN)["findings"]
+    return found
 
 
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """The logged events; what follows the last line end was cut short by a kill and is left out."""
-    if kind(path) == "nothing":
-        return []
+def read_inventory(path: Path, *, fix: str) -> list[str]:
+    """The names of the shards that a stage had."""
+    shards: list[str] = _read(path, _SHARDS, fix=fix)["shards"]
+    return shards
+
+
+def read_removed(path: Path) -> frozenset[str]:
+    """What of an iteration was removed on purpose."""
+    return frozenset(_read(path, _REMOVED)["removed"])
+
+
+def read_log_lines(path: Path) -> int:
+    """How many lines the log had when a file was written; 0 where that cannot be read of it, which others say."""
+    with suppress(InputError):
+        return int(_read(path, _SEALED).get("log_lines", 0))
+    return 0
+
+
+def sealed_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """A logged event with its digest."""
+    return with_digest(event, _LINE_DIGITS)
+
+
+def read_events(path: Path) -> list[dict[str, Any] | None]:
+    """The logged events, None for each line that is damaged; raises InputError where one is not what a run logs."""
+    return [_event(line, f"{path}, line {number}") for number, line in enumerate(_lines(path), start=1)]
+
+
+def count_lines(path: Path) -> int:
+    """How many lines a log has."""
+    return len(_lines(path))
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The lines of a log; what follows the last line end was cut short by a kill and is left out."""
     # Bytes: `str.splitlines` would also split at line separators inside a string, and a cut may halve a character.
-    *lines, _ = path.read_bytes().split(b"\n")
-    return [_checked(line, _EVENT, f"{path}, line {number}") for number, line in enumerate(lines, start=1)]
+    return [] if kind(path) == "nothing" else path.read_bytes().split(b"\n")[:-1]
 
 
-def _read(path: Path, shape: TypeAdapter[Any], needed: Sequence[str] = ()) -> Any:
+def _event(line: bytes, where: str) -> dict[str, Any] | None:
+    try:
+        event = without_digest(json.loads(line))
+    except (ValueError, RecursionError):
+        return None
+    if event is not None:
+        _check(event, _EVENT, where, most=len(line), fix=_FIX)
+    return event
+
+
+def _read(path: Path, shape: TypeAdapter[Any], needed: Sequence[str] = (), *, fix: str = _FIX) -> dict[str, Any]:
     if kind(path) != "file":
-        raise InputError("there is no such file", where=str(path), fix=_FIX)
-    found = _checked(path.read_bytes(), shape, str(path))
+        raise DamagedError("there is no such file", where=str(path), fix=fix)
+    found = read_json(path, fix=fix)
+    _check(found, shape, str(path), most=path.stat().st_size, fix=fix)
     for name in needed:
-        part = found
+        part: Any = found
         for key in name.split("."):
             if key not in part:
-                raise InputError(f"{name} is missing", where=str(path), fix=_FIX)
+                raise InputError(f"{name} is missing", where=str(path), fix=fix)
             part = part[key]
     return found
 
 
-def _checked(content: bytes, shape: TypeAdapter[Any], where: str) -> Any:
-    """The JSON, unless it is none or of another shape."""
-    try:
-        value = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"is not valid JSON: {error}", where=where, fix=_FIX) from error
+def _check(value: Any, shape: TypeAdapter[Any], where: str, *, most: int, fix: str) -> None:
     # JSON has no aliases, so there are no more values than the file has bytes.
-    check_settings(value, where=where, most=len(content))
+    check_settings(value, where=where, most=most)
     try:
         shape.validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         name, told = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{name[:80]}: {told}", where=where, fix=_FIX) from error
-    return value
+        raise InputError(f"{name[:80]}: {told}", where=where, fix=fix) from error

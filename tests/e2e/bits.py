@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from pyarrow import parquet
@@ -19,15 +20,17 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def contents(run: Path) -> dict[str, object]:
-    """All that a run computed: samples, scores, weights and evaluations, by path."""
+def contents(run: Path, *, without: Collection[str] = ()) -> dict[str, object]:
+    """All that a run computed, but some files: samples, scores, weights, evaluations and findings, by path."""
     found: dict[str, object] = {}
     for path in sorted(run.rglob("*")):
         name = str(path.relative_to(run))
+        if name in without:
+            continue
         if path.suffix == ".parquet":
             found[name] = parquet.read_table(path).to_pylist()
         elif path.name == "model":
             found[name] = weights_digest(path)
-        elif path.name == "evaluation.json":
+        elif path.name in {"evaluation.json", "stability.json"}:
             found[name] = json.loads(path.read_text())
     return found

@@ -12,6 +12,7 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
+from sparring.errors import RunError
 from sparring.examples import EncodedExample
 from sparring.generation import generation_config, generator
 from sparring.generation.protocol import GeneratorParts
@@ -278,3 +279,16 @@ def test_what_is_sampled_can_be_scored() -> None:
     entropy = -(p * p.log()).sum()
     spread = ((p * p.log().square()).sum() - entropy**2).sqrt()
     assert abs(float(scores.double().mean() + entropy)) < 4 * float(spread) / math.sqrt(n)
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_k": 1}], ids=["sampled", "greedy"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_logits_of_which_nothing_can_be_drawn_name_their_prompt(value: float, settings: dict[str, Any]) -> None:
+    model = tiny_model()
+    sampler = build(model, samples_per_prompt=2, **settings)
+    sampler.check()
+    with torch.no_grad():
+        model.get_input_embeddings().weight[77] = value
+    # The head is tied to the embedding, so every row's logits of this one token are broken.
+    with pytest.raises(RunError, match=r"^the prompt of row 10: no next token can be drawn, .*\n  fix: "):
+        sampler.sample(prompts([1, 40], [1, 41, 42]), seed=0)

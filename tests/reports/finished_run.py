@@ -35,6 +35,7 @@ def write_run(path: Path, *, ended: bool = True, **changes: Any) -> RunDirectory
         "versions": VERSIONS,
         "seed": 7,
         "objective": objective,
+        "config": directory.config_digest(),
         "elsewhere": ["output"],
         "data": data,
     }
@@ -44,6 +45,7 @@ def write_run(path: Path, *, ended: bool = True, **changes: Any) -> RunDirectory
         values = {"accuracy/greedy": estimate((0.125, 0.5, 0.75, 0.25)[number])}
         if number > 1:
             values["divergence_estimate"] = estimate(0.1 * number)
+        stage.take_inventory()
         write_json(stage.evaluation, values)
     directory.log({"stage": "warmup", "step": 1, "loss": 90.0})
     for iteration in range(2):

@@ -66,17 +66,26 @@ def test_warnings_come_from_what_was_measured(tmp_path: Path) -> None:
     write_json(stage.evaluation, values | {name: estimate(each) for name, each in more.items()})
     write_json(
         directory.stability,
-        [
-            {
-                "check": "oscillation",
-                "iteration": 1,
-                "status": "warn",
-                "value": 2.0,
-                "threshold": 1.0,
-                "text": "it swings",
-            },
-            {"check": "length", "iteration": 1, "status": "ok", "value": 1.0, "threshold": 2.0, "text": "as it should"},
-        ],
+        {
+            "findings": [
+                {
+                    "check": "oscillation",
+                    "iteration": 1,
+                    "status": "warn",
+                    "value": 2.0,
+                    "threshold": 1.0,
+                    "text": "it swings",
+                },
+                {
+                    "check": "length",
+                    "iteration": 1,
+                    "status": "ok",
+                    "value": 1.0,
+                    "threshold": 2.0,
+                    "text": "as it should",
+                },
+            ]
+        },
     )
     text = "\n".join(judged(directory).warnings)
     for part in (

@@ -118,7 +118,7 @@ def test_every_phase_has_its_own_rewards(tmp_path: Path) -> None:
         {"settings": {"beta": 0.5}, "stability": "β = 0.5: at the edge"},
         {"settings": {"eta": 1.0}, "stability": None},
     ]
-    write_json(directory.manifest, manifest | {"phases": known})
+    write_json(directory.manifest, manifest | {"phases": known, "config": directory.config_digest()})
     summary = summarize(tmp_path)
     assert [(str(phase), phase.iterations) for phase in summary.phases] == [
         ("spin beta=0.5", range(1)),

@@ -87,6 +87,7 @@ def write_run(
             "command": ["sparring", "train", "quickstart", "output=a folder"],
             "versions": {"python": "3.11.7", "sparring": "0.1.0", "torch": "2.13.0+cpu"},
             "objective": {"name": chosen["name"], "settings": settings, "stability": "R/β = 2: converges"},
+            "config": directory.config_digest(),
             "elsewhere": ["output"],
             "data": {"skipped": [], "train": {"examples": 16}, "held_out": {"examples": len(PROMPTS)}},
         },
@@ -122,6 +123,7 @@ def write_stage(stage: StageDirectory, policy: int) -> None:
         }
         rows = [{"index": n, "expert": 0.5 * n, "generated": [-0.5 * n, 0.25]} for n in range(len(PROMPTS))]
         write_shard(log_ratios_path(stage), rows)
+    stage.take_inventory()
     write_json(stage.evaluation, values)
 
 

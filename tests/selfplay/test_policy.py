@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sparring.digests import DamagedError
 from sparring.errors import RunError
 from sparring.logprobs import sequence_log_probs
 from sparring.models import ModelConfig
@@ -282,3 +283,32 @@ def test_log_probs_are_those_of_evaluation_mode_without_a_gradient(tiny_folder: 
     policy.model.train()
     assert scores(policy) == scores(policy)
     assert not policy.model.training
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_a_damaged_policy_is_not_played(build: Build, lora: Any, tmp_path: Path) -> None:
+    policy, folder = build(lora), tmp_path / "model"
+    policy.save(folder)
+    weights = next(folder.glob("*.safetensors"))
+    content = weights.read_bytes()
+    for damaged in (content[:-1] + bytes([content[-1] ^ 1]), content[:-40], b""):
+        weights.write_bytes(damaged)
+        policy = build(lora)
+        with pytest.raises(DamagedError, match="its sha256 is another") as caught:
+            policy.activate(folder)
+        assert caught.value.where == str(weights)
+        assert f"remove {folder} and run `sparring resume RUN`" in str(caught.value.fix)
+    weights.write_bytes(content)
+    (folder / "adapter_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(DamagedError, match="put there after"):
+        build(lora).activate(folder)
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_a_trained_weight_that_is_no_number_is_found(build: Build, lora: Any) -> None:
+    policy = build(lora)
+    assert policy.broken_weight() is None
+    name, weight = next((name, each) for name, each in policy.model.named_parameters() if each.requires_grad)
+    with torch.no_grad():
+        weight.view(-1)[-1] = torch.nan
+    assert policy.broken_weight() == name

@@ -94,7 +94,7 @@ def test_a_run_knows_the_truth(tiny_folder: Path, tmp_path: Path, changes: dict[
     after = json.loads(directory.iteration(0).evaluation.read_text())
     assert after["truth/divergence"]["mean"] == pytest.approx(mean(divergence), abs=1e-3)
     assert after["truth/forward_kl"]["mean"] != first["truth/forward_kl"]["mean"]
-    found = json.loads(directory.stability.read_text())
+    found = json.loads(directory.stability.read_text())["findings"]
     assert {each["check"] for each in found} >= {"reward_bound", "displacement", "entropy", "length"}
     assert {each["iteration"] for each in found} == set(range(played.iterations))
     if own:

@@ -49,6 +49,8 @@ Written = Mapping[tuple[str, int], SampleRow]
 Scored = tuple[str, str] | Literal["expert"]
 """Held-out responses that are scored: the expert's, or a policy's, by decoding and folder."""
 
+_FIX = "restore it from a copy, or remove its folder to go without all of them"
+
 _FIELDS = {
     "split": pa.string(),
     "index": pa.int64(),
@@ -99,6 +101,9 @@ def export_samples(run: Path, to: Path) -> int:
     if to.exists():
         raise InputError("the file exists already", where=str(to), fix="choose another, or remove it")
     stages = _stages(directory)
+    for stage in stages.values():
+        if stage.evaluation.exists():
+            stage.check_inventory(fix=_FIX)
     config = SelfPlayConfig.of_run(directory.config)
     written = _written(directory)
     examples = _examples(config, directory)

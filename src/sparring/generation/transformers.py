@@ -12,7 +12,7 @@ import transformers
 from sparring.examples import EncodedExample
 from sparring.generation.batches import as_sample, batches
 from sparring.generation.config import GenerationConfig
-from sparring.generation.decoding import Decoding
+from sparring.generation.decoding import Decoding, FiniteLogits
 from sparring.generation.mixture import Mixture, MixtureProcessor
 from sparring.generation.prefix import read_once
 from sparring.generation.proof import Decoded, decoding_of
@@ -70,13 +70,16 @@ class TransformersGenerator:
 
         Raises:
             InputError: The model cannot be sampled right; found out with the first batch.
+            RunError: It gives no probabilities for a next token: its logits are NaN or infinite.
         """
         way = self.decoding()
         prompts = [prompt.prompt_ids for prompt in batch]
         tokens: dict[int, list[list[int]]] = {place: [] for place in range(len(batch))}
         with _as_configured(self._model, self._generation_config()), _seeded(seed, self._model.device):
             for places, count in way.groups([len(prompt) for prompt in prompts], self._config.samples_per_prompt):
-                drawn = self._decode(way, [prompts[place] for place in places], count)
+                indices = [batch[place].index for place in places for _ in range(count)]
+                check = FiniteLogits(lambda row, of=indices: f"the prompt of row {of[row]}")  # type: ignore[misc]
+                drawn = self._decode(way, [prompts[place] for place in places], count, check=check)
                 for row, sampled in enumerate(drawn.tokens.tolist()):
                     tokens[places[row // count]].append(sampled)
         return [
@@ -110,13 +113,21 @@ class TransformersGenerator:
         with _as_configured(self._model, plain), _seeded(0, self._model.device):
             return self._decode(way, prompts, copies, scores=True)
 
-    def _decode(self, way: Decoding, prompts: Sequence[Sequence[int]], copies: int, *, scores: bool = False) -> Decoded:
+    def _decode(
+        self,
+        way: Decoding,
+        prompts: Sequence[Sequence[int]],
+        copies: int,
+        *,
+        scores: bool = False,
+        check: FiniteLogits | None = None,
+    ) -> Decoded:
         ids, mask = self._left_padded(prompts)
         cache = read_once(self._model, ids, mask, copies) if way.shared else None
         output = self._model.generate(
             input_ids=ids.repeat_interleave(copies, dim=0),
             attention_mask=mask.repeat_interleave(copies, dim=0),
-            logits_processor=self._processors(mask, way),
+            logits_processor=self._processors(mask, way, check),
             use_cache=way.cached,
             return_dict_in_generate=True,
             output_scores=scores,
@@ -124,9 +135,11 @@ class TransformersGenerator:
         )
         return Decoded(output.sequences[:, ids.shape[1] :], output.scores or ())
 
-    def _processors(self, mask: torch.Tensor, way: Decoding) -> transformers.LogitsProcessorList:
+    def _processors(
+        self, mask: torch.Tensor, way: Decoding, check: FiniteLogits | None
+    ) -> transformers.LogitsProcessorList:
         mixed = [] if self._mixture is None else [MixtureProcessor(self._mixture, mask, way)]
-        return transformers.LogitsProcessorList(mixed)
+        return transformers.LogitsProcessorList([*mixed, *([] if check is None else [check])])
 
     def _left_padded(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         longest = max(map(len, prompts))

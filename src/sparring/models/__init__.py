@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from sparring.models.config import EMBEDDED, ModelConfig
 
 if TYPE_CHECKING:
+    from sparring.models.folder import content_digest
     from sparring.models.loading import (
-        content_digest,
         context_length,
         fingerprint,
         load_config,
@@ -52,4 +52,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module("sparring.models.loading"), name)
+    module = "folder" if name == "content_digest" else "loading"
+    return getattr(importlib.import_module(f"sparring.models.{module}"), name)

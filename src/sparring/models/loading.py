@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -26,7 +26,10 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from sparring.errors import InputError
+from sparring.integrity import DIGESTS, check_folder
 from sparring.models.config import EMBEDDED, ModelConfig
+from sparring.models.finite import first_broken
+from sparring.models.folder import ADAPTER, SMALL, WEIGHTS, check_whole_model, ends_digest, weight_files
 from sparring.models.noise import without_noise
 from sparring.models.quantization import check_saved, loading_options, settle
 from sparring.models.quiet import quiet_transformers
@@ -34,11 +37,6 @@ from sparring.models.smollm2 import embedded_model
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-# Some repositories hold the same weights a second time, as consolidated.safetensors.
-_WEIGHTS = "model*.safetensors"
-_CONTENT = (_WEIGHTS, "adapter_model.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-_PICKLES = ("*.bin", "*.pt", "*.pth")
-_MEBIBYTE = 1 << 20
 
 
 def resolve(name: str) -> str:
@@ -51,7 +49,7 @@ def resolve(name: str) -> str:
         return str(embedded_model())
     folder = Path(name).expanduser()
     if folder.is_dir():
-        _check_folder(folder)
+        check_whole_model(folder)
         return str(folder)
     if folder.exists() or not _HUB_ID.fullmatch(name):
         fix = f"give a folder that `save_pretrained` wrote, a Hugging Face id (owner/model), or '{EMBEDDED}'"
@@ -139,8 +137,9 @@ def load_encoder(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokeni
 
 def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> PreTrainedModel:
     device, path = torch_device(config.device), resolve(config.name)
-    if Path(path).is_dir():
-        _check_weights(Path(path))
+    folder = Path(local_folder(config.name, revision=config.revision))
+    if (folder / DIGESTS).exists():
+        check_folder(folder, fix="take another copy of this policy")
     options: dict[str, Any] = {"attn_implementation": config.attention} if config.attention else {}
     dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
     if config.quantization is not None:
@@ -163,8 +162,39 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
     if config.quantization is not None:
         # It is on its device, and may not be moved.
         settle(model)
-        return model.eval()
-    return model.to(device).eval()
+    else:
+        model = model.to(device)
+    check_finite(model.named_parameters(), path)
+    return model.eval()
+
+
+def load_adapter(folder: Path, *, like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of an adapter, from safetensors alone: peft itself would take a pickle too, or look on the hub.
+
+    Args:
+        folder: The folder that peft wrote.
+        like: Weights of the same names and shapes.
+
+    Raises:
+        InputError: They are missing, are others, or are not finite.
+    """
+    path, fix = folder / ADAPTER, "put a whole copy back: adapters are read as safetensors that this run's LoRA fits"
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"the adapter cannot be read ({_first_line(error)})", where=str(path), fix=fix) from error
+    if {name: each.shape for name, each in weights.items()} != {name: each.shape for name, each in like.items()}:
+        raise InputError("these are weights of another adapter", where=str(path), fix=fix)
+    check_finite(weights.items(), str(path))
+    return weights
+
+
+def check_finite(weights: Iterable[tuple[str, torch.Tensor]], path: str) -> None:
+    """Raises InputError where a weight that was read from a folder is NaN or infinite."""
+    broken = first_broken(weights)
+    if broken is not None:
+        problem = f"the weight '{broken}' has values that are no finite numbers (NaN or infinity)"
+        raise InputError(problem, where=path, fix="take another model: its training diverged, or the file is damaged")
 
 
 def stored_dtype(config: PreTrainedConfig) -> torch.dtype:
@@ -187,10 +217,10 @@ def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) 
 def fingerprint(path_or_id: str, *, revision: str | None = None) -> str:
     """A sha256 that tells whether two runs began from the same model.
 
-    It covers config.json and, of each weight file, the name, the size and the first and last MiB. Those hold the
-    file's table of contents and its first and last tensors, which differ as soon as a model was trained; reading
-    all of a 70B model would take minutes at every start. So it tells models apart, but is no proof against
-    tampering: a change in the middle of a large file goes unseen.
+    It covers configuration, tokenizer, chat template and the model's own code, and of each weight file the name, the
+    size and the first and last MiB. Those hold the file's table of contents and its first and last tensors, which
+    differ as soon as a model was trained; reading all of a 70B model would take minutes at every start. So it tells
+    models apart, but is no proof against tampering: a change in the middle of a large file goes unseen.
 
     Args:
         path_or_id: What `ModelConfig.name` takes. A Hugging Face id is downloaded if it is not here yet.
@@ -199,29 +229,7 @@ def fingerprint(path_or_id: str, *, revision: str | None = None) -> str:
     Raises:
         InputError: There is no such model, or it has no safetensors weights.
     """
-    folder = Path(local_folder(path_or_id, revision=revision))
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for file in sorted(folder.glob(_WEIGHTS)):
-        size = file.stat().st_size
-        digest.update(f"\n{file.name} {size}\n".encode())
-        with file.open("rb") as weights:
-            digest.update(weights.read(_MEBIBYTE))
-            # Where the two ends would overlap, the second read goes on from the first.
-            weights.seek(max(size - _MEBIBYTE, min(size, _MEBIBYTE)))
-            digest.update(weights.read())
-    return digest.hexdigest()
-
-
-def content_digest(folder: str) -> str:
-    """A sha256 of every byte of a model or adapter in a folder, its tokenizer included.
-
-    Unlike `fingerprint` it misses nothing, and takes a second for every GB or so.
-    """
-    digest = hashlib.sha256()
-    for file in sorted({file for pattern in _CONTENT for file in Path(folder).glob(pattern)}):
-        with file.open("rb") as content:
-            digest.update(f"\n{file.name} {hashlib.file_digest(content, 'sha256').hexdigest()}".encode())
-    return digest.hexdigest()
+    return ends_digest(Path(local_folder(path_or_id, revision=revision)))
 
 
 def local_folder(path_or_id: str, *, revision: str | None = None) -> str:
@@ -233,32 +241,11 @@ def local_folder(path_or_id: str, *, revision: str | None = None) -> str:
     path = resolve(path_or_id)
     if not Path(path).is_dir():
         try:
-            path = snapshot_download(path, revision=revision, allow_patterns=["*.json", _WEIGHTS])
+            path = snapshot_download(path, revision=revision, allow_patterns=[*SMALL, WEIGHTS])
         except (OSError, ValueError) as error:
             raise _cannot_load(path, error) from error
-    _check_weights(Path(path))
+    weight_files(Path(path))
     return str(Path(path).absolute())
-
-
-def _check_folder(folder: Path) -> None:
-    if (folder / "config.json").is_file():
-        return
-    if (folder / "adapter_config.json").is_file():
-        fix = "merge it into its base model (peft's `merge_and_unload()`, then `save_pretrained`) and give that folder"
-        raise InputError("this is an adapter, not a whole model", where=str(folder), fix=fix)
-    fix = "give the folder that `save_pretrained` wrote"
-    raise InputError("the folder holds no config.json, so it is not a model", where=str(folder), fix=fix)
-
-
-def _check_weights(folder: Path) -> None:
-    if any(folder.glob(_WEIGHTS)):
-        return
-    if any(file for pattern in _PICKLES for file in folder.glob(pattern)):
-        problem = "the weights are pickles (.bin, .pt), which can run code when they are opened"
-        fix = "where you trust the file, load it in transformers and save it with `save_pretrained` (safetensors)"
-        raise InputError(problem, where=str(folder), fix=fix)
-    fix = "give the folder that `save_pretrained` wrote"
-    raise InputError(f"the folder holds no weights ({_WEIGHTS})", where=str(folder), fix=fix)
 
 
 def _check_causal(config: PreTrainedConfig, path: str) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparring.digests import DamagedError
 from sparring.errors import InputError
 from sparring.reports.samples import Answers, read_answers
 from sparring.reports.settings import read_run_config
 from sparring.run_directory import RunDirectory, StageDirectory
-from sparring.run_files import read_evaluation, read_manifest, read_result, read_stability
+from sparring.run_files import AGAIN, read_evaluation, read_manifest, read_result, read_stability
 
 # What a report says of a manifest, and of result.json.
 _OF_A_REPORT = ("command", "versions", "elsewhere", "data.train", "data.held_out", "data.skipped")
@@ -140,12 +141,18 @@ def summarize(path: Path) -> Summary:
     """Reads a run directory.
 
     Raises:
-        InputError: The folder is not a run.
+        InputError: The folder is not a run, or a file in it is damaged.
     """
     directory = RunDirectory(path)
     directory.require()
     config = read_run_config(directory.config)
     manifest = read_manifest(directory.manifest, *_OF_A_REPORT)
+    if directory.config_digest() != manifest["config"]:
+        raise DamagedError(
+            "the configuration is not the one that the run was started or last resumed with",
+            where=str(directory.config),
+            fix=f"restore it; where it was changed on purpose, `sparring resume {path}` checks it and takes it over",
+        )
     if config["phases"] and len(manifest.get("phases") or []) != len(config["phases"]):
         fix = "restore both files from a copy of the run"
         raise InputError("has other phases than config.yaml", where=str(directory.manifest), fix=fix)
@@ -155,10 +162,15 @@ def summarize(path: Path) -> Summary:
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
     stages += [(f"iteration {int(stage.path.name)}", stage) for stage in directory.played()]
     rows = [
-        PolicyRow(name, str(stage.path.relative_to(path)), read_evaluation(stage.evaluation))
+        PolicyRow(name, str(stage.path.relative_to(path)), _estimates(stage))
         for name, stage in stages
         if stage.evaluation.exists()
     ]
     result = read_result(directory.result, *_OF_AN_END) if directory.result.exists() else None
     stability = read_stability(directory.stability) if directory.stability.exists() else []
     return Summary(path, config, manifest, rows, result, directory.events(), stability)
+
+
+def _estimates(stage: StageDirectory) -> dict[str, dict[str, float]]:
+    stage.check_inventory(fix=AGAIN, folders=())
+    return read_evaluation(stage.evaluation)

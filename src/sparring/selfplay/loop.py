@@ -20,9 +20,9 @@ from sparring.selfplay.prepared import prepare
 from sparring.selfplay.result import Result, conclude
 from sparring.selfplay.retention import retain
 from sparring.selfplay.run import Run
-from sparring.selfplay.set_up import check_free, claim, reopen, set_up
+from sparring.selfplay.set_up import check_free, claim, reopen, set_up, take_over
 from sparring.selfplay.stages.demonstrate import demonstrate
-from sparring.selfplay.stages.evaluate import evaluate
+from sparring.selfplay.stages.evaluate import evaluate, evaluated
 from sparring.selfplay.stages.generate import generate
 from sparring.selfplay.stages.given import given_samples, given_verdicts
 from sparring.selfplay.stages.judge import join, judge_samples
@@ -68,6 +68,7 @@ def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
     prepared, directory = reopen(Path(path), trust_remote_code=trust_remote_code)
     console.quiet = not processes.is_main()
     with _held(directory):
+        processes.on_main(lambda: take_over(directory))
         return _play(set_up(prepared, directory))
 
 
@@ -152,7 +153,8 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
 
 
 def _evaluate(run: Run, policy: int) -> dict[str, Estimate]:
-    if processes.on_main(run.directory.stage(policy).evaluation.exists):
-        return evaluate(run, policy)
+    known = evaluated(run, policy)
+    if known is not None:
+        return known
     with run.timed(stage="evaluate", policy=run.directory.name(policy)):
         return evaluate(run, policy)

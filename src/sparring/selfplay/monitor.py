@@ -61,7 +61,7 @@ def _examine(
             phase_start=run.phase(iteration).iterations.start,
         )
         findings += examine(history, run.config.stability)
-    write_json(run.directory.stability, [finding.to_json() for finding in findings])
+    write_json(run.directory.stability, {"findings": [finding.to_json() for finding in findings]})
     return findings
 
 

@@ -13,10 +13,13 @@ import torch
 
 from sparring.errors import InputError, RunError, did_you_mean
 from sparring.files import atomic_path
+from sparring.integrity import check_folder, seal
 from sparring.logprobs import check_log_probs, per_token_log_probs, tempered
 from sparring.models import ModelConfig, content_digest, load_model, local_folder
 from sparring.models.adapters import adapter_of
 from sparring.models.endings import tell_endings
+from sparring.models.finite import first_broken
+from sparring.models.loading import load_adapter
 from sparring.models.quantization import check_trained, restore
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
@@ -130,9 +133,15 @@ class Policy:
         return self._digests[folder]
 
     def activate(self, folder: Path | None) -> None:
-        """Makes the model play as the policy saved in `folder`; None is the base model."""
+        """Makes the model play as the policy saved in `folder`; None is the base model.
+
+        Raises:
+            DamagedError: A file of the folder is not what `save` wrote.
+        """
         if folder == self._active:
             return
+        if folder is not None:
+            check_folder(folder, fix=_fix(folder))
         if isinstance(self._active, ModelConfig) and self._lora is not None:
             self._load_base()
         if self._initial is None:
@@ -182,16 +191,26 @@ class Policy:
             raise RunError(f"training did not give the weights {', '.join(missing[:3])}, which it trained")
 
     def _load_adapter(self, folder: Path | None) -> None:
-        from peft import load_peft_weights, set_peft_model_state_dict
+        from peft import set_peft_model_state_dict
 
-        weights = self._initial if folder is None else load_peft_weights(str(folder), device="cpu")
-        set_peft_model_state_dict(self.model, weights)
+        initial = self._initial or {}
+        set_peft_model_state_dict(self.model, initial if folder is None else load_adapter(folder, like=initial))
 
-    def save(self, folder: Path) -> None:
-        """Saves the model or adapter, and the tokenizer, to a folder that is whole or absent; it is then active."""
+    def broken_weight(self) -> str | None:
+        """The name of a trained weight that is no longer a finite number; None where all are."""
+        return first_broken((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
+
+    def save(self, folder: Path, *, log_lines: int = 0) -> None:
+        """Saves the model or adapter, and the tokenizer, to a folder that is whole or absent; it is then active.
+
+        Args:
+            folder: The folder.
+            log_lines: As `seal` takes it.
+        """
         with quiet_transformers(), atomic_path(folder) as partial:
             self.model.save_pretrained(partial)
             self.tokenizer.save_pretrained(partial)
+            seal(partial, log_lines=log_lines)
         self._active = folder
 
     def merged(self) -> Any:
@@ -266,6 +285,13 @@ class Policy:
         self.model.eval()
         with self.forward_dtype(), tempered(self.model, temperature):
             return per_token_log_probs(self.model, prompts, responses)
+
+
+def _fix(folder: Path) -> str:
+    return (
+        f"put a whole copy back; or remove {folder} and run `sparring resume RUN`, which trains it again from the "
+        "responses on disk (on a CPU to the same bits)"
+    )
 
 
 def lora_config(fields: Mapping[str, Any]) -> Any:

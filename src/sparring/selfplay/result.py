@@ -7,7 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparring.digests import DamagedError
 from sparring.files import write_json
+from sparring.progress import console
 from sparring.run_files import read_result
 from sparring.selfplay.early_stop import Standing
 from sparring.selfplay.run import Run
@@ -40,7 +42,11 @@ def conclude(run: Run, standing: Standing) -> Result:
 
 
 def _write(run: Run, standing: Standing, best: Path | None) -> None:
-    before = read_result(run.directory.result) if run.directory.result.exists() else {}
+    try:
+        before = read_result(run.directory.result) if run.directory.result.exists() else {}
+    except DamagedError as error:
+        console.print(f"{error.where}: {error.problem}; it is written again")
+        before = {}
     write_json(
         run.directory.result,
         {
@@ -49,6 +55,7 @@ def _write(run: Run, standing: Standing, best: Path | None) -> None:
             "metric": standing.metric,
             "stopped_early": standing.stop,
             "reason": standing.reason,
+            "log_lines": run.directory.log_lines(),
             "peak_memory_gib": max(round(_peak_memory_bytes() / 2**30, 3), before.get("peak_memory_gib", 0.0)),
         },
     )

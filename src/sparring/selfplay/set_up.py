@@ -80,8 +80,16 @@ def claim(prepared: Prepared, directory: RunDirectory) -> None:
         own_code=_own_code(prepared, directory),
         data=data_summary(prepared),
     )
-    write_json(directory.manifest, record)
     write_text(directory.config, prepared.config.to_yaml())
+    write_json(directory.manifest, record | {"config": directory.config_digest()})
+
+
+def take_over(directory: RunDirectory) -> None:
+    """Notes in the manifest what the configuration says now, once `reopen` found that nothing decisive changed."""
+    record, digest = read_manifest(directory.manifest, "config"), directory.config_digest()
+    if record["config"] != digest:
+        console.print(f"{directory.config} was changed, in nothing that decides the result: the run goes on with it")
+        write_json(directory.manifest, record | {"config": digest})
 
 
 def _fingerprints(prepared: Prepared) -> dict[str, str]:

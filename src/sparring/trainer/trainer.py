@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,24 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sparring.errors import InputError, RunError
 from sparring.logprobs import check_log_probs, sequence_log_probs
+from sparring.models.finite import first_broken
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
 from sparring.trainer.triples import Counts, Triples, collate, triples_from
 from sparring.trainer.unlogged import Unlogged
 from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, LogRatios, Objective, ObjectiveOutput
+
+
+class DivergedError(RunError):
+    """A training went so far wrong that its numbers are none any more.
+
+    Args:
+        problem: Where and how it shows.
+    """
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}\n  fix: train again with a lower learning rate, or a larger beta")
 
 
 class SelfPlayTrainer(Trainer):
@@ -39,7 +52,7 @@ class SelfPlayTrainer(Trainer):
 
     Raises:
         InputError: A triple lacks a field, or the triples differ in K.
-        RunError: While training, when a logged value is no longer a finite number.
+        DivergedError: While training, when a logged value, or a weight to be saved, is no longer a finite number.
     """
 
     def __init__(  # noqa: PLR0917 - positional as in the Trainer and in TRL
@@ -62,6 +75,8 @@ class SelfPlayTrainer(Trainer):
         self.objective = objective
         self._sums: dict[str, dict[str, list[Tensor]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
         self._resumed: Unlogged | None = None
+        # The rows of the last batches and their losses, to name those of which a loss is not finite.
+        self._losses: list[tuple[Sequence[int | None], Tensor]] = []
         super().__init__(
             model=model,
             args=args,
@@ -154,6 +169,7 @@ class SelfPlayTrainer(Trainer):
             output = self.objective(self._log_ratios(model, inputs))
         loss = output.loss.mean()
         self._record(output, "train" if model.training else "eval")
+        self._losses.append((inputs["rows"], output.loss.detach()))
         return (loss, output) if return_outputs else loss
 
     def _log_ratios(self, model: Any, inputs: dict[str, Any]) -> LogRatios:
@@ -193,11 +209,33 @@ class SelfPlayTrainer(Trainer):
         checked = {name: value for name, value in logs.items() if not (self.args.fp16 and name == "grad_norm")}
         broken = [name for name, value in checked.items() if isinstance(value, float) and not math.isfinite(value)]
         if broken:
-            raise RunError(
-                f"step {self.state.global_step}: {', '.join(broken)} is not a finite number; lower "
-                "training.learning_rate, or raise beta, and start from the last iterate"
+            raise DivergedError(
+                f"step {self.state.global_step}: {', '.join(broken)} is not a finite number{self._where_broken()}"
             )
+        self._losses.clear()
         super().log(logs, start_time)
+
+    def _where_broken(self) -> str:
+        """Which prompts' losses and which weight are not finite, as far as this process sees."""
+        rows = [
+            row
+            for rows, losses in self._losses
+            for row, loss in zip(rows, losses.tolist(), strict=True)
+            if not math.isfinite(loss)
+        ]
+        told = [f"the losses of the prompts of rows {', '.join(map(str, rows[:5]))} are not"] if rows else []
+        weight = first_broken(_trained(self.model))
+        told += [] if weight is None else [f"the weight '{weight}' is not"]
+        return "".join(f"; {each}" for each in told)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        broken = first_broken(_trained(self.model))
+        # All processes end together: each may hold a part of the weights.
+        count = self.accelerator.reduce(torch.tensor([int(broken is not None)], device=self.args.device))
+        if count.item():
+            which = "a weight" if broken is None else f"the weight '{broken}'"
+            raise DivergedError(f"step {self.state.global_step}: {which} is no longer a finite number")
+        super()._save_checkpoint(model, trial)
 
     def _means(self, values: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
         """The means over all prompts of all processes."""
@@ -251,6 +289,10 @@ class _GoesOn(TrainerCallback):
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         self._trainer.go_on()
+
+
+def _trained(model: Any) -> Iterator[tuple[str, Tensor]]:
+    return ((name, weight.detach()) for name, weight in model.named_parameters() if weight.requires_grad)
 
 
 def _lengths(responses: Sequence[Sequence[Sequence[int]]], counts: Counts, like: Tensor) -> dict[str, Tensor]:

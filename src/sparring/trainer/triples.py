@@ -33,6 +33,7 @@ class Triple:
         reference_ids: M responses of the reference, where the objective needs them.
         preference: K numbers P(y_k ≻ π_o), where the objective needs them.
         pairwise: K lists of K numbers P(y_i ≻ y_j), where the objective needs them.
+        row: The prompt's number in its data, by which errors name it.
     """
 
     prompt_ids: Sequence[int]
@@ -46,6 +47,7 @@ class Triple:
     reference_ids: Sequence[Sequence[int]] = ()
     preference: Sequence[float] | None = None
     pairwise: Sequence[Sequence[float]] | None = None
+    row: int | None = None
 
     @property
     def responses(self) -> list[Sequence[int]]:
@@ -144,6 +146,7 @@ def _triple(row: Mapping[str, Any], number: int, tokenizer: Any) -> Triple:
         opponent_generated=row.get(_SCORES[1]),
         preference=row.get("preference"),
         pairwise=row.get("pairwise"),
+        row=number,
     )
     _check_scores(triple, where)
     _check_preferences(triple, where)
@@ -234,6 +237,7 @@ def collate(triples: Sequence[Triple]) -> dict[str, Any]:
     """
     first = triples[0]
     batch: dict[str, Any] = {
+        "rows": [triple.row for triple in triples],
         "prompts": [triple.prompt_ids for triple in triples],
         "responses": [[*triple.responses, *triple.initial_ids, *triple.reference_ids] for triple in triples],
         "counts": Counts(

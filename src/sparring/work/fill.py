@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic
 
+from sparring.errors import RunError
 from sparring.progress import console, progress
-from sparring.shards import write_shard
+from sparring.shards import remove_damaged, write_shard
 from sparring.work import processes
 from sparring.work.job import ContextT, Job, PieceT, Rows, Workers
 from sparring.work.store import Shelf, Store
@@ -44,7 +45,7 @@ def fill(
     store: Store | None,
     log: Callable[[Mapping[str, Any]], None],
 ) -> None:
-    """Writes the shards that are missing; afterwards every process sees all of them.
+    """Writes the shards that are missing or damaged; afterwards every process sees all of them.
 
     Args:
         context: The context that the job is opened with.
@@ -53,7 +54,11 @@ def fill(
         workers: The workers.
         store: Where shards are kept for other runs; None keeps none.
         log: Is called in the main process with an event about the shards that were reused.
+
+    Raises:
+        RunError: A piece could not be computed; it says which work it was of.
     """
+    processes.on_main(lambda: _remove_damaged(work.pieces))
     shelf = None if store is None or not work.shared else Shelf(store, partial(job.origin, context))
     if shelf is not None:
         processes.on_main(lambda: _reuse(shelf, work, log))
@@ -63,7 +68,7 @@ def fill(
         with progress(work.title, total=len(mine)) as meter:
             meter.advance(len(mine) - len(todo))
             start = time.monotonic()
-            for path, rows in workers.run(context, job, todo):
+            for path, rows in _named(work.title, workers.run(context, job, todo)):
                 write_shard(path, rows)
                 if shelf is not None:
                     shelf.put(work.pieces[path], path, seconds=time.monotonic() - start)
@@ -71,6 +76,19 @@ def fill(
                 start = time.monotonic()
     processes.wait()
     processes.wait_for_files(list(work.pieces))
+
+
+def _remove_damaged(paths: Iterable[Path]) -> None:
+    for path in paths:
+        remove_damaged(path)
+
+
+def _named(title: str, done: Iterator[tuple[Path, Rows]]) -> Iterator[tuple[Path, Rows]]:
+    """The same, with the title of the work in front of its errors."""
+    try:
+        yield from done
+    except RunError as error:
+        raise RunError(f"{title}: {error}") from error
 
 
 def _reuse(shelf: Shelf, work: Work[PieceT], log: Callable[[Mapping[str, Any]], None]) -> None:

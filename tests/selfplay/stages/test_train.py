@@ -1,4 +1,4 @@
-"""Checkpoints that a kill may have cut, and what the loop listens to."""
+"""What the loop hears of a training."""
 
 from __future__ import annotations
 
@@ -8,41 +8,7 @@ from typing import Any
 import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from sparring.selfplay.stages.train import last_checkpoint
 from sparring.trainer.callbacks import StageCallback
-
-
-def checkpoint(folder: Path, step: int, state: str | None = '{"global_step": 1}') -> Path:
-    path = folder / f"checkpoint-{step}"
-    path.mkdir(parents=True)
-    (path / "model.safetensors").write_bytes(b"weights")
-    if state is not None:
-        (path / "trainer_state.json").write_text(state)
-    return path
-
-
-def test_the_newest_checkpoint_is_taken_by_number(tmp_path: Path) -> None:
-    for step in (9, 100, 20):
-        checkpoint(tmp_path, step)
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
-    assert len(list(tmp_path.iterdir())) == 3
-
-
-@pytest.mark.parametrize("torn", [None, "", '{"global_step"'])
-def test_a_torn_checkpoint_is_skipped_and_removed(tmp_path: Path, torn: str | None) -> None:
-    checkpoint(tmp_path, 5)
-    whole = checkpoint(tmp_path, 10)
-    checkpoint(tmp_path, 15, torn)
-    checkpoint(tmp_path, 20, torn)
-    assert last_checkpoint(tmp_path) == whole
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-5"]
-
-
-def test_no_whole_checkpoint_means_from_the_start(tmp_path: Path) -> None:
-    assert last_checkpoint(tmp_path / "absent") is None
-    checkpoint(tmp_path, 5, None)
-    assert last_checkpoint(tmp_path) is None
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 from sparring.data import is_right
+from sparring.digests import DamagedError
 from sparring.examples import EncodedExample
-from sparring.files import write_json
+from sparring.files import remove, write_json
 from sparring.metrics import Estimate, HeldOut, Response, measure
 from sparring.policies import BASE, TEACHER, Drawn
+from sparring.progress import console
 from sparring.run_files import read_evaluation
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.answers import answer_rows
@@ -17,8 +20,42 @@ from sparring.selfplay.stages.compare import compare
 from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_scores, score_files_of
 from sparring.selfplay.stages.score import Scores
 from sparring.selfplay.stages.unseen import game_on_held_out
-from sparring.shards import ResponseKey, SampleRow, answers_path, write_shard
+from sparring.shards import (
+    ResponseKey,
+    SampleRow,
+    answers_path,
+    log_ratios_path,
+    read_columns,
+    remove_damaged,
+    write_shard,
+)
 from sparring.work import processes
+
+
+def evaluated(run: Run, policy: int) -> dict[str, Estimate] | None:
+    """What was measured of a policy before; None where nothing was, or what was kept of it is damaged or missing."""
+    values = processes.on_main(lambda: _kept(run, policy))
+    return None if values is None else _estimates(values)
+
+
+def _kept(run: Run, policy: int) -> dict[str, Any] | None:
+    stage = run.directory.stage(policy)
+    if not stage.evaluation.exists():
+        return None
+    try:
+        values = read_evaluation(stage.evaluation)
+        # Others' too: what is missing there may be what this measurement scored. The rest is not made again.
+        for each in run.directory.stages():
+            if each == stage or each.evaluation.exists():
+                each.check_inventory(fix="", folders=())
+        for shard in (answers_path(stage), log_ratios_path(stage)):
+            if shard.exists():
+                read_columns(shard)
+    except DamagedError as error:
+        console.print(f"{error.where}: {error.problem}; the policy is measured again")
+        remove(stage.evaluation)
+        return None
+    return values
 
 
 def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
@@ -27,19 +64,28 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
     It takes greedy responses, and responses sampled from the policy itself (temperature 1, no truncation), so that the
     KL estimate is unbiased. Every policy sees the same prompts in the same batches with the same seeds.
     """
+    known = evaluated(run, policy)
+    if known is not None:
+        return known
     stage = run.directory.stage(policy)
-    if not processes.on_main(stage.evaluation.exists):
-        estimates: dict[str, Estimate] = {}
-        if run.held_out:
-            held_out = _held_out(run, policy)
-            _keep_answers(run, policy, held_out)
-            estimates = measure(held_out)
-        if policy > 0 and run.held_out:
-            estimates |= game_on_held_out(run, policy - 1)
-        values = {name: estimate.to_json() for name, estimate in estimates.items()}
-        processes.on_main(lambda: write_json(stage.evaluation, values))
-        processes.wait_for_files([stage.evaluation])
-    return {name: Estimate(**value) for name, value in read_evaluation(stage.evaluation).items()}
+    estimates: dict[str, Estimate] = {}
+    if run.held_out:
+        held_out = _held_out(run, policy)
+        _keep_answers(run, policy, held_out)
+        estimates = measure(held_out)
+    if policy > 0 and run.held_out:
+        estimates |= game_on_held_out(run, policy - 1)
+    values = {name: estimate.to_json() for name, estimate in estimates.items()}
+    # Others' too: their policies scored these responses.
+    for each in processes.on_main(run.directory.stages):
+        processes.on_main(each.take_inventory)
+    processes.on_main(lambda: write_json(stage.evaluation, values))
+    processes.wait_for_files([stage.evaluation])
+    return _estimates(values)
+
+
+def _estimates(values: Mapping[str, Any]) -> dict[str, Estimate]:
+    return {name: Estimate(**value) for name, value in values.items()}
 
 
 def _held_out(run: Run, policy: int) -> HeldOut:
@@ -94,6 +140,7 @@ def _kinds(policy: int) -> dict[str, By]:
 def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
     """Writes the held-out responses that the report shows."""
     path = answers_path(run.directory.stage(policy))
+    processes.on_main(lambda: remove_damaged(path))
     if processes.on_main(path.exists):
         return
     examples = list(zip(run.held_out, held_out.greedy, held_out.sampled, strict=True))

@@ -15,7 +15,7 @@ from sparring.judges.protocol import COUNTS
 from sparring.progress import console, progress
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
-from sparring.shards import VerdictRow, judgements_path, read_samples, read_verdicts, write_shard
+from sparring.shards import VerdictRow, judgements_path, read_samples, read_verdicts, remove_damaged, write_shard
 from sparring.trainer.triples import Triple
 from sparring.types import EXPERT_FIELDS
 
@@ -66,6 +66,7 @@ def judge_file(judge: StartedJudge, questions: Mapping[int, Question], path: Pat
     another judge is never used.
     """
     digests = {index: _digest(question, judge.identity) for index, question in questions.items()}
+    remove_damaged(path)
     rows = read_verdicts(path) if path.exists() else []
     if {row["index"]: row["digest"] for row in rows} != digests:
         answers = judge.judge(list(questions.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,11 +122,18 @@ def _score_rows(run: Run, job: Scoring, responses: Responses) -> list[ScoreRow]:
 
 
 def _score_row(job: Scoring, key: ResponseKey, tokens: torch.Tensor, digest: str) -> ScoreRow:
+    log_prob = float(tokens.sum())
+    if not math.isfinite(log_prob):
+        whose = "the expert's response" if key[1] is None else f"response {key[1]}"
+        raise RunError(
+            f"the log-prob of {whose} to the prompt of row {key[0]} is {log_prob}: the policy's logits overflow there\n"
+            "  fix: compute in float32 (model.dtype, without fp16), or start a new run with a lower learning rate"
+        )
     row: ScoreRow = {
         "index": key[0],
         "sample": key[1],
         "policy": job.policy,
-        "log_prob": float(tokens.sum()),
+        "log_prob": log_prob,
         "digest": digest,
     }
     return {**row, "token_log_probs": tokens.numpy(force=True)} if job.per_token else row
@@ -197,6 +205,7 @@ def _triples(
                 generated_ids=_ids(rows),
                 initial_ids=_ids(initial.get(index, [])),
                 reference_ids=_ids(reference.get(index, [])),
+                row=index,
                 **scores,
             )
         )

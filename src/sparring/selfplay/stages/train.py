@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback
@@ -19,13 +18,17 @@ from sparring.run_directory import StageDirectory
 from sparring.seeding import derive_seed
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.run import Run
+from sparring.selfplay.stages.checkpoints import Checkpoints, last_checkpoint
 from sparring.trainer.arguments import training_arguments
 from sparring.trainer.callbacks import StageCallback, StopCallback
 from sparring.trainer.trackers import steps_before, trackers
-from sparring.trainer.trainer import SelfPlayTrainer
+from sparring.trainer.trainer import DivergedError, SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
 from sparring.types import Objective
 from sparring.work import processes
+
+# How many prompts a policy must give finite log-probs for before it is saved.
+_PROBED = 4
 
 
 def train(
@@ -40,6 +43,9 @@ def train(
     labels: Mapping[str, Any],
 ) -> None:
     """Trains policy `start` on the triples and saves the result as the stage's model.
+
+    Raises:
+        RunError: A weight or a logged value is no longer a finite number; nothing of it is saved.
 
     Args:
         run: The run.
@@ -62,19 +68,25 @@ def train(
     tracked = trackers(args.report_to, before=before, folder=run.directory.tensorboard)
     # The Trainer would add the trackers a second time.
     args.report_to = []
+    checkpoints = Checkpoints(args.save_total_limit, run.directory.log_lines)
+    # The Trainer would remove an older checkpoint before the new one has its digests.
+    args.save_total_limit = None
     model = run.policy.start_training(run.directory.weights(start))
     # All processes stop after the same step, whichever of them was asked to.
     stop = StopCallback(lambda: processes.any_of_them(interruptions.is_asked()), _stop)
     shown = StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs}))
     trainer = SelfPlayTrainer(
-        model, objective=objective, args=args, train_dataset=triples, callbacks=[shown, stop, *tracked]
+        model, objective=objective, args=args, train_dataset=triples, callbacks=[shown, checkpoints, stop, *tracked]
     )
     trainer.remove_callback(PrinterCallback)
     checkpoint = processes.on_main(lambda: last_checkpoint(stage.training))
-    with quiet_transformers(), closing(shown), interruptions.deferred():
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    _leave_training(trainer, run.policy)
-    processes.on_main(lambda: run.policy.save(stage.model))
+    try:
+        with quiet_transformers(), closing(shown), interruptions.deferred():
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        _leave_training(trainer, run.policy)
+        processes.on_main(lambda: _save(run, stage, triples.items[:_PROBED]))
+    except DivergedError as error:
+        raise RunError(f"{name}: {error.problem}\n  fix: {_cure(run, start, labels, args.learning_rate)}") from error
     # The other processes load what the main one saved.
     processes.wait_for_files([stage.model])
     processes.on_main(lambda: remove(stage.training))
@@ -83,6 +95,39 @@ def train(
 def _stop() -> None:
     interruptions.check()
     raise RunError("another process of the launch was asked to stop; `sparring resume RUN` goes on from here")
+
+
+def _save(run: Run, stage: StageDirectory, probes: Sequence[Triple]) -> None:
+    """Saves the policy, unless it is none: what were saved could neither be played nor trained again."""
+    broken = run.policy.broken_weight()
+    if broken is not None:
+        raise DivergedError(f"after the last step the weight '{broken}' is no longer a finite number")
+    for probe in probes:
+        (values,) = run.policy.log_probs([probe.prompt_ids], [probe.responses])
+        if not all(bool(each.isfinite().all()) for each in values):
+            raise DivergedError(f"after the last step, log-probs given the prompt of row {probe.row} are not finite")
+    run.policy.save(stage.model, log_lines=run.directory.log_lines())
+
+
+def _cure(run: Run, start: int, labels: Mapping[str, Any], rate: float) -> str:
+    """What to do after a training diverged: it would again, since a run's configuration stands."""
+    folder, last = run.directory.path, run.directory.name(start)
+    section = "warmup" if labels["stage"] == "warmup" else ""
+    if not section and run.config.phases:
+        section = f"phases.{run.phase(labels['iteration']).number}"
+    key = f"{section}.training.learning_rate".lstrip(".")
+    play = shlex.join(["sparring", "train", f"{folder / 'config.yaml'}", f"output={folder}-2", f"{key}={rate / 10:g}"])
+    text = (
+        "no policy of it was saved, and `sparring resume` would end here again: a run keeps its settings. Start one "
+        f"with a lower rate, or another beta: `{play}`."
+    )
+    if run.directory.weights(start) is None:
+        return f"{text} The last good policy is the base model"
+    export = shlex.join(["sparring", "export", str(folder), "FOLDER", "--policy", last])
+    return (
+        f"{text} The last good policy is {folder / last / 'model'}; to start from it, `{export}`, and add "
+        "`model.name=FOLDER warmup=null`"
+    )
 
 
 def is_trained(stage: StageDirectory) -> bool:
@@ -100,24 +145,8 @@ def is_trained(stage: StageDirectory) -> bool:
 
 def demonstrations(examples: Iterable[EncodedExample]) -> list[Triple]:
     """The triples of supervised fine-tuning: the prompts that have an expert's response."""
-    return [Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids) for item in examples if item.expert_ids]
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end.
-
-    The trainer writes `trainer_state.json` last, so a checkpoint without a readable one was cut by a kill; it is
-    removed.
-    """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    for path in found:
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            remove(path)
-        else:
-            return path
-    return None
+    taught = (item for item in examples if item.expert_ids)
+    return [Triple(prompt_ids=item.prompt_ids, expert_ids=item.expert_ids, row=item.index) for item in taught]
 
 
 def _leave_training(trainer: SelfPlayTrainer, policy: Policy) -> None:

@@ -1,0 +1,74 @@
+"""Folders that are written once: a file in them, written last, has the digest of every other one."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+from sparring.digests import DamagedError
+from sparring.files import read_json, write_json
+
+DIGESTS = "digests.json"
+
+
+def seal(folder: Path, *, log_lines: int) -> None:
+    """Writes a folder's `digests.json`, with a sha256 of every file in it, when all of them are on the disk.
+
+    Args:
+        folder: The folder.
+        log_lines: How many lines the run's log has by now, so that it is seen where they are lost.
+    """
+    digests = {}
+    for file in _files(folder):
+        with (folder / file).open("rb") as content:
+            digests[file] = hashlib.file_digest(content, "sha256").hexdigest()
+            os.fsync(content.fileno())
+    write_json(folder / DIGESTS, {"files": digests, "log_lines": log_lines})
+
+
+def check_folder(folder: Path, *, fix: str) -> None:
+    """Checks that a folder holds what `seal` found and nothing else; only once in a process, for it reads every byte.
+
+    Args:
+        folder: The folder.
+        fix: What to do where it is damaged.
+
+    Raises:
+        DamagedError: A file is changed, missing, a link, or was put there later.
+    """
+    path = folder / DIGESTS
+    if path.is_symlink() or not path.is_file():
+        problem = f"the folder has no {DIGESTS}: it was not written to its end, or lost the file"
+        raise DamagedError(problem, where=str(folder), fix=fix)
+    _check(folder.absolute(), path.read_bytes(), fix)
+
+
+@functools.lru_cache(maxsize=64)
+def _check(folder: Path, _sealed: bytes, fix: str) -> None:
+    digests = read_json(folder / DIGESTS, fix=fix).get("files")
+    if not isinstance(digests, dict):
+        raise DamagedError("it holds no digests of files", where=str(folder / DIGESTS), fix=fix)
+    for file in sorted({*digests, *_files(folder)}):
+        problem = _problem(folder / file, digests.get(file))
+        if problem is not None:
+            raise DamagedError(problem, where=str(folder / file), fix=fix)
+
+
+def _problem(path: Path, digest: object) -> str | None:
+    if digest is None:
+        return "the file was put there after the folder was written"
+    if path.is_symlink():
+        return "the file was replaced by a link"
+    if not path.is_file():
+        return "the file is missing"
+    with path.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    return None if found == digest else "the file is damaged: its sha256 is another"
+
+
+def _files(folder: Path) -> list[str]:
+    """Every file and link below a folder but its digests, as relative paths."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(str(path.relative_to(folder)) for path in found if path != folder / DIGESTS)

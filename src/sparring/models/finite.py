@@ -1,0 +1,17 @@
+"""The check that weights are numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+
+def first_broken(weights: Iterable[tuple[str, Tensor]]) -> str | None:
+    """The name of the first weight that holds a NaN or an infinity; None where all are finite. One pass over them."""
+    for name, weight in weights:
+        # Of a sharded weight, the part that this process holds.
+        part = weight.to_local() if hasattr(weight, "to_local") else weight
+        if part.is_floating_point() and not bool(part.isfinite().all()):
+            return name
+    return None

@@ -1,0 +1,111 @@
+"""Checkpoints of a training: written whole, and taken up again only where they still are."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from sparring.digests import DamagedError
+from sparring.files import remove
+from sparring.integrity import DIGESTS, check_folder, seal
+from sparring.progress import console
+
+# Weights are read as safetensors.
+_PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin")
+# The table of contents of a sharded checkpoint, a pickle that PyTorch opens without any guard.
+_CONTENTS = ".metadata"
+_CLASSES = {
+    ("collections", "OrderedDict"),
+    ("pathlib", "PosixPath"),
+    ("pathlib._local", "PosixPath"),
+    ("torch", "Size"),
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    *(
+        ("torch.distributed.checkpoint.metadata", name)
+        for name in (
+            *("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties", "_MEM_FORMAT_ENCODING"),
+            *("BytesStorageMetadata", "ChunkStorageMetadata", "TensorStorageMetadata"),
+        )
+    ),
+    ("torch.serialization", "_get_layout"),
+}
+
+
+class Checkpoints(TrainerCallback):
+    """Writes the digests of each checkpoint, the last of its files, and only then removes older checkpoints.
+
+    Args:
+        keep: How many to keep; None keeps all.
+        log_lines: Counts the lines of the run's log.
+    """
+
+    def __init__(self, keep: int | None, log_lines: Callable[[], int]) -> None:
+        self._keep, self._log_lines = keep, log_lines
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Writes none at the last step: its policy follows, and a Trainer that resumed there would take a step more."""
+        if state.global_step >= state.max_steps and control.should_save:
+            control.should_save, control.should_log = False, True
+
+    on_epoch_end = on_step_end
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
+        """Is called in every process when all have written their parts; the main one acts."""
+        if not state.is_world_process_zero:
+            return
+        folder = Path(str(args.output_dir))
+        seal(folder / f"checkpoint-{state.global_step}", log_lines=self._log_lines())
+        if self._keep is not None:
+            for path in _newest_first(folder)[max(self._keep, 1) :]:
+                remove(path)
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; those that are newer are removed.
+
+    A checkpoint without digests was cut by a kill; one that is damaged is named.
+    """
+    for path in _newest_first(folder):
+        try:
+            _check(path)
+        except DamagedError as error:
+            if (path / DIGESTS).exists():
+                console.print(f"{error.where}: {error.problem}; training goes on from before this checkpoint")
+            remove(path)
+        else:
+            return path
+    return None
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True)
+
+
+def _check(checkpoint: Path) -> None:
+    check_folder(checkpoint, fix="")
+    for name in _PICKLED_WEIGHTS:
+        if (checkpoint / name).exists():
+            raise DamagedError("weights that are a pickle are not read", where=str(checkpoint / name))
+    for path in checkpoint.rglob(_CONTENTS):
+        try:
+            with path.open("rb") as file:
+                _Contents(file).load()
+        except Exception as error:
+            raise DamagedError(f"it is no table of contents of a checkpoint ({error})", where=str(path)) from error
+
+
+class _Contents(pickle.Unpickler):
+    """Opens a table of contents, if it is made of harmless classes alone, so that PyTorch may open it too."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Refuses every class but those of which a table of contents is made."""
+        is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if not is_dtype and (module, name) not in _CLASSES:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return super().find_class(module, name)
