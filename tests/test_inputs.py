@@ -10,10 +10,21 @@ import pytest
 
 from sparring import SelfPlayConfig
 from sparring.data import DataConfig, load
+from sparring.digests import DamagedError
 from sparring.errors import InputError
+from sparring.files import append_json_line, write_json
 from sparring.inputs import check_settings, kind, place, read_text
 from sparring.run_directory import RunDirectory
-from sparring.run_files import read_events, read_manifest, read_result
+from sparring.run_files import (
+    read_evaluation,
+    read_events,
+    read_log_lines,
+    read_manifest,
+    read_removed,
+    read_result,
+    read_stability,
+    sealed_event,
+)
 from sparring.selfplay.config.yaml import apply_overrides
 
 
@@ -124,30 +135,54 @@ def test_overrides_that_are_none(override: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "content", "problem"),
+    ("read", "value", "problem"),
     [
-        (read_manifest, b"[]", "valid dictionary"),
-        (read_manifest, b'{"versions": {"python": 3}}', "versions.python: Input should be a valid string"),
-        (read_manifest, b'{"own_code": {"m": {"sha256": ""}}}', "own_code.m.folder: Field required"),
-        (read_manifest, b"[" * 100_000, "is not valid JSON"),
-        (read_manifest, b"\xff", "is not valid JSON"),
-        (read_result, b'{"best": null}', "best: Input should be a valid string"),
-        (read_result, b'{"best": "base", "peak_memory_gib": 1' + b"0" * 400 + b"}", "more than 64 bits"),
-        (read_events, b'{"kind": "time", "stage": "train"}\n', "line 1: : seconds is missing"),
-        (read_events, b'{}\n{"policy": "../../x"}\n', "line 2: policy: String should match"),
-        (read_events, b"7\n", "line 1: : Input should be a valid dictionary"),
+        (read_manifest, {"versions": {"python": 3}}, "versions.python: Input should be a valid string"),
+        (read_manifest, {"own_code": {"m": {"sha256": ""}}}, "own_code.m.folder: Field required"),
+        (read_result, {"best": None}, "best: Input should be a valid string"),
+        (read_result, {"best": "base", "peak_memory_gib": 10**400}, "more than 64 bits"),
+        (read_evaluation, {"length": {"mean": 1.0}}, "length.standard_error: Field required"),
+        (read_stability, {"findings": [{"check": 1}]}, "findings.0.check: Input should be a valid string"),
+        (read_removed, {"removed": ["../x"]}, "removed.0: Input should be 'model' or 'samples'"),
     ],
 )
-def test_a_run_s_files_that_are_none(tmp_path: Path, read: Any, content: bytes, problem: str) -> None:
+def test_a_run_s_files_with_the_right_digest_that_are_none(tmp_path: Path, read: Any, value: Any, problem: str) -> None:
     path = tmp_path / "file.json"
-    path.write_bytes(content)
+    write_json(path, value)
     with refused(problem):
         read(path)
 
 
+@pytest.mark.parametrize(
+    "content", [b"[]", b"7", b"{}", b"[" * 100_000, b"\xff", b"", b'{"sha256": 7}', b'{"sha256": ""}']
+)
+def test_a_run_s_files_that_are_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file.json"
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match=r"cannot be read|is damaged"):
+        read_manifest(path)
+    assert read_log_lines(path) == 0
+    path.write_bytes(content + b"\n")
+    assert read_events(path) == [None]
+
+
+@pytest.mark.parametrize(
+    ("event", "problem"),
+    [
+        ({"kind": "time", "stage": "train"}, "line 1: : seconds is missing"),
+        ({"policy": "../../x"}, "line 1: policy: String should match"),
+    ],
+)
+def test_lines_of_a_log_with_the_right_digest_that_are_none(tmp_path: Path, event: Any, problem: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    append_json_line(path, sealed_event(event))
+    with refused(problem):
+        read_events(path)
+
+
 def test_what_is_needed_is_named(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
-    path.write_text('{"fingerprints": {}}')
+    write_json(path, {"fingerprints": {}})
     with refused(r"fingerprints\.config is missing"):
         read_manifest(path, "fingerprints.config")
 

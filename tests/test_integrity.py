@@ -105,7 +105,7 @@ def test_a_whole_folder_is_read_once(folder: Path) -> None:
 def test_damaged_and_lost_lines_of_a_log_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = RunDirectory(tmp_path)
     for step in range(5):
-        run.log({"stage": "train", "step": step, "loss": 0.5})
+        run.log({"stage": "train", "iteration": 0, "step": step, "loss": 0.5})
     write_json(run.result, {"log_lines": run.log_lines()})
     assert [event["step"] for event in run.events()] == [0, 1, 2, 3, 4]
     assert not capsys.readouterr().err
