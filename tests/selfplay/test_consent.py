@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sparring.errors import InputError
+from sparring.files import write_json
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -22,7 +22,7 @@ def written(folder: Path, **sections: Any) -> RunDirectory:
     config = SelfPlayConfig.from_mapping({"data": {"source": "arithmetic", "limit": 8}} | sections)
     directory = RunDirectory(folder)
     directory.config.write_text(config.to_yaml(), encoding="utf-8")
-    directory.manifest.write_text(json.dumps({"fingerprints": {"config": "another"}, "own_code": {}}), encoding="utf-8")
+    write_json(directory.manifest, {"fingerprints": {"config": "another"}, "own_code": {}})
     return directory
 
 

@@ -26,7 +26,7 @@ def test_every_file_of_a_run_and_the_cache_is_as_open_as_the_umask_says(
 ) -> None:
     monkeypatch.setenv("SPARRING_CACHE", str(tmp_path / "cache"))
     data = {"source": "arithmetic", "limit": 2, "held_out": 1, "max_response_tokens": 4}
-    training = {"max_steps": 1, "save_steps": 1, "report_to": "tensorboard"}
+    training = {"max_steps": 2, "save_steps": 1, "report_to": "tensorboard"}
     config = a_config(tiny_folder, tmp_path / "run", data=data, iterations=1, training=training, reuse=True)
 
     def stop(*_: object) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pyarrow import parquet
 from transformers import AutoModelForCausalLM
 
 from sparring import SelfPlayConfig, run
@@ -124,7 +125,7 @@ def test_what_the_teacher_wrote_is_exported_and_shown_as_it_ended(tiny_folder: P
         for index, rows in samples(directory.teacher.samples, f"{part}-*.parquet").items()
     }
     ends = {key: "stop" if row["response_ids"][-1] == 2 else "length" for key, row in written.items()}
-    exported = read_shard(table)
+    exported = parquet.read_table(table).to_pylist()
     experts = {(row["split"], row["index"]): row for row in exported if row["player"] == "expert"}
     assert len(experts) == 14
     for key, row in experts.items():
