@@ -110,4 +110,8 @@ def _check_value(value: object, path: tuple[object, ...], where: str, *, key: bo
 
 def is_text(value: str) -> bool:
     r"""Whether a file and a tokenizer can take a text: it holds no half of a character, as JSON's "\ud800" is."""
-    return value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
