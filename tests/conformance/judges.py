@@ -95,6 +95,15 @@ JUDGE_ROWS = {
             ),
         ),
     ),
+    "consensus": JudgeRow(
+        nonsense=(
+            ({"rule": "final-numbr"}, "did you mean 'final-number'"),
+            ({"rule": "regex"}, "need each other"),
+            ({"rule": "regex", "pattern": "("}, "no regular expression"),
+        ),
+        facts={"needs_expert": False, "may_cost_money": False, "ranks_policies": False},
+        consent=(({"rule": "a.b:c"}, "judges with the Python function 'a.b:c', which would run with all your rights"),),
+    ),
     "expert": JudgeRow(
         facts={
             "needs_expert": True,

@@ -14,6 +14,7 @@ in docs/judges.md, and name the module in the contract on judges in pyproject.to
 
 from __future__ import annotations
 
+from sparring.judges.consensus import Consensus
 from sparring.judges.expert import Expert
 from sparring.judges.identity import StartedJudge, fingerprint
 from sparring.judges.llm import Llm
@@ -30,6 +31,7 @@ JUDGES: Registry[JudgeSettings] = Registry(
         "reward-model": RewardModel,
         "pairwise": Pairwise,
         "llm": Llm,
+        "consensus": Consensus,
         "expert": Expert,
     },
 )
