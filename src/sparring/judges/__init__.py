@@ -17,6 +17,7 @@ from __future__ import annotations
 from sparring.judges.consensus import Consensus
 from sparring.judges.expert import Expert
 from sparring.judges.identity import StartedJudge, fingerprint
+from sparring.judges.implicit import Implicit
 from sparring.judges.llm import Llm
 from sparring.judges.pairwise import Pairwise
 from sparring.judges.protocol import JudgeSettings, Question, Verdict
@@ -32,6 +33,7 @@ JUDGES: Registry[JudgeSettings] = Registry(
         "pairwise": Pairwise,
         "llm": Llm,
         "consensus": Consensus,
+        "implicit": Implicit,
         "expert": Expert,
     },
 )

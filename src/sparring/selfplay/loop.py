@@ -1,4 +1,4 @@
-"""The loop: an optional warm-up, then iterations of generate → judge → score → train → evaluate."""
+"""The loop: an optional warm-up, then iterations of generate → score → judge → train → evaluate."""
 
 from __future__ import annotations
 
@@ -138,12 +138,12 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
     with run.timed(stage="generate", iteration=iteration):
         shards = given_samples(run, iteration) if phase.given else generate(run, iteration)
     verdicts = given_verdicts(run, iteration) if phase.given else None
-    if phase.judge is not None:
-        with run.timed(stage="judge", iteration=iteration):
-            verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))
     with run.timed(stage="score", iteration=iteration):
         triples = score(run, iteration, shards)
     tell_ties(run, iteration, triples)
+    if phase.judge is not None:
+        with run.timed(stage="judge", iteration=iteration):
+            verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))
     return triples if verdicts is None else join(run, iteration, triples, verdicts)
 
 

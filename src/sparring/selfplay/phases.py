@@ -11,7 +11,13 @@ from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings
 from sparring.policies import BASE
 from sparring.selfplay.checks.own import check_own
-from sparring.selfplay.checks.players import check_generator, check_importance, check_judge, check_mixture
+from sparring.selfplay.checks.players import (
+    check_generator,
+    check_importance,
+    check_judge,
+    check_log_ratios,
+    check_mixture,
+)
 from sparring.selfplay.components import judge_of, objective_of, opponent_of
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.types import EXPERT_FIELDS, OPPONENT_FIELDS, REFERENCE_FIELDS, SUPERVISED_FIELDS, Objective, Opponent
@@ -80,11 +86,15 @@ class Phase:
         return [item for item in examples if all(getattr(item, field) is not None for field in self.needs)]
 
     def scorers(self, iteration: int) -> tuple[int, ...]:
-        """The policies that score the responses: the opponent's, and the base model where the objective needs δ."""
+        """The policies that score the responses: the opponent's, the base model where the objective needs δ.
+
+        A judge that reads log ratios needs the policy that the iteration starts from, and the base model.
+        """
         requires = self.objective.requires
         players = self.opponent.spec(iteration).scorers if requires & OPPONENT_FIELDS else ()
-        needs_base = bool(requires & REFERENCE_FIELDS)
-        return players if not needs_base or BASE in players else (*players, BASE)
+        base = (BASE,) if requires & REFERENCE_FIELDS else ()
+        judged = (iteration, BASE) if self.judge is not None and self.judge.reads_log_ratios else ()
+        return tuple(dict.fromkeys((*players, *base, *judged)))
 
 
 def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
@@ -101,6 +111,7 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
             check_own(each, objective, opponent)
             judge = None if each.responses == "data" else judge_of(each)
             check_judge(each, objective, judge)
+            check_log_ratios(config, judge, start)
             check_mixture(config, each.opponent.name, opponent)
             check_importance(each, objective, opponent)
             check_generator(config, each)

@@ -43,6 +43,26 @@ def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings 
         raise InputError(problem, where="generation.samples_per_prompt", fix=fix)
 
 
+def check_log_ratios(config: SelfPlayConfig, judge: JudgeSettings | None, iteration: int) -> None:
+    """Checks that a judge that reads log ratios to the base model has another policy to measure.
+
+    Args:
+        config: The configuration.
+        judge: The judge of a phase.
+        iteration: The first iteration of the phase.
+
+    Raises:
+        InputError: The policy that it starts from is the base model.
+    """
+    if judge is not None and judge.reads_log_ratios and iteration == 0 and config.warmup is None:
+        raise InputError(
+            "the judge reads how far the policy has moved from the base model, and the first policy is the base model: "
+            "every pair would tie",
+            where="judge.name",
+            fix="add warmup: {}, or let a phase with another objective or judge go first",
+        )
+
+
 def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None:
     """Checks that an opponent that samples from a token-level mixture can do so.
 

@@ -48,6 +48,16 @@ def score(run: Run, iteration: int, shards: Sequence[Path]) -> list[Triple]:
     return _triples(run, iteration, shards, by_scorer, experts)
 
 
+def log_ratios_to_base(run: Run, iteration: int, shard: Path) -> Scores:
+    """Log π_t − log π_ref of the responses of a sample shard that `score` has scored under both, nats."""
+    stage = run.directory.iteration(iteration)
+    policy, base = (
+        {(row["index"], row["sample"]): row["log_prob"] for row in read_scores(scores_path(stage, shard, scorer))}
+        for scorer in (iteration, BASE)
+    )
+    return {key: log_prob - base[key] for key, log_prob in policy.items()}
+
+
 def score_files(
     run: Run,
     policy: int,
