@@ -15,12 +15,17 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
+from sparring.tokens import TokenLogProbs
+
 T = TypeVar("T")
 
 PREFERENCE_FIELDS = frozenset({"preference", "pairwise"})
 """The fields of `LogRatios` that a judge gives, or data that hold preferences."""
 
-EXPERT_FIELDS = frozenset({"expert", "reference_expert", "policy_expert", "expert_length"})
+TOKEN_FIELDS = frozenset({"expert_tokens"})
+"""The fields of `LogRatios` that hold log-probs token by token."""
+
+EXPERT_FIELDS = frozenset({"expert", "reference_expert", "policy_expert", "expert_length", "expert_tokens"})
 """The fields of `LogRatios` that only an expert's response can give."""
 
 OPPONENT_FIELDS = frozenset({"expert", "generated"})
@@ -32,7 +37,7 @@ REFERENCE_FIELDS = frozenset({"reference_expert", "reference_generated"})
 DRAWN_FIELDS = frozenset({"generated", "reference_generated", "policy_generated"})
 """The fields of `LogRatios` whose mean over the samples is one over draws of the opponent."""
 
-SUPERVISED_FIELDS = frozenset({"policy_expert", "expert_length"})
+SUPERVISED_FIELDS = frozenset({"policy_expert", "expert_length", "expert_tokens"})
 """The fields of `LogRatios` that supervised fine-tuning gives: they need no generated response."""
 
 
@@ -61,6 +66,7 @@ class LogRatios:
         initial_weight: `[B, K]` probability of each of those given the prompt; uniform 1/K when absent.
         policy_reference: `[B, M]` log π_θ of responses that the reference, π_ref, generated, nats.
         reference_weight: `[B, M]` probability of each of those given the prompt; uniform 1/M when absent.
+        expert_tokens: `[B, T]` log π_θ of the tokens of the expert response, nats.
         expert_length: `[B]` number of response tokens.
         generated_length: `[B, K]` number of response tokens.
 
@@ -82,6 +88,7 @@ class LogRatios:
     initial_weight: Tensor | None = None
     policy_reference: Tensor | None = None
     reference_weight: Tensor | None = None
+    expert_tokens: TokenLogProbs | None = None
     expert_length: Tensor | None = None
     generated_length: Tensor | None = None
 
@@ -93,6 +100,10 @@ class LogRatios:
     def __post_init__(self) -> None:
         dtype: tuple[str, torch.dtype] | None = None
         sizes: dict[str, tuple[str, int]] = {}
+        for name in TOKEN_FIELDS:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, TokenLogProbs):
+                raise ValueError(f"LogRatios.{name} must be TokenLogProbs [B, T], got {type(value).__name__}")
         for name, value in self.present().items():
             axes = self._axes(name)
             shape = f"[{', '.join(axes)}]"
@@ -126,21 +137,32 @@ class LogRatios:
             return ("B",)
         if name == "pairwise":
             return ("B", "K", "K")
+        if name in TOKEN_FIELDS:
+            return ("B", "T")
         return ("B", "M") if name in cls._of_reference else ("B", "K")
 
     @classmethod
     def shape(cls, name: str, *, prompts: int, samples: int) -> tuple[int, ...]:
-        """The shape of a field for so many prompts, and so many samples of each kind a prompt."""
+        """The shape of a field for so many prompts, and so many samples of each kind, or tokens, a prompt."""
         return tuple(prompts if axis == "B" else samples for axis in cls._axes(name))
 
     def present(self) -> dict[str, Tensor]:
-        """The fields that are given, by name."""
+        """The fields that are given, by name; of tokens, their log-probs."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values = {name: each.log_probs if isinstance(each, TokenLogProbs) else each for name, each in values.items()}
         return {name: value for name, value in values.items() if value is not None}
 
     def require(self, name: str) -> Tensor:
         """The field `name`, or a ValueError that names it when it is missing."""
         value: Tensor | None = getattr(self, name)
+        return self._there(name, value)
+
+    def require_tokens(self, name: str) -> TokenLogProbs:
+        """The field `name` of `TOKEN_FIELDS`, or a ValueError that names it when it is missing."""
+        value: TokenLogProbs | None = getattr(self, name)
+        return self._there(name, value)
+
+    def _there(self, name: str, value: T | None) -> T:
         if value is None:
             shape = f"[{', '.join(self._axes(name))}]"
             raise ValueError(f"LogRatios.{name} {shape} is needed here, and is missing")
@@ -161,7 +183,7 @@ class LogRatios:
         return value.mean(dim=-1) if self.reference_weight is None else (self.reference_weight * value).sum(dim=-1)
 
 
-_AXES = {"B": "prompt", "K": "sample", "M": "reference sample"}
+_AXES = {"B": "prompt", "K": "sample", "M": "reference sample", "T": "token"}
 
 
 def _same(known: tuple[str, T] | None, name: str, value: T, what: str) -> tuple[str, T]:

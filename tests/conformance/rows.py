@@ -98,6 +98,7 @@ OBJECTIVE_ROWS = {
         any_pair=True,
     ),
     "nash-md": Row(settings=({}, {"eta": 5.0}), nonsense=scale("eta")),
+    "dft": Row(settings=({},), rests_at="uniform"),
     "sft": Row(settings=({},)),
 }
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from conformance.rows import Row, cases
 from objectives.exact import over_prompts
 from sparring.regularizers import REGULARIZERS
-from sparring.types import LogRatios, Objective, ObjectiveOutput, Regularizer
+from sparring.tokens import TokenLogProbs
+from sparring.types import TOKEN_FIELDS, LogRatios, Objective, ObjectiveOutput, Regularizer
 
 Loss = Objective | Regularizer
 every_loss = pytest.mark.parametrize(("build", "settings", "row"), cases("objective", "regularizer"))
@@ -39,6 +40,7 @@ def batch(
     values |= {"policy_expert": -5.0 - draw(prompts).abs(), "expert_length": 1.0 + draw(prompts).abs().round()}
     values |= {name: -5.0 - draw(*wide).abs() for name in ("policy_generated", "policy_initial")}
     values |= {"policy_reference": -5.0 - draw(prompts, samples + 1).abs(), "preference": draw(*wide).sigmoid()}
+    values |= {"expert_tokens": -draw(prompts, 5).abs()}
     values |= {"generated_length": torch.ones(wide, dtype=torch.float64)}
     score = draw(*wide)
     values |= {"pairwise": (score.unsqueeze(-1) - score.unsqueeze(-2)).sigmoid()}
@@ -47,18 +49,31 @@ def batch(
 
 INPUTS = (
     *("expert", "generated", "reference_expert", "reference_generated"),
-    *("policy_expert", "policy_generated", "policy_initial", "policy_reference"),
+    *("policy_expert", "policy_generated", "policy_initial", "policy_reference", "expert_tokens"),
 )
 """The fields that depend on the policy, in which a loss is differentiated."""
 
 
+OF_SAMPLES = frozenset(batch()) - TOKEN_FIELDS
+"""The fields whose second axis, where they have one, is that of the samples."""
+
+
 def apply(build: Callable[..., Loss], settings: Mapping[str, Any], values: Mapping[str, Tensor]) -> ObjectiveOutput:
-    return build(**settings)(LogRatios(**values))
+    return build(**settings)(ratios_of(values))
+
+
+def ratios_of(values: Mapping[str, Tensor]) -> LogRatios:
+    """The values as an objective is given them."""
+    tokens = {name: TokenLogProbs.unpadded(values[name]) for name in TOKEN_FIELDS & values.keys()}
+    return LogRatios(**{**values, **tokens})
 
 
 def select(values: Mapping[str, Tensor], axis: int, order: Tensor) -> dict[str, Tensor]:
     """The entries `order` of an axis; of a table of pairs, its rows and its columns."""
-    chosen = {name: value.index_select(axis, order) if value.ndim > axis else value for name, value in values.items()}
+    chosen = {
+        name: value.index_select(axis, order) if axis == 0 or (value.ndim > axis and name in OF_SAMPLES) else value
+        for name, value in values.items()
+    }
     if axis == 1:
         chosen["pairwise"] = chosen["pairwise"].index_select(2, order)
     return chosen
@@ -93,7 +108,8 @@ def test_value_and_gradient_are_finite_at_ten_thousand_nats_in_fp32(
     for name in INPUTS:
         choice = torch.randint(5, values[name].shape, generator=generator)
         drawn = extremes[choice]
-        values[name] = (-drawn.abs() if name.startswith("policy") else drawn).requires_grad_()
+        log_prob = name.startswith("policy") or name in TOKEN_FIELDS
+        values[name] = (-drawn.abs() if log_prob else drawn).requires_grad_()
     output = apply(build, settings, values)
     output.loss.sum().backward()
     assert torch.isfinite(output.loss).all()
@@ -141,6 +157,7 @@ def test_gradient_is_zero_where_theory_says_so(build: type, settings: dict[str, 
         policy_generated=wide,
         policy_initial=wide,
         policy_reference=wide,
+        expert_tokens=TokenLogProbs.unpadded(log_policy.unsqueeze(-1)),
         expert_length=torch.ones(size, dtype=torch.float64),
     )
     (gradient,) = torch.autograd.grad(over_prompts(ratios, build(**settings)(ratios).loss), logits)
@@ -150,7 +167,7 @@ def test_gradient_is_zero_where_theory_says_so(build: type, settings: dict[str, 
 @every_loss
 def test_the_order_of_the_samples_does_not_matter(build: type, settings: dict[str, Any], row: Row) -> None:
     values = batch()
-    shuffled = select({k: v for k, v in values.items() if k != "policy_reference"}, 1, torch.tensor([2, 0, 3, 1]))
+    shuffled = select(values, 1, torch.tensor([2, 0, 3, 1]))
     shuffled["policy_reference"] = values["policy_reference"].flip(1)
     assert torch.allclose(apply(build, settings, values).loss, apply(build, settings, shuffled).loss)
 
@@ -169,6 +186,7 @@ def test_samples_given_twice_count_once(build: type, settings: dict[str, Any], r
     for samples in (1, 2):
         values = batch(samples=samples)
         twice = {name: value.repeat(1, *[2] * (value.ndim - 1)) for name, value in values.items()}
+        twice["expert_tokens"] = values["expert_tokens"]
         assert torch.allclose(apply(build, settings, values).loss, apply(build, settings, twice).loss)
 
 
@@ -203,11 +221,11 @@ def test_what_it_requires_is_all_it_needs_and_each_is_missed_by_name(
 ) -> None:
     loss, values = build(**settings), batch()
     needed = {name: values[name] for name in loss.requires}
-    assert torch.equal(loss(LogRatios(**needed)).loss, loss(LogRatios(**values)).loss)
+    assert torch.equal(loss(ratios_of(needed)).loss, loss(ratios_of(values)).loss)
     for name in loss.requires:
         others = {other: value for other, value in values.items() if other != name}
         with pytest.raises(ValueError, match=rf"LogRatios\.{name} \[B.*missing"):
-            loss(LogRatios(**others))
+            loss(ratios_of(others))
 
 
 @every_loss

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sparring.games.players import Play, play_rounds
 from sparring.games.simplex import chi_squared, distribution, kl_divergence, log_error, total_variation
+from sparring.tokens import TokenLogProbs
 from sparring.types import LogRatios, Objective, Opponent
 
 
@@ -96,6 +97,7 @@ class ImitationGame:
             initial_weight=self.initial.expand(n, n),
             policy_reference=log_policy.expand(n, n),
             reference_weight=self.initial.expand(n, n),
+            expert_tokens=TokenLogProbs.unpadded(log_policy.unsqueeze(-1)),
             expert_length=torch.ones_like(ratio),
             generated_length=torch.ones_like(ratio).expand(n, n),
         )

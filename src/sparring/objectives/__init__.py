@@ -12,6 +12,7 @@ named by its import path, `my_module:MyObjective`.
 
 from __future__ import annotations
 
+from sparring.objectives.dft import Dft
 from sparring.objectives.dpo import Dpo
 from sparring.objectives.f_divergence import FDivergence
 from sparring.objectives.inpo import Inpo
@@ -41,12 +42,14 @@ OBJECTIVES: Registry[Objective] = Registry(
         "ipo": Ipo,
         "inpo": Inpo,
         "nash-md": NashMd,
+        "dft": Dft,
         "sft": Sft,
     },
 )
 
 __all__ = [
     "OBJECTIVES",
+    "Dft",
     "Dpo",
     "FDivergence",
     "Inpo",

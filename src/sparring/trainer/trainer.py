@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from sparring.errors import InputError, RunError
-from sparring.logprobs import check_log_probs, sequence_log_probs
+from sparring.logprobs import check_log_probs, per_token_log_probs, sequence_log_probs
+from sparring.tokens import TokenLogProbs
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
 from sparring.trainer.triples import Counts, Triples, collate, triples_from
@@ -152,7 +153,8 @@ class SelfPlayTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def _log_ratios(self, model: Any, inputs: dict[str, Any]) -> LogRatios:
-        rows = torch.stack(sequence_log_probs(model, inputs["prompts"], inputs["responses"]))
+        terms = per_token_log_probs(model, inputs["prompts"], inputs["responses"])
+        rows = torch.stack([torch.stack([tokens.sum() for tokens in answers]) for answers in terms])
         counts: Counts = inputs["counts"]
         policy = counts.split(rows)
         fields = {f"policy_{kind}": values for kind, values in policy.items()}
@@ -162,7 +164,11 @@ class SelfPlayTrainer(Trainer):
             if f"reference_{side}" in inputs:
                 fields[f"reference_{side}"] = policy[side] - inputs[f"reference_{side}"]
         fields |= {name: inputs[name] for name in PREFERENCE_FIELDS if name in inputs}
-        return LogRatios(**fields, **_lengths(inputs["responses"], counts, rows))
+        tokens = None
+        if "expert_tokens" in self.objective.requires:
+            # The expert's response comes first.
+            tokens = TokenLogProbs.of([answers[0] for answers in terms])
+        return LogRatios(expert_tokens=tokens, **fields, **_lengths(inputs["responses"], counts, rows))
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any

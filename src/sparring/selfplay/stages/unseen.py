@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ from sparring.types import (
     OPPONENT_FIELDS,
     PREFERENCE_FIELDS,
     REFERENCE_FIELDS,
+    TOKEN_FIELDS,
     LogRatios,
     Objective,
     OpponentSpec,
@@ -49,8 +51,8 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
         ratios = _sides("", _minus(policy, opponent_scores(run, iteration, by_scorer)), run)
         _keep_log_ratios(run, iteration, ratios)
         fields |= ratios
-    # No judge compares the opponent's held-out responses, so preference objectives have no value there.
-    if requires & PREFERENCE_FIELDS:
+    # No judge compares the opponent's held-out responses, and of the expert's only sums are at hand.
+    if requires & (PREFERENCE_FIELDS | TOKEN_FIELDS):
         return {}
     if requires & REFERENCE_FIELDS:
         fields |= _sides("reference_", _minus(policy, by_scorer[BASE]), run)
@@ -106,7 +108,7 @@ def _lengths(run: Run, turns: Turns) -> Scores:
     return lengths
 
 
-def _sides(prefix: str, scores: Scores, run: Run, suffix: str = "") -> dict[str, torch.Tensor]:
+def _sides(prefix: str, scores: Scores, run: Run, suffix: str = "") -> dict[str, Any]:
     samples = range(run.config.evaluation.samples_per_prompt)
     return {
         f"{prefix}expert{suffix}": _column(scores, run, [None])[:, 0],
