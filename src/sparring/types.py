@@ -25,10 +25,18 @@ PREFERENCE_FIELDS = frozenset({"preference", "pairwise"})
 TOKEN_FIELDS = frozenset({"expert_tokens"})
 """The fields of `LogRatios` that hold log-probs token by token."""
 
-EXPERT_FIELDS = frozenset({"expert", "reference_expert", "policy_expert", "expert_length", "expert_tokens"})
+TEAM_FIELDS = frozenset({"team_expert", "team_generated"})
+"""The fields of `LogRatios` that an opponent of several policies gives, each with samples of its own."""
+
+EARLIER_FIELDS = frozenset({"policy_initial", "team_generated"})
+"""The fields of `LogRatios` that need what earlier policies generated for the same prompts."""
+
+EXPERT_FIELDS = frozenset(
+    {"expert", "reference_expert", "policy_expert", "expert_length", "expert_tokens", "team_expert"}
+)
 """The fields of `LogRatios` that only an expert's response can give."""
 
-OPPONENT_FIELDS = frozenset({"expert", "generated"})
+OPPONENT_FIELDS = frozenset({"expert", "generated"}) | TEAM_FIELDS
 """The fields of `LogRatios` that need log π_o."""
 
 REFERENCE_FIELDS = frozenset({"reference_expert", "reference_generated"})
@@ -66,6 +74,10 @@ class LogRatios:
         initial_weight: `[B, K]` probability of each of those given the prompt; uniform 1/K when absent.
         policy_reference: `[B, M]` log π_θ of responses that the reference, π_ref, generated, nats.
         reference_weight: `[B, M]` probability of each of those given the prompt; uniform 1/M when absent.
+        team_expert: `[B, J]` log π_θ − log π_j of the expert response for each member j of a team, the newest first,
+            nats.
+        team_generated: `[B, J, K]` log π_θ − log π_j of the responses that member j generated, nats.
+        team_weight: `[B, J, K]` probability of each of those given the prompt; uniform 1/K when absent.
         expert_tokens: `[B, T]` log π_θ of the tokens of the expert response, nats.
         expert_length: `[B]` number of response tokens.
         generated_length: `[B, K]` number of response tokens.
@@ -88,6 +100,9 @@ class LogRatios:
     initial_weight: Tensor | None = None
     policy_reference: Tensor | None = None
     reference_weight: Tensor | None = None
+    team_expert: Tensor | None = None
+    team_generated: Tensor | None = None
+    team_weight: Tensor | None = None
     expert_tokens: TokenLogProbs | None = None
     expert_length: Tensor | None = None
     generated_length: Tensor | None = None
@@ -96,6 +111,13 @@ class LogRatios:
         {"expert", "expert_weight", "reference_expert", "policy_expert", "expert_length"}
     )
     _of_reference: ClassVar[frozenset[str]] = frozenset({"policy_reference", "reference_weight"})
+    _special: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "pairwise": ("B", "K", "K"),
+        "expert_tokens": ("B", "T"),
+        "team_expert": ("B", "J"),
+        "team_generated": ("B", "J", "K"),
+        "team_weight": ("B", "J", "K"),
+    }
 
     def __post_init__(self) -> None:
         dtype: tuple[str, torch.dtype] | None = None
@@ -135,15 +157,13 @@ class LogRatios:
     def _axes(cls, name: str) -> tuple[str, ...]:
         if name in cls._per_prompt:
             return ("B",)
-        if name == "pairwise":
-            return ("B", "K", "K")
-        if name in TOKEN_FIELDS:
-            return ("B", "T")
+        if name in cls._special:
+            return cls._special[name]
         return ("B", "M") if name in cls._of_reference else ("B", "K")
 
     @classmethod
     def shape(cls, name: str, *, prompts: int, samples: int) -> tuple[int, ...]:
-        """The shape of a field for so many prompts, and so many samples of each kind, or tokens, a prompt."""
+        """The shape of a field for so many prompts, and so many samples of each kind, members or tokens a prompt."""
         return tuple(prompts if axis == "B" else samples for axis in cls._axes(name))
 
     def present(self) -> dict[str, Tensor]:
@@ -178,12 +198,16 @@ class LogRatios:
         """E_{y ~ π_0}[value]: `[B, K]` → `[B]`, with `initial_weight` or uniformly over k."""
         return value.mean(dim=-1) if self.initial_weight is None else (self.initial_weight * value).sum(dim=-1)
 
+    def mean_over_team(self, value: Tensor) -> Tensor:
+        """E_{y ~ π_j}[value] for each member: `[B, J, K]` → `[B, J]`, with `team_weight` or uniformly over k."""
+        return value.mean(dim=-1) if self.team_weight is None else (self.team_weight * value).sum(dim=-1)
+
     def mean_over_reference(self, value: Tensor) -> Tensor:
         """E_{y ~ π_ref}[value]: `[B, M]` → `[B]`, with `reference_weight` or uniformly over m."""
         return value.mean(dim=-1) if self.reference_weight is None else (self.reference_weight * value).sum(dim=-1)
 
 
-_AXES = {"B": "prompt", "K": "sample", "M": "reference sample", "T": "token"}
+_AXES = {"B": "prompt", "K": "sample", "M": "reference sample", "J": "member", "T": "token"}
 
 
 def _same(known: tuple[str, T] | None, name: str, value: T, what: str) -> tuple[str, T]:
@@ -332,11 +356,15 @@ class OpponentSpec:
         scorers: Policies under which every response, expert and generated, is scored.
         base_share: α in [0, 1). Above zero each generator samples every token from its geometric mixture with the base
             model, ∝ π_t^{1−α} π_ref^α over the vocabulary, rather than from π_t.
+        team: Policies that play beside each other, the newest first, which generates; the others with what they
+            generated in their own iterations. Each is an opponent of its own for what it generated. Empty where the
+            opponent is one.
     """
 
     generators: tuple[int, ...]
     scorers: tuple[int, ...]
     base_share: float = 0.0
+    team: tuple[int, ...] = ()
 
 
 class Opponent(Protocol):

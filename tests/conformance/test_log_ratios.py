@@ -18,8 +18,11 @@ SHAPES = {
     **dict.fromkeys(("policy_reference", "reference_weight"), "[B, M]"),
     "pairwise": "[B, K, K]",
     "expert_tokens": "[B, T]",
+    "team_expert": "[B, J]",
+    **dict.fromkeys(("team_generated", "team_weight"), "[B, J, K]"),
 }
 SIZES = {"[B]": (2,), "[B, K]": (2, 3), "[B, M]": (2, 4), "[B, K, K]": (2, 3, 3), "[B, T]": (2, 5)}
+SIZES |= {"[B, J]": (2, 6), "[B, J, K]": (2, 6, 3)}
 # Tokens come as an object of their own, which checks itself.
 PLAIN = sorted(SHAPES.keys() - TOKEN_FIELDS)
 

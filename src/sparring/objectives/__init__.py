@@ -25,6 +25,7 @@ from sparring.objectives.spif import Spif
 from sparring.objectives.spin import Spin
 from sparring.objectives.sppo import Sppo
 from sparring.objectives.t_spin import TSpin
+from sparring.objectives.tpaw import Tpaw
 from sparring.registry import Registry
 from sparring.types import Objective
 
@@ -42,6 +43,7 @@ OBJECTIVES: Registry[Objective] = Registry(
         "ipo": Ipo,
         "inpo": Inpo,
         "nash-md": NashMd,
+        "tpaw": Tpaw,
         "dft": Dft,
         "sft": Sft,
     },
@@ -62,4 +64,5 @@ __all__ = [
     "Spin",
     "Sppo",
     "TSpin",
+    "Tpaw",
 ]

@@ -49,7 +49,8 @@ def trained_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[T
         experts = (bool(requires & EXPERT_FIELDS) + phase.expert_plays) * [len(item.expert_ids)]
         initial = played if "policy_initial" in requires else []
         reference = _references(prepared, item) if "policy_reference" in requires else []
-        yield TokenCounts(len(item.prompt_ids), (*experts, *played, *initial, *reference))
+        earlier = max(0, len(phase.team(iteration)) - 1) * played
+        yield TokenCounts(len(item.prompt_ids), (*experts, *played, *initial, *reference, *earlier))
 
 
 def _played(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[tuple[EncodedExample, list[int]]]:

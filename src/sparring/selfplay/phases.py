@@ -17,6 +17,7 @@ from sparring.selfplay.checks.players import (
     check_judge,
     check_log_ratios,
     check_mixture,
+    check_team,
 )
 from sparring.selfplay.components import judge_of, objective_of, opponent_of
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
@@ -85,6 +86,10 @@ class Phase:
         """The prompts of the phase: those with every field that its objective and its judge read."""
         return [item for item in examples if all(getattr(item, field) is not None for field in self.needs)]
 
+    def team(self, iteration: int) -> tuple[int, ...]:
+        """The members of the opponent, the newest first, that played in this phase; none where it is one policy."""
+        return tuple(member for member in self.opponent.spec(iteration).team if member >= self.iterations.start)
+
     def scorers(self, iteration: int) -> tuple[int, ...]:
         """The policies that score the responses: the opponent's, the base model where the objective needs δ.
 
@@ -112,6 +117,7 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
             judge = None if each.responses == "data" else judge_of(each)
             check_judge(each, objective, judge)
             check_log_ratios(config, judge, start)
+            check_team(each, objective, opponent)
             check_mixture(config, each.opponent.name, opponent)
             check_importance(each, objective, opponent)
             check_generator(config, each)

@@ -17,7 +17,7 @@ from sparring.tokens import TokenLogProbs
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
 from sparring.trainer.triples import Counts, Triples, collate, triples_from
-from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, LogRatios, Objective, ObjectiveOutput
+from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, TEAM_FIELDS, LogRatios, Objective, ObjectiveOutput
 
 
 class SelfPlayTrainer(Trainer):
@@ -157,13 +157,15 @@ class SelfPlayTrainer(Trainer):
         rows = torch.stack([torch.stack([tokens.sum() for tokens in answers]) for answers in terms])
         counts: Counts = inputs["counts"]
         policy = counts.split(rows)
-        fields = {f"policy_{kind}": values for kind, values in policy.items()}
+        fields = {f"policy_{kind}": values for kind, values in policy.items() if kind != "team"}
         for side in ("expert", "generated"):
             if f"opponent_{side}" in inputs:
                 fields[side] = policy[side] - inputs[f"opponent_{side}"]
             if f"reference_{side}" in inputs:
                 fields[f"reference_{side}"] = policy[side] - inputs[f"reference_{side}"]
         fields |= {name: inputs[name] for name in PREFERENCE_FIELDS if name in inputs}
+        if TEAM_FIELDS & self.objective.requires:
+            fields |= _team(inputs, policy, fields["expert"], fields["generated"])
         tokens = None
         if "expert_tokens" in self.objective.requires:
             # The expert's response comes first.
@@ -219,6 +221,18 @@ class SelfPlayTrainer(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         # The collator reads triples, not the arguments of the model's forward pass.
         self._signature_columns: list[str] = []
+
+
+def _team(
+    inputs: Mapping[str, Any], policy: Mapping[str, Tensor], expert: Tensor, generated: Tensor
+) -> dict[str, Tensor]:
+    """Δ against each member of a team: the opponent, `[B]` and `[B, K]`, then those of earlier rounds."""
+    members, samples = [expert.unsqueeze(-1)], [generated.unsqueeze(1)]
+    if "team_expert" in inputs:
+        earlier = inputs["team_generated"]
+        members.append(policy["expert"].unsqueeze(-1) - inputs["team_expert"])
+        samples.append(policy["team"].view_as(earlier) - earlier)
+    return {"team_expert": torch.cat(members, dim=1), "team_generated": torch.cat(samples, dim=1)}
 
 
 def _lengths(responses: Sequence[Sequence[Sequence[int]]], counts: Counts, like: Tensor) -> dict[str, Tensor]:

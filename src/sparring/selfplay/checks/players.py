@@ -10,7 +10,7 @@ from sparring.judges import JUDGES, JudgeSettings
 from sparring.objectives import OBJECTIVES
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
-from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, Objective, Opponent
+from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, TEAM_FIELDS, Objective, Opponent
 
 
 def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings | None) -> None:
@@ -61,6 +61,22 @@ def check_log_ratios(config: SelfPlayConfig, judge: JudgeSettings | None, iterat
             where="judge.name",
             fix="add warmup: {}, or let a phase with another objective or judge go first",
         )
+
+
+def check_team(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
+    """Checks that an objective that reads each member of a team meets one, and that no other objective does.
+
+    Raises:
+        InputError: One of the two is missing.
+    """
+    reads, plays = bool(objective.requires & TEAM_FIELDS), bool(opponent.spec(0).team)
+    if reads and not plays:
+        problem = f"objective '{config.objective.name}' plays against a team, and '{config.opponent.name}' is none"
+        raise InputError(problem, where="opponent.name", fix="set opponent: {name: team}")
+    if plays and not reads:
+        problem = f"opponent '{config.opponent.name}' is a team, and '{config.objective.name}' reads one opponent alone"
+        fix = "take the opponent fictitious-play, which mixes policies, or the objective tpaw"
+        raise InputError(problem, where="opponent.name", fix=fix)
 
 
 def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None:

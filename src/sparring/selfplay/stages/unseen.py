@@ -19,6 +19,7 @@ from sparring.types import (
     OPPONENT_FIELDS,
     PREFERENCE_FIELDS,
     REFERENCE_FIELDS,
+    TEAM_FIELDS,
     TOKEN_FIELDS,
     LogRatios,
     Objective,
@@ -51,8 +52,9 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
         ratios = _sides("", _minus(policy, opponent_scores(run, iteration, by_scorer)), run)
         _keep_log_ratios(run, iteration, ratios)
         fields |= ratios
-    # No judge compares the opponent's held-out responses, and of the expert's only sums are at hand.
-    if requires & (PREFERENCE_FIELDS | TOKEN_FIELDS):
+    # No judge compares the opponent's held-out responses, of the expert's only sums are at hand, and nobody scores what
+    # earlier members of a team wrote.
+    if requires & (PREFERENCE_FIELDS | TOKEN_FIELDS | TEAM_FIELDS):
         return {}
     if requires & REFERENCE_FIELDS:
         fields |= _sides("reference_", _minus(policy, by_scorer[BASE]), run)
