@@ -52,10 +52,11 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
         ratios = _sides("", _minus(policy, opponent_scores(run, iteration, by_scorer)), run)
         _keep_log_ratios(run, iteration, ratios)
         fields |= ratios
-    # No judge compares the opponent's held-out responses, of the expert's only sums are at hand, and nobody scores what
-    # earlier members of a team wrote.
-    if requires & (PREFERENCE_FIELDS | TOKEN_FIELDS | TEAM_FIELDS):
+    # No judge compares the opponent's held-out responses, and of the expert's only sums are at hand.
+    if requires & (PREFERENCE_FIELDS | TOKEN_FIELDS):
         return {}
+    if requires & TEAM_FIELDS:
+        fields |= _team(run, iteration)
     if requires & REFERENCE_FIELDS:
         fields |= _sides("reference_", _minus(policy, by_scorer[BASE]), run)
     samples = range(run.config.evaluation.samples_per_prompt)
@@ -82,6 +83,16 @@ def _true_divergence(run: Run, objective: Objective, spec: OpponentSpec, turns: 
     alone = objective.objective if isinstance(objective, Regularized) else objective
     assert isinstance(alone, Variational)  # noqa: S101 - who reports an estimate has an optimum
     return alone(alone.optimum(density)).metrics["divergence_estimate"]
+
+
+def _team(run: Run, iteration: int) -> dict[str, torch.Tensor]:
+    """Δ against each member of a team, with its own held-out responses: `[B, J]` and `[B, J, K]`, nats."""
+    members = []
+    for member in run.phase(iteration).team(iteration):
+        turns = {example.index: Drawn(member, "sampled") for example in run.held_out}
+        ratios = _minus(_on_turn(run, iteration + 1, turns), _on_turn(run, member, turns))
+        members.append(_sides("", ratios, run))
+    return {f"team_{side}": torch.stack([each[side] for each in members], dim=1) for side in ("expert", "generated")}
 
 
 def _log_mean(log_probs: Sequence[float]) -> float:
