@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from a_run import a_config
 from sparring.judges import JUDGES, Question, Verdict
 from sparring.objectives import OBJECTIVES
+from sparring.run_directory import RunDirectory
+from sparring.selfplay.loop import run
+from sparring.shards import judgements_path, read_samples, read_shard, samples_of
 from sparring.types import LogRatios
 
 
@@ -82,3 +87,28 @@ def test_dpo_on_all_pairs_starts_with_the_gradient_of_scpos_weighted_loss() -> N
     (published,) = torch.autograd.grad(scpo, delta)
     # `all` is a mean over the 25 ordered draws, each pair in either order.
     assert torch.allclose(gradient, published * 2 / 25)
+
+
+def test_it_judges_prompts_that_have_no_expert(tiny_folder: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "prompts.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in ("a?", "b?", "c?")), encoding="utf-8")
+    settings = {
+        "data": {"source": str(rows), "format": "prompt-only", "held_out": 0, "max_response_tokens": 4},
+        "iterations": 1,
+        "objective": {"name": "sppo"},
+        "judge": {"name": "consensus", "rule": "regex", "pattern": r"\S"},
+        "generation": {"samples_per_prompt": 4, "batch_size": 12},
+        "training": {"max_steps": 1},
+    }
+    run(a_config(tiny_folder, tmp_path / "run", **settings))
+    stage = RunDirectory(tmp_path / "run").iteration(0)
+    (shard,) = samples_of(stage)
+    samples = read_samples([shard])
+    verdicts = read_shard(judgements_path(stage, shard))
+    assert len(verdicts) == 3
+    for verdict in verdicts:
+        firsts = [row["text"].strip()[:1] for row in samples[verdict["index"]]]
+        counts = [firsts.count(first) if first else 0 for first in firsts]
+        wanted = [[0.5 + (one - other) / 8 for other in counts] for one in counts]
+        assert verdict["pairwise"] == wanted
+    assert stage.model.exists()
