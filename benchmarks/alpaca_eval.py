@@ -86,15 +86,23 @@ def agreement(found: Mapping[str, float], published: Mapping[str, float]) -> dic
 
 def interpolated(models: list[Annotations], published: Mapping[str, float]) -> dict[str, Any]:
     """Without a pool, the models whose answers are longer than the baseline's, and shorter, a quarter of the time."""
+
+    def alike(model: Annotations) -> np.ndarray:
+        longest = np.maximum(model.model_length, model.baseline_length)
+        return np.asarray(np.abs(model.model_length - model.baseline_length) <= 0.1 * longest)
+
     near = []
     for model in (each.with_verdict() for each in models if each.model != BASELINE):
         difference = model.model_length - model.baseline_length
-        if min((difference > 0).mean(), (difference < 0).mean()) >= 0.25:
+        if min((difference > 0).mean(), (difference < 0).mean()) >= 0.25 and alike(model).any():
             near.append(model)
+    names = [each.model for each in near]
+    if len(near) < 2:
+        message = "fewer than two models write about as much as the baseline, so none can be ranked so"
+        return {"models": names, "message": message}
 
     def similar(model: Annotations) -> float:
-        longest = np.maximum(model.model_length, model.baseline_length)
-        return float(model.preference[np.abs(model.model_length - model.baseline_length) <= 0.1 * longest].mean())
+        return float(model.preference[alike(model)].mean())
 
     variants: dict[str, Callable[[Annotations], float]] = {
         "plain win rate": lambda model: win_rate(model).rate,
@@ -102,9 +110,7 @@ def interpolated(models: list[Annotations], published: Mapping[str, float]) -> d
         "plain, lengths within 10 %": similar,
     }
     found = {name: {each.model: 100 * rate(each) for each in near} for name, rate in variants.items()}
-    return {"models": [each.model for each in near]} | {
-        name: agreement(rates, published) for name, rates in found.items()
-    }
+    return {"models": names} | {name: agreement(rates, published) for name, rates in found.items()}
 
 
 def compare(models: list[Annotations], leaderboard: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:

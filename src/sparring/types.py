@@ -15,15 +15,28 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
+from sparring.tokens import TokenLogProbs
+
 T = TypeVar("T")
 
 PREFERENCE_FIELDS = frozenset({"preference", "pairwise"})
 """The fields of `LogRatios` that a judge gives, or data that hold preferences."""
 
-EXPERT_FIELDS = frozenset({"expert", "reference_expert", "policy_expert", "expert_length"})
+TOKEN_FIELDS = frozenset({"expert_tokens"})
+"""The fields of `LogRatios` that hold log-probs token by token."""
+
+TEAM_FIELDS = frozenset({"team_expert", "team_generated"})
+"""The fields of `LogRatios` that an opponent of several policies gives, each with samples of its own."""
+
+EARLIER_FIELDS = frozenset({"policy_initial", "team_generated"})
+"""The fields of `LogRatios` that need what earlier policies generated for the same prompts."""
+
+EXPERT_FIELDS = frozenset(
+    {"expert", "reference_expert", "policy_expert", "expert_length", "expert_tokens", "team_expert"}
+)
 """The fields of `LogRatios` that only an expert's response can give."""
 
-OPPONENT_FIELDS = frozenset({"expert", "generated"})
+OPPONENT_FIELDS = frozenset({"expert", "generated"}) | TEAM_FIELDS
 """The fields of `LogRatios` that need log π_o."""
 
 REFERENCE_FIELDS = frozenset({"reference_expert", "reference_generated"})
@@ -32,7 +45,7 @@ REFERENCE_FIELDS = frozenset({"reference_expert", "reference_generated"})
 DRAWN_FIELDS = frozenset({"generated", "reference_generated", "policy_generated"})
 """The fields of `LogRatios` whose mean over the samples is one over draws of the opponent."""
 
-SUPERVISED_FIELDS = frozenset({"policy_expert", "expert_length"})
+SUPERVISED_FIELDS = frozenset({"policy_expert", "expert_length", "expert_tokens"})
 """The fields of `LogRatios` that supervised fine-tuning gives: they need no generated response."""
 
 
@@ -61,6 +74,11 @@ class LogRatios:
         initial_weight: `[B, K]` probability of each of those given the prompt; uniform 1/K when absent.
         policy_reference: `[B, M]` log π_θ of responses that the reference, π_ref, generated, nats.
         reference_weight: `[B, M]` probability of each of those given the prompt; uniform 1/M when absent.
+        team_expert: `[B, J]` log π_θ − log π_j of the expert response for each member j of a team, the newest first,
+            nats.
+        team_generated: `[B, J, K]` log π_θ − log π_j of the responses that member j generated, nats.
+        team_weight: `[B, J, K]` probability of each of those given the prompt; uniform 1/K when absent.
+        expert_tokens: `[B, T]` log π_θ of the tokens of the expert response, nats.
         expert_length: `[B]` number of response tokens.
         generated_length: `[B, K]` number of response tokens.
 
@@ -82,6 +100,10 @@ class LogRatios:
     initial_weight: Tensor | None = None
     policy_reference: Tensor | None = None
     reference_weight: Tensor | None = None
+    team_expert: Tensor | None = None
+    team_generated: Tensor | None = None
+    team_weight: Tensor | None = None
+    expert_tokens: TokenLogProbs | None = None
     expert_length: Tensor | None = None
     generated_length: Tensor | None = None
 
@@ -89,10 +111,21 @@ class LogRatios:
         {"expert", "expert_weight", "reference_expert", "policy_expert", "expert_length"}
     )
     _of_reference: ClassVar[frozenset[str]] = frozenset({"policy_reference", "reference_weight"})
+    _special: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "pairwise": ("B", "K", "K"),
+        "expert_tokens": ("B", "T"),
+        "team_expert": ("B", "J"),
+        "team_generated": ("B", "J", "K"),
+        "team_weight": ("B", "J", "K"),
+    }
 
     def __post_init__(self) -> None:
         dtype: tuple[str, torch.dtype] | None = None
         sizes: dict[str, tuple[str, int]] = {}
+        for name in TOKEN_FIELDS:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, TokenLogProbs):
+                raise ValueError(f"LogRatios.{name} must be TokenLogProbs [B, T], got {type(value).__name__}")
         for name, value in self.present().items():
             axes = self._axes(name)
             shape = f"[{', '.join(axes)}]"
@@ -124,23 +157,32 @@ class LogRatios:
     def _axes(cls, name: str) -> tuple[str, ...]:
         if name in cls._per_prompt:
             return ("B",)
-        if name == "pairwise":
-            return ("B", "K", "K")
+        if name in cls._special:
+            return cls._special[name]
         return ("B", "M") if name in cls._of_reference else ("B", "K")
 
     @classmethod
     def shape(cls, name: str, *, prompts: int, samples: int) -> tuple[int, ...]:
-        """The shape of a field for so many prompts, and so many samples of each kind a prompt."""
+        """The shape of a field for so many prompts, and so many samples of each kind, members or tokens a prompt."""
         return tuple(prompts if axis == "B" else samples for axis in cls._axes(name))
 
     def present(self) -> dict[str, Tensor]:
-        """The fields that are given, by name."""
+        """The fields that are given, by name; of tokens, their log-probs."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values = {name: each.log_probs if isinstance(each, TokenLogProbs) else each for name, each in values.items()}
         return {name: value for name, value in values.items() if value is not None}
 
     def require(self, name: str) -> Tensor:
         """The field `name`, or a ValueError that names it when it is missing."""
         value: Tensor | None = getattr(self, name)
+        return self._there(name, value)
+
+    def require_tokens(self, name: str) -> TokenLogProbs:
+        """The field `name` of `TOKEN_FIELDS`, or a ValueError that names it when it is missing."""
+        value: TokenLogProbs | None = getattr(self, name)
+        return self._there(name, value)
+
+    def _there(self, name: str, value: T | None) -> T:
         if value is None:
             shape = f"[{', '.join(self._axes(name))}]"
             raise ValueError(f"LogRatios.{name} {shape} is needed here, and is missing")
@@ -156,12 +198,16 @@ class LogRatios:
         """E_{y ~ π_0}[value]: `[B, K]` → `[B]`, with `initial_weight` or uniformly over k."""
         return value.mean(dim=-1) if self.initial_weight is None else (self.initial_weight * value).sum(dim=-1)
 
+    def mean_over_team(self, value: Tensor) -> Tensor:
+        """E_{y ~ π_j}[value] for each member: `[B, J, K]` → `[B, J]`, with `team_weight` or uniformly over k."""
+        return value.mean(dim=-1) if self.team_weight is None else (self.team_weight * value).sum(dim=-1)
+
     def mean_over_reference(self, value: Tensor) -> Tensor:
         """E_{y ~ π_ref}[value]: `[B, M]` → `[B]`, with `reference_weight` or uniformly over m."""
         return value.mean(dim=-1) if self.reference_weight is None else (self.reference_weight * value).sum(dim=-1)
 
 
-_AXES = {"B": "prompt", "K": "sample", "M": "reference sample"}
+_AXES = {"B": "prompt", "K": "sample", "M": "reference sample", "J": "member", "T": "token"}
 
 
 def _same(known: tuple[str, T] | None, name: str, value: T, what: str) -> tuple[str, T]:
@@ -310,11 +356,15 @@ class OpponentSpec:
         scorers: Policies under which every response, expert and generated, is scored.
         base_share: α in [0, 1). Above zero each generator samples every token from its geometric mixture with the base
             model, ∝ π_t^{1−α} π_ref^α over the vocabulary, rather than from π_t.
+        team: Policies that play beside each other, the newest first, which generates; the others with what they
+            generated in their own iterations. Each is an opponent of its own for what it generated. Empty where the
+            opponent is one.
     """
 
     generators: tuple[int, ...]
     scorers: tuple[int, ...]
     base_share: float = 0.0
+    team: tuple[int, ...] = ()
 
 
 class Opponent(Protocol):

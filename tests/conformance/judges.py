@@ -30,7 +30,8 @@ class JudgeRow:
 
 
 # What a judge inherits; the rest it declares.
-DEFAULTS = {"ranks_policies": True, "expert_must_play": False, "reads_text": True, "reached_by": (), "private": ()}
+DEFAULTS = {"ranks_policies": True, "expert_must_play": False, "reads_text": True, "reads_log_ratios": False}
+DEFAULTS |= {"reached_by": (), "private": ()}
 
 JUDGE_ROWS = {
     "verifier": JudgeRow(
@@ -94,6 +95,28 @@ JUDGE_ROWS = {
                 "would send the key in the variable JUDGE_KEY to https://judge.example.org/v1",
             ),
         ),
+    ),
+    "consensus": JudgeRow(
+        nonsense=(
+            ({"rule": "final-numbr"}, "did you mean 'final-number'"),
+            ({"rule": "regex"}, "need each other"),
+            ({"rule": "regex", "pattern": "("}, "no regular expression"),
+        ),
+        facts={"needs_expert": False, "may_cost_money": False, "ranks_policies": False},
+        consent=(({"rule": "a.b:c"}, "judges with the Python function 'a.b:c', which would run with all your rights"),),
+    ),
+    "implicit": JudgeRow(
+        nonsense=(
+            ({"beta": 0}, "beta must be a finite number > 0"),
+            ({"length_penalty": -0.1}, "length_penalty must be a finite number > 0"),
+        ),
+        facts={
+            "needs_expert": False,
+            "may_cost_money": False,
+            "ranks_policies": False,
+            "reads_text": False,
+            "reads_log_ratios": True,
+        },
     ),
     "expert": JudgeRow(
         facts={

@@ -28,6 +28,8 @@ class Row:
             "uniform" where they are all the uniform one.
         chosen: Settings that may be a word, by which the loss chooses a number from the batch. The gradient is that at
             the number, held fixed, and a metric of the setting's name reports it.
+        held: A setting by which the loss weighs with numbers that it holds fixed; at 0 there are none. Its gradient is
+            its value's there only.
         any_pair: Whether the objective learns from any two responses of which one is preferred.
         converges: Whether the objective's exact iteration ends at the expert, so that it has a stability number.
     """
@@ -36,6 +38,7 @@ class Row:
     nonsense: tuple[tuple[Mapping[str, Any], str], ...] = ()
     rests_at: str = "common"
     chosen: tuple[str, ...] = ()
+    held: str | None = None
     any_pair: bool = False
     converges: bool = False
 
@@ -98,6 +101,17 @@ OBJECTIVE_ROWS = {
         any_pair=True,
     ),
     "nash-md": Row(settings=({}, {"eta": 5.0}), nonsense=scale("eta")),
+    "tpaw": Row(
+        settings=({}, {"beta": 0.5, "guard": 1.0}, {"guard": 2.5, "sharpness": 3.0}),
+        nonsense=(
+            *scale("beta"),
+            *scale("guard"),
+            ({"guard": 0.9}, "guard must be at least 1"),
+            ({"sharpness": -1.0}, "sharpness must be a finite number > 0"),
+        ),
+        held="sharpness",
+    ),
+    "dft": Row(settings=({},), rests_at="uniform"),
     "sft": Row(settings=({},)),
 }
 
@@ -137,6 +151,12 @@ OPPONENT_ROWS = {
         ),
     ),
     "base": Row(settings=({},)),
+    "team": Row(
+        settings=({}, {"size": 1}),
+        nonsense=tuple(
+            ({"size": value}, "size must be an integer of at least 1") for value in (0, -1, 1.5, True, "all")
+        ),
+    ),
 }
 
 REGISTRIES: dict[str, tuple[Mapping[str, type], Mapping[str, Row]]] = {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 import torch
 
-from sparring.types import LogRatios
+from sparring.tokens import TokenLogProbs
+from sparring.types import TOKEN_FIELDS, LogRatios
 
 SHAPES = {
     **dict.fromkeys(("expert", "expert_weight", "reference_expert", "policy_expert", "expert_length"), "[B]"),
@@ -15,12 +17,19 @@ SHAPES = {
     **dict.fromkeys(("policy_generated", "generated_length", "policy_initial", "initial_weight"), "[B, K]"),
     **dict.fromkeys(("policy_reference", "reference_weight"), "[B, M]"),
     "pairwise": "[B, K, K]",
+    "expert_tokens": "[B, T]",
+    "team_expert": "[B, J]",
+    **dict.fromkeys(("team_generated", "team_weight"), "[B, J, K]"),
 }
-SIZES = {"[B]": (2,), "[B, K]": (2, 3), "[B, M]": (2, 4), "[B, K, K]": (2, 3, 3)}
+SIZES = {"[B]": (2,), "[B, K]": (2, 3), "[B, M]": (2, 4), "[B, K, K]": (2, 3, 3), "[B, T]": (2, 5)}
+SIZES |= {"[B, J]": (2, 6), "[B, J, K]": (2, 6, 3)}
+# Tokens come as an object of their own, which checks itself.
+PLAIN = sorted(SHAPES.keys() - TOKEN_FIELDS)
 
 
-def value(name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return torch.ones(SIZES[SHAPES[name]]).div(2).to(dtype)
+def value(name: str, dtype: torch.dtype = torch.float32) -> Any:
+    tensor = torch.ones(SIZES[SHAPES[name]]).div(2).to(dtype)
+    return TokenLogProbs.unpadded(tensor) if name in TOKEN_FIELDS else tensor
 
 
 def test_the_table_has_every_field() -> None:
@@ -28,7 +37,7 @@ def test_the_table_has_every_field() -> None:
     LogRatios(**{name: value(name) for name in SHAPES})
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", PLAIN)
 def test_shape_dtype_and_type_are_checked(name: str) -> None:
     shape = SHAPES[name].replace("[", r"\[").replace("]", r"\]")
     for wrong in (torch.ones(()), torch.ones(2, 3, 4, 5), torch.ones(2, 3) if shape == r"\[B\]" else torch.ones(2)):
@@ -79,3 +88,26 @@ def test_nothing_is_refused() -> None:
         LogRatios(expert=torch.ones(0))
     with pytest.raises(ValueError, match=r"LogRatios\.generated is empty: it needs at least one sample \(K ≥ 1\)"):
         LogRatios(generated=torch.ones(2, 0))
+
+
+def test_tokens_are_an_object_that_checks_itself() -> None:
+    with pytest.raises(ValueError, match=r"LogRatios\.expert_tokens must be TokenLogProbs \[B, T\], got Tensor"):
+        LogRatios(expert_tokens=torch.ones(2, 5))
+    with pytest.raises(ValueError, match=r"LogRatios\.expert_tokens must have shape \[B, T\], got \[2, 3, 5\]"):
+        LogRatios(expert_tokens=TokenLogProbs.unpadded(torch.ones(2, 3, 5)))
+    true = torch.ones(2, 3, dtype=torch.bool)
+    for log_probs, mask, message in (
+        (torch.ones(2, 4), true, r"must have one shape, got \[2, 4\] and \[2, 3\]"),
+        (torch.ones(2, 3), true.float(), "floating point and .mask bool, got torch.float32 and torch.float32"),
+        (torch.ones(2, 3, dtype=torch.long), true, "floating point and .mask bool, got torch.int64"),
+        (torch.ones(2, 3), torch.tensor([[True, True, True], [False, False, False]]), "response without a token"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TokenLogProbs(log_probs=log_probs, mask=mask)
+
+
+def test_padding_counts_for_nothing() -> None:
+    tokens = TokenLogProbs.of([torch.tensor([-1.0, -2.0, -3.0]), torch.tensor([-4.0])])
+    assert tokens.mask.tolist() == [[True, True, True], [True, False, False]]
+    assert tokens.sum(tokens.log_probs - 1.0).tolist() == [-9.0, -5.0]
+    assert tokens.mean(tokens.log_probs).tolist() == [-2.0, -4.0]

@@ -16,7 +16,8 @@ from torch import Tensor
 from conformance.rows import Row, cases
 from objectives.exact import over_prompts
 from sparring.regularizers import REGULARIZERS
-from sparring.types import LogRatios, Objective, ObjectiveOutput, Regularizer
+from sparring.tokens import TokenLogProbs
+from sparring.types import TOKEN_FIELDS, LogRatios, Objective, ObjectiveOutput, Regularizer
 
 Loss = Objective | Regularizer
 every_loss = pytest.mark.parametrize(("build", "settings", "row"), cases("objective", "regularizer"))
@@ -39,6 +40,8 @@ def batch(
     values |= {"policy_expert": -5.0 - draw(prompts).abs(), "expert_length": 1.0 + draw(prompts).abs().round()}
     values |= {name: -5.0 - draw(*wide).abs() for name in ("policy_generated", "policy_initial")}
     values |= {"policy_reference": -5.0 - draw(prompts, samples + 1).abs(), "preference": draw(*wide).sigmoid()}
+    values |= {"expert_tokens": -draw(prompts, 5).abs()}
+    values |= {"team_expert": draw(prompts, 2), "team_generated": draw(prompts, 2, samples)}
     values |= {"generated_length": torch.ones(wide, dtype=torch.float64)}
     score = draw(*wide)
     values |= {"pairwise": (score.unsqueeze(-1) - score.unsqueeze(-2)).sigmoid()}
@@ -47,19 +50,34 @@ def batch(
 
 INPUTS = (
     *("expert", "generated", "reference_expert", "reference_generated"),
-    *("policy_expert", "policy_generated", "policy_initial", "policy_reference"),
+    *("policy_expert", "policy_generated", "policy_initial", "policy_reference", "expert_tokens"),
+    *("team_expert", "team_generated"),
 )
 """The fields that depend on the policy, in which a loss is differentiated."""
 
 
+OF_OTHERS = TOKEN_FIELDS | {"team_expert", "team_generated"}
+"""The fields whose second axis is not that of the samples."""
+
+
 def apply(build: Callable[..., Loss], settings: Mapping[str, Any], values: Mapping[str, Tensor]) -> ObjectiveOutput:
-    return build(**settings)(LogRatios(**values))
+    return build(**settings)(ratios_of(values))
+
+
+def ratios_of(values: Mapping[str, Tensor]) -> LogRatios:
+    """The values as an objective is given them."""
+    tokens = {name: TokenLogProbs.unpadded(values[name]) for name in TOKEN_FIELDS & values.keys()}
+    return LogRatios(**{**values, **tokens})
 
 
 def select(values: Mapping[str, Tensor], axis: int, order: Tensor) -> dict[str, Tensor]:
-    """The entries `order` of an axis; of a table of pairs, its rows and its columns."""
-    chosen = {name: value.index_select(axis, order) if value.ndim > axis else value for name, value in values.items()}
+    """The entries `order` of an axis, 1 being that of the samples; of a table of pairs, its rows and its columns."""
+    chosen = {
+        name: value.index_select(axis, order) if axis == 0 or (value.ndim > axis and name not in OF_OTHERS) else value
+        for name, value in values.items()
+    }
     if axis == 1:
+        chosen["team_generated"] = values["team_generated"].index_select(2, order)
         chosen["pairwise"] = chosen["pairwise"].index_select(2, order)
     return chosen
 
@@ -93,7 +111,8 @@ def test_value_and_gradient_are_finite_at_ten_thousand_nats_in_fp32(
     for name in INPUTS:
         choice = torch.randint(5, values[name].shape, generator=generator)
         drawn = extremes[choice]
-        values[name] = (-drawn.abs() if name.startswith("policy") else drawn).requires_grad_()
+        log_prob = name.startswith("policy") or name in TOKEN_FIELDS
+        values[name] = (-drawn.abs() if log_prob else drawn).requires_grad_()
     output = apply(build, settings, values)
     output.loss.sum().backward()
     assert torch.isfinite(output.loss).all()
@@ -104,6 +123,8 @@ def test_value_and_gradient_are_finite_at_ten_thousand_nats_in_fp32(
 @every_loss
 def test_gradient_is_that_of_the_value(build: type, settings: dict[str, Any], row: Row) -> None:
     values = batch(prompts=2, samples=3)
+    if row.held is not None:
+        settings = settings | {row.held: 0}
     read = sorted(build(**settings).requires & set(INPUTS))
     metrics = apply(build, settings, values).metrics
     held = {name: float(metrics[name][0]) for name in row.chosen if isinstance(settings.get(name), str)}
@@ -141,6 +162,10 @@ def test_gradient_is_zero_where_theory_says_so(build: type, settings: dict[str, 
         policy_generated=wide,
         policy_initial=wide,
         policy_reference=wide,
+        team_expert=(log_policy - common).unsqueeze(-1),
+        team_generated=(wide - common).unsqueeze(1),
+        team_weight=weight.unsqueeze(1),
+        expert_tokens=TokenLogProbs.unpadded(log_policy.unsqueeze(-1)),
         expert_length=torch.ones(size, dtype=torch.float64),
     )
     (gradient,) = torch.autograd.grad(over_prompts(ratios, build(**settings)(ratios).loss), logits)
@@ -150,7 +175,7 @@ def test_gradient_is_zero_where_theory_says_so(build: type, settings: dict[str, 
 @every_loss
 def test_the_order_of_the_samples_does_not_matter(build: type, settings: dict[str, Any], row: Row) -> None:
     values = batch()
-    shuffled = select({k: v for k, v in values.items() if k != "policy_reference"}, 1, torch.tensor([2, 0, 3, 1]))
+    shuffled = select(values, 1, torch.tensor([2, 0, 3, 1]))
     shuffled["policy_reference"] = values["policy_reference"].flip(1)
     assert torch.allclose(apply(build, settings, values).loss, apply(build, settings, shuffled).loss)
 
@@ -169,6 +194,8 @@ def test_samples_given_twice_count_once(build: type, settings: dict[str, Any], r
     for samples in (1, 2):
         values = batch(samples=samples)
         twice = {name: value.repeat(1, *[2] * (value.ndim - 1)) for name, value in values.items()}
+        twice |= {name: values[name] for name in OF_OTHERS}
+        twice["team_generated"] = values["team_generated"].repeat(1, 1, 2)
         assert torch.allclose(apply(build, settings, values).loss, apply(build, settings, twice).loss)
 
 
@@ -177,6 +204,7 @@ def test_uniform_weights_are_no_weights(build: type, settings: dict[str, Any], r
     values = batch()
     weights = {"expert_weight": torch.full((3,), 1 / 3, dtype=torch.float64)}
     weights |= {name: torch.full((3, 4), 0.25, dtype=torch.float64) for name in ("generated_weight", "initial_weight")}
+    weights |= {"team_weight": torch.full((3, 2, 4), 0.25, dtype=torch.float64)}
     weights |= {"reference_weight": torch.full((3, 5), 0.2, dtype=torch.float64)}
     without, given = apply(build, settings, values), apply(build, settings, values | weights)
     assert torch.allclose(without.loss, given.loss)
@@ -193,6 +221,7 @@ def test_a_sample_of_weight_zero_is_no_sample(build: type, settings: dict[str, A
         "generated_weight": torch.cat([third, torch.zeros(3, 1, dtype=torch.float64)], 1),
         "initial_weight": torch.cat([third, torch.zeros(3, 1, dtype=torch.float64)], 1),
         "reference_weight": torch.cat([third, torch.zeros(3, 2, dtype=torch.float64)], 1),
+        "team_weight": torch.cat([third, torch.zeros(3, 1, dtype=torch.float64)], 1).unsqueeze(1).expand(3, 2, 4),
     }
     assert torch.allclose(apply(build, settings, values | padded).loss, apply(build, settings, first).loss)
 
@@ -203,11 +232,11 @@ def test_what_it_requires_is_all_it_needs_and_each_is_missed_by_name(
 ) -> None:
     loss, values = build(**settings), batch()
     needed = {name: values[name] for name in loss.requires}
-    assert torch.equal(loss(LogRatios(**needed)).loss, loss(LogRatios(**values)).loss)
+    assert torch.equal(loss(ratios_of(needed)).loss, loss(ratios_of(values)).loss)
     for name in loss.requires:
         others = {other: value for other, value in values.items() if other != name}
         with pytest.raises(ValueError, match=rf"LogRatios\.{name} \[B.*missing"):
-            loss(LogRatios(**others))
+            loss(ratios_of(others))
 
 
 @every_loss

@@ -292,9 +292,26 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         {"model": {"quantization": "nf4"}},
         ["model.quantization: weights of nf4 cannot be trained themselves", "add lora: {r: 16}"],
     ),
-    "prompts by iteration with the first policy's responses": (
+    "a team and an objective that reads none": (
+        {"opponent": {"name": "team"}},
+        ["opponent.name: opponent 'team' is a team, and 'spif' reads one opponent alone", "fix: take the opponent"],
+    ),
+    "an objective of a team without one": (
+        {"objective": {"name": "tpaw"}},
+        ["opponent.name: objective 'tpaw' plays against a team, and 'previous' is none", "{name: team}"],
+    ),
+    "implicit reward of the base model": (
+        {
+            "objective": {"name": "dpo"},
+            "judge": {"name": "implicit"},
+            "generation": {"samples_per_prompt": 2},
+            "warmup": None,
+        },
+        ["judge.name: the judge reads how far the policy has moved", "every pair would tie", "fix: add warmup"],
+    ),
+    "prompts by iteration with earlier policies' responses": (
         {"objective": {"name": "t-spin"}, "data": {"source": "arithmetic", "limit": 8, "prompts_per_iteration": 4}},
-        ["data.prompts_per_iteration: objective 't-spin' learns from the first policy's responses", "fix: remove it"],
+        ["data.prompts_per_iteration: objective 't-spin' learns from earlier policies' responses", "fix: remove it"],
     ),
     "missing model": ({"model": {"name": "./no/such/model"}}, ["no/such/model", "fix:"]),
     "unwritable output": ({"output": "/proc/sparring"}, ["/proc/sparring", "cannot be written", "output=PATH"]),

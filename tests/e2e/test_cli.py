@@ -15,7 +15,7 @@ from sparring.opponents import OPPONENTS
 from sparring.recipes import recipes
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
-from sparring.types import PREFERENCE_FIELDS, Objective
+from sparring.types import PREFERENCE_FIELDS, SUPERVISED_FIELDS, TEAM_FIELDS, Objective, Opponent
 
 Cli = Callable[..., SimpleNamespace]
 Config = Callable[..., Path]
@@ -87,8 +87,18 @@ def with_judge(name: str, **options: object) -> dict[str, object]:
 
 
 def playing(name: str, objective: Objective) -> dict[str, object]:
-    judged = objective.requires & PREFERENCE_FIELDS
-    return with_judge(name) if judged else {"objective": {"name": name}, "iterations": 1}
+    if objective.requires & PREFERENCE_FIELDS:
+        return with_judge(name)
+    team = {"opponent": {"name": "team"}} if objective.requires & TEAM_FIELDS else {}
+    return {"objective": {"name": name}, "iterations": 1, **team}
+
+
+def meeting(name: str, opponent: Opponent) -> dict[str, object]:
+    reads = {"objective": {"name": "tpaw"}} if opponent.spec(0).team else {}
+    return {"opponent": {"name": name}, "iterations": 3, **reads}
+
+
+SUPERVISED = {name for name, build in OBJECTIVES.items() if build().requires <= SUPERVISED_FIELDS}
 
 
 PLAYED = {
@@ -96,7 +106,7 @@ PLAYED = {
     "all pairs": with_judge("inpo", pairs="all"),
     "judge expert": with_judge("dpo") | {"judge": {"name": "expert", "expert_plays": True}},
     "t-spin": {"objective": {"name": "t-spin"}, "iterations": 2},
-    **{name: {"opponent": {"name": name}, "iterations": 3} for name in OPPONENTS},
+    **{name: meeting(name, build()) for name, build in OPPONENTS.items()},
     "mixture": {"opponent": {"name": "geometric-mixture", "samples": "mixture"}, "iterations": 2},
     "mixture, lora": {
         "opponent": {"name": "geometric-mixture", "samples": "mixture", "alpha": 0.5},
@@ -125,7 +135,7 @@ def test_everything_registered_plays(cli: Cli, tiny_config: Config, tmp_path: Pa
     measured = json.loads((last / "evaluation.json").read_text())
     judged = [event for event in events(tmp_path / "run") if event["stage"] == "judge"]
     assert ("judge" in settings) == (last / "judgements").exists() == bool(judged)
-    assert case == "sft" or "judge" in settings or "objective" in measured
+    assert case in SUPERVISED or "judge" in settings or "objective" in measured
     if case == "regularizers":
         assert {f"regularizer/{name}" for name in REGULARIZERS} <= set(measured)
 

@@ -121,7 +121,7 @@ def test_the_gradients_agree_at_the_implicit_reward(name, options, scale):
     logits = distribution(4, 12).log().requires_grad_()
     log_policy = torch.log_softmax(logits, -1)
     game = ImitationGame(expert=P, initial=Q)
-    loss = expected_loss(game, OBJECTIVES[name](beta=beta, **options), log_policy, Q.log(), Q)
+    loss = expected_loss(game, OBJECTIVES[name](beta=beta, **options), game.ratios(log_policy, Q.log(), Q))
     value = PAYOFFS[name](**options)(beta * (log_policy - Q.log()), P, Q)
     (of_loss,) = torch.autograd.grad(loss, logits, retain_graph=True)
     (of_value,) = torch.autograd.grad(value, logits)

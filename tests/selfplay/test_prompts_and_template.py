@@ -62,7 +62,7 @@ def test_each_iteration_has_its_own_prompts(tiny_folder: Path, tmp_path: Path) -
 
 def test_an_objective_of_the_first_policys_responses_takes_the_same_prompts(tiny_folder: Path, tmp_path: Path) -> None:
     several = settings(tmp_path, prompts_per_iteration=2) | {"objective": {"name": "t-spin"}}
-    with pytest.raises(InputError, match="the first policy's responses to the same prompts") as caught:
+    with pytest.raises(InputError, match="earlier policies' responses to the same prompts") as caught:
         prepare(a_config(tiny_folder, tmp_path / "run", **several))
     assert caught.value.where == "data.prompts_per_iteration"
 

@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.integrations import integration_utils
 
 from sparring.errors import InputError, RunError
-from sparring.logprobs import sequence_log_probs
+from sparring.logprobs import per_token_log_probs, sequence_log_probs
 from sparring.objectives import OBJECTIVES
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
@@ -159,11 +159,16 @@ def test_the_opponent_is_scored_once_and_before_the_first_step(
 
     calls: list[bool] = []
 
-    def spy(model: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(torch.is_grad_enabled())
-        return sequence_log_probs(model, *args, **kwargs)
+    def spied(name: str, scored: Callable[..., Any]) -> None:
+        def spy(*args: Any, **kwargs: Any) -> Any:
+            calls.append(torch.is_grad_enabled())
+            return scored(*args, **kwargs)
 
-    monkeypatch.setattr(module, "sequence_log_probs", spy)
+        monkeypatch.setattr(module, name, spy)
+
+    # The one for what is scored once, the other for training.
+    spied("sequence_log_probs", sequence_log_probs)
+    spied("per_token_log_probs", per_token_log_probs)
     build(TEXT, num_train_epochs=3, per_device_eval_batch_size=4).train()
     assert calls == [False] + [True] * 6
 

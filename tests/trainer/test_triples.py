@@ -57,7 +57,7 @@ def test_an_expert_response_is_there_for_all_or_for_none() -> None:
     bare = Triple(prompt_ids=[3], generated_ids=[[5], [6, 7]])
     batch = collate([bare, bare])
     assert batch["responses"] == [[[5], [6, 7]]] * 2
-    assert batch["counts"] == Counts(expert=0, generated=2, initial=0, reference=0)
+    assert batch["counts"] == Counts(expert=0, generated=2, initial=0, reference=0, team=0)
     with pytest.raises(InputError, match="some rows have an expert response and some do not"):
         Triples([bare, replace(bare, expert_ids=[4])])
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sparring.games.players import Play, play_rounds
 from sparring.games.simplex import chi_squared, distribution, kl_divergence, log_error, total_variation
+from sparring.tokens import TokenLogProbs
 from sparring.types import LogRatios, Objective, Opponent
 
 
@@ -73,15 +74,19 @@ class ImitationGame:
         """`[n]` π_E: the objective's B are the n expert outcomes."""
         return self.expert
 
-    def ratios(self, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor) -> LogRatios:
+    def ratios(self, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor, team: Tensor | None = None) -> LogRatios:
         """The log ratios that an objective reads, for the policy `log_policy` `[n]`, differentiable in it.
 
         Args:
             log_policy: `[n]` log π_θ, nats.
             log_opponent: `[n]` log π_o, nats.
             drawn: `[n]` probabilities with which the opponent's responses are drawn.
+            team: `[J, n]` log π_j of the opponent's members, each of which draws its own responses; the opponent alone
+                where None.
         """
         n = log_policy.shape[0]
+        members, of_members = (log_opponent.unsqueeze(0), drawn.unsqueeze(0)) if team is None else (team, team.exp())
+        against = log_policy - members
         ratio, reference = log_policy - log_opponent, log_policy - self.initial.log()
         return LogRatios(
             expert=ratio,
@@ -96,6 +101,10 @@ class ImitationGame:
             initial_weight=self.initial.expand(n, n),
             policy_reference=log_policy.expand(n, n),
             reference_weight=self.initial.expand(n, n),
+            team_expert=against.T,
+            team_generated=against.expand(n, *against.shape),
+            team_weight=of_members.expand(n, *against.shape),
+            expert_tokens=TokenLogProbs.unpadded(log_policy.unsqueeze(-1)),
             expert_length=torch.ones_like(ratio),
             generated_length=torch.ones_like(ratio).expand(n, n),
         )

@@ -34,8 +34,8 @@ class ExactGame(Protocol):
         """`[B]` weights of the entries of an objective's loss; they sum to one."""
         ...
 
-    def ratios(self, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor) -> LogRatios:
-        """The log ratios that an objective reads, differentiable in all three `[n]`."""
+    def ratios(self, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor, team: Tensor | None = None) -> LogRatios:
+        """The log ratios that an objective reads, differentiable in all of them, `[n]`; of a team `[J, n]`."""
         ...
 
 
@@ -83,11 +83,15 @@ def opponent_policy(opponent: Opponent, iteration: int, log_policies: Sequence[T
     return scored, torch.stack(generated).exp().mean(0)
 
 
-def expected_loss(
-    game: ExactGame, objective: Objective, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor
-) -> Tensor:
-    """The population loss of a policy `[n]`, a scalar: the weighted mean of the objective's loss over its prompts."""
-    return (game.prompt_weight * objective(game.ratios(log_policy, log_opponent, drawn)).loss).sum()
+def team_policies(opponent: Opponent, log_policies: Sequence[Tensor]) -> Tensor | None:
+    """`[J, n]` log π_j of the members of a team, from policies 0 … t; None where the opponent is one policy."""
+    members = opponent.spec(len(log_policies) - 1).team
+    return torch.stack([log_policies[member] for member in members]) if members else None
+
+
+def expected_loss(game: ExactGame, objective: Objective, ratios: LogRatios) -> Tensor:
+    """The population loss, a scalar: the weighted mean of the objective's loss over the game's prompts."""
+    return (game.prompt_weight * objective(ratios).loss).sum()
 
 
 def best_response(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
@@ -125,13 +129,13 @@ def play_rounds(game: ExactGame, objective: Objective, opponent: Opponent | str,
     losses: list[Tensor] = []
     metrics: list[dict[str, Tensor]] = []
     while len(losses) < iterations and stopped is None:
-        log_opponent, drawn = opponent_policy(player, len(losses), log_policies)
+        against = (*opponent_policy(player, len(losses), log_policies), team_policies(player, log_policies))
 
-        def loss(log_policy: Tensor, log_opponent: Tensor = log_opponent, drawn: Tensor = drawn) -> Tensor:
-            return expected_loss(game, objective, log_policy, log_opponent, drawn)
+        def loss(log_policy: Tensor, against: tuple[Tensor, Tensor, Tensor | None] = against) -> Tensor:
+            return expected_loss(game, objective, game.ratios(log_policy, *against))
 
         best = best_response(loss, log_policies[-1])
-        output = objective(game.ratios(best, log_opponent, drawn))
+        output = objective(game.ratios(best, *against))
         log_policies.append(best)
         losses.append((game.prompt_weight * output.loss).sum())
         metrics.append({name: (game.prompt_weight * value).sum() for name, value in output.metrics.items()})

@@ -84,14 +84,16 @@ class PreferenceGame:
         """`[1]`, a one: there is one prompt."""
         return torch.ones(1, dtype=torch.float64)
 
-    def ratios(self, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor) -> LogRatios:
+    def ratios(self, log_policy: Tensor, log_opponent: Tensor, drawn: Tensor, team: Tensor | None = None) -> LogRatios:
         """The log ratios that an objective reads, for the policy `log_policy` `[n]`, differentiable in it.
 
         Args:
             log_policy: `[n]` log π_θ, nats.
             log_opponent: `[n]` log π_o, nats.
             drawn: `[n]` probabilities with which the opponent's responses are drawn, and P is measured against.
+            team: Of no use here: what reads a team imitates an expert.
         """
+        del team
         return LogRatios(
             generated=(log_policy - log_opponent).unsqueeze(0),
             generated_weight=drawn.unsqueeze(0),

@@ -12,9 +12,11 @@ from sparring.games.imitation import ImitationGame
 from sparring.games.players import ExactGame, expected_loss, from_odds, to_odds
 from sparring.types import PREFERENCE_FIELDS, Objective, StabilityNumber
 
+_NUDGE = 1e-6  # nats
+
 
 class NoFixedPointError(RunError):
-    """The policy at which the iteration should be differentiated is no fixed point of it."""
+    """The policy at which the iteration should be differentiated is no fixed point of it, or the loss has a kink."""
 
 
 def stability(objective: Objective) -> StabilityNumber | None:
@@ -54,14 +56,16 @@ def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: 
     differentiation of the population loss in log odds.
 
     Raises:
-        NoFixedPointError: The policy is not a fixed point: its loss still falls when it plays against itself.
+        NoFixedPointError: The policy is not a fixed point: its loss still falls when it plays against itself. Or it
+            cannot be told, since the loss has a kink there.
     """
     log_policy = fixed_point.to(torch.float64).log()
     pivot, size = int(log_policy.argmax()), len(log_policy) - 1
 
     def loss(both: Tensor) -> Tensor:
         log_opponent = from_odds(both[size:], pivot)
-        return expected_loss(game, objective, from_odds(both[:size], pivot), log_opponent, log_opponent.exp())
+        ratios = game.ratios(from_odds(both[:size], pivot), log_opponent, log_opponent.exp())
+        return expected_loss(game, objective, ratios)
 
     odds = to_odds(log_policy, pivot)
     both = torch.cat([odds, odds]).requires_grad_()
@@ -74,6 +78,12 @@ def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: 
         for entry in gradient[:size]
     ]
     hessian, mixed = torch.stack(rows).split(size, dim=1)
+    # Of a smooth loss the rest is of second order in the nudge, 1e-12.
+    beside = torch.cat([odds + _NUDGE, odds]).requires_grad_()
+    (moved,) = torch.autograd.grad(loss(beside), beside)
+    rest = moved[:size] - gradient.detach()[:size] - _NUDGE * hessian.sum(dim=1)
+    if float(rest.abs().max()) > _NUDGE * max(1.0, float(hessian.abs().max())):
+        raise NoFixedPointError("the loss against itself has a kink, where it cannot be differentiated")
     if float(hessian.abs().max()) < 1e-13:
         return torch.full((size,), math.inf, dtype=torch.complex128)
     eigenvalues: Tensor = torch.linalg.eigvals(-torch.linalg.solve(hessian, mixed))

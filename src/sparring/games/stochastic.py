@@ -10,6 +10,7 @@ from torch import Tensor
 from sparring.games.players import opponent_of, opponent_policy
 from sparring.games.simplex import distribution, kl_divergence, total_variation
 from sparring.registry import require_positive
+from sparring.tokens import TokenLogProbs
 from sparring.types import LogRatios, Objective, Opponent
 
 
@@ -157,6 +158,7 @@ class StochasticGame:
             reference_generated=samples(reference),
             policy_expert=expert(policy),
             policy_generated=samples(policy),
+            expert_tokens=TokenLogProbs.unpadded(expert(policy).unsqueeze(-1)),
             expert_length=lengths[:, 0],
             generated_length=lengths,
         )

@@ -14,8 +14,10 @@ in docs/judges.md, and name the module in the contract on judges in pyproject.to
 
 from __future__ import annotations
 
+from sparring.judges.consensus import Consensus
 from sparring.judges.expert import Expert
 from sparring.judges.identity import StartedJudge, fingerprint
+from sparring.judges.implicit import Implicit
 from sparring.judges.llm import Llm
 from sparring.judges.pairwise import Pairwise
 from sparring.judges.protocol import JudgeSettings, Question, Verdict
@@ -30,6 +32,8 @@ JUDGES: Registry[JudgeSettings] = Registry(
         "reward-model": RewardModel,
         "pairwise": Pairwise,
         "llm": Llm,
+        "consensus": Consensus,
+        "implicit": Implicit,
         "expert": Expert,
     },
 )

@@ -25,6 +25,9 @@ class Question:
         responses: The responses to compare: the generated ones, after the expert's own where that plays too.
         expert: The expert's response, which some judges compare with.
         expert_plays: Whether `responses[0]` is the expert's.
+        log_ratios: log π_t − log π_ref of each response, nats, for a judge that reads them: π_t is the policy that the
+            iteration starts from, π_ref the base model.
+        lengths: The number of tokens of each response, likewise.
     """
 
     prompt: str
@@ -32,6 +35,8 @@ class Question:
     responses: tuple[str, ...]
     expert: str | None = None
     expert_plays: bool = False
+    log_ratios: tuple[float, ...] | None = None
+    lengths: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +111,7 @@ class JudgeSettings(Protocol):
         ranks_policies: Whether it can prefer one policy's response to another's.
         expert_must_play: Whether it decides nothing unless the expert's response is compared too.
         reads_text: Whether a verdict depends on the text of the responses.
+        reads_log_ratios: Whether it is told the policy's log ratio to the base model of every response.
         reached_by: Settings by which it is reached. They decide no verdict, so a resumed run may change them.
         private: Further settings that a model card leaves out, since they may hold a path.
     """
@@ -115,6 +121,7 @@ class JudgeSettings(Protocol):
     ranks_policies: ClassVar[bool] = True
     expert_must_play: ClassVar[bool] = False
     reads_text: ClassVar[bool] = True
+    reads_log_ratios: ClassVar[bool] = False
     reached_by: ClassVar[tuple[str, ...]] = ()
     private: ClassVar[tuple[str, ...]] = ()
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from sparring.consent import runs_code
-from sparring.data import VERIFIERS
-from sparring.errors import InputError, RunError, did_you_mean
-from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, verdict_of_scores
-
-Rule = Callable[[str, str], float | bool | None]
-"""Whether a response is right, or its score, given the response and the expert's; None abstains."""
-_PATTERN = "regex"
+from sparring.errors import InputError
+from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
+from sparring.judges.rules import Rule, RuleSettings, apply
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifierJudge(JudgeSettings):
+class VerifierJudge(RuleSettings):
     """Prefers a right response to a wrong one, P = 1, by a rule; two right or two wrong ones tie, P = ½.
 
     The rule is given a response and the expert's response, and returns whether the former is right, or a score, of
@@ -39,59 +32,25 @@ class VerifierJudge(JudgeSettings):
         ValueError: The rule is unknown, or `pattern` is missing, of no use, or no regular expression.
     """
 
-    rule: str = "final-number"
-    pattern: str | None = None
-
     needs_expert: ClassVar[bool] = True
     may_cost_money: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.rule, str) or (self.rule not in {*VERIFIERS, _PATTERN} and ":" not in self.rule):
-            known = did_you_mean(str(self.rule), [*VERIFIERS, _PATTERN])
-            raise ValueError(f"rule '{self.rule}' is unknown; {known}, or name a function as package.module:function")
-        if (self.rule == _PATTERN) != (self.pattern is not None):
-            raise ValueError(f"pattern and rule '{_PATTERN}' need each other, got rule '{self.rule}'")
-        if self.pattern is not None:
-            try:
-                re.compile(self.pattern)
-            except re.error as error:
-                raise ValueError(f"pattern '{self.pattern}' is no regular expression: {error}") from error
-
-    def check(self) -> None:
-        """Raises InputError where the rule is a Python function that cannot be imported."""
-        self._rule()
-
     def check_experts(self, experts: Sequence[str]) -> None:
         """Raises InputError where a built-in rule finds no answer in any of them, or another rule fails on one."""
-        if self._is_function:
+        if self.is_function:
             self._try(experts[0])
         elif not any(self._finds_answer(expert) for expert in experts):
             problem = f"'{self.rule}' finds no answer in any expert response, such as {experts[0]!r}"
             raise InputError(problem, where="judge.rule", fix="take a rule, or a pattern, that fits the data")
 
-    def needs_consent(self) -> Iterator[str]:
-        """The Python function that would run."""
-        if self._is_function:
-            yield runs_code(f"judges with the Python function '{self.rule}'")
-
-    def imports(self) -> Iterator[str]:
-        """The rule, where it is a Python function."""
-        if self._is_function:
-            yield self.rule
-
     def start(self, cache: Path) -> Judge:
         """The judge, with the rule imported."""
-        return _VerifyingJudge(self.rule, self._rule(), abstains_without_answer=not self._is_function)
-
-    @property
-    def _is_function(self) -> bool:
-        """Whether the rule is a Python function, not a built-in rule."""
-        return self.rule not in {*VERIFIERS, _PATTERN}
+        return _VerifyingJudge(self.rule, self.imported(), abstains_without_answer=not self.is_function)
 
     def _try(self, expert: str) -> None:
         """Calls the rule once, with an expert's response twice, before anything expensive."""
         try:
-            score = self._rule()(expert, expert)
+            score = self.imported()(expert, expert)
             _ = None if score is None else float(score)
         except Exception as error:  # the function may fail in any way
             reason = f"{type(error).__name__}: {error}"
@@ -100,12 +59,7 @@ class VerifierJudge(JudgeSettings):
             raise InputError(problem, where="judge.rule", fix=fix) from error
 
     def _finds_answer(self, expert: str) -> bool:
-        return bool(self._rule()(expert, expert))
-
-    def _rule(self) -> Rule:
-        if self.pattern is not None:
-            return _same_match(re.compile(self.pattern))
-        return VERIFIERS[self.rule]() if self.rule in VERIFIERS else _import(self.rule)
+        return bool(self.imported()(expert, expert))
 
 
 @dataclass(frozen=True)
@@ -135,35 +89,4 @@ class _VerifyingJudge:
     def _score(self, question: Question, response: str) -> float | None:
         if question.expert is None:
             raise ValueError("a verifier compares with the expert's response, and there is none")
-        try:
-            score = self.rule(response, question.expert)
-            return None if score is None else float(score)
-        except Exception as error:
-            raise RunError(
-                f"the rule '{self.name}' failed on the response {response[:200]!r} ({type(error).__name__}: {error}); "
-                "mend it, then `sparring resume --trust-remote-code`: finished verdicts are kept"
-            ) from error
-
-
-def _same_match(pattern: re.Pattern[str]) -> Rule:
-    def found(text: str) -> str | None:
-        match = pattern.search(text)
-        return None if match is None else match.group(1 if pattern.groups else 0)
-
-    def right(response: str, expert: str) -> bool:
-        return found(response) is not None and found(response) == found(expert)
-
-    return right
-
-
-def _import(name: str) -> Rule:
-    module, _, attribute = name.partition(":")
-    try:
-        rule: Rule = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a module runs when it is imported, and may fail in any way
-        problem = f"the rule '{name}' cannot be imported ({type(error).__name__}: {error})"
-        fix = "write package.module:function, not a path; put its folder on PYTHONPATH; and check that it imports"
-        raise InputError(problem, where="judge.rule", fix=fix) from error
-    if not callable(rule):
-        raise InputError(f"'{name}' is not a function", where="judge.rule", fix="name one of (response, expert)")
-    return rule
+        return apply(self.name, self.rule, response, question.expert)

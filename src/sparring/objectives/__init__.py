@@ -12,6 +12,7 @@ named by its import path, `my_module:MyObjective`.
 
 from __future__ import annotations
 
+from sparring.objectives.dft import Dft
 from sparring.objectives.dpo import Dpo
 from sparring.objectives.f_divergence import FDivergence
 from sparring.objectives.inpo import Inpo
@@ -24,6 +25,7 @@ from sparring.objectives.spif import Spif
 from sparring.objectives.spin import Spin
 from sparring.objectives.sppo import Sppo
 from sparring.objectives.t_spin import TSpin
+from sparring.objectives.tpaw import Tpaw
 from sparring.registry import Registry
 from sparring.types import Objective
 
@@ -41,12 +43,15 @@ OBJECTIVES: Registry[Objective] = Registry(
         "ipo": Ipo,
         "inpo": Inpo,
         "nash-md": NashMd,
+        "tpaw": Tpaw,
+        "dft": Dft,
         "sft": Sft,
     },
 )
 
 __all__ = [
     "OBJECTIVES",
+    "Dft",
     "Dpo",
     "FDivergence",
     "Inpo",
@@ -59,4 +64,5 @@ __all__ = [
     "Spin",
     "Sppo",
     "TSpin",
+    "Tpaw",
 ]

@@ -12,6 +12,7 @@ from sparring.opponents.fictitious_play import FictitiousPlay
 from sparring.opponents.geometric_mixture import GeometricMixture
 from sparring.opponents.previous import Previous
 from sparring.opponents.previous_two import PreviousTwo
+from sparring.opponents.team import Team
 from sparring.registry import Registry
 from sparring.types import Opponent
 
@@ -23,7 +24,8 @@ OPPONENTS: Registry[Opponent] = Registry(
         "fictitious-play": FictitiousPlay,
         "geometric-mixture": GeometricMixture,
         "base": Base,
+        "team": Team,
     },
 )
 
-__all__ = ["OPPONENTS", "Base", "FictitiousPlay", "GeometricMixture", "Previous", "PreviousTwo"]
+__all__ = ["OPPONENTS", "Base", "FictitiousPlay", "GeometricMixture", "Previous", "PreviousTwo", "Team"]

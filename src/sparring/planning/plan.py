@@ -198,8 +198,8 @@ def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
 
 def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Memory:
     args = arguments_of(prepared.config, phase.config.training)
-    # Where every iteration is played on all prompts, one stands for all.
-    different = phase.iterations if prepared.config.data.prompts_per_iteration else phase.iterations[:1]
+    # Where every iteration is played on all prompts, one stands for all: the last, by when a team is complete.
+    different = phase.iterations if prepared.config.data.prompts_per_iteration else phase.iterations[-1:]
     batch = Batch.largest(
         (row for iteration in different for row in trained_rows(prepared, phase, iteration)),
         prompts=args.per_device_train_batch_size,

@@ -49,7 +49,8 @@ def trained_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[T
         experts = (bool(requires & EXPERT_FIELDS) + phase.expert_plays) * [len(item.expert_ids)]
         initial = played if "policy_initial" in requires else []
         reference = _references(prepared, item) if "policy_reference" in requires else []
-        yield TokenCounts(len(item.prompt_ids), (*experts, *played, *initial, *reference))
+        earlier = len(phase.team(iteration)[1:]) * played
+        yield TokenCounts(len(item.prompt_ids), (*experts, *played, *initial, *reference, *earlier))
 
 
 def _played(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[tuple[EncodedExample, list[int]]]:
@@ -134,13 +135,14 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
     samples, policies = config.evaluation.samples_per_prompt, config.total_iterations + 1 + (config.warmup is not None)
     # Every policy scores the experts, its greedy answer and its samples, of which the base model scores the last two
-    # too. For the game it scores its opponent's samples, and those scorers come that have not done so yet; of a mixture
-    # there are other samples, for which two models read every token.
+    # too. For the game it scores its opponent's samples, those of earlier members of a team too, and those scorers come
+    # that have not done so yet; of a mixture there are other samples, for which two models read every token.
     scored, mixed = policies * (3 + 2 * samples), 0
     for phase in prepared.phases:
         played = phase.iterations if phase.needs_samples else range(0)
         others = sum(len({*phase.scorers(iteration)} - {iteration, BASE}) for iteration in played)
-        scored += len(played) * samples + others * (1 + samples)
+        earlier = sum(len(phase.team(iteration)[1:]) for iteration in played)
+        scored += (len(played) + earlier) * samples + others * (1 + samples)
         mixed += sum(2 * samples for iteration in played if phase.opponent.spec(iteration).base_share)
     lengths = [_length(prepared, item) for item in held_out]
     return Tokens(

@@ -5,7 +5,7 @@
     checks      the checks before a model is loaded
     prepared    a checked configuration, with its components (components, phases) and its data
     run         a run, as its stages see it
-    stages      generate → judge → score → train → evaluate, one module each
+    stages      generate → score → judge → train → evaluate, one module each
     set_up      from a prepared configuration to a run: its folder, its model, its manifest
     loop        the order of the stages; monitor and early_stop decide when it ends, result records how it ended
 

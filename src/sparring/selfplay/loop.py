@@ -1,4 +1,4 @@
-"""The loop: an optional warm-up, then iterations of generate → judge → score → train → evaluate."""
+"""The loop: an optional warm-up, then iterations of generate → score → judge → train → evaluate."""
 
 from __future__ import annotations
 
@@ -144,11 +144,11 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
         shards = given_samples(run, iteration) if phase.given else generate(run, iteration)
     tell_ties(run, iteration, shards)
     verdicts = given_verdicts(run, iteration) if phase.given else None
+    with run.timed(stage="score", iteration=iteration):
+        triples = score(run, iteration, shards)
     if phase.judge is not None:
         with run.timed(stage="judge", iteration=iteration):
             verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))
-    with run.timed(stage="score", iteration=iteration):
-        triples = score(run, iteration, shards)
     return triples if verdicts is None else join(run, iteration, triples, verdicts)
 
 

@@ -11,7 +11,14 @@ from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings
 from sparring.policies import BASE
 from sparring.selfplay.checks.own import check_own
-from sparring.selfplay.checks.players import check_generator, check_importance, check_judge, check_mixture
+from sparring.selfplay.checks.players import (
+    check_generator,
+    check_importance,
+    check_judge,
+    check_log_ratios,
+    check_mixture,
+    check_team,
+)
 from sparring.selfplay.components import judge_of, objective_of, opponent_of
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.types import EXPERT_FIELDS, OPPONENT_FIELDS, REFERENCE_FIELDS, SUPERVISED_FIELDS, Objective, Opponent
@@ -79,12 +86,20 @@ class Phase:
         """The prompts of the phase: those with every field that its objective and its judge read."""
         return [item for item in examples if all(getattr(item, field) is not None for field in self.needs)]
 
+    def team(self, iteration: int) -> tuple[int, ...]:
+        """The members of the opponent, the newest first, that played in this phase; none where it is one policy."""
+        return tuple(member for member in self.opponent.spec(iteration).team if member >= self.iterations.start)
+
     def scorers(self, iteration: int) -> tuple[int, ...]:
-        """The policies that score the responses: the opponent's, and the base model where the objective needs δ."""
+        """The policies that score the responses: the opponent's, the base model where the objective needs δ.
+
+        A judge that reads log ratios needs the policy that the iteration starts from, and the base model.
+        """
         requires = self.objective.requires
         players = self.opponent.spec(iteration).scorers if requires & OPPONENT_FIELDS else ()
-        needs_base = bool(requires & REFERENCE_FIELDS)
-        return players if not needs_base or BASE in players else (*players, BASE)
+        base = (BASE,) if requires & REFERENCE_FIELDS else ()
+        judged = (iteration, BASE) if self.judge is not None and self.judge.reads_log_ratios else ()
+        return tuple(dict.fromkeys((*players, *base, *judged)))
 
 
 def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
@@ -101,6 +116,8 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
             check_own(each, objective, opponent)
             judge = None if each.responses == "data" else judge_of(each)
             check_judge(each, objective, judge)
+            check_log_ratios(config, judge, start)
+            check_team(each, objective, opponent)
             check_mixture(config, each.opponent.name, opponent)
             check_importance(each, objective, opponent)
             check_generator(config, each)

@@ -54,7 +54,9 @@ def kept_samples(keep: KeepConfig, phases: Sequence[Phase], policy: int) -> set[
     if keep.samples == "all":
         return set(range(policy))
     needed = set(range(policy - keep.samples, policy))
-    for phase, _ in _to_come(phases, policy):
+    for phase, iteration in _to_come(phases, policy):
+        # Each member of a team plays with the samples of its own round.
+        needed |= {*phase.team(iteration)}
         if "policy_initial" in phase.objective.requires:
             needed.add(phase.iterations.start)
     return {number for number in needed if 0 <= number < policy}

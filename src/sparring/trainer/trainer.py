@@ -13,13 +13,14 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sparring.errors import InputError, RunError
-from sparring.logprobs import check_log_probs, sequence_log_probs
+from sparring.logprobs import check_log_probs, per_token_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
+from sparring.tokens import TokenLogProbs
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
 from sparring.trainer.triples import Counts, Triples, collate, triples_from
 from sparring.trainer.unlogged import Unlogged
-from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, LogRatios, Objective, ObjectiveOutput
+from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, TEAM_FIELDS, LogRatios, Objective, ObjectiveOutput
 
 
 class DivergedError(RunError):
@@ -173,17 +174,24 @@ class SelfPlayTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def _log_ratios(self, model: Any, inputs: dict[str, Any]) -> LogRatios:
-        rows = torch.stack(sequence_log_probs(model, inputs["prompts"], inputs["responses"]))
+        terms = per_token_log_probs(model, inputs["prompts"], inputs["responses"])
+        rows = torch.stack([torch.stack([tokens.sum() for tokens in answers]) for answers in terms])
         counts: Counts = inputs["counts"]
         policy = counts.split(rows)
-        fields = {f"policy_{kind}": values for kind, values in policy.items()}
+        fields = {f"policy_{kind}": values for kind, values in policy.items() if kind != "team"}
         for side in ("expert", "generated"):
             if f"opponent_{side}" in inputs:
                 fields[side] = policy[side] - inputs[f"opponent_{side}"]
             if f"reference_{side}" in inputs:
                 fields[f"reference_{side}"] = policy[side] - inputs[f"reference_{side}"]
         fields |= {name: inputs[name] for name in PREFERENCE_FIELDS if name in inputs}
-        return LogRatios(**fields, **_lengths(inputs["responses"], counts, rows))
+        if TEAM_FIELDS & self.objective.requires:
+            fields |= _team(inputs, policy, fields["expert"], fields["generated"])
+        tokens = None
+        if "expert_tokens" in self.objective.requires:
+            # The expert's response comes first.
+            tokens = TokenLogProbs.of([answers[0] for answers in terms])
+        return LogRatios(expert_tokens=tokens, **fields, **_lengths(inputs["responses"], counts, rows))
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any
@@ -293,6 +301,18 @@ class _GoesOn(TrainerCallback):
 
 def _trained(model: Any) -> Iterator[tuple[str, Tensor]]:
     return ((name, weight.detach()) for name, weight in model.named_parameters() if weight.requires_grad)
+
+
+def _team(
+    inputs: Mapping[str, Any], policy: Mapping[str, Tensor], expert: Tensor, generated: Tensor
+) -> dict[str, Tensor]:
+    """Δ against each member of a team: the opponent, `[B]` and `[B, K]`, then those of earlier rounds."""
+    members, samples = [expert.unsqueeze(-1)], [generated.unsqueeze(1)]
+    if "team_expert" in inputs:
+        earlier = inputs["team_generated"]
+        members.append(policy["expert"].unsqueeze(-1) - inputs["team_expert"])
+        samples.append(policy["team"].view_as(earlier) - earlier)
+    return {"team_expert": torch.cat(members, dim=1), "team_generated": torch.cat(samples, dim=1)}
 
 
 def _lengths(responses: Sequence[Sequence[Sequence[int]]], counts: Counts, like: Tensor) -> dict[str, Tensor]:

@@ -18,6 +18,21 @@ _SCORES = ("opponent_expert_log_prob", "opponent_generated_log_probs")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Round:
+    """What an earlier opponent generated for a prompt, scored by itself.
+
+    Attributes:
+        generated_ids: Its K lists of token ids.
+        expert: Its log-prob of the expert response, nats.
+        generated: Its log-prob of each of its own responses, nats.
+    """
+
+    generated_ids: Sequence[Sequence[int]]
+    expert: float
+    generated: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Triple:
     """One prompt, its expert response and its K generated responses.
 
@@ -31,6 +46,7 @@ class Triple:
         reference_generated: log π_ref of each generated response, nats, where the objective needs it.
         initial_ids: K responses of the first policy, where the objective needs them.
         reference_ids: M responses of the reference, where the objective needs them.
+        rounds: The earlier members of a team, where the opponent is one; the newest generated `generated_ids`.
         preference: K numbers P(y_k ≻ π_o), where the objective needs them.
         pairwise: K lists of K numbers P(y_i ≻ y_j), where the objective needs them.
         row: The prompt's number in its data, by which errors name it.
@@ -45,6 +61,7 @@ class Triple:
     reference_generated: Sequence[float] | None = None
     initial_ids: Sequence[Sequence[int]] = ()
     reference_ids: Sequence[Sequence[int]] = ()
+    rounds: Sequence[Round] = ()
     preference: Sequence[float] | None = None
     pairwise: Sequence[Sequence[float]] | None = None
     row: int | None = None
@@ -217,12 +234,14 @@ class Counts:
         generated: K.
         initial: Responses of the first policy.
         reference: M.
+        team: K for each earlier member of a team.
     """
 
     expert: int
     generated: int
     initial: int
     reference: int
+    team: int
 
     def split(self, values: torch.Tensor) -> dict[str, torch.Tensor]:
         """`[B, N]` values of the responses, by kind: the expert's `[B]`, others' `[B, n]`; empty kinds are left out."""
@@ -236,15 +255,20 @@ def collate(triples: Sequence[Triple]) -> dict[str, Any]:
     `responses` are all responses to a prompt, in the order of `counts`.
     """
     first = triples[0]
+    earlier = [[ids for each in triple.rounds for ids in each.generated_ids] for triple in triples]
     batch: dict[str, Any] = {
         "rows": [triple.row for triple in triples],
         "prompts": [triple.prompt_ids for triple in triples],
-        "responses": [[*triple.responses, *triple.initial_ids, *triple.reference_ids] for triple in triples],
+        "responses": [
+            [*triple.responses, *triple.initial_ids, *triple.reference_ids, *ids]
+            for triple, ids in zip(triples, earlier, strict=True)
+        ],
         "counts": Counts(
             expert=min(1, len(first.expert_ids)),
             generated=len(first.generated_ids),
             initial=len(first.initial_ids),
             reference=len(first.reference_ids),
+            team=len(earlier[0]),
         ),
     }
     for player in ("opponent", "reference"):
@@ -252,6 +276,9 @@ def collate(triples: Sequence[Triple]) -> dict[str, Any]:
             values = [getattr(triple, f"{player}_{side}") for triple in triples]
             if values[0] is not None:
                 batch[f"{player}_{side}"] = torch.tensor(values)
+    if first.rounds:
+        batch["team_expert"] = torch.tensor([[each.expert for each in triple.rounds] for triple in triples])
+        batch["team_generated"] = torch.tensor([[each.generated for each in triple.rounds] for triple in triples])
     for name in PREFERENCE_FIELDS:
         if getattr(first, name) is not None:
             batch[name] = torch.tensor([getattr(triple, name) for triple in triples])

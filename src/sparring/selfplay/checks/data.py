@@ -10,6 +10,7 @@ from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import Phase, errors_name_phase
+from sparring.types import EARLIER_FIELDS
 
 
 def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: JudgeSettings | None) -> None:
@@ -43,9 +44,9 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
                 wishes = " and ".join(CALLED[part] for part in sorted(phase.needs))
                 problem = f"no training row has what {phase.title} needs: {wishes}"
                 raise InputError(problem, where="objective.name", fix=fix)
-            if config.data.prompts_per_iteration is not None and "policy_initial" in phase.objective.requires:
+            if config.data.prompts_per_iteration is not None and phase.objective.requires & EARLIER_FIELDS:
                 raise InputError(
-                    f"{phase.title} learns from the first policy's responses to the same prompts in every iteration",
+                    f"{phase.title} learns from earlier policies' responses to the same prompts in every iteration",
                     where="data.prompts_per_iteration",
                     fix="remove it, or take another objective",
                 )

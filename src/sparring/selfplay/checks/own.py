@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import torch
 
@@ -11,7 +12,8 @@ from sparring.own_code import is_own
 from sparring.policies import BASE
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig
-from sparring.types import LogRatios, Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
+from sparring.tokens import TokenLogProbs
+from sparring.types import TOKEN_FIELDS, LogRatios, Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
 
 _PROMPTS = 2
 _KNOWN = frozenset(field.name for field in fields(LogRatios))
@@ -67,12 +69,13 @@ def _made_up(requires: object, what: str, samples: int) -> LogRatios:
         if name not in _KNOWN:
             fix = did_you_mean(str(name), _KNOWN)
             raise InputError(f"it requires '{name}', which is no field of LogRatios", where=what, fix=fix)
-    values: dict[str, torch.Tensor] = {}
+    values: dict[str, Any] = {}
     for name in requires:
         shape = LogRatios.shape(name, prompts=_PROMPTS, samples=samples)
         value = torch.full(shape, 0.5)
         log_prob = name not in {"preference", "pairwise"} and not name.endswith(("weight", "length"))
-        values[name] = value.requires_grad_(log_prob)
+        value.requires_grad_(log_prob)
+        values[name] = TokenLogProbs.unpadded(value) if name in TOKEN_FIELDS else value
     return LogRatios(**values or {"expert": torch.zeros(_PROMPTS)})
 
 

@@ -10,7 +10,7 @@ from sparring.judges import JUDGES, JudgeSettings
 from sparring.objectives import OBJECTIVES
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
-from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, Objective, Opponent
+from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, TEAM_FIELDS, Objective, Opponent
 
 
 def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings | None) -> None:
@@ -41,6 +41,42 @@ def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings 
     if config.generation.samples_per_prompt + config.judge.expert_plays < 2:
         problem, fix = "there is nothing to compare one response with", "set it to 2 or more"
         raise InputError(problem, where="generation.samples_per_prompt", fix=fix)
+
+
+def check_log_ratios(config: SelfPlayConfig, judge: JudgeSettings | None, iteration: int) -> None:
+    """Checks that a judge that reads log ratios to the base model has another policy to measure.
+
+    Args:
+        config: The configuration.
+        judge: The judge of a phase.
+        iteration: The first iteration of the phase.
+
+    Raises:
+        InputError: The policy that it starts from is the base model.
+    """
+    if judge is not None and judge.reads_log_ratios and iteration == 0 and config.warmup is None:
+        raise InputError(
+            "the judge reads how far the policy has moved from the base model, and the first policy is the base model: "
+            "every pair would tie",
+            where="judge.name",
+            fix="add warmup: {}, or let a phase with another objective or judge go first",
+        )
+
+
+def check_team(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
+    """Checks that an objective that reads each member of a team meets one, and that no other objective does.
+
+    Raises:
+        InputError: One of the two is missing.
+    """
+    reads, plays = bool(objective.requires & TEAM_FIELDS), bool(opponent.spec(0).team)
+    if reads and not plays:
+        problem = f"objective '{config.objective.name}' plays against a team, and '{config.opponent.name}' is none"
+        raise InputError(problem, where="opponent.name", fix="set opponent: {name: team}")
+    if plays and not reads:
+        problem = f"opponent '{config.opponent.name}' is a team, and '{config.objective.name}' reads one opponent alone"
+        fix = "take the opponent fictitious-play, which mixes policies, or the objective tpaw"
+        raise InputError(problem, where="opponent.name", fix=fix)
 
 
 def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None:

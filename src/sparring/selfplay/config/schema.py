@@ -118,7 +118,7 @@ class PhaseConfig(BaseModel):
     """The settings of consecutive iterations that are played alike.
 
     Attributes:
-        iterations: T, the number of iterations, each generate → judge → score → train → evaluate.
+        iterations: T, the number of iterations, each generate → score → judge → train → evaluate.
         objective: A name in `OBJECTIVES`, or a class of the user's own as `package.module:Class`, and its settings; so
             too with every component below.
         regularizers: Names in `REGULARIZERS` and their settings, weights among them; added to the objective.

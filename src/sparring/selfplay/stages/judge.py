@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from sparring.judges.protocol import COUNTS
 from sparring.progress import console, progress
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
+from sparring.selfplay.stages.score import log_ratios_to_base
 from sparring.shards import VerdictRow, judgements_path, read_samples, read_verdicts, remove_damaged, write_shard
 from sparring.trainer.triples import Triple
 from sparring.types import EXPERT_FIELDS
+
+_ASKED = [field.name for field in fields(Question)]
 
 Verdicts = dict[int, Verdict]
 """Verdicts by prompt index."""
@@ -128,11 +131,20 @@ def question(example: EncodedExample, generated: Sequence[str], *, expert_plays:
 
 def _questions(run: Run, iteration: int, shard: Path) -> dict[int, Question]:
     examples = {example.index: example for example in run.train}
-    expert_plays = run.phase(iteration).expert_plays
-    return {
-        index: question(examples[index], [row["text"] for row in rows], expert_plays=expert_plays)
-        for index, rows in read_samples([shard]).items()
+    phase, samples = run.phase(iteration), read_samples([shard])
+    questions = {
+        index: question(examples[index], [row["text"] for row in rows], expert_plays=phase.expert_plays)
+        for index, rows in samples.items()
     }
+    if phase.judge is None or not phase.judge.reads_log_ratios:
+        return questions
+    ratios = log_ratios_to_base(run, iteration, shard)
+    for index, rows in samples.items():
+        compared: dict[int | None, int] = {None: len(examples[index].expert_ids)} if phase.expert_plays else {}
+        compared |= {row["sample"]: len(row["response_ids"]) for row in rows}
+        told = tuple(ratios[index, sample] for sample in compared)
+        questions[index] = replace(questions[index], log_ratios=told, lengths=tuple(compared.values()))
+    return questions
 
 
 def _with_expert(triple: Triple, *, beside: bool) -> Triple:
@@ -158,7 +170,7 @@ def _with_verdict(phase: Phase, triple: Triple, verdict: Verdict) -> Triple | No
 
 
 def _digest(question: Question, identity: str) -> str:
-    text = repr((question.prompt, question.messages, question.responses, question.expert, identity))
+    text = repr((*(getattr(question, name) for name in _ASKED), identity))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

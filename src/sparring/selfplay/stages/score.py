@@ -19,7 +19,7 @@ from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.generate import generate_reference
 from sparring.shards import ResponseKey, SampleRow, ScoreRow, read_samples, read_scores, samples_of, scores_path
-from sparring.trainer.triples import Triple
+from sparring.trainer.triples import Round, Triple
 from sparring.types import OPPONENT_FIELDS, REFERENCE_FIELDS
 from sparring.work.fill import Work
 from sparring.work.job import Rows
@@ -47,6 +47,16 @@ def score(run: Run, iteration: int, shards: Sequence[Path]) -> list[Triple]:
         for policy in phase.scorers(iteration)
     }
     return _triples(run, iteration, shards, by_scorer, experts)
+
+
+def log_ratios_to_base(run: Run, iteration: int, shard: Path) -> Scores:
+    """Log π_t − log π_ref of the responses of a sample shard that `score` has scored under both, nats."""
+    stage = run.directory.iteration(iteration)
+    policy, base = (
+        {(row["index"], row["sample"]): row["log_prob"] for row in read_scores(scores_path(stage, shard, scorer))}
+        for scorer in (iteration, BASE)
+    )
+    return {key: log_prob - base[key] for key, log_prob in policy.items()}
 
 
 def score_files(
@@ -190,6 +200,7 @@ def _triples(
     reference = read_samples(generate_reference(run)) if "policy_reference" in requires else {}
     opponent = opponent_scores(run, iteration, by_scorer) if requires & OPPONENT_FIELDS else None
     base = by_scorer[BASE] if requires & REFERENCE_FIELDS else None
+    rounds = [_round(run, member, experts) for member in phase.team(iteration)[1:]]
     triples = []
     for example in run.prompts(iteration):
         index, rows = example.index, samples[example.index]
@@ -206,10 +217,27 @@ def _triples(
                 initial_ids=_ids(initial.get(index, [])),
                 reference_ids=_ids(reference.get(index, [])),
                 row=index,
+                rounds=[of_member(index) for of_member in rounds],
                 **scores,
             )
         )
     return triples
+
+
+def _round(run: Run, member: int, experts: Mapping[int, Sequence[int]]) -> Callable[[int], Round]:
+    """What a member of a team generated in its own iteration, by prompt index, with the scores that it gave then."""
+    stage = run.directory.iteration(member)
+    shards = list(samples_of(stage))
+    parts = {scores_path(stage, shard, member): _responses(shard, experts) for shard in shards}
+    scores = score_files(run, member, parts, title=f"iteration {member}: score under {words(member)}")
+    samples = read_samples(shards)
+
+    def of_prompt(index: int) -> Round:
+        rows = samples[index]
+        generated = [scores[index, row["sample"]] for row in rows]
+        return Round(generated_ids=_ids(rows), expert=scores[index, None], generated=generated)
+
+    return of_prompt
 
 
 def _ids(rows: Sequence[SampleRow]) -> list[list[int]]:

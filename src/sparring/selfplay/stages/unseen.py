@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -18,6 +19,8 @@ from sparring.types import (
     OPPONENT_FIELDS,
     PREFERENCE_FIELDS,
     REFERENCE_FIELDS,
+    TEAM_FIELDS,
+    TOKEN_FIELDS,
     LogRatios,
     Objective,
     OpponentSpec,
@@ -49,9 +52,11 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
         ratios = _sides("", _minus(policy, opponent_scores(run, iteration, by_scorer)), run)
         _keep_log_ratios(run, iteration, ratios)
         fields |= ratios
-    # No judge compares the opponent's held-out responses, so preference objectives have no value there.
-    if requires & PREFERENCE_FIELDS:
+    # No judge compares the opponent's held-out responses, and of the expert's only sums are at hand.
+    if requires & (PREFERENCE_FIELDS | TOKEN_FIELDS):
         return {}
+    if requires & TEAM_FIELDS:
+        fields |= _team(run, iteration)
     if requires & REFERENCE_FIELDS:
         fields |= _sides("reference_", _minus(policy, by_scorer[BASE]), run)
     samples = range(run.config.evaluation.samples_per_prompt)
@@ -80,6 +85,16 @@ def _true_divergence(run: Run, objective: Objective, spec: OpponentSpec, turns: 
     return alone(alone.optimum(density)).metrics["divergence_estimate"]
 
 
+def _team(run: Run, iteration: int) -> dict[str, torch.Tensor]:
+    """Δ against each member of a team, with its own held-out responses: `[B, J]` and `[B, J, K]`, nats."""
+    members = []
+    for member in run.phase(iteration).team(iteration):
+        turns = {example.index: Drawn(member, "sampled") for example in run.held_out}
+        ratios = _minus(_on_turn(run, iteration + 1, turns), _on_turn(run, member, turns))
+        members.append(_sides("", ratios, run))
+    return {f"team_{side}": torch.stack([each[side] for each in members], dim=1) for side in ("expert", "generated")}
+
+
 def _log_mean(log_probs: Sequence[float]) -> float:
     """Log of the mean of some probabilities."""
     return float(torch.tensor(log_probs, dtype=torch.float64).logsumexp(0)) - math.log(len(log_probs))
@@ -106,7 +121,7 @@ def _lengths(run: Run, turns: Turns) -> Scores:
     return lengths
 
 
-def _sides(prefix: str, scores: Scores, run: Run, suffix: str = "") -> dict[str, torch.Tensor]:
+def _sides(prefix: str, scores: Scores, run: Run, suffix: str = "") -> dict[str, Any]:
     samples = range(run.config.evaluation.samples_per_prompt)
     return {
         f"{prefix}expert{suffix}": _column(scores, run, [None])[:, 0],

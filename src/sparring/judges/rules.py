@@ -1,0 +1,114 @@
+"""Rules that read responses: built-in ones by name, a pattern, or a Python function."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sparring.consent import runs_code
+from sparring.data import VERIFIERS
+from sparring.errors import InputError, RunError, did_you_mean
+from sparring.judges.protocol import JudgeSettings
+
+Rule = Callable[[str, str], float | bool | None]
+"""Whether a response is right, or its score, given the response and the expert's; None abstains."""
+_PATTERN = "regex"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleSettings(JudgeSettings):
+    """The settings of a judge that reads responses by a rule.
+
+    Attributes:
+        rule: A name in `VERIFIERS`, `regex`, or `package.module:function`.
+        pattern: For `regex`.
+
+    Raises:
+        ValueError: The rule is unknown, or `pattern` is missing, of no use, or no regular expression.
+    """
+
+    rule: str = "final-number"
+    pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.rule, str) or (self.rule not in {*VERIFIERS, _PATTERN} and ":" not in self.rule):
+            known = did_you_mean(str(self.rule), [*VERIFIERS, _PATTERN])
+            raise ValueError(f"rule '{self.rule}' is unknown; {known}, or name a function as package.module:function")
+        if (self.rule == _PATTERN) != (self.pattern is not None):
+            raise ValueError(f"pattern and rule '{_PATTERN}' need each other, got rule '{self.rule}'")
+        if self.pattern is not None:
+            try:
+                re.compile(self.pattern)
+            except re.error as error:
+                raise ValueError(f"pattern '{self.pattern}' is no regular expression: {error}") from error
+
+    def check(self) -> None:
+        """Raises InputError where the rule is a Python function that cannot be imported."""
+        self.imported()
+
+    def needs_consent(self) -> Iterator[str]:
+        """The Python function that would run."""
+        if self.is_function:
+            yield runs_code(f"judges with the Python function '{self.rule}'")
+
+    def imports(self) -> Iterator[str]:
+        """The rule, where it is a Python function."""
+        if self.is_function:
+            yield self.rule
+
+    @property
+    def is_function(self) -> bool:
+        """Whether the rule is a Python function, not a built-in rule."""
+        return self.rule not in {*VERIFIERS, _PATTERN}
+
+    def imported(self) -> Rule:
+        """The rule itself.
+
+        Raises:
+            InputError: It is a Python function that cannot be imported, or needs a package that is not installed.
+        """
+        if self.pattern is not None:
+            return _same_match(re.compile(self.pattern))
+        return VERIFIERS[self.rule]() if self.rule in VERIFIERS else _import(self.rule)
+
+
+def apply(name: str, rule: Rule, response: str, expert: str) -> float | None:
+    """What the rule `name` says of a response, as a number.
+
+    Raises:
+        RunError: The rule failed.
+    """
+    try:
+        score = rule(response, expert)
+        return None if score is None else float(score)
+    except Exception as error:
+        raise RunError(
+            f"the rule '{name}' failed on the response {response[:200]!r} ({type(error).__name__}: {error}); "
+            "mend it, then `sparring resume --trust-remote-code`: finished verdicts are kept"
+        ) from error
+
+
+def _same_match(pattern: re.Pattern[str]) -> Rule:
+    def found(text: str) -> str | None:
+        match = pattern.search(text)
+        return None if match is None else match.group(1 if pattern.groups else 0)
+
+    def right(response: str, expert: str) -> bool:
+        return found(response) is not None and found(response) == found(expert)
+
+    return right
+
+
+def _import(name: str) -> Rule:
+    module, _, attribute = name.partition(":")
+    try:
+        rule: Rule = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module runs when it is imported, and may fail in any way
+        problem = f"the rule '{name}' cannot be imported ({type(error).__name__}: {error})"
+        fix = "write package.module:function, not a path; put its folder on PYTHONPATH; and check that it imports"
+        raise InputError(problem, where="judge.rule", fix=fix) from error
+    if not callable(rule):
+        raise InputError(f"'{name}' is not a function", where="judge.rule", fix="name one of (response, expert)")
+    return rule
