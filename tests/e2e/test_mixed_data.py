@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyarrow import parquet
 
 from sparring.run_directory import RunDirectory, StageDirectory
 from sparring.shards import read_shard
@@ -71,7 +72,7 @@ def test_each_phase_plays_on_the_rows_that_have_what_it_needs(
     assert "log_likelihood/token" in json.loads(run.iteration(2).evaluation.read_text())
 
     assert cli("export-samples", run.path, tmp_path / "samples.parquet").returncode == 0
-    rows = [row for row in read_shard(tmp_path / "samples.parquet") if row["split"] == "train"]
+    rows = [row for row in parquet.read_table(tmp_path / "samples.parquet").to_pylist() if row["split"] == "train"]
     assert {row["response"] for row in rows if row["player"] == "data"} == set(ANSWERS)
     assert {row["index"] % 4 for row in rows if row["player"] == "expert"} <= {0, 2}
     assert all(row["response"] is not None for row in rows)

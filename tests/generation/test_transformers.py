@@ -281,11 +281,13 @@ def test_what_is_sampled_can_be_scored() -> None:
     assert abs(float(scores.double().mean() + entropy)) < 4 * float(spread) / math.sqrt(n)
 
 
-@pytest.mark.parametrize("settings", [{}, {"top_k": 1}], ids=["sampled", "greedy"])
+@pytest.mark.parametrize(
+    "settings", [{"samples_per_prompt": 2}, {"samples_per_prompt": 1, "top_k": 1}], ids=["sampled", "greedy"]
+)
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_logits_of_which_nothing_can_be_drawn_name_their_prompt(value: float, settings: dict[str, Any]) -> None:
     model = tiny_model()
-    sampler = build(model, samples_per_prompt=2, **settings)
+    sampler = build(model, **settings)
     sampler.check()
     with torch.no_grad():
         model.get_input_embeddings().weight[77] = value

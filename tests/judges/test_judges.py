@@ -196,7 +196,8 @@ def test_what_is_over_a_models_own_context_abstains(reward_model: str, tiny_fold
 
 def test_a_model_that_gives_no_numbers_abstains(tmp_path: Path) -> None:
     model = tiny_model()
-    torch.nn.init.constant_(model.get_input_embeddings().weight, math.nan)
+    # Finite, and its logits are not.
+    torch.nn.init.constant_(model.model.norm.weight, 3e38)
     verdict = judged("pairwise", Question(prompt="q", responses=("a", "b")), model=save(tmp_path / "broken", model))
     assert verdict.pairwise[0][1] is None
     assert verdict.abstentions == 1
