@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,61 @@ class Comparison:
     pairwise: tuple[tuple[float, ...], ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """A field of text, kept as UTF-8: Python takes two or four bytes for every character where one is no Latin."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> str:
+        if instance is None:
+            # A dataclass asks so for the field's default, and there is none.
+            raise AttributeError(self._name)
+        return _decoded(getattr(instance, self._name))
+
+    def __set__(self, instance: object, text: str) -> None:
+        object.__setattr__(instance, self._name, _encoded(text))
+
+
+class OptionalText:
+    """A field of text, kept likewise, or of none; None unless it is given."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> str | None:
+        kept = None if instance is None else getattr(instance, self._name)
+        return None if kept is None else _decoded(kept)
+
+    def __set__(self, instance: object, text: str | None) -> None:
+        object.__setattr__(instance, self._name, None if text is None else _encoded(text))
+
+
+class Turns:
+    """A field of chat turns, kept as JSON in UTF-8, or of none; None unless it is given."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, instance: object | None, owner: type | None = None) -> tuple[dict[str, str], ...] | None:
+        kept = None if instance is None else getattr(instance, self._name)
+        return None if kept is None else tuple(json.loads(_decoded(kept)))
+
+    def __set__(self, instance: object, turns: Sequence[dict[str, str]] | None) -> None:
+        kept = None if turns is None else _encoded(json.dumps(list(turns), ensure_ascii=False))
+        object.__setattr__(instance, self._name, kept)
+
+
+def _encoded(text: str) -> str | bytes:
+    """UTF-8, unless Python keeps the text in as many bytes; halves of characters, which a check refuses, included."""
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass")
+
+
+def _decoded(kept: str | bytes) -> str:
+    return kept if isinstance(kept, str) else kept.decode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Example:
     """One prompt as text, with what the data know of its answers: any of the two, both, or neither.
 
@@ -34,9 +89,9 @@ class Example:
     """
 
     index: int
-    messages: tuple[dict[str, str], ...] | None = None
-    prompt: str
-    response: str | None = None
+    messages: Turns = Turns()
+    prompt: Text = Text()
+    response: OptionalText = OptionalText()
     comparison: Comparison | None = None
     where: str | None = field(default=None, compare=False)
 
@@ -94,8 +149,8 @@ class EncodedExample:
     index: int
     prompt_ids: TokenIds = TokenIds()
     expert_ids: TokenIds = TokenIds()
-    prompt: str
-    response: str | None = None
-    messages: tuple[dict[str, str], ...] | None = None
+    prompt: Text = Text()
+    response: OptionalText = OptionalText()
+    messages: Turns = Turns()
     comparison: Comparison | None = None
     compared_ids: TokenIdLists = TokenIdLists()

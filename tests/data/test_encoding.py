@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -255,3 +258,13 @@ def test_any_text_survives(tokenizer, prompt, response):
     assert row.expert_ids[-1] == END
     assert prompt in tokenizer.decode(row.prompt_ids)
     assert encoded.template_mismatch == 0
+
+
+@pytest.mark.parametrize("text", ["", "plain", "naïve", "π ≈ 3", "🙂", "half \ud800 of one"])
+def test_texts_come_back_as_they_were_from_a_byte_a_letter(text: str) -> None:
+    turns = ({"role": "user", "content": text}, {"role": "assistant", "content": "é"})
+    example = Example(index=0, prompt=text, response=text, messages=turns)
+    assert (example.prompt, example.response, example.messages) == (text, text, turns)
+    assert dataclasses.replace(example, response=None) == Example(index=0, prompt=text, messages=turns)
+    kept = sum(sys.getsizeof(value) for value in vars(Example(index=0, prompt="π" + 10_000 * "a")).values())
+    assert kept < 10_500

@@ -85,7 +85,8 @@ def test_another_algorithm_shares_the_start_alone(
     # What the iterate wrote differs, and so do its scores under the base model.
     differs = {name for name in ours if ours[name] != theirs[name]}
     assert differs
-    its_own = ("iterations/000/", "base/held_out/scores-policy-1-sampled", "base/held_out/scores-policy-1-greedy")
+    base = "base/held_out/scores-policy-1"
+    its_own = ("iterations/000/", f"{base}-sampled", f"{base}-greedy", "stability.json")
     assert all(name.startswith(its_own) for name in differs)
     assert not [name for name in differs if "samples" in name or "/scores/" in name]
 
