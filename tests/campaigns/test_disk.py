@@ -18,7 +18,7 @@ def test_runs_on_full_disks_end_as_if_they_had_had_space(
     import disk
 
     monkeypatch.setattr(sys, "argv", ["campaigns/disk.py"])
-    options = ["--seed", "0", "--runs", "1", "--iterations", "1", "--kinds", "call"]
+    options = ["--seed", "1", "--runs", "1", "--iterations", "1", "--kinds", "call"]
     assert disk.main([*options, "--json", str(tmp_path / "disk.json")]) == 0, capsys.readouterr().out
     found = json.loads((tmp_path / "disk.json").read_text())
     assert found == json.loads(capsys.readouterr().out)
