@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,10 @@ def load_config(config: ModelConfig) -> PreTrainedConfig:
         InputError: The model is missing or is no causal language model.
     """
     path = resolve(config.name)
-    try:
-        with quiet_transformers():
-            settings = AutoConfig.from_pretrained(path, **origin_of(config))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _cannot_load(path, error) from error
-    _check_causal(settings, path)
-    check_saved(settings, config.quantization, path)
+    with _loading(path):
+        settings: PreTrainedConfig = AutoConfig.from_pretrained(path, **origin_of(config))
+        _check_causal(settings, path)
+        check_saved(settings, config.quantization, path)
     return settings
 
 
@@ -91,9 +89,10 @@ def tokenizer_of(config: ModelConfig) -> PreTrainedTokenizerBase:
     try:
         with quiet_transformers():
             return AutoTokenizer.from_pretrained(path, **origin_of(config))
-    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+    except Exception as error:
+        # What files of another's lead to in transformers and tokenizers may be anything.
         fix = "save the tokenizer into the model's folder with `tokenizer.save_pretrained(folder)`"
-        raise InputError(f"no usable tokenizer ({_first_line(error)})", where=path, fix=fix) from error
+        raise InputError(f"no usable tokenizer ({_in_a_line(error)})", where=path, fix=fix) from error
 
 
 def load_model(config: ModelConfig) -> PreTrainedModel:
@@ -145,13 +144,10 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
     if config.quantization is not None:
         dtype = stored_dtype(load_config(config)) if dtype == "auto" else dtype
         options |= loading_options(config.quantization, dtype, device)
-    try:
-        with quiet_transformers():
-            model, report = kind.from_pretrained(
-                path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options, **origin_of(config)
-            )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise _cannot_load(path, error) from error
+    with _loading(path):
+        model, report = kind.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options, **origin_of(config)
+        )
     # transformers would fill these with random numbers and only warn.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(optional))
     if missing:
@@ -182,7 +178,7 @@ def load_adapter(folder: Path, *, like: Mapping[str, torch.Tensor]) -> dict[str,
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"the adapter cannot be read ({_first_line(error)})", where=str(path), fix=fix) from error
+        raise InputError(f"the adapter cannot be read ({_in_a_line(error)})", where=str(path), fix=fix) from error
     if {name: each.shape for name, each in weights.items()} != {name: each.shape for name, each in like.items()}:
         raise InputError("these are weights of another adapter", where=str(path), fix=fix)
     check_finite(weights.items(), str(path))
@@ -248,6 +244,19 @@ def local_folder(path_or_id: str, *, revision: str | None = None) -> str:
     return str(Path(path).absolute())
 
 
+@contextmanager
+def _loading(path: str) -> Iterator[None]:
+    """Has transformers read a model quietly, and says in words what it fails of."""
+    try:
+        with quiet_transformers():
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        # What files of another's lead to in transformers and torch may be anything.
+        raise _cannot_load(path, error) from error
+
+
 def _check_causal(config: PreTrainedConfig, path: str) -> None:
     architectures = config.architectures or []
     known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -277,7 +286,8 @@ def _cannot_load(path: str, error: Exception) -> InputError:
     if "safetensors" in text and not Path(path).is_dir():
         problem = "the model offers no safetensors weights; pickles (.bin) are never loaded"
         return InputError(problem, where=path, fix="take a model or a revision that has safetensors files")
-    return InputError(f"the model cannot be loaded ({_first_line(error)})", where=path)
+    fix = "take a whole copy, or save the model again with `save_pretrained`"
+    return InputError(f"the model cannot be loaded ({_in_a_line(error)})", where=path, fix=fix)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -286,8 +296,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def origin_of(config: ModelConfig) -> dict[str, Any]:
