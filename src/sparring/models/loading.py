@@ -88,7 +88,10 @@ def tokenizer_of(config: ModelConfig) -> PreTrainedTokenizerBase:
     path = resolve(config.name)
     try:
         with quiet_transformers():
-            return AutoTokenizer.from_pretrained(path, **origin_of(config))
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **origin_of(config))
+            # Much of what its files say wrongly shows only here.
+            tokenizer.decode(tokenizer("a")["input_ids"])
+            return tokenizer
     except Exception as error:
         # What files of another's lead to in transformers and tokenizers may be anything.
         fix = "save the tokenizer into the model's folder with `tokenizer.save_pretrained(folder)`"
@@ -136,8 +139,7 @@ def load_encoder(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokeni
 
 def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> PreTrainedModel:
     device, path = torch_device(config.device), resolve(config.name)
-    folder = Path(local_folder(config.name, revision=config.revision))
-    if (folder / DIGESTS).exists():
+    if ((folder := Path(local_folder(config.name, revision=config.revision))) / DIGESTS).exists():
         check_folder(folder, fix="take another copy of this policy")
     options: dict[str, Any] = {"attn_implementation": config.attention} if config.attention else {}
     dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
@@ -151,13 +153,12 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
     # transformers would fill these with random numbers and only warn.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(optional))
     if missing:
-        fix = "save the whole model again with `save_pretrained`"
-        raise InputError(f"{len(missing)} weights are missing ({', '.join(missing[:3])})", where=path, fix=fix)
+        problem = f"{len(missing)} weights are missing ({', '.join(missing[:3])})"
+        raise InputError(problem, where=path, fix="save the whole model again with `save_pretrained`")
     model.get_input_embeddings().padding_idx = None
     without_noise(model)
     if config.quantization is not None:
-        # It is on its device, and may not be moved.
-        settle(model)
+        settle(model)  # It is on its device, and may not be moved.
     else:
         model = model.to(device)
     check_finite(model.named_parameters(), path)
@@ -279,8 +280,7 @@ def _cannot_load(path: str, error: Exception) -> InputError:
         problem = f"looked for '{path}': no such folder here, and no such model or revision on the Hugging Face hub"
         fix = "check the name and model.revision; a gated or private model needs `hf auth login` first"
         return InputError(problem, where="model.name", fix=fix)
-    text = str(error)
-    if "trust_remote_code" in text:
+    if "trust_remote_code" in (text := str(error)):
         problem, fix = "this model brings its own Python code", "read that code, then set model.trust_remote_code: true"
         return InputError(problem, where=path, fix=fix)
     if "safetensors" in text and not Path(path).is_dir():
