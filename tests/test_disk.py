@@ -76,6 +76,22 @@ def test_no_space_is_told_with_its_file(number: int, problem: str) -> None:
     assert type(refusal(closing, again="")) is RunError
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to")]
+)
+def test_no_memory_is_told(error: Exception) -> None:
+    told = refusal(error, again="do it again")
+    assert type(told) is RunError
+    assert str(told).startswith("there is not enough memory (")
+    assert str(told).endswith("then do it again")
+
+
+def test_memory_that_torch_does_not_get_is_told() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**55)
+    assert type(refusal(caught.value, again="")) is RunError
+
+
 def test_a_disk_that_fails_is_told() -> None:
     told = refusal(OSError(errno.EIO, os.strerror(errno.EIO), "RUN/x"), again="do it again")
     assert str(told) == "the disk failed (Input/output error) (RUN/x); check it, then do it again"

@@ -233,3 +233,9 @@ def test_remove_takes_files_folders_links_and_nothing(tmp_path: Path) -> None:
         remove(path)
     assert list(tmp_path.iterdir()) == [kept]
     assert (kept / "file").read_text() == "stays"
+
+
+def test_a_cache_of_nobody_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARRING_CACHE", "~nobody-of-this-name/x")
+    with pytest.raises(InputError, match="names no folder"):
+        cache_root()

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from sparring.data import DataConfig, load
 from sparring.errors import InputError
 from sparring.policies import BASE, TEACHER, Drawn, How
 from sparring.run_directory import StageDirectory
@@ -161,3 +162,12 @@ def test_no_flipped_byte_changes_a_value_unseen(tmp_path: Path) -> None:
                 value = row[name].decode() if isinstance(row[name], bytes) else row[name]
                 assert value == right[name], (place, row)
     assert found > len(whole) / 3 / 2
+
+
+@pytest.mark.parametrize("name", ["mock:a.parquet", "file:a.parquet", "s3:a.parquet", "a::b.parquet", "%41#?.parquet"])
+def test_a_relative_path_is_no_address(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_shard(Path(name), [{"prompt": "a", "response": "b"}])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    data = load(DataConfig(source=name, held_out=0), 0)
+    assert [(example.prompt, example.response) for example in data.train] == [("a", "b")]

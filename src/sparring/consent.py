@@ -6,6 +6,8 @@ import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+_WITHOUT_ACCOUNT = (None, "none", "tensorboard")
+
 
 def runs_code(what: str) -> str:
     """Says that code of somebody's own would run; `what` names it, e.g. "judges with the Python function 'a:b'"."""
@@ -21,6 +23,18 @@ def sends_key(variable: str | None, address: str) -> Iterator[str]:
     """
     if variable is not None and not is_loopback(address):
         yield f"would send the key in the variable {variable} to {address}"
+
+
+def reports_to(trackers: object) -> Iterator[str]:
+    """Says that a run would be shown to accounts that are set up on this machine; TensorBoard has none.
+
+    Args:
+        trackers: What `training.report_to` names, whatever that is.
+    """
+    named = trackers if isinstance(trackers, list | tuple) else [trackers]
+    for tracker in named:
+        if tracker not in _WITHOUT_ACCOUNT:
+            yield f"would report to the tracker '{tracker}', with the account that is set up on this machine"
 
 
 def is_loopback(address: str) -> bool:

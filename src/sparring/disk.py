@@ -1,4 +1,4 @@
-"""What the system says when it refuses to write or read a file, in plain words."""
+"""What the system says when it refuses to write or read a file, or has no memory left, in plain words."""
 
 from __future__ import annotations
 
@@ -33,11 +33,14 @@ _MISNAMED = {
 # torch.save says no reason.
 _TORCH = re.compile(r"unexpected pos \d+ vs \d+|PytorchStreamWriter failed|iostream error")
 _TORCH_PROBLEM = "a file could not be written to its end: there is no space, or it would be larger than is allowed"
+# torch says so in an error of each device, numpy and the system in others.
+_MEMORY = re.compile(r"out of memory|(?:can't|cannot|unable to) allocate", re.IGNORECASE)
+_MEMORY_CURE = "take smaller batches, shorter responses or a smaller model (`sparring plan` estimates what they need)"
 _TORCH_CURE = f"{_SPACE}, or raise the limit (ulimit -f)"
 
 
 def refusal(error: BaseException, *, again: str) -> SparringError | None:
-    """The error in plain words, if it is of the disk: no space, no right, no such name; None for any other.
+    """The error in plain words, if it is of the disk or memory: no space, no right, no such name; None for any other.
 
     What there is no space for may go on later, so that a run failed; what is not allowed was named by a person.
 
@@ -51,6 +54,9 @@ def refusal(error: BaseException, *, again: str) -> SparringError | None:
             return RunError(f"{problem}{_place(error)}; {cure}, then {again}")
     if any(_TORCH.search(str(each)) for each in chain):
         return RunError(f"{_TORCH_PROBLEM}; {_TORCH_CURE}, then {again}")
+    if any(isinstance(each, MemoryError) or _MEMORY.search(str(each)) for each in chain):
+        told = " ".join(str(error).split())[:200]
+        return RunError(f"there is not enough memory ({told}); {_MEMORY_CURE}, then {again}")
     for number, problem in _CLOSED.items():
         if _is(error, number):
             where, fix = _file(error) or str(error), f"change its rights, or {_ELSEWHERE}"

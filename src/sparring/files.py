@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sparring.digests import DamagedError, with_digest, without_digest
+from sparring.inputs import place
 from sparring.links import open_plain
 
 _PARTIAL = ".partial"
@@ -19,8 +20,12 @@ _DATA_SUFFIXES = {".jsonl", ".json", ".parquet", ".csv"}
 
 
 def cache_root() -> Path:
-    """The folder for what is worth keeping between runs: `$SPARRING_CACHE`, or `~/.cache/sparring`."""
-    return Path(os.environ.get("SPARRING_CACHE") or "~/.cache/sparring").expanduser()
+    """The folder for what is worth keeping between runs: `$SPARRING_CACHE`, or `~/.cache/sparring`.
+
+    Raises:
+        InputError: It begins with the name of somebody who is not there.
+    """
+    return place(os.environ.get("SPARRING_CACHE") or "~/.cache/sparring")
 
 
 def public_name(source: str) -> str:

@@ -178,7 +178,8 @@ def write_shard(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
     table = pa.Table.from_pylist([dict(row) for row in rows])
     with atomic_path(path) as partial:
-        with parquet.ParquetWriter(partial, table.schema) as writer:
+        # pyarrow takes a relative path such as "s3:run" for an address.
+        with parquet.ParquetWriter(partial.absolute(), table.schema) as writer:
             writer.write_table(table)
             # Room for the digest, which is that of the file with these zeros.
             writer.add_key_value_metadata({_DIGEST.decode(): _ZEROS.decode()})

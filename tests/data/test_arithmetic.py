@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sparring.data.arithmetic import generate
 from sparring.data.scenes import DOUBLES, HALF, TWICE
 from sparring.data.verifiers import final_number
+from sparring.errors import InputError
 
 STEP = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")
 
@@ -69,9 +70,13 @@ def test_the_same_on_every_machine():
     )
 
 
+def test_more_than_memory_holds_is_refused_at_once():
+    with pytest.raises(InputError, match=r"data\.limit: 1,152,921,504,606,846,976 problems are more than 1,000,000"):
+        generate(2**60, 5, 0)
+
+
 def test_too_many_is_an_error(monkeypatch):
     from sparring.data import arithmetic
-    from sparring.errors import InputError
 
     monkeypatch.setattr(arithmetic._Story, "tell", lambda self, difficulty: False)
     with pytest.raises(InputError, match=r"data\.limit: only 0 distinct problems of difficulty 1"):

@@ -25,6 +25,7 @@ from sparring.models import (
     loading,
     resolve,
 )
+from sparring.models.endings import end_ids
 from tiny import save_tiny, tiny_model
 
 # Bytes of a file of weights of which a fingerprint reads the ends alone.
@@ -267,3 +268,44 @@ def test_the_digest_of_the_content_is_that_of_model_and_tokenizer(folder: Path, 
     assert content_digest(str(folder)) == content_digest(str(tiny_folder))
     (folder / "chat_template.jinja").write_text("{{ messages }}")
     assert content_digest(str(folder)) != content_digest(str(tiny_folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("config.json", {"architectures": 7}),
+        ("config.json", {"architectures": [None]}),
+        ("config.json", {"hidden_size": "x"}),
+        ("config.json", {"hidden_act": "x"}),
+        ("config.json", {"quantization_config": -1}),
+        ("config.json", {"model_type": []}),
+        ("config.json", {"auto_map": None}),
+        ("config.json", {"pad_token_id": 2**60}),
+        ("config.json", {"num_hidden_layers": 2**60}),
+        ("config.json", {"text_config": {"n_layer": 10**30}}),
+        ("config.json", {"num_labels": 2**60}),
+        ("tokenizer_config.json", {"added_tokens_decoder": 7}),
+        ("tokenizer_config.json", {"tokenizer_class": {}}),
+        ("tokenizer_config.json", {"model_input_names": None}),
+        ("tokenizer_config.json", {"model_input_names": -1}),
+        ("generation_config.json", {"watermarking_config": "x"}),
+        ("generation_config.json", {"eos_token_id": "x"}),
+        ("generation_config.json", {"eos_token_id": [2, None]}),
+        ("generation_config.json", {"eos_token_id": -1}),
+        ("generation_config.json", {"eos_token_id": 10**30}),
+    ],
+    ids=str,
+)
+def test_files_of_a_model_that_are_none_are_said(folder: Path, name: str, values: dict[str, object]) -> None:
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    def load() -> None:
+        load_tokenizer(config(folder))
+        end_ids(config(folder))
+        load_model(config(folder))
+
+    with pytest.raises(InputError) as caught:
+        load()
+    assert name in str(caught.value) or str(folder) in str(caught.value.where)
+    assert caught.value.fix

@@ -56,9 +56,25 @@ def ray(address: str) -> dict[str, Any]:
             "would send the key in the variable HF_TOKEN to http://10.0.0.1:8000",
         ),
         (ray("ray://10.0.0.1:10001"), "would join the Ray cluster at ray://10.0.0.1:10001"),
+        ({"training": {"report_to": "wandb"}}, "would report to the tracker 'wandb', with the account"),
+        ({"training": {"report_to": ["tensorboard", "trackio"]}}, "would report to the tracker 'trackio'"),
+        ({"warmup": {"training": {"report_to": "all"}}}, "would report to the tracker 'all'"),
+        ({"phases": [{"training": {"report_to": ["mlflow"]}}]}, "would report to the tracker 'mlflow'"),
         (ray("10.0.0.1:6379"), "would join the Ray cluster at 10.0.0.1:6379"),
     ],
-    ids=["rule", "rule of held-out responses", "judge", "other key", "server", "ray client", "ray"],
+    ids=[
+        "rule",
+        "rule of held-out responses",
+        "judge",
+        "other key",
+        "server",
+        "tracker",
+        "one of the trackers",
+        "trackers of the warm-up",
+        "tracker of a phase",
+        "ray client",
+        "ray",
+    ],
 )
 def test_a_run_that_is_resumed_asks_first(tmp_path: Path, sections: dict[str, Any], wish: str) -> None:
     directory = written(tmp_path, **sections)

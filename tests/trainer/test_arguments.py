@@ -111,6 +111,16 @@ def test_what_the_loop_decides(tmp_path: Path) -> None:
             "did you mean 'learning_rate'?",
         ),
         ({"optim": "foo"}, "training", "foo is not a valid OptimizerNames", None),
+        (
+            {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": "x"}},
+            *("training", "could not convert string to float: 'x'", None),
+        ),
+        (
+            {"lr_scheduler_type": "polynomial", "lr_scheduler_kwargs": {"powr": 2}},
+            "training",
+            "get_polynomial_decay_schedule_with_warmup() got an unexpected keyword argument 'powr'",
+            None,
+        ),
         ({"lr_scheduler_type": "foo"}, "training", "foo is not a valid SchedulerType", None),
         ({"logging_steps": 0}, "training", "logging strategy", None),
     ],
@@ -122,6 +132,22 @@ def test_nonsense_is_refused(fields: dict[str, Any], where: str, message: str, f
     assert caught.value.problem.startswith(message)
     assert caught.value.fix == fix
     assert "\n" not in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("cosine_with_restarts", {"num_cycles": 3}),
+        ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
+        ("cosine_with_min_lr", {"min_lr": 1e-6}),
+        ("polynomial", {"power": 2.0, "lr_end": 1e-7}),
+        ("warmup_stable_decay", {"num_decay_steps": 100}),
+        ("inverse_sqrt", {"timescale": 10}),
+    ],
+)
+def test_settings_of_a_schedule_are_taken(name: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    fields = {"lr_scheduler_type": name, "lr_scheduler_kwargs": settings}
+    assert training_arguments(fields, output=tmp_path, seed=0, device="cpu").lr_scheduler_kwargs == settings
 
 
 @pytest.mark.parametrize(

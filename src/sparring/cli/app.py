@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from sparring.cli.game import app as game
 from sparring.cli.options import Json, Model, Trust
 from sparring.disk import refusal
 from sparring.errors import InputError, SparringError, StopError
+from sparring.inputs import is_text
 from sparring.terminal import visible
 
 app = typer.Typer(
@@ -185,9 +187,14 @@ def cache(
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 128 + n stopped by signal n."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal of another encoding than UTF-8 lacks some characters, and a path may hold bytes that are none.
+            stream.reconfigure(errors="backslashreplace")
     # Libraries import it where it is there, and it then warns of a kernel that is not used here.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
+        _check_text(sys.argv[1:])
         app()
     except InputError as error:
         _fail(error, 2)
@@ -200,6 +207,14 @@ def main() -> None:
         if refused is None:
             raise
         _fail(refused, 2 if isinstance(refused, InputError) else 1)
+
+
+def _check_text(arguments: list[str]) -> None:
+    """Raises InputError for bytes that are no text: no report, tokenizer or configuration can hold such a path."""
+    for argument in arguments:
+        if not is_text(argument):
+            fix = "rename the file; or, where it is text, take a locale that can write it (LC_ALL=C.UTF-8)"
+            raise InputError("holds bytes that are no text here", where=argument[:200], fix=fix)
 
 
 def _again(arguments: list[str]) -> str:

@@ -22,6 +22,8 @@ from sparring.examples import Example
 
 T = TypeVar("T")
 
+# They are made in memory, one by one.
+_MOST = 1_000_000
 _COMPUTE: dict[str, Callable[[int, int], int]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -42,8 +44,12 @@ def generate(count: int, difficulty: int, seed: int) -> list[Example]:
         seed: Any integer.
 
     Raises:
-        InputError: So many distinct problems do not exist; more than 10,000 of every difficulty do.
+        InputError: So many distinct problems do not exist; more than 10,000 of every difficulty do. Or they are more
+            than a million.
     """
+    if count > _MOST:
+        problem = f"{count:,} problems are more than {_MOST:,}, which is as many as are made"
+        raise InputError(problem, where="data.limit", fix="lower data.limit")
     draw = _Draw(f"arithmetic/{difficulty}/{seed}")
     largest = 199 if difficulty <= 2 else 499
     problems: dict[str, str] = {}

@@ -181,7 +181,8 @@ def _read_parquet(path: Path) -> Rows:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:
+        # pyarrow takes a relative path such as "s3:data.parquet" for an address.
+        with parquet.ParquetFile(path.absolute()) as file:
             table = file.read()
     except OSError:
         raise

@@ -113,7 +113,8 @@ def export_samples(run: Path, to: Path) -> int:
     verifier = None if config.data.verifier is None else VERIFIERS[config.data.verifier]()
     schema = pa.schema(_FIELDS | {f"log_prob/{name}": pa.float64() for name in stages})
     count = 0
-    with atomic_path(to) as partial, parquet.ParquetWriter(partial, schema) as writer:
+    # pyarrow takes a relative path such as "s3:samples.parquet" for an address.
+    with atomic_path(to) as partial, parquet.ParquetWriter(partial.absolute(), schema) as writer:
         for rows in _rows(directory, stages, written):
             # A prompt may have no expert's response.
             kept = [row for row in rows if row["player"] != "expert" or examples[_key(row)].response is not None]

@@ -28,9 +28,10 @@ def end_ids(config: ModelConfig) -> frozenset[int]:
     with quiet_transformers():
         try:
             found = GenerationConfig.from_pretrained(path, **origin_of(config))
-        except (OSError, ValueError, TypeError) as error:
+        except Exception as error:
+            # What a file of another's leads to in transformers may be anything.
             if (Path(path) / "generation_config.json").exists():
-                problem = f"generation_config.json cannot be read ({error})"
+                problem = f"generation_config.json cannot be read ({' '.join(str(error).split())[:300]})"
                 raise InputError(problem, where=path, fix="mend or remove the file") from error
             found = GenerationConfig.from_model_config(model_config)
     return ends_of(found)
@@ -71,8 +72,14 @@ def sampling_settings(settings: GenerationConfig) -> dict[str, object]:
 
 
 def ends_of(settings: GenerationConfig) -> frozenset[int]:
-    """The tokens at which `generate` stops with these settings."""
-    ids = settings.eos_token_id
-    if ids is None:
-        return frozenset()
-    return frozenset([ids]) if isinstance(ids, int) else frozenset(ids)
+    """The tokens at which `generate` stops with these settings.
+
+    Raises:
+        InputError: They name none that could be.
+    """
+    ids: Any = settings.eos_token_id
+    named = [] if ids is None else ids if isinstance(ids, list | tuple) else [ids]
+    if not all(type(each) is int and 0 <= each < 2**31 for each in named):
+        problem = f"eos_token_id of generation_config.json must be a token's number, or several, got {str(ids)[:80]}"
+        raise InputError(problem, where="model.name", fix="mend or remove the file")
+    return frozenset(named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,17 @@ ADAPTER = "adapter_model.safetensors"
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth")
 _MEBIBYTE = 1 << 20
+# Numbers of layers and of labels, as the families of transformers call them.
+_COUNTED = re.compile(r"(^|_)(layers?|labels|blocks)$")
+_MOST = 10_000
 _SAVE_AGAIN = "where you trust the model, load it in transformers and save it again with `save_pretrained`"
 
 
 def check_whole_model(folder: Path) -> None:
-    """Raises InputError unless a folder holds a whole model, and no adapter that would be loaded into it."""
+    """Raises InputError unless a folder holds a whole model of a size that may be, and no adapter to load into it."""
     adapter = folder / "adapter_config.json"
     if (folder / "config.json").is_file():
+        _check_counts(_json_object(folder / "config.json"), str(folder / "config.json"))
         if adapter.exists():
             problem = "the folder holds a model and an adapter, which transformers would load into it unasked"
             fix = "merge the adapter into the model (peft's `merge_and_unload()`, then `save_pretrained`), or remove it"
@@ -98,6 +103,18 @@ def _no_weights(folder: Path) -> InputError:
         return InputError(problem, where=str(folder), fix=_SAVE_AGAIN)
     fix = "give the folder that `save_pretrained` wrote"
     return InputError(f"the folder holds no weights ({_WHOLE})", where=str(folder), fix=fix)
+
+
+def _check_counts(settings: dict[str, Any], where: str) -> None:
+    """Refuses what transformers would make objects of one by one without an end, before it looks at the weights."""
+    waiting = [settings]
+    while waiting:
+        for name, value in waiting.pop().items():
+            if isinstance(value, dict):
+                waiting.append(value)
+            elif _COUNTED.search(name) and isinstance(value, int) and value > _MOST:
+                problem = f"{name} is {str(value)[:30]}, and no model has more than {_MOST:,}"
+                raise InputError(problem, where=where, fix="take a whole copy of the model")
 
 
 def _json_object(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,10 @@ def load_config(config: ModelConfig) -> PreTrainedConfig:
         InputError: The model is missing or is no causal language model.
     """
     path = resolve(config.name)
-    try:
-        with quiet_transformers():
-            settings = AutoConfig.from_pretrained(path, **origin_of(config))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise _cannot_load(path, error) from error
-    _check_causal(settings, path)
-    check_saved(settings, config.quantization, path)
+    with _loading(path):
+        settings: PreTrainedConfig = AutoConfig.from_pretrained(path, **origin_of(config))
+        _check_causal(settings, path)
+        check_saved(settings, config.quantization, path)
     return settings
 
 
@@ -90,10 +88,14 @@ def tokenizer_of(config: ModelConfig) -> PreTrainedTokenizerBase:
     path = resolve(config.name)
     try:
         with quiet_transformers():
-            return AutoTokenizer.from_pretrained(path, **origin_of(config))
-    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **origin_of(config))
+            # Much of what its files say wrongly shows only here.
+            tokenizer.decode(tokenizer("a")["input_ids"])
+            return tokenizer
+    except Exception as error:
+        # What files of another's lead to in transformers and tokenizers may be anything.
         fix = "save the tokenizer into the model's folder with `tokenizer.save_pretrained(folder)`"
-        raise InputError(f"no usable tokenizer ({_first_line(error)})", where=path, fix=fix) from error
+        raise InputError(f"no usable tokenizer ({_in_a_line(error)})", where=path, fix=fix) from error
 
 
 def load_model(config: ModelConfig) -> PreTrainedModel:
@@ -137,31 +139,26 @@ def load_encoder(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokeni
 
 def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> PreTrainedModel:
     device, path = torch_device(config.device), resolve(config.name)
-    folder = Path(local_folder(config.name, revision=config.revision))
-    if (folder / DIGESTS).exists():
+    if ((folder := Path(local_folder(config.name, revision=config.revision))) / DIGESTS).exists():
         check_folder(folder, fix="take another copy of this policy")
     options: dict[str, Any] = {"attn_implementation": config.attention} if config.attention else {}
     dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
     if config.quantization is not None:
         dtype = stored_dtype(load_config(config)) if dtype == "auto" else dtype
         options |= loading_options(config.quantization, dtype, device)
-    try:
-        with quiet_transformers():
-            model, report = kind.from_pretrained(
-                path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options, **origin_of(config)
-            )
-    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-        raise _cannot_load(path, error) from error
+    with _loading(path):
+        model, report = kind.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options, **origin_of(config)
+        )
     # transformers would fill these with random numbers and only warn.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(optional))
     if missing:
-        fix = "save the whole model again with `save_pretrained`"
-        raise InputError(f"{len(missing)} weights are missing ({', '.join(missing[:3])})", where=path, fix=fix)
+        problem = f"{len(missing)} weights are missing ({', '.join(missing[:3])})"
+        raise InputError(problem, where=path, fix="save the whole model again with `save_pretrained`")
     model.get_input_embeddings().padding_idx = None
     without_noise(model)
     if config.quantization is not None:
-        # It is on its device, and may not be moved.
-        settle(model)
+        settle(model)  # It is on its device, and may not be moved.
     else:
         model = model.to(device)
     check_finite(model.named_parameters(), path)
@@ -182,7 +179,7 @@ def load_adapter(folder: Path, *, like: Mapping[str, torch.Tensor]) -> dict[str,
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"the adapter cannot be read ({_first_line(error)})", where=str(path), fix=fix) from error
+        raise InputError(f"the adapter cannot be read ({_in_a_line(error)})", where=str(path), fix=fix) from error
     if {name: each.shape for name, each in weights.items()} != {name: each.shape for name, each in like.items()}:
         raise InputError("these are weights of another adapter", where=str(path), fix=fix)
     check_finite(weights.items(), str(path))
@@ -248,6 +245,19 @@ def local_folder(path_or_id: str, *, revision: str | None = None) -> str:
     return str(Path(path).absolute())
 
 
+@contextmanager
+def _loading(path: str) -> Iterator[None]:
+    """Has transformers read a model quietly, and says in words what it fails of."""
+    try:
+        with quiet_transformers():
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        # What files of another's lead to in transformers and torch may be anything.
+        raise _cannot_load(path, error) from error
+
+
 def _check_causal(config: PreTrainedConfig, path: str) -> None:
     architectures = config.architectures or []
     known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -270,14 +280,14 @@ def _cannot_load(path: str, error: Exception) -> InputError:
         problem = f"looked for '{path}': no such folder here, and no such model or revision on the Hugging Face hub"
         fix = "check the name and model.revision; a gated or private model needs `hf auth login` first"
         return InputError(problem, where="model.name", fix=fix)
-    text = str(error)
-    if "trust_remote_code" in text:
+    if "trust_remote_code" in (text := str(error)):
         problem, fix = "this model brings its own Python code", "read that code, then set model.trust_remote_code: true"
         return InputError(problem, where=path, fix=fix)
     if "safetensors" in text and not Path(path).is_dir():
         problem = "the model offers no safetensors weights; pickles (.bin) are never loaded"
         return InputError(problem, where=path, fix="take a model or a revision that has safetensors files")
-    return InputError(f"the model cannot be loaded ({_first_line(error)})", where=path)
+    fix = "take a whole copy, or save the model again with `save_pretrained`"
+    return InputError(f"the model cannot be loaded ({_in_a_line(error)})", where=path, fix=fix)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -286,8 +296,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def origin_of(config: ModelConfig) -> dict[str, Any]:

@@ -42,9 +42,9 @@ def _series(summary: Summary, phase: PlayedPhase, *, scale: float) -> list[dict[
     directory = RunDirectory(summary.path)
     return [
         trace
-        for iteration in phase.iterations
-        if (shard := log_ratios_path(directory.iteration(iteration))).exists()
-        for trace in _traces(f"iteration {iteration}", shard, scale=scale)
+        for stage in directory.played()
+        if int(stage.path.name) in phase.iterations and (shard := log_ratios_path(stage)).exists()
+        for trace in _traces(f"iteration {int(stage.path.name)}", shard, scale=scale)
     ]
 
 

@@ -98,6 +98,7 @@ def training_arguments(
         args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
         _check_trackers(args)
         _check_optimizer(args)
+        _check_schedule(args)
         # One device: the Trainer would otherwise multiply the batch size by the number of devices that it sees.
         if args.n_gpu > 1:
             args._n_gpu = 1  # noqa: SLF001
@@ -127,6 +128,23 @@ def _check_optimizer(args: TrainingArguments) -> None:
     # Some optimizers need the model, which is not here yet; that is no error.
     with suppress(ValueError):
         Trainer.get_optimizer_cls_and_kwargs(args)
+
+
+def _check_schedule(args: TrainingArguments) -> None:
+    """Takes a step of the learning rate's schedule, whose settings nobody looks at before."""
+    if args.lr_scheduler_kwargs:
+        from transformers import get_scheduler
+
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=args.learning_rate or 1.0)
+        options = {
+            "num_warmup_steps": 1,
+            "num_training_steps": 1000,
+            "scheduler_specific_kwargs": args.lr_scheduler_kwargs,
+        }
+        schedule = get_scheduler(args.lr_scheduler_type, optimizer, **options)
+        for _ in range(3):
+            optimizer.step()
+            schedule.step()
 
 
 def _check_field(name: str, value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sparring.consent import is_loopback, runs_code, sends_key
+from sparring.consent import is_loopback, reports_to, runs_code, sends_key
 from sparring.errors import InputError
 from sparring.own_code import importable_from
 from sparring.run_directory import RunDirectory
@@ -50,6 +50,9 @@ def _keys_and_addresses(config: SelfPlayConfig) -> Iterator[str]:
         yield from judge.needs_consent()
     for variable, address in config.generation.keys:
         yield from sends_key(variable, address)
+    warmup = {} if config.warmup is None else config.warmup.training
+    for fields in (config.training, warmup, *(phase.training for phase in config.phases)):
+        yield from reports_to(fields.get("report_to"))
     cluster = config.workers.cluster
     if cluster is not None and not is_loopback(cluster):
         yield f"would join the Ray cluster at {cluster}, which can run code here"
