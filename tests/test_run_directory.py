@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from sparring.errors import InputError
 from sparring.policies import BASE
 from sparring.run_directory import RunDirectory
 
@@ -69,3 +72,12 @@ def test_where_the_policies_are_after_a_warmup(tmp_path: Path) -> None:
     assert run.stage(BASE) == run.base
     assert run.weights(0) == tmp_path / "warmup" / "model"
     assert run.weights(1) == tmp_path / "iterations" / "000" / "model"
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "iterations/005", "base/../manifest.json", "warmup/model", ".lock"])
+def test_nothing_of_the_run_is_written_over(tmp_path: Path, name: str) -> None:
+    run = RunDirectory(tmp_path / "run")
+    with pytest.raises(InputError, match="this is a part of the run itself"):
+        run.refuse_own(tmp_path / "run" / name)
+    for free in (run.report, run.path / "iterations.html", tmp_path / "base"):
+        run.refuse_own(free)

@@ -157,6 +157,13 @@ class RunDirectory:
         files = (self.config, self.manifest, self.metrics, self.stability, self.result, self.report, self.lock)
         refuse_links(*files, *stages, self.answers, self.tensorboard)
 
+    def refuse_own(self, path: Path) -> None:
+        """Raises InputError where something that a person has written would take the place of a part of the run."""
+        files = (self.config, self.manifest, self.metrics, self.stability, self.result, self.lock)
+        folders = (self.teacher.path, self.base.path, self.warmup.path, self.iterations, self.answers, self.tensorboard)
+        if any(path.resolve().is_relative_to(own.resolve()) for own in (*files, *folders)):
+            raise InputError("this is a part of the run itself", where=str(path), fix="write it elsewhere")
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keeps every other process from playing in this folder meanwhile."""

@@ -207,3 +207,8 @@ def test_a_misspelt_lora_field_gets_a_suggestion() -> None:
 def test_what_the_trainer_would_only_stumble_over_later(tmp_path: Path, fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         build(tmp_path, **fields)
+
+
+def test_no_is_a_strategy_although_yaml_takes_it_for_false(tmp_path: Path) -> None:
+    args = training_arguments({"save_strategy": False, "save_steps": 5}, output=tmp_path, seed=0, device="cpu")
+    assert args.save_strategy == "no"

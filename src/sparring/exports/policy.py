@@ -79,8 +79,9 @@ def export(
         What became of the adapter, if there was one.
 
     Raises:
-        InputError: As `load_policy`, or the folder exists.
+        InputError: As `load_policy`, or the folder exists, or is a part of the run.
     """
+    RunDirectory(run).refuse_own(to)
     if to.exists():
         raise InputError("the folder is there already", where=str(to), fix="choose another, or remove it")
     config, policy = load_policy(run, name, trust_remote_code=trust_remote_code)

@@ -94,10 +94,11 @@ def export_samples(run: Path, to: Path) -> int:
         The number of rows.
 
     Raises:
-        InputError: The folder is not a run, the file exists, or the data have changed since the run.
+        InputError: The folder is not a run, the file exists or is a part of the run, or the data have changed since.
     """
     directory = RunDirectory(run)
     directory.require()
+    directory.refuse_own(to)
     if to.exists():
         raise InputError("the file exists already", where=str(to), fix="choose another, or remove it")
     stages = _stages(directory)

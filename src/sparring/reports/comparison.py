@@ -15,6 +15,7 @@ from sparring.reports.conclusion import gain
 from sparring.reports.curves import Chart, learning_curves, number
 from sparring.reports.page import Page, build, render
 from sparring.reports.summary import COLUMNS, PolicyRow, Summary
+from sparring.run_directory import RunDirectory
 from sparring.settings import remove
 
 
@@ -53,7 +54,9 @@ class Group:
 
 
 def write_comparison(summaries: Sequence[Summary], path: Path) -> None:
-    """Writes the page of several runs; it needs no network."""
+    """Writes the page of several runs, which needs no network; raises InputError where it is a part of one of them."""
+    for summary in summaries:
+        RunDirectory(summary.path).refuse_own(path)
     write_text(path, render(comparison_page(summaries)))
 
 

@@ -23,8 +23,14 @@ _REMOVED: dict[str, Literal["model", "samples"]] = {"weights": "model", "samples
 
 
 def write_report(summary: Summary, to: Path | None = None) -> Path:
-    """Writes the run's page, by default to its `report.html`, and returns its path; the page needs no network."""
-    path = to or RunDirectory(summary.path).report
+    """Writes the run's page, by default to its `report.html`, and returns its path; the page needs no network.
+
+    Raises:
+        InputError: The path is that of a part of the run itself.
+    """
+    directory = RunDirectory(summary.path)
+    path = to or directory.report
+    directory.refuse_own(path)
     write_text(path, render(run_page(summary)))
     return path
 

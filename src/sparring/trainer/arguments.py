@@ -88,6 +88,8 @@ def training_arguments(
             that is not supported.
     """
     check_launch()
+    # YAML takes the word no for false.
+    fields = {name: "no" if value is False and name.endswith("_strategy") else value for name, value in fields.items()}
     for name, value in fields.items():
         _check_field(name, value)
     decided = {"output_dir": str(output), "seed": seed, "data_seed": seed, "run_name": run_name}
