@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sparring.examples import EncodedExample
 from sparring.judges import StartedJudge
@@ -14,6 +14,7 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.prepared import prepare
 from sparring.selfplay.run import Judges, Run
 from sparring.selfplay.set_up import set_up
+from sparring.shards import SampleRow
 
 
 def a_config(model: Path, output: Path, **settings: Any) -> SelfPlayConfig:
@@ -48,3 +49,19 @@ def judged_by(run: Run, judge: StartedJudge) -> Run:
     """The same run with one judge of everything."""
     phases = {phase.number: judge for phase in run.prepared.phases}
     return replace(run, judges=Judges(of_phases=phases, of_held_out=judge))
+
+
+def a_sample(**fields: Any) -> SampleRow:
+    """A row of a shard of samples, of which only some fields matter."""
+    row: SampleRow = {
+        "index": 0,
+        "sample": 0,
+        "prompt": "",
+        "prompt_ids": [1],
+        "response_ids": [2],
+        "finish_reason": "stop",
+        "text": "",
+        "generator": "transformers",
+        "seed": 0,
+    }
+    return cast("SampleRow", row | fields)

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,8 @@ from sparring.errors import InputError
 from sparring.policies import BASE, TEACHER, Drawn, How
 from sparring.run_directory import StageDirectory
 from sparring.shards import (
+    LogRatioRow,
+    SampleRow,
     answers_path,
     held_out_path,
     held_out_samples,
@@ -26,6 +29,7 @@ from sparring.shards import (
     held_out_verdicts_path,
     judgements_path,
     log_ratios_path,
+    read_columns,
     read_scores,
     read_shard,
     samples_of,
@@ -171,3 +175,46 @@ def test_a_relative_path_is_no_address(name: str, tmp_path: Path, monkeypatch: p
     assert [path.name for path in tmp_path.iterdir()] == [name]
     data = load(DataConfig(source=name, held_out=0), 0)
     assert [(example.prompt, example.response) for example in data.train] == [("a", "b")]
+
+
+WHOLE: dict[type, dict[str, Any]] = {
+    SampleRow: {
+        "index": 0,
+        "sample": 0,
+        "prompt": "q",
+        "prompt_ids": [1],
+        "response_ids": [],
+        "finish_reason": "stop",
+        "text": "a",
+        "generator": "transformers",
+        "seed": 3,
+    },
+    LogRatioRow: {"index": 0, "expert": 0.5, "generated": [0.25]},
+}
+
+
+@pytest.mark.parametrize("row", WHOLE)
+def test_columns_of_another_shard_are_refused_by_name(tmp_path: Path, row: type) -> None:
+    path = tmp_path / "shard.parquet"
+    write_shard(path, [WHOLE[row]])
+    assert read_columns(path, row).to_pylist() == [WHOLE[row]]
+    for name, value in WHOLE[row].items():
+        write_shard(path, [{key: each for key, each in WHOLE[row].items() if key != name}])
+        with pytest.raises(InputError, match=f"shard.parquet: the column '{name}' is missing"):
+            read_columns(path, row)
+        wrong: Any = 7 if isinstance(value, str | list) else "7"
+        write_shard(path, [WHOLE[row] | {name: wrong}])
+        with pytest.raises(InputError, match=f"the column '{name}' has the type "):
+            read_columns(path, row)
+        write_shard(path, [WHOLE[row], WHOLE[row] | {name: None}])
+        with pytest.raises(InputError, match=f"the column '{name}' lacks values"):
+            read_columns(path, row)
+
+
+def test_a_column_that_may_be_empty_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    row = {"index": 0, "sample": None, "policy": 1, "log_prob": -2.0, "digest": "d"}
+    write_shard(path, [row])
+    assert read_scores(path) == [row]
+    write_shard(path, [row | {"token_log_probs": np.array([-1.5, -0.5])}])
+    assert read_scores(path) == [row | {"token_log_probs": [-1.5, -0.5]}]

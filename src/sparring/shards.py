@@ -25,6 +25,7 @@ from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
 import numpy as np
 
+from sparring.columns import check_columns
 from sparring.digests import DamagedError
 from sparring.files import atomic_path, remove
 from sparring.policies import BASE, TEACHER, Drawn, How
@@ -195,12 +196,23 @@ def read_shard(path: Path) -> list[dict[str, Any]]:
     Raises:
         DamagedError: It is damaged; the fix names the file to delete.
     """
-    rows: list[dict[str, Any]] = read_columns(path).to_pylist()
+    rows: list[dict[str, Any]] = _read(path).to_pylist()
     return rows
 
 
-def read_columns(path: Path) -> Any:
-    """Reads one shard, as a table of pyarrow; raises what `read_shard` does."""
+def read_columns(path: Path, row: type) -> Any:
+    """Reads one shard, as a table of pyarrow with the columns of a type of row.
+
+    Raises:
+        DamagedError: It is damaged; the fix names the file to delete.
+        InputError: It is whole, and another file than the run writes there.
+    """
+    table = _read(path)
+    check_columns(table, row, where=str(path), fix=_FIX)
+    return table
+
+
+def _read(path: Path) -> Any:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -220,6 +232,7 @@ def remove_damaged(path: Path) -> None:
         remove(path)
 
 
+_FIX = "delete it and run `sparring resume RUN`, which computes what is missing again, with the same seed"
 _DIGEST, _ZEROS = b"sparring.sha256", b"0" * 64
 
 
@@ -243,27 +256,26 @@ def _digest(content: bytes, at: int) -> bytes:
 
 
 def _damaged(path: Path, why: str) -> DamagedError:
-    fix = "delete it and run `sparring resume RUN`, which computes what is missing again, with the same seed"
-    return DamagedError(f"the shard is damaged ({why})", where=str(path), fix=fix)
+    return DamagedError(f"the shard is damaged ({why})", where=str(path), fix=_FIX)
 
 
 def read_samples(paths: Iterable[Path]) -> dict[int, list[SampleRow]]:
-    """The rows of some sample shards by prompt index, each prompt's in order of sample."""
+    """The rows of some sample shards by prompt index, each prompt's in order of sample; raises as `read_columns`."""
     samples: dict[int, list[SampleRow]] = {}
     for path in paths:
-        for row in cast("list[SampleRow]", read_shard(path)):
+        for row in cast("list[SampleRow]", read_columns(path, SampleRow).to_pylist()):
             samples.setdefault(row["index"], []).append(row)
     return {index: sorted(rows, key=lambda row: row["sample"]) for index, rows in samples.items()}
 
 
 def read_scores(path: Path) -> list[ScoreRow]:
-    """The rows of a shard of log-probs; raises what `read_shard` does."""
-    return cast("list[ScoreRow]", read_shard(path))
+    """The rows of a shard of log-probs; raises what `read_columns` does."""
+    return cast("list[ScoreRow]", read_columns(path, ScoreRow).to_pylist())
 
 
 def read_verdicts(path: Path) -> list[VerdictRow]:
-    """The rows of a shard of verdicts; raises what `read_shard` does."""
-    return cast("list[VerdictRow]", read_shard(path))
+    """The rows of a shard of verdicts; raises what `read_columns` does."""
+    return cast("list[VerdictRow]", read_columns(path, VerdictRow).to_pylist())
 
 
 _POLICY = {BASE: "base", TEACHER: "teacher"}

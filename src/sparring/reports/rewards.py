@@ -10,7 +10,7 @@ import numpy as np
 from sparring.reports.curves import Chart, number
 from sparring.reports.summary import PlayedPhase, Summary
 from sparring.run_directory import RunDirectory
-from sparring.shards import log_ratios_path, read_columns
+from sparring.shards import LogRatioRow, log_ratios_path, read_columns
 
 _QUANTILES = 401
 
@@ -53,7 +53,7 @@ def _line(value: float, text: str) -> dict[str, Any]:
 
 
 def _traces(label: str, shard: Path, *, scale: float) -> list[dict[str, Any]]:
-    table = read_columns(shard)
+    table = read_columns(shard, LogRatioRow)
     values = {
         "expert": table["expert"].to_numpy(),
         "generated": table["generated"].combine_chunks().flatten().to_numpy(),

@@ -8,12 +8,14 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sparring.errors import InputError
 from sparring.run_directory import StageDirectory
-from sparring.shards import answers_path, read_columns
+from sparring.shards import AnswerRow, answers_path, read_columns
 
 KINDS = ("expert", "greedy", "sampled")
 # A log ratio is kept in hundredths of a nat, as a 16-bit number.
@@ -57,13 +59,21 @@ def read_answers(stages: Sequence[tuple[str, StageDirectory]]) -> Answers | None
     found = [(name, path) for name, stage in stages if (path := answers_path(stage)).exists()]
     if not found:
         return None
-    tables = [read_columns(path) for _, path in found]
+    tables = [_read(path) for _, path in found]
     policy = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     # Without a verifier the column `right` holds only None, and has no type.
     table = pa.concat_tables(tables, promote_options="default")
     kind = np.array([KINDS.index(name) for name in table["kind"].to_pylist()])
     order = np.lexsort((table["sample"].to_numpy(), kind, policy, table["index"].to_numpy()))
     return Answers([name for name, _ in found], policy[order], table.take(order))
+
+
+def _read(path: Path) -> Any:
+    table = read_columns(path, AnswerRow)
+    unknown = {*table["kind"].to_pylist()} - {*KINDS}
+    if unknown:
+        raise InputError(f"the kind of an answer is '{min(unknown)}'", where=str(path), fix="restore it from a copy")
+    return table
 
 
 def packed(answers: Answers | None) -> dict[str, str]:

@@ -53,7 +53,8 @@ def test_rows_join_both_models_token_by_token(tmp_path: Path) -> None:
     parts = {}
     for name, terms in (("own", [-1.0, -2.0, -0.5]), ("base", [-1.5, -1.0, -0.5])):
         path = tmp_path / f"{name}.parquet"
-        write_shard(path, [{"index": 5, "sample": 1, "token_log_probs": np.array(terms, dtype=np.float32)}])
+        row = {"index": 5, "sample": 1, "policy": 0, "log_prob": sum(terms), "digest": ""}
+        write_shard(path, [{**row, "token_log_probs": np.array(terms, dtype=np.float32)}])
         parts[name] = {path: {key: ([3], ids)}}
     response = Response(text="hé", tokens=3, finish_reason="length", log_prob=-3.5, log_prob_base=-3.0, right=False)
     (row,) = answer_rows("sampled", {key: response}, **parts, prompts={5: "Say it."}, tokenizer=TOKENIZER)

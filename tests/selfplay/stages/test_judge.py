@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from a_run import a_run, judged_by, on
+from a_run import a_run, a_sample, judged_by, on
 from sparring.errors import InputError, RunError
 from sparring.examples import EncodedExample
 from sparring.judges import JUDGES, Question, StartedJudge, Verdict, fingerprint
@@ -75,7 +75,7 @@ def shards(folder: Path) -> list[Path]:
     stage = RunDirectory(folder).iteration(0)
     paths = [samples_path(stage, Drawn(0, "sampled"), number) for number in range(len(TEXTS))]
     for path, (index, texts) in zip(paths, TEXTS.items(), strict=True):
-        write_shard(path, [{"index": index, "sample": k, "text": text} for k, text in enumerate(texts)])
+        write_shard(path, [a_sample(index=index, sample=k, text=text) for k, text in enumerate(texts)])
     return paths
 
 
@@ -96,7 +96,7 @@ def test_each_shard_is_judged_once_and_what_was_open_is_logged(game: Play, tmp_p
     assert judge_samples(again, 0, paths) == verdicts
     assert asked(again) == []
     paths[0].unlink()
-    write_shard(paths[0], [{"index": 7, "sample": k, "text": text} for k, text in enumerate(("= 3", "= 8", "= 9"))])
+    write_shard(paths[0], [a_sample(index=7, sample=k, text=text) for k, text in enumerate(("= 3", "= 8", "= 9"))])
     other = game()
     assert judge_samples(other, 0, paths)[7].win_rates() == (1.0, 0.25, 0.25)
     assert [question.responses for question in asked(other)] == [("= 3", "= 8", "= 9")]
@@ -170,7 +170,7 @@ def test_an_expert_that_plays_is_one_more_sample(game: Play, tmp_path: Path) -> 
 def test_an_expert_that_plays_against_a_single_response(game: Play, tmp_path: Path) -> None:
     playing = game("dpo", JUDGES["expert"]().start(tmp_path), expert_plays=True)
     path = tmp_path / "samples.parquet"
-    write_shard(path, [{"index": index, "sample": 0, "text": texts[0]} for index, texts in TEXTS.items()])
+    write_shard(path, [a_sample(index=index, sample=0, text=texts[0]) for index, texts in TEXTS.items()])
     single = [replace(each, generated_ids=[[5]], opponent_generated=(-2.0,)) for each in triples()]
     joined = join(playing, 0, single, judge_samples(playing, 0, [path]))
     assert [triple.preference for triple in joined] == [(1.0, 0.5)] * 2

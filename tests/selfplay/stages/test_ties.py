@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from a_run import a_config, a_run, on
+from a_run import a_config, a_run, a_sample, on
 from sparring.policies import Drawn
 from sparring.selfplay import loop
 from sparring.selfplay.run import Run
@@ -24,7 +24,7 @@ def shards(run: Run, answers: list[list[list[int]]]) -> list[Path]:
     """One shard with these responses to the first prompts."""
     path = samples_path(run.directory.iteration(0), Drawn(0, "sampled"), 0)
     rows = [
-        {"index": item.index, "sample": k, "prompt_ids": item.prompt_ids, "response_ids": ids}
+        a_sample(index=item.index, sample=k, prompt_ids=item.prompt_ids, response_ids=ids)
         for item, of_prompt in zip(run.train, answers, strict=False)
         for k, ids in enumerate(of_prompt)
     ]
@@ -72,11 +72,11 @@ def test_it_is_said_before_responses_are_judged_and_scored(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    for name in ("tell_ties", "judge_samples", "score"):
+    for name in ("tell_ties", "score", "judge_samples"):
         original = getattr(loop, name)
         monkeypatch.setattr(loop, name, lambda *args, name=name, do=original: order.append(name) or do(*args))
     judged = {"objective": {"name": "sppo"}, "judge": {"name": "verifier", "rule": "final-number"}}
     data = {"source": "arithmetic", "limit": 2, "held_out": 0, "max_response_tokens": 4}
     sampled = {"batch_size": 4, "samples_per_prompt": 2}
     loop.run(a_config(tiny_folder, tmp_path / "run", iterations=1, data=data, generation=sampled, **judged))
-    assert order == ["tell_ties", "judge_samples", "score"]
+    assert order == ["tell_ties", "score", "judge_samples"]

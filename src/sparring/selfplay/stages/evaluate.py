@@ -21,6 +21,8 @@ from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_sco
 from sparring.selfplay.stages.score import Scores
 from sparring.selfplay.stages.unseen import game_on_held_out
 from sparring.shards import (
+    AnswerRow,
+    LogRatioRow,
     ResponseKey,
     SampleRow,
     answers_path,
@@ -48,9 +50,9 @@ def _kept(run: Run, policy: int) -> dict[str, Any] | None:
         for each in run.directory.stages():
             if each == stage or each.evaluation.exists():
                 each.check_inventory(fix="", folders=())
-        for shard in (answers_path(stage), log_ratios_path(stage)):
+        for shard, row in ((answers_path(stage), AnswerRow), (log_ratios_path(stage), LogRatioRow)):
             if shard.exists():
-                read_columns(shard)
+                read_columns(shard, row)
     except DamagedError as error:
         console.print(f"{error.where}: {error.problem}; the policy is measured again")
         remove(stage.evaluation)
