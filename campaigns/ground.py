@@ -15,7 +15,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
-from e2e.bits import contents  # noqa: E402 - the tests' tools are found by the line above
+from completions_server import CompletionsServer  # noqa: E402 - the tests' tools are found by the line above
+from e2e.bits import contents  # noqa: E402
 from e2e.child import PRELOADED, play  # noqa: E402
 from e2e.command import Cli, command_line, write_tiny_config  # noqa: E402
 from e2e.several import play_together  # noqa: E402
@@ -25,6 +26,7 @@ from tiny import save_tiny  # noqa: E402
 __all__ = [
     "PRELOADED",
     "Cli",
+    "CompletionsServer",
     "Figures",
     "command_line",
     "contents",

@@ -113,10 +113,11 @@ class Campaign:
                 break
             death, victims = self._death(), self._victims()
             code = self._die(command, death, victims, deaths)
-            if code == 0:
-                break
+            # Also where it ended on its own: its folder is taken then, and to resume it computes nothing.
             if (run / "config.yaml").exists() and (run / "manifest.json").exists():
                 command = ["resume", run]
+            if code == 0:
+                break
         self._finish(name, run, command, deaths)
 
     def _die(self, command: list[object], death: Death, victims: list[int], deaths: list[str]) -> int:
@@ -147,9 +148,6 @@ class Campaign:
             codes = self.launcher.run(command)
         except TimeoutError:
             codes = [124]
-        if any(codes) and command[0] == "train" and not deaths:
-            # The game ended on its own, so its folder is taken: resume it, which computes nothing.
-            codes = self.launcher.run(["resume", run])
         if any(codes):
             self._fault(f"after {deaths}: it does not end: {codes}: {self.launcher.errors()}")
             return

@@ -21,8 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from completions_server import CompletionsServer
-from ground import Figures, save_tiny
+from ground import CompletionsServer, Figures, save_tiny
 from judges.server import HOSTILE, ChatServer, Fault, hang, serving, status
 from sparring import web
 from sparring.errors import RunError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,11 @@ def test_what_the_trainer_would_only_stumble_over_later(tmp_path: Path, fields: 
 def test_no_is_a_strategy_although_yaml_takes_it_for_false(tmp_path: Path) -> None:
     args = training_arguments({"save_strategy": False, "save_steps": 5}, output=tmp_path, seed=0, device="cpu")
     assert args.save_strategy == "no"
+
+
+@pytest.mark.parametrize("name", ["fsdp_config", "accelerator_config", "lr_scheduler_kwargs"])
+@pytest.mark.parametrize("value", [1, True, 2.5, ["a"]])
+def test_a_number_is_not_taken_for_an_open_file(tmp_path: Path, name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"^training.{name}: must be a mapping"):
+        training_arguments({name: value}, output=tmp_path, seed=0, device="cpu")
+    os.fstat(1)

@@ -40,6 +40,7 @@ _MANAGED = {
     ),
 }
 _WHOLE = {"per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_steps"}
+_MAPPINGS = {item.name for item in dataclasses.fields(TrainingArguments) if "dict" in str(item.type)}
 _AT_LEAST = {
     "learning_rate": 0,
     "num_train_epochs": 0,
@@ -160,6 +161,10 @@ def _check_field(name: str, value: Any) -> None:
     number = isinstance(defaults[name], int | float) and not isinstance(defaults[name], bool)
     if number and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
         raise InputError(f"must be a number, got {value!r}", where=where, fix="write it without quotes")
+    if name in _MAPPINGS and not isinstance(value, Mapping | str | None):
+        # transformers would take a number for a file that is open already, and close it.
+        fix = "write it as `key: value` lines, or name a JSON file"
+        raise InputError(f"must be a mapping, got {value!r}", where=where, fix=fix)
     if name in _AT_LEAST and value < _AT_LEAST[name]:
         raise InputError(f"must be at least {_AT_LEAST[name]}, got {value!r}", where=where, fix="raise it")
     if name in _WHOLE and not isinstance(value, int):
