@@ -136,10 +136,13 @@ class Campaign:
         self.counts["signals"][signal.Signals(death.by).name] += 1
         self.counts["died while"][_stage(run)] += 1
         self.counts["codes"].update(map(str, codes))
-        # −9 of the killed, 143 and kin of those that were asked, 1 of a process that lost another.
+        # −9 of the killed, 143 and kin of those that were asked, 1 of a process that lost another, or stops with it.
         allowed = {-signal.SIGKILL, 0, 1, *(128 + each for each in ASKED), *(-each for each in ASKED)}
         errors = self.launcher.errors()
-        if not set(codes) <= allowed or "Traceback" in errors or (1 in codes and "lost the connection" not in errors):
+        told = any(
+            each in errors for each in ("lost the connection", "another process of the launch was asked to stop")
+        )
+        if not set(codes) <= allowed or "Traceback" in errors or (1 in codes and not told):
             self._fault(f"{death}, after {deaths[:-1]}: exit codes {codes}: {errors}")
         return 1
 

@@ -55,6 +55,7 @@ def write_run(path: Path, *, ended: bool = True, **changes: Any) -> RunDirectory
     directory.log({"kind": "time", "stage": "evaluate", "policy": "base", "seconds": 20.0})
     if ended:
         reason = "accuracy/greedy fell from 0.75 to 0.25 [hard]"
+        write_json(directory.stability, {"findings": []})
         write_json(
             directory.result,
             {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reports.whole_run import estimate, write_run
+from sparring.digests import DamagedError
 from sparring.files import read_json, write_json
 from sparring.reports.conclusion import Conclusion, conclude, gain
 from sparring.reports.summary import PolicyRow, summarize
@@ -162,3 +163,12 @@ def test_an_alarm_that_ended_the_run_is_told_as_it_was(tmp_path: Path) -> None:
     assert not any("fell" in warning for warning in found.warnings)
     unwatched(directory, reason, stopped_early=True)
     assert judged(directory).sentences == [f"It was stopped early: {reason}."]
+
+
+@pytest.mark.parametrize("name", ["stability.json", "warmup/evaluation.json", "iterations/001/evaluation.json"])
+def test_a_file_that_must_have_been_there_is_missed(tmp_path: Path, name: str) -> None:
+    directory = write_run(tmp_path / "run")
+    summarize(directory.path)
+    (directory.path / name).unlink()
+    with pytest.raises(DamagedError, match=f"{name}: the file is missing"):
+        summarize(directory.path)

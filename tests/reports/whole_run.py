@@ -99,6 +99,7 @@ def write_run(
         write_stage(stage, policy)
     log(directory, iterations)
     if ended:
+        write_json(directory.stability, {"findings": []})
         write_json(
             directory.result,
             {

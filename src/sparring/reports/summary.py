@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,14 +162,30 @@ def summarize(path: Path) -> Summary:
         raise InputError("has phases, and config.yaml has none", where=str(directory.manifest), fix=fix)
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
     stages += [(f"iteration {int(stage.path.name)}", stage) for stage in directory.played()]
+    result = read_result(directory.result, *_OF_AN_END) if directory.result.exists() else None
+    _check_lost(directory, [stage for _, stage in stages], ended=result is not None)
     rows = [
         PolicyRow(name, str(stage.path.relative_to(path)), _estimates(stage))
         for name, stage in stages
         if stage.evaluation.exists()
     ]
-    result = read_result(directory.result, *_OF_AN_END) if directory.result.exists() else None
     stability = read_stability(directory.stability) if directory.stability.exists() else []
     return Summary(path, config, manifest, rows, result, directory.events(), stability)
+
+
+def _check_lost(directory: RunDirectory, stages: Sequence[StageDirectory], *, ended: bool) -> None:
+    """Raises DamagedError where a file is missing that must have been there before another was written."""
+    # A stage is measured before the next one is played, and has its inventory before it is measured.
+    measured = [stage.evaluation.exists() for stage in stages]
+    lost = [
+        stage.evaluation
+        for number, stage in enumerate(stages)
+        if stage.inventory.exists() and not measured[number] and (ended or any(measured[number:]))
+    ]
+    if ended and directory.played() and not directory.stability.exists():
+        lost.append(directory.stability)
+    if lost:
+        raise DamagedError("the file is missing", where=str(lost[0]), fix=AGAIN)
 
 
 def _estimates(stage: StageDirectory) -> dict[str, dict[str, float]]:
