@@ -58,7 +58,7 @@ JUDGE_ROWS = {
         nonsense=(
             ({"max_tokens": 0}, "max_tokens must be"),
             ({"dtype": "int8"}, "dtype"),
-            ({"template": "/no/such/file"}, "cannot be read"),
+            ({"template": "/no/such/file"}, "there is no such file"),
         ),
         facts={"needs_expert": False, "may_cost_money": False, "private": ("template",)},
     ),

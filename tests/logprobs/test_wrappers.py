@@ -66,7 +66,7 @@ def check(rank: int, wrapper: str, options: dict[str, bool]) -> None:
     model = WRAPPERS[wrapper](build(**options))
     loss(model, slice(2 * rank, 2 * rank + 2), max_tokens=(8, 64)[rank]).backward()
     for name, gradient in gradients(model):
-        torch.testing.assert_close(gradient, wanted[name], rtol=1e-4, atol=1e-5, msg=f"{wrapper} {options} {name}")
+        _close(gradient, wanted[name], f"{wrapper} {options} {name}")
 
     # A second step, in two halves of which only the last is averaged.
     model.zero_grad()
@@ -76,7 +76,13 @@ def check(rank: int, wrapper: str, options: dict[str, bool]) -> None:
         with held:
             (loss(model, rows) / 2).backward()
     for name, gradient in gradients(model):
-        torch.testing.assert_close(gradient, wanted[name], rtol=1e-4, atol=1e-5, msg=f"halves, {wrapper} {name}")
+        _close(gradient, wanted[name], f"halves, {wrapper} {name}")
+
+
+def _close(gradient: torch.Tensor, wanted: torch.Tensor, name: str) -> None:
+    # Sums in another order, by other processors' products: their errors are those of the largest terms.
+    largest = float(wanted.abs().max())
+    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * max(1.0, largest), msg=f"{name}: {largest}")
 
 
 def without_a_gradient(rank: int) -> None:

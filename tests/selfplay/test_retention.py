@@ -28,7 +28,7 @@ from sparring.selfplay.loop import resume, run
 from sparring.selfplay.phases import phases_of
 from sparring.selfplay.result import Result
 from sparring.selfplay.retention import (
-    Count,
+    Stored,
     kept_models,
     kept_samples,
     models_at_once,
@@ -79,13 +79,13 @@ def test_what_the_iterations_to_come_need_is_kept(
 def test_what_is_on_the_disk_at_once(tmp_path: Path) -> None:
     """The warm-up, the best and the last of 5 iterations, and one more while it is written."""
     played = phases(tmp_path)
-    assert models_at_once(KeepConfig(), played, warmed_up=True) == Count(6, 6)
-    assert models_at_once(KeepConfig(), played, warmed_up=False) == Count(5, 5)
-    assert models_at_once(KeepConfig(models=1), played, warmed_up=True) == Count(4, 3)
-    assert models_at_once(KeepConfig(models=2), played, warmed_up=False) == Count(4, 3)
-    assert samples_at_once(KeepConfig(), played) == Count(5, 5)
-    assert samples_at_once(KeepConfig(samples=1), played) == Count(2, 1)
-    assert samples_at_once(KeepConfig(samples=0), played) == Count(1, 0)
+    assert models_at_once(KeepConfig(), played, warmed_up=True) == Stored(6, 6)
+    assert models_at_once(KeepConfig(), played, warmed_up=False) == Stored(5, 5)
+    assert models_at_once(KeepConfig(models=1), played, warmed_up=True) == Stored(4, 3)
+    assert models_at_once(KeepConfig(models=2), played, warmed_up=False) == Stored(4, 3)
+    assert samples_at_once(KeepConfig(), played) == Stored(5, 5)
+    assert samples_at_once(KeepConfig(samples=1), played) == Stored(2, 1)
+    assert samples_at_once(KeepConfig(samples=0), played) == Stored(1, 0)
 
 
 @pytest.fixture(scope="module")

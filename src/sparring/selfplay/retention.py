@@ -63,14 +63,14 @@ def kept_samples(keep: KeepConfig, phases: Sequence[Phase], policy: int) -> set[
 
 
 @dataclass(frozen=True)
-class Count:
+class Stored:
     """How many of something lie on the disk at once: at most, and when the run has ended."""
 
     most: int
     end: int
 
 
-def models_at_once(keep: KeepConfig, phases: Sequence[Phase], *, warmed_up: bool) -> Count:
+def models_at_once(keep: KeepConfig, phases: Sequence[Phase], *, warmed_up: bool) -> Stored:
     """How many policies are saved: those that are kept, the best one, and a new one before an old one is removed."""
     last = phases[-1].iterations.stop
     stored = []
@@ -78,14 +78,14 @@ def models_at_once(keep: KeepConfig, phases: Sequence[Phase], *, warmed_up: bool
         kept = len(kept_models(keep, phases, policy))
         # Policy 0 is the base model where there was no warm-up, which is not saved.
         stored.append(kept + (kept <= policy) - (not warmed_up))
-    return Count(max(stored[:-1]) + 1, stored[-1])
+    return Stored(max(stored[:-1]) + 1, stored[-1])
 
 
-def samples_at_once(keep: KeepConfig, phases: Sequence[Phase]) -> Count:
+def samples_at_once(keep: KeepConfig, phases: Sequence[Phase]) -> Stored:
     """Of how many iterations samples are kept."""
     last = phases[-1].iterations.stop
     stored = [len(kept_samples(keep, phases, policy)) for policy in range(last + 1)]
-    return Count(max(stored[:-1]) + 1, stored[-1])
+    return Stored(max(stored[:-1]) + 1, stored[-1])
 
 
 def _to_come(phases: Sequence[Phase], policy: int) -> Iterable[tuple[Phase, int]]:
