@@ -28,7 +28,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ground import Cli, Figures, command_line, save_tiny, write_tiny_config
-from sparring.types import LogRatios
 from tiny import tiny_model, tiny_tokenizer
 
 PROMISED = 1e4
@@ -149,7 +148,7 @@ def objectives(figures: Figures, rng: random.Random, count: int) -> dict[str, in
     """Objectives and regularizers on fields that are drawn from the extremes."""
     # Found by what `ground` does, so imported after it.
     from conformance.rows import cases
-    from conformance.test_losses import INPUTS, batch
+    from conformance.test_losses import INPUTS, batch, ratios_of
 
     losses, ends = [case.values[:2] for case in cases("objective", "regularizer")], Counter[str]()
     for _ in range(count):
@@ -163,7 +162,7 @@ def objectives(figures: Figures, rng: random.Random, count: int) -> dict[str, in
             values[name] = torch.tensor(signed).reshape(values[name].shape).requires_grad_()
         told = f"{build.__name__}({settings}) at {EXTREMES[top - 1]:g}"
         try:
-            output = build(**settings)(LogRatios(**values))
+            output = build(**settings)(ratios_of(values))
             output.loss.sum().backward()
         except ValueError:
             ends["refused in words"] += 1
@@ -188,7 +187,7 @@ def run_of(cli: Cli, ground: Path, case: Case) -> tuple[str, str]:
     if "phases" in changes:
         changes.pop("iterations")
     if "judge" in changes:
-        changes["judge"] = {"name": "reward-model", "options": {}} | _judge(place / "judge", changes["judge"])
+        changes["judge"] = {"name": "reward-model"} | _judge(place / "judge", changes["judge"])
         changes["generation"] = {"samples_per_prompt": 2, "batch_size": 4}
     if case.rows:
         (place / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in case.rows), encoding="utf-8")

@@ -70,23 +70,23 @@ def test_ids_are_lists_whoever_looks(ids: list[int]) -> None:
 
 def test_rows_are_read_as_they_are_wanted(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(f'{{"prompt": "{n}", "response": "{HUGE[:1000]}"}}\n' for n in range(20_000)))
+    path.write_text("".join(f'{{"prompt": "{n}", "response": "{HUGE[:1000]}"}}\n' for n in range(6_000)))
     rows = sources.read(str(path), split="train", subset=None)
     tracemalloc.start()
     try:
-        assert [sum(1 for _ in rows) for _ in range(2)] == [20_000, 20_000]
+        assert [sum(1 for _ in rows) for _ in range(2)] == [6_000, 6_000]
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         data = load(DataConfig(source=str(path), held_out=0), 0)
         # The words once, and what a row takes beside them.
-        assert tracemalloc.get_traced_memory()[1] < 20_000 * (1000 + 700)
+        assert tracemalloc.get_traced_memory()[1] < 6_000 * (1000 + 700)
         config = DataConfig(source=str(path), chat_template="none", max_response_tokens=300)
         kept, examples = data.train, list(reversed(data.train))
         data.train.clear()
         del kept
-        encoded = encode((examples.pop() for _ in range(20_000)), tiny_tokenizer(), config, context_length=2000)
-        assert len(encoded.examples) == 20_000
+        encoded = encode((examples.pop() for _ in range(6_000)), tiny_tokenizer(), config, context_length=2000)
+        assert len(encoded.examples) == 6_000
         # Two bytes a token, and the words still once.
-        assert tracemalloc.get_traced_memory()[0] < 20_000 * (1000 + 2 * 300 + 700)
+        assert tracemalloc.get_traced_memory()[0] < 6_000 * (1000 + 2 * 300 + 700)
     finally:
         tracemalloc.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,6 +59,7 @@ def test_scores_that_are_no_numbers(tmp_path: Path, score: str) -> None:
     [
         ("{% for i in range(9999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "does not end within 0.3 s"),
         ("{{ 9 ** 9 ** 9 ** 9 }}", "raises a number to a power"),
+        ("{{ 10 ** 5010 ** 5000 }}", "raises a number to a power"),
         ("{{ 'a' * 9999999999 }}", "holds a number above 1,000,000"),
         ("{% for i in range(999) %}{{ 'aaaaaaaaaa' * 999 }}{% endfor %}", "it writes 9,980,010 characters"),
         ("{{ messages[0]['content'] }}{{ '\\ud800' }}", "it writes half a character"),
@@ -73,4 +75,7 @@ def test_a_template_that_never_ends_or_writes_what_is_no_text(
     start = time.perf_counter()
     with pytest.raises(InputError, match=problem):
         chosen.prompt(EXAMPLE)
+    # To look at a template is no way around it.
+    with suppress(InputError):
+        chosen.unset_variables()
     assert time.perf_counter() - start < 10.0

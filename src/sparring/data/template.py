@@ -116,7 +116,11 @@ class PromptTemplate:
         """The variables that the chat template reads and that nobody sets, such as `enable_thinking`."""
         given = {*self.options, *self.tokenizer.special_tokens_map}
         try:
-            return [] if self.text is None else unset_variables(self.text, given)
+            if self.text is None:
+                return []
+            # First: to look at a template, Jinja computes what is constant in it.
+            check_program(self.text)
+            return unset_variables(self.text, given)
         except Exception as error:
             raise InputError(f"{type(error).__name__}: {error}", where=_SETTING) from error
 

@@ -105,6 +105,9 @@ def training_arguments(
         # One device: the Trainer would otherwise multiply the batch size by the number of devices that it sees.
         if args.n_gpu > 1:
             args._n_gpu = 1  # noqa: SLF001
+    except torch.distributed.DistError:
+        # Another process of the launch is gone, which is no fault of the fields.
+        raise
     except Exception as error:
         # What a value of a wrong type leads to in transformers, accelerate or a tracker may be anything.
         told = f"{error}".strip() or type(error).__name__
