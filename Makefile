@@ -48,11 +48,16 @@ benchmark: $(VENV)/.installed-dev  ## Log-probs, loss and gradients against TRL 
 	$(BIN)/python benchmarks/trl_parity.py
 
 # One after the other, each with a seed and a bound; the figures of docs/reliability.md.
-campaigns: $(VENV)/.installed-dev  ## Kills, and many iterations: about an hour.
+campaigns: $(VENV)/.installed-dev  ## Everything that docs/reliability.md has figures of: about three hours.
 	$(BIN)/python campaigns/kill.py --kills 120 --seed 0 --json campaigns/results/kill.json
 	$(BIN)/python campaigns/kill.py --kills 60 --seed 1 --lora --json campaigns/results/kill-lora.json
 	$(BIN)/python campaigns/kill.py --kills 40 --seed 2 --processes 2 --json campaigns/results/kill-processes.json
 	$(BIN)/python campaigns/long.py --json campaigns/results/long.json
+	$(BIN)/python campaigns/disk.py --seed 0 --runs 60 --json campaigns/results/disk.json
+	$(BIN)/python campaigns/damage.py --seed 0 --count 320 --json campaigns/results/damage.json
+	$(BIN)/python campaigns/fuzz.py --seed 0 --inputs 130000 --json campaigns/results/fuzz.json
+	$(BIN)/python campaigns/load.py --seed 0 --json campaigns/results/load.json
+	$(BIN)/python campaigns/numerics.py --seed 0 --count 300 --json campaigns/results/numerics.json
 
 # An environment of its own, so that the tools are not among what they look at.
 $(VENV)-audit/.installed:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,11 +21,15 @@ from sparring.files import (
     lock,
     public_name,
     read_json,
-    read_json_lines,
     remove,
+    whole_lines,
     write_json,
     write_text,
 )
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in whole_lines(path)]
 
 
 def test_the_cache_is_in_the_home_folder_unless_moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sparring.digests import DamagedError, with_digest, without_digest
-from sparring.inputs import place
+from sparring.inputs import kind, place
 from sparring.links import open_plain
 
 _PARTIAL = ".partial"
@@ -115,13 +115,10 @@ def append_json_line(path: Path, value: Any) -> None:
         file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
 
 
-def read_json_lines(path: Path) -> list[Any]:
-    """Reads JSON lines; what follows the last line end was cut short by a kill and is left out."""
-    if not path.exists():
-        return []
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file, none where there is none; what follows the last line end was cut short by a kill."""
     # Bytes: `str.splitlines` would also split at line separators inside a string, and a cut may halve a character.
-    *lines, _ = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines]
+    return [] if kind(path) == "nothing" else path.read_bytes().split(b"\n")[:-1]
 
 
 def _remove_torn_line(file: BinaryIO) -> None:

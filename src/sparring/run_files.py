@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from sparring.digests import DamagedError, with_digest, without_digest
 from sparring.errors import InputError
-from sparring.files import read_json
+from sparring.files import read_json, whole_lines
 from sparring.inputs import check_settings, kind
 
 AGAIN = "run `sparring resume` on the run: what is missing or damaged is computed again"
@@ -201,18 +201,12 @@ def sealed_event(event: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_events(path: Path) -> list[dict[str, Any] | None]:
     """The logged events, None for each line that is damaged; raises InputError where one is not what a run logs."""
-    return [_event(line, f"{path}, line {number}") for number, line in enumerate(_lines(path), start=1)]
+    return [_event(line, f"{path}, line {number}") for number, line in enumerate(whole_lines(path), start=1)]
 
 
 def count_lines(path: Path) -> int:
     """How many lines a log has."""
-    return len(_lines(path))
-
-
-def _lines(path: Path) -> list[bytes]:
-    """The lines of a log; what follows the last line end was cut short by a kill and is left out."""
-    # Bytes: `str.splitlines` would also split at line separators inside a string, and a cut may halve a character.
-    return [] if kind(path) == "nothing" else path.read_bytes().split(b"\n")[:-1]
+    return len(whole_lines(path))
 
 
 def _event(line: bytes, where: str) -> dict[str, Any] | None:

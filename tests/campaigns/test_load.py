@@ -5,19 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 import load
-from sparring.generation import server
-from sparring.judges import chat
-
-
-@pytest.fixture(autouse=True)
-def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The campaign hurries the pauses of the whole process."""
-    for module in (chat, server):
-        monkeypatch.setattr(module, "_PAUSES", module._PAUSES)
-    monkeypatch.setattr(load.web, "LARGEST", load.web.LARGEST)
 
 
 def test_none_is_lost_and_none_comes_out_otherwise(tmp_path: Path) -> None:

@@ -33,7 +33,6 @@ from sparring.selfplay.retention import (
     kept_samples,
     models_at_once,
     retain,
-    samples_at_once,
 )
 from sparring.selfplay.run import Run
 
@@ -74,6 +73,12 @@ def test_what_the_iterations_to_come_need_is_kept(
     # Nothing is to come.
     assert kept_models(keep, played, 5) == {0, 5}
     assert kept_samples(keep, played, 5) == set()
+
+
+def samples_at_once(keep: KeepConfig, played: Any) -> Stored:
+    """Of how many of 5 iterations samples are kept, with those of the one that is played."""
+    stored = [len(kept_samples(keep, played, policy)) for policy in range(6)]
+    return Stored(max(stored[:-1]) + 1, stored[-1])
 
 
 def test_what_is_on_the_disk_at_once(tmp_path: Path) -> None:

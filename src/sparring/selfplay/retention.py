@@ -81,13 +81,6 @@ def models_at_once(keep: KeepConfig, phases: Sequence[Phase], *, warmed_up: bool
     return Stored(max(stored[:-1]) + 1, stored[-1])
 
 
-def samples_at_once(keep: KeepConfig, phases: Sequence[Phase]) -> Stored:
-    """Of how many iterations samples are kept."""
-    last = phases[-1].iterations.stop
-    stored = [len(kept_samples(keep, phases, policy)) for policy in range(last + 1)]
-    return Stored(max(stored[:-1]) + 1, stored[-1])
-
-
 def _to_come(phases: Sequence[Phase], policy: int) -> Iterable[tuple[Phase, int]]:
     return ((phase, iteration) for phase in phases for iteration in phase.iterations if iteration >= policy)
 
