@@ -101,6 +101,10 @@ DATA: dict[str, tuple[Callable[[Path], dict[str, object]], list[str]]] = {
     "duplicate rows": (lambda f: rows(f, GOOD[0]), ["line 3", "repeats", "line 1", "data.skip_invalid"]),
     "invalid JSON": (lambda f: rows(f, '{"prompt": '), ["line 3", "is not valid JSON", "fix:"]),
     "too few rows": (lambda f: rows(f) | {"limit": 50}, ["52 usable rows are needed", "12 are there", "data.limit"]),
+    "fewer experts than wanted": (
+        lambda f: rows(f) | {"experts": 13},
+        ["13 expert responses are wanted (data.experts), 6 training rows have one", "lower data.experts"],
+    ),
     "prompt over the context": (
         lambda f: rows(f, {"prompt": "long " * 500, "response": "1"}) | {"overlong_prompt": "error", "limit": 10},
         ["tokens, over the limit of", "data.overlong_prompt"],
@@ -226,7 +230,7 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
     ),
     "metric without an expert": (
         {"data": "prompts", "stop": {"metric": "log_likelihood/token"}, **LLM},
-        ["stop.metric", "compares with expert responses, and no held-out row has one"],
+        ["stop.metric", "compares with an expert response, and no held-out row has one"],
     ),
     "warm-up without an expert": (
         {"data": "prompts", **LLM, "warmup": {}},

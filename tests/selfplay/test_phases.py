@@ -95,7 +95,7 @@ def test_a_phase_needs_what_objective_judge_and_regularizers_read() -> None:
     other = JUDGED | {"judge": {"name": "pairwise", "model": "m"}}
     plays = {"judge": other["judge"] | {"expert_plays": True}}
     needs = [phase.needs for phase in phases_of(run({}, JUDGED, other, other | plays, other | penalty, GIVEN))]
-    assert needs == [{"response"}, {"response"}, set(), {"response"}, {"response"}, {"comparison"}]
+    assert needs == [{"response"}, {"reference_answer"}, set(), {"response"}, {"response"}, {"comparison"}]
 
 
 @pytest.mark.parametrize(

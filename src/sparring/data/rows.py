@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from sparring.data import formats, sources
 from sparring.data.config import DataConfig, SourceConfig
-from sparring.data.formats import FORMATS, MESSAGE_KEYS, Format
+from sparring.data.formats import FORMATS, GROUND_TRUTH, MESSAGE_KEYS, Format
 from sparring.data.records import Record, RowReading
 from sparring.data.verifiers import VERIFIERS, Verifier
 from sparring.errors import InputError, did_you_mean
@@ -18,7 +18,11 @@ from sparring.examples import Example
 Needs = Mapping[str, frozenset[str]]
 """Who plays on the rows, by what an error calls it, and which fields of an `Example` it needs besides the prompt."""
 
-CALLED = {"response": "an expert response", "comparison": "responses with preferences"}
+CALLED = {
+    "response": "an expert response",
+    "reference_answer": "a ground truth or an expert response",
+    "comparison": "responses with preferences",
+}
 """What messages call those fields."""
 
 
@@ -107,16 +111,43 @@ class _Check:
         if first != record.where:
             problem = f"repeats {first} (same prompt and response)"
             raise InputError(problem, where=record.where, fix="remove one of the two")
-        expert = example.response
-        if self.verifier is not None and expert is not None and not self.verifier(expert, expert):
-            problem = f"verifier '{self.config.verifier}' finds no answer in the expert response"
-            raise InputError(problem, where=record.where, fix="end the response with '#### ' and the number")
+        answer = example.reference_answer
+        if self.verifier is not None and answer is not None and not self.verifier(answer, answer):
+            what, fix = "expert response", "end the response with '#### ' and the number"
+            if example.ground_truth is not None:
+                what, fix = "ground truth", "give the right answer itself, such as a number, or leave the field out"
+            problem = f"verifier '{self.config.verifier}' finds no answer in the {what}"
+            raise InputError(problem, where=record.where, fix=fix)
         return example
 
 
 def unwritten(config: DataConfig, example: Example) -> Example:
     """With a teacher the response is there, but empty until the teacher writes it."""
     return example if config.teacher is None else replace(example, response="")
+
+
+def demonstrated(config: DataConfig, examples: list[Example]) -> list[Example]:
+    """The examples, of which only the first `config.experts` with an expert's response keep it.
+
+    Of the others it becomes the ground truth, unless they have their own.
+
+    Raises:
+        InputError: Fewer have one.
+    """
+    if config.experts is None:
+        return examples
+    kept, left = list[Example](), config.experts
+    for example in examples:
+        if example.response is None or left:
+            left -= example.response is not None
+            kept.append(example)
+        else:
+            kept.append(replace(example, response=None, ground_truth=example.reference_answer))
+    if left:
+        there = config.experts - left
+        problem = f"{config.experts} expert responses are wanted (data.experts), {there} training rows have one"
+        raise InputError(problem, where=config.title, fix="lower data.experts, or give more rows a response")
+    return kept
 
 
 def turns(example: Example) -> tuple[tuple[str, str], ...]:
@@ -128,7 +159,7 @@ def turns(example: Example) -> tuple[tuple[str, str], ...]:
 
 def _digest(example: Example) -> bytes:
     compared = None if example.comparison is None else asdict(example.comparison)
-    content = json.dumps([turns(example), example.response, compared])
+    content = json.dumps([turns(example), example.response, example.ground_truth, compared])
     return hashlib.blake2b(content.encode(), digest_size=16).digest()
 
 
@@ -139,7 +170,7 @@ def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> 
         return
     wishes = ", ".join(f"{who} needs {CALLED[parts[0]]}" for who, parts in missing.items())
     fix = "give every row one, or take an objective and a judge that need none"
-    column = form.answer if ["response"] in missing.values() else form.fields[-1]
+    column = form.answer if any("comparison" not in parts for parts in missing.values()) else form.fields[-1]
     raise record.error(column, f"{wishes}, and there is none", fix)
 
 
@@ -150,7 +181,8 @@ def _format(source: SourceConfig, columns: set[str], needs: Needs) -> str:
             problem = f"data.columns maps '{name}' to the column '{column}', which is not there"
             raise InputError(problem, where=where, fix=did_you_mean(column, columns))
     if source.format == "auto":
-        needed_by = next(iter(needs)) if all(needs.values()) else None
+        offered = {"reference_answer"} if GROUND_TRUTH in {*columns, *source.columns} else set()
+        needed_by = next(iter(needs)) if all(parts - offered for parts in needs.values()) else None
         return formats.detect(columns, source.columns, where=where, needed_by=needed_by)
     form = FORMATS[source.format]
     mapping = form.mapping(columns, source.columns)

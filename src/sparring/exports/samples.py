@@ -56,6 +56,7 @@ _FIELDS = {
     "index": pa.int64(),
     "prompt": pa.string(),
     "expert": pa.string(),
+    "ground_truth": pa.string(),
     "player": pa.string(),
     "decoding": pa.string(),
     "iteration": pa.int64(),
@@ -74,7 +75,7 @@ def export_samples(run: Path, to: Path) -> int:
     | column | |
     |---|---|
     | `split`, `index` | "train" or "held-out", and the prompt's number in it |
-    | `prompt`, `expert` | as text |
+    | `prompt`, `expert`, `ground_truth` | as text, where the data have them |
     | `player` | the folder of the policy that answered, e.g. "iterations/001", or "expert", or "data" |
     | `decoding` | "sampled", "greedy", "mixture" where it mixed tokens with the base model's, "given" by the data |
     | `iteration` | of a training sample: the iteration that was trained on it, none for the reference's |
@@ -121,9 +122,9 @@ def export_samples(run: Path, to: Path) -> int:
             kept = [row for row in rows if row["player"] != "expert" or examples[_key(row)].response is not None]
             for row in kept:
                 example = examples[_key(row)]
-                row |= {"prompt": example.prompt, "expert": example.response}
+                row |= {"prompt": example.prompt, "expert": example.response, "ground_truth": example.ground_truth}
                 row.setdefault("response", example.response)
-                row["right"] = is_right(verifier, row["response"], example.response)
+                row["right"] = is_right(verifier, row["response"], example.reference_answer)
             writer.write_table(pa.Table.from_pylist(kept, schema))
             count += len(kept)
     return count

@@ -27,7 +27,7 @@ def announce(prepared: Prepared) -> None:
 
 def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
-    lines = _left_out(_skipped(prepared))
+    lines = _left_out(_skipped(prepared)) + _experts(prepared.train)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     if prepared.report.unread:
@@ -88,6 +88,17 @@ def _skipped(prepared: Prepared) -> list[tuple[str, str]]:
     """The rows that were left out as they were read, and those that the template or the tokenizer refused."""
     later = [item for each in _parts(prepared).values() if each is not None for item in each.skipped]
     return [*prepared.report.skipped, *later]
+
+
+def _experts(train: Encoded) -> list[str]:
+    """On how many prompts there is an expert to imitate, where that is not all or none of them."""
+    others = [item for item in train.examples if item.response is None]
+    if len(others) in {0, len(train.examples)}:
+        return []
+    known = sum(item.ground_truth is not None for item in others)
+    experts, total = len(train.examples) - len(others), len(train.examples)
+    rest = f"; of the others, {known} have a ground truth" if known else ""
+    return [f"{experts} of {total} training prompts have an expert's response{rest}"]
 
 
 def _left_out(skipped: list[tuple[str, str]]) -> list[str]:

@@ -72,9 +72,10 @@ class Phase:
     @property
     def needs(self) -> frozenset[str]:
         """The fields of an `Example` that its objective and its judge read, besides the prompt."""
-        judged = self.judge is not None and (self.judge.needs_expert or self.expert_plays)
-        response = {"response"} if judged or self.objective.requires & EXPERT_FIELDS else set()
-        return frozenset(response | ({"comparison"} if self.given else set()))
+        verified = self.judge is not None and self.judge.needs_reference_answer
+        # An expert's response is a reference answer too.
+        answer = {"response"} if self.reads_expert else {"reference_answer"} if verified else set()
+        return frozenset(answer | ({"comparison"} if self.given else set()))
 
     @property
     def title(self) -> str:

@@ -19,7 +19,7 @@ from sparring.models.endings import end_ids
 from sparring.models.vocabulary import check_tokens
 from sparring.selfplay.checks.addresses import check_addresses
 from sparring.selfplay.checks.data import check_prompts, check_stop
-from sparring.selfplay.checks.judges import check_experts, check_judges, usable_judge
+from sparring.selfplay.checks.judges import check_answers, check_judges, usable_judge
 from sparring.selfplay.checks.training import adapter_for, check_training
 from sparring.selfplay.components import held_out_judge
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -115,7 +115,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
 
     train = encoded(data.train)
     check_prompts(config, phases, train.examples)
-    check_experts(config, phases, train)
+    check_answers(config, phases, train)
     held_out = encoded(data.held_out) if data.held_out else None
     check_tokens(model_config, tokenizer, chain(_ids(train), _ids(held_out)))
     teacher = teacher_of(config, model_config, template, train, held_out)

@@ -26,8 +26,9 @@ def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: J
             fix = "set evaluation.judge, or another metric"
             raise InputError("nobody compares held-out responses", where="stop.metric", fix=fix)
         return
-    if data.held_out and data.held_out[0].response is None:
-        problem = f"'{metric}' compares with expert responses, and no held-out row has one"
+    needed = "reference_answer" if metric.startswith("accuracy") else "response"
+    if data.held_out and getattr(data.held_out[0], needed) is None:
+        problem = f"'{metric}' compares with {CALLED[needed]}, and no held-out row has one"
         raise InputError(problem, where="stop.metric", fix="set it to auto, or hold out rows that have one")
 
 

@@ -109,7 +109,7 @@ def _held_out(run: Run, policy: int) -> HeldOut:
                 log_prob=own[kind][example.index, row["sample"]],
                 log_prob_base=base[kind][example.index, row["sample"]],
                 log_prob_expert=teacher.get((example.index, row["sample"])) if kind == "sampled" else None,
-                right=is_right(run.prepared.verifier, row["text"], example.response),
+                right=is_right(run.prepared.verifier, row["text"], example.reference_answer),
             )
             for row in rows
         ]

@@ -124,7 +124,7 @@ def question(example: EncodedExample, generated: Sequence[str], *, expert_plays:
         prompt=example.prompt,
         messages=example.messages,
         responses=(*plays, *generated),
-        expert=example.response,
+        reference_answer=example.reference_answer,
         expert_plays=expert_plays,
     )
 
