@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import problems
+import sums
 from outcomes import CHOOSING, REPORTED, Outcome
 from playing import Play, play_all, sparring
 from sparring.data import TASKS
@@ -97,3 +98,33 @@ GROUNDS = {
     "smollm2": Ground(model="smollm2-135m"),
     "smollm2-two-steps": Ground(model="smollm2-135m", difficulty=2, response_tokens=48),
 }
+
+
+SUMS_STEPS = (
+    "warmup=null",
+    "data.limit=256",
+    "generation.batch_size=128",
+    "training.num_train_epochs=4",
+    "training.per_device_train_batch_size=32",
+    "training.lr_scheduler_type=linear",
+)
+"""The steps of an iteration on sums."""
+
+
+def start_on_sums(place: Path, seed: int, *changes: str, name: str = "start", epochs: int = 20) -> Path:
+    """A model that adds (benchmarks/sums.py), made where it is missing: trained from nothing for so many epochs."""
+    start, run = place / name, place / f"{name}-run"
+    if not start.exists():
+        model = sums.untrained(place / "untrained", seed)
+        steps = (f"training.num_train_epochs={epochs}", "training.learning_rate=1e-3", "generation.batch_size=128")
+        arguments = ("sft", f"seed={seed}", "iterations=1", "warmup=null", f"model.name={model}", *steps)
+        batch = "training.per_device_train_batch_size=64"
+        play_all([Play(run=run, arguments=(*arguments, batch, *sums.data(place, seed), *changes))], at_once=2)
+        sparring("export", run, start, "--policy", "iterations/000", threads=1)
+    return start
+
+
+def on_sums(place: Path, seed: int, iterations: int, name: str = "start") -> tuple[str, ...]:
+    """What every run on the sums of a seed has in common, from the start of that name."""
+    common = (f"seed={seed}", f"iterations={iterations}", f"model.name={place / name}")
+    return (*common, *sums.data(place, seed), *SUMS_STEPS)
