@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from sparring.logprobs.layout import MAX_TOKENS, SCORES, layout_of
+from sparring.logprobs.readings import OWN, At, Likeliest, Reading
 from sparring.logprobs.wrappers import unwrap
+from sparring.tokens import LikelyTokens
 
 
 def sequence_log_probs(
@@ -57,9 +59,72 @@ def per_token_log_probs(
     Returns:
         For each prompt and each of its responses a tensor `[T_bk]`, nats, whose `sum()` is the sequence's log-prob.
     """
+    return _read(model, prompts, responses, max_tokens, OWN)
+
+
+@torch.no_grad()
+def likely_tokens(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    *,
+    count: int,
+    vocabulary: int,
+    max_tokens: int = MAX_TOKENS,
+) -> list[list[LikelyTokens]]:
+    """The likeliest next tokens at each token of each response.
+
+    Raises what `sequence_log_probs` does.
+
+    Args:
+        model: As there, and so the next three.
+        prompts: `B` prompts.
+        responses: `responses[b][k]`.
+        count: How many; fewer than the model has.
+        vocabulary: The tokens to choose from are those below this number: another model may have fewer.
+        max_tokens: Positions in one forward pass.
+    """
+    found = _read(model, prompts, responses, max_tokens, Likeliest(count, vocabulary))
+    return [
+        [LikelyTokens(ids=each[:, :count].long(), log_probs=each[:, count:]) for each in answers] for answers in found
+    ]
+
+
+def log_probs_at(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    ids: Sequence[Sequence[Tensor]],
+    *,
+    max_tokens: int = MAX_TOKENS,
+) -> list[list[tuple[Tensor, Tensor]]]:
+    """The terms of `sequence_log_probs`, and log-probs of n given tokens at the place of each.
+
+    Differentiable; raises what `sequence_log_probs` does.
+
+    Args:
+        model: As there, and so the next two.
+        prompts: `B` prompts.
+        responses: `responses[b][k]`.
+        ids: For each response `[T, n]` token ids, different ones at each place; n is the same for all responses.
+        max_tokens: Positions in one forward pass.
+
+    Returns:
+        For each response `[T]` as `per_token_log_probs`, and `[T, n + 1]`: of the n tokens, and of all others together.
+    """
+    read = _read(model, prompts, responses, max_tokens, At([each for answers in ids for each in answers]))
+    return [[(each[:, 0], each[:, 1:]) for each in answers] for answers in read]
+
+
+def _read(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    max_tokens: int,
+    reading: Reading,
+) -> list[list[Tensor]]:
     _check(prompts, responses)
-    score = SCORES[layout_of(model).rows]
-    parts = iter(score(model, prompts, responses, max_tokens))
+    parts = iter(SCORES[layout_of(model).rows](model, prompts, responses, max_tokens, reading))
     return [[next(parts) for _ in answers] for answers in responses]
 
 
