@@ -172,7 +172,9 @@ def test_gradient_is_zero_where_theory_says_so(build: type, settings: dict[str, 
         team_generated=(wide - common).unsqueeze(1),
         team_weight=weight.unsqueeze(1),
         expert_tokens=TokenLogProbs.unpadded(log_policy.unsqueeze(-1)),
-        generated_next_tokens=NextTokenLogProbs.unpadded(*(each.expand(size, size, 1, -1) for each in (log_policy, common))),
+        generated_next_tokens=NextTokenLogProbs.unpadded(
+            *(each.expand(size, size, 1, -1) for each in (log_policy, common))
+        ),
         expert_length=torch.ones(size, dtype=torch.float64),
     )
     (gradient,) = torch.autograd.grad(over_prompts(ratios, build(**settings)(ratios).loss), logits)
