@@ -64,8 +64,8 @@ def check_demonstrations(
     over = [each.index for each, length in zip(examples, lengths, strict=True) if length > limit]
     if over:
         raise InputError(
-            f"{len(over)} of {len(lengths)} prompts have over {limit} tokens with their demonstration, the first that "
-            f"of row {over[0] + 1}; the longest has {max(lengths)}, and the model's context no room for more",
+            f"{len(over)} of {len(lengths)} prompts with their demonstration are over the {limit} tokens that the "
+            f"model's context leaves (the first is that of row {over[0] + 1}, the longest has {max(lengths)})",
             where="scorer",
             fix="lower data.max_prompt_tokens; or lower data.max_response_tokens, with data.overlong_response: drop",
         )
