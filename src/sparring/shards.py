@@ -7,6 +7,7 @@ A shard is one Parquet file, whole or absent. Nobody else writes or reads the na
     samples/train-00000.parquet  held-out-00000.parquet a teacher's responses
     judgements/…                                        who beats whom in the sample shard of the same name
     scores/policy-0-sampled-00000-under-base.parquet    log-probs of that shard under a policy
+    scores/policy-0-sampled-00000-next-tokens-base.parquet   the likeliest next tokens at each of its tokens
     held_out/greedy-00000.parquet                       responses to held-out prompts by the stage's own policy
     held_out/scores-base-greedy-00000.parquet           log-probs under the stage's policy, by who drew the responses
     held_out/scores-expert-00000.parquet                log-probs of the expert's responses
@@ -63,6 +64,20 @@ class ScoreRow(TypedDict):
     log_prob: float
     digest: str
     token_log_probs: NotRequired[np.ndarray | list[float]]
+
+
+class NextTokenRow(TypedDict):
+    """The likeliest next tokens at each of the T tokens of a response; `digest` is of what a policy was asked about.
+
+    `ids` are T × n token ids, and `log_probs` T × (n + 1) numbers: theirs and that of all other tokens together, nats.
+    """
+
+    index: int
+    sample: int | None
+    policy: int
+    digest: str
+    ids: np.ndarray
+    log_probs: np.ndarray
 
 
 class VerdictRow(TypedDict):
@@ -130,6 +145,11 @@ def judgements_path(stage: StageDirectory, samples: Path) -> Path:
 def scores_path(stage: StageDirectory, samples: Path, policy: int) -> Path:
     """Log-probs of the responses of a sample shard, and of their prompts' experts, under a policy."""
     return stage.scores / f"{samples.stem}-under-{_policy_slug(policy)}.parquet"
+
+
+def next_tokens_path(stage: StageDirectory, samples: Path, policy: int) -> Path:
+    """The likeliest next tokens at each token of the responses of a sample shard, under a policy that scores them."""
+    return stage.scores / f"{samples.stem}-next-tokens-{_policy_slug(policy)}.parquet"
 
 
 def scores_of(stage: StageDirectory, samples: Path) -> list[Path]:
@@ -271,6 +291,18 @@ def read_samples(paths: Iterable[Path]) -> dict[int, list[SampleRow]]:
 def read_scores(path: Path) -> list[ScoreRow]:
     """The rows of a shard of log-probs; raises what `read_columns` does."""
     return cast("list[ScoreRow]", read_columns(path, ScoreRow).to_pylist())
+
+
+def read_next_tokens(path: Path) -> list[NextTokenRow]:
+    """The rows of a shard of next tokens, their lists as arrays; raises what `read_columns` does."""
+    table = read_columns(path, NextTokenRow)
+    arrays = {"ids": np.int32, "log_probs": np.float32}
+    rows = table.drop_columns(list(arrays)).to_pylist()
+    for name, dtype in arrays.items():
+        for row, value in zip(rows, table.column(name), strict=True):
+            # Not through Python's numbers: there may be millions.
+            row[name] = np.array(value.values, dtype=dtype)
+    return cast("list[NextTokenRow]", rows)
 
 
 def read_verdicts(path: Path) -> list[VerdictRow]:

@@ -42,6 +42,16 @@ def scored_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[To
         yield TokenCounts(len(item.prompt_ids), (*expert, *played))
 
 
+def shown_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
+    """The rows that an iteration's scorer reads token by token, with what it is shown; none without one."""
+    if phase.scorer is None:
+        return
+    asked = prepared.asked_by_scorer(phase, prepared.prompts(phase, iteration))
+    unwritten = prepared.teacher is not None and phase.shows_expert
+    for item, played in _played(prepared, phase, iteration):
+        yield TokenCounts(len(asked[item.index]) + unwritten * len(item.expert_ids), tuple(played))
+
+
 def trained_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
     """The rows that an iteration trains on: an expert that is imitated and plays as well is in them twice."""
     requires = phase.objective.requires
@@ -121,9 +131,10 @@ def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
         readers = 2 if phase.opponent.spec(iteration).base_share else 1
         epochs = _epochs(prepared, phase.config.training, len(prompts), processes)
         generated = phase.samples * sum(_length(prepared, item) for item in prompts)
+        shown = sum(row.tokens for row in shown_rows(prepared, phase, iteration))
         total += Tokens(
             generate=readers * generated,
-            score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)),
+            score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)) + shown,
             train=round(trained * epochs),
         )
     return total

@@ -18,6 +18,7 @@ from sparring.models import ModelConfig
 from sparring.own_code import importable_from, is_own
 from sparring.registry import require_one_of
 from sparring.selfplay.config.keep import KeepConfig
+from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.selfplay.config.yaml import Dumper, apply_overrides, explain, read_yaml
 from sparring.work.config import WorkersConfig
 
@@ -127,6 +128,7 @@ class PhaseConfig(BaseModel):
         responses: Where the responses come from: "opponent" generates them in every iteration; "data" has them already,
             with preferences.
         judge: The judge that compares responses; needed by the objectives that learn from preferences.
+        scorer: Who scores the responses token by token, for the objectives that read it; None takes the defaults.
         training: Fields of transformers' `TrainingArguments`, for every iteration.
     """
 
@@ -139,6 +141,7 @@ class PhaseConfig(BaseModel):
     generation: AnyGenerationConfig = Field(default_factory=generation_config)
     responses: Literal["opponent", "data"] = "opponent"
     judge: JudgeConfig | None = None
+    scorer: ScorerConfig | None = None
     training: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -125,7 +125,7 @@ def _score_rows(run: Run, job: Scoring, responses: Responses) -> list[ScoreRow]:
         temperature=run.temperature(job.policy),
     )
     return [
-        _score_row(job, key, tokens, _digest(*responses[key]))
+        _score_row(job, key, tokens, digest_of(*responses[key]))
         for keys, of_prompt in zip(groups, values, strict=True)
         for key, tokens in zip(keys, of_prompt, strict=True)
     ]
@@ -152,7 +152,7 @@ def _score_row(job: Scoring, key: ResponseKey, tokens: torch.Tensor, digest: str
 def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | None:
     """The scores in a file; None unless it has those of exactly these responses, with their terms if `per_token`."""
     rows = read_scores(path) if path.exists() else []
-    digests = {key: _digest(*tokens) for key, tokens in responses.items()}
+    digests = {key: digest_of(*tokens) for key, tokens in responses.items()}
     if {(row["index"], row["sample"]): row["digest"] for row in rows} != digests:
         return None
     if per_token and any(row.get("token_log_probs") is None for row in rows):
@@ -160,7 +160,8 @@ def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | No
     return {(row["index"], row["sample"]): row["log_prob"] for row in rows}
 
 
-def _digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
+def digest_of(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
+    """A digest of the tokens of a prompt and a response, by which a score of others is told."""
     return hashlib.sha256(f"{list(prompt_ids)}{list(response_ids)}".encode()).hexdigest()[:16]
 
 
