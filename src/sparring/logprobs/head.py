@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,16 @@ _LOGITS_AT_ONCE = 2**24
 # Token probabilities that one call keeps for the weight's gradient: 2²⁷ fp32 numbers are 512 MiB; what is more than
 # that is computed again.
 _PROBABILITIES_KEPT = 2**27
+
+
+Read = Callable[[Any, Tensor, Tensor, Sequence[int]], Sequence[Tensor]]
+"""What is read of hidden states: from the bare model, the states `[N, d]` that predict tokens, these tokens `[N]` and
+the number of tokens of each response, to a tensor for each response."""
+
+
+def read_log_probs(model: Any, hidden: Tensor, targets: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
+    """The log-probs `[T]` of the tokens of each response, nats; see `Read` and `token_log_probs`."""
+    return torch.split(token_log_probs(model, hidden, targets), [*lengths])
 
 
 def token_log_probs(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from sparring.logprobs.attention import Segment, layout_tensor
 from sparring.logprobs.decoder import decoder_of, plain_options
-from sparring.logprobs.head import token_log_probs
+from sparring.logprobs.head import Read, read_log_probs
 from sparring.logprobs.wrappers import in_passes
 
 # A response and its place among all of them.
@@ -42,9 +43,20 @@ def packed_log_probs(
         responses: `responses[b][k]`.
         max_tokens: Positions in one forward pass; a prompt with one response may exceed it.
     """
+    return packed(model, prompts, responses, max_tokens, read_log_probs)
+
+
+def packed(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    max_tokens: int,
+    read: Read,
+) -> list[Tensor]:
+    """What `read` makes of each response of each prompt in turn; the rest is as in `packed_log_probs`."""
     scored: list[Tensor] = [torch.empty(0)] * sum(map(len, responses))
     rows = list(_rows(prompts, responses, max_tokens))
-    for row, values in zip(rows, in_passes(model, rows, _score), strict=True):
+    for row, values in zip(rows, in_passes(model, rows, partial(_score, read)), strict=True):
         numbers = [number for group in row for number, _ in group.responses]
         for number, value in zip(numbers, values, strict=True):
             scored[number] = value
@@ -127,7 +139,7 @@ def _lay_out(groups: Sequence[_Group]) -> _Row:
     return row
 
 
-def _score(model: Any, groups: Sequence[_Group]) -> list[Tensor]:
+def _score(read: Read, model: Any, groups: Sequence[_Group]) -> Sequence[Tensor]:
     row = _lay_out(groups)
     device = model.get_input_embeddings().weight.device
     decoder = decoder_of(model)
@@ -138,5 +150,4 @@ def _score(model: Any, groups: Sequence[_Group]) -> list[Tensor]:
         **plain_options(decoder),
     ).last_hidden_state[0]
     predictors, targets = (torch.tensor(values, device=device) for values in (row.predictors, row.targets))
-    log_probs = token_log_probs(model, hidden[predictors], targets)
-    return [*log_probs.split(row.lengths)]
+    return read(model, hidden[predictors], targets, row.lengths)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sparring.logprobs.decoder import decoder_of, plain_options
-from sparring.logprobs.head import token_log_probs
+from sparring.logprobs.head import Read, read_log_probs
 from sparring.logprobs.wrappers import in_passes
 
 
@@ -37,28 +38,43 @@ def padded_log_probs(
         responses: `responses[b][k]`.
         max_tokens: Padded positions in one forward pass; a single row may exceed it.
     """
-    return _in_batches(model, _rows(prompts, responses), max_tokens)
+    return padded(model, prompts, responses, max_tokens, read_log_probs)
 
 
 def single_log_probs(
     model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], _max_tokens: int
 ) -> list[Tensor]:
     """The same with one row in a forward pass, without any padding, so a budget has no effect."""
-    return _in_batches(model, _rows(prompts, responses), 1)
+    return single(model, prompts, responses, 1, read_log_probs)
 
 
-def _rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]) -> list[_Row]:
-    return [_Row(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
-
-
-def _in_batches(model: Any, rows: list[_Row], max_tokens: int) -> list[Tensor]:
+def padded(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    max_tokens: int,
+    read: Read,
+) -> list[Tensor]:
+    """What `read` makes of each response of each prompt in turn; the rest is as in `padded_log_probs`."""
+    rows = [_Row(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
     scored: list[Tensor] = [torch.empty(0)] * len(rows)
     batches = list(_batches(rows, max_tokens))
-    passes = in_passes(model, [[rows[i] for i in indices] for indices in batches], _score)
+    passes = in_passes(model, [[rows[i] for i in indices] for indices in batches], partial(_score, read))
     for indices, values in zip(batches, passes, strict=True):
         for index, value in zip(indices, values, strict=True):
             scored[index] = value
     return scored
+
+
+def single(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    _max_tokens: int,
+    read: Read,
+) -> list[Tensor]:
+    """The same with one row in a forward pass, without any padding, so a budget has no effect."""
+    return padded(model, prompts, responses, 1, read)
 
 
 def _batches(rows: list[_Row], max_tokens: int) -> Iterator[list[int]]:
@@ -71,7 +87,7 @@ def _batches(rows: list[_Row], max_tokens: int) -> Iterator[list[int]]:
         start += size
 
 
-def _score(model: Any, rows: list[_Row]) -> list[Tensor]:
+def _score(read: Read, model: Any, rows: list[_Row]) -> Sequence[Tensor]:
     device = model.get_input_embeddings().weight.device
     longest = max(map(len, rows))
     # Which positions predict a response token: the last of the prompt up to the last but one of the response.
@@ -87,5 +103,4 @@ def _score(model: Any, rows: list[_Row]) -> list[Tensor]:
     # A row alone is computed as the model's own forward pass computes it, which is given no mask.
     masked = {"attention_mask": mask.to(device)} if len(rows) > 1 else {}
     hidden = decoder(input_ids=ids.to(device), **masked, **plain_options(decoder)).last_hidden_state
-    log_probs = token_log_probs(model, hidden[predicts.to(device)], targets)
-    return [*log_probs.split([len(row.response) for row in rows])]
+    return read(model, hidden[predicts.to(device)], targets, [len(row.response) for row in rows])

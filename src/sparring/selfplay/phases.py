@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sparring.errors import InputError
 from sparring.examples import EncodedExample
-from sparring.judges import JudgeSettings
+from sparring.judges import JudgeSettings, RewardPlayer
 from sparring.policies import BASE
 from sparring.selfplay.checks.own import check_own
 from sparring.selfplay.checks.players import (
@@ -58,6 +58,11 @@ class Phase:
     def samples(self) -> int:
         """K, the number of responses that are generated for each prompt."""
         return self.config.generation.samples_per_prompt if self.needs_samples and not self.given else 0
+
+    @property
+    def reward_player(self) -> RewardPlayer | None:
+        """Who learns an explicit reward after every generation, where the judge reads one."""
+        return None if self.judge is None else self.judge.reward_player()
 
     @property
     def expert_plays(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sparring.data import CALLED, Dataset
+from sparring.data import CALLED, Dataset, prompts_of_iteration
 from sparring.errors import InputError
 from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings
@@ -44,6 +44,7 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
                 wishes = " and ".join(CALLED[part] for part in sorted(phase.needs))
                 problem = f"no training row has what {phase.title} needs: {wishes}"
                 raise InputError(problem, where="objective.name", fix=fix)
+            _check_lessons(config, phase, prompts)
             if config.data.prompts_per_iteration is not None and phase.objective.requires & EARLIER_FIELDS:
                 raise InputError(
                     f"{phase.title} learns from earlier policies' responses to the same prompts in every iteration",
@@ -58,3 +59,21 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
                     where="responses",
                     fix="give the same number for every prompt",
                 )
+
+
+def _check_lessons(config: SelfPlayConfig, phase: Phase, prompts: Sequence[EncodedExample]) -> None:
+    """Raises InputError where a judge that learns from experts has too few of them in some iteration."""
+    player = phase.reward_player
+    if player is None or config.data.teacher is not None:
+        return
+    for iteration in phase.iterations:
+        played = prompts_of_iteration(len(prompts), config.data.prompts_per_iteration, iteration, config.seed)
+        taught = {tuple(prompts[position].prompt_ids) for position in played if prompts[position].expert_ids}
+        if len(taught) < player.folds:
+            when = "" if config.data.prompts_per_iteration is None else f" in iteration {iteration}"
+            raise InputError(
+                f"the judge learns from at least {player.folds} different prompts with an expert's response, one for "
+                f"each fold, and has {len(taught)}{when}",
+                where="judge.folds",
+                fix="give more prompts an expert's response, lower it, or take a judge that needs none, as consensus",
+            )

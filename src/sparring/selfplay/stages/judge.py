@@ -16,7 +16,16 @@ from sparring.progress import console, progress
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.score import log_ratios_to_base
-from sparring.shards import VerdictRow, judgements_path, read_samples, read_verdicts, remove_damaged, write_shard
+from sparring.shards import (
+    VerdictRow,
+    judgements_path,
+    read_rewards,
+    read_samples,
+    read_verdicts,
+    remove_damaged,
+    rewards_path,
+    write_shard,
+)
 from sparring.trainer.triples import Triple
 from sparring.types import EXPERT_FIELDS
 
@@ -136,14 +145,22 @@ def _questions(run: Run, iteration: int, shard: Path) -> dict[int, Question]:
         index: question(examples[index], [row["text"] for row in rows], expert_plays=phase.expert_plays)
         for index, rows in samples.items()
     }
-    if phase.judge is None or not phase.judge.reads_log_ratios:
-        return questions
-    ratios = log_ratios_to_base(run, iteration, shard)
-    for index, rows in samples.items():
-        compared: dict[int | None, int] = {None: len(examples[index].expert_ids)} if phase.expert_plays else {}
-        compared |= {row["sample"]: len(row["response_ids"]) for row in rows}
-        told = tuple(ratios[index, sample] for sample in compared)
-        questions[index] = replace(questions[index], log_ratios=told, lengths=tuple(compared.values()))
+    compared = {
+        index: [*([None] if phase.expert_plays else []), *(row["sample"] for row in rows)]
+        for index, rows in samples.items()
+    }
+    if phase.reward_player is not None:
+        rewards = read_rewards(rewards_path(run.directory.iteration(iteration), shard))
+        known = {(row["index"], row["sample"]): row["reward"] for row in rewards}
+        for index, keys in compared.items():
+            questions[index] = replace(questions[index], rewards=tuple(known[index, key] for key in keys))
+    if phase.judge is not None and phase.judge.reads_log_ratios:
+        ratios = log_ratios_to_base(run, iteration, shard)
+        for index, keys in compared.items():
+            told = tuple(ratios[index, key] for key in keys)
+            lengths = [len(examples[index].expert_ids)] if phase.expert_plays else []
+            lengths += [len(row["response_ids"]) for row in samples[index]]
+            questions[index] = replace(questions[index], log_ratios=told, lengths=tuple(lengths))
     return questions
 
 
