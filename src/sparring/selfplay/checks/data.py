@@ -70,10 +70,12 @@ def _check_lessons(config: SelfPlayConfig, phase: Phase, prompts: Sequence[Encod
         played = prompts_of_iteration(len(prompts), config.data.prompts_per_iteration, iteration, config.seed)
         taught = {tuple(prompts[position].prompt_ids) for position in played if prompts[position].expert_ids}
         if len(taught) < player.folds:
-            when = "" if config.data.prompts_per_iteration is None else f" in iteration {iteration}"
+            rotates = config.data.prompts_per_iteration is not None
+            when = f" in iteration {iteration}" if rotates else ""
+            more = "raise data.prompts_per_iteration" if rotates else "give more prompts an expert's response"
             raise InputError(
                 f"the judge learns from at least {player.folds} different prompts with an expert's response, one for "
                 f"each fold, and has {len(taught)}{when}",
                 where="judge.folds",
-                fix="give more prompts an expert's response, lower it, or take a judge that needs none, as consensus",
+                fix=f"{more}, lower the number of folds, or take a judge that needs no expert, such as consensus",
             )
