@@ -111,6 +111,20 @@ def test_it_learns_from_some_prompts_and_judges_all(tiny_folder: Path, tmp_path:
     assert sum(key[1] is None for key in read_features(features_path(stage, shard))) == 4
 
 
+def test_beside_an_imitation_objective_it_only_measures(tiny_folder: Path, tmp_path: Path) -> None:
+    settings = {name: value for name, value in PLAYED.items() if name not in {"judge", "objective", "evaluation"}}
+    weights = []
+    for explicit in (False, True):
+        evaluation = {"samples_per_prompt": 2, "explicit_reward": explicit}
+        run(a_config(tiny_folder, tmp_path / str(explicit), **settings, evaluation=evaluation))
+        stage = RunDirectory(tmp_path / str(explicit)).iteration(0)
+        measured = json.loads(stage.evaluation.read_text())
+        assert ("rewards/agreement" in measured) == explicit
+        assert stage.rewards.exists() == explicit
+        weights.append((stage.model / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 def test_what_was_computed_is_not_computed_again_and_what_is_missing_has_the_same_bits(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -143,9 +157,7 @@ def test_too_few_experts_are_refused_in_words(tiny_folder: Path, tmp_path: Path)
 def test_a_plan_says_what_it_learns_from(tiny_folder: Path, tmp_path: Path) -> None:
     config = a_config(tiny_folder, tmp_path / "run", **PLAYED | {"data": some_experts(tmp_path, taught=4, untaught=3)})
     told = dict(plan(config, calibrated=False).phases[0].rows())
-    assert (
-        told["judge"] == "7 comparisons, whose time is not in the total; it learns from the experts of 4 of 7 prompts"
-    )
+    assert told["reward player"] == "learns from the experts of 4 of 7 prompts"
     verified = a_config(tiny_folder, tmp_path / "run", **PLAYED | {"judge": {"name": "verifier"}})
     learning = a_config(tiny_folder, tmp_path / "run", **PLAYED)
     assert plan(learning, calibrated=False).tokens.score > plan(verified, calibrated=False).tokens.score

@@ -27,8 +27,8 @@ from sparring.work import processes as launched
 class PhasePlan:
     """What is known of one phase.
 
-    `comparisons` are those of its judge, whose time is not estimated; `experts` are the prompts of whose experts the
-    judge learns, where it learns.
+    `comparisons` are those of its judge, whose time is not estimated; `experts` are the prompts from whose experts a
+    reward player learns, where there is one.
     """
 
     game: str
@@ -50,9 +50,9 @@ class PhasePlan:
             rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
         if self.comparisons:
             text = f"{self.comparisons:,} comparisons, whose time is not in the total"
-            if self.experts is not None:
-                text += f"; it learns from the experts of {self.experts} of {self.prompts} prompts"
             rows.append(("judge", text))
+        if self.experts is not None:
+            rows.append(("reward player", f"learns from the experts of {self.experts} of {self.prompts} prompts"))
         return rows
 
 

@@ -35,6 +35,8 @@ class Phase:
         objective: The objective, with its regularizers.
         opponent: The opponent; it may use the policies of earlier phases too.
         judge: The judge's settings; None where the objective needs no judge.
+        reward_player: Who learns an explicit reward after every generation: the judge's, or the evaluation's beside
+            an imitation objective; None where nobody does.
     """
 
     number: int
@@ -43,6 +45,7 @@ class Phase:
     objective: Objective
     opponent: Opponent
     judge: JudgeSettings | None
+    reward_player: RewardPlayer | None
 
     @property
     def needs_samples(self) -> bool:
@@ -58,11 +61,6 @@ class Phase:
     def samples(self) -> int:
         """K, the number of responses that are generated for each prompt."""
         return self.config.generation.samples_per_prompt if self.needs_samples and not self.given else 0
-
-    @property
-    def reward_player(self) -> RewardPlayer | None:
-        """Who learns an explicit reward after every generation, where the judge reads one."""
-        return None if self.judge is None else self.judge.reward_player()
 
     @property
     def expert_plays(self) -> bool:
@@ -134,9 +132,19 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
                 objective=objective,
                 opponent=opponent,
                 judge=judge,
+                reward_player=_reward_player(config, each, objective, judge),
             )
         )
     return tuple(phases)
+
+
+def _reward_player(
+    config: SelfPlayConfig, phase: PhaseConfig, objective: Objective, judge: JudgeSettings | None
+) -> RewardPlayer | None:
+    if judge is not None:
+        return judge.reward_player()
+    imitates = objective.requires & OPPONENT_FIELDS and objective.requires & EXPERT_FIELDS
+    return RewardPlayer() if config.evaluation.explicit_reward and imitates and phase.responses != "data" else None
 
 
 def row_needs(config: SelfPlayConfig, phases: Iterable[Phase]) -> dict[str, frozenset[str]]:

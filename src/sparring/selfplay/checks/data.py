@@ -62,7 +62,7 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
 
 
 def _check_lessons(config: SelfPlayConfig, phase: Phase, prompts: Sequence[EncodedExample]) -> None:
-    """Raises InputError where a judge that learns from experts has too few of them in some iteration."""
+    """Raises InputError where a reward player that learns from experts has too few of them in some iteration."""
     player = phase.reward_player
     if player is None or config.data.teacher is not None:
         return
@@ -74,8 +74,8 @@ def _check_lessons(config: SelfPlayConfig, phase: Phase, prompts: Sequence[Encod
             when = f" in iteration {iteration}" if rotates else ""
             more = "raise data.prompts_per_iteration" if rotates else "give more prompts an expert's response"
             raise InputError(
-                f"the judge learns from at least {player.folds} different prompts with an expert's response, one for "
-                f"each fold, and has {len(taught)}{when}",
-                where="judge.folds",
-                fix=f"{more}, lower the number of folds, or take a judge that needs no expert, such as consensus",
+                f"the reward player learns from at least {player.folds} different prompts with an expert's response, "
+                f"one for each fold, and has {len(taught)}{when}",
+                where="evaluation.explicit_reward" if phase.judge is None else "judge.folds",
+                fix=f"{more}, or do without it" if phase.judge is None else f"{more}, or lower the number of folds",
             )

@@ -149,7 +149,7 @@ def _questions(run: Run, iteration: int, shard: Path) -> dict[int, Question]:
         index: [*([None] if phase.expert_plays else []), *(row["sample"] for row in rows)]
         for index, rows in samples.items()
     }
-    if phase.reward_player is not None:
+    if phase.judge is not None and phase.judge.reward_player() is not None:
         rewards = read_rewards(rewards_path(run.directory.iteration(iteration), shard))
         known = {(row["index"], row["sample"]): row["reward"] for row in rewards}
         for index, keys in compared.items():
