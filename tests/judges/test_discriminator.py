@@ -87,6 +87,14 @@ def test_a_run_is_judged_by_what_the_reward_player_learnt(
         told = np.array([rewards[row["index"], sample] for sample in compared])
         expected = 1 / (1 + np.exp(-(told[:, None] - told[None, :]) / 0.5))
         assert np.allclose(np.array(row["pairwise"]), expected)
+    (judged,) = (each for each in directory.events() if "judge/comparisons" in each)
+    if expert_plays:
+        # The experts are right, and what an untrained model says is not.
+        tables = [row["pairwise"] for row in read_verdicts(judgements_path(stage, shard))]
+        assert judged["judge/right"] == np.mean([p > 0.5 for table in tables for p in table[0][1:]])
+        assert judged["judge/right_pairs"] == 14
+    else:
+        assert "judge/right" not in judged
     # Every prompt's expert is rewarded too, and so are the held-out responses.
     assert {sample for _, sample in rewards} == {None, 0, 1}
     assert len(read_rewards(held_out_rewards_path(stage))) == 3 * 3
