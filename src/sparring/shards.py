@@ -9,6 +9,7 @@ A shard is one Parquet file, whole or absent. Nobody else writes or reads the na
     scores/policy-0-sampled-00000-under-base.parquet    log-probs of that shard under a policy
     rewards/policy-0-sampled-00000.parquet              rewards of that shard, as an explicit reward player learnt them
     rewards/policy-0-sampled-00000-features.parquet     the features that they were learnt from
+    rewards/held-out-features.parquet                   those of the responses to held-out prompts
     held_out/greedy-00000.parquet                       responses to held-out prompts by the stage's own policy
     held_out/scores-base-greedy-00000.parquet           log-probs under the stage's policy, by who drew the responses
     held_out/scores-expert-00000.parquet                log-probs of the expert's responses
@@ -16,7 +17,6 @@ A shard is one Parquet file, whole or absent. Nobody else writes or reads the na
     held_out/answers-00000.parquet                      what a reader looks at, token by token
     held_out/log-ratios-00000.parquet                   Δ of the last iteration's game
     held_out/rewards-00000.parquet                      explicit rewards of the same responses
-    rewards/held-out-features.parquet                   the features that they were computed from
 """
 
 from __future__ import annotations

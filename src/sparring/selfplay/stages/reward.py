@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sparring.errors import RunError
 from sparring.judges import Learned, Lesson, RewardPlayer
 from sparring.logprobs import response_features
 from sparring.progress import console
@@ -54,7 +55,8 @@ def learn_rewards(run: Run, iteration: int, shards: Sequence[Path]) -> None:
     trained = {shard: responses_of(shard, experts) for shard in shards}
     unseen = _held_out_responses(run, iteration)
     played = {features_path(stage, shard): part for shard, part in trained.items()}
-    parts = played | {held_out_features_path(stage): unseen} if unseen else played
+    of_unseen = held_out_features_path(stage)
+    parts = played | {of_unseen: unseen} if unseen else played
     lengths = {key: len(answer) for part in parts.values() for key, (_, answer) in part.items()}
     run.fill(
         Featuring(iteration),
@@ -67,8 +69,9 @@ def learn_rewards(run: Run, iteration: int, shards: Sequence[Path]) -> None:
     )
     written = {rewards_path(stage, shard): features_path(stage, shard) for shard in shards}
     if unseen:
-        written |= {held_out_rewards_path(stage): held_out_features_path(stage)}
+        written |= {held_out_rewards_path(stage): of_unseen}
     processes.on_main(lambda: _learn(run, iteration, player, _Material(played, parts, written)))
+    processes.wait_for_files(list(written))
 
 
 @dataclass(frozen=True)
@@ -102,15 +105,19 @@ def _feature_rows(run: Run, responses: Responses) -> list[FeatureRow]:
         [[responses[key][1] for key in keys] for keys in groups],
     )
     return [
-        {
-            "index": key[0],
-            "sample": key[1],
-            "digest": tokens_digest(*responses[key]),
-            "features": features.numpy(force=True),
-        }
+        _feature_row(key, features, tokens_digest(*responses[key]))
         for keys, of_prompt in zip(groups, values, strict=True)
         for key, features in zip(keys, of_prompt, strict=True)
     ]
+
+
+def _feature_row(key: ResponseKey, features: torch.Tensor, digest: str) -> FeatureRow:
+    if not bool(features.isfinite().all()):
+        raise RunError(
+            f"the hidden states of a response to the prompt of row {key[0]} are not finite: they overflow there\n"
+            "  fix: compute in float32 (model.dtype, without fp16), or start a new run with a lower learning rate"
+        )
+    return {"index": key[0], "sample": key[1], "digest": digest, "features": features.numpy(force=True)}
 
 
 def _is_of(path: Path, responses: Responses) -> bool:
@@ -199,7 +206,7 @@ def _tell(run: Run, iteration: int, learned: Learned, *, prompts: int) -> None:
     known = {"reward/accuracy": learned.accuracy, "reward/log_loss": learned.log_loss} if learned.pairs else {}
     counts = {"reward/pairs": learned.pairs, "reward/experts": len(learned.fold_of), "reward/prompts": prompts}
     run.log({"stage": "reward", "iteration": iteration, **counts, **known})
-    text = "has nothing to learn from: every generated response is the expert's own"
+    text = "has nothing to learn from: every generated response is the expert's own, and so all tie"
     if learned.accuracy is not None:
         text = (
             f"learnt from {learned.pairs} pairs, with experts on {len(learned.fold_of)} of {prompts} prompts; it takes "
