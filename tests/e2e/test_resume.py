@@ -230,6 +230,30 @@ def test_killed_while_judging_and_training_in_the_second_phase_it_ends_with_the_
     assert labels == {(0, 0), (1, 1)}
 
 
+def test_killed_while_a_reward_is_learnt_it_ends_with_the_same_bits(
+    cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    config = tiny_config(
+        iterations=1,
+        warmup=None,
+        objective={"name": "sppo"},
+        judge={"name": "discriminator", "folds": 2},
+        generation={"samples_per_prompt": 2, "batch_size": 8},
+    )
+    assert cli("train", config, f"output={whole}").returncode == 0
+    rewards = {path.name for path in (whole / "iterations" / "000" / "rewards").iterdir()}
+    shards = len([name for name in rewards if not name.endswith("-features.parquet")])
+    # Between two shards of rewards, all from the same heads.
+    died = cli("train", config, f"output={killed}", kill_at=("sparring.selfplay.stages.reward:write_shard", 2))
+    assert died.returncode == -signal.SIGKILL
+    written = {path.name for path in (killed / "iterations" / "000" / "rewards").iterdir()}
+    assert written < rewards
+    assert shards > 1
+    assert cli("resume", killed).returncode == 0
+    assert contents(killed) == contents(whole)
+
+
 def test_same_config_and_seed_give_the_same_bits(
     cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path
 ) -> None:

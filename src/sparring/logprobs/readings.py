@@ -80,6 +80,19 @@ class At(Reading):
         return torch.cat([targets.unsqueeze(-1), torch.cat([self.ids[n] for n in numbers]).to(targets.device)], dim=-1)
 
 
+@dataclass(frozen=True)
+class States(Reading):
+    """The hidden states themselves."""
+
+    def of_hidden(self, _model: Any, hidden: Tensor, _targets: Tensor, _numbers: Sequence[int]) -> Tensor:
+        """`[N, d]`, in fp32 at least."""
+        return hidden.float() if hidden.dtype.itemsize < torch.float32.itemsize else hidden
+
+    def of_logits(self, logits: Tensor, targets: Tensor, numbers: Sequence[int]) -> Tensor:
+        """Never: logits do not tell the hidden states."""
+        raise NotImplementedError
+
+
 def _read_at(logits: Tensor, wanted: Tensor) -> Tensor:
     classes = _classes(logits, wanted[:, 1:])
     both = torch.cat([logits.gather(-1, wanted[:, :1]), classes], dim=-1)

@@ -63,7 +63,7 @@ def per_token_log_probs(
         For each prompt and each of its responses a tensor `[T_bk]`, nats, whose `sum()` is the sequence's log-prob;
         equal responses to a prompt have one tensor.
     """
-    return _read(model, prompts, responses, max_tokens, OWN, _firsts(responses))
+    return _read(model, prompts, responses, max_tokens, reading=OWN, firsts=_firsts(responses))
 
 
 @torch.no_grad()
@@ -88,7 +88,8 @@ def likely_tokens(
         vocabulary: The tokens to choose from are those below this number: another model may have fewer.
         max_tokens: Positions in one forward pass.
     """
-    found = _read(model, prompts, responses, max_tokens, Likeliest(count, vocabulary), _firsts(responses))
+    likeliest = Likeliest(count, vocabulary)
+    found = _read(model, prompts, responses, max_tokens, reading=likeliest, firsts=_firsts(responses))
     return [
         [LikelyTokens(ids=each[:, :count].long(), log_probs=each[:, count:]) for each in answers] for answers in found
     ]
@@ -118,7 +119,7 @@ def log_probs_at(
     """
     firsts = _firsts(responses, ids)
     wanted = [of_prompt[k] for of_prompt, first in zip(ids, firsts, strict=True) for k in dict.fromkeys(first)]
-    read = _read(model, prompts, responses, max_tokens, At(wanted), firsts)
+    read = _read(model, prompts, responses, max_tokens, reading=At(wanted), firsts=firsts)
     return [[(each[:, 0], each[:, 1:]) for each in answers] for answers in read]
 
 
@@ -140,6 +141,7 @@ def _read(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[Sequence[int]]],
     max_tokens: int,
+    *,
     reading: Reading,
     firsts: Sequence[Sequence[int]],
 ) -> list[list[Tensor]]:

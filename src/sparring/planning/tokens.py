@@ -23,7 +23,7 @@ class Tokens:
 
     Attributes:
         generate: Sampled tokens; one from a mixture counts twice, since two models read it.
-        score: Scored tokens, prompts included.
+        score: Scored tokens, prompts included, and those whose hidden states a reward is learnt from.
         train: Trained tokens, prompts included, of all epochs.
     """
 
@@ -50,6 +50,15 @@ def shown_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[Tok
     unwritten = prepared.teacher is not None and phase.shows_expert
     for item, played in _played(prepared, phase, iteration):
         yield TokenCounts(len(asked[item.index]) + unwritten * len(item.expert_ids), tuple(played))
+
+
+def rewarded_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
+    """The rows whose hidden states an iteration's reward player reads; none where it has no such player."""
+    if phase.reward_player is None:
+        return
+    for item, played in _played(prepared, phase, iteration):
+        expert = [len(item.expert_ids)] if item.expert_ids else []
+        yield TokenCounts(len(item.prompt_ids), (*expert, *played))
 
 
 def trained_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
@@ -132,9 +141,10 @@ def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
         epochs = _epochs(prepared, phase.config.training, len(prompts), processes)
         generated = phase.samples * sum(_length(prepared, item) for item in prompts)
         shown = sum(row.tokens for row in shown_rows(prepared, phase, iteration))
+        rewarded = sum(row.tokens for row in rewarded_rows(prepared, phase, iteration))
         total += Tokens(
             generate=readers * generated,
-            score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)) + shown,
+            score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)) + shown + rewarded,
             train=round(trained * epochs),
         )
     return total

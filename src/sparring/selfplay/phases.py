@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sparring.errors import InputError
 from sparring.examples import EncodedExample
-from sparring.judges import JudgeSettings
+from sparring.judges import JudgeSettings, RewardPlayer
 from sparring.policies import BASE
 from sparring.selfplay.checks.own import check_own
 from sparring.selfplay.checks.players import (
@@ -37,6 +37,8 @@ class Phase:
         objective: The objective, with its regularizers.
         opponent: The opponent; it may use the policies of earlier phases too.
         judge: The judge's settings; None where the objective needs no judge.
+        reward_player: Who learns an explicit reward after every generation: the judge's, or the evaluation's beside
+            an imitation objective; None where nobody does.
     """
 
     number: int
@@ -45,6 +47,7 @@ class Phase:
     objective: Objective
     opponent: Opponent
     judge: JudgeSettings | None
+    reward_player: RewardPlayer | None
 
     @property
     def needs_samples(self) -> bool:
@@ -145,9 +148,19 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
                 objective=objective,
                 opponent=opponent,
                 judge=judge,
+                reward_player=_reward_player(config, each, objective, judge),
             )
         )
     return tuple(phases)
+
+
+def _reward_player(
+    config: SelfPlayConfig, phase: PhaseConfig, objective: Objective, judge: JudgeSettings | None
+) -> RewardPlayer | None:
+    if judge is not None:
+        return judge.reward_player()
+    imitates = objective.requires & OPPONENT_FIELDS and objective.requires & EXPERT_FIELDS
+    return RewardPlayer() if config.evaluation.explicit_reward and imitates and phase.responses != "data" else None
 
 
 def row_needs(config: SelfPlayConfig, phases: Iterable[Phase]) -> dict[str, frozenset[str]]:

@@ -77,6 +77,8 @@ class EvaluationConfig(BaseModel):
             the judge of training unless it may cost money.
         embedder: A local folder or Hugging Face id of a model whose mean hidden states are sentence embeddings; None
             measures no distances between embeddings. It stays in memory beside the policy.
+        explicit_reward: Whether a reward player learns explicitly, after every generation, what an imitation objective
+            learns implicitly, so that the two can be compared (`rewards/agreement`). It changes no training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,6 +86,7 @@ class EvaluationConfig(BaseModel):
     samples_per_prompt: int = Field(default=1, ge=1)
     judge: Component | Literal["training", "none"] | None = None
     embedder: str | None = None
+    explicit_reward: bool = False
 
 
 class StopConfig(BaseModel):

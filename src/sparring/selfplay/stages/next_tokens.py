@@ -15,7 +15,7 @@ import torch
 from sparring.errors import RunError
 from sparring.policies import TEACHER, words
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.score import Responses, digest_of
+from sparring.selfplay.stages.score import Responses, tokens_digest
 from sparring.shards import NextTokenRow, ResponseKey, next_tokens_path, read_next_tokens, read_samples
 from sparring.tokens import LikelyTokens
 from sparring.trainer.triples import Triple
@@ -101,7 +101,7 @@ def _rows(run: Run, job: NextTokens, responses: Responses) -> list[NextTokenRow]
         temperature=run.temperature(job.policy),
     )
     return [
-        _row(job, key, tokens, digest_of(*responses[key]))
+        _row(job, key, tokens, tokens_digest(*responses[key]))
         for keys, of_prompt in zip(groups, values, strict=True)
         for key, tokens in zip(keys, of_prompt, strict=True)
     ]
@@ -135,7 +135,7 @@ def _responses(shard: Path, asked: Mapping[int, Sequence[int]]) -> dict[Response
 def _stored(path: Path, responses: Responses, job: NextTokens) -> _LikelyTokens | None:
     """What is in a file; None unless it is of exactly these responses, so many tokens of the vocabulary each."""
     rows = read_next_tokens(path) if path.exists() else []
-    digests = {key: digest_of(*tokens) for key, tokens in responses.items()}
+    digests = {key: tokens_digest(*tokens) for key, tokens in responses.items()}
     if {(row["index"], row["sample"]): row["digest"] for row in rows} != digests:
         return None
     found: _LikelyTokens = {}
