@@ -91,7 +91,7 @@ def test_a_prompt_is_computed_once_and_rows_stay_within_the_budget() -> None:
         assert lengths == [14 + 12, 12]
         lengths.clear()
         # Responses of one prompt that exceed the budget together are spread over rows, each with the prompt.
-        sequence_log_probs(model, [[1] * 10], [[[2] * 6] * 5], max_tokens=20)
+        sequence_log_probs(model, [[1] * 10], [[[number] * 6 for number in range(2, 7)]], max_tokens=20)
         assert lengths == [20, 20, 15]
 
 

@@ -21,9 +21,12 @@ def sequence_log_probs(
 ) -> list[Tensor]:
     """Log π(y_k|x), summed over the response tokens, for every prompt and each of its responses.
 
-    Differentiable. Rows are packed, a prompt is computed once for all its responses, and only response positions
-    reach the head. A model whose layers cannot keep the sequences of a row apart (recurrent ones, say) is scored in
-    a slower layout instead, which `layout_of` has proved; the log says so.
+    Differentiable. Rows are packed, a prompt is computed once for all its responses, equal responses to it once for all
+    their places, and only response positions reach the head. A model whose layers cannot keep the sequences of a row
+    apart (recurrent ones, say) is scored in a slower layout instead, which `layout_of` has proved; the log says so.
+
+    Under dropout, equal responses therefore have equal log-probs: one draw of the network scores them, as one draw
+    scores the prompt that all responses share. Each log-prob has the law that it would have alone.
 
     Args:
         model: A causal language model of transformers, bare, or wrapped by peft or by a data-parallel wrapper.
@@ -55,12 +58,15 @@ def per_token_log_probs(
     Takes and raises what `sequence_log_probs` does.
 
     Returns:
-        For each prompt and each of its responses a tensor `[T_bk]`, nats, whose `sum()` is the sequence's log-prob.
+        For each prompt and each of its responses a tensor `[T_bk]`, nats, whose `sum()` is the sequence's log-prob;
+        equal responses to a prompt have one tensor.
     """
     _check(prompts, responses)
     score = SCORES[layout_of(model).rows]
-    parts = iter(score(model, prompts, responses, max_tokens))
-    return [[next(parts) for _ in answers] for answers in responses]
+    distinct = [dict.fromkeys(map(tuple, answers)) for answers in responses]
+    parts = iter(score(model, prompts, [[*answers] for answers in distinct], max_tokens))
+    scored = [{answer: next(parts) for answer in answers} for answers in distinct]
+    return [[of[tuple(answer)] for answer in answers] for of, answers in zip(scored, responses, strict=True)]
 
 
 def _check(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]) -> None:
