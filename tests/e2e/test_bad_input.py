@@ -236,6 +236,14 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         {"data": "prompts", **LLM, "warmup": {}},
         ["warmup: no training row has an expert response, which the warm-up needs", "or remove the warm-up"],
     ),
+    "warm-up with nothing to train on": (
+        {"data": "good", "warmup": {"until": "plateau", "validation": 6}},
+        ["warmup.validation: all 6 training rows with an expert response are set apart", "lower it, add rows"],
+    ),
+    "patience without a plateau": (
+        {"warmup": {"patience": 3}},
+        ["warmup: patience is for until: plateau; set that, or remove it"],
+    ),
     "prompts alone for a verifier": (
         {"data": "prompts", **LLM, "judge": {"name": "verifier"}},
         ["fit no format but prompt-only, and objective 'sppo' with judge 'verifier' needs more", "data.columns"],

@@ -263,3 +263,29 @@ def test_same_config_and_seed_give_the_same_bits(
     assert contents(tmp_path / "first") == contents(tmp_path / "second")
     assert cli("train", config, f"output={tmp_path / 'other'}", "seed=4").returncode == 0
     assert contents(tmp_path / "first") != contents(tmp_path / "other")
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2}], ids=["full", "lora"])
+def test_killed_on_the_way_to_a_plateau_it_ends_with_the_same_bits(
+    cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path, lora: object
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    # The rate is so high that the likelihood goes up and down; a crash may cost two epochs.
+    training = {"learning_rate": 3e-2, "num_train_epochs": 12, "save_steps": 10}
+    config = tiny_config(lora=lora, iterations=1, warmup={"until": "plateau", "training": training})
+    assert cli("train", config, f"output={whole}").returncode == 0
+    looks = [event["step"] for event in RunDirectory(whole).events() if "eval_log_likelihood/token" in event]
+    assert looks[:2] == [0, 5]
+    assert len(looks) >= 4
+    command: tuple[object, ...] = ("train", config, f"output={killed}")
+    look, step = "sparring.trainer.plateau:per_token_log_probs", "sparring.trainer.trainer:SelfPlayTrainer.compute_loss"
+    # Before the first checkpoint, at a look that is not saved yet, between two looks, when the end is known.
+    for kill_at in ((step, 3), (look, 3), (step, 8), ("sparring.selfplay.stages.train:_leave_training", 1)):
+        assert cli(*command, kill_at=kill_at).returncode == -signal.SIGKILL, kill_at
+        assert not (killed / "warmup" / "model").exists()
+        command = ("resume", killed)
+    done = cli(*command)
+    assert done.returncode == 0, done.stderr
+    assert contents(killed) == contents(whole)
+    again = [event for event in RunDirectory(killed).events() if "eval_log_likelihood/token" in event]
+    assert [event["step"] for event in again] == looks

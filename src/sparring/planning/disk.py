@@ -89,21 +89,24 @@ def _saved_bytes(model: Any, *, adapter: bool) -> int:
 
 def _checkpoint_bytes(prepared: Prepared, model: Any, saved: int, processes: int) -> Iterator[int]:
     """The checkpoints of each training, with the one that is written before an old one is removed."""
-    config = prepared.config
-    trainings = [(phase.config.training, phase) for phase in prepared.phases]
-    if config.warmup is not None:
-        trainings.append((config.training | config.warmup.training, prepared.phases[0]))
-    for fields, phase in trainings:
+    config, warmup = prepared.config, prepared.config.warmup
+    trainings = [
+        (phase.config.training, len(prepared.prompts(phase, phase.iterations.start)), 0) for phase in prepared.phases
+    ]
+    if warmup is not None:
+        taught, validation = warmup.split(prepared.train.examples)
+        # Until a plateau, that of the best look is kept too.
+        trainings.append((warmup.fields(config.training), len(taught), int(bool(validation))))
+    for fields, prompts, kept in trainings:
         args = arguments_of(config, fields)
         states = sum(
             p.numel() * state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad
         )
         each = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
-        prompts = len(prepared.prompts(phase, phase.iterations.start))
         steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * prompts / each)
         written = math.ceil(steps / (args.save_steps if args.save_steps >= 1 else max(1, args.save_steps * steps)))
         at_once = written if args.save_total_limit is None else min(written, args.save_total_limit + 1)
-        yield at_once * (saved + states)
+        yield (at_once + kept) * (saved + states)
 
 
 def _sample_bytes(prepared: Prepared, phase: Phase, iteration: int) -> int:

@@ -115,12 +115,14 @@ def _teacher_tokens(prepared: Prepared) -> Tokens:
 
 
 def _warmup_tokens(prepared: Prepared, processes: int) -> Tokens:
-    config, train = prepared.config, 0.0
-    if config.warmup is not None:
-        rows = [item for item in prepared.train.examples if item.expert_ids]
-        epochs = _epochs(prepared, config.training | config.warmup.training, len(rows), processes)
-        train = epochs * sum(len(item.prompt_ids) + len(item.expert_ids) for item in rows)
-    return Tokens(generate=0, score=0, train=round(train))
+    """What the warm-up takes; until a plateau, to its limit."""
+    config, warmup = prepared.config, prepared.config.warmup
+    if warmup is None:
+        return Tokens(generate=0, score=0, train=0)
+    taught, validation = warmup.split(prepared.train.examples)
+    epochs = _epochs(prepared, warmup.fields(config.training), len(taught), processes)
+    once, look = (sum(len(item.prompt_ids) + len(item.expert_ids) for item in items) for items in (taught, validation))
+    return Tokens(generate=0, score=round(look * (1 + epochs / warmup.every)), train=round(epochs * once))
 
 
 def _reference_tokens(prepared: Prepared) -> Tokens:

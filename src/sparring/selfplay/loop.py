@@ -7,11 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sparring.metrics import Estimate
-from sparring.objectives import Sft
 from sparring.policies import BASE
 from sparring.progress import console
 from sparring.run_directory import RunDirectory
-from sparring.selfplay.config.schema import SelfPlayConfig, WarmupConfig
+from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.early_stop import watch
 from sparring.selfplay.monitor import monitor, tell_start
 from sparring.selfplay.notes import announce
@@ -31,6 +30,7 @@ from sparring.selfplay.stages.reward import learn_rewards
 from sparring.selfplay.stages.score import score
 from sparring.selfplay.stages.ties import tell_ties
 from sparring.selfplay.stages.train import demonstrations, is_trained, train
+from sparring.selfplay.stages.warm_up import warm_up
 from sparring.trainer.triples import Triple, Triples
 from sparring.work import processes
 
@@ -90,7 +90,7 @@ def _play(run: Run) -> Result:
     evaluations: dict[int, dict[str, Estimate]] = {}
     if run.config.warmup is not None:
         _evaluate(run, BASE)
-        _warm_up(run, run.config.warmup)
+        warm_up(run, run.config.warmup)
     evaluations[0] = _evaluate(run, 0)
     tell_start(run, evaluations[0])
     standing = watch(run.config.stop, evaluations)
@@ -103,23 +103,6 @@ def _play(run: Run) -> Result:
         if standing.stop:
             break
     return conclude(run, standing)
-
-
-def _warm_up(run: Run, config: WarmupConfig) -> None:
-    stage = run.directory.warmup
-    if is_trained(stage):
-        return
-    with run.timed(stage="warmup"):
-        train(
-            run,
-            start=BASE,
-            stage=stage,
-            triples=Triples(demonstrations(run.train)),
-            objective=Sft(),
-            fields=run.config.training | config.training,
-            name="warm-up",
-            labels={"stage": "warmup"},
-        )
 
 
 def _iterate(run: Run, iteration: int) -> None:

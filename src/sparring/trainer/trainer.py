@@ -149,6 +149,11 @@ class SelfPlayTrainer(Trainer):
             if triples is not None:
                 self._score(triples)
 
+    def restore(self, checkpoint: Path) -> None:
+        """Gives the model, which was trained and is still wrapped, the weights of a checkpoint."""
+        self.state.best_model_checkpoint = str(checkpoint)
+        self._load_best_model()
+
     def _unscored(self, triples: Triples) -> bool:
         return bool(self.objective.requires & OPPONENT_FIELDS) and not triples.scored
 

@@ -9,6 +9,7 @@ from sparring.errors import InputError
 from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings
 from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.phases import Phase, errors_name_phase
 from sparring.types import EARLIER_FIELDS
 
@@ -32,11 +33,20 @@ def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: J
         raise InputError(problem, where="stop.metric", fix="set it to auto, or hold out rows that have one")
 
 
-def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequence[EncodedExample]) -> None:
-    """Raises InputError where a phase or the warm-up has no prompts, or prompts with different numbers of responses."""
-    if config.warmup is not None and not any(item.expert_ids for item in train):
+def _check_warmup(config: WarmupConfig, train: Sequence[EncodedExample]) -> None:
+    taught, validation = config.split(train)
+    if not taught and not validation:
         fix = "add rows with one, or remove the warm-up"
         raise InputError("no training row has an expert response, which the warm-up needs", where="warmup", fix=fix)
+    if not taught:
+        problem = f"all {len(validation)} training rows with an expert response are set apart, so none is trained on"
+        raise InputError(problem, where="warmup.validation", fix="lower it, add rows, or remove until: plateau")
+
+
+def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequence[EncodedExample]) -> None:
+    """Raises InputError where a phase or the warm-up has no prompts, or prompts with different numbers of responses."""
+    if config.warmup is not None:
+        _check_warmup(config.warmup, train)
     for phase in phases:
         prompts = phase.prompts(train)
         with errors_name_phase(config, phase.number):

@@ -19,6 +19,7 @@ from sparring.own_code import importable_from, is_own
 from sparring.registry import require_one_of
 from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.config.scorer import ScorerConfig
+from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.config.yaml import Dumper, apply_overrides, explain, read_yaml
 from sparring.work.config import WorkersConfig
 
@@ -50,21 +51,6 @@ class JudgeConfig(Component):
 
     expert_plays: bool = False
     include_self: bool = False
-
-
-class WarmupConfig(BaseModel):
-    """Supervised fine-tuning before the first iteration.
-
-    Self-play starts from a model that can already produce the expert's format: with reward bound R the log ratio
-    moves R/β nats an iteration, no more.
-
-    Attributes:
-        training: Fields of `TrainingArguments` that differ from the run's own `training`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    training: dict[str, Any] = Field(default_factory=dict)
 
 
 class EvaluationConfig(BaseModel):
