@@ -74,7 +74,7 @@ def test_what_a_model_wrote_is_text(tmp_path: Path) -> None:
     directory = write_run(tmp_path / "run</script><script>alert(1)</script>")
     write_json(
         directory.result,
-        {"best": "base", "metric": None, "stopped_early": False, "reason": "<img src=x>", "peak_memory_gib": 1.0},
+        {"best": "base", "metric": None, "stopped_early": True, "reason": "<img src=x>", "peak_memory_gib": 1.0},
     )
     text = render(run_page(summarize(directory.path)))
     assert "<script>alert(1)" not in text

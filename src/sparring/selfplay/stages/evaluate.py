@@ -87,7 +87,7 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
 
 
 def _estimates(values: Mapping[str, Any]) -> dict[str, Estimate]:
-    return {name: Estimate(**value) for name, value in values.items()}
+    return {name: Estimate.from_json(value) for name, value in values.items()}
 
 
 def _held_out(run: Run, policy: int) -> HeldOut:
