@@ -104,7 +104,7 @@ def test_where_several_are_equally_good_it_says_what_decided(tmp_path: Path) -> 
         stage = directory.iteration(number)
         write_json(stage.evaluation, {"accuracy/greedy": rate([0.0] * 4), "log_likelihood/token": estimate(likelihood)})
     assert judged(directory).sentences[1:] == [
-        "As good are iteration 0; it finds the experts' responses likeliest, at −2.000 ± 1.000 nats a token.",
+        "iteration 0 did as well, but iteration 1 finds the experts' responses likeliest: −2.000 ± 1.000 nats a token.",
         "It was played to its end.",
     ]
 

@@ -53,9 +53,8 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
         return Conclusion(
             headline=_unwatched(summary), sentences=sentences, warnings=_warnings(summary, None), gains=[]
         )
-    start = starting_policy(summary)
     # The base model has no win rate over itself.
-    known = (row for row in (summary.rows[0], start) if row is not None and metric in row.estimates)
+    known = (row for row in (summary.rows[0], summary.start) if row is not None and metric in row.estimates)
     others = dict.fromkeys(row.path for row in known if row.path != best.path)
     rows = {row.path: row for row in summary.rows}
     gains = [gain(rows[path], best, metric, answers) for path in others]
@@ -82,16 +81,14 @@ def _verdict(best: PolicyRow, gains: Sequence[Gain]) -> str:
 
 def _tie(rows: Sequence[PolicyRow], best: PolicyRow, metric: str) -> Iterator[str]:
     """Says where the expert's likelihood decided between policies that are equally good."""
-    known = [row for row in rows if metric in row.estimates and metric in best.estimates]
-    equal = [row.name for row in known if row is not best and _mean(row, metric) == _mean(best, metric)]
-    if equal and metric != _LIKELIHOOD and _LIKELIHOOD in best.estimates:
+    if metric not in best.estimates or metric == _LIKELIHOOD or _LIKELIHOOD not in best.estimates:
+        return
+    equal = [row for row in rows if row is not best and _mean(row, metric) == _mean(best, metric)]
+    rivals = [row.estimates[_LIKELIHOOD]["mean"] for row in equal if _LIKELIHOOD in row.estimates]
+    if rivals and max(rivals) < best.estimates[_LIKELIHOOD]["mean"]:
         cell = best.cell(_LIKELIHOOD, 3).replace("-", "−")
-        yield f"As good are {', '.join(equal)}; it finds the experts' responses likeliest, at {cell} nats a token."
-
-
-def starting_policy(summary: Summary) -> PolicyRow | None:
-    """The policy that self-play started from."""
-    return next((row for row in reversed(summary.rows) if not row.name.startswith("iteration")), None)
+        names = " and ".join(row.name for row in equal)
+        yield f"{names} did as well, but {best.name} finds the experts' responses likeliest: {cell} nats a token."
 
 
 def _progress(summary: Summary) -> str:
@@ -121,7 +118,7 @@ def _unwatched(summary: Summary) -> str:
 
 def _warnings(summary: Summary, best: PolicyRow | None) -> list[str]:
     found: list[str] = []
-    if (start := starting_policy(summary)) is not None and (value := _mean(start, _LIKELIHOOD) or 0.0) < _FAR:
+    if (start := summary.start) is not None and (value := _mean(start, _LIKELIHOOD) or 0.0) < _FAR:
         found.append(
             f"Play started at −{-value:.1f} nats a token of the held-out experts: the policy had not learned to write "
             "as they do, so a gain over it may be what a longer warm-up would have brought."

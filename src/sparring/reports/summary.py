@@ -145,6 +145,11 @@ class Summary:
         """The logged steps of training, iteration by iteration; the warm-up, which has another loss, is left out."""
         return [event for event in self.events if event.get("stage") == "train" and "loss" in event]
 
+    @property
+    def start(self) -> PolicyRow | None:
+        """The policy that self-play started from, as far as it is measured."""
+        return next((row for row in reversed(self.rows) if not row.name.startswith("iteration")), None)
+
     def answers(self) -> Answers | None:
         """Reads the responses to the held-out prompts; None where there are none."""
         return read_answers([(row.name, StageDirectory(self.path / row.path)) for row in self.rows])

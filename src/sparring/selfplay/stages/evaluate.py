@@ -152,12 +152,12 @@ def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
         "greedy": {(example.index, 0): greedy for example, greedy, _ in examples},
         "sampled": {(each.index, k): answer for each, _, answers in examples for k, answer in enumerate(answers)},
     }
-    prompts = {example.index: example.prompt for example in run.held_out}
+    asked = {example.index: example for example in run.held_out}
     own, base = ({k: score_files_of(run, who, by) for k, by in _kinds(policy).items()} for who in (policy, BASE))
 
     def write() -> None:
         kinds = (
-            answer_rows(kind, answers, own=own[kind], base=base[kind], prompts=prompts, tokenizer=run.policy.tokenizer)
+            answer_rows(kind, answers, own=own[kind], base=base[kind], examples=asked, tokenizer=run.policy.tokenizer)
             for kind, answers in responses.items()
         )
         write_shard(path, chain.from_iterable(kinds))
