@@ -19,6 +19,7 @@ from sparring.selfplay.stages.answers import answer_rows
 from sparring.selfplay.stages.compare import compare
 from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_scores, score_files_of
 from sparring.selfplay.stages.score import Scores
+from sparring.selfplay.stages.tracked import track
 from sparring.selfplay.stages.unseen import game_on_held_out
 from sparring.shards import (
     AnswerRow,
@@ -77,6 +78,7 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
         estimates = measure(held_out)
     if policy > 0 and run.held_out:
         estimates |= game_on_held_out(run, policy - 1)
+    track(run, policy, estimates)
     values = {name: estimate.to_json() for name, estimate in estimates.items()}
     # Others' too: their policies scored these responses.
     for each in processes.on_main(run.directory.stages):
