@@ -117,7 +117,10 @@ class VerdictRow(TypedDict):
 
 
 class AnswerRow(TypedDict):
-    """A held-out response for a reader; see `sparring.selfplay.stages.answers`."""
+    """A held-out response for a reader; see `sparring.selfplay.stages.answers`.
+
+    `earlier` are the turns before the prompt; where no prompt has any, there is no such column.
+    """
 
     kind: str
     index: int
@@ -129,6 +132,7 @@ class AnswerRow(TypedDict):
     log_prob: float | None
     finish_reason: str
     right: bool | None
+    earlier: NotRequired[list[str]]
 
 
 class LogRatioRow(TypedDict):

@@ -93,6 +93,16 @@ def test_accuracy_goes_before_likelihood_unless_another_is_named() -> None:
         assert (result.metric, result.best, result.stop) == (metric, 0, True)
 
 
+@pytest.mark.parametrize(
+    ("likelihoods", "best"),
+    [([-3.0, -2.0, -2.5], 1), ([-1.0, -2.0, -2.5], 0), ([-2.0, -2.0, -2.0], 0), ([-2.0, float("nan"), -1.0], 2)],
+)
+def test_equal_accuracies_are_told_apart_by_the_likelihood(likelihoods: list[float], best: int) -> None:
+    measured = {policy: estimates(accuracy=0.0, likelihood=value) for policy, value in enumerate(likelihoods)}
+    assert watch(StopConfig(), measured).best == best
+    assert watch(StopConfig(), measured | {3: estimates(accuracy=0.1, likelihood=-9.0)}).best == 3
+
+
 def test_nothing_held_out_means_nothing_watched() -> None:
     result = watch(StopConfig(), {0: {}, 1: {}, 2: {}})
     assert (result.metric, result.best, result.stop) == (None, 2, False)

@@ -175,8 +175,8 @@ def _table(summary: Summary, policy: str) -> str:
     ]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
-        f"{table}\n\n± is the standard error over {summary.prompts} held-out prompts; KL and log-likelihood are in "
-        "nats. The model of this card is in bold."
+        f"{table}\n\nOver {summary.prompts} held-out prompts: brackets hold the 95 % interval of a rate (Wilson), ± is "
+        "the standard error. KL and log-likelihood are in nats. The model of this card is in bold."
     )
 
 

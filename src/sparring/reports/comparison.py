@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sparring.files import write_text
-from sparring.reports.conclusion import gain
-from sparring.reports.curves import Chart, learning_curves, number
+from sparring.reports.curves import Chart, learning_curves, policy_series
+from sparring.reports.gain import gain
 from sparring.reports.page import Page, build, render
 from sparring.reports.summary import COLUMNS, PolicyRow, Summary
 from sparring.run_directory import RunDirectory
@@ -66,7 +66,7 @@ def group(summaries: Sequence[Summary]) -> list[Group]:
     differing = [key for key in dict.fromkeys(k for flat in settings for k in flat) if _differs(key, settings)]
     found: dict[str, list[Summary]] = {}
     for run, flat in zip(summaries, settings, strict=True):
-        label = ", ".join(f"{_short(key, differing)} = {_plain(flat[key])}" for key in differing if key in flat)
+        label = ", ".join(f"{key} = {_plain(flat[key])}" for key in differing if key in flat)
         found.setdefault(label or "the same settings", []).append(run)
     return [Group(label, sorted(runs, key=lambda run: int(run.config["seed"]))) for label, runs in found.items()]
 
@@ -92,12 +92,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     return len({json.dumps(each.get(key), sort_keys=True) for each in settings}) > 1
-
-
-def _short(key: str, others: Sequence[str]) -> str:
-    """A dotted key as short as is unambiguous: `objective.name` becomes `objective`, `objective.beta` `beta`."""
-    last = key.removesuffix(".name").rpartition(".")[2]
-    return key if any(other != key and other.removesuffix(".name").endswith(last) for other in others) else last
 
 
 def _plain(value: Any) -> str:
@@ -176,19 +170,14 @@ def _measured(groups: Sequence[Group], key: str, heading: str) -> Chart | None:
         names = [*dict.fromkeys(row.name for run in each.runs for row in run.rows if key in row.estimates)]
         values = [(name, value) for name in names if (value := each.over_seeds(name, key)) is not None]
         if values:
-            errors = [
-                deviation if deviation is not None else _row_of(each.runs, name, key).estimates[key]["standard_error"]
-                for name, (_, deviation) in values
+            bars = [
+                (mean - deviation, mean + deviation)
+                if deviation is not None
+                else _row_of(each.runs, name, key).bar(key)
+                for name, (mean, deviation) in values
             ]
-            series.append(
-                {
-                    "name": each.label,
-                    "group": hue,
-                    "x": [name for name, _ in values],
-                    "y": [number(mean) for _, (mean, _) in values],
-                    "error": [number(error) for error in errors],
-                }
-            )
+            drawn = policy_series(each.label, [name for name, _ in values], [mean for _, (mean, _) in values], bars)
+            series.append(drawn | {"group": hue})
     return Chart(title=heading[:1].upper() + heading[1:], unit="", kind="policies", series=series) if series else None
 
 

@@ -19,6 +19,7 @@ from sparring.selfplay.stages.answers import answer_rows
 from sparring.selfplay.stages.compare import compare
 from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_scores, score_files_of
 from sparring.selfplay.stages.score import Scores
+from sparring.selfplay.stages.tracked import track
 from sparring.selfplay.stages.unseen import game_on_held_out
 from sparring.shards import (
     AnswerRow,
@@ -77,6 +78,7 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
         estimates = measure(held_out)
     if policy > 0 and run.held_out:
         estimates |= game_on_held_out(run, policy - 1)
+    track(run, policy, estimates)
     values = {name: estimate.to_json() for name, estimate in estimates.items()}
     # Others' too: their policies scored these responses.
     for each in processes.on_main(run.directory.stages):
@@ -87,7 +89,7 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
 
 
 def _estimates(values: Mapping[str, Any]) -> dict[str, Estimate]:
-    return {name: Estimate(**value) for name, value in values.items()}
+    return {name: Estimate.from_json(value) for name, value in values.items()}
 
 
 def _held_out(run: Run, policy: int) -> HeldOut:
@@ -152,12 +154,12 @@ def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
         "greedy": {(example.index, 0): greedy for example, greedy, _ in examples},
         "sampled": {(each.index, k): answer for each, _, answers in examples for k, answer in enumerate(answers)},
     }
-    prompts = {example.index: example.prompt for example in run.held_out}
+    asked = {example.index: example for example in run.held_out}
     own, base = ({k: score_files_of(run, who, by) for k, by in _kinds(policy).items()} for who in (policy, BASE))
 
     def write() -> None:
         kinds = (
-            answer_rows(kind, answers, own=own[kind], base=base[kind], prompts=prompts, tokenizer=run.policy.tokenizer)
+            answer_rows(kind, answers, own=own[kind], base=base[kind], examples=asked, tokenizer=run.policy.tokenizer)
             for kind, answers in responses.items()
         )
         write_shard(path, chain.from_iterable(kinds))
