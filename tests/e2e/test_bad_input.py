@@ -313,6 +313,22 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         {"objective": {"name": "tpaw"}},
         ["opponent.name: objective 'tpaw' plays against a team, and 'previous' is none", "{name: team}"],
     ),
+    "a scorer and an objective that reads none": (
+        {"scorer": {"policy": "base"}},
+        ["scorer: objective 'spif' reads no scorer's next tokens", "fix: remove the scorer", "set scorer: null"],
+    ),
+    "a teacher that is not there scores": (
+        {"objective": {"name": "distill"}, "scorer": {"policy": "teacher"}},
+        ["scorer.policy: the run has no teacher", "fix: add data.teacher, or set it to previous or base"],
+    ),
+    "words that do not show the demonstration": (
+        {"objective": {"name": "distill"}, "scorer": {"template": "{prompt}"}},
+        ["scorer.template: must have {demonstration} in it, which stands for what the scorer is shown"],
+    ),
+    "demonstrations over the context": (
+        {"objective": {"name": "distill"}, "scorer": {"template": "{prompt}" + "{demonstration}" * 40}},
+        ["scorer: ", "prompts with their demonstration are over the", "that the model's context leaves", "fix: lower"],
+    ),
     "implicit reward of the base model": (
         {
             "objective": {"name": "dpo"},

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sparring.planning.cost import state_bytes
-from sparring.planning.tokens import scored_rows
+from sparring.planning.tokens import rewarded_rows, scored_rows, shown_rows
 from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared
@@ -19,6 +19,8 @@ from sparring.selfplay.retention import kept_samples, models_at_once
 _SAMPLE, _HELD_OUT = 3, 30
 # Bytes of a sample's number, digest and log-prob in a file of scores.
 _SCORE = 50
+# Bytes of a next token's id and log-prob; random as they are, they do not shrink.
+_NEXT_TOKEN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +111,17 @@ def _checkpoint_bytes(prepared: Prepared, model: Any, saved: int, processes: int
 
 def _sample_bytes(prepared: Prepared, phase: Phase, iteration: int) -> int:
     scorers = len(phase.scorers(iteration))
-    return sum(
-        _SAMPLE * row.tokens + _SCORE * scorers * len(row.responses) for row in scored_rows(prepared, phase, iteration)
+    candidates = 0 if phase.scorer is None else phase.scorer.candidates
+    # The features of `response_features` in fp32, beside a number and a digest, and the reward.
+    each: int = 8 * prepared.model_config.get_text_config().hidden_size + 2 * _SCORE
+    rewarded = sum(each * len(row.responses) for row in rewarded_rows(prepared, phase, iteration))
+    return (
+        rewarded
+        + sum(
+            _SAMPLE * row.tokens + _SCORE * scorers * len(row.responses)
+            for row in scored_rows(prepared, phase, iteration)
+        )
+        + sum(_NEXT_TOKEN * candidates * sum(row.responses) for row in shown_rows(prepared, phase, iteration))
     )
 
 

@@ -25,6 +25,8 @@ from sparring.selfplay.stages.evaluate import evaluate, evaluated
 from sparring.selfplay.stages.generate import generate
 from sparring.selfplay.stages.given import given_samples, given_verdicts
 from sparring.selfplay.stages.judge import join, judge_samples
+from sparring.selfplay.stages.next_tokens import with_next_tokens
+from sparring.selfplay.stages.reward import learn_rewards
 from sparring.selfplay.stages.score import score
 from sparring.selfplay.stages.ties import tell_ties
 from sparring.selfplay.stages.train import demonstrations, is_trained, train
@@ -128,7 +130,10 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
     tell_ties(run, iteration, shards)
     verdicts = given_verdicts(run, iteration) if phase.given else None
     with run.timed(stage="score", iteration=iteration):
-        triples = score(run, iteration, shards)
+        triples = with_next_tokens(run, iteration, shards, score(run, iteration, shards))
+    if phase.reward_player is not None:
+        with run.timed(stage="reward", iteration=iteration):
+            learn_rewards(run, iteration, shards)
     if phase.judge is not None:
         with run.timed(stage="judge", iteration=iteration):
             verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))

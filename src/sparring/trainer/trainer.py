@@ -13,14 +13,14 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sparring.errors import InputError, RunError
-from sparring.logprobs import check_log_probs, per_token_log_probs, sequence_log_probs
+from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
-from sparring.tokens import TokenLogProbs
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
-from sparring.trainer.triples import Counts, Triples, collate, triples_from
+from sparring.trainer.ratios import log_ratios
+from sparring.trainer.triples import Triples, collate, triples_from
 from sparring.trainer.unlogged import Unlogged
-from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, TEAM_FIELDS, LogRatios, Objective, ObjectiveOutput
+from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, Objective, ObjectiveOutput
 
 
 class DivergedError(RunError):
@@ -89,6 +89,7 @@ class SelfPlayTrainer(Trainer):
         )
         check_launch()
         self._check_preferences()
+        self._check_next_tokens()
         # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
         self.add_callback(_GoesOn(self))
@@ -102,6 +103,16 @@ class SelfPlayTrainer(Trainer):
                         where="train_dataset" if triples is self.train_dataset else "eval_dataset",
                         fix=f"give the column '{name}', or take an imitation objective",
                     )
+
+    def _check_next_tokens(self) -> None:
+        for triples in (self.train_dataset, self.eval_dataset):
+            needed = triples is not None and "generated_next_tokens" in self.objective.requires
+            if needed and not all(triple.likely_tokens for triple in triples.items):
+                raise InputError(
+                    "the objective needs what a scorer expects at each generated token, and a triple lacks it",
+                    where="train_dataset" if triples is self.train_dataset else "eval_dataset",
+                    fix="let `sparring train` play it, whose runs have a scorer, or take another objective",
+                )
 
     @property
     def shards_weights(self) -> bool:
@@ -172,31 +183,11 @@ class SelfPlayTrainer(Trainer):
     ) -> Any:
         """The objective's mean over the prompts of the batch."""
         with self.accelerator.autocast():
-            output = self.objective(self._log_ratios(model, inputs))
+            output = self.objective(log_ratios(model, inputs, self.objective.requires))
         loss = output.loss.mean()
         self._record(output, "train" if model.training else "eval")
         self._losses.append((inputs["rows"], output.loss.detach()))
         return (loss, output) if return_outputs else loss
-
-    def _log_ratios(self, model: Any, inputs: dict[str, Any]) -> LogRatios:
-        terms = per_token_log_probs(model, inputs["prompts"], inputs["responses"])
-        rows = torch.stack([torch.stack([tokens.sum() for tokens in answers]) for answers in terms])
-        counts: Counts = inputs["counts"]
-        policy = counts.split(rows)
-        fields = {f"policy_{kind}": values for kind, values in policy.items() if kind != "team"}
-        for side in ("expert", "generated"):
-            if f"opponent_{side}" in inputs:
-                fields[side] = policy[side] - inputs[f"opponent_{side}"]
-            if f"reference_{side}" in inputs:
-                fields[f"reference_{side}"] = policy[side] - inputs[f"reference_{side}"]
-        fields |= {name: inputs[name] for name in PREFERENCE_FIELDS if name in inputs}
-        if TEAM_FIELDS & self.objective.requires:
-            fields |= _team(inputs, policy, fields["expert"], fields["generated"])
-        tokens = None
-        if "expert_tokens" in self.objective.requires:
-            # The expert's response comes first.
-            tokens = TokenLogProbs.of([answers[0] for answers in terms])
-        return LogRatios(expert_tokens=tokens, **fields, **_lengths(inputs["responses"], counts, rows))
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any
@@ -306,20 +297,3 @@ class _GoesOn(TrainerCallback):
 
 def _trained(model: Any) -> Iterator[tuple[str, Tensor]]:
     return ((name, weight.detach()) for name, weight in model.named_parameters() if weight.requires_grad)
-
-
-def _team(
-    inputs: Mapping[str, Any], policy: Mapping[str, Tensor], expert: Tensor, generated: Tensor
-) -> dict[str, Tensor]:
-    """Δ against each member of a team: the opponent, `[B]` and `[B, K]`, then those of earlier rounds."""
-    members, samples = [expert.unsqueeze(-1)], [generated.unsqueeze(1)]
-    if "team_expert" in inputs:
-        earlier = inputs["team_generated"]
-        members.append(policy["expert"].unsqueeze(-1) - inputs["team_expert"])
-        samples.append(policy["team"].view_as(earlier) - earlier)
-    return {"team_expert": torch.cat(members, dim=1), "team_generated": torch.cat(samples, dim=1)}
-
-
-def _lengths(responses: Sequence[Sequence[Sequence[int]]], counts: Counts, like: Tensor) -> dict[str, Tensor]:
-    lengths = counts.split(like.new_tensor([[len(answer) for answer in answers] for answers in responses]))
-    return {f"{kind}_length": values for kind, values in lengths.items() if kind in {"expert", "generated"}}

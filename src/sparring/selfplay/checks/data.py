@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sparring.data import CALLED, Dataset
+from sparring.data import CALLED, Dataset, prompts_of_iteration
 from sparring.errors import InputError
 from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings
@@ -55,6 +55,7 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
                 wishes = " and ".join(CALLED[part] for part in sorted(phase.needs))
                 problem = f"no training row has what {phase.title} needs: {wishes}"
                 raise InputError(problem, where="objective.name", fix=fix)
+            _check_lessons(config, phase, prompts)
             if config.data.prompts_per_iteration is not None and phase.objective.requires & EARLIER_FIELDS:
                 raise InputError(
                     f"{phase.title} learns from earlier policies' responses to the same prompts in every iteration",
@@ -69,3 +70,23 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
                     where="responses",
                     fix="give the same number for every prompt",
                 )
+
+
+def _check_lessons(config: SelfPlayConfig, phase: Phase, prompts: Sequence[EncodedExample]) -> None:
+    """Raises InputError where a reward player that learns from experts has too few of them in some iteration."""
+    player = phase.reward_player
+    if player is None or config.data.teacher is not None:
+        return
+    for iteration in phase.iterations:
+        played = prompts_of_iteration(len(prompts), config.data.prompts_per_iteration, iteration, config.seed)
+        taught = {tuple(prompts[position].prompt_ids) for position in played if prompts[position].expert_ids}
+        if len(taught) < player.folds:
+            rotates = config.data.prompts_per_iteration is not None
+            when = f" in iteration {iteration}" if rotates else ""
+            more = "raise data.prompts_per_iteration" if rotates else "give more prompts an expert's response"
+            raise InputError(
+                f"the reward player learns from at least {player.folds} different prompts with an expert's response, "
+                f"one for each fold, and has {len(taught)}{when}",
+                where="evaluation.explicit_reward" if phase.judge is None else "judge.folds",
+                fix=f"{more}, or do without it" if phase.judge is None else f"{more}, or lower the number of folds",
+            )
