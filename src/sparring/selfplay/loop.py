@@ -17,6 +17,7 @@ from sparring.selfplay.monitor import monitor, tell_start
 from sparring.selfplay.notes import announce
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import prepare
+from sparring.selfplay.remaining import tell_remaining
 from sparring.selfplay.result import Result, conclude
 from sparring.selfplay.retention import retain
 from sparring.selfplay.run import Run
@@ -100,6 +101,7 @@ def _play(run: Run) -> Result:
         retain(run, iteration + 1, best=standing.best)
         if standing.stop:
             break
+        tell_remaining(run, iteration)
     return conclude(run, standing)
 
 
