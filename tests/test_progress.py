@@ -10,7 +10,7 @@ import pytest
 
 from sparring.interruptions import Interruption
 from sparring.judges.chat import Outage
-from sparring.progress import console, progress
+from sparring.progress import console, in_parts, progress
 from sparring.terminal import Terminal
 
 FOREIGN = "[/INST] [bold]x :smile:"
@@ -63,6 +63,14 @@ def test_a_line_stays_of_what_was_stopped(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(Interruption):
         work()
     assert "train: 3/9  in 0 s  not finished" in shown.getvalue()
+
+
+def test_of_several_progresses_one_line_stays() -> None:
+    with console.capture() as shown, in_parts("evaluate"):
+        for part in ("greedy", "sampled"):
+            with progress(part, total=1) as meter:
+                meter.advance()
+    assert shown.get() == "evaluate: in 0 s\n"
 
 
 def test_what_goes_to_a_file_is_not_wrapped() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.progress import (
     BarColumn,
@@ -19,6 +20,7 @@ from sparring.terminal import Terminal
 
 console = Terminal(stderr=True)
 _LINE_EVERY_S = 15.0
+_in_parts = ContextVar("in_parts", default=False)
 
 
 class Meter:
@@ -43,6 +45,8 @@ class Meter:
 
     def end(self) -> None:
         """Leaves a line of what was done, also where it did not come to its end."""
+        if _in_parts.get() and self._done >= self._total:
+            return
         parts = [f"{self._title}: {self._done}/{self._total}", self._told(), f"in {duration(self._seconds)}"]
         unfinished = ["not finished"] if self._done < self._total else []
         console.print("  ".join(filter(None, parts + unfinished)))
@@ -80,6 +84,17 @@ def progress(title: str, total: int, unit: str = "tokens") -> Iterator[Meter]:
         finally:
             # Above the bar, which then goes.
             meter.end()
+
+
+@contextmanager
+def in_parts(title: str) -> Iterator[None]:
+    """Leaves one line of something that has several progresses, in place of one of each."""
+    start, before = time.monotonic(), _in_parts.set(True)
+    try:
+        yield
+    finally:
+        _in_parts.reset(before)
+    console.print(f"{title}: in {duration(time.monotonic() - start)}")
 
 
 def duration(seconds: float) -> str:

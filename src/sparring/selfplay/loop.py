@@ -9,7 +9,7 @@ from pathlib import Path
 from sparring.metrics import Estimate
 from sparring.objectives import Sft
 from sparring.policies import BASE
-from sparring.progress import console
+from sparring.progress import console, in_parts
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig, WarmupConfig
 from sparring.selfplay.early_stop import watch
@@ -158,5 +158,6 @@ def _evaluate(run: Run, policy: int) -> dict[str, Estimate]:
     known = evaluated(run, policy)
     if known is not None:
         return known
-    with run.timed(stage="evaluate", policy=run.directory.name(policy)):
+    name = run.directory.name(policy)
+    with run.timed(stage="evaluate", policy=name), in_parts(f"{name}: evaluate"):
         return evaluate(run, policy)
