@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ def iteration_seconds(events: Iterable[Mapping[str, Any]], iteration: int, polic
         iteration: Its number.
         policy: The folder of the policy that it trained.
     """
-    mine = (event for event in events if event.get("kind") == "time")
-    return sum(
+    mine = [event for event in events if event.get("kind") == "time"]
+    return math.fsum(
         event["seconds"] for event in mine if event.get("iteration") == iteration or event.get("policy") == policy
     )

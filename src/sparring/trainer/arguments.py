@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 
 from sparring.errors import InputError, did_you_mean
 from sparring.trainer.launch import check_launch
+from sparring.trainer.trackers import check_trackers
 
 # Fields that a configuration may not set, and what to do instead.
 _MANAGED = {
@@ -107,7 +108,7 @@ def training_arguments(
         decided["use_cpu"] = True
     try:
         args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
-        _check_trackers(args)
+        check_trackers(args.report_to)
         _check_optimizer(args)
         _check_schedule(args)
         # One device: the Trainer would otherwise multiply the batch size by the number of devices that it sees.
@@ -121,15 +122,6 @@ def training_arguments(
         told = f"{error}".strip() or type(error).__name__
         raise InputError(told.splitlines()[0], where="training") from error
     return args
-
-
-def _check_trackers(args: TrainingArguments) -> None:
-    """Makes each tracker, which imports its package: one that is missing is told before anything is computed."""
-    if args.report_to:
-        from transformers.integrations import get_reporting_integration_callbacks
-
-        for tracker in get_reporting_integration_callbacks(args.report_to):
-            tracker()
 
 
 def _check_optimizer(args: TrainingArguments) -> None:
