@@ -41,7 +41,7 @@ class Ground:
     difficulty: int = 1
     experts: int = 64
     others: int = 192
-    epochs: int = 8
+    epochs: int = 5
     rate: float = 5e-4
     response_tokens: int = 32
 

@@ -6,13 +6,14 @@ The start is the policy of the epoch of supervised fine-tuning that held-out lik
 plays three iterations: on the 64 problems that the start was trained on, with their experts; and, where a judge says
 what is better, on 192 others, 64 an iteration, without experts, which supervised fine-tuning cannot use. A contest is
 a method on either of them, `spif` or `sppo-verifier/others`. Its learning rate is the better of two, tried on seed 9,
-which is not reported. Started again, the command goes on where it was stopped; `--table` plays nothing.
+which is not reported. Started again, the command goes on where it was stopped, also on another machine: what
+studies/results/ has is not played again. `--table` plays nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -23,6 +24,7 @@ from measuring import hardware, versions
 from methods import METHODS, RATES
 from outcomes import MEASURES, Outcome, write
 from playing import Play, play_all
+from sparring.files import read_json
 
 ITERATIONS = 3
 TUNING_SEED, TUNING_ITERATIONS = 9, 2
@@ -32,56 +34,102 @@ CONTESTS = (*METHODS, *(f"{name}/others" for name, method in METHODS.items() if 
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
-    """All runs on one ground, below one folder."""
+    """All runs on one ground.
+
+    Attributes:
+        ground: The ground.
+        folder: The folder below which they are played.
+        results: The file of what was measured. What is there already, of this machine or another, is not played again.
+    """
 
     ground: Ground
     folder: Path
+    results: Path
 
     def of_seed(self, seed: int) -> Path:
         """Where the problems, the start and the runs of a seed are."""
         return self.folder / f"seed-{seed}"
 
-    def trials(self, contest: str) -> dict[float, Play]:
-        """The runs that choose the learning rate of a contest."""
-        places = {rate: self.of_seed(TUNING_SEED) / f"rate-{rate:g}" for rate in RATES}
+    def trials(self, contests: Iterable[str]) -> dict[tuple[str, float], Play]:
+        """The runs that choose the learning rates of some contests, by contest and rate; of those not yet measured."""
+        measured = self.measured()
         return {
-            rate: self._play(place, contest, TUNING_SEED, rate, TUNING_ITERATIONS) for rate, place in places.items()
+            (contest, rate): self._play(f"rate-{rate:g}", contest, TUNING_SEED, rate, TUNING_ITERATIONS)
+            for contest in contests
+            for rate in RATES
+            if f"{rate:g}" not in measured[contest]["trials"]
+        }
+
+    def plays(self, contests: Iterable[str], seeds: Sequence[int]) -> dict[tuple[str, int], Play]:
+        """The runs that are reported of contests whose rate was chosen, by contest and seed; likewise.
+
+        Seed after seed, so that a stop leaves whole comparisons.
+        """
+        measured = self.measured()
+        rates = {contest: self.rate(contest) for contest in contests}
+        return {
+            (contest, seed): self._play("", contest, seed, rate, ITERATIONS)
+            for seed in seeds
+            for contest, rate in rates.items()
+            if rate is not None and str(seed) not in measured[contest]["runs"]
         }
 
     def rate(self, contest: str) -> float | None:
-        """The learning rate after which most answers are right, greedy and sampled alike; None before it was tried."""
-        trials = self.trials(contest)
-        if not all(trial.ended for trial in trials.values()):
-            return None
-        return max(trials, key=lambda rate: mean(_right(Outcome.of(trials[rate].run))))
+        """The learning rate after which most answers are right, greedy or sampled; None before all were tried."""
+        trials = self.measured()[contest]["trials"]
+        return max(RATES, key=lambda rate: mean(trials[f"{rate:g}"])) if len(trials) == len(RATES) else None
 
-    def play(self, contest: str, seed: int) -> Play | None:
-        """The run that is reported of a contest; None before its learning rate was chosen."""
-        rate = self.rate(contest)
-        return None if rate is None else self._play(self.of_seed(seed), contest, seed, rate, ITERATIONS)
+    def measured(self) -> dict[str, Any]:
+        """What was measured so far, by contest."""
+        empty: dict[str, Any] = {contest: {"trials": {}, "runs": {}} for contest in CONTESTS}
+        return empty | (read_json(self.results)["contests"] if self.results.exists() else {})
 
-    def _play(self, place: Path, contest: str, seed: int, rate: float, iterations: int) -> Play:
+    def take_in(self, contests: Iterable[str], seeds: Sequence[int]) -> None:
+        """Adds the runs that have ended to the results, and chooses the rates that can be chosen now."""
+        contests = list(contests)
+        measured = self.measured()
+        for (contest, rate), play in self.trials(contests).items():
+            if play.ended:
+                measured[contest]["trials"][f"{rate:g}"] = _right(Outcome.of(play.run))
+        self._write(measured)
+        for (contest, seed), play in self.plays(contests, seeds).items():
+            if play.ended:
+                measured[contest]["runs"][str(seed)] = Outcome.of(play.run).to_json() | {"hardware": hardware()}
+        self._write(measured)
+
+    def _write(self, measured: Mapping[str, Any]) -> None:
+        tried = {contest: each for contest, each in measured.items() if each["trials"]}
+        write(self.results, {"versions": versions("peft"), "measures": MEASURES, "contests": tried})
+
+    def _play(self, below: str, contest: str, seed: int, rate: float, iterations: int) -> Play:
         method, _, prompts = contest.partition("/")
         data = self.ground.data(self.of_seed(seed), seed)[prompts or "experts"]
         few = ("data.prompts_per_iteration=64",) if prompts else ()
         start = f"model.name={self.of_seed(seed) / 'start'}"
         arguments = (*METHODS[method].arguments(rate, seed, iterations), start, *LORA, *data, *few)
-        return Play(run=place / contest.replace("/", "-"), arguments=arguments)
+        return Play(run=self.of_seed(seed) / below / contest.replace("/", "-"), arguments=arguments)
 
 
 def main() -> None:
     """Plays what is missing, then writes the results."""
     options = arguments()
-    campaign = Campaign(ground=GROUNDS[options.ground], folder=options.folder.absolute() / options.ground)
+    campaign = Campaign(
+        ground=GROUNDS[options.ground],
+        folder=options.folder.absolute() / options.ground,
+        results=RESULTS / f"more_sft_{options.ground}.json",
+    )
+
+    def take_in() -> None:
+        campaign.take_in(options.contests, options.seeds)
+
     if not options.table:
         places = {seed: campaign.of_seed(seed) for seed in (TUNING_SEED, *options.seeds)}
         campaign.ground.starts(places, at_once=options.at_once)
-        trials = [trial for contest in options.contests for trial in campaign.trials(contest).values()]
-        play_all(trials, at_once=options.at_once)
-        # Seed after seed, so that a stop leaves whole comparisons.
-        plays = [campaign.play(contest, seed) for seed in options.seeds for contest in options.contests]
-        play_all([play for play in plays if play is not None], at_once=options.at_once)
-    write(RESULTS / f"more_sft_{options.ground}.json", results(campaign, options.seeds))
+        take_in()
+        play_all([*campaign.trials(options.contests).values()], at_once=options.at_once, after_each=take_in)
+        plays = campaign.plays(options.contests, options.seeds)
+        play_all([*plays.values()], at_once=options.at_once, after_each=take_in)
+    take_in()
 
 
 def arguments() -> argparse.Namespace:
@@ -94,18 +142,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="play nothing")
     return parser.parse_args()
-
-
-def results(campaign: Campaign, seeds: Sequence[int]) -> dict[str, Any]:
-    """What was measured of every run that ended, and the trials behind its learning rate."""
-    contests: dict[str, Any] = {}
-    for contest in CONTESTS:
-        trials = {f"{rate:g}": _right(Outcome.of(t.run)) for rate, t in campaign.trials(contest).items() if t.ended}
-        plays = {seed: play for seed in seeds if (play := campaign.play(contest, seed)) is not None and play.ended}
-        if trials:
-            runs = {str(seed): Outcome.of(play.run).to_json() for seed, play in plays.items()}
-            contests[contest] = {"rate": campaign.rate(contest), "trials": trials, "runs": runs}
-    return {"hardware": hardware(), "versions": versions("peft"), "measures": MEASURES, "contests": contests}
 
 
 def _right(outcome: Outcome) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean
 from typing import Any, Self
@@ -57,7 +57,7 @@ class Outcome:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """An outcome as `to_json` wrote it."""
-        return cls(**values)
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as plain numbers."""

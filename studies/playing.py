@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +41,13 @@ class Play:
             sparring("train", *self.arguments, f"output={self.run}", "stop.enabled=false", threads=threads)
 
 
-def play_all(plays: Sequence[Play], *, at_once: int) -> None:
+def play_all(plays: Sequence[Play], *, at_once: int, after_each: Callable[[], None] = lambda: None) -> None:
     """Plays what is missing, so many runs side by side on the cores that there are.
+
+    Args:
+        plays: The runs.
+        at_once: How many go on at a time.
+        after_each: Called as a run ends, in the caller's thread.
 
     Raises:
         subprocess.CalledProcessError: A run failed; the others that had begun were played to their end.
@@ -50,9 +55,10 @@ def play_all(plays: Sequence[Play], *, at_once: int) -> None:
     missing = [each for each in plays if not each.ended]
     with ThreadPoolExecutor(at_once) as pool:
         started = [pool.submit(each.play, _threads(at_once)) for each in missing]
-        for each in started:
+        for each in as_completed(started):
             try:
                 each.result()
+                after_each()
             except subprocess.CalledProcessError:
                 pool.shutdown(cancel_futures=True)
                 raise

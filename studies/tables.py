@@ -66,9 +66,10 @@ def contests(ground: str) -> str:
     some = next(iter(runs.values()))
     rows = [["start", "", *_levels([(run, 0) for run in some.values()]), "", "", "", "", ""]]
     for name, of_seed in runs.items():
-        rate = played[name]["rate"]
+        trials = played[name]["trials"]
+        rate = max(trials, key=lambda each: mean(trials[each]))
         last = [(run, -1) for run in of_seed.values()]
-        rows.append([_title(name), f"{rate:g}", *_levels(last), *_over_sft(of_seed, runs["sft"]), *_costs(of_seed)])
+        rows.append([_title(name), rate, *_levels(last), *_over_sft(of_seed, runs["sft"]), *_costs(of_seed)])
     head = ("", "rate", "greedy", "sampled", "nats a token", "Δ greedy", "Δ sampled", "Δ nats", "KL", "seconds / SFT's")
     return _table(head, [*rows[:1], *_with_ratio(rows[1:])])
 
@@ -130,6 +131,43 @@ def signs() -> str:
     )
 
 
+def noise() -> str:
+    """Right answers of the start and after play, by the share of wrong experts."""
+    cases = _read("noise")["cases"]
+    shares = sorted({name.rpartition(", ")[2] for name in cases}, key=float)
+    rows = []
+    for method in dict.fromkeys(name.rpartition(", ")[0] for name in cases):
+        of_shares = [cases.get(f"{method}, {share}", {}) for share in shares]
+        rows.append([method, *(_before_after(list(of_seed.values())) for of_seed in of_shares)])
+    return _table(("greedy / sampled, before → after", *(f"{float(share):.0%} wrong" for share in shares)), rows)
+
+
+def _before_after(seeds: Sequence[dict[str, list[float]]]) -> str:
+    if not seeds:
+        return ""
+    first, last = (
+        " / ".join(f"{mean(seed[measure][policy] for seed in seeds):.2f}" for measure in ("greedy", "sampled"))
+        for policy in (0, -1)
+    )
+    return f"{first} → {last}"
+
+
+def known_truth() -> str:
+    """True divergences from the expert, by policy, mean over seeds."""
+    methods = _read("known_truth")["methods"]
+    rows = [
+        [name, _along(list(seeds.values()), "truth/forward_kl"), _along(list(seeds.values()), "truth/total_variation")]
+        for name, seeds in methods.items()
+    ]
+    head = ("", "KL(expert‖policy), nats: start, then each iteration", "total variation")
+    return _table(head, rows)
+
+
+def _along(seeds: Sequence[Sequence[dict[str, float]]], key: str) -> str:
+    policies = zip(*seeds, strict=True)
+    return _plain(" → ".join(f"{mean(policy[key] for policy in each):.3f}" for each in policies))
+
+
 def _read(name: str) -> dict[str, Any]:
     values: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return values
@@ -166,6 +204,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "more-sft-smollm2": lambda: contests("smollm2"),
     "collapse": collapse,
     "collapse-signs": signs,
+    "noise": noise,
+    "known-truth": known_truth,
 }
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
     RUN/iterations/000/samples/*.parquet        generated responses, a shard a batch
     RUN/iterations/000/judgements/*.parquet     who beats whom among them, where there is a judge
     RUN/iterations/000/scores/*.parquet         their log-probs under each policy that the opponent needs
+    RUN/iterations/000/rewards/*.parquet        what an explicit reward player made of them, where a judge has one
     RUN/iterations/000/model/                   the iterate, loadable with from_pretrained
     RUN/iterations/000/evaluation.json          shards.json: what shards the stage had; in base/ and warmup/ too
     RUN/iterations/000/removed.json             what of it was removed since, where `keep` says so
@@ -45,6 +46,9 @@ from sparring.policies import TEACHER
 from sparring.progress import console
 from sparring.run_files import count_lines, read_events, read_inventory, read_log_lines, read_removed, sealed_event
 
+SAMPLE_FOLDERS = ("samples", "judgements", "scores", "rewards")
+"""The folders of an iteration's samples, and of what was made of them."""
+
 _NUMBER = re.compile(r"[0-9]{3,9}")
 
 
@@ -72,6 +76,11 @@ class StageDirectory:
     def scores(self) -> Path:
         """Log-probs of the samples, as shards."""
         return self.path / "scores"
+
+    @property
+    def rewards(self) -> Path:
+        """Rewards of the samples, and the features that they were learnt from, as shards."""
+        return self.path / "rewards"
 
     @property
     def training(self) -> Path:
@@ -114,7 +123,7 @@ class StageDirectory:
             names |= {*read_inventory(self.inventory, fix="")}
         write_json(self.inventory, {"shards": sorted(names)})
 
-    def check_inventory(self, *, fix: str, folders: Sequence[str] = ("samples", "judgements", "scores")) -> None:
+    def check_inventory(self, *, fix: str, folders: Sequence[str] = SAMPLE_FOLDERS) -> None:
         """Raises DamagedError where a shard of held-out responses, or of these folders, is missing that was there.
 
         A folder of shards that was removed as a whole is missed by nobody.

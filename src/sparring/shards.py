@@ -7,12 +7,17 @@ A shard is one Parquet file, whole or absent. Nobody else writes or reads the na
     samples/train-00000.parquet  held-out-00000.parquet a teacher's responses
     judgements/…                                        who beats whom in the sample shard of the same name
     scores/policy-0-sampled-00000-under-base.parquet    log-probs of that shard under a policy
+    scores/policy-0-sampled-00000-next-tokens-base.parquet   the likeliest next tokens at each of its tokens
+    rewards/policy-0-sampled-00000.parquet              rewards of that shard, as an explicit reward player learnt them
+    rewards/policy-0-sampled-00000-features.parquet     the features that they were learnt from
+    rewards/held-out-features.parquet                   those of the responses to held-out prompts
     held_out/greedy-00000.parquet                       responses to held-out prompts by the stage's own policy
     held_out/scores-base-greedy-00000.parquet           log-probs under the stage's policy, by who drew the responses
     held_out/scores-expert-00000.parquet                log-probs of the expert's responses
     held_out/judged-against-base-00000.parquet          who beats whom, the first samples with the first and so on
     held_out/answers-00000.parquet                      what a reader looks at, token by token
     held_out/log-ratios-00000.parquet                   Δ of the last iteration's game
+    held_out/rewards-00000.parquet                      explicit rewards of the same responses
 """
 
 from __future__ import annotations
@@ -63,6 +68,38 @@ class ScoreRow(TypedDict):
     log_prob: float
     digest: str
     token_log_probs: NotRequired[np.ndarray | list[float]]
+
+
+class NextTokenRow(TypedDict):
+    """The likeliest next tokens at each of the T tokens of a response; `digest` is of what a policy was asked about.
+
+    `ids` are T × n token ids, and `log_probs` T × (n + 1) numbers: theirs and that of all other tokens together, nats.
+    """
+
+    index: int
+    sample: int | None
+    policy: int
+    digest: str
+    ids: np.ndarray
+    log_probs: np.ndarray
+
+
+class FeatureRow(TypedDict):
+    """φ(x, y) of a response, `[F]`; `digest` is of its tokens."""
+
+    index: int
+    sample: int | None
+    digest: str
+    features: np.ndarray
+
+
+class RewardRow(TypedDict):
+    """D(x, y) of a response; `digest` is of all that D was learnt from."""
+
+    index: int
+    sample: int | None
+    digest: str
+    reward: float
 
 
 class VerdictRow(TypedDict):
@@ -132,9 +169,34 @@ def scores_path(stage: StageDirectory, samples: Path, policy: int) -> Path:
     return stage.scores / f"{samples.stem}-under-{_policy_slug(policy)}.parquet"
 
 
+def next_tokens_path(stage: StageDirectory, samples: Path, policy: int) -> Path:
+    """The likeliest next tokens at each token of the responses of a sample shard, under a policy that scores them."""
+    return stage.scores / f"{samples.stem}-next-tokens-{_policy_slug(policy)}.parquet"
+
+
 def scores_of(stage: StageDirectory, samples: Path) -> list[Path]:
     """Every shard of log-probs of the responses of a sample shard."""
     return _files(stage.scores, f"{samples.stem}-under-*")
+
+
+def features_path(stage: StageDirectory, samples: Path) -> Path:
+    """Features of the responses of a sample shard, and of their prompts' experts."""
+    return stage.rewards / f"{samples.stem}-features.parquet"
+
+
+def rewards_path(stage: StageDirectory, samples: Path) -> Path:
+    """Rewards of the responses of a sample shard, and of their prompts' experts, by an explicit reward player."""
+    return stage.rewards / samples.name
+
+
+def held_out_features_path(stage: StageDirectory) -> Path:
+    """Features of the responses to held-out prompts that the iteration's game is about."""
+    return stage.rewards / "held-out-features.parquet"
+
+
+def held_out_rewards_path(stage: StageDirectory) -> Path:
+    """Explicit rewards of the responses to held-out prompts that the iteration's game is about."""
+    return stage.held_out / _file("rewards", 0)
 
 
 def held_out_path(stage: StageDirectory, how: How, number: int) -> Path:
@@ -271,6 +333,32 @@ def read_samples(paths: Iterable[Path]) -> dict[int, list[SampleRow]]:
 def read_scores(path: Path) -> list[ScoreRow]:
     """The rows of a shard of log-probs; raises what `read_columns` does."""
     return cast("list[ScoreRow]", read_columns(path, ScoreRow).to_pylist())
+
+
+def read_next_tokens(path: Path) -> list[NextTokenRow]:
+    """The rows of a shard of next tokens, their lists as arrays; raises what `read_columns` does."""
+    table = read_columns(path, NextTokenRow)
+    arrays = {"ids": np.int32, "log_probs": np.float32}
+    rows = table.drop_columns(list(arrays)).to_pylist()
+    for name, dtype in arrays.items():
+        for row, value in zip(rows, table.column(name), strict=True):
+            # Not through Python's numbers: there may be millions.
+            row[name] = np.array(value.values, dtype=dtype)
+    return cast("list[NextTokenRow]", rows)
+
+
+def read_features(path: Path) -> dict[ResponseKey, tuple[str, np.ndarray]]:
+    """The digests and the features of a shard, by response; raises what `read_columns` does."""
+    table = read_columns(path, FeatureRow)
+    keys = zip(*(table.column(name).to_pylist() for name in ("index", "sample")), strict=True)
+    digests, features = table.column("digest").to_pylist(), table.column("features").combine_chunks()
+    values = features.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    return dict(zip(keys, zip(digests, values, strict=True), strict=True))
+
+
+def read_rewards(path: Path) -> list[RewardRow]:
+    """The rows of a shard of rewards; raises what `read_columns` does."""
+    return cast("list[RewardRow]", read_columns(path, RewardRow).to_pylist())
 
 
 def read_verdicts(path: Path) -> list[VerdictRow]:

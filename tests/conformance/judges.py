@@ -118,6 +118,14 @@ JUDGE_ROWS = {
             "reads_log_ratios": True,
         },
     ),
+    "discriminator": JudgeRow(
+        nonsense=(
+            ({"temperature": 0}, "temperature must be a finite number > 0"),
+            ({"folds": 1}, "folds must be a whole number ≥ 2"),
+            ({"folds": 2.5}, "folds must be a whole number ≥ 2"),
+        ),
+        facts={"needs_reference_answer": False, "may_cost_money": False, "ranks_policies": False, "reads_text": False},
+    ),
     "expert": JudgeRow(
         facts={
             "needs_reference_answer": False,
@@ -143,7 +151,7 @@ def missing(name: str, build: type) -> list[str]:
             found.append(f"judge '{name}' declares {fact} as {value!r}, which must be a {kind.__name__}")
     found += [
         f"judge '{name}' must have the method {method}"
-        for method in ("start", "check", "check_answers", "needs_consent", "on_this_machine")
+        for method in ("start", "check", "check_answers", "needs_consent", "on_this_machine", "reward_player")
         if not callable(getattr(build, method, None))
     ]
     known = {each.name for each in dataclasses.fields(build)} if dataclasses.is_dataclass(build) else set()

@@ -236,6 +236,14 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         {"data": "prompts", **LLM, "warmup": {}},
         ["warmup: no training row has an expert response, which the warm-up needs", "or remove the warm-up"],
     ),
+    "warm-up with nothing to train on": (
+        {"data": "good", "warmup": {"until": "plateau", "validation": 6}},
+        ["warmup.validation: all 6 training rows with an expert response are set apart", "lower it, add rows"],
+    ),
+    "patience without a plateau": (
+        {"warmup": {"patience": 3}},
+        ["warmup: patience is for until: plateau; set that, or remove it"],
+    ),
     "prompts alone for a verifier": (
         {"data": "prompts", **LLM, "judge": {"name": "verifier"}},
         ["fit no format but prompt-only, and objective 'sppo' with judge 'verifier' needs more", "data.columns"],
@@ -304,6 +312,22 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
     "an objective of a team without one": (
         {"objective": {"name": "tpaw"}},
         ["opponent.name: objective 'tpaw' plays against a team, and 'previous' is none", "{name: team}"],
+    ),
+    "a scorer and an objective that reads none": (
+        {"scorer": {"policy": "base"}},
+        ["scorer: objective 'spif' reads no scorer's next tokens", "fix: remove the scorer", "set scorer: null"],
+    ),
+    "a teacher that is not there scores": (
+        {"objective": {"name": "distill"}, "scorer": {"policy": "teacher"}},
+        ["scorer.policy: the run has no teacher", "fix: add data.teacher, or set it to previous or base"],
+    ),
+    "words that do not show the demonstration": (
+        {"objective": {"name": "distill"}, "scorer": {"template": "{prompt}"}},
+        ["scorer.template: must have {demonstration} in it, which stands for what the scorer is shown"],
+    ),
+    "demonstrations over the context": (
+        {"objective": {"name": "distill"}, "scorer": {"template": "{prompt}" + "{demonstration}" * 40}},
+        ["scorer: ", "prompts with their demonstration are over the", "that the model's context leaves", "fix: lower"],
     ),
     "implicit reward of the base model": (
         {

@@ -20,6 +20,7 @@ The tests that run over each of these dicts are in tests/data/: add a row there 
 from sparring.data.clock import Clock
 from sparring.data.config import DataConfig, SourceConfig
 from sparring.data.dataset import DataReport, Dataset, load
+from sparring.data.demonstration import DEMONSTRATION, PROMPT, check_demonstrations, demonstration_prompts
 from sparring.data.encoding import Encoded, encode
 from sparring.data.findings import Observation
 from sparring.data.formats import FORMATS
@@ -33,7 +34,9 @@ from sparring.data.verifiers import VERIFIERS, Verifier, is_right
 
 __all__ = [
     "CALLED",
+    "DEMONSTRATION",
     "FORMATS",
+    "PROMPT",
     "TASKS",
     "VERIFIERS",
     "Clock",
@@ -48,6 +51,8 @@ __all__ = [
     "TeacherConfig",
     "Verifier",
     "chat_template",
+    "check_demonstrations",
+    "demonstration_prompts",
     "encode",
     "encode_prompts",
     "is_right",

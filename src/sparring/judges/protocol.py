@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from sparring.data import Clock
+from sparring.judges.reward_player import RewardPlayer
 
 Table = tuple[tuple[float | None, ...], ...]
 """`[n][n]` P_ij = P(y_i ≻ y_j | x); None where it is not known."""
@@ -28,6 +29,7 @@ class Question:
         log_ratios: log π_t − log π_ref of each response, nats, for a judge that reads them: π_t is the policy that the
             iteration starts from, π_ref the base model.
         lengths: The number of tokens of each response, likewise.
+        rewards: What the judge's reward player makes of each response, where it has one.
     """
 
     prompt: str
@@ -37,6 +39,7 @@ class Question:
     expert_plays: bool = False
     log_ratios: tuple[float, ...] | None = None
     lengths: tuple[int, ...] | None = None
+    rewards: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +147,13 @@ class JudgeSettings(Protocol):
             InputError: It can use none of them.
         """
         return
+
+    def reward_player(self) -> RewardPlayer | None:
+        """Who learns anew after every generation to tell the experts' responses from it, where the judge has one.
+
+        It then judges by the rewards in `Question`, and needs experts only on as many prompts as there are folds.
+        """
+        return None
 
     def needs_consent(self) -> Iterator[str]:
         """What a person must consent to before they resume somebody else's run, as ends of "this run …"."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from sparring.logprobs.attention import Segment, layout_tensor
 from sparring.logprobs.decoder import decoder_of, plain_options
-from sparring.logprobs.head import token_log_probs
+from sparring.logprobs.readings import OWN, Reading
 from sparring.logprobs.wrappers import in_passes
 
 # A response and its place among all of them.
@@ -32,21 +33,25 @@ class _Group:
 
 
 def packed_log_probs(
-    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], max_tokens: int
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    max_tokens: int,
+    reading: Reading = OWN,
 ) -> list[Tensor]:
-    """The log-prob of each token, `[T]` nats, for each response of each prompt in turn.
+    """What is read at each token, `[T, …]` nats, for each response of each prompt in turn.
 
     Args:
         model: The causal language model, bare or wrapped; bare, it was prepared by `use_packed_attention`.
         prompts: `B` prompts as token ids.
         responses: `responses[b][k]`.
         max_tokens: Positions in one forward pass; a prompt with one response may exceed it.
+        reading: What is read; the log-prob of the token itself by default.
     """
     scored: list[Tensor] = [torch.empty(0)] * sum(map(len, responses))
     rows = list(_rows(prompts, responses, max_tokens))
-    for row, values in zip(rows, in_passes(model, rows, _score), strict=True):
-        numbers = [number for group in row for number, _ in group.responses]
-        for number, value in zip(numbers, values, strict=True):
+    for row, values in zip(rows, in_passes(model, rows, partial(_score, reading=reading)), strict=True):
+        for number, value in zip(_numbers(row), values, strict=True):
             scored[number] = value
     return scored
 
@@ -127,7 +132,11 @@ def _lay_out(groups: Sequence[_Group]) -> _Row:
     return row
 
 
-def _score(model: Any, groups: Sequence[_Group]) -> list[Tensor]:
+def _numbers(groups: Sequence[_Group]) -> list[int]:
+    return [number for group in groups for number, _ in group.responses]
+
+
+def _score(model: Any, groups: Sequence[_Group], reading: Reading) -> list[Tensor]:
     row = _lay_out(groups)
     device = model.get_input_embeddings().weight.device
     decoder = decoder_of(model)
@@ -138,5 +147,5 @@ def _score(model: Any, groups: Sequence[_Group]) -> list[Tensor]:
         **plain_options(decoder),
     ).last_hidden_state[0]
     predictors, targets = (torch.tensor(values, device=device) for values in (row.predictors, row.targets))
-    log_probs = token_log_probs(model, hidden[predictors], targets)
-    return [*log_probs.split(row.lengths)]
+    values = reading.of_hidden(model, hidden[predictors], targets, _numbers(groups))
+    return [*values.split(row.lengths)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sparring.metrics.accuracy import accuracy
+from sparring.metrics.agreement import reward_agreement
 from sparring.metrics.divergence import divergence_to_base
 from sparring.metrics.diversity import diversity
 from sparring.metrics.embedding import embedding_distance
@@ -34,7 +35,7 @@ METRICS: dict[str, Callable[[HeldOut], dict[str, Estimate]]] = {
     "truth": truth,
 }
 
-__all__ = ["METRICS", "Duel", "Estimate", "HeldOut", "Response", "measure"]
+__all__ = ["METRICS", "Duel", "Estimate", "HeldOut", "Response", "measure", "reward_agreement"]
 
 
 def measure(held_out: HeldOut) -> dict[str, Estimate]:

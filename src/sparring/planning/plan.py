@@ -25,7 +25,11 @@ from sparring.work import processes as launched
 
 @dataclass(frozen=True, kw_only=True)
 class PhasePlan:
-    """What is known of one phase. `comparisons` are those of its judge; their time is not estimated."""
+    """What is known of one phase.
+
+    `comparisons` are those of its judge, whose time is not estimated; `experts` are the prompts from whose experts a
+    reward player learns, where there is one.
+    """
 
     game: str
     objective: str
@@ -33,6 +37,7 @@ class PhasePlan:
     prompts: int
     stability: dict[str, Any] | None
     comparisons: int
+    experts: int | None
 
     def rows(self) -> list[tuple[str, str]]:
         """For people: what it is about, and what is said of it."""
@@ -44,7 +49,10 @@ class PhasePlan:
         elif self.comparisons:
             rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
         if self.comparisons:
-            rows.append(("judge", f"{self.comparisons:,} comparisons, whose time is not in the total"))
+            text = f"{self.comparisons:,} comparisons, whose time is not in the total"
+            rows.append(("judge", text))
+        if self.experts is not None:
+            rows.append(("reward player", f"learns from the experts of {self.experts} of {self.prompts} prompts"))
         return rows
 
 
@@ -184,15 +192,16 @@ def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
     number, verdict = phase.objective.stability, None
     if number is not None:
         verdict = asdict(number) | {"contraction_factor": number.contraction_factor, "verdict": number.verdict}
-    played = len(prepared.prompts(phase, phase.iterations.start))
+    prompts = prepared.prompts(phase, phase.iterations.start)
     penalties = [f"{each.options['weight']:g} × {each.name}" for each in phase.config.regularizers]
     return PhasePlan(
         game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
         objective=phase.config.objective.name,
         iterations=len(phase.iterations),
         stability=verdict,
-        prompts=played,
-        comparisons=_comparisons(phase.config, played),
+        prompts=len(prompts),
+        comparisons=_comparisons(phase.config, len(prompts)),
+        experts=None if phase.reward_player is None else sum(bool(item.expert_ids) for item in prompts),
     )
 
 

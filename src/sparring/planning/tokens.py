@@ -23,7 +23,7 @@ class Tokens:
 
     Attributes:
         generate: Sampled tokens; one from a mixture counts twice, since two models read it.
-        score: Scored tokens, prompts included.
+        score: Scored tokens, prompts included, and those whose hidden states a reward is learnt from.
         train: Trained tokens, prompts included, of all epochs.
     """
 
@@ -39,6 +39,25 @@ def scored_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[To
     """The rows that an iteration scores; one at a time, since there may be millions."""
     for item, played in _played(prepared, phase, iteration):
         expert = [len(item.expert_ids)] if phase.reads_expert else []
+        yield TokenCounts(len(item.prompt_ids), (*expert, *played))
+
+
+def shown_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
+    """The rows that an iteration's scorer reads token by token, with what it is shown; none without one."""
+    if phase.scorer is None:
+        return
+    asked = prepared.asked_by_scorer(phase, prepared.prompts(phase, iteration))
+    unwritten = prepared.teacher is not None and phase.shows_expert
+    for item, played in _played(prepared, phase, iteration):
+        yield TokenCounts(len(asked[item.index]) + unwritten * len(item.expert_ids), tuple(played))
+
+
+def rewarded_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
+    """The rows whose hidden states an iteration's reward player reads; none where it has no such player."""
+    if phase.reward_player is None:
+        return
+    for item, played in _played(prepared, phase, iteration):
+        expert = [len(item.expert_ids)] if item.expert_ids else []
         yield TokenCounts(len(item.prompt_ids), (*expert, *played))
 
 
@@ -96,12 +115,14 @@ def _teacher_tokens(prepared: Prepared) -> Tokens:
 
 
 def _warmup_tokens(prepared: Prepared, processes: int) -> Tokens:
-    config, train = prepared.config, 0.0
-    if config.warmup is not None:
-        rows = [item for item in prepared.train.examples if item.expert_ids]
-        epochs = _epochs(prepared, config.training | config.warmup.training, len(rows), processes)
-        train = epochs * sum(len(item.prompt_ids) + len(item.expert_ids) for item in rows)
-    return Tokens(generate=0, score=0, train=round(train))
+    """What the warm-up takes; until a plateau, to its limit."""
+    config, warmup = prepared.config, prepared.config.warmup
+    if warmup is None:
+        return Tokens(generate=0, score=0, train=0)
+    taught, validation = warmup.split(prepared.train.examples)
+    epochs = _epochs(prepared, warmup.fields(config.training), len(taught), processes)
+    once, look = (sum(len(item.prompt_ids) + len(item.expert_ids) for item in items) for items in (taught, validation))
+    return Tokens(generate=0, score=round(look * (1 + epochs / warmup.every)), train=round(epochs * once))
 
 
 def _reference_tokens(prepared: Prepared) -> Tokens:
@@ -121,9 +142,11 @@ def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
         readers = 2 if phase.opponent.spec(iteration).base_share else 1
         epochs = _epochs(prepared, phase.config.training, len(prompts), processes)
         generated = phase.samples * sum(_length(prepared, item) for item in prompts)
+        shown = sum(row.tokens for row in shown_rows(prepared, phase, iteration))
+        rewarded = sum(row.tokens for row in rewarded_rows(prepared, phase, iteration))
         total += Tokens(
             generate=readers * generated,
-            score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)),
+            score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)) + shown + rewarded,
             train=round(trained * epochs),
         )
     return total

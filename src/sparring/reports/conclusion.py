@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sparring.reports.curves import LOOK, looks_of_warmup
 from sparring.reports.samples import Answers
 from sparring.reports.summary import PolicyRow, Summary
 
@@ -94,13 +95,25 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
         headline += f": {_NAMES.get(metric, metric)} {best.cell(metric, 3)}"
     headline += f", {gains[0]}." if gains else "."
     sentences = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 else []
-    sentences.append(f"{ended}: {reason}.")
+    sentences += [*_warmup(summary), f"{ended}: {reason}."]
     return Conclusion(
         headline=headline.replace(" -", " −"),
         sentences=sentences,
         warnings=_warnings(summary, best, gains),
         gains=gains,
     )
+
+
+def _warmup(summary: Summary) -> list[str]:
+    """Where a warm-up ended that was to end at a plateau."""
+    looks = looks_of_warmup(summary.events)[1:]
+    if not looks:
+        return []
+    best = max(looks, key=lambda event: event[LOOK])
+    return [
+        f"The warm-up is that of {best['epoch']:.3g} epochs, of {looks[-1]['epoch']:.3g}: there the experts of its "
+        f"validation prompts were likeliest (−{-best[LOOK]:.3f} nats a token)."
+    ]
 
 
 def _start(summary: Summary) -> PolicyRow | None:

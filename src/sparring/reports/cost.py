@@ -9,7 +9,7 @@ from typing import Any
 
 from sparring.reports.curves import Chart, number
 
-STAGES = ("demonstrate", "warmup", "generate", "score", "judge", "train", "evaluate")
+STAGES = ("demonstrate", "warmup", "generate", "score", "reward", "judge", "train", "evaluate")
 _UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 

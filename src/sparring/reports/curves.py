@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from sparring.reports.summary import PolicyRow
 
+LOOK = "eval_log_likelihood/token"
+"""How likely the experts of the warm-up's validation prompts were, as it is logged."""
+
 _MOST_POINTS = 2000
 _NOT_CURVES = frozenset({"step", "iteration", "phase", "epoch", "seconds", "total_flos", "num_input_tokens_seen"})
 _PAIRS = {"rewards/generated": "rewards/expert"}
@@ -104,7 +107,18 @@ def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[Chart]:
     if warmup:
         series = [_series("loss", warmup, [event["step"] for event in warmup])]
         charts.append(Chart(title="Loss in the warm-up", unit="nats a response", kind="steps", series=series))
+    looks = looks_of_warmup(events)
+    if looks:
+        series = [_series(LOOK, looks, [event["step"] for event in looks])]
+        charts.append(
+            Chart(title="Validation experts in the warm-up", unit="nats a token", kind="steps", series=series)
+        )
     return charts
+
+
+def looks_of_warmup(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The looks at the validation prompts of a warm-up that ends at a plateau, the one before its first step first."""
+    return [event for event in events if event.get("stage") == "warmup" and LOOK in event]
 
 
 def _partners(name: str) -> list[str]:

@@ -7,11 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sparring.metrics import Estimate
-from sparring.objectives import Sft
 from sparring.policies import BASE
 from sparring.progress import console, in_parts
 from sparring.run_directory import RunDirectory
-from sparring.selfplay.config.schema import SelfPlayConfig, WarmupConfig
+from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.early_stop import watch
 from sparring.selfplay.monitor import monitor, tell_start
 from sparring.selfplay.notes import announce
@@ -27,9 +26,12 @@ from sparring.selfplay.stages.evaluate import evaluate, evaluated
 from sparring.selfplay.stages.generate import generate
 from sparring.selfplay.stages.given import given_samples, given_verdicts
 from sparring.selfplay.stages.judge import join, judge_samples
+from sparring.selfplay.stages.next_tokens import with_next_tokens
+from sparring.selfplay.stages.reward import learn_rewards
 from sparring.selfplay.stages.score import score
 from sparring.selfplay.stages.ties import tell_ties
 from sparring.selfplay.stages.train import demonstrations, is_trained, train
+from sparring.selfplay.stages.warm_up import warm_up
 from sparring.trainer.triples import Triple, Triples
 from sparring.work import processes
 
@@ -89,7 +91,7 @@ def _play(run: Run) -> Result:
     evaluations: dict[int, dict[str, Estimate]] = {}
     if run.config.warmup is not None:
         _evaluate(run, BASE)
-        _warm_up(run, run.config.warmup)
+        warm_up(run, run.config.warmup)
     evaluations[0] = _evaluate(run, 0)
     tell_start(run, evaluations[0])
     standing = watch(run.config.stop, evaluations)
@@ -103,23 +105,6 @@ def _play(run: Run) -> Result:
             break
         tell_remaining(run, iteration)
     return conclude(run, standing)
-
-
-def _warm_up(run: Run, config: WarmupConfig) -> None:
-    stage = run.directory.warmup
-    if is_trained(stage):
-        return
-    with run.timed(stage="warmup"):
-        train(
-            run,
-            start=BASE,
-            stage=stage,
-            triples=Triples(demonstrations(run.train)),
-            objective=Sft(),
-            fields=run.config.training | config.training,
-            name="warm-up",
-            labels={"stage": "warmup"},
-        )
 
 
 def _iterate(run: Run, iteration: int) -> None:
@@ -147,7 +132,10 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
     tell_ties(run, iteration, shards)
     verdicts = given_verdicts(run, iteration) if phase.given else None
     with run.timed(stage="score", iteration=iteration):
-        triples = score(run, iteration, shards)
+        triples = with_next_tokens(run, iteration, shards, score(run, iteration, shards))
+    if phase.reward_player is not None:
+        with run.timed(stage="reward", iteration=iteration):
+            learn_rewards(run, iteration, shards)
     if phase.judge is not None:
         with run.timed(stage="judge", iteration=iteration):
             verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))

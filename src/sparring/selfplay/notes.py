@@ -27,7 +27,7 @@ def announce(prepared: Prepared) -> None:
 
 def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
-    lines = _left_out(_skipped(prepared)) + _experts(prepared.train)
+    lines = _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     if prepared.report.unread:
@@ -99,6 +99,20 @@ def _experts(train: Encoded) -> list[str]:
     experts, total = len(train.examples) - len(others), len(train.examples)
     rest = f"; of the others, {known} have a ground truth" if known else ""
     return [f"{experts} of {total} training prompts have an expert's response{rest}"]
+
+
+def _warmup(prepared: Prepared) -> list[str]:
+    """How a warm-up ends that ends by itself, and on which prompts' account."""
+    warmup = prepared.config.warmup
+    if warmup is None or warmup.until != "plateau":
+        return []
+    taught, validation = warmup.split(prepared.train.examples)
+    fields = warmup.fields({})
+    limit = f"{fields['max_steps']} steps" if fields["max_steps"] > 0 else f"{fields['num_train_epochs']:g} epochs"
+    return [
+        f"the warm-up trains on {len(taught)} prompts until the experts of {len(validation)} others, which it does not "
+        f"train on, grow no likelier, for {limit} at most"
+    ]
 
 
 def _left_out(skipped: list[tuple[str, str]]) -> list[str]:

@@ -14,7 +14,7 @@ import torch
 from sparring.errors import RunError
 from sparring.files import atomic_path
 from sparring.integrity import check_folder, seal
-from sparring.logprobs import check_log_probs, per_token_log_probs, tempered
+from sparring.logprobs import check_log_probs, likely_tokens, per_token_log_probs, tempered
 from sparring.models import ModelConfig, content_digest, load_model, local_folder
 from sparring.models.adapters import adapter_of
 from sparring.models.endings import tell_endings
@@ -24,6 +24,7 @@ from sparring.models.lora import lora_config
 from sparring.models.quantization import check_trained, restore
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
+from sparring.tokens import LikelyTokens
 from sparring.work import processes
 
 _IN_TRAINING = "in training"
@@ -286,6 +287,20 @@ class Policy:
         self.model.eval()
         with self.forward_dtype(), tempered(self.model, temperature):
             return per_token_log_probs(self.model, prompts, responses)
+
+    def likely_tokens(
+        self,
+        prompts: Sequence[Sequence[int]],
+        responses: Sequence[Sequence[Sequence[int]]],
+        *,
+        count: int,
+        vocabulary: int,
+        temperature: float = 1.0,
+    ) -> list[list[LikelyTokens]]:
+        """The active policy's likeliest next tokens at each token of each response; see `sparring.logprobs`."""
+        self.model.eval()
+        with self.forward_dtype(), tempered(self.model, temperature):
+            return likely_tokens(self.model, prompts, responses, count=count, vocabulary=vocabulary)
 
 
 def _fix(folder: Path) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sparring.files import discard, write_json
 from sparring.progress import console
-from sparring.run_directory import StageDirectory
+from sparring.run_directory import SAMPLE_FOLDERS, StageDirectory
 from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
@@ -31,8 +31,7 @@ def retain(run: Run, policy: int, *, best: int) -> None:
 
     def discard_all() -> None:
         _discard("model", ((run.directory.iteration(number - 1), ("model",)) for number in sorted(models)))
-        parts = ("samples", "judgements", "scores")
-        _discard("samples", ((run.directory.iteration(number), parts) for number in sorted(samples)))
+        _discard("samples", ((run.directory.iteration(number), SAMPLE_FOLDERS) for number in sorted(samples)))
 
     if models or samples:
         processes.on_main(discard_all)

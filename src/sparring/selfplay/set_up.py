@@ -274,8 +274,9 @@ def _check_disk(prepared: Prepared, policy: Policy, directory: RunDirectory) -> 
     config = prepared.config
     saved, checkpoint = _checkpoint_bytes(policy)
     stages = models_at_once(config.keep, prepared.phases, warmed_up=config.warmup is not None).most
-    # The trainer writes a new checkpoint before it removes the old one.
-    needed = stages * saved + 2 * checkpoint
+    # The trainer writes a new checkpoint before it removes the old one; until a plateau, the best one is kept too.
+    plateau = config.warmup is not None and config.warmup.until == "plateau"
+    needed = stages * saved + (2 + plateau) * checkpoint
     existing = next(path for path in (directory.path, *directory.path.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:

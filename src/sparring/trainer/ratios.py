@@ -1,28 +1,28 @@
-"""From token log-probs of a batch to the log ratios that an objective reads."""
+"""The log ratios of a batch, from the log-probs of the model in training and those that came with the batch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sparring.logprobs import per_token_log_probs
-from sparring.tokens import TokenLogProbs
+from sparring.logprobs import log_probs_at, per_token_log_probs
+from sparring.tokens import NextTokenLogProbs, TokenLogProbs
 from sparring.trainer.triples import Counts
 from sparring.types import PREFERENCE_FIELDS, TEAM_FIELDS, LogRatios
 
 
-def log_ratios(model: Any, inputs: Mapping[str, Any], requires: frozenset[str]) -> LogRatios:
-    """The log ratios of a batch under a model, with gradients.
+def log_ratios(model: Any, inputs: Mapping[str, Any], requires: Set[str]) -> LogRatios:
+    """What an objective reads, differentiable in the model's weights.
 
     Args:
-        model: A causal language model of transformers.
-        inputs: The batch, as `collate` makes it.
-        requires: The fields that the objective needs.
+        model: The model in training.
+        inputs: A batch, as `collate` makes it.
+        requires: The fields that the objective requires; those that cost something of their own are left out else.
     """
-    terms = per_token_log_probs(model, inputs["prompts"], inputs["responses"])
+    terms, next_tokens = _terms(model, inputs, requires)
     rows = torch.stack([torch.stack([tokens.sum() for tokens in answers]) for answers in terms])
     counts: Counts = inputs["counts"]
     policy = counts.split(rows)
@@ -39,7 +39,28 @@ def log_ratios(model: Any, inputs: Mapping[str, Any], requires: frozenset[str]) 
     if "expert_tokens" in requires:
         # The expert's response comes first.
         tokens = TokenLogProbs.of([answers[0] for answers in terms])
-    return LogRatios(expert_tokens=tokens, **fields, **_lengths(inputs["responses"], counts, rows))
+    lengths = _lengths(inputs["responses"], counts, rows)
+    return LogRatios(expert_tokens=tokens, generated_next_tokens=next_tokens, **fields, **lengths)
+
+
+def _terms(
+    model: Any, inputs: Mapping[str, Any], requires: Set[str]
+) -> tuple[list[list[Tensor]], NextTokenLogProbs | None]:
+    """The log-probs of the tokens of all responses; and what a scorer expects at generated ones, beside the policy."""
+    prompts, responses, counts = inputs["prompts"], inputs["responses"], inputs["counts"]
+    if "generated_next_tokens" not in requires:
+        return per_token_log_probs(model, prompts, responses), None
+    scorer = inputs["likely_tokens"]
+    generated = slice(counts.expert, counts.expert + counts.generated)
+    count = scorer[0][0].ids.shape[-1]
+    # No scorer has read the other responses: any tokens do.
+    ids = [[torch.zeros(len(answer), count, dtype=torch.long) for answer in answers] for answers in responses]
+    for of_prompt, known in zip(ids, scorer, strict=True):
+        of_prompt[generated] = [each.ids.long() for each in known]
+    both = log_probs_at(model, prompts, responses, ids)
+    policy = [[at for _, at in answers[generated]] for answers in both]
+    of_scorer = [[each.log_probs.to(policy[0][0]) for each in known] for known in scorer]
+    return [[own for own, _ in answers] for answers in both], NextTokenLogProbs.of(policy, of_scorer)
 
 
 def _team(

@@ -97,9 +97,14 @@ class SelfPlayTrainer(Trainer):
         )
         check_launch()
         self._check_preferences()
+        self._check_next_tokens()
         # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
         self.add_callback(_GoesOn(self))
+
+    @staticmethod
+    def _held_out(rows: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any) -> Triples:
+        return triples_from(rows, tokenizer, where="eval_dataset")
 
     def _check_preferences(self) -> None:
         for triples in (self.train_dataset, self.eval_dataset):
@@ -110,6 +115,16 @@ class SelfPlayTrainer(Trainer):
                         where="train_dataset" if triples is self.train_dataset else "eval_dataset",
                         fix=f"give the column '{name}', or take an imitation objective",
                     )
+
+    def _check_next_tokens(self) -> None:
+        for triples in (self.train_dataset, self.eval_dataset):
+            needed = triples is not None and "generated_next_tokens" in self.objective.requires
+            if needed and not all(triple.likely_tokens for triple in triples.items):
+                raise InputError(
+                    "the objective needs what a scorer expects at each generated token, and a triple lacks it",
+                    where="train_dataset" if triples is self.train_dataset else "eval_dataset",
+                    fix="let `sparring train` play it, whose runs have a scorer, or take another objective",
+                )
 
     @property
     def shards_weights(self) -> bool:
@@ -149,6 +164,11 @@ class SelfPlayTrainer(Trainer):
         for triples in (self.train_dataset, self.eval_dataset):
             if triples is not None:
                 self._score(triples)
+
+    def restore(self, checkpoint: Path) -> None:
+        """Gives the model, which was trained and is still wrapped, the weights of a checkpoint."""
+        self.state.best_model_checkpoint = str(checkpoint)
+        self._load_best_model()
 
     def _unscored(self, triples: Triples) -> bool:
         return bool(self.objective.requires & OPPONENT_FIELDS) and not triples.scored

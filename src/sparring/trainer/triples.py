@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sparring.errors import InputError, did_you_mean
+from sparring.tokens import LikelyTokens
 from sparring.trainer.conversations import named, split, turn_end
 from sparring.types import PREFERENCE_FIELDS
 
@@ -50,6 +51,8 @@ class Triple:
         rounds: The earlier members of a team, where the opponent is one; the newest generated `generated_ids`.
         preference: K numbers P(y_k ≻ π_o), where the objective needs them.
         pairwise: K lists of K numbers P(y_i ≻ y_j), where the objective needs them.
+        likely_tokens: For each generated response what a scorer expects at each of its tokens, where the objective
+            needs it.
         row: The prompt's number in its data, by which errors name it.
     """
 
@@ -65,6 +68,7 @@ class Triple:
     rounds: Sequence[Round] = ()
     preference: Sequence[float] | None = None
     pairwise: Sequence[Sequence[float]] | None = None
+    likely_tokens: Sequence[LikelyTokens] = ()
     row: int | None = None
 
     @property
@@ -289,6 +293,8 @@ def collate(triples: Sequence[Triple]) -> dict[str, Any]:
     if first.rounds:
         batch["team_expert"] = torch.tensor([[each.expert for each in triple.rounds] for triple in triples])
         batch["team_generated"] = torch.tensor([[each.generated for each in triple.rounds] for triple in triples])
+    if first.likely_tokens:
+        batch["likely_tokens"] = [triple.likely_tokens for triple in triples]
     for name in PREFERENCE_FIELDS:
         if getattr(first, name) is not None:
             batch[name] = torch.tensor([getattr(triple, name) for triple in triples])

@@ -65,6 +65,26 @@ def check_log_ratios(config: SelfPlayConfig, judge: JudgeSettings | None, iterat
         )
 
 
+def check_scorer(config: SelfPlayConfig, phase: PhaseConfig, objective: Objective) -> None:
+    """Checks that a phase has a scorer only where its objective reads one, and one that exists.
+
+    Raises:
+        InputError: It does not; or responses would be learnt from that nobody scores.
+    """
+    if "generated_next_tokens" not in objective.requires:
+        if phase.scorer is not None:
+            problem = f"objective '{phase.objective.name}' reads no scorer's next tokens"
+            fix = "remove the scorer; in a phase of a run that has one, set scorer: null"
+            raise InputError(problem, where="scorer", fix=fix)
+        return
+    if phase.scorer is not None and phase.scorer.policy == "teacher" and config.data.teacher is None:
+        problem, fix = "the run has no teacher", "add data.teacher, or set it to previous or base"
+        raise InputError(problem, where="scorer.policy", fix=fix)
+    if phase.judge is not None and phase.judge.expert_plays:
+        problem = "the scorer reads generated responses alone, and the expert's response plays among them"
+        raise InputError(problem, where="judge.expert_plays", fix="set it to false")
+
+
 def check_team(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
     """Checks that an objective that reads each member of a team meets one, and that no other objective does.
 

@@ -18,7 +18,7 @@ from sparring.trainer.arguments import autocast_dtype
 def check_training(config: SelfPlayConfig) -> None:
     """Raises InputError where training arguments, workers, the adapter or what it is trained on are wrong."""
     if config.warmup is not None:
-        arguments_of(config, config.training | config.warmup.training)
+        arguments_of(config, config.warmup.fields(config.training))
     own = arguments_of(config, config.training)
     for number, phase in enumerate(config.phases):
         with errors_name_phase(config, number):

@@ -19,6 +19,8 @@ from sparring.own_code import importable_from, is_own
 from sparring.registry import require_one_of
 from sparring.selfplay.config.explain import explain
 from sparring.selfplay.config.keep import KeepConfig
+from sparring.selfplay.config.scorer import ScorerConfig
+from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.config.yaml import Dumper, apply_overrides, read_yaml
 from sparring.work.config import WorkersConfig
 
@@ -52,21 +54,6 @@ class JudgeConfig(Component):
     include_self: bool = False
 
 
-class WarmupConfig(BaseModel):
-    """Supervised fine-tuning before the first iteration.
-
-    Self-play starts from a model that can already produce the expert's format: with reward bound R the log ratio
-    moves R/β nats an iteration, no more.
-
-    Attributes:
-        training: Fields of `TrainingArguments` that differ from the run's own `training`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    training: dict[str, Any] = Field(default_factory=dict)
-
-
 class EvaluationConfig(BaseModel):
     """How every policy is measured on the held-out set.
 
@@ -77,6 +64,8 @@ class EvaluationConfig(BaseModel):
             the judge of training unless it may cost money.
         embedder: A local folder or Hugging Face id of a model whose mean hidden states are sentence embeddings; None
             measures no distances between embeddings. It stays in memory beside the policy.
+        explicit_reward: Whether a reward player learns explicitly, after every generation, what an imitation objective
+            learns implicitly, so that the two can be compared (`rewards/agreement`). It changes no training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -84,6 +73,7 @@ class EvaluationConfig(BaseModel):
     samples_per_prompt: int = Field(default=1, ge=1)
     judge: Component | Literal["training", "none"] | None = None
     embedder: str | None = None
+    explicit_reward: bool = False
 
 
 class StopConfig(BaseModel):
@@ -128,6 +118,7 @@ class PhaseConfig(BaseModel):
         responses: Where the responses come from: "opponent" generates them in every iteration; "data" has them already,
             with preferences.
         judge: The judge that compares responses; needed by the objectives that learn from preferences.
+        scorer: Who scores the responses token by token, for the objectives that read it; None takes the defaults.
         training: Fields of transformers' `TrainingArguments`, for every iteration.
     """
 
@@ -140,6 +131,7 @@ class PhaseConfig(BaseModel):
     generation: AnyGenerationConfig = Field(default_factory=generation_config)
     responses: Literal["opponent", "data"] = "opponent"
     judge: JudgeConfig | None = None
+    scorer: ScorerConfig | None = None
     training: dict[str, Any] = Field(default_factory=dict)
 
 

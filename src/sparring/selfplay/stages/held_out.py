@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +12,13 @@ from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.generate import sample_shards
 from sparring.selfplay.stages.score import Responses, Scores, score_files
-from sparring.shards import SampleRow, held_out_path, held_out_scores_path, read_samples
+from sparring.shards import ResponseKey, SampleRow, held_out_path, held_out_scores_path, read_samples
 
 By = Drawn | Literal["expert"]
 """The author of held-out responses: the expert, or a policy."""
+
+Turns = Mapping[int, Drawn]
+"""The generator whose responses to a held-out prompt are the generated ones, by prompt index."""
 
 # The word from which each seed is derived.
 _SEEDED = {"sampled": "sampled", "greedy": "greedy", "mixture": "mixed"}
@@ -23,6 +27,22 @@ _SEEDED = {"sampled": "sampled", "greedy": "greedy", "mixture": "mixed"}
 def held_out_samples(run: Run, drawn: Drawn) -> dict[int, list[SampleRow]]:
     """A policy's responses to the held-out prompts, by prompt index; missing ones are sampled."""
     return read_samples(_sample(run, drawn))
+
+
+def held_out_turns(run: Run, iteration: int) -> Turns:
+    """The opponent's generators, which share the held-out prompts as they share those of training."""
+    spec = run.phase(iteration).opponent.spec(iteration)
+    players = [Drawn(policy, "mixture" if spec.base_share else "sampled") for policy in spec.generators]
+    return {example.index: players[n % len(players)] for n, example in enumerate(run.held_out)}
+
+
+def held_out_responses(run: Run, turns: Turns) -> Responses:
+    """The expert's response to each held-out prompt, and after it those of the generator whose turn it is."""
+    drawn = {player: _merged(_drawn_batch(shard) for shard in _sample(run, player)) for player in {*turns.values()}}
+    known = _merged(_expert_batches(run)) | _merged(
+        {key: tokens for key, tokens in part.items() if turns[key[0]] == player} for player, part in drawn.items()
+    )
+    return dict(sorted(known.items(), key=lambda item: (item[0][0], -1 if item[0][1] is None else item[0][1])))
 
 
 def held_out_scores(run: Run, policy: int, by: By) -> Scores:
@@ -86,6 +106,10 @@ def _expert_batches(run: Run) -> list[Responses]:
         {(item.index, None): (item.prompt_ids, item.expert_ids) for item in experts[start : start + size]}
         for start in range(0, len(experts), size)
     ]
+
+
+def _merged(parts: Iterable[Responses]) -> dict[ResponseKey, tuple[Sequence[int], Sequence[int]]]:
+    return {key: tokens for part in parts for key, tokens in part.items()}
 
 
 def _drawn_batch(shard: Path) -> Responses:

@@ -35,7 +35,7 @@ def score(run: Run, iteration: int, shards: Sequence[Path]) -> list[Triple]:
     """Scores the responses under each scorer of an iteration, and joins them into training triples."""
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
     experts = {item.index: item.expert_ids for item in run.prompts(iteration)} if phase.reads_expert else {}
-    responses = {shard: _responses(shard, experts) for shard in shards}
+    responses = {shard: responses_of(shard, experts) for shard in shards}
     by_scorer = {
         policy: score_files(
             run,
@@ -125,7 +125,7 @@ def _score_rows(run: Run, job: Scoring, responses: Responses) -> list[ScoreRow]:
         temperature=run.temperature(job.policy),
     )
     return [
-        _score_row(job, key, tokens, _digest(*responses[key]))
+        _score_row(job, key, tokens, tokens_digest(*responses[key]))
         for keys, of_prompt in zip(groups, values, strict=True)
         for key, tokens in zip(keys, of_prompt, strict=True)
     ]
@@ -152,7 +152,7 @@ def _score_row(job: Scoring, key: ResponseKey, tokens: torch.Tensor, digest: str
 def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | None:
     """The scores in a file; None unless it has those of exactly these responses, with their terms if `per_token`."""
     rows = read_scores(path) if path.exists() else []
-    digests = {key: _digest(*tokens) for key, tokens in responses.items()}
+    digests = {key: tokens_digest(*tokens) for key, tokens in responses.items()}
     if {(row["index"], row["sample"]): row["digest"] for row in rows} != digests:
         return None
     if per_token and any(row.get("token_log_probs") is None for row in rows):
@@ -160,7 +160,8 @@ def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | No
     return {(row["index"], row["sample"]): row["log_prob"] for row in rows}
 
 
-def _digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
+def tokens_digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
+    """The digest that is kept beside what was computed of a response, by which another response's is told."""
     return hashlib.sha256(f"{list(prompt_ids)}{list(response_ids)}".encode()).hexdigest()[:16]
 
 
@@ -175,9 +176,10 @@ def opponent_scores(run: Run, iteration: int, by_scorer: Mapping[int, Scores]) -
     return dict(zip(keys, opponent.combine(iteration, tensors).tolist(), strict=True))
 
 
-def _responses(
+def responses_of(
     shard: Path, experts: Mapping[int, Sequence[int]]
 ) -> dict[ResponseKey, tuple[Sequence[int], Sequence[int]]]:
+    """The responses of a sample shard, each prompt's after those of its expert where it has one."""
     responses: dict[ResponseKey, tuple[Sequence[int], Sequence[int]]] = {}
     for index, rows in read_samples([shard]).items():
         if index in experts:
@@ -228,7 +230,7 @@ def _round(run: Run, member: int, experts: Mapping[int, Sequence[int]]) -> Calla
     """What a member of a team generated in its own iteration, by prompt index, with the scores that it gave then."""
     stage = run.directory.iteration(member)
     shards = list(samples_of(stage))
-    parts = {scores_path(stage, shard, member): _responses(shard, experts) for shard in shards}
+    parts = {scores_path(stage, shard, member): responses_of(shard, experts) for shard in shards}
     scores = score_files(run, member, parts, title=f"iteration {member}: score under {words(member)}")
     samples = read_samples(shards)
 

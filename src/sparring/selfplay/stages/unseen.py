@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from sparring.metrics import Estimate
+from sparring.metrics import Estimate, reward_agreement
 from sparring.policies import BASE, TEACHER, Drawn
 from sparring.regularizers import Regularized
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.held_out import held_out_samples, held_out_scores
+from sparring.selfplay.stages.held_out import Turns, held_out_samples, held_out_scores, held_out_turns
 from sparring.selfplay.stages.score import Scores, opponent_scores
-from sparring.shards import log_ratios_path, write_shard
+from sparring.shards import held_out_rewards_path, log_ratios_path, read_rewards, write_shard
 from sparring.types import (
     OPPONENT_FIELDS,
     PREFERENCE_FIELDS,
@@ -28,9 +28,6 @@ from sparring.types import (
 )
 from sparring.work import processes
 
-Turns = Mapping[int, Drawn]
-"""The generator whose responses to a held-out prompt are the generated ones, by prompt index."""
-
 
 def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
     """The objective and its metrics after an iteration, on the held-out prompts.
@@ -42,19 +39,19 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
     if not phase.needs_samples or not all(example.expert_ids for example in run.held_out):
         return {}
     spec = phase.opponent.spec(iteration)
-    players = [Drawn(policy, "mixture" if spec.base_share else "sampled") for policy in spec.generators]
-    turns = {example.index: players[n % len(players)] for n, example in enumerate(run.held_out)}
+    turns = held_out_turns(run, iteration)
     by_scorer = {scorer: _on_turn(run, scorer, turns) for scorer in phase.scorers(iteration)}
     policy = _on_turn(run, iteration + 1, turns)
     fields = _sides("policy_", policy, run) | _sides("", _lengths(run, turns), run, suffix="_length")
-    requires = phase.objective.requires
+    requires, found = phase.objective.requires, dict[str, Estimate]()
     if requires & OPPONENT_FIELDS:
         ratios = _sides("", _minus(policy, opponent_scores(run, iteration, by_scorer)), run)
         _keep_log_ratios(run, iteration, ratios)
         fields |= ratios
+        found = _agreement(run, iteration, ratios)
     # No judge compares the opponent's held-out responses, and of the expert's only sums are at hand.
     if requires & (PREFERENCE_FIELDS | TOKEN_FIELDS):
-        return {}
+        return found
     if requires & TEAM_FIELDS:
         fields |= _team(run, iteration)
     if requires & REFERENCE_FIELDS:
@@ -68,7 +65,19 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
     values = {"objective": output.loss} | output.metrics
     if run.teacher is not None and "divergence_estimate" in output.metrics and spec.base_share == 0.0:
         values["truth/divergence"] = _true_divergence(run, phase.objective, spec, turns)
-    return {name: Estimate.of(value.tolist()) for name, value in values.items()}
+    return found | {name: Estimate.of(value.tolist()) for name, value in values.items()}
+
+
+def _agreement(run: Run, iteration: int, ratios: Mapping[str, torch.Tensor]) -> dict[str, Estimate]:
+    """How far the implicit reward and the explicit one, where it was learnt, rank the same responses alike."""
+    path = held_out_rewards_path(run.directory.iteration(iteration))
+    if not path.exists():
+        return {}
+    rewards = {(row["index"], row["sample"]): row["reward"] for row in read_rewards(path)}
+    explicit = _sides("", rewards, run)
+    return reward_agreement(
+        *(torch.cat([side["expert"][:, None], side["generated"]], dim=1).tolist() for side in (ratios, explicit))
+    )
 
 
 def _true_divergence(run: Run, objective: Objective, spec: OpponentSpec, turns: Turns) -> torch.Tensor:
