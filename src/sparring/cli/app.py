@@ -14,6 +14,7 @@ import typer
 from sparring.cli.evaluate import app as evaluate
 from sparring.cli.game import app as game
 from sparring.cli.options import Json, Model, Trust
+from sparring.cli.settings import TakesSettings
 from sparring.disk import refusal
 from sparring.errors import InputError, SparringError, StopError
 from sparring.inputs import is_text
@@ -37,7 +38,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.
 SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Leave invalid rows out, counted and listed.")]
 
 
-@app.command()
+@app.command(cls=TakesSettings)
 def train(config: Config, overrides: Overrides = None, skip_invalid: SkipInvalid = False, json: Json = False) -> None:
     """Play a whole run: warm-up, then iterations of generate, score, train, evaluate."""
     from sparring.cli.training import train_command
@@ -53,7 +54,7 @@ def resume(run: RunFolder, trust_remote_code: Trust = False, json: Json = False)
     resume_command(run, trust_remote_code=trust_remote_code, as_json=json)
 
 
-@app.command()
+@app.command(cls=TakesSettings)
 def plan(  # noqa: PLR0917 - options of a command
     config: Config,
     overrides: Overrides = None,

@@ -170,6 +170,9 @@ def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> 
         return
     wishes = ", ".join(f"{who} needs {CALLED[parts[0]]}" for who, parts in missing.items())
     fix = "give every row one, or take an objective and a judge that need none"
+    if example.comparison is not None:
+        fix = "the rows hold preferences: learn from those with objective: {name: dpo} and responses: data"
+        fix += ", or imitate what was chosen, with data.columns: {response: chosen}" if "chosen" in form.fields else ""
     column = form.answer if any("comparison" not in parts for parts in missing.values()) else form.fields[-1]
     raise record.error(column, f"{wishes}, and there is none", fix)
 

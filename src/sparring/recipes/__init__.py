@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sparring.errors import InputError, did_you_mean
+from sparring.errors import InputError, did_you_mean, nearest
 from sparring.inputs import kind
 
 _FOLDER = Path(__file__).parent
@@ -27,7 +27,10 @@ def find(config: str) -> Path:
     recipe = _FOLDER / f"{config}.yaml"
     if "/" not in config and kind(recipe) == "file":
         return recipe
-    raise InputError("no such file, and no recipe of that name", where=config, fix=did_you_mean(config, recipes()))
+    there = {str(each) for each in path.parent.glob("*.y*ml")}
+    near = nearest(config, sorted({*there, *recipes()}))
+    fix = f"did you mean '{near}', which is there?" if near in there else did_you_mean(config, recipes())
+    raise InputError("no such file, and no recipe of that name", where=config, fix=fix)
 
 
 def _description(path: Path) -> str:

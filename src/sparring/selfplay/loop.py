@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sparring.metrics import Estimate
 from sparring.policies import BASE
-from sparring.progress import console
+from sparring.progress import console, in_parts
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.early_stop import watch
@@ -16,6 +16,7 @@ from sparring.selfplay.monitor import monitor, tell_start
 from sparring.selfplay.notes import announce
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import prepare
+from sparring.selfplay.remaining import tell_remaining
 from sparring.selfplay.result import Result, conclude
 from sparring.selfplay.retention import retain
 from sparring.selfplay.run import Run
@@ -102,6 +103,7 @@ def _play(run: Run) -> Result:
         retain(run, iteration + 1, best=standing.best)
         if standing.stop:
             break
+        tell_remaining(run, iteration)
     return conclude(run, standing)
 
 
@@ -144,5 +146,6 @@ def _evaluate(run: Run, policy: int) -> dict[str, Estimate]:
     known = evaluated(run, policy)
     if known is not None:
         return known
-    with run.timed(stage="evaluate", policy=run.directory.name(policy)):
+    name = run.directory.name(policy)
+    with run.timed(stage="evaluate", policy=name), in_parts(f"{name}: evaluate"):
         return evaluate(run, policy)

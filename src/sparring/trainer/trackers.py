@@ -26,6 +26,12 @@ class _CountsOn(TrainerCallback):
         super().on_log(args, state, control, **kwargs)
 
 
+def check_trackers(report_to: Iterable[str]) -> None:
+    """Makes each tracker, which imports its package: one that is missing is told before anything is computed."""
+    for tracker in get_reporting_integration_callbacks(report_to):
+        tracker()
+
+
 def trackers(report_to: Iterable[str], *, before: int, folder: Path) -> list[TrainerCallback]:
     """The callbacks of trackers that go on counting a run's steps.
 

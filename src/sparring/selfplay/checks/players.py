@@ -27,6 +27,8 @@ def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings 
         if needed:
             problem = f"objective '{name}' needs preferences, which only a judge can give"
             fix = f"add judge: {{name: …}} ({', '.join(JUDGES)}), or take an imitation objective, such as spif"
+            if split_regularizers(objective)[0].compares_any_pair:
+                fix += "; where the data hold preferences, set responses: data"
             raise InputError(problem, where="objective.name", fix=fix)
         return
     if not needed:

@@ -17,10 +17,11 @@ from sparring.metrics.stability import CHECKS, StabilityConfig
 from sparring.models import ModelConfig
 from sparring.own_code import importable_from, is_own
 from sparring.registry import require_one_of
+from sparring.selfplay.config.explain import explain
 from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.selfplay.config.warmup import WarmupConfig
-from sparring.selfplay.config.yaml import Dumper, apply_overrides, explain, read_yaml
+from sparring.selfplay.config.yaml import Dumper, apply_overrides, read_yaml
 from sparring.work.config import WorkersConfig
 
 
