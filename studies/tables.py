@@ -66,10 +66,9 @@ def contests(ground: str) -> str:
     some = next(iter(runs.values()))
     rows = [["start", "", *_levels([(run, 0) for run in some.values()]), "", "", "", "", ""]]
     for name, of_seed in runs.items():
-        trials = played[name]["trials"]
-        rate = max(trials, key=lambda each: mean(trials[each]))
+        rate = next(iter(played[name]["runs"].values()))["rate"]
         last = [(run, -1) for run in of_seed.values()]
-        rows.append([_title(name), rate, *_levels(last), *_over_sft(of_seed, runs["sft"]), *_costs(of_seed)])
+        rows.append([_title(name), f"{rate:g}", *_levels(last), *_over_sft(of_seed, runs["sft"]), *_costs(of_seed)])
     head = ("", "rate", "greedy", "sampled", "nats a token", "Δ greedy", "Δ sampled", "Δ nats", "KL", "seconds / SFT's")
     return _table(head, [*rows[:1], *_with_ratio(rows[1:])])
 
