@@ -1,8 +1,8 @@
 """The grounds of the studies: the problems of a seed, and the supervised policy that every method starts from.
 
 The problems of a seed are in three parts with none in common: those that are held out, those with an expert's response,
-and others without one, which are played together with these. The first of the held-out problems choose: the start, a rate, the best iterate of a run. The
-rest are what is reported, and choose nothing.
+and others without one, which are played together with these. The first of the held-out problems choose: the start, a
+rate. The rest are what is reported, and choose nothing.
 """
 
 from __future__ import annotations
