@@ -108,4 +108,5 @@ def _overall(stage: StageDirectory) -> dict[str, float]:
 
 def write(path: Path, values: dict[str, Any]) -> None:
     """Writes a study's results."""
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(values, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")
