@@ -22,9 +22,8 @@ from typing import Any
 from grounds import GROUNDS, LORA, Ground
 from measuring import hardware, versions
 from methods import METHODS, RATES
-from outcomes import MEASURES, Outcome, write
+from outcomes import MEASURES, Outcome, read, write
 from playing import Play, play_all
-from sparring.files import read_json
 
 ITERATIONS = 3
 TUNING_SEED, TUNING_ITERATIONS = 9, 2
@@ -86,7 +85,7 @@ class Campaign:
     def measured(self) -> dict[str, Any]:
         """What was measured so far, by contest."""
         empty: dict[str, Any] = {contest: {"trials": {}, "runs": {}} for contest in CONTESTS}
-        return empty | (read_json(self.results)["contests"] if self.results.exists() else {})
+        return empty | (read(self.results)["contests"] if self.results.exists() else {})
 
     def take_in(self, contests: Iterable[str], seeds: Sequence[int]) -> None:
         """Adds the runs that have ended to the results, and chooses the rates that can be chosen now."""

@@ -8,7 +8,6 @@ A table stands between `<!-- NAME -->` and `<!-- end -->`. `--check` writes noth
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from outcomes import Outcome, paired
+from outcomes import Outcome, paired, read
 from sparring.metrics import Estimate
 
 HERE = Path(__file__).resolve().parent
@@ -168,8 +167,7 @@ def _along(seeds: Sequence[Sequence[dict[str, float]]], key: str) -> str:
 
 
 def _read(name: str) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return values
+    return read(RESULTS / f"{name}.json")
 
 
 def _title(name: str) -> str:
