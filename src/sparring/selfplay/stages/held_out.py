@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from sparring.examples import EncodedExample
 from sparring.generation import GenerationConfig
 from sparring.policies import TEACHER, Drawn, How, is_start
 from sparring.seeding import derive_seed
@@ -13,8 +15,8 @@ from sparring.selfplay.stages.generate import sample_shards
 from sparring.selfplay.stages.score import Responses, Scores, score_files
 from sparring.shards import SampleRow, held_out_path, held_out_scores_path, read_samples
 
-By = Drawn | Literal["expert"]
-"""The author of held-out responses: the expert, or a policy."""
+By = Drawn | Literal["expert", "data"]
+"""The author of held-out responses: the expert, a policy, or whoever wrote those that the data compare."""
 
 # The word from which each seed is derived.
 _SEEDED = {"sampled": "sampled", "greedy": "greedy", "mixture": "mixed"}
@@ -27,7 +29,7 @@ def held_out_samples(run: Run, drawn: Drawn) -> dict[int, list[SampleRow]]:
 
 def held_out_scores(run: Run, policy: int, by: By) -> Scores:
     """Log-probs of held-out responses under a policy; missing ones are computed."""
-    by_start = by == "expert" or is_start(by.policy)
+    by_start = isinstance(by, str) or is_start(by.policy)
     return score_files(
         run,
         policy,
@@ -40,7 +42,10 @@ def held_out_scores(run: Run, policy: int, by: By) -> Scores:
 
 def score_files_of(run: Run, policy: int, by: By) -> dict[Path, Responses]:
     """The files of these log-probs, each with its responses."""
-    batches = _expert_batches(run) if by == "expert" else [_drawn_batch(shard) for shard in _sample(run, by)]
+    if isinstance(by, Drawn):
+        batches = [_drawn_batch(shard) for shard in _sample(run, by)]
+    else:
+        batches = _written_batches(run, _expert if by == "expert" else _compared)
     if policy == TEACHER and run.teacher is not None:
         prompts = run.teacher.held_out_ids
         batches = [{key: (prompts[key[0]], answer) for key, (_, answer) in batch.items()} for batch in batches]
@@ -55,7 +60,7 @@ def expert_log_probs(run: Run, policy: int) -> list[float]:
 
 
 def _title(by: By) -> str:
-    return "the expert's responses" if by == "expert" else str(by)
+    return f"the {by}'s responses" if isinstance(by, str) else str(by)
 
 
 def _sample(run: Run, drawn: Drawn) -> list[Path]:
@@ -79,13 +84,19 @@ def _settings(run: Run, how: How) -> GenerationConfig:
     return config.greedy() if how == "greedy" else config
 
 
-def _expert_batches(run: Run) -> list[Responses]:
+def _expert(item: EncodedExample) -> Responses:
+    return {(item.index, None): (item.prompt_ids, item.expert_ids)} if item.expert_ids else {}
+
+
+def _compared(item: EncodedExample) -> Responses:
+    return {(item.index, k): (item.prompt_ids, ids) for k, ids in enumerate(item.compared_ids)}
+
+
+def _written_batches(run: Run, of: Callable[[EncodedExample], Responses]) -> list[Responses]:
     size = run.config.generation.batch_size
-    experts = [item for item in run.held_out if item.expert_ids]
-    return [
-        {(item.index, None): (item.prompt_ids, item.expert_ids) for item in experts[start : start + size]}
-        for start in range(0, len(experts), size)
-    ]
+    written = [responses for item in run.held_out if (responses := of(item))]
+    parts = [written[start : start + size] for start in range(0, len(written), size)]
+    return [{key: ids for responses in part for key, ids in responses.items()} for part in parts]
 
 
 def _drawn_batch(shard: Path) -> Responses:
