@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sparring.metrics import METRICS, Estimate, HeldOut, Response, measure
+from sparring.metrics import METRICS, Estimate, HeldOut, Preferences, Response, measure
 
 
 def response(text: str = "a", tokens: int = 1, finish: str = "stop", **known: Any) -> Response:
@@ -111,6 +111,23 @@ def test_known_answers(name: str, values: list[float]) -> None:
 def test_every_value_is_covered_above_and_has_one_name() -> None:
     names = [name for metric in METRICS.values() for name in metric(HELD_OUT)]
     assert len(names) == len(set(names)) == 13
+
+
+def test_preferences_of_the_data_by_the_log_ratios() -> None:
+    """Prompt by prompt: right with a margin of 3, wrong by 1, of three responses right, even and undecided; none."""
+    pair, none = [[0.5, 1.0], [0.0, 0.5]], [[0.5, 0.5], [0.5, 0.5]]
+    compared = [
+        Preferences(log_ratios=[1.0, -2.0], pairwise=pair),
+        Preferences(log_ratios=[0.5, 1.5], pairwise=pair),
+        Preferences(log_ratios=[0.0, 2.0, 0.0], pairwise=[[0.5, 0.1, 0.7], [0.9, 0.5, 0.5], [0.3, 0.5, 0.5]]),
+        Preferences(log_ratios=[9.0, 0.0], pairwise=none),
+    ]
+    found = METRICS["preference"](replace(HELD_OUT, compared=compared))
+    assert found == {
+        "preference/accuracy": Estimate.of_rate([1.0, 0.0, 0.75]),
+        "preference/margin": Estimate.of([3.0, -1.0, 1.0]),
+    }
+    assert METRICS["preference"](replace(HELD_OUT, compared=compared[3:])) == {}
 
 
 def test_accuracy_needs_a_verifier_and_the_rest_does_not() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,21 @@ def test_labels_have_the_whole_key(runs: list[Summary]) -> None:
         run.config["warmup"] = {"training": {"seed": place}}
     label = group(runs[:2])[0].label
     assert label == "training.seed = 0, warmup.training.seed = 0"
+
+
+def test_labels_that_no_legend_could_hold_have_a_letter(runs: list[Summary]) -> None:
+    for place, run in enumerate(runs[:2]):
+        run.config["model"] = {"name": "x" * 60 + str(place)}
+    assert [each.name for each in group(runs)] == ["A", "B", "C"]
+    _, rows = group_table(runs[:2])
+    assert [row[0] for row in rows] == [f"A: model.name = {'x' * 60}0", "A", f"B: model.name = {'x' * 60}1", "B"]
+    page = comparison_page(runs[:2])
+    assert [series["name"] for series in page.charts["learning-loss"]["series"]] == ["A, seed 1", "B, seed 0"]
+    many = [replace(runs[0], config=runs[0].config | {"limit": place}) for place in range(28)]
+    assert [each.name for each in group(many)][:2] == ["limit = 0", "limit = 1"]
+    for place, run in enumerate(many):
+        run.config["note"] = "y" * 60 + str(place)
+    assert [each.name for each in group(many)][24:] == ["Y", "Z", "AA", "AB"]
 
 
 def test_flatten() -> None:

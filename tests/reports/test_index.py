@@ -98,5 +98,5 @@ def test_the_command_lists_a_folder(folder: Path, capsys: pytest.CaptureFixture[
     assert told["runs"][0]["run"] == "b"
     assert "stability.json" in told["runs"][0]["problem"]
     assert told["runs"][1]["conclusion"]["headline"].startswith("This run has not ended")
-    with pytest.raises(InputError, match="neither a run directory nor a folder of them"):
+    with pytest.raises(InputError, match="not a run directory, nor is there one in it"):
         report([folder / "notes"], as_json=False)

@@ -14,7 +14,7 @@ from sparring.selfplay.early_stop import Standing, watch
 
 def estimates(**means: float) -> dict[str, Estimate]:
     names = {"accuracy": "accuracy/greedy", "sampled": "accuracy/sampled", "likelihood": "log_likelihood/token"}
-    names["won"] = "win_rate/base"
+    names |= {"won": "win_rate/base", "preferred": "preference/accuracy"}
     return {names[name]: Estimate(mean=mean, standard_error=0.0, n=32) for name, mean in means.items()}
 
 
@@ -79,6 +79,12 @@ def test_without_a_verifier_the_judge_is_watched_where_there_is_one() -> None:
     assert watch(StopConfig(), measured | {2: estimates(likelihood=-3.0, won=0.6)}).best == 2
     assert watch(StopConfig(), measured | {2: estimates(likelihood=-3.0, won=0.3)}).stop
     assert watch(StopConfig(), {0: estimates(won=0.5, accuracy=0.1)}).metric == "accuracy/greedy"
+
+
+def test_without_anything_else_the_preferences_of_the_data_are_watched() -> None:
+    assert standing([0.5, 0.7, 0.6], name="preferred").best == 1
+    assert standing([0.5, 0.7], name="preferred").metric == "preference/accuracy"
+    assert watch(StopConfig(), {0: estimates(preferred=0.5, likelihood=-1.0)}).metric == "log_likelihood/token"
 
 
 def test_accuracy_goes_before_likelihood_unless_another_is_named() -> None:

@@ -46,8 +46,8 @@ Rows = list[dict[str, Any]]
 Written = Mapping[tuple[str, int], SampleRow]
 """A teacher's responses, by split and prompt index."""
 
-Scored = tuple[str, str] | Literal["expert"]
-"""Held-out responses that are scored: the expert's, or a policy's, by decoding and folder."""
+Scored = tuple[str, str] | Literal["expert", "data"]
+"""Held-out responses that are scored: the expert's, the data's, or a policy's, by decoding and folder."""
 
 _FIX = "restore it from a copy, or remove its folder to go without all of them"
 

@@ -113,6 +113,19 @@ class Duel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preferences:
+    """Responses to a held-out prompt that somebody else wrote, and which of them the data prefer.
+
+    Attributes:
+        log_ratios: `[K]` log π(y|x) − log π_base(y|x), nats.
+        pairwise: `[K][K]` P_ij = P(y_i ≻ y_j | x).
+    """
+
+    log_ratios: Sequence[float]
+    pairwise: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """N held-out prompts, with a policy's responses to them.
 
@@ -121,6 +134,7 @@ class HeldOut:
         greedy: N greedy responses.
         sampled: N lists of sampled responses, scored under the policy and the base.
         duels: By rival, N lists of the sampled responses beside the rival's, with a judge's preference.
+        compared: The prompts for which the data bring responses with preferences.
         embed: Sentence embeddings of some texts, where there is an embedder.
     """
 
@@ -128,6 +142,7 @@ class HeldOut:
     greedy: Sequence[Response]
     sampled: Sequence[Sequence[Response]]
     duels: Mapping[str, Sequence[Sequence[Duel]]] = field(default_factory=dict)
+    compared: Sequence[Preferences] = ()
     embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
 
     def over_samples(self, value: Callable[[Response], float]) -> Estimate:

@@ -22,6 +22,7 @@ _NAMES = {
     "accuracy/greedy": "greedy accuracy",
     "accuracy/sampled": "sampled accuracy",
     "win_rate/base": "win rate over the base model",
+    "preference/accuracy": "share of the data's preferences",
     _LIKELIHOOD: "expert log-likelihood a token (nats)",
 }
 

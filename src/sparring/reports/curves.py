@@ -34,6 +34,8 @@ _POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "quality": (
         ("Accuracy", "share right", ("accuracy/greedy", "accuracy/sampled")),
         ("Expert log-likelihood", "nats a token", ("log_likelihood/token",)),
+        ("Preferences shared with the data", "share of pairs", ("preference/accuracy",)),
+        ("Preference margin", "nats", ("preference/margin",)),
         ("Win rate against the base model", "judged", ("win_rate/base", "win_rate/base/length_controlled")),
         ("Win rate against the policy before", "judged", ("win_rate/previous", "win_rate/previous/length_controlled")),
     ),

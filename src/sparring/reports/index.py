@@ -76,7 +76,7 @@ def write_index(folder: Path, to: Path | None = None) -> tuple[Path, list[Entry]
     runs, path = runs_in(folder), to or folder / "index.html"
     if not runs:
         fix = "start a run with `sparring train CONFIG`"
-        raise InputError("this is neither a run directory nor a folder of them", where=str(folder), fix=fix)
+        raise InputError("this is not a run directory, nor is there one in it", where=str(folder), fix=fix)
     for run in runs:
         RunDirectory(run).refuse_own(path)
     if refuse_link(path) or (path.exists() and GENERATOR not in path.read_text(encoding="utf-8", errors="replace")):

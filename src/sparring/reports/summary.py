@@ -22,6 +22,8 @@ COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("accuracy/greedy", "accuracy, greedy", 3),
     ("accuracy/sampled", "accuracy, sampled", 3),
     ("win_rate/base", "win rate over base", 3),
+    ("preference/accuracy", "preference accuracy", 3),
+    ("preference/margin", "preference margin", 2),
     ("log_likelihood/token", "log-likelihood / token", 3),
     ("length/sampled", "length", 1),
     ("kl_to_base", "KL to base", 2),

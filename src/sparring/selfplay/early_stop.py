@@ -11,7 +11,7 @@ from sparring.metrics.stability import Finding
 from sparring.selfplay.config.schema import StopConfig
 
 _LIKELIHOOD = "log_likelihood/token"
-_WATCHED = ("accuracy/greedy", "win_rate/base", _LIKELIHOOD)
+_WATCHED = ("accuracy/greedy", "win_rate/base", _LIKELIHOOD, "preference/accuracy")
 # The win rate of the base model over itself, which no judge is asked about.
 _EVEN = Estimate(mean=0.5, standard_error=0.0, n=1)
 _UNKNOWN = Estimate(mean=-math.inf, standard_error=0.0, n=1)

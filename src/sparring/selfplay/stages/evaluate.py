@@ -10,7 +10,7 @@ from sparring.data import is_right
 from sparring.digests import DamagedError
 from sparring.examples import EncodedExample
 from sparring.files import remove, write_json
-from sparring.metrics import Estimate, HeldOut, Response, measure
+from sparring.metrics import Estimate, HeldOut, Preferences, Response, measure
 from sparring.policies import BASE, TEACHER, Drawn
 from sparring.progress import console
 from sparring.run_files import read_evaluation
@@ -95,8 +95,9 @@ def _estimates(values: Mapping[str, Any]) -> dict[str, Estimate]:
 def _held_out(run: Run, policy: int) -> HeldOut:
     greedy, sampled = (held_out_samples(run, drawn) for drawn in (Drawn(policy, "greedy"), Drawn(policy, "sampled")))
     # One policy after the other, since each change may load weights.
-    own = {kind: held_out_scores(run, policy, by) for kind, by in _kinds(policy).items()}
-    base = {kind: held_out_scores(run, BASE, by) for kind, by in _kinds(policy).items()}
+    kinds = _kinds(policy) | ({"compared": "data"} if any(item.compared_ids for item in run.held_out) else {})
+    own = {kind: held_out_scores(run, policy, by) for kind, by in kinds.items()}
+    base = {kind: held_out_scores(run, BASE, by) for kind, by in kinds.items()}
     teacher: Scores = {}
     if run.teacher is not None:
         by_teacher = (held_out_scores(run, TEACHER, by) for by in ("expert", Drawn(policy, "sampled")))
@@ -132,6 +133,17 @@ def _held_out(run: Run, policy: int) -> HeldOut:
         greedy=[responses("greedy", example, greedy[example.index])[0] for example in run.held_out],
         sampled=[responses("sampled", example, sampled[example.index]) for example in run.held_out],
         duels=compare(run, policy, lambda number: held_out_samples(run, Drawn(number, "sampled"))),
+        compared=[
+            Preferences(
+                log_ratios=[
+                    own["compared"][example.index, k] - base["compared"][example.index, k]
+                    for k in range(len(example.compared_ids))
+                ],
+                pairwise=example.comparison.pairwise,
+            )
+            for example in run.held_out
+            if example.comparison is not None
+        ],
         embed=run.embed,
     )
 
