@@ -15,6 +15,17 @@ def recipes() -> dict[str, str]:
     return {path.stem: _description(path) for path in sorted(_FOLDER.glob("*.yaml"))}
 
 
+def text(name: str) -> str:
+    """The file of a recipe.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    if name not in recipes():
+        raise InputError("no recipe of that name", where=name, fix=did_you_mean(name, recipes()))
+    return (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+
+
 def find(config: str) -> Path:
     """The file that a command-line CONFIG names: a path, or a recipe.
 
