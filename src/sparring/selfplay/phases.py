@@ -20,7 +20,7 @@ from sparring.selfplay.checks.players import (
     check_scorer,
     check_team,
 )
-from sparring.selfplay.components import judge_of, objective_of, opponent_of
+from sparring.selfplay.components import judge_of, objective_of, opponent_of, scorer_of
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.types import EXPERT_FIELDS, OPPONENT_FIELDS, REFERENCE_FIELDS, SUPERVISED_FIELDS, Objective, Opponent
@@ -37,6 +37,7 @@ class Phase:
         objective: The objective, with its regularizers.
         opponent: The opponent; it may use the policies of earlier phases too.
         judge: The judge's settings; None where the objective needs no judge.
+        scorer: The settings of who scores the generated responses token by token; None where the objective reads none.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Phase:
     objective: Objective
     opponent: Opponent
     judge: JudgeSettings | None
+    scorer: ScorerConfig | None
 
     @property
     def needs_samples(self) -> bool:
@@ -65,12 +67,6 @@ class Phase:
     def expert_plays(self) -> bool:
         """Whether the expert's response is judged, and trained on, as one more sample."""
         return self.config.judge is not None and self.config.judge.expert_plays
-
-    @property
-    def scorer(self) -> ScorerConfig | None:
-        """Who scores the generated responses token by token; None where the objective does not read it."""
-        reads = "generated_next_tokens" in self.objective.requires
-        return (self.config.scorer or ScorerConfig()) if reads else None
 
     @property
     def shows_expert(self) -> bool:
@@ -131,7 +127,8 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
             judge = None if each.responses == "data" else judge_of(each)
             check_judge(each, objective, judge)
             check_log_ratios(config, judge, start)
-            check_scorer(config, each, objective)
+            scorer = scorer_of(each, objective)
+            check_scorer(config, each, scorer)
             check_team(each, objective, opponent)
             check_mixture(config, each.opponent.name, opponent)
             check_importance(each, objective, opponent)
@@ -144,6 +141,7 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
                 objective=objective,
                 opponent=opponent,
                 judge=judge,
+                scorer=scorer,
             )
         )
     return tuple(phases)
