@@ -33,8 +33,8 @@ _TEMPLATE = """---
 {{ settings }}```
 
 Objectives, regularizers, opponents and judges are listed with their defaults, of the fields of training and LoRA only
-those that were set. This is not the whole configuration: paths, addresses and accounts, a judge's template and how the
-data were read are not here.
+those that were set. This is not the whole configuration: paths, addresses and accounts, the templates of a judge and a
+scorer, and how the data were read are not here.
 
 ## Evaluation
 

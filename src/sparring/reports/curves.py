@@ -21,6 +21,8 @@ _STEPS: dict[str, tuple[str, str]] = {
     "loss": ("Loss", ""),
     "loss/normalized": ("Normalised loss", ""),
     "divergence_estimate": ("Divergence estimate", "lower bound"),
+    "divergence/token": ("Divergence from the scorer", "nats a token"),
+    "agreement/token": ("Same likeliest token as the scorer", "share of tokens"),
     "rewards/expert": ("Implicit rewards", "βΔ"),
     "rewards/margins": ("Reward margin", "expert − generated"),
     "rewards/accuracies": ("Reward accuracy", "share of pairs"),
