@@ -64,6 +64,7 @@ METHODS = {
     "alpha-spin": Method(recipe="spin", changes=("objective.beta=1", "opponent={name: geometric-mixture, alpha: 0.3}")),
     "fictitious-play": Method(recipe="spin", changes=("objective.beta=1", "opponent={name: fictitious-play}")),
     "tpaw": Method(recipe="tpaw"),
+    "distill": Method(recipe="distill"),
     "sppo-verifier": Method(recipe="sppo", changes=(_STEP,), judged=True),
     "rspo-verifier": Method(
         recipe="rspo", changes=(_STEP, "regularizers=[{name: reverse-kl, weight: 1}]"), judged=True
