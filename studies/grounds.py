@@ -1,12 +1,13 @@
 """The grounds of the studies: the problems of a seed, and the supervised policy that every method starts from.
 
-The problems of a seed are in four parts with none in common: those that are held out, those with an expert's response,
-and others without one. The first of the held-out problems choose: the start, a rate, the best iterate of a run. The
-rest are what is reported, and choose nothing.
+The problems of a seed are in three parts with none in common: those that are held out, those with an expert's response,
+and others without one, which are played together with these. The first of the held-out problems choose: the start, a
+rate. The rest are what is reported, and choose nothing.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +20,17 @@ import sums
 from outcomes import CHOOSING, REPORTED, Outcome
 from playing import Play, play_all, sparring
 from sparring.data import TASKS
+from sparring.data.verifiers import final_number
 
 LORA = ("warmup=null", "lora={r: 16, lora_alpha: 32}", "training.per_device_train_batch_size=2")
+
+
+def keep_experts(path: Path, count: int) -> None:
+    """Leaves only the first so many problems of a file their expert's response; the others keep the right answer."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for row in rows[count:]:
+        row["ground_truth"] = f"#### {final_number(row.pop('response'))}"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +64,10 @@ class Ground:
             "held_out": rows[:held_out],
             "choosing": rows[:CHOOSING],
             "experts": rows[held_out:][: self.experts],
-            "others": rows[held_out + self.experts :],
+            "others": rows[held_out:],
         }
         paths = problems.write(folder, parts)
+        keep_experts(paths["others"], self.experts)
 
         def place(train: str, measured: str) -> tuple[str, ...]:
             count = len(parts[measured])

@@ -106,6 +106,13 @@ def _overall(stage: StageDirectory) -> dict[str, float]:
     return {name: values[name]["mean"] for name in _OVERALL if name in values}
 
 
+def read(path: Path) -> dict[str, Any]:
+    """A study's results, as `write` wrote them."""
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
+
+
 def write(path: Path, values: dict[str, Any]) -> None:
     """Writes a study's results."""
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(values, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")

@@ -8,7 +8,6 @@ A table stands between `<!-- NAME -->` and `<!-- end -->`. `--check` writes noth
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from outcomes import Outcome, paired
+from outcomes import Outcome, paired, read
 from sparring.metrics import Estimate
 
 HERE = Path(__file__).resolve().parent
@@ -66,10 +65,9 @@ def contests(ground: str) -> str:
     some = next(iter(runs.values()))
     rows = [["start", "", *_levels([(run, 0) for run in some.values()]), "", "", "", "", ""]]
     for name, of_seed in runs.items():
-        trials = played[name]["trials"]
-        rate = max(trials, key=lambda each: mean(trials[each]))
+        rate = next(iter(played[name]["runs"].values()))["rate"]
         last = [(run, -1) for run in of_seed.values()]
-        rows.append([_title(name), rate, *_levels(last), *_over_sft(of_seed, runs["sft"]), *_costs(of_seed)])
+        rows.append([_title(name), f"{rate:g}", *_levels(last), *_over_sft(of_seed, runs["sft"]), *_costs(of_seed)])
     head = ("", "rate", "greedy", "sampled", "nats a token", "Δ greedy", "Δ sampled", "Δ nats", "KL", "seconds / SFT's")
     return _table(head, [*rows[:1], *_with_ratio(rows[1:])])
 
@@ -169,8 +167,7 @@ def _along(seeds: Sequence[Sequence[dict[str, float]]], key: str) -> str:
 
 
 def _read(name: str) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return values
+    return read(RESULTS / f"{name}.json")
 
 
 def _title(name: str) -> str:

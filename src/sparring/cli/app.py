@@ -162,9 +162,13 @@ def schema() -> None:
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several are compared.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories; several are compared, a folder of them is listed."),
+    ],
     to: Annotated[
-        Path | None, typer.Option(help="The file to write; RUN/report.html by default, comparison.html for several.")
+        Path | None,
+        typer.Option(help="The file to write; RUN/report.html, comparison.html or FOLDER/index.html by default."),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Serve it to this machine while the run goes on.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve it; 0 takes any free port.")] = 8777,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,12 @@ class Reading:
 
     A layout finds out the hidden states or logits of some responses' tokens and has them read here. `targets` are these
     N tokens, and `numbers` the places of these responses among all responses of the call, in the same order.
+
+    Attributes:
+        alike: Whether the same is read wherever one token follows the same tokens, so that it may be read once.
     """
+
+    alike: ClassVar[bool] = True
 
     def of_hidden(self, model: Any, hidden: Tensor, targets: Tensor, _numbers: Sequence[int]) -> Tensor:
         """`[N]` nats, from hidden states `[N, d]`."""
@@ -67,6 +72,8 @@ class At(Reading):
     """
 
     ids: Sequence[Tensor]
+
+    alike: ClassVar[bool] = False
 
     def of_hidden(self, model: Any, hidden: Tensor, targets: Tensor, numbers: Sequence[int]) -> Tensor:
         """`[N, n + 2]`: of the token itself, of the n tokens, and of all others than these n together."""

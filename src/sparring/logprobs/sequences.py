@@ -23,12 +23,12 @@ def sequence_log_probs(
 ) -> list[Tensor]:
     """Log π(y_k|x), summed over the response tokens, for every prompt and each of its responses.
 
-    Differentiable. Rows are packed, a prompt is computed once for all its responses, equal responses to it once for all
-    their places, and only response positions reach the head. A model whose layers cannot keep the sequences of a row
-    apart (recurrent ones, say) is scored in a slower layout instead, which `layout_of` has proved; the log says so.
+    Differentiable. Rows are packed, what sequences have in common from the start is computed once, and only response
+    positions reach the head. A model whose layers cannot keep the sequences of a row apart (recurrent ones, say) is
+    scored in a slower layout instead, which `layout_of` has proved; the log says so.
 
-    Under dropout, equal responses therefore have equal log-probs: one draw of the network scores them, as one draw
-    scores the prompt that all responses share. Each log-prob has the law that it would have alone.
+    Under dropout, equal responses to a prompt have equal log-probs: one draw of the network scores them. Each log-prob
+    has the law that it would have alone.
 
     Args:
         model: A causal language model of transformers, bare, or wrapped by peft or by a data-parallel wrapper.
