@@ -140,6 +140,18 @@ def generate(  # noqa: PLR0917 - options of a command
 
 
 @app.command()
+def init(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A data file, a folder of them, or a dataset's name.")],
+    to: Annotated[Path, typer.Option(help="The file to write.")] = Path("sparring.yaml"),
+    model: Annotated[str, typer.Option(help="The model that is to play.")] = "smollm2-135m",
+) -> None:
+    """Look at a data file and write a commented configuration for it."""
+    from sparring.cli.init import init_command
+
+    init_command(data, to, model)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of a configuration, by which editors complete and check one."""
     from sparring.cli.output import print_json

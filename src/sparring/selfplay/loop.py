@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from sparring.metrics import Estimate
 from sparring.policies import BASE
@@ -37,8 +38,13 @@ from sparring.work import processes
 
 
 @processes.losses_told()
-def run(config: SelfPlayConfig) -> Result:
+def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
     """Plays a whole run.
+
+    Args:
+        config: The configuration.
+        callbacks: Callbacks of transformers (`TrainerCallback`), which every training of the run has: the warm-up's and
+            each iteration's.
 
     Raises:
         InputError: The configuration, the data or the model is wrong; this is found before anything expensive.
@@ -50,19 +56,20 @@ def run(config: SelfPlayConfig) -> Result:
     with _held(directory):
         # Another process may have started a run here before this one held the lock.
         processes.on_main(lambda: check_free(config))
-        started = set_up(prepared, directory)
+        started = set_up(prepared, directory, callbacks)
         processes.on_main(lambda: claim(prepared, directory))
         return _play(started)
 
 
 @processes.losses_told()
-def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
+def resume(path: Path | str, *, trust_remote_code: bool = False, callbacks: Sequence[Any] = ()) -> Result:
     """Continues a run from the last finished shard or checkpoint; on CPU the result is bit-identical.
 
     Args:
         path: The run directory.
         trust_remote_code: Whether code that the run brings along may run, and keys may go to the machines that it
             names; the run may be another person's.
+        callbacks: As `run` takes them; they are not kept with the run.
 
     Raises:
         InputError: The folder is not a run; its configuration, model or data changed; another process plays it; or it
@@ -72,7 +79,7 @@ def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
     console.quiet = not processes.is_main()
     with _held(directory):
         processes.on_main(lambda: take_over(directory))
-        return _play(set_up(prepared, directory))
+        return _play(set_up(prepared, directory, callbacks))
 
 
 @contextmanager
