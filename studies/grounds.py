@@ -94,7 +94,7 @@ class Ground:
         paths = {place: self.path(place, seed) for seed, place in missing.items()}
         play_all([*paths.values()], at_once=at_once)
         for place, path in paths.items():
-            epoch = Outcome.of(path.run).likeliest
+            epoch = Outcome.of(path.run).likeliest(first=1)
             sparring("export", path.run, place / "start", "--policy", f"iterations/{epoch - 1:03}", threads=1)
 
     def path(self, folder: Path, seed: int) -> Play:

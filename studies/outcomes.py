@@ -67,11 +67,10 @@ class Outcome:
         ]
         return values
 
-    @property
-    def likeliest(self) -> int:
-        """The policy under which the experts' responses to the choosing problems are likeliest; not the first."""
+    def likeliest(self, first: int = 0) -> int:
+        """The policy, from the `first`, under which the experts' responses to the choosing problems are likeliest."""
         likelihoods = [mean(policy["likelihood"][:CHOOSING]) for policy in self.problems]
-        return max(range(1, len(likelihoods)), key=likelihoods.__getitem__)
+        return max(range(first, len(likelihoods)), key=likelihoods.__getitem__)
 
     def reported(self, policy: int, measure: str) -> list[float]:
         """A measure of a policy on the problems that are reported."""
