@@ -67,9 +67,9 @@ def contests(ground: str) -> str:
     ratio = _seconds(runs["sft"])
     for name, of_seed in runs.items():
         rate = next(iter(played[name]["runs"].values()))["rate"]
-        for which in (_last, Outcome.likeliest):
+        for which in (_last, Outcome.best):
             kept = [(run, which(run)) for run in of_seed.values()]
-            title = _title(name) if which is _last else "— the likeliest iterate"
+            title = _title(name) if which is _last else "— its best iterate"
             over = _over_sft(of_seed, runs["sft"], which)
             cost = f"{_seconds(of_seed) / ratio:.1f}" if which is _last else ""
             kl = _spread([run.overall[policy]["kl_to_base"] for run, policy in kept], 1)
