@@ -187,7 +187,7 @@ def _unwatched(summary: Summary) -> str:
 
 def _warnings(summary: Summary, best: PolicyRow | None, gains: list[Gain]) -> list[str]:
     found: list[str] = []
-    if best is not None and not best.name.startswith("iteration"):
+    if best is not None and not best.name.startswith("iteration") and summary.iterations:
         found.append("No iteration of self-play is better than what it started from.")
     if gains and gains[-1].is_noise:
         found.append(f"The gain over the {gains[-1].over} is within two standard errors of zero: it may be chance.")
