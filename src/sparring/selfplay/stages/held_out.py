@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from sparring.generation import GenerationConfig
-from sparring.policies import TEACHER, Drawn, How, is_start
+from sparring.policies import TEACHER, Drawn, How, is_start, words
 from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.generate import sample_shards
-from sparring.selfplay.stages.score import Responses, Scores, score_files
-from sparring.shards import SampleRow, held_out_path, held_out_scores_path, read_samples
+from sparring.selfplay.stages.score import Responses, Scores, joined, score_files
+from sparring.shards import ResponseKey, SampleRow, held_out_path, held_out_scores_path, read_samples
+from sparring.work.job import Shards
 
 By = Drawn | Literal["expert"]
 """The author of held-out responses: the expert, or a policy."""
@@ -25,37 +27,67 @@ def held_out_samples(run: Run, drawn: Drawn) -> dict[int, list[SampleRow]]:
     return read_samples(_sample(run, drawn))
 
 
-def held_out_scores(run: Run, policy: int, by: By) -> Scores:
-    """Log-probs of held-out responses under a policy; missing ones are computed."""
-    by_start = by == "expert" or is_start(by.policy)
-    return score_files(
+def held_out_scores(run: Run, policy: int, *authors: By) -> dict[By, Scores]:
+    """Log-probs of some authors' held-out responses under a policy; missing ones are computed.
+
+    All that these authors wrote to a prompt is computed together, so that the prompt, and what their responses have in
+    common, is read once. If any of it is missing, all of it is computed, lest what a kill left decides its bits.
+    """
+    by_author = {by: score_files_of(run, policy, by) for by in authors}
+    by_start = is_start(policy) and all(by == "expert" or is_start(by.policy) for by in authors)
+    scored = score_files(
         run,
         policy,
-        score_files_of(run, policy, by),
-        title=f"{run.directory.stage(policy).path.name}: score {_title(by)}",
+        _together(list(by_author.values())),
+        title=f"{run.directory.stage(policy).path.name}: score {_title(authors)}",
         per_token=True,
-        shared=is_start(policy) and by_start,
+        shared=by_start,
     )
+    return {by: joined(scored[path] for path in files) for by, files in by_author.items()}
+
+
+def _together(files: Sequence[dict[Path, Responses]]) -> dict[Shards, list[Responses]]:
+    """The shards of the same prompts, one of each author; nothing where an author has no responses."""
+    by_author = [of_author for of_author in files if of_author]
+    return {
+        tuple(path for path, _ in items): [responses for _, responses in items]
+        for items in zip(*(of_author.items() for of_author in by_author), strict=True)
+    }
 
 
 def score_files_of(run: Run, policy: int, by: By) -> dict[Path, Responses]:
-    """The files of these log-probs, each with its responses."""
-    batches = _expert_batches(run) if by == "expert" else [_drawn_batch(shard) for shard in _sample(run, by)]
+    """The shards of these log-probs, each with its responses: shard n is of the n-th batch of prompts."""
+    prompts = {each.index: each.prompt_ids for each in run.held_out}
     if policy == TEACHER and run.teacher is not None:
-        prompts = run.teacher.held_out_ids
-        batches = [{key: (prompts[key[0]], answer) for key, (_, answer) in batch.items()} for batch in batches]
-    stage = run.directory.stage(policy)
-    return {held_out_scores_path(stage, by, number): batch for number, batch in enumerate(batches)}
+        prompts |= run.teacher.held_out_ids
+    written, size = _responses(run, by), run.config.generation.batch_size
+    answered = [each.index for each in run.held_out if each.index in written]
+    batches = [answered[start : start + size] for start in range(0, len(answered), size)]
+    return {
+        held_out_scores_path(run.directory.stage(policy), by, number): {
+            key: (prompts[index], ids) for index in batch for key, ids in written[index].items()
+        }
+        for number, batch in enumerate(batches)
+    }
+
+
+def _responses(run: Run, by: By) -> dict[int, dict[ResponseKey, Sequence[int]]]:
+    """An author's held-out responses as token ids, by prompt index."""
+    if by == "expert":
+        return {each.index: {(each.index, None): each.expert_ids} for each in run.held_out if each.expert_ids}
+    samples = held_out_samples(run, by)
+    return {index: {(index, row["sample"]): row["response_ids"] for row in rows} for index, rows in samples.items()}
 
 
 def expert_log_probs(run: Run, policy: int) -> list[float]:
     """Log-probs of the held-out expert responses under a policy that was evaluated, nats, in their order."""
-    scores = held_out_scores(run, policy, "expert")
+    scores = held_out_scores(run, policy, "expert")["expert"]
     return [scores[example.index, None] for example in run.held_out if example.expert_ids]
 
 
-def _title(by: By) -> str:
-    return "the expert's responses" if by == "expert" else str(by)
+def _title(authors: Sequence[By]) -> str:
+    *names, last = dict.fromkeys("the expert's" if by == "expert" else f"{words(by.policy)}'s" for by in authors)
+    return f"{', '.join(names)} and {last} responses" if names else f"{last} responses"
 
 
 def _sample(run: Run, drawn: Drawn) -> list[Path]:
@@ -77,20 +109,3 @@ def _sample(run: Run, drawn: Drawn) -> list[Path]:
 def _settings(run: Run, how: How) -> GenerationConfig:
     config = run.config.generation.untruncated(run.config.evaluation.samples_per_prompt)
     return config.greedy() if how == "greedy" else config
-
-
-def _expert_batches(run: Run) -> list[Responses]:
-    size = run.config.generation.batch_size
-    experts = [item for item in run.held_out if item.expert_ids]
-    return [
-        {(item.index, None): (item.prompt_ids, item.expert_ids) for item in experts[start : start + size]}
-        for start in range(0, len(experts), size)
-    ]
-
-
-def _drawn_batch(shard: Path) -> Responses:
-    return {
-        (index, row["sample"]): (row["prompt_ids"], row["response_ids"])
-        for index, rows in read_samples([shard]).items()
-        for row in rows
-    }
