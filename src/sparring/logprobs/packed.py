@@ -15,14 +15,14 @@ from torch import Tensor
 
 from sparring.logprobs.attention import Segment, layout_tensor
 from sparring.logprobs.decoder import decoder_of, plain_options
-from sparring.logprobs.readings import OWN, Reading
+from sparring.logprobs.readouts import OWN, Readout
 from sparring.logprobs.wrappers import in_passes
 
 Ids = Sequence[int]
 
 
 def packed_log_probs(
-    model: Any, prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]], max_tokens: int, reading: Reading = OWN
+    model: Any, prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]], max_tokens: int, readout: Readout = OWN
 ) -> list[Tensor]:
     """What is read at each token, `[T, …]` nats, for each response of each prompt in turn.
 
@@ -31,10 +31,10 @@ def packed_log_probs(
         prompts: `B` prompts as token ids.
         responses: `responses[b][k]`.
         max_tokens: Positions in one forward pass; a prompt with one response may exceed it.
-        reading: What is read; the log-prob of the token itself by default.
+        readout: What is read; the log-prob of the token itself by default.
     """
     rows = list(_rows(prompts, responses, max_tokens))
-    return [values for read in in_passes(model, rows, partial(_score, reading=reading)) for values in read]
+    return [values for read in in_passes(model, rows, partial(_score, readout=readout)) for values in read]
 
 
 class _Row:
@@ -129,7 +129,7 @@ def _parts(prompt: Ids, responses: Sequence[Ids], max_tokens: int) -> Iterator[l
         yield part
 
 
-def _score(model: Any, row: _Row, reading: Reading) -> list[Tensor]:
+def _score(model: Any, row: _Row, readout: Readout) -> list[Tensor]:
     device = model.get_input_embeddings().weight.device
     decoder = decoder_of(model)
     hidden = decoder(
@@ -142,9 +142,9 @@ def _score(model: Any, row: _Row, reading: Reading) -> list[Tensor]:
     numbers = torch.tensor([number for response in row.responses for number in response], device=device)
     places = range(row.first, row.first + len(row.responses))
     # By `index_select`, whose gradient adds up in a fixed order on a CPU.
-    if reading.alike:
-        values = reading.of_hidden(model, hidden.index_select(0, predictors), targets, places)
+    if readout.alike:
+        values = readout.of_hidden(model, hidden.index_select(0, predictors), targets, places)
         values = values.index_select(0, numbers)
     else:
-        values = reading.of_hidden(model, hidden.index_select(0, predictors[numbers]), targets[numbers], places)
+        values = readout.of_hidden(model, hidden.index_select(0, predictors[numbers]), targets[numbers], places)
     return [*values.split([len(response) for response in row.responses])]

@@ -13,7 +13,7 @@ from sparring.logprobs.head import own_log_probs, read_in_chunks, token_log_prob
 
 
 @dataclass(frozen=True)
-class Reading:
+class Readout:
     """The log-prob of each token itself.
 
     A layout finds out the hidden states or logits of some responses' tokens and has them read here. `targets` are these
@@ -34,11 +34,11 @@ class Reading:
         return own_log_probs(logits, targets)
 
 
-OWN = Reading()
+OWN = Readout()
 
 
 @dataclass(frozen=True)
-class Likeliest(Reading):
+class Likeliest(Readout):
     """The likeliest next tokens, and their log-probs; without gradients.
 
     Attributes:
@@ -64,7 +64,7 @@ class Likeliest(Reading):
 
 
 @dataclass(frozen=True)
-class At(Reading):
+class At(Readout):
     """The log-prob of each token itself, and those of n other tokens at its place.
 
     Attributes:
@@ -88,7 +88,7 @@ class At(Reading):
 
 
 @dataclass(frozen=True)
-class States(Reading):
+class States(Readout):
     """The hidden states themselves."""
 
     def of_hidden(self, _model: Any, hidden: Tensor, _targets: Tensor, _numbers: Sequence[int]) -> Tensor:
