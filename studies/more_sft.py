@@ -2,9 +2,9 @@
 
     python studies/more_sft.py FOLDER [--ground smollm2] [--contests NAME …] [--seeds 0 1 2] [--untuned] [--table]
 
-The start is the policy of the epoch of supervised fine-tuning on 64 problems that held-out likelihood chose. From it
-every method plays three iterations on these; and, where a judge says what is better, on 256 problems of which only
-these 64 have an expert's response, 64 an iteration. A contest is a method on the former, `spif`, or on the latter,
+The start is the best of three rounds of supervised fine-tuning on 64 problems, by held-out problems. From it every
+method plays three iterations on these; and, where a judge says what is better, on 256 problems of which only these 64
+have an expert's response, 64 an iteration. A contest is a method on the former, `spif`, or on the latter,
 `sppo-verifier/others`. Its learning rate is the better of two, tried on seed 9, which is not reported; `--untuned`
 takes that of earlier trials instead. Started again, the command goes on where it was stopped, also on another machine:
 what studies/results/ has is not played again. `--table` plays nothing.

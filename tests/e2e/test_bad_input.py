@@ -244,6 +244,14 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         {"warmup": {"patience": 3}},
         ["warmup: patience is for until: plateau; set that, or remove it"],
     ),
+    "auto with phases": (
+        {"recipe": "auto", "phases": [{}]},
+        ["phases: the recipe auto chooses what is played, and there are phases", "remove recipe: auto"],
+    ),
+    "nothing to train": (
+        {"iterations": 0, "warmup": None},
+        ["without iterations and without a warmup nothing is trained; set one of the two"],
+    ),
     "prompts alone for a verifier": (
         {"data": "prompts", **LLM, "judge": {"name": "verifier"}},
         ["fit no format but prompt-only, and objective 'sppo' with judge 'verifier' needs more", "data.columns"],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.draws import draw
 from sparring.generation.reading import reading_of
-from sparring.generation.rows import Asked, Row, decode
+from sparring.generation.rows import Asked, Row, decode, shared_by
 from sparring.generation.transformers import TransformersGenerator
 from sparring.seeding import uniform
 from tiny import tiny_model, tiny_tokenizer
@@ -37,11 +39,11 @@ def sampler(model: Any, *, tokens: int = TOKENS, **settings: Any) -> Transformer
 
 
 @torch.no_grad()
-def alone(model: Any, index: int, sample: int) -> list[int]:
+def alone(model: Any, index: int, sample: int, *, header: Sequence[int] = ()) -> list[int]:
     """One sample of one prompt by itself, every token from a forward pass of its own."""
     tokens: list[int] = []
     while len(tokens) < TOKENS and (not tokens or tokens[-1] not in STOPS):
-        logits = model(input_ids=torch.tensor([[*PROMPTS[index], *tokens]]), use_cache=False).logits[:, -1]
+        logits = model(input_ids=torch.tensor([[*header, *PROMPTS[index], *tokens]]), use_cache=False).logits[:, -1]
         tokens += draw(logits, [uniform(SEED, index, sample, len(tokens))])
     return tokens
 
@@ -73,6 +75,45 @@ def test_a_sample_does_not_depend_on_what_else_is_sampled() -> None:
     few = sampler(model, samples_per_prompt=2, tokens=12).sample(examples()[::-2], seed=SEED)
     known = {(sample.index, sample.sample): sample for sample in many}
     assert few == [known[each.index, number] for each in examples()[::-2] for number in range(2)]
+
+
+HEADER = list(range(50, 62))
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gpt2", "gpt-oss", "llama4-text"])
+def test_samples_are_those_of_each_alone_where_all_prompts_begin_alike(name: str) -> None:
+    """Windows of four, chunks and learnt positions included: the shorter prompts read some of the header again."""
+    model = family(name)
+    begun = [dataclasses.replace(each, prompt_ids=HEADER + each.prompt_ids) for each in examples()]
+    samples = sampler(model, samples_per_prompt=2, batch_size=5).sample(begun, seed=SEED)
+    for sample in samples:
+        assert sample.response_ids == alone(model, sample.index, sample.sample, header=HEADER)
+
+
+def test_what_all_prompts_share_is_read_once() -> None:
+    shapes: list[tuple[int, ...]] = []
+    model = counting(family("llama"), shapes)
+    prompts = [[*HEADER, 9, 8, 7], [*HEADER, 8], [*HEADER, 8, 7, 6, 5, 4], [*HEADER, 3, 3]]
+    asked = [Asked(prompt, [Row(place, 0, 2), Row(place, 1, 2)]) for place, prompt in enumerate(prompts)]
+    reading = reading_of(model, Decoding(), torch.device("cpu"), shared=shared_by(asked))
+    with torch.no_grad():
+        decode(reading, asked, lambda rows, _: [9] * len(rows), ends=(), at_once=4)
+    assert shapes == [(1, 12), (2, 3), (4, 1), (2, 5), (4, 1)]
+
+
+def test_what_prompts_share_is_never_the_whole_of_one() -> None:
+    def shared(*prompts: list[int]) -> list[int]:
+        return list(shared_by([Asked(prompt, []) for prompt in prompts]))
+
+    long = list(range(30))
+    assert shared(long, long) == long[:-1]
+    assert shared(long, long[:20], [*long[:20], 99]) == long[:19]
+    assert shared(long, [*long[:18], 99, 98], [*long[:25], 99]) == long[:18]
+    assert shared([5, *long], long) == []
+    # Alone there is nothing to share, and a pass over a few tokens would not pay.
+    assert shared(long) == []
+    assert shared([1, 2, 3], [1, 2, 4]) == []
+    assert shared(*([1, 2, each] for each in range(9))) == [1, 2]
 
 
 def counting(model: Any, shapes: list[tuple[int, ...]]) -> Any:

@@ -59,6 +59,17 @@ class Columns(CacheLayerMixin):
         self.values[self._rows : rows, :, columns] = values.repeat_interleave(copies, dim=0)
         self._rows, self._start = rows, min(self._start, self._stop - width)
 
+    def starts(self, lengths: Sequence[int]) -> Columns:
+        """Rows with the first tokens of this layer's only row, so many each, the last of them in one column."""
+        begun = Columns()
+        begun._rows, begun._stop = len(lengths), max(lengths)
+        begun.keys, begun.values = (_room(each, len(lengths), max(lengths)) for each in (self.keys, self.values))
+        for new, whole in ((begun.keys, self._seen(self.keys)), (begun.values, self._seen(self.values))):
+            for row, length in enumerate(lengths):
+                new[row, :, begun._stop - length :] = whole[0, :, :length]
+        begun.is_initialized = True
+        return begun
+
     def keep(self, rows: Sequence[int], width: int) -> None:
         """Keeps these rows alone, in this order, and the last `width` columns; only what moves is copied."""
         moved = [(place, row) for place, row in enumerate(rows) if place != row]
@@ -105,6 +116,12 @@ class KeysAndValues(DynamicCache):
     def __init__(self) -> None:
         super().__init__()
         self.layer_class_to_replicate = Columns
+
+    def starts(self, lengths: Sequence[int]) -> KeysAndValues:
+        """Rows with the first tokens of the only row that there is, so many each, the last of them in one column."""
+        begun = KeysAndValues()
+        begun.layers = [layer.starts(lengths) for layer in self.layers]
+        return begun
 
     def join(self, other: KeysAndValues, copies: Sequence[int]) -> None:
         """Adds the rows of another cache, each so many times."""

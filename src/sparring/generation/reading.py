@@ -18,10 +18,20 @@ from sparring.logprobs.decoder import accepted_by
 _NAMES = ("past_key_values", "cache_params", "state")
 
 
-def reading_of(model: Callable[..., Any], way: Decoding, device: torch.device) -> Reading:
-    """A reading of a causal language model of transformers, or of its forward pass, that has read nothing yet."""
-    kinds: dict[str, Callable[..., Reading]] = {"rows": ByRow, "batch": ByBatch, "nothing": Again}
-    return kinds[way.keeps](model, way, device)
+def reading_of(
+    model: Callable[..., Any], way: Decoding, device: torch.device, *, shared: Sequence[int] = ()
+) -> Reading:
+    """A reading of a causal language model of transformers, or of its forward pass, that has read nothing yet.
+
+    Args:
+        model: The model.
+        way: How it is decoded.
+        device: Where it takes its tokens.
+        shared: The tokens with which every prompt begins, which is longer than that.
+    """
+    if way.keeps == "rows":
+        return ByRow(model, way, device, shared)
+    return (ByBatch if way.keeps == "batch" else Again)(model, way, device)
 
 
 class _Reader:
@@ -56,14 +66,22 @@ class ByRow(_Reader):
 
     leaves = True
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
+    def __init__(
+        self, model: Callable[..., Any], way: Decoding, device: torch.device, shared: Sequence[int] = ()
+    ) -> None:
+        super().__init__(model, way, device)
+        self._shared: Sequence[int] = shared
+        self._prefix: KeysAndValues | None = None
         self._cache, self._lengths = KeysAndValues(), list[int]()
 
     def join(self, prompts: Sequence[Sequence[int]], copies: Sequence[int]) -> Tensor:
         """See `Reading`."""
-        read, lengths = KeysAndValues(), [len(prompt) for prompt in prompts]
-        logits = self._read(_left_padded(prompts), lengths, max(lengths), past_key_values=read).logits[:, -1]
+        lengths = [len(prompt) for prompt in prompts]
+        # Of the longest, all behind the prefix; of the others as many, so that nothing but the padding is in between.
+        last = max(lengths) - len(self._shared)
+        read = self._begun([length - last for length in lengths]) if self._shared else KeysAndValues()
+        ids = _left_padded([prompt[-last:] for prompt in prompts])
+        logits = self._read(ids, lengths, max(lengths), past_key_values=read).logits[:, -1]
         self._cache.join(read, copies)
         self._lengths += _repeated(lengths, copies)
         repeated: Tensor = logits.repeat_interleave(torch.tensor(copies, device=logits.device), dim=0)
@@ -80,6 +98,13 @@ class ByRow(_Reader):
         """See `Reading`."""
         self._lengths = [self._lengths[row] for row in rows]
         self._cache.keep(rows, max(self._lengths, default=0))
+
+    def _begun(self, lengths: Sequence[int]) -> KeysAndValues:
+        """Rows that have read so many tokens of the prefix, which is read once."""
+        if self._prefix is None:
+            self._prefix, whole = KeysAndValues(), len(self._shared)
+            self._read(torch.tensor([self._shared]), [whole], whole, past_key_values=self._prefix)
+        return self._prefix.starts([max(length, 0) for length in lengths])
 
 
 class ByBatch(_Reader):

@@ -8,6 +8,9 @@ from typing import Protocol
 
 from torch import Tensor
 
+# Tokens that need not be read again, for a pass over the tokens that are shared.
+_WORTH = 16
+
 
 @dataclass
 class Row:
@@ -44,6 +47,15 @@ class Asked:
 
     ids: Sequence[int]
     rows: Sequence[Row]
+
+
+def shared_by(asked: Sequence[Asked]) -> Sequence[int]:
+    """The tokens with which all prompts begin, but for the last of any; none where to read them apart would not pay."""
+    first, *others = sorted((each.ids for each in asked), key=len)
+    length = len(first) - 1
+    for other in others:
+        length = next((place for place in range(length) if other[place] != first[place]), length)
+    return first[:length] if length * len(others) >= _WORTH else ()
 
 
 class Reading(Protocol):

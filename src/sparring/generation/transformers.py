@@ -18,7 +18,7 @@ from sparring.generation.mixture import Mixed, Mixture
 from sparring.generation.proof import decoding_of
 from sparring.generation.protocol import GeneratorParts
 from sparring.generation.reading import reading_of
-from sparring.generation.rows import Asked, Choose, Reading, Row, decode
+from sparring.generation.rows import Asked, Choose, Reading, Row, decode, shared_by
 from sparring.types import Sample
 
 
@@ -104,13 +104,14 @@ class TransformersGenerator:
     ) -> None:
         with _evaluating(self._model):
             for group in way.groups(asked):
-                decode(self._reading(way), group, choose, ends=ends, at_once=at_once)
+                decode(self._reading(way, shared_by(group)), group, choose, ends=ends, at_once=at_once)
 
-    def _reading(self, way: Decoding) -> Reading:
-        own = reading_of(self._model, way, self._model.device)
+    def _reading(self, way: Decoding, shared: Sequence[int]) -> Reading:
+        own = reading_of(self._model, way, self._model.device, shared=shared)
         if self._mixture is None:
             return own
-        return Mixed(own, reading_of(self._mixture.base, way, self._model.device), self._mixture.base_share)
+        base = reading_of(self._mixture.base, way, self._model.device, shared=shared)
+        return Mixed(own, base, self._mixture.base_share)
 
     def _sample(self, prompt: EncodedExample, row: Row, seed: int) -> Sample:
         parts = {"tokenizer": self._tokenizer, "generator": self.name, "seed": seed}

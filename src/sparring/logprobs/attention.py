@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -119,6 +120,8 @@ def _packed_or(otherwise: Any) -> Any:
         module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, None]:
         if attention_mask is None or attention_mask.dtype != torch.long:
+            if otherwise is sdpa_attention_forward and _suits_groups(query, key, attention_mask, kwargs):
+                return grouped_attention(query, key, value, attention_mask, kwargs.get("scaling")).transpose(1, 2), None
             result: tuple[Tensor, None] = otherwise(module, query, key, value, attention_mask, **kwargs)
             return result
         if (seen := _layers.get()) is not None:
@@ -137,9 +140,45 @@ def _packed_or(otherwise: Any) -> Any:
     return attention
 
 
+def _suits_groups(query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any]) -> bool:
+    """Whether each row has one query, several heads share keys, and nothing else is asked for."""
+    return (
+        query.shape[2] == 1 < query.shape[1] // key.shape[1]
+        and (mask is None or mask.shape[1] == 1)
+        and not kwargs.get("dropout")
+        and not _strange(kwargs)
+    )
+
+
+def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """softmax(scale · Q Kᵀ) V of one query a row, the heads that share keys being as many queries on them.
+
+    So keys and values are read once for all of them; transformers copies them for each where there is a mask.
+
+    Args:
+        query: `[R, H, 1, d]`.
+        key: `[R, G, T, d]`, with H a multiple of G.
+        value: `[R, G, T, e]`.
+        mask: `[R, 1, 1, T]`, true where the row may look, or what is added to its scores; None hides nothing.
+        scale: 1/√d when absent.
+
+    Returns:
+        `[R, H, 1, e]`.
+    """
+    rows, heads, _, size = query.shape
+    groups = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
+    output = scaled_dot_product_attention(groups, key, value, attn_mask=mask, scale=scale)
+    return output.reshape(rows, heads, 1, value.shape[-1])
+
+
+def _strange(kwargs: dict[str, Any]) -> list[str]:
+    """What attention is told that asks for more than is computed here."""
+    return [name for name, value in kwargs.items() if value is not None and name not in _UNDERSTOOD]
+
+
 def _window(module: Any, kwargs: dict[str, Any]) -> int | None:
     """How many keys a query of this layer may look back to, itself included; None is all of them."""
-    if strange := [name for name, value in kwargs.items() if value is not None and name not in _UNDERSTOOD]:
+    if strange := _strange(kwargs):
         raise UnsupportedAttentionError(f"its attention takes {', '.join(strange)}")
     window: int | None = kwargs.get("sliding_window")
     kinds, index = getattr(module.config, "layer_types", None), getattr(module, "layer_idx", None)

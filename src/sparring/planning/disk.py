@@ -76,7 +76,7 @@ def disk(prepared: Prepared, model: Any, *, processes: int) -> Disk:
             models=models.most * saved,
             checkpoints=max(_checkpoint_bytes(prepared, model, saved, processes)),
             # Those of the iteration that is played come on top of those that are kept.
-            samples=max(before + new for before, new in zip(kept, by_iteration, strict=False)),
+            samples=max((before + new for before, new in zip(kept, by_iteration, strict=False)), default=0),
             held_out=held_out,
         ),
         end=Use(models=models.end * saved, checkpoints=0, samples=kept[-1], held_out=held_out),

@@ -41,6 +41,8 @@ class PhasePlan:
 
     def rows(self) -> list[tuple[str, str]]:
         """For people: what it is about, and what is said of it."""
+        if self.iterations == 0:
+            return [("game", "none: the run ends after its warm-up")]
         times = "1 iteration" if self.iterations == 1 else f"{self.iterations} iterations"
         rows = [("game", f"{self.game}; {times} on {self.prompts} prompts")]
         if self.stability is not None:
@@ -208,7 +210,8 @@ def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
 def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Memory:
     args = arguments_of(prepared.config, phase.config.training)
     # Where every iteration is played on all prompts, one stands for all: the last, by when a team is complete.
-    different = phase.iterations if prepared.config.data.prompts_per_iteration else phase.iterations[-1:]
+    # A run that ends after its warm-up has the objective of that.
+    different = phase.iterations if prepared.config.data.prompts_per_iteration else phase.iterations[-1:] or range(1)
     batch = Batch.largest(
         (row for iteration in different for row in trained_rows(prepared, phase, iteration)),
         prompts=args.per_device_train_batch_size,

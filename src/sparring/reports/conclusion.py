@@ -60,7 +60,7 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
     others = dict.fromkeys(row.path for row in known if row.path != best.path)
     rows = {row.path: row for row in summary.rows}
     gains = [gain(rows[path], best, metric, answers) for path in others]
-    headline = _verdict(best, gains)
+    headline = _verdict(best, gains, played=bool(summary.iterations))
     if metric in best.estimates:
         headline += f": {_NAMES.get(metric, metric)} {best.cell(metric, 3)}"
     headline += f", {gains[0]}." if gains else "."
@@ -85,12 +85,12 @@ def _warmup(summary: Summary) -> list[str]:
     ]
 
 
-def _verdict(best: PolicyRow, gains: Sequence[Gain]) -> str:
-    if best.name in _BEFORE:
+def _verdict(best: PolicyRow, gains: Sequence[Gain], *, played: bool) -> str:
+    if best.name in _BEFORE and played:
         return f"No iteration of self-play is better than what it started from. The best policy is {_BEFORE[best.name]}"
-    if gains and gains[-1].is_noise:
+    if gains and gains[-1].is_noise and played:
         return f"No gain of self-play can be told from chance. The highest value has {best.name}"
-    return f"The best policy is {best.name}"
+    return f"The best policy is {_BEFORE.get(best.name, best.name)}"
 
 
 def _tie(rows: Sequence[PolicyRow], best: PolicyRow, metric: str) -> Iterator[str]:

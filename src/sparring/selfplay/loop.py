@@ -51,11 +51,11 @@ def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
     """
     prepared = prepare(config)
     console.quiet = not processes.is_main()
-    directory = processes.on_main(lambda: check_free(config))
+    directory = processes.on_main(lambda: check_free(prepared.config))
     announce(prepared)
     with _held(directory):
         # Another process may have started a run here before this one held the lock.
-        processes.on_main(lambda: check_free(config))
+        processes.on_main(lambda: check_free(prepared.config))
         started = set_up(prepared, directory, callbacks)
         processes.on_main(lambda: claim(prepared, directory))
         return _play(started)

@@ -16,7 +16,7 @@ def announce(prepared: Prepared) -> None:
     """Says it, so that nobody has to read the manifest to learn of it."""
     for note in notes(prepared):
         console.print(note)
-    for phase in prepared.phases:
+    for phase in prepared.phases if prepared.config.total_iterations else ():
         fitting, known = len(phase.prompts(prepared.train.examples)), len(prepared.train.examples)
         each = prepared.config.data.prompts_per_iteration or fitting
         if prepared.config.phases or min(each, fitting) < known:
@@ -27,7 +27,8 @@ def announce(prepared: Prepared) -> None:
 
 def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
-    lines = _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared)
+    lines = [*prepared.reasons]
+    lines += _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     if prepared.report.unread:
@@ -110,8 +111,8 @@ def _warmup(prepared: Prepared) -> list[str]:
     fields = warmup.fields({})
     limit = f"{fields['max_steps']} steps" if fields["max_steps"] > 0 else f"{fields['num_train_epochs']:g} epochs"
     return [
-        f"the warm-up trains on {len(taught)} prompts until the experts of {len(validation)} others, which it does not "
-        f"train on, grow no likelier, for {limit} at most"
+        f"the warm-up trains on {len(taught)} prompts, and ends where the experts of {len(validation)} that are set "
+        f"apart grow no likelier, after {limit} at most"
     ]
 
 

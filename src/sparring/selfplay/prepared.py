@@ -27,6 +27,7 @@ from sparring.models import context_length, load_config, load_tokenizer
 from sparring.models.adapters import Adapter
 from sparring.models.endings import end_ids
 from sparring.models.vocabulary import check_tokens
+from sparring.selfplay.auto import resolve
 from sparring.selfplay.checks.addresses import check_addresses
 from sparring.selfplay.checks.data import check_prompts, check_stop
 from sparring.selfplay.checks.judges import check_answers, check_judges, usable_judge
@@ -45,7 +46,8 @@ class Prepared:
     """A configuration that was checked, with its components built and its data as token ids.
 
     Attributes:
-        config: The configuration.
+        config: The configuration, with what a recipe chose written out.
+        reasons: What it chose, and why, in plain words.
         phases: What is played, in order.
         tokenizer: The model's, with the run's chat template.
         model_config: The model's own configuration.
@@ -61,6 +63,7 @@ class Prepared:
     """
 
     config: SelfPlayConfig
+    reasons: tuple[str, ...]
     phases: tuple[Phase, ...]
     tokenizer: Any
     model_config: Any
@@ -110,6 +113,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     """
     # First of all: other checks repeat what they find wrong.
     check_addresses(config)
+    config, reasons = resolve(config)
     phases = phases_of(config)
     judge = held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
     check_training(config)
@@ -141,6 +145,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     teacher = teacher_of(config, model_config, template, train, held_out)
     return Prepared(
         config=config,
+        reasons=reasons,
         phases=phases,
         tokenizer=tokenizer,
         model_config=model_config,

@@ -77,7 +77,7 @@ def models_at_once(keep: KeepConfig, phases: Sequence[Phase], *, warmed_up: bool
         kept = len(kept_models(keep, phases, policy))
         # Policy 0 is the base model where there was no warm-up, which is not saved.
         stored.append(kept + (kept <= policy) - (not warmed_up))
-    return Stored(max(stored[:-1]) + 1, stored[-1])
+    return Stored(max(stored[:-1], default=0) + 1, stored[-1])
 
 
 def _to_come(phases: Sequence[Phase], policy: int) -> Iterable[tuple[Phase, int]]:

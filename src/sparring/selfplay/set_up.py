@@ -81,7 +81,8 @@ def claim(prepared: Prepared, directory: RunDirectory) -> None:
         data=data_summary(prepared),
     )
     write_text(directory.config, prepared.config.to_yaml())
-    write_json(directory.manifest, record | {"config": directory.config_digest()})
+    chosen = {"auto": list(prepared.reasons)} if prepared.reasons else {}
+    write_json(directory.manifest, record | chosen | {"config": directory.config_digest()})
 
 
 def take_over(directory: RunDirectory) -> None:

@@ -98,8 +98,8 @@ class PlateauCallback(TrainerCallback):
             check_folder(folder, fix=f"remove {folder.parent} and run `sparring resume RUN`, which trains again")
             self._trainer.restore(folder)
         text = (
-            f"taken after {best.epoch:.3g} of {looks[-1].epoch:.3g} epochs, where the experts of "
-            f"{len(self._plateau.triples)} validation prompts were likeliest: {_nats(best)}"
+            f"taken after {best.epoch:.3g} of {looks[-1].epoch:.3g} epochs, where the validation experts "
+            f"({len(self._plateau.triples)}) were likeliest: {_nats(best)}"
         )
         if self._behind < self._plateau.patience:
             text += "; the limit of epochs came before a plateau, so more may help (warmup.training.num_train_epochs)"

@@ -135,8 +135,8 @@ def test_a_validation_that_leaves_nothing_to_train_on_is_refused(tiny_folder: Pa
 def test_what_it_will_do_is_told_before(tiny_folder: Path, tmp_path: Path) -> None:
     told = notes(prepare(a_config(tiny_folder, tmp_path, data=DATA, warmup={"until": "plateau"})))
     assert told == [
-        "the warm-up trains on 12 prompts until the experts of 3 others, which it does not train on, grow no likelier, "
-        "for 20 epochs at most"
+        "the warm-up trains on 12 prompts, and ends where the experts of 3 that are set apart grow no likelier, "
+        "after 20 epochs at most"
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sparring.data import DataConfig
 from sparring.errors import InputError
@@ -116,7 +116,8 @@ class PhaseConfig(BaseModel):
     """The settings of consecutive iterations that are played alike.
 
     Attributes:
-        iterations: T, the number of iterations, each generate → score → judge → train → evaluate.
+        iterations: T, the number of iterations, each generate → score → judge → train → evaluate. A run with a warm-up
+            may have none: it ends after that.
         objective: A name in `OBJECTIVES`, or a class of the user's own as `package.module:Class`, and its settings; so
             too with every component below.
         regularizers: Names in `REGULARIZERS` and their settings, weights among them; added to the objective.
@@ -131,7 +132,7 @@ class PhaseConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    iterations: int = Field(default=2, ge=1)
+    iterations: int = Field(default=2, ge=0)
     objective: Component = Field(default_factory=lambda: Component(name="spif"))
     regularizers: tuple[Component, ...] = ()
     opponent: Component = Field(default_factory=lambda: Component(name="previous"))
@@ -146,6 +147,8 @@ class SelfPlayConfig(PhaseConfig):
     """A whole self-play run: one phase, with the fields of `PhaseConfig`, or several that share what they leave out.
 
     Attributes:
+        recipe: "auto" looks at the data and chooses what is not set here (`sparring.selfplay.auto`); the run itself has
+            what it chose written out, and no recipe.
         output: The run directory.
         seed: The seed from which every use of chance derives its own.
         model: The base model.
@@ -164,6 +167,7 @@ class SelfPlayConfig(PhaseConfig):
             one.
     """
 
+    recipe: Literal["auto"] | None = None
     output: Path = Path("runs/selfplay")
     seed: int = Field(default=0, ge=0)
     model: ModelConfig = Field(default_factory=ModelConfig)
@@ -204,6 +208,14 @@ class SelfPlayConfig(PhaseConfig):
         own = {name: info.data[name] for name in PhaseConfig.model_fields if name in info.data}
         many = isinstance(phases, Sequence) and not isinstance(phases, str)
         return [_filled(phase, own) for phase in phases] if many else phases
+
+    @model_validator(mode="after")
+    def _trains(self) -> Self:
+        if any(phase.iterations == 0 for phase in self.phases):
+            raise ValueError("a phase of no iterations plays nothing; remove it")
+        if self.total_iterations == 0 and self.warmup is None and self.recipe is None:
+            raise ValueError("without iterations and without a warmup nothing is trained; set one of the two")
+        return self
 
     @field_validator("lora")
     @classmethod
