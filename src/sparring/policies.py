@@ -16,8 +16,6 @@ How = Literal["sampled", "greedy", "mixture"]
 """A response is sampled from the policy itself, its most likely one, or sampled from its token-level mixture with the
 base model."""
 
-_HOW = {"sampled": "sampled answers", "greedy": "greedy answers", "mixture": "answers mixed with the base model"}
-
 
 def is_start(policy: int) -> bool:
     """Whether a policy is where a run starts, and others may start too: the base model, or what the warm-up made."""
@@ -40,6 +38,3 @@ class Drawn:
 
     policy: int
     how: How
-
-    def __str__(self) -> str:
-        return f"{words(self.policy)}'s {_HOW[self.how]}"

@@ -15,9 +15,10 @@ from a_run import a_config, a_run
 from sparring.files import read_json, write_json
 from sparring.policies import BASE, Drawn
 from sparring.run_directory import RunDirectory
-from sparring.selfplay.loop import run as play
+from sparring.selfplay.loop import run
 from sparring.selfplay.prepared import prepare
 from sparring.selfplay.run import Run
+from sparring.selfplay.set_up import reopen, set_up
 from sparring.selfplay.stages.evaluate import evaluate
 from sparring.selfplay.stages.held_out import expert_log_probs, held_out_samples, held_out_scores
 from sparring.shards import answers_path, read_shard
@@ -37,6 +38,22 @@ def playing(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         evaluation={"samples_per_prompt": 2},
         generation={"batch_size": 4},
     )
+
+
+@pytest.fixture(scope="module")
+def played(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of one iteration."""
+    config = a_config(
+        tiny_folder,
+        tmp_path_factory.mktemp("played") / "run",
+        data=DATA,
+        evaluation={"samples_per_prompt": 2},
+        generation={"batch_size": 4},
+        iterations=1,
+        training={"learning_rate": 1e-2},
+    )
+    run(config)
+    return set_up(*reopen(config.output))
 
 
 def log_prob(model: Any, prompt: list[int], response: list[int]) -> float:
@@ -72,7 +89,7 @@ def test_preferences_of_the_data_are_measured_on_held_out_rows(tiny_folder: Path
         training={"learning_rate": 1e-2},
         evaluation={"samples_per_prompt": 1},
     )
-    directory = RunDirectory(play(config).directory)
+    directory = RunDirectory(run(config).directory)
     base, trained = (read_json(stage.evaluation) for stage in (directory.base, directory.iteration(0)))
     assert (base["preference/accuracy"]["mean"], base["preference/margin"]["mean"]) == (0.5, 0.0)
     models = [tiny_model(), AutoModelForCausalLM.from_pretrained(directory.iteration(0).model).eval()]
@@ -106,7 +123,7 @@ def test_greedy_answers_are_the_models_most_likely_tokens(playing: Run) -> None:
 def test_every_response_is_scored_under_the_policy_that_drew_it(playing: Run) -> None:
     evaluate(playing, BASE)
     model, drawn = tiny_model(), Drawn(BASE, "sampled")
-    samples, scores = held_out_samples(playing, drawn), held_out_scores(playing, BASE, drawn)
+    samples, scores = held_out_samples(playing, drawn), held_out_scores(playing, BASE, drawn)[drawn]
     assert len(scores) == 6
     for (index, sample), value in scores.items():
         row = samples[index][sample]
@@ -136,3 +153,42 @@ def test_without_a_warm_up_policy_0_is_the_base_model_and_shares_its_samples(pla
     assert evaluate(playing, 0) == measured
     assert set(shards_of(playing.directory.base).values()) == {"greedy", "sampled"}
     assert "expert" in score_shards_of(playing.directory.base).values()
+
+
+def rows_by_file(stage: Any) -> dict[str, list[dict[str, Any]]]:
+    return {path.name: read_shard(path) for path in score_shards_of(stage)}
+
+
+def test_all_that_a_policy_scores_of_a_prompt_is_one_row(played: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expert, greedy answer, samples, and those of the last opponent; and what a kill left does not decide the bits."""
+    stage, base = played.directory.iteration(0), played.directory.base
+    before, measured = rows_by_file(stage), read_json(stage.evaluation)
+    assert {name.removesuffix("-00000.parquet") for name in before} == {
+        *("scores-expert", "scores-policy-1-greedy", "scores-policy-1-sampled", "scores-policy-0-sampled")
+    }
+    _, *others = sorted(score_shards_of(stage))
+    for path in (stage.evaluation, *others, *base.held_out.glob("scores-policy-1-greedy-*")):
+        path.unlink()
+    asked: list[list[int]] = []
+    log_probs = played.policy.log_probs
+
+    def noted(prompts: Any, responses: Any, **options: Any) -> Any:
+        asked.append([len(answers) for answers in responses])
+        return log_probs(prompts, responses, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(played.policy, "log_probs", noted)
+        evaluate(played, 1)
+    assert asked == [[1 + 1 + 2 + 2] * 3, [1 + 2] * 3]
+    assert rows_by_file(stage) == before
+    assert read_json(stage.evaluation) == measured
+    # Alone, each response has the same log-prob.
+    played.activate(1)
+    for path, by in score_shards_of(stage).items():
+        for row in read_shard(path):
+            (item,) = (each for each in played.held_out if each.index == row["index"])
+            answer = item.expert_ids
+            if by != "expert":
+                answer = held_out_samples(played, by)[row["index"]][row["sample"]]["response_ids"]
+            ((alone,),) = log_probs([item.prompt_ids], [[answer]])
+            assert row["log_prob"] == pytest.approx(float(alone.sum()), abs=1e-5)

@@ -20,7 +20,7 @@ from sparring.selfplay.stages.compare import compare
 from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_scores, score_files_of
 from sparring.selfplay.stages.score import Scores
 from sparring.selfplay.stages.tracked import track
-from sparring.selfplay.stages.unseen import game_on_held_out
+from sparring.selfplay.stages.unseen import game_on_held_out, responses_in_game
 from sparring.shards import (
     AnswerRow,
     LogRatioRow,
@@ -94,14 +94,15 @@ def _estimates(values: Mapping[str, Any]) -> dict[str, Estimate]:
 
 def _held_out(run: Run, policy: int) -> HeldOut:
     greedy, sampled = (held_out_samples(run, drawn) for drawn in (Drawn(policy, "greedy"), Drawn(policy, "sampled")))
-    # One policy after the other, since each change may load weights.
-    kinds = _kinds(policy) | ({"compared": "data"} if any(item.compared_ids for item in run.held_out) else {})
-    own = {kind: held_out_scores(run, policy, by) for kind, by in kinds.items()}
-    base = {kind: held_out_scores(run, BASE, by) for kind, by in kinds.items()}
+    kinds = _kinds(policy)
+    # One policy after the other, since each change may load weights; what the game reads is scored in the same rows.
+    game = responses_in_game(run, policy - 1) if policy > 0 else []
+    own = held_out_scores(run, policy, *kinds.values(), "data", *game)
+    base = held_out_scores(run, BASE, kinds["greedy"], kinds["sampled"]) | held_out_scores(run, BASE, "expert", "data")
     teacher: Scores = {}
     if run.teacher is not None:
-        by_teacher = (held_out_scores(run, TEACHER, by) for by in ("expert", Drawn(policy, "sampled")))
-        teacher = dict(chain.from_iterable(scores.items() for scores in by_teacher))
+        for by in (kinds["expert"], kinds["sampled"]):
+            teacher |= held_out_scores(run, TEACHER, by)[by]
 
     def responses(kind: str, example: EncodedExample, rows: Sequence[SampleRow]) -> list[Response]:
         return [
@@ -109,8 +110,8 @@ def _held_out(run: Run, policy: int) -> HeldOut:
                 text=row["text"],
                 tokens=len(row["response_ids"]),
                 finish_reason=row["finish_reason"],
-                log_prob=own[kind][example.index, row["sample"]],
-                log_prob_base=base[kind][example.index, row["sample"]],
+                log_prob=own[kinds[kind]][example.index, row["sample"]],
+                log_prob_base=base[kinds[kind]][example.index, row["sample"]],
                 log_prob_expert=teacher.get((example.index, row["sample"])) if kind == "sampled" else None,
                 right=is_right(run.prepared.verifier, row["text"], example.reference_answer),
             )
@@ -136,7 +137,7 @@ def _held_out(run: Run, policy: int) -> HeldOut:
         compared=[
             Preferences(
                 log_ratios=[
-                    own["compared"][example.index, k] - base["compared"][example.index, k]
+                    own["data"][example.index, k] - base["data"][example.index, k]
                     for k in range(len(example.compared_ids))
                 ],
                 pairwise=example.comparison.pairwise,

@@ -44,7 +44,7 @@ def with_next_tokens(run: Run, iteration: int, shards: Sequence[Path], triples: 
     run.fill(
         job,
         Work(
-            pieces=parts,
+            pieces={(path,): part for path, part in parts.items()},
             missing=lambda path: _stored(path, parts[path], job) is None,
             tokens=lambda rows: sum(lengths[row["index"], row["sample"]] for row in rows),
             title=f"iteration {iteration}: score tokens under {words(policy)}",
@@ -80,10 +80,10 @@ class NextTokens:
     vocabulary: int
 
     @contextmanager
-    def open(self, run: Run) -> Iterator[Callable[[Responses], Rows]]:
-        """Loads the policy, and yields the function from responses to rows."""
+    def open(self, run: Run) -> Iterator[Callable[[Responses], list[Rows]]]:
+        """Loads the policy, and yields the function from responses to the rows of their shard."""
         run.activate(self.policy)
-        yield lambda responses: _rows(run, self, responses)
+        yield lambda responses: [_rows(run, self, responses)]
 
     def origin(self, run: Run) -> dict[str, Any]:
         """See `Job`."""

@@ -18,7 +18,7 @@ from sparring.judges import Learned, Lesson, RewardPlayer
 from sparring.logprobs import response_features
 from sparring.progress import console
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.held_out import held_out_responses, held_out_turns
+from sparring.selfplay.stages.held_out import held_out_responses
 from sparring.selfplay.stages.score import Responses, responses_of, tokens_digest
 from sparring.shards import (
     FeatureRow,
@@ -53,7 +53,7 @@ def learn_rewards(run: Run, iteration: int, shards: Sequence[Path]) -> None:
     stage = run.directory.iteration(iteration)
     experts = {item.index: item.expert_ids for item in run.prompts(iteration) if item.expert_ids}
     trained = {shard: responses_of(shard, experts) for shard in shards}
-    unseen = _held_out_responses(run, iteration)
+    unseen = held_out_responses(run, iteration)
     played = {features_path(stage, shard): part for shard, part in trained.items()}
     of_unseen = held_out_features_path(stage)
     parts = played | {of_unseen: unseen} if unseen else played
@@ -61,7 +61,7 @@ def learn_rewards(run: Run, iteration: int, shards: Sequence[Path]) -> None:
     run.fill(
         Featuring(iteration),
         Work(
-            pieces=parts,
+            pieces={(path,): part for path, part in parts.items()},
             missing=lambda path: not _is_of(path, parts[path]),
             tokens=lambda rows: sum(lengths[row["index"], row["sample"]] for row in rows),
             title=f"iteration {iteration}: read hidden states",
@@ -85,12 +85,12 @@ class Featuring:
     policy: int
 
     @contextmanager
-    def open(self, run: Run) -> Iterator[Callable[[Responses], Rows]]:
-        """Loads the policy, and yields the function from responses to rows."""
+    def open(self, run: Run) -> Iterator[Callable[[Responses], list[Rows]]]:
+        """Loads the policy, and yields the function from responses to the rows of their shard."""
         run.activate(self.policy)
         run.policy.model.eval()
         with run.policy.forward_dtype(), torch.no_grad():
-            yield lambda responses: _feature_rows(run, responses)
+            yield lambda responses: [_feature_rows(run, responses)]
 
     def origin(self, run: Run) -> dict[str, Any]:
         """See `Job`."""
@@ -125,13 +125,6 @@ def _is_of(path: Path, responses: Responses) -> bool:
     stored = read_features(path) if path.exists() else {}
     found = {key: digest for key, (digest, _) in stored.items()}
     return found == {key: tokens_digest(*tokens) for key, tokens in responses.items()}
-
-
-def _held_out_responses(run: Run, iteration: int) -> Responses:
-    """The expert's and the opponent's responses to the held-out prompts; nothing where a prompt has no expert's."""
-    if not all(example.expert_ids for example in run.held_out):
-        return {}
-    return held_out_responses(run, held_out_turns(run, iteration))
 
 
 @dataclass(frozen=True)
