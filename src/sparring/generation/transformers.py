@@ -15,6 +15,7 @@ from sparring.generation.config import GenerationConfig
 from sparring.generation.decoding import Decoding
 from sparring.generation.draws import Draws
 from sparring.generation.mixture import Mixed, Mixture
+from sparring.generation.products import laid_out
 from sparring.generation.proof import decoding_of
 from sparring.generation.protocol import GeneratorParts
 from sparring.generation.reading import reading_of
@@ -102,7 +103,7 @@ class TransformersGenerator:
     def _decode(
         self, way: Decoding, asked: Sequence[Asked], choose: Choose, at_once: int, *, ends: Collection[int]
     ) -> None:
-        with _evaluating(self._model):
+        with _evaluating(self._model), laid_out(self._model):
             for group in way.groups(asked):
                 decode(self._reading(way, shared_by(group)), group, choose, ends=ends, at_once=at_once)
 

@@ -1,0 +1,100 @@
+"""Weights that are laid out multiply as they did, and nothing of the model is changed in the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from families import FAMILIES
+from families import build as family
+from sparring.generation import products
+from sparring.generation.products import laid_out
+from tiny import tiny_model
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(1, 96), (5, 96), (3, 4, 96), (2, 1, 96), (300, 96)])
+def test_products_are_those_of_the_layer(shape: tuple[int, ...], bias: bool) -> None:
+    layer, rows = nn.Linear(96, 130, bias=bias), torch.randn(shape)
+    exact = torch.nn.functional.linear(rows.double(), layer.weight.double(), layer.bias.double() if bias else None)
+    with laid_out(layer), torch.no_grad():
+        assert "forward" in layer.__dict__
+        found = layer(rows)
+    assert found.shape == exact.shape
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-5)
+    assert "forward" not in layer.__dict__
+
+
+def test_weights_that_were_trained_in_between_are_laid_out_anew() -> None:
+    layer, rows = nn.Linear(64, 64), torch.randn(3, 64)
+    for _ in range(2):
+        with laid_out(layer), torch.no_grad():
+            torch.testing.assert_close(layer(rows), torch.nn.functional.linear(rows, layer.weight, layer.bias))
+        with torch.no_grad():
+            layer.weight.mul_(-3.0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_models_say_the_same(name: str) -> None:
+    model, ids = family(name), torch.tensor([[1, 5, 9, 14, 3]])
+    with torch.no_grad():
+        plain = model(input_ids=ids).logits
+        with laid_out(model):
+            torch.testing.assert_close(model(input_ids=ids).logits, plain, rtol=1e-4, atol=1e-4)
+        assert torch.equal(model(input_ids=ids).logits, plain)
+
+
+def test_adapters_stay_active() -> None:
+    model = get_peft_model(tiny_model(), LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.5)
+        ids = torch.tensor([[1, 5, 9]])
+        plain = model(input_ids=ids).logits
+        with laid_out(model):
+            torch.testing.assert_close(model(input_ids=ids).logits, plain, rtol=1e-4, atol=1e-4)
+
+
+def changed(layer: nn.Linear) -> bool:
+    with laid_out(layer):
+        return "forward" in layer.__dict__
+
+
+class Other(nn.Linear):
+    """A layer of another kind, which may do more than multiply."""
+
+
+def test_what_does_not_suit_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changed(nn.Linear(4, 4))
+    assert not changed(nn.Linear(4, 4, dtype=torch.bfloat16))
+    assert not changed(Other(4, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not changed(nn.Linear(4, 4))
+    hooked: Any = nn.Linear(4, 4)
+    hooked.forward = own = lambda rows: rows
+    with laid_out(hooked):
+        assert hooked.forward is own
+    assert hooked.forward is own
+
+
+def test_a_copy_that_would_fill_the_memory_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Memory:
+        total = 8 * 4 * 16
+
+    monkeypatch.setattr(products.psutil, "virtual_memory", Memory)
+    assert changed(nn.Linear(4, 4))
+    assert not changed(nn.Linear(4, 5))
+    assert psutil.virtual_memory is Memory
+
+
+def test_the_layers_come_back_after_a_failure() -> None:
+    layer = nn.Linear(4, 4)
+    with pytest.raises(RuntimeError, match="boom"), laid_out(layer):
+        raise RuntimeError("boom")
+    assert "forward" not in layer.__dict__
