@@ -250,7 +250,7 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
     ),
     "nothing to train": (
         {"iterations": 0, "warmup": None},
-        ["without iterations and without a warmup nothing is trained; set one of the two"],
+        ["warmup: without iterations and without a warm-up nothing is trained; set one of the two"],
     ),
     "prompts alone for a verifier": (
         {"data": "prompts", **LLM, "judge": {"name": "verifier"}},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from sparring.data import DataConfig
 from sparring.errors import InputError
@@ -108,8 +108,7 @@ class PhaseConfig(BaseModel):
     """The settings of consecutive iterations that are played alike.
 
     Attributes:
-        iterations: T, the number of iterations, each generate → score → judge → train → evaluate. A run with a warm-up
-            may have none: it ends after that.
+        iterations: T, the number of iterations, each generate → score → judge → train → evaluate.
         objective: A name in `OBJECTIVES`, or a class of the user's own as `package.module:Class`, and its settings; so
             too with every component below.
         regularizers: Names in `REGULARIZERS` and their settings, weights among them; added to the objective.
@@ -124,7 +123,7 @@ class PhaseConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    iterations: int = Field(default=2, ge=0)
+    iterations: int = Field(default=2, ge=1)
     objective: Component = Field(default_factory=lambda: Component(name="spif"))
     regularizers: tuple[Component, ...] = ()
     opponent: Component = Field(default_factory=lambda: Component(name="previous"))
@@ -139,6 +138,7 @@ class SelfPlayConfig(PhaseConfig):
     """A whole self-play run: one phase, with the fields of `PhaseConfig`, or several that share what they leave out.
 
     Attributes:
+        iterations: As in `PhaseConfig`; 0 ends a run after its warm-up.
         recipe: "auto" looks at the data and chooses what is not set here (`sparring.selfplay.auto`); the run itself has
             what it chose written out, and no recipe.
         output: The run directory.
@@ -159,13 +159,15 @@ class SelfPlayConfig(PhaseConfig):
             one.
     """
 
+    # A run may end after its warm-up, a phase has something to play.
+    iterations: int = Field(default=2, ge=0)
     recipe: Literal["auto"] | None = None
     output: Path = Path("runs/selfplay")
     seed: int = Field(default=0, ge=0)
     model: ModelConfig = Field(default_factory=ModelConfig)
     data: DataConfig
     lora: dict[str, Any] | None = None
-    warmup: WarmupConfig | None = None
+    warmup: WarmupConfig | None = Field(default=None, validate_default=True)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     stop: StopConfig = Field(default_factory=StopConfig)
     stability: StabilityConfig = Field(default_factory=StabilityConfig)
@@ -201,13 +203,12 @@ class SelfPlayConfig(PhaseConfig):
         many = isinstance(phases, Sequence) and not isinstance(phases, str)
         return [_filled(phase, own) for phase in phases] if many else phases
 
-    @model_validator(mode="after")
-    def _trains(self) -> Self:
-        if any(phase.iterations == 0 for phase in self.phases):
-            raise ValueError("a phase of no iterations plays nothing; remove it")
-        if self.total_iterations == 0 and self.warmup is None and self.recipe is None:
-            raise ValueError("without iterations and without a warmup nothing is trained; set one of the two")
-        return self
+    @field_validator("warmup")
+    @classmethod
+    def _trains(cls, warmup: WarmupConfig | None, info: ValidationInfo) -> WarmupConfig | None:
+        if warmup is None and info.data.get("iterations") == 0 and info.data.get("recipe") is None:
+            raise ValueError("without iterations and without a warm-up nothing is trained; set one of the two")
+        return warmup
 
     @field_validator("lora")
     @classmethod
