@@ -44,8 +44,9 @@ it plays, a run makes the same proofs on the model that it was given; see [Log-p
 - **values**: the largest error of a response's log-prob, fp32, of seven responses of 1 to 12 tokens, which have up to
   about 90 nats.
 - **gradients**: the largest error of a weight's gradient, as a share of the norm of the whole gradient.
-- **sampled**: in left-padded batches, in batches of prompts of `equal lengths`, or `one by one`; `no cache` where what
-  the family keeps from token to token gives other probabilities than reading the text again.
+- **sampled**: in left-padded batches, in batches of prompts of `equal lengths`, or `one by one`; keys and values are
+  kept row by row, unless `by batch` says that the family keeps what no prompt can join, or `no cache` that what it
+  keeps gives other probabilities than reading the text again.
 - **greedy**: whether ten greedy tokens of four prompts of different lengths, two samples of each in one batch, are
   those of each prompt alone without a cache.
 
@@ -194,8 +195,8 @@ def _sampled(model: Any, alone: list[list[tuple[int, Tensor]]]) -> tuple[str, bo
     same = all(_agrees(sample.response_ids, alone[sample.index]) for sample in samples)
     way = sampler.decoding()
     words = {"mixed": "batched", "equal": "equal lengths", "single": "one by one"}[way.lengths]
-    shared = "" if way.shared or way.lengths == "single" else ", not shared"
-    return words + shared + ("" if way.cached else ", no cache"), same
+    kept = {"rows": "", "batch": "" if way.lengths == "single" else ", by batch", "nothing": ", no cache"}[way.keeps]
+    return words + kept, same
 
 
 def _agrees(sampled: list[int], alone: list[tuple[int, Tensor]]) -> bool:

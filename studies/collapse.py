@@ -10,7 +10,6 @@ rate, each check of the stability monitor, the drift) is ranked against what was
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -22,7 +21,7 @@ from scipy.stats import spearmanr
 from grounds import on_sums, start_on_sums
 from measuring import hardware, versions
 from outcomes import CHOOSING, Outcome, write
-from playing import Play, play_all
+from playing import Play, options, play_all
 from sparring.objectives import OBJECTIVES
 from sparring.run_directory import RunDirectory
 from sparring.run_files import read_json
@@ -50,18 +49,13 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def main() -> None:
     """Plays what is missing, then writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--at-once", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="play nothing")
-    options = parser.parse_args()
-    folder: Path = options.folder.absolute() / "collapse"
-    cases = {seed: plays(folder / f"seed-{seed}", seed) for seed in options.seeds}
-    if not options.table:
-        for seed in options.seeds:
+    chosen = options(__doc__)
+    folder: Path = chosen.folder.absolute() / "collapse"
+    cases = {seed: plays(folder / f"seed-{seed}", seed) for seed in chosen.seeds}
+    if not chosen.table:
+        for seed in chosen.seeds:
             start_on_sums(folder / f"seed-{seed}", seed)
-        play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=options.at_once)
+        play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=chosen.at_once)
     write(RESULTS / "collapse.json", results(cases))
 
 

@@ -8,7 +8,6 @@ for 20 epochs. The policy that plays is the same one after 8.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from grounds import on_sums, start_on_sums
 from measuring import hardware, versions
 from outcomes import write
-from playing import Play, play_all
+from playing import Play, options, play_all
 from sparring.files import read_json
 from sparring.run_directory import RunDirectory
 
@@ -35,22 +34,17 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def main() -> None:
     """Plays what is missing, then writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--at-once", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="play nothing")
-    options = parser.parse_args()
-    folder: Path = options.folder.absolute() / "truth"
+    chosen = options(__doc__)
+    folder: Path = chosen.folder.absolute() / "truth"
     cases: dict[int, dict[str, Play]] = {}
-    for seed in options.seeds:
+    for seed in chosen.seeds:
         place = folder / f"seed-{seed}"
-        if not options.table:
+        if not chosen.table:
             start_on_sums(place, seed, name="expert")
             start_on_sums(place, seed, epochs=8)
         cases[seed] = plays(place, seed)
-    if not options.table:
-        play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=options.at_once)
+    if not chosen.table:
+        play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=chosen.at_once)
     write(RESULTS / "known_truth.json", results(cases))
 
 

@@ -1,13 +1,13 @@
 """More supervised fine-tuning, or play? Every method from one start, on prompts with experts and on prompts without.
 
-    python studies/more_sft.py FOLDER [--ground smollm2] [--contests NAME …] [--seeds 0 1 2] [--at-once 2] [--table]
+    python studies/more_sft.py FOLDER [--ground smollm2] [--contests NAME …] [--seeds 0 1 2] [--untuned] [--table]
 
-The start is the policy of the epoch of supervised fine-tuning that held-out likelihood chose. From it every method
-plays three iterations: on the 64 problems that the start was trained on, with their experts; and, where a judge says
-what is better, on 192 others, 64 an iteration, without experts, which supervised fine-tuning cannot use. A contest is
-a method on either of them, `spif` or `sppo-verifier/others`. Its learning rate is the better of two, tried on seed 9,
-which is not reported. Started again, the command goes on where it was stopped, also on another machine: what
-studies/results/ has is not played again. `--table` plays nothing.
+The start is the best of three rounds of supervised fine-tuning on 64 problems, by held-out problems. From it every
+method plays three iterations on these; and, where a judge says what is better, on 256 problems of which only these 64
+have an expert's response, 64 an iteration. A contest is a method on the former, `spif`, or on the latter,
+`sppo-verifier/others`. Its learning rate is the better of two, tried on seed 9, which is not reported; `--untuned`
+takes that of earlier trials instead. Started again, the command goes on where it was stopped, also on another machine:
+what studies/results/ has is not played again. `--table` plays nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from typing import Any
 from grounds import GROUNDS, LORA, Ground
 from measuring import hardware, versions
 from methods import METHODS, RATES
-from outcomes import MEASURES, Outcome, write
+from outcomes import MEASURES, Outcome, read, write
 from playing import Play, play_all
-from sparring.files import read_json
 
 ITERATIONS = 3
 TUNING_SEED, TUNING_ITERATIONS = 9, 2
@@ -40,11 +39,13 @@ class Campaign:
         ground: The ground.
         folder: The folder below which they are played.
         results: The file of what was measured. What is there already, of this machine or another, is not played again.
+        tuned: Whether learning rates are tried, or those of earlier trials taken.
     """
 
     ground: Ground
     folder: Path
     results: Path
+    tuned: bool
 
     def of_seed(self, seed: int) -> Path:
         """Where the problems, the start and the runs of a seed are."""
@@ -57,7 +58,7 @@ class Campaign:
             (contest, rate): self._play(f"rate-{rate:g}", contest, TUNING_SEED, rate, TUNING_ITERATIONS)
             for contest in contests
             for rate in RATES
-            if f"{rate:g}" not in measured[contest]["trials"]
+            if self.tuned and f"{rate:g}" not in measured[contest]["trials"]
         }
 
     def plays(self, contests: Iterable[str], seeds: Sequence[int]) -> dict[tuple[str, int], Play]:
@@ -76,13 +77,15 @@ class Campaign:
 
     def rate(self, contest: str) -> float | None:
         """The learning rate after which most answers are right, greedy or sampled; None before all were tried."""
+        if not self.tuned:
+            return METHODS[contest.partition("/")[0]].rate
         trials = self.measured()[contest]["trials"]
         return max(RATES, key=lambda rate: mean(trials[f"{rate:g}"])) if len(trials) == len(RATES) else None
 
     def measured(self) -> dict[str, Any]:
         """What was measured so far, by contest."""
         empty: dict[str, Any] = {contest: {"trials": {}, "runs": {}} for contest in CONTESTS}
-        return empty | (read_json(self.results)["contests"] if self.results.exists() else {})
+        return empty | (read(self.results)["contests"] if self.results.exists() else {})
 
     def take_in(self, contests: Iterable[str], seeds: Sequence[int]) -> None:
         """Adds the runs that have ended to the results, and chooses the rates that can be chosen now."""
@@ -94,11 +97,12 @@ class Campaign:
         self._write(measured)
         for (contest, seed), play in self.plays(contests, seeds).items():
             if play.ended:
-                measured[contest]["runs"][str(seed)] = Outcome.of(play.run).to_json() | {"hardware": hardware()}
+                about = {"rate": self.rate(contest), "hardware": hardware()}
+                measured[contest]["runs"][str(seed)] = about | Outcome.of(play.run).to_json()
         self._write(measured)
 
     def _write(self, measured: Mapping[str, Any]) -> None:
-        tried = {contest: each for contest, each in measured.items() if each["trials"]}
+        tried = {contest: each for contest, each in measured.items() if each["trials"] or each["runs"]}
         write(self.results, {"versions": versions("peft"), "measures": MEASURES, "contests": tried})
 
     def _play(self, below: str, contest: str, seed: int, rate: float, iterations: int) -> Play:
@@ -117,13 +121,14 @@ def main() -> None:
         ground=GROUNDS[options.ground],
         folder=options.folder.absolute() / options.ground,
         results=RESULTS / f"more_sft_{options.ground}.json",
+        tuned=not options.untuned,
     )
 
     def take_in() -> None:
         campaign.take_in(options.contests, options.seeds)
 
     if not options.table:
-        places = {seed: campaign.of_seed(seed) for seed in (TUNING_SEED, *options.seeds)}
+        places = {seed: campaign.of_seed(seed) for seed in (*([TUNING_SEED] * campaign.tuned), *options.seeds)}
         campaign.ground.starts(places, at_once=options.at_once)
         take_in()
         play_all([*campaign.trials(options.contests).values()], at_once=options.at_once, after_each=take_in)
@@ -139,6 +144,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ground", choices=GROUNDS, default="smollm2")
     parser.add_argument("--contests", nargs="+", choices=CONTESTS, default=list(CONTESTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--untuned", action="store_true", help="take the learning rates of earlier trials")
     parser.add_argument("--at-once", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="play nothing")
     return parser.parse_args()

@@ -9,7 +9,6 @@ of the held-out problems are right.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from typing import Any
 from grounds import on_sums, start_on_sums
 from measuring import hardware, versions
 from outcomes import CHOOSING, Outcome, write
-from playing import Play, play_all
+from playing import Play, options, play_all
 
 ITERATIONS, RATE = 3, 3e-4
 SHARES = (0.0, 0.25, 0.5)
@@ -42,16 +41,11 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def main() -> None:
     """Plays what is missing, then writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--at-once", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="play nothing")
-    options = parser.parse_args()
-    folder: Path = options.folder.absolute() / "noise"
-    cases = {seed: plays(folder / f"seed-{seed}", seed, begin=not options.table) for seed in options.seeds}
-    if not options.table:
-        play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=options.at_once)
+    chosen = options(__doc__)
+    folder: Path = chosen.folder.absolute() / "noise"
+    cases = {seed: plays(folder / f"seed-{seed}", seed, begin=not chosen.table) for seed in chosen.seeds}
+    if not chosen.table:
+        play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=chosen.at_once)
     write(RESULTS / "noise.json", results(cases))
 
 

@@ -67,11 +67,17 @@ class Outcome:
         ]
         return values
 
-    @property
-    def likeliest(self) -> int:
-        """The policy under which the experts' responses to the choosing problems are likeliest; not the first."""
-        likelihoods = [mean(policy["likelihood"][:CHOOSING]) for policy in self.problems]
-        return max(range(1, len(likelihoods)), key=likelihoods.__getitem__)
+    def best(self, first: int = 0) -> int:
+        """The policy, from the `first`, of whose answers to the choosing problems most are right, greedy or sampled.
+
+        Of equally good ones, the one that finds the experts' responses likeliest.
+        """
+
+        def worth(policy: int) -> tuple[float, float]:
+            greedy, sampled, likelihood = (mean(self.problems[policy][name][:CHOOSING]) for name in MEASURES)
+            return greedy + sampled, likelihood
+
+        return max(range(first, len(self.problems)), key=worth)
 
     def reported(self, policy: int, measure: str) -> list[float]:
         """A measure of a policy on the problems that are reported."""
@@ -106,6 +112,13 @@ def _overall(stage: StageDirectory) -> dict[str, float]:
     return {name: values[name]["mean"] for name in _OVERALL if name in values}
 
 
+def read(path: Path) -> dict[str, Any]:
+    """A study's results, as `write` wrote them."""
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
+
+
 def write(path: Path, values: dict[str, Any]) -> None:
     """Writes a study's results."""
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(values, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")

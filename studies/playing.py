@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -39,6 +40,16 @@ class Play:
             sparring("resume", self.run, "--trust-remote-code", threads=threads)
         else:
             sparring("train", *self.arguments, f"output={self.run}", "stop.enabled=false", threads=threads)
+
+
+def options(description: str | None) -> argparse.Namespace:
+    """The command line of a study on a model that adds."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the runs are, of this study and of others")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--at-once", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="play nothing")
+    return parser.parse_args()
 
 
 def play_all(plays: Sequence[Play], *, at_once: int, after_each: Callable[[], None] = lambda: None) -> None:

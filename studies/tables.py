@@ -8,7 +8,6 @@ A table stands between `<!-- NAME -->` and `<!-- end -->`. `--check` writes noth
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from outcomes import Outcome, paired
+from outcomes import Outcome, paired, read
 from sparring.metrics import Estimate
 
 HERE = Path(__file__).resolve().parent
@@ -60,18 +59,27 @@ def filled(text: str) -> str:
 
 
 def contests(ground: str) -> str:
-    """Every contest on a ground: what was right after the last iteration, and the paired difference to more SFT."""
+    """Every contest on a ground: what was right after play, and the paired difference to more SFT."""
     played = _read(f"more_sft_{ground}")["contests"]
     runs = {name: _outcomes(contest) for name, contest in played.items() if contest["runs"]}
-    some = next(iter(runs.values()))
-    rows = [["start", "", *_levels([(run, 0) for run in some.values()]), "", "", "", "", ""]]
+    starts = {seed: run for of_seed in runs.values() for seed, run in of_seed.items()}
+    rows = [["start", "", *_levels([(run, 0) for run in starts.values()]), *[""] * 5]]
+    ratio = _seconds(runs["sft"])
     for name, of_seed in runs.items():
-        trials = played[name]["trials"]
-        rate = max(trials, key=lambda each: mean(trials[each]))
-        last = [(run, -1) for run in of_seed.values()]
-        rows.append([_title(name), rate, *_levels(last), *_over_sft(of_seed, runs["sft"]), *_costs(of_seed)])
-    head = ("", "rate", "greedy", "sampled", "nats a token", "Δ greedy", "Δ sampled", "Δ nats", "KL", "seconds / SFT's")
-    return _table(head, [*rows[:1], *_with_ratio(rows[1:])])
+        rate = next(iter(played[name]["runs"].values()))["rate"]
+        for which in (_last, Outcome.best):
+            kept = [(run, which(run)) for run in of_seed.values()]
+            title = _title(name) if which is _last else "— its best iterate"
+            over = _over_sft(of_seed, runs["sft"], which)
+            cost = f"{_seconds(of_seed) / ratio:.1f}" if which is _last else ""
+            kl = _spread([run.overall[policy]["kl_to_base"] for run, policy in kept], 1)
+            rows.append([title, f"{rate:g} ({len(of_seed)})", *_levels(kept), *over, kl, cost])
+    head = ("", "rate (seeds)", "greedy", "sampled", "nats a token", "Δ greedy", "Δ sampled", "KL", "time / SFT's")
+    return _table(head, rows)
+
+
+def _last(run: Outcome) -> int:
+    return len(run.problems) - 1
 
 
 def _outcomes(contest: dict[str, Any]) -> dict[str, Outcome]:
@@ -85,30 +93,21 @@ def _levels(policies: Sequence[tuple[Outcome, int]]) -> list[str]:
     ]
 
 
-def _over_sft(of_seed: dict[str, Outcome], sft: dict[str, Outcome]) -> list[str]:
+def _over_sft(of_seed: dict[str, Outcome], sft: dict[str, Outcome], which: Callable[[Outcome], int]) -> list[str]:
     """Paired differences to more SFT of the same seeds, over problems; empty for SFT itself."""
-    if of_seed is sft or of_seed == sft:
-        return ["", "", ""]
     both = [seed for seed in of_seed if seed in sft]
+    if of_seed is sft or not both:
+        return ["", ""]
     cells = []
-    for measure, digits in (("greedy", 3), ("sampled", 3), ("likelihood", 3)):
-        left, right = ([runs[seed].reported(-1, measure) for seed in both] for runs in (of_seed, sft))
-        cells.append(_signed(paired(left, right), digits))
+    for measure in ("greedy", "sampled"):
+        left, right = ([runs[n].reported(which(runs[n]), measure) for n in both] for runs in (of_seed, sft))
+        cells.append(_signed(paired(left, right), 3))
     return cells
 
 
-def _costs(of_seed: dict[str, Outcome]) -> list[str]:
-    kl = _spread([run.overall[-1]["kl_to_base"] for run in of_seed.values()], 1)
-    return [
-        kl,
-        str(mean(sum(s for stage, s in run.seconds.items() if stage != "evaluate") for run in of_seed.values())),
-    ]
-
-
-def _with_ratio(rows: list[list[str]]) -> list[list[str]]:
-    """The last cell, seconds, as a ratio to the first row's."""
-    first = float(rows[0][-1])
-    return [[*row[:-1], f"{float(row[-1]) / first:.1f}"] for row in rows]
+def _seconds(of_seed: dict[str, Outcome]) -> float:
+    """What a run of play takes, without what measures it, the mean over seeds."""
+    return mean(sum(s for stage, s in run.seconds.items() if stage != "evaluate") for run in of_seed.values())
 
 
 def collapse() -> str:
@@ -169,8 +168,7 @@ def _along(seeds: Sequence[Sequence[dict[str, float]]], key: str) -> str:
 
 
 def _read(name: str) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return values
+    return read(RESULTS / f"{name}.json")
 
 
 def _title(name: str) -> str:

@@ -169,3 +169,8 @@ class EncodedExample(Answered):
     messages: Turns = Turns()
     comparison: Comparison | None = None
     compared_ids: TokenIdLists = TokenIdLists()
+
+    @property
+    def earlier(self) -> list[str]:
+        """The turns of a chat before its last one, which is the prompt, each as its role and what was said."""
+        return [f"{turn['role']}: {turn['content']}" for turn in (self.messages or ())[:-1]]

@@ -150,9 +150,13 @@ class RunDirectory:
 
     path: Path
 
+    def is_begun(self) -> bool:
+        """Whether a run was started here."""
+        return self.config.exists() and self.manifest.exists()
+
     def require(self) -> None:
         """Raises InputError unless a run was started here, in which nothing leads out of it."""
-        if not self.config.exists() or not self.manifest.exists():
+        if not self.is_begun():
             problem = "this is not a run directory: config.yaml or manifest.json is missing"
             raise InputError(problem, where=str(self.path), fix="start a run with `sparring train CONFIG`")
         self.refuse_links()

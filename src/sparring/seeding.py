@@ -12,3 +12,9 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
     """
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def uniform(seed: int, *purpose: str | int) -> float:
+    """A number in [0, 1) with 53 random bits, which depends on `seed` and `purpose` alone, as `derive_seed`'s."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11) * 2.0**-53

@@ -14,6 +14,7 @@ A shard is one Parquet file, whole or absent. Nobody else writes or reads the na
     held_out/greedy-00000.parquet                       responses to held-out prompts by the stage's own policy
     held_out/scores-base-greedy-00000.parquet           log-probs under the stage's policy, by who drew the responses
     held_out/scores-expert-00000.parquet                log-probs of the expert's responses
+    held_out/scores-data-00000.parquet                  log-probs of responses that the data compare
     held_out/judged-against-base-00000.parquet          who beats whom, the first samples with the first and so on
     held_out/answers-00000.parquet                      what a reader looks at, token by token
     held_out/log-ratios-00000.parquet                   Δ of the last iteration's game
@@ -117,7 +118,10 @@ class VerdictRow(TypedDict):
 
 
 class AnswerRow(TypedDict):
-    """A held-out response for a reader; see `sparring.selfplay.stages.answers`."""
+    """A held-out response for a reader; see `sparring.selfplay.stages.answers`.
+
+    `earlier` are the turns before the prompt; where no prompt has any, there is no such column.
+    """
 
     kind: str
     index: int
@@ -129,6 +133,7 @@ class AnswerRow(TypedDict):
     log_prob: float | None
     finish_reason: str
     right: bool | None
+    earlier: NotRequired[list[str]]
 
 
 class LogRatioRow(TypedDict):
@@ -209,14 +214,17 @@ def held_out_samples(stage: StageDirectory) -> dict[Path, How]:
     return {path: how for how in get_args(How) for path in _files(stage.held_out, f"{how}-*")}
 
 
-def held_out_scores_path(stage: StageDirectory, by: Drawn | Literal["expert"], number: int) -> Path:
+def held_out_scores_path(stage: StageDirectory, by: Drawn | Literal["expert", "data"], number: int) -> Path:
     """Log-probs of responses to held-out prompts under the policy that the stage is of."""
     return stage.held_out / _file(f"scores-{_slug(by)}", number)
 
 
-def held_out_scores(stage: StageDirectory) -> dict[Path, Drawn | Literal["expert"]]:
+def held_out_scores(stage: StageDirectory) -> dict[Path, Drawn | Literal["expert", "data"]]:
     """Every shard of log-probs of responses to held-out prompts, by whom the responses are."""
-    return {path: _drawn(path) or "expert" for path in _files(stage.held_out, "scores-*")}
+    found: dict[Path, Drawn | Literal["expert", "data"]] = {}
+    for path in _files(stage.held_out, "scores-*"):
+        found[path] = _drawn(path) or ("data" if path.stem.startswith("scores-data-") else "expert")
+    return found
 
 
 def held_out_verdicts_path(stage: StageDirectory, rival: int, sample: int) -> Path:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from sparring.evaluation.mt_bench import (
     read_winner,
     summarize,
 )
+from sparring.generation.transformers import TransformersGenerator
 from sparring.judges import JUDGES
 from sparring.judges.correspondence import Correspondence, Correspondent
 from tiny import tiny_model, tiny_tokenizer
@@ -138,17 +140,16 @@ def tiny() -> LoadedModel:
 def test_the_first_answer_stands_in_the_second_conversation(
     files: dict[str, Path], tiny: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[float, int, str]] = []
-    generate = tiny.model.generate
+    asked: list[tuple[float, str]] = []
+    sample = TransformersGenerator.sample
 
-    def recorded(**inputs):
-        config = tiny.model.generation_config
-        for row in inputs["input_ids"]:
-            text = tiny.tokenizer.decode(row, skip_special_tokens=False).replace("<|pad|>", "")
-            asked.append((config.temperature if config.do_sample else 0.0, len(asked), text))
-        return generate(**inputs)
+    def recorded(self: Any, batch: Any, *, seed: int) -> Any:
+        config = self._config
+        heat = 0.0 if config.top_k == 1 else config.temperature
+        asked.extend((heat, tiny.tokenizer.decode(each.prompt_ids, skip_special_tokens=False)) for each in batch)
+        return sample(self, batch, seed=seed)
 
-    monkeypatch.setattr(tiny.model, "generate", recorded)
+    monkeypatch.setattr(TransformersGenerator, "sample", recorded)
     questions, load = read_questions(files["questions"]), Recorder(tiny)
     path = answer_questions(load, questions, name="tiny", max_tokens=6, seed=0, folder=tmp_path / "kept")
     given = read_answers(path)
@@ -159,10 +160,9 @@ def test_the_first_answer_stands_in_the_second_conversation(
         begins = f"<|im_start|>user\n{question.turns[0]}<|im_end|>\n<|im_start|>assistant\n"
         follows = f"{begins}{first}<|im_end|>\n<|im_start|>user\n{question.turns[1]}<|im_end|>\n<|im_start|>assistant\n"
         temperature = TEMPERATURES[question.category]
-        turns = [text for heat, _, text in asked if heat == temperature and text in {begins, follows}]
+        turns = [text for heat, text in asked if heat == temperature and text in {begins, follows}]
         assert turns == [begins, follows]
-    # Beside the four short prompts on which it is found out how the model is sampled.
-    assert len([text for _, _, text in asked if "<|im_start|>" in text]) == 2 * len(questions)
+    assert len(asked) == 2 * len(questions)
     (row, *_) = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert set(row) == {"question_id", "answer_id", "model_id", "choices", "tstamp"}
     # The same questions again are read; another limit is another file.

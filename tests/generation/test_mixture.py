@@ -177,4 +177,4 @@ def test_the_base_reads_every_token_once() -> None:
     sampler.decoding()
     read.clear()
     sampler.sample(prompts(), seed=0)
-    assert read == [(3, 5), (6, 1), (6, 1), (6, 1), (6, 1)]
+    assert read == [(3, 6), (6, 1), (6, 1), (6, 1)]

@@ -15,6 +15,7 @@ from sparring.examples import EncodedExample
 from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.mixture import Mixture
+from sparring.generation.rows import Asked, Row
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs
 from tiny import tiny_model, tiny_tokenizer
@@ -24,9 +25,10 @@ PROMPTS = ([1, 5, 9, 14, 3], [7], [1, 30, 31, 32, 33, 34, 35, 36], [4, 4], [8])
 
 WAYS = {
     **dict.fromkeys(UNUSUAL, Decoding()),
-    "minimax": Decoding(lengths="equal"),
-    "recurrent-gemma": Decoding(lengths="equal"),
-    "rwkv": Decoding(lengths="single", shared=False),
+    **dict.fromkeys(("qwen3-next", "lfm2", "mamba", "deepseek-v32", "glm-moe-dsa"), Decoding(keeps="batch")),
+    "minimax": Decoding(lengths="equal", keeps="batch"),
+    "recurrent-gemma": Decoding(lengths="equal", keeps="batch"),
+    "rwkv": Decoding(lengths="single", keeps="batch"),
 }
 
 
@@ -62,8 +64,7 @@ def test_greedy_samples_of_a_batch_are_those_of_each_prompt_alone(family: str, c
     samples = generator.sample(examples(), seed=0)
     assert [(sample.index, sample.sample) for sample in samples] == [(i, k) for i in range(5) for k in range(copies)]
     assert [sample.response_ids for sample in samples] == [alone[sample.index] for sample in samples]
-    expected = WAYS.get(family, Decoding())
-    assert generator.decoding() == expected or (copies == 1 and generator.decoding().lengths == expected.lengths)
+    assert generator.decoding() == WAYS.get(family, Decoding())
 
 
 def test_samples_of_one_prompt_are_independent_where_each_is_drawn_alone() -> None:
@@ -101,7 +102,9 @@ def test_a_slower_path_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         sampler(build("llama"), copies=2).sample(examples(), seed=0)
     (record,) = [record for record in caplog.records if record.name.startswith("sparring.generation")]
     text = record.getMessage()
-    assert text.startswith("MiniMaxForCausalLM is sampled in batches of prompts of equal length: in batches ")
+    assert text.startswith(
+        "MiniMaxForCausalLM is sampled in batches of prompts of equal length, which no prompt joins "
+    )
 
 
 def test_a_cache_that_forgets_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
@@ -116,23 +119,23 @@ def test_a_cache_that_forgets_is_not_used(caplog: pytest.LogCaptureFixture) -> N
     rows = [row for row in examples() if len(row.prompt_ids) > 1]
     with caplog.at_level(logging.WARNING, logger="sparring"):
         samples = generator.sample(rows, seed=0)
-    assert generator.decoding() == Decoding(cached=False, shared=False)
-    assert "reading a prompt again for each of its samples, without a cache, which is slow" in caplog.text
+    assert generator.decoding() == Decoding(keeps="nothing")
+    assert "in batches, without a cache, which is slow" in caplog.text
     assert [sample.response_ids for sample in samples] == [greedy(model, PROMPTS[sample.index]) for sample in samples]
 
 
-class _Prompter(transformers.LlamaForCausalLM):
-    """Its `generate` adds a token of its own to what it is given, as XLM's does."""
+class _Short(transformers.LlamaForCausalLM):
+    """It gives other logits where it is asked for the last token's alone."""
 
-    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **kwargs: Any) -> Any:
-        inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
-        inputs["input_ids"] = torch.full_like(inputs["input_ids"], 9)
-        return inputs
+    def forward(self, *args: Any, logits_to_keep: int = 0, **kwargs: Any) -> Any:
+        output = super().forward(*args, logits_to_keep=logits_to_keep, **kwargs)
+        output.logits = output.logits * (0.5 if logits_to_keep else 1.0)
+        return output
 
 
 def test_what_cannot_be_sampled_right_is_refused() -> None:
-    model = _Prompter(tiny_model().config).eval()
-    with pytest.raises(InputError, match=r"^_Prompter: this model cannot be sampled right: one by one") as caught:
+    model = _Short(tiny_model().config).eval()
+    with pytest.raises(InputError, match=r"^_Short: this model cannot be sampled right: one by one") as caught:
         sampler(model).sample(examples(), seed=0)
     assert "generation.name" in str(caught.value)
 
@@ -158,10 +161,12 @@ def test_mixtures_are_decoded_right_whatever_a_model_keeps(family: str) -> None:
 
 
 def test_groups() -> None:
-    lengths = [3, 1, 3, 2]
-    assert Decoding().groups(lengths, 2) == [([0, 1, 2, 3], 2)]
-    assert Decoding(lengths="equal").groups(lengths, 2) == [([0, 2], 2), ([3], 2), ([1], 2)]
-    assert Decoding(lengths="single").groups([3, 1], 2) == [([0], 1), ([0], 1), ([1], 1), ([1], 1)]
+    asked = [Asked([1] * length, [Row(place, 0, 9), Row(place, 1, 9)]) for place, length in enumerate([3, 1, 3, 2])]
+    first, second, third, fourth = asked
+    assert Decoding().groups(asked) == [asked]
+    assert Decoding(lengths="equal").groups(asked) == [[first, third], [fourth], [second]]
+    single = Decoding(lengths="single").groups(asked[:2])
+    assert single == [[Asked(each.ids, [row])] for each in asked[:2] for row in each.rows]
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3-text", "qwen3-moe", "minimax", "recurrent-gemma", "rwkv"])

@@ -229,12 +229,12 @@ def test_the_mode_is_put_back_and_dropout_is_off(monkeypatch: pytest.MonkeyPatch
     def fail(**_: Any) -> None:
         raise RuntimeError("no memory")
 
-    shipped = model.generation_config
-    monkeypatch.setattr(model, "generate", fail)
+    sampler = build(model)
+    sampler.check()
+    monkeypatch.setattr(model.model, "forward", fail)
     with pytest.raises(RuntimeError, match="no memory"):
-        build(model).sample(batch, seed=0)
+        sampler.sample(batch, seed=0)
     assert model.training
-    assert model.generation_config is shipped
 
 
 def test_plan_is_whole_prompts_longest_first_and_pure() -> None:
@@ -249,6 +249,12 @@ def test_plan_is_whole_prompts_longest_first_and_pure() -> None:
     assert sampler.plan([]) == []
     # A prompt's samples are never split, even where they are more than a batch.
     assert [len(batch) for batch in build(None, samples_per_prompt=9, batch_size=8).plan(given)] == [1] * 5
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(4, [2, 2]), (16, [4, 4, 4, 4]), (33, [8, 8, 8, 8, 1])])
+def test_batches_are_decoded_in_turns_where_there_are_enough(count: int, sizes: list[int]) -> None:
+    given = prompts(*([each] for each in range(count)))
+    assert [len(batch) for batch in build(None, samples_per_prompt=4, batch_size=8).plan(given)] == sizes
 
 
 def test_an_injected_adapter_is_what_samples() -> None:

@@ -9,12 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparring.logprobs import attention
-from sparring.logprobs.attention import Segment, segment_attention
+from families import build
+from sparring.logprobs import attention, layout_of
+from sparring.logprobs.attention import Segment, grouped_attention, segment_attention
 
-# Two prompts: of 4 with responses of 3 and 2, and of 3 with a response of 5.
-SEGMENTS: list[Segment] = [(0, 0, 0, 4), (0, 4, 4, 7), (0, 4, 7, 9), (9, 9, 9, 12), (9, 12, 12, 17)]
-LENGTH = 17
+# A sequence of 7; one of 6 that leaves it after 4, and one of 8 that leaves that after 5; one of 7 that leaves the
+# first after 1; another sequence of 3, and one of 4 that goes on where that ends.
+SEGMENTS: list[Segment] = [(-1, 0, 7), (3, 7, 9), (7, 9, 12), (0, 12, 18), (-1, 18, 21), (20, 21, 22)]
+SEQUENCES = [
+    [0, 1, 2, 3, 4, 5, 6],
+    [0, 1, 2, 3, 7, 8],
+    [0, 1, 2, 3, 7, 9, 10, 11],
+    [0, 12, 13, 14, 15, 16, 17],
+    [18, 19, 20, 21],
+]
+LENGTH = 22
 
 
 def states(heads: int, seed: int) -> Tensor:
@@ -24,10 +33,9 @@ def states(heads: int, seed: int) -> Tensor:
 def whole_row(query: Tensor, key: Tensor, value: Tensor, window: int | None, scale: float) -> Tensor:
     """Softmax over a T × T mask that is written out from the definition."""
     allowed = torch.zeros(LENGTH, LENGTH, dtype=torch.bool)
-    for prompt_start, prompt_stop, start, stop in SEGMENTS:
-        own = [*range(prompt_start, prompt_stop), *range(start, stop)]
-        for i in range(start, stop):
-            seen = own[: own.index(i) + 1]
+    for sequence in SEQUENCES:
+        for place, i in enumerate(sequence):
+            seen = sequence[: place + 1]
             allowed[i, seen if window is None else seen[-window:]] = True
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
@@ -76,3 +84,34 @@ def test_the_arguments_for_flash_attention_mean_the_same(window: int | None, mon
     inputs = [states(heads, seed) for seed, heads in enumerate((4, 2, 2))]
     ours = attention._varlen(*inputs, SEGMENTS, window=window, scale=0.4)
     torch.testing.assert_close(ours, whole_row(*inputs, window, 0.4), rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [None, 0.7])
+@pytest.mark.parametrize("heads", [2, 6])
+def test_heads_that_share_keys_are_as_many_queries_on_them(heads: int, scale: float | None) -> None:
+    numbers = torch.Generator().manual_seed(0)
+    query = torch.randn(3, heads, 1, 8, generator=numbers, dtype=torch.float64)
+    key, value = (torch.randn(3, 2, 5, size, generator=numbers, dtype=torch.float64) for size in (8, 4))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]]).bool()[:, None, None]
+    keys, values = (each.repeat_interleave(heads // 2, 1) for each in (key, value))
+    weights = ((scale or 8**-0.5) * query @ keys.transpose(-1, -2)).masked_fill(~mask, float("-inf")).softmax(-1)
+    torch.testing.assert_close(grouped_attention(query, key, value, mask, scale), weights @ values, rtol=0, atol=1e-12)
+
+
+def test_a_step_of_decoding_copies_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With padding too, where transformers' own attention would repeat them for each head."""
+    seen: list[tuple[int, ...]] = []
+    whole = attention.scaled_dot_product_attention
+    model = build("llama")
+    layout_of(model)
+
+    def watched(query: Tensor, key: Tensor, *rest: Any, **named: Any) -> Tensor:
+        seen.append((*query.shape[:3], key.shape[1]))
+        return whole(query, key, *rest, **named)
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", watched)
+    mask = torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1]])
+    with torch.no_grad():
+        cache = model(input_ids=torch.tensor([[0, 5, 6], [7, 8, 9]]), attention_mask=mask[:, :3]).past_key_values
+        model(input_ids=torch.tensor([[5], [6]]), attention_mask=mask, past_key_values=cache)
+    assert seen == [(2, 2, 2, 2)] * 2

@@ -42,7 +42,7 @@ def likeliest(model: Any, vocabulary: int | None = None) -> list[LikelyTokens]:
 def model(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A model of each layout, its head read four positions at a time."""
     model = tiny_model() if request.param == "llama" else build(request.param)
-    monkeypatch.setattr(head, "_LOGITS_AT_ONCE", 4 * model.config.get_text_config().vocab_size)
+    monkeypatch.setattr(head, "_LOGITS_AT_ONCE", 16 * model.config.get_text_config().vocab_size)
     return model
 
 

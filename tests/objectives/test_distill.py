@@ -80,12 +80,20 @@ def test_each_divergence_has_its_known_value() -> None:
     assert values["js"] == pytest.approx(0.5 * math.log(4 / 3) + 0.25 * math.log(2 / 3))
 
 
-def minimum(loss: Callable[[Law], Tensor], start: Law, steps: int = 600, rate: float = 8.0) -> list[Tensor]:
-    """The laws where gradient descent on the logits ends."""
+def minimum(loss: Callable[[Law], Tensor], start: Law) -> list[Tensor]:
+    """The laws where descent on the logits ends."""
     policy = start
-    for _ in range(steps):
-        gradients = torch.autograd.grad(loss(policy), policy)
-        policy = tuple((p - rate * g).detach().requires_grad_() for p, g in zip(policy, gradients, strict=True))  # type: ignore[assignment]
+    descent = torch.optim.LBFGS(
+        policy, max_iter=200, tolerance_grad=1e-9, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        descent.zero_grad()
+        value = loss(policy)
+        value.backward()
+        return value
+
+    descent.step(closure)
     return [each.softmax(-1).detach() for each in policy]
 
 

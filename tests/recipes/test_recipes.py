@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from sparring.errors import InputError
+from sparring.models.lora import lora_config
 from sparring.recipes import find, recipes
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import phases_of
-from sparring.selfplay.policy import lora_config
 from sparring.trainer.arguments import training_arguments
 
 # What a person must say themselves.

@@ -105,7 +105,7 @@ def test_a_phase_needs_what_objective_judge_and_regularizers_read() -> None:
         ([{}, {"lora": {"r": 2}}], "phases.1.lora: unknown key; known: generation, iterations"),
         ([{}, {"generation": {"temprature": 1}}], "phases.1.generation.temprature: unknown key; did you mean"),
         ([{"iterations": 0}], "phases.0.iterations: Input should be greater than or equal to 1, got 0"),
-        ([3], "phases.0: Input should be a valid dictionary or instance of PhaseConfig, got 3"),
+        ([3], "phases.0: must be a mapping of keys to values, got 3"),
         ({"a": 1}, "phases: Input should be a valid tuple, got {'a': 1}"),
         ("spin", "phases: Input should be a valid tuple, got 'spin'"),
     ],

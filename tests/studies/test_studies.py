@@ -30,8 +30,11 @@ def test_paired_differences_by_hand() -> None:
     assert math.isclose(estimate.standard_error, math.sqrt(1 / 3 / 4))
 
 
-def test_the_likeliest_policy_is_chosen_by_the_choosing_problems_and_is_never_the_first() -> None:
-    assert outcome(-0.1, -0.5, -0.2, -0.3).likeliest == 2
+def test_the_best_policy_is_told_by_the_choosing_problems() -> None:
+    run = outcome(-0.1, -0.5, -0.2, -0.3)
+    assert (run.best(), run.best(first=1)) == (0, 2)
+    run.problems[1]["greedy"][-2:], run.problems[3]["sampled"][0] = [2.0, 2.0], 0.75
+    assert run.best() == 3
 
 
 def test_reported_problems_are_those_that_choose_nothing() -> None:

@@ -24,7 +24,7 @@ from sparring.data.demonstration import DEMONSTRATION, PROMPT, check_demonstrati
 from sparring.data.encoding import Encoded, encode
 from sparring.data.findings import Observation
 from sparring.data.formats import FORMATS
-from sparring.data.prompts import Conversation, encode_prompts, load_prompts
+from sparring.data.prompts import Conversation, encode_prompts, load_prompts, read_prompts
 from sparring.data.rotation import prompts_of_iteration
 from sparring.data.rows import CALLED
 from sparring.data.tasks import TASKS
@@ -59,5 +59,6 @@ __all__ = [
     "load",
     "load_prompts",
     "prompts_of_iteration",
+    "read_prompts",
     "teacher_prompts",
 ]

@@ -67,7 +67,8 @@ def check_demonstrations(
             f"{len(over)} of {len(lengths)} prompts with their demonstration are over the {limit} tokens that the "
             f"model's context leaves (the first is that of row {over[0] + 1}, the longest has {max(lengths)})",
             where="scorer",
-            fix="lower data.max_prompt_tokens; or lower data.max_response_tokens, with data.overlong_response: drop",
+            fix="lower data.max_prompt_tokens and data.max_response_tokens, with data.overlong_prompt and "
+            "data.overlong_response: drop",
         )
 
 

@@ -47,7 +47,7 @@ class Rows:
     unread: set[str] = field(default_factory=set)
 
 
-def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int, seen: dict[bytes, str]) -> Rows:
+def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int, seen: dict[bytes, str] | None) -> Rows:
     """Reads a source and turns its rows into examples; wrong and repeated rows become problems.
 
     Args:
@@ -55,7 +55,7 @@ def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int,
         source: Where the rows are and what they look like.
         needs: A row that is of use to none of them is wrong.
         start: The index of the first row.
-        seen: Digests of the rows so far, with their places; those of this source are added.
+        seen: Digests of the rows so far, with their places; those of this source are added. None lets rows repeat.
 
     Raises:
         InputError: The source cannot be read, or its columns fit no format.
@@ -93,7 +93,7 @@ class _Check:
     form: Format
     needs: Needs
     reading: RowReading
-    seen: dict[bytes, str]
+    seen: dict[bytes, str] | None
     verifier: Verifier | None = None
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ class _Check:
         example = unwritten(self.config, self.form.parse(record))
         record.check_unread(self.form.known)
         _check_use(record, example, self.form, self.needs)
-        first = self.seen.setdefault(_digest(example), record.where)
+        first = record.where if self.seen is None else self.seen.setdefault(_digest(example), record.where)
         if first != record.where:
             problem = f"repeats {first} (same prompt and response)"
             raise InputError(problem, where=record.where, fix="remove one of the two")
@@ -170,6 +170,9 @@ def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> 
         return
     wishes = ", ".join(f"{who} needs {CALLED[parts[0]]}" for who, parts in missing.items())
     fix = "give every row one, or take an objective and a judge that need none"
+    if example.comparison is not None:
+        fix = "the rows hold preferences: learn from those with objective: {name: dpo} and responses: data"
+        fix += ", or imitate what was chosen, with data.columns: {response: chosen}" if "chosen" in form.fields else ""
     column = form.answer if any("comparison" not in parts for parts in missing.values()) else form.fields[-1]
     raise record.error(column, f"{wishes}, and there is none", fix)
 

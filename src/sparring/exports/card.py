@@ -33,8 +33,8 @@ _TEMPLATE = """---
 {{ settings }}```
 
 Objectives, regularizers, opponents and judges are listed with their defaults, of the fields of training and LoRA only
-those that were set. This is not the whole configuration: paths, addresses and accounts, a judge's template and how the
-data were read are not here.
+those that were set. This is not the whole configuration: paths, addresses and accounts, the templates of a judge and a
+scorer, and how the data were read are not here.
 
 ## Evaluation
 
@@ -175,8 +175,8 @@ def _table(summary: Summary, policy: str) -> str:
     ]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
-        f"{table}\n\n± is the standard error over {summary.prompts} held-out prompts; KL and log-likelihood are in "
-        "nats. The model of this card is in bold."
+        f"{table}\n\nOver {summary.prompts} held-out prompts: brackets hold the 95 % interval of a rate (Wilson), ± is "
+        "the standard error. KL and log-likelihood are in nats. The model of this card is in bold."
     )
 
 

@@ -9,11 +9,26 @@ from sparring.examples import EncodedExample
 from sparring.generation.config import GenerationConfig
 from sparring.types import Sample
 
+# A batch that is decoded in turns has so many times what is decoded at once, where that leaves as many batches.
+_TURNS, _BATCHES = 4, 4
 
-def batches(config: GenerationConfig, prompts: Sequence[EncodedExample]) -> list[list[EncodedExample]]:
-    """Batches of prompts of similar length, longest first, so that what fits once fits always."""
+
+def batches(
+    config: GenerationConfig, prompts: Sequence[EncodedExample], *, turns: bool = False
+) -> list[list[EncodedExample]]:
+    """Batches of prompts of similar length, longest first, so that what fits once fits always.
+
+    Args:
+        config: Says how many sequences are decoded at once.
+        prompts: The prompts.
+        turns: Whether a batch may have more sequences than are decoded at once, of which some wait for the places of
+            those that end.
+    """
     ordered = sorted(prompts, key=lambda prompt: (-len(prompt.prompt_ids), prompt.index))
     size = config.prompts_per_batch
+    if turns:
+        # Not fewer than a few batches: they are what processes share, and what a kill can lose.
+        size *= max(1, min(_TURNS, len(ordered) // (size * _BATCHES)))
     return [ordered[start : start + size] for start in range(0, len(ordered), size)]
 
 

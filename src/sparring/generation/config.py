@@ -29,7 +29,8 @@ class GenerationConfig(BaseModel):
         temperature: Divides the logits before sampling.
         top_p: Keeps the smallest set of tokens with this much probability; 1 keeps all.
         top_k: Keeps the k most likely tokens; 0 keeps all, and 1 is greedy, so it takes one sample a prompt.
-        batch_size: Sequences decoded at once; a batch is also what a kill can lose at most.
+        batch_size: Sequences decoded at once. A kill can lose as many at most, or four times as many where more than
+            sixteen times as many are to be decoded and others take the places of those that end.
         made_by: Class attribute: the import path of the generator, which is imported when it is first used.
         engine: Class attribute: likewise that of the engine with its own copy of the weights through which it samples,
             and which is given each policy as a folder; None where it samples from the run's one model in memory.
@@ -113,7 +114,7 @@ class GenerationConfig(BaseModel):
 
 
 class TransformersConfig(GenerationConfig):
-    """The very model that trains, by transformers' `generate`; it needs nothing but the settings of sampling."""
+    """The very model that trains, in this program; it needs nothing but the settings of sampling."""
 
     made_by: ClassVar[str] = "sparring.generation.transformers:TransformersGenerator"
     mixes: ClassVar[bool] = True

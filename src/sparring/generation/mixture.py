@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from transformers import LogitsProcessor
+from torch import Tensor
 
-from sparring.generation.decoding import Decoding
-from sparring.generation.prefix import keeps_cache, read, read_once
+from sparring.generation.rows import Reading
 from sparring.logprobs.mixture import geometric_mixture
 
 
@@ -27,46 +25,43 @@ class Mixture:
     base_share: float
 
 
-class MixtureProcessor(LogitsProcessor):
-    """Turns a policy's next-token logits into those of a mixture, for one batch, from its first token to its last.
+class Mixed:
+    """Two models' readings of the same rows; what it says of the next token is the mixture's log-probs.
 
-    transformers calls processors that are given to `generate` before temperature, top-k and top-p, so those act on the
-    mixture. The base model reads every token once, into a key-value cache of its own, where it has one.
+    Temperature and truncation come afterwards, so they act on the mixture.
 
     Args:
-        mixture: The base model and its share.
-        attention_mask: `[B, T]` of the left-padded prompts.
-        decoding: How the policy is decoded, and so the base.
+        policy: What the policy has read.
+        base: What the base model has read.
+        base_share: α.
     """
 
-    def __init__(self, mixture: Mixture, attention_mask: torch.Tensor, decoding: Decoding) -> None:
-        self._mixture, self._mask, self._decoding = mixture, attention_mask, decoding
-        self._cached = decoding.cached and keeps_cache(mixture.base)
-        self._begun, self._cache = False, None
+    def __init__(self, policy: Reading, base: Reading, base_share: float) -> None:
+        self._parts, self._base_share = (policy, base), base_share
 
-    @torch.no_grad()
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """`[B·K, T]` tokens so far and `[B·K, n]` logits of the policy to the log-probs `[B·K, n]` of the mixture."""
-        logits = self._next(input_ids) if self._begun else self._first(input_ids)
-        base = logits.to(device=scores.device, dtype=scores.dtype)
-        return geometric_mixture(scores, base, self._mixture.base_share)
+    @property
+    def joins(self) -> bool:
+        """See `Reading`."""
+        return all(part.joins for part in self._parts)
 
-    def _first(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """The base's next-token logits after the prompts, each of which is read once where its cache can be copied."""
-        self._begun = True
-        copies = len(input_ids) // len(self._mask)
-        shared = self._cached and self._decoding.shared
-        cache = read_once(self._mixture.base, input_ids[::copies], self._mask, copies) if shared else None
-        self._mask = self._mask.repeat_interleave(copies, dim=0)
-        return self._read(input_ids if cache is None else input_ids[:, -1:], cache)
+    @property
+    def leaves(self) -> bool:
+        """See `Reading`."""
+        return all(part.leaves for part in self._parts)
 
-    def _next(self, input_ids: torch.Tensor) -> torch.Tensor:
-        # Ones for what was sampled, in rows that have ended too: those are cut afterwards.
-        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
-        return self._read(input_ids[:, -1:] if self._cached else input_ids, self._cache)
+    def join(self, prompts: Sequence[Sequence[int]], copies: Sequence[int]) -> Tensor:
+        """See `Reading`."""
+        return self._mixed([part.join(prompts, copies) for part in self._parts])
 
-    def _read(self, ids: torch.Tensor, cache: Any) -> torch.Tensor:
-        output = read(self._mixture.base, ids, self._mask, cache, cached=self._cached)
-        self._cache = output.past_key_values if self._cached else None
-        logits: torch.Tensor = output.logits[:, -1]
-        return logits
+    def step(self, tokens: Sequence[int]) -> Tensor:
+        """See `Reading`."""
+        return self._mixed([part.step(tokens) for part in self._parts])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """See `Reading`."""
+        for part in self._parts:
+            part.keep(rows)
+
+    def _mixed(self, logits: Sequence[Tensor]) -> Tensor:
+        policy, base = logits
+        return geometric_mixture(policy, base.to(device=policy.device, dtype=policy.dtype), self._base_share)

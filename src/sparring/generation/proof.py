@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,46 +12,39 @@ from torch import Tensor
 
 from sparring.errors import InputError
 from sparring.generation.decoding import Decoding
+from sparring.generation.draws import draw
 from sparring.generation.mixture import Mixture
+from sparring.generation.rows import Asked, Choose, Row
 from sparring.logprobs import layout_of
 from sparring.logprobs.decoder import own_logits
 from sparring.logprobs.layout import FAILURES, agree, described, probe_ids
 from sparring.logprobs.mixture import geometric_mixture
+from sparring.seeding import uniform
 
 _log = logging.getLogger(__name__)
 
-# Two of one length, so that prompts of equal lengths make a batch too.
-_PROMPTS = ((3, 4, 5, 6, 7, 8), (9, 10), (12, 11), (13, 14, 15, 16))
+# They begin alike, so that what they share is read once; two have one length, so that equal lengths make a batch too.
+_PROMPTS = tuple((17, 18, 19, 20, 21, 22, *rest) for rest in ((3, 4, 5, 6, 7, 8), (9, 10), (12, 11), (13, 14, 15, 16)))
 _TOKENS = 4
 
+
+# Fewer than the rows of all prompts, so that some wait for the places of others.
+_AT_ONCE = 4
 
 # From the fastest to the safest.
 _WAYS = (
     Decoding(),
-    Decoding(shared=False),
+    Decoding(keeps="batch"),
     Decoding(lengths="equal"),
-    Decoding(lengths="equal", shared=False),
-    Decoding(cached=False, shared=False),
-    Decoding(lengths="single", shared=False),
-    Decoding(lengths="equal", cached=False, shared=False),
-    Decoding(lengths="single", cached=False, shared=False),
+    Decoding(lengths="equal", keeps="batch"),
+    Decoding(keeps="nothing"),
+    Decoding(lengths="single", keeps="batch"),
+    Decoding(lengths="equal", keeps="nothing"),
+    Decoding(lengths="single", keeps="nothing"),
 )
 
-
-class Decoded(NamedTuple):
-    """What was decoded from some prompts, `copies` of each side by side.
-
-    Attributes:
-        tokens: `[R, t]` token ids.
-        scores: t tensors `[R, n]`, what each token was drawn from, before the softmax.
-    """
-
-    tokens: Tensor
-    scores: Sequence[Tensor]
-
-
-Decode = Callable[[Decoding, Sequence[Sequence[int]], int, int], Decoded]
-"""Decodes prompts (way, prompts, copies of each, tokens) at temperature 1, without an end."""
+Decode = Callable[[Decoding, Sequence[Asked], Choose, int], None]
+"""Decodes rows to their limits: the way, the prompts with their rows, what chooses tokens, and rows at once at most."""
 
 
 _known: WeakKeyDictionary[Any, dict[tuple[bool, bool], Decoding]] = WeakKeyDictionary()
@@ -66,7 +59,7 @@ def decoding_of(model: Any, decode: Decode, *, copies: int, mixture: Mixture | N
 
     Args:
         model: The causal language model.
-        decode: Decodes from it.
+        decode: Decodes from it and, where there is one, the base model.
         copies: Samples of each prompt.
         mixture: The base model that is mixed in, if one is.
 
@@ -88,19 +81,14 @@ def decoding_of(model: Any, decode: Decode, *, copies: int, mixture: Mixture | N
 
 def _words(way: Decoding) -> str:
     batches = {"mixed": "in batches", "equal": "in batches of prompts of equal length", "single": "one by one"}
-    parts = [batches[way.lengths]]
-    parts += [] if way.shared or way.lengths == "single" else ["reading a prompt again for each of its samples"]
-    parts += [] if way.cached else ["without a cache, which is slow"]
-    return ", ".join(parts)
+    kept = {"rows": "", "batch": ", which no prompt joins while others are under way"}
+    return batches[way.lengths] + kept.get(way.keeps, ", without a cache, which is slow")
 
 
 def _find(model: Any, decode: Decode, copies: int, mixture: Mixture | None) -> tuple[Decoding, str]:
     """The first way that is right, and what was wrong with the fastest."""
     why = ""
     for way in _WAYS:
-        # Nothing is shared of one sample, so there the first way stands for both.
-        if way.shared and copies == 1 and way != _WAYS[0]:
-            continue
         problem = _problem(model, decode, way, copies, mixture)
         if problem is None:
             return way, why
@@ -115,17 +103,37 @@ def _find(model: Any, decode: Decode, copies: int, mixture: Mixture | None) -> t
 @torch.no_grad()
 def _problem(model: Any, decode: Decode, way: Decoding, copies: int, mixture: Mixture | None) -> str | None:
     prompts = [probe_ids(model, prompt) for prompt in _PROMPTS]
-    worst: float | None = None
+    watch, worst = _Watch(), None
+    # Some have fewer tokens than others, so that they leave before them.
+    rows = [[Row(place, copy, _TOKENS - (place + copy) % 2) for copy in range(copies)] for place in range(len(prompts))]
     try:
-        for places, count in way.groups([len(prompt) for prompt in prompts], copies):
-            drawn = decode(way, [prompts[place] for place in places], count, _TOKENS)
-            for row, tokens in enumerate(drawn.tokens.tolist()):
-                scores = torch.stack([step[row] for step in drawn.scores]).float().log_softmax(-1)
-                off = _Own(model, mixture, prompts[places[row // count]], tokens).difference(scores)
-                worst = off if worst is None else max(worst, off or 0.0)
+        decode(way, [Asked(prompts[place], rows[place]) for place in range(len(prompts))], watch, _AT_ONCE)
+        for row, scores in watch.seen:
+            off = _Own(model, mixture, prompts[row.prompt], row.tokens).difference(torch.stack(scores))
+            worst = off if worst is None else max(worst, off or 0.0)
     except FAILURES as error:
         return f"it cannot be ({described(error)})"
     return None if worst is None else f"the next token's log-probs are off by {worst:.2g} nats"
+
+
+class _Watch:
+    """Chooses tokens, and keeps the log-probs of all that might have been chosen.
+
+    Attributes:
+        seen: Each row, and the log-probs `[n]` of each of its tokens' alternatives.
+    """
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Row, list[Tensor]]] = []
+
+    def __call__(self, rows: Sequence[Row], logits: Tensor) -> list[int]:
+        """See `Choose`."""
+        known = {id(row): scores for row, scores in self.seen}
+        for row, scores in zip(rows, logits.float().log_softmax(-1), strict=True):
+            if id(row) not in known:
+                self.seen.append((row, known.setdefault(id(row), [])))
+            known[id(row)].append(scores)
+        return draw(logits.float(), [uniform(0, row.prompt, row.sample, len(row.tokens)) for row in rows])
 
 
 class _Own:

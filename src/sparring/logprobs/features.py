@@ -11,7 +11,7 @@ from torch import Tensor
 from sparring.errors import InputError
 from sparring.logprobs.decoder import UnknownDecoderError
 from sparring.logprobs.layout import MAX_TOKENS, SCORES, layout_of
-from sparring.logprobs.readings import States
+from sparring.logprobs.readouts import States
 
 
 def response_features(

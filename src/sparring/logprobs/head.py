@@ -50,7 +50,8 @@ def read_in_chunks(model: Any, hidden: Tensor, targets: Tensor, read: Callable[[
         targets: `[N, …]` token ids, of which each chunk is given its own.
         read: Takes logits `[n, V]`, in fp32 at least, and returns `[n, …]`.
     """
-    head, chunk = model.get_output_embeddings(), _chunk(model.config.get_text_config().vocab_size)
+    # Autograd holds several copies of the logits.
+    head, chunk = model.get_output_embeddings(), _chunk(4 * model.config.get_text_config().vocab_size)
 
     def read_chunk(states: Tensor, ids: Tensor) -> Tensor:
         logits = _transform(model, head(states))

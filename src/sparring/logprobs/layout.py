@@ -16,7 +16,7 @@ from sparring.logprobs.attention import UnsupportedAttentionError, counting_laye
 from sparring.logprobs.decoder import UnknownDecoderError, own_logits
 from sparring.logprobs.packed import packed_log_probs
 from sparring.logprobs.padded import padded_log_probs, single_log_probs
-from sparring.logprobs.readings import OWN, Reading
+from sparring.logprobs.readouts import OWN, Readout
 from sparring.logprobs.whole import whole_log_probs
 from sparring.logprobs.wrappers import computes_in_16_bits, forward_through, unwrap
 
@@ -26,7 +26,7 @@ MAX_TOKENS = 8192
 """Positions in one forward pass, unless somebody says otherwise."""
 
 Rows = Literal["packed", "padded", "single", "whole"]
-Score = Callable[[Any, Sequence[Sequence[int]], Sequence[Sequence[Sequence[int]]], int, Reading], list[Tensor]]
+Score = Callable[[Any, Sequence[Sequence[int]], Sequence[Sequence[Sequence[int]]], int, Readout], list[Tensor]]
 
 SCORES: dict[Rows, Score] = {
     "packed": packed_log_probs,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparring.logprobs.decoder import decoder_of, plain_options
-from sparring.logprobs.readings import OWN, Reading
+from sparring.logprobs.readouts import OWN, Readout
 from sparring.logprobs.wrappers import in_passes
 
 
@@ -30,7 +30,7 @@ def padded_log_probs(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[Sequence[int]]],
     max_tokens: int,
-    reading: Reading = OWN,
+    readout: Readout = OWN,
 ) -> list[Tensor]:
     """What is read at each token, `[T, …]` nats, for each response of each prompt in turn.
 
@@ -42,9 +42,9 @@ def padded_log_probs(
         prompts: `B` prompts as token ids.
         responses: `responses[b][k]`.
         max_tokens: Padded positions in one forward pass; a single row may exceed it.
-        reading: What is read; the log-prob of the token itself by default.
+        readout: What is read; the log-prob of the token itself by default.
     """
-    return _in_batches(model, _rows(prompts, responses), max_tokens, reading)
+    return _in_batches(model, _rows(prompts, responses), max_tokens, readout)
 
 
 def single_log_probs(
@@ -52,10 +52,10 @@ def single_log_probs(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[Sequence[int]]],
     _max_tokens: int,
-    reading: Reading = OWN,
+    readout: Readout = OWN,
 ) -> list[Tensor]:
     """The same with one row in a forward pass, without any padding, so a budget has no effect."""
-    return _in_batches(model, _rows(prompts, responses), 1, reading)
+    return _in_batches(model, _rows(prompts, responses), 1, readout)
 
 
 def _rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]) -> list[_Row]:
@@ -63,10 +63,10 @@ def _rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequenc
     return [_Row(number, prompt, answer) for number, (prompt, answer) in enumerate(pairs)]
 
 
-def _in_batches(model: Any, rows: list[_Row], max_tokens: int, reading: Reading) -> list[Tensor]:
+def _in_batches(model: Any, rows: list[_Row], max_tokens: int, readout: Readout) -> list[Tensor]:
     scored: list[Tensor] = [torch.empty(0)] * len(rows)
     batches = list(_batches(rows, max_tokens))
-    passes = in_passes(model, [[rows[i] for i in indices] for indices in batches], partial(_score, reading=reading))
+    passes = in_passes(model, [[rows[i] for i in indices] for indices in batches], partial(_score, readout=readout))
     for indices, values in zip(batches, passes, strict=True):
         for index, value in zip(indices, values, strict=True):
             scored[index] = value
@@ -83,7 +83,7 @@ def _batches(rows: list[_Row], max_tokens: int) -> Iterator[list[int]]:
         start += size
 
 
-def _score(model: Any, rows: list[_Row], reading: Reading) -> list[Tensor]:
+def _score(model: Any, rows: list[_Row], readout: Readout) -> list[Tensor]:
     device = model.get_input_embeddings().weight.device
     longest = max(map(len, rows))
     # Which positions predict a response token: the last of the prompt up to the last but one of the response.
@@ -99,5 +99,5 @@ def _score(model: Any, rows: list[_Row], reading: Reading) -> list[Tensor]:
     # A row alone is computed as the model's own forward pass computes it, which is given no mask.
     masked = {"attention_mask": mask.to(device)} if len(rows) > 1 else {}
     hidden = decoder(input_ids=ids.to(device), **masked, **plain_options(decoder)).last_hidden_state
-    values = reading.of_hidden(model, hidden[predicts.to(device)], targets, [row.number for row in rows])
+    values = readout.of_hidden(model, hidden[predicts.to(device)], targets, [row.number for row in rows])
     return [*values.split([len(row.response) for row in rows])]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparring.logprobs.layout import MAX_TOKENS, SCORES, layout_of
-from sparring.logprobs.readings import OWN, At, Likeliest, Reading
+from sparring.logprobs.readouts import OWN, At, Likeliest, Readout
 from sparring.logprobs.wrappers import unwrap
 from sparring.tokens import LikelyTokens
 
@@ -23,12 +23,12 @@ def sequence_log_probs(
 ) -> list[Tensor]:
     """Log π(y_k|x), summed over the response tokens, for every prompt and each of its responses.
 
-    Differentiable. Rows are packed, a prompt is computed once for all its responses, equal responses to it once for all
-    their places, and only response positions reach the head. A model whose layers cannot keep the sequences of a row
-    apart (recurrent ones, say) is scored in a slower layout instead, which `layout_of` has proved; the log says so.
+    Differentiable. Rows are packed, what sequences have in common from the start is computed once, and only response
+    positions reach the head. A model whose layers cannot keep the sequences of a row apart (recurrent ones, say) is
+    scored in a slower layout instead, which `layout_of` has proved; the log says so.
 
-    Under dropout, equal responses therefore have equal log-probs: one draw of the network scores them, as one draw
-    scores the prompt that all responses share. Each log-prob has the law that it would have alone.
+    Under dropout, equal responses to a prompt have equal log-probs: one draw of the network scores them. Each log-prob
+    has the law that it would have alone.
 
     Args:
         model: A causal language model of transformers, bare, or wrapped by peft or by a data-parallel wrapper.
@@ -63,7 +63,7 @@ def per_token_log_probs(
         For each prompt and each of its responses a tensor `[T_bk]`, nats, whose `sum()` is the sequence's log-prob;
         equal responses to a prompt have one tensor.
     """
-    return _read(model, prompts, responses, max_tokens, reading=OWN, firsts=_firsts(responses))
+    return _read(model, prompts, responses, max_tokens, readout=OWN, firsts=_firsts(responses))
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def likely_tokens(
         max_tokens: Positions in one forward pass.
     """
     likeliest = Likeliest(count, vocabulary)
-    found = _read(model, prompts, responses, max_tokens, reading=likeliest, firsts=_firsts(responses))
+    found = _read(model, prompts, responses, max_tokens, readout=likeliest, firsts=_firsts(responses))
     return [
         [LikelyTokens(ids=each[:, :count].long(), log_probs=each[:, count:]) for each in answers] for answers in found
     ]
@@ -119,7 +119,7 @@ def log_probs_at(
     """
     firsts = _firsts(responses, ids)
     wanted = [of_prompt[k] for of_prompt, first in zip(ids, firsts, strict=True) for k in dict.fromkeys(first)]
-    read = _read(model, prompts, responses, max_tokens, reading=At(wanted), firsts=firsts)
+    read = _read(model, prompts, responses, max_tokens, readout=At(wanted), firsts=firsts)
     return [[(each[:, 0], each[:, 1:]) for each in answers] for answers in read]
 
 
@@ -142,7 +142,7 @@ def _read(
     responses: Sequence[Sequence[Sequence[int]]],
     max_tokens: int,
     *,
-    reading: Reading,
+    readout: Readout,
     firsts: Sequence[Sequence[int]],
 ) -> list[list[Tensor]]:
     """What is read of every response; of equal ones, which `firsts` tells, only the first goes through the model."""
@@ -150,7 +150,7 @@ def _read(
     read = SCORES[layout_of(model).rows]
     distinct = [list(dict.fromkeys(first)) for first in firsts]
     rows = [[answers[k] for k in places] for answers, places in zip(responses, distinct, strict=True)]
-    parts = iter(read(model, prompts, rows, max_tokens, reading))
+    parts = iter(read(model, prompts, rows, max_tokens, readout))
     found = [{k: next(parts) for k in places} for places in distinct]
     return [[of_prompt[k] for k in first] for of_prompt, first in zip(found, firsts, strict=True)]
 

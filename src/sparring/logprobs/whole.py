@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparring.logprobs.decoder import own_logits
-from sparring.logprobs.readings import OWN, Reading
+from sparring.logprobs.readouts import OWN, Readout
 from sparring.logprobs.wrappers import in_passes
 
 # Models that are scored at another temperature than 1, for the time being.
@@ -23,7 +23,7 @@ def whole_log_probs(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[Sequence[int]]],
     _max_tokens: int,
-    reading: Reading = OWN,
+    readout: Readout = OWN,
 ) -> list[Tensor]:
     """What is read at each token, `[T, …]` nats, for each response of each prompt in turn.
 
@@ -33,16 +33,16 @@ def whole_log_probs(
         model: The causal language model, bare or wrapped.
         prompts: `B` prompts as token ids.
         responses: `responses[b][k]`.
-        reading: What is read; the log-prob of the token itself by default.
+        readout: What is read; the log-prob of the token itself by default.
     """
     pairs = [(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
     rows = [(number, prompt, answer) for number, (prompt, answer) in enumerate(pairs)]
-    return [values[0] for values in in_passes(model, rows, partial(_score, reading=reading))] if rows else []
+    return [values[0] for values in in_passes(model, rows, partial(_score, readout=readout))] if rows else []
 
 
-def _score(model: Any, row: tuple[int, Sequence[int], Sequence[int]], reading: Reading) -> list[Tensor]:
+def _score(model: Any, row: tuple[int, Sequence[int], Sequence[int]], readout: Readout) -> list[Tensor]:
     number, prompt, response = row
     device = model.get_input_embeddings().weight.device
     logits = own_logits(model, [*prompt, *response], device)[len(prompt) - 1 : -1]
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / TEMPERATURES.get(model, 1.0)
-    return [reading.of_logits(logits, torch.tensor(list(response), device=logits.device), [number])]
+    return [readout.of_logits(logits, torch.tensor(list(response), device=logits.device), [number])]

@@ -168,9 +168,11 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
         scored += (len(played) + earlier) * samples + others * (1 + samples)
         mixed += sum(2 * samples for iteration in played if phase.opponent.spec(iteration).base_share)
     lengths = [_length(prepared, item) for item in held_out]
+    # Each policy scores what the data compare, and the base model does so once.
+    compared = sum(len(item.prompt_ids) + sum(map(len, item.compared_ids)) for item in held_out if item.compared_ids)
     return Tokens(
         generate=(policies * (1 + samples) + mixed) * sum(lengths),
-        score=scored * (sum(len(item.prompt_ids) for item in held_out) + sum(lengths)),
+        score=scored * (sum(len(item.prompt_ids) for item in held_out) + sum(lengths)) + policies * compared,
         train=0,
     )
 

@@ -21,6 +21,8 @@ _STEPS: dict[str, tuple[str, str]] = {
     "loss": ("Loss", ""),
     "loss/normalized": ("Normalised loss", ""),
     "divergence_estimate": ("Divergence estimate", "lower bound"),
+    "divergence/token": ("Divergence from the scorer", "nats a token"),
+    "agreement/token": ("Same likeliest token as the scorer", "share of tokens"),
     "rewards/expert": ("Implicit rewards", "βΔ"),
     "rewards/margins": ("Reward margin", "expert − generated"),
     "rewards/accuracies": ("Reward accuracy", "share of pairs"),
@@ -34,6 +36,8 @@ _POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "quality": (
         ("Accuracy", "share right", ("accuracy/greedy", "accuracy/sampled")),
         ("Expert log-likelihood", "nats a token", ("log_likelihood/token",)),
+        ("Preferences shared with the data", "share of pairs", ("preference/accuracy",)),
+        ("Preference margin", "nats", ("preference/margin",)),
         ("Win rate against the base model", "judged", ("win_rate/base", "win_rate/base/length_controlled")),
         ("Win rate against the policy before", "judged", ("win_rate/previous", "win_rate/previous/length_controlled")),
     ),
@@ -78,9 +82,24 @@ class Chart:
     marks: list[dict[str, Any]] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The ends of the value axis where all values are one, which a chart would draw on an axis from −1 to 1."""
+        known = [
+            value
+            for each in self.series
+            for key in ("y", "low", "high")
+            for value in each.get(key, [])
+            if value is not None
+        ]
+        if self.kind not in {"steps", "policies"} or not known or min(known) != max(known):
+            return None
+        value = known[0]
+        return (0.0, 1.0) if value == 0.0 else (min(0.0, 2.0 * value), max(0.0, 2.0 * value))
+
     def to_json(self) -> dict[str, Any]:
         """The chart as plain values."""
-        return asdict(self)
+        return asdict(self) | {"range": None if self.range is None else [*self.range]}
 
 
 def number(value: float | None) -> float | None:
@@ -177,17 +196,19 @@ def _keys(rows: Iterable[PolicyRow]) -> list[str]:
     return [*dict.fromkeys(key for row in rows for key in row.estimates)]
 
 
+def policy_series(
+    name: str, policies: Sequence[str], means: Sequence[float], bars: Sequence[tuple[float, float]]
+) -> dict[str, Any]:
+    """The series of a chart of kind "policies": means with the ends of their error bars."""
+    low, high = ([number(bar[end]) for bar in bars] for end in (0, 1))
+    return {"name": name, "x": [*policies], "y": [number(mean) for mean in means], "low": low, "high": high}
+
+
 def _policy_chart(rows: Sequence[PolicyRow], title: str, unit: str, keys: Sequence[str]) -> Chart | None:
     series = []
     for key in keys:
-        known = [(row.name, row.estimates[key]) for row in rows if key in row.estimates]
+        known = [row for row in rows if key in row.estimates]
         if known:
-            series.append(
-                {
-                    "name": key,
-                    "x": [name for name, _ in known],
-                    "y": [number(value["mean"]) for _, value in known],
-                    "error": [number(value["standard_error"]) for _, value in known],
-                }
-            )
+            means = [row.estimates[key]["mean"] for row in known]
+            series.append(policy_series(key, [row.name for row in known], means, [row.bar(key) for row in known]))
     return Chart(title=title, unit=unit, kind="policies", series=series) if series else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from sparring.metrics import Estimate
 from sparring.policies import BASE
-from sparring.progress import console
+from sparring.progress import console, in_parts
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.early_stop import watch
@@ -16,6 +17,7 @@ from sparring.selfplay.monitor import monitor, tell_start
 from sparring.selfplay.notes import announce
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import prepare
+from sparring.selfplay.remaining import tell_remaining
 from sparring.selfplay.result import Result, conclude
 from sparring.selfplay.retention import retain
 from sparring.selfplay.run import Run
@@ -36,8 +38,13 @@ from sparring.work import processes
 
 
 @processes.losses_told()
-def run(config: SelfPlayConfig) -> Result:
+def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
     """Plays a whole run.
+
+    Args:
+        config: The configuration.
+        callbacks: Callbacks of transformers (`TrainerCallback`), which every training of the run has: the warm-up's and
+            each iteration's.
 
     Raises:
         InputError: The configuration, the data or the model is wrong; this is found before anything expensive.
@@ -49,19 +56,20 @@ def run(config: SelfPlayConfig) -> Result:
     with _held(directory):
         # Another process may have started a run here before this one held the lock.
         processes.on_main(lambda: check_free(prepared.config))
-        started = set_up(prepared, directory)
+        started = set_up(prepared, directory, callbacks)
         processes.on_main(lambda: claim(prepared, directory))
         return _play(started)
 
 
 @processes.losses_told()
-def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
+def resume(path: Path | str, *, trust_remote_code: bool = False, callbacks: Sequence[Any] = ()) -> Result:
     """Continues a run from the last finished shard or checkpoint; on CPU the result is bit-identical.
 
     Args:
         path: The run directory.
         trust_remote_code: Whether code that the run brings along may run, and keys may go to the machines that it
             names; the run may be another person's.
+        callbacks: As `run` takes them; they are not kept with the run.
 
     Raises:
         InputError: The folder is not a run; its configuration, model or data changed; another process plays it; or it
@@ -71,7 +79,7 @@ def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
     console.quiet = not processes.is_main()
     with _held(directory):
         processes.on_main(lambda: take_over(directory))
-        return _play(set_up(prepared, directory))
+        return _play(set_up(prepared, directory, callbacks))
 
 
 @contextmanager
@@ -102,6 +110,7 @@ def _play(run: Run) -> Result:
         retain(run, iteration + 1, best=standing.best)
         if standing.stop:
             break
+        tell_remaining(run, iteration)
     return conclude(run, standing)
 
 
@@ -144,5 +153,6 @@ def _evaluate(run: Run, policy: int) -> dict[str, Estimate]:
     known = evaluated(run, policy)
     if known is not None:
         return known
-    with run.timed(stage="evaluate", policy=run.directory.name(policy)):
+    name = run.directory.name(policy)
+    with run.timed(stage="evaluate", policy=name), in_parts(f"{name}: evaluate"):
         return evaluate(run, policy)

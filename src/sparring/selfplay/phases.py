@@ -20,7 +20,7 @@ from sparring.selfplay.checks.players import (
     check_scorer,
     check_team,
 )
-from sparring.selfplay.components import judge_of, objective_of, opponent_of
+from sparring.selfplay.components import judge_of, objective_of, opponent_of, scorer_of
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.types import EXPERT_FIELDS, OPPONENT_FIELDS, REFERENCE_FIELDS, SUPERVISED_FIELDS, Objective, Opponent
@@ -39,6 +39,7 @@ class Phase:
         judge: The judge's settings; None where the objective needs no judge.
         reward_player: Who learns an explicit reward after every generation: the judge's, or the evaluation's beside
             an imitation objective; None where nobody does.
+        scorer: The settings of who scores the generated responses token by token; None where the objective reads none.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Phase:
     opponent: Opponent
     judge: JudgeSettings | None
     reward_player: RewardPlayer | None
+    scorer: ScorerConfig | None
 
     @property
     def needs_samples(self) -> bool:
@@ -68,12 +70,6 @@ class Phase:
     def expert_plays(self) -> bool:
         """Whether the expert's response is judged, and trained on, as one more sample."""
         return self.config.judge is not None and self.config.judge.expert_plays
-
-    @property
-    def scorer(self) -> ScorerConfig | None:
-        """Who scores the generated responses token by token; None where the objective does not read it."""
-        reads = "generated_next_tokens" in self.objective.requires
-        return (self.config.scorer or ScorerConfig()) if reads else None
 
     @property
     def shows_expert(self) -> bool:
@@ -135,7 +131,8 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
             judge = None if each.responses == "data" else judge_of(each)
             check_judge(each, objective, judge)
             check_log_ratios(config, judge, start)
-            check_scorer(config, each, objective)
+            scorer = scorer_of(each, objective)
+            check_scorer(config, each, scorer)
             check_team(each, objective, opponent)
             check_mixture(config, each.opponent.name, opponent)
             check_importance(each, objective, opponent)
@@ -149,6 +146,7 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
                 opponent=opponent,
                 judge=judge,
                 reward_player=_reward_player(config, each, objective, judge),
+                scorer=scorer,
             )
         )
     return tuple(phases)

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -168,8 +168,14 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     return prepared, directory
 
 
-def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
-    """Loads the model, and proves that its log-probs are scored right."""
+def set_up(prepared: Prepared, directory: RunDirectory, callbacks: Sequence[Any] = ()) -> Run:
+    """Loads the model, and proves that its log-probs are scored right.
+
+    Args:
+        prepared: The configuration with its data.
+        directory: Where the run lies.
+        callbacks: As `Run.callbacks`.
+    """
     config = prepared.config
     # First of all: it is cheap, and fails where a key or a package is missing.
     judges = _judges(prepared, directory)
@@ -191,6 +197,7 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
         judges=judges,
         embed=_embedder(config),
         store=_store(prepared),
+        callbacks=callbacks,
     )
     _check_sampling(run)
     return run

@@ -15,6 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from sparring.errors import InputError, RunError
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
+from sparring.trainer.given import check_arguments, model_of, objective_of
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
 from sparring.trainer.ratios import log_ratios
@@ -42,24 +43,26 @@ class SelfPlayTrainer(Trainer):
     the first step, unless the triples have them. There is never a second model in memory.
 
     Args:
-        model: A causal language model of transformers, or one wrapped by peft.
-        objective: The loss to minimise, e.g. `OBJECTIVES["spif"](beta=1.0, reward_bound=2.0)`.
+        model: A causal language model of transformers, or one wrapped by peft; or its Hugging Face id or folder.
+        objective: The loss to minimise: its name, such as "spin"; or its settings, such as
+            `{"name": "spif", "beta": 1.0, "reward_bound": 2.0}`; or any callable of the protocol `Objective`.
         args: transformers' training arguments.
         train_dataset: Ready triples; see `triples_from` for the columns.
         eval_dataset: Likewise, to evaluate the loss and metrics on.
-        processing_class: The tokenizer; needed where the triples are text.
+        processing_class: The tokenizer; needed where the triples are text, unless the model is an id.
         peft_config: A peft configuration; the model is then wrapped and only the adapter is trained.
         **kwargs: Anything else that `transformers.Trainer` takes (callbacks, optimizers, …).
 
     Raises:
-        InputError: A triple lacks a field, or the triples differ in K.
+        InputError: A triple lacks a field, or the triples differ in K; there is no such model or objective; or a
+            tracker's package is missing.
         DivergedError: While training, when a logged value, or a weight to be saved, is no longer a finite number.
     """
 
     def __init__(  # noqa: PLR0917 - positional as in the Trainer and in TRL
         self,
         model: Any,
-        objective: Objective,
+        objective: Objective | str | Mapping[str, Any],
         args: TrainingArguments | None = None,
         train_dataset: Iterable[Mapping[str, Any]] | Triples | None = None,
         eval_dataset: Iterable[Mapping[str, Any]] | Triples | None = None,
@@ -69,11 +72,14 @@ class SelfPlayTrainer(Trainer):
     ) -> None:
         if train_dataset is None:
             raise InputError("the training set is missing", where="train_dataset", fix="pass train_dataset=triples")
+        self.objective = objective_of(objective)
+        if args is not None:
+            check_arguments(args)
+        model, processing_class = model_of(model, processing_class, args)
         if peft_config is not None:
             from peft import get_peft_model
 
             model = get_peft_model(model, peft_config)
-        self.objective = objective
         self._sums: dict[str, dict[str, list[Tensor]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
         self._resumed: Unlogged | None = None
         # The rows of the last batches and their losses, to name those of which a loss is not finite.
@@ -83,7 +89,9 @@ class SelfPlayTrainer(Trainer):
             args=args,
             data_collator=collate,
             train_dataset=triples_from(train_dataset, processing_class),
-            eval_dataset=None if eval_dataset is None else triples_from(eval_dataset, processing_class),
+            eval_dataset=None
+            if eval_dataset is None
+            else triples_from(eval_dataset, processing_class, where="eval_dataset"),
             processing_class=processing_class,
             **kwargs,
         )
@@ -93,6 +101,10 @@ class SelfPlayTrainer(Trainer):
         # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
         self.add_callback(_GoesOn(self))
+
+    @staticmethod
+    def _held_out(rows: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any) -> Triples:
+        return triples_from(rows, tokenizer, where="eval_dataset")
 
     def _check_preferences(self) -> None:
         for triples in (self.train_dataset, self.eval_dataset):
@@ -129,7 +141,11 @@ class SelfPlayTrainer(Trainer):
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The loss and metrics on `eval_dataset`, or on that of the constructor."""
-        triples = self.eval_dataset if eval_dataset is None else triples_from(eval_dataset, self.processing_class)
+        triples = (
+            self.eval_dataset
+            if eval_dataset is None
+            else triples_from(eval_dataset, self.processing_class, where="eval_dataset")
+        )
         if triples is None:
             raise InputError("the evaluation set is missing", where="eval_dataset", fix="pass eval_dataset=triples")
         if self.state.global_step > 0 and self._unscored(triples):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
-from a_run import a_run
+from a_run import a_config, a_run
 from sparring.files import read_json, write_json
 from sparring.policies import BASE, Drawn
+from sparring.run_directory import RunDirectory
+from sparring.selfplay.loop import run as play
+from sparring.selfplay.prepared import prepare
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.evaluate import evaluate
 from sparring.selfplay.stages.held_out import expert_log_probs, held_out_samples, held_out_scores
@@ -50,6 +55,38 @@ def test_the_base_model_is_measured_as_it_is(playing: Run) -> None:
     assert measured["log_likelihood/token"].mean == pytest.approx(math.fsum(per_token) / 3, abs=1e-4)
     assert measured["kl_to_base"].mean == pytest.approx(0.0, abs=1e-6)
     assert {estimate.n for estimate in measured.values()} == {3}
+
+
+def test_preferences_of_the_data_are_measured_on_held_out_rows(tiny_folder: Path, tmp_path: Path) -> None:
+    """Against the models' own logits; and as nothing else can, they choose the best policy."""
+    source = tmp_path / "preferences.jsonl"
+    rows = [{"prompt": f"{n}?", "chosen": f"yes {n}", "rejected": f"no, {n}"} for n in range(9)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = a_config(
+        tiny_folder,
+        tmp_path / "run",
+        data={"source": str(source), "limit": 6, "held_out": 3, "max_response_tokens": 12},
+        iterations=1,
+        objective={"name": "dpo"},
+        responses="data",
+        training={"learning_rate": 1e-2},
+        evaluation={"samples_per_prompt": 1},
+    )
+    directory = RunDirectory(play(config).directory)
+    base, trained = (read_json(stage.evaluation) for stage in (directory.base, directory.iteration(0)))
+    assert (base["preference/accuracy"]["mean"], base["preference/margin"]["mean"]) == (0.5, 0.0)
+    models = [tiny_model(), AutoModelForCausalLM.from_pretrained(directory.iteration(0).model).eval()]
+    held_out = prepare(config).held_out
+    assert held_out is not None
+    margins = []
+    for item in held_out.examples:
+        before, after = ([log_prob(model, item.prompt_ids, ids) for ids in item.compared_ids] for model in models)
+        margins.append((after[0] - before[0]) - (after[1] - before[1]))
+    assert trained["preference/margin"]["mean"] == pytest.approx(math.fsum(margins) / 3, abs=1e-3)
+    assert trained["preference/accuracy"]["mean"] == pytest.approx(sum(margin > 0 for margin in margins) / 3)
+    assert trained["preference/margin"]["mean"] > 0.1
+    result = read_json(directory.result)
+    assert (result["metric"], result["best"]) == ("preference/accuracy", "iterations/000")
 
 
 def test_greedy_answers_are_the_models_most_likely_tokens(playing: Run) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 from sparring.errors import InputError
 from sparring.models.adapters import Adapter, adapter_of
+from sparring.models.lora import lora_config
 from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.checks.quantization import check_quantization
 from sparring.selfplay.checks.workers import check_workers
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import errors_name_phase
-from sparring.selfplay.policy import lora_config
 from sparring.trainer.arguments import autocast_dtype
 
 

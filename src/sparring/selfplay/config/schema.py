@@ -17,10 +17,11 @@ from sparring.metrics.stability import CHECKS, StabilityConfig
 from sparring.models import ModelConfig
 from sparring.own_code import importable_from, is_own
 from sparring.registry import require_one_of
+from sparring.selfplay.config.explain import explain
 from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.selfplay.config.warmup import WarmupConfig
-from sparring.selfplay.config.yaml import Dumper, apply_overrides, explain, read_yaml
+from sparring.selfplay.config.yaml import Dumper, apply_overrides, read_yaml
 from sparring.work.config import WorkersConfig
 
 
@@ -82,7 +83,7 @@ class StopConfig(BaseModel):
         enabled: Whether to watch at all.
         metric: The held-out metric to watch; higher is better. "auto" is greedy accuracy where the data have a
             verifier, else the win rate over the base model where a judge compares the two, else the expert's
-            log-likelihood a token.
+            log-likelihood a token, else the share of the data's preferences that the policy shares.
         max_drop: How far below the best policy so far an iterate may fall: a difference of accuracy or of win rates
             (0.1 is ten points) or of nats a token. A fall within two standard errors of the difference counts as noise.
         alarms: Checks of the stability monitor, from `CHECKS`, whose alarm also ends the run. By default none does: a
@@ -92,7 +93,14 @@ class StopConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = True
-    metric: Literal["auto", "accuracy/greedy", "accuracy/sampled", "win_rate/base", "log_likelihood/token"] = "auto"
+    metric: Literal[
+        "auto",
+        "accuracy/greedy",
+        "accuracy/sampled",
+        "win_rate/base",
+        "log_likelihood/token",
+        "preference/accuracy",
+    ] = "auto"
     max_drop: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
     alarms: tuple[str, ...] = ()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from sparring.examples import EncodedExample
 from sparring.generation import GenerationConfig
 from sparring.policies import TEACHER, Drawn, How, is_start
 from sparring.seeding import derive_seed
@@ -14,8 +15,8 @@ from sparring.selfplay.stages.generate import sample_shards
 from sparring.selfplay.stages.score import Responses, Scores, score_files
 from sparring.shards import ResponseKey, SampleRow, held_out_path, held_out_scores_path, read_samples
 
-By = Drawn | Literal["expert"]
-"""The author of held-out responses: the expert, or a policy."""
+By = Drawn | Literal["expert", "data"]
+"""The author of held-out responses: the expert, a policy, or whoever wrote those that the data compare."""
 
 Turns = Mapping[int, Drawn]
 """The generator whose responses to a held-out prompt are the generated ones, by prompt index."""
@@ -39,7 +40,7 @@ def held_out_turns(run: Run, iteration: int) -> Turns:
 def held_out_responses(run: Run, turns: Turns) -> Responses:
     """The expert's response to each held-out prompt, and after it those of the generator whose turn it is."""
     drawn = {player: _merged(_drawn_batch(shard) for shard in _sample(run, player)) for player in {*turns.values()}}
-    known = _merged(_expert_batches(run)) | _merged(
+    known = _merged(_written_batches(run, _expert)) | _merged(
         {key: tokens for key, tokens in part.items() if turns[key[0]] == player} for player, part in drawn.items()
     )
     return dict(sorted(known.items(), key=lambda item: (item[0][0], -1 if item[0][1] is None else item[0][1])))
@@ -47,7 +48,7 @@ def held_out_responses(run: Run, turns: Turns) -> Responses:
 
 def held_out_scores(run: Run, policy: int, by: By) -> Scores:
     """Log-probs of held-out responses under a policy; missing ones are computed."""
-    by_start = by == "expert" or is_start(by.policy)
+    by_start = isinstance(by, str) or is_start(by.policy)
     return score_files(
         run,
         policy,
@@ -60,7 +61,10 @@ def held_out_scores(run: Run, policy: int, by: By) -> Scores:
 
 def score_files_of(run: Run, policy: int, by: By) -> dict[Path, Responses]:
     """The files of these log-probs, each with its responses."""
-    batches = _expert_batches(run) if by == "expert" else [_drawn_batch(shard) for shard in _sample(run, by)]
+    if isinstance(by, Drawn):
+        batches = [_drawn_batch(shard) for shard in _sample(run, by)]
+    else:
+        batches = _written_batches(run, _expert if by == "expert" else _compared)
     if policy == TEACHER and run.teacher is not None:
         prompts = run.teacher.held_out_ids
         batches = [{key: (prompts[key[0]], answer) for key, (_, answer) in batch.items()} for batch in batches]
@@ -75,7 +79,7 @@ def expert_log_probs(run: Run, policy: int) -> list[float]:
 
 
 def _title(by: By) -> str:
-    return "the expert's responses" if by == "expert" else str(by)
+    return f"the {by}'s responses" if isinstance(by, str) else str(by)
 
 
 def _sample(run: Run, drawn: Drawn) -> list[Path]:
@@ -99,13 +103,19 @@ def _settings(run: Run, how: How) -> GenerationConfig:
     return config.greedy() if how == "greedy" else config
 
 
-def _expert_batches(run: Run) -> list[Responses]:
+def _expert(item: EncodedExample) -> Responses:
+    return {(item.index, None): (item.prompt_ids, item.expert_ids)} if item.expert_ids else {}
+
+
+def _compared(item: EncodedExample) -> Responses:
+    return {(item.index, k): (item.prompt_ids, ids) for k, ids in enumerate(item.compared_ids)}
+
+
+def _written_batches(run: Run, of: Callable[[EncodedExample], Responses]) -> list[Responses]:
     size = run.config.generation.batch_size
-    experts = [item for item in run.held_out if item.expert_ids]
-    return [
-        {(item.index, None): (item.prompt_ids, item.expert_ids) for item in experts[start : start + size]}
-        for start in range(0, len(experts), size)
-    ]
+    written = [responses for item in run.held_out if (responses := of(item))]
+    parts = [written[start : start + size] for start in range(0, len(written), size)]
+    return [{key: ids for responses in part for key, ids in responses.items()} for part in parts]
 
 
 def _merged(parts: Iterable[Responses]) -> dict[ResponseKey, tuple[Sequence[int], Sequence[int]]]:

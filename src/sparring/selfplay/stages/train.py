@@ -78,9 +78,8 @@ def train(
     # All processes stop after the same step, whichever of them was asked to.
     stop = StopCallback(lambda: processes.any_of_them(interruptions.is_asked()), _stop)
     shown = StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs}))
-    trainer = SelfPlayTrainer(
-        model, objective=objective, args=args, train_dataset=triples, callbacks=[shown, checkpoints, stop, *tracked]
-    )
+    callbacks = [shown, checkpoints, stop, *tracked, *run.callbacks]
+    trainer = SelfPlayTrainer(model, objective=objective, args=args, train_dataset=triples, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
     plateau = None if until is None else PlateauCallback(trainer, until)
     if plateau is not None:

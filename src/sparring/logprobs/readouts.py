@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,12 +13,17 @@ from sparring.logprobs.head import own_log_probs, read_in_chunks, token_log_prob
 
 
 @dataclass(frozen=True)
-class Reading:
+class Readout:
     """The log-prob of each token itself.
 
     A layout finds out the hidden states or logits of some responses' tokens and has them read here. `targets` are these
     N tokens, and `numbers` the places of these responses among all responses of the call, in the same order.
+
+    Attributes:
+        alike: Whether the same is read wherever one token follows the same tokens, so that it may be read once.
     """
+
+    alike: ClassVar[bool] = True
 
     def of_hidden(self, model: Any, hidden: Tensor, targets: Tensor, _numbers: Sequence[int]) -> Tensor:
         """`[N]` nats, from hidden states `[N, d]`."""
@@ -29,11 +34,11 @@ class Reading:
         return own_log_probs(logits, targets)
 
 
-OWN = Reading()
+OWN = Readout()
 
 
 @dataclass(frozen=True)
-class Likeliest(Reading):
+class Likeliest(Readout):
     """The likeliest next tokens, and their log-probs; without gradients.
 
     Attributes:
@@ -59,7 +64,7 @@ class Likeliest(Reading):
 
 
 @dataclass(frozen=True)
-class At(Reading):
+class At(Readout):
     """The log-prob of each token itself, and those of n other tokens at its place.
 
     Attributes:
@@ -67,6 +72,8 @@ class At(Reading):
     """
 
     ids: Sequence[Tensor]
+
+    alike: ClassVar[bool] = False
 
     def of_hidden(self, model: Any, hidden: Tensor, targets: Tensor, numbers: Sequence[int]) -> Tensor:
         """`[N, n + 2]`: of the token itself, of the n tokens, and of all others than these n together."""
@@ -81,7 +88,7 @@ class At(Reading):
 
 
 @dataclass(frozen=True)
-class States(Reading):
+class States(Readout):
     """The hidden states themselves."""
 
     def of_hidden(self, _model: Any, hidden: Tensor, _targets: Tensor, _numbers: Sequence[int]) -> Tensor:

@@ -1,0 +1,102 @@
+"""How a token is drawn: one random number a token, and the inverse of the distribution function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from sparring.errors import RunError
+from sparring.generation.config import GenerationConfig
+from sparring.generation.rows import Row
+from sparring.seeding import uniform
+
+# Tokens of a block: the square root of a vocabulary of 65,536, so that blocks and tokens in one are about as many.
+_BLOCK = 256
+
+
+class Draws:
+    """Draws the next token of rows: greedy, or from the softmax of their logits after temperature and truncation.
+
+    The random number of a token depends on the seed, the prompt's index, the sample's number and the token's position,
+    and on nothing else: not on what else is decoded, when, or where.
+
+    Args:
+        config: Temperature, top-k and top-p, applied in this order, as transformers does.
+        seed: The seed.
+        index: The index of the prompt that a row answers.
+    """
+
+    def __init__(self, config: GenerationConfig, seed: int, index: Callable[[Row], int]) -> None:
+        self._greedy, self._seed, self._index = config.top_k == 1, seed, index
+        self._law = LogitsProcessorList(
+            [
+                *([TemperatureLogitsWarper(config.temperature)] if config.temperature != 1.0 else []),
+                *([TopKLogitsWarper(config.top_k)] if config.top_k else []),
+                *([TopPLogitsWarper(config.top_p)] if config.top_p < 1.0 else []),
+            ]
+        )
+
+    def __call__(self, rows: Sequence[Row], logits: Tensor) -> list[int]:
+        """One token for each of the rows from their logits `[R, n]`.
+
+        Raises:
+            RunError: The greatest logit of a row is NaN or infinite, so no token can be drawn.
+        """
+        best = logits.max(dim=-1)
+        self._check(rows, best.values)
+        if self._greedy:
+            return best.indices.tolist()
+        scores = self._law(None, logits.float())
+        return draw(scores, [uniform(self._seed, self._index(row), row.sample, len(row.tokens)) for row in rows])
+
+    def _check(self, rows: Sequence[Row], greatest: Tensor) -> None:
+        broken = (~greatest.isfinite()).nonzero()
+        if len(broken):
+            row = rows[int(broken[0])]
+            raise RunError(
+                f"the prompt of row {self._index(row)}: no next token can be drawn, for the model's logits are NaN or "
+                "infinite\n"
+                "  fix: compute in float32 (model.dtype, without fp16), or take another model; a policy that was "
+                "trained here has diverged: start another run with a lower learning rate"
+            )
+
+
+def draw(logits: Tensor, uniforms: Sequence[float]) -> list[int]:
+    """The tokens at which the distribution function of softmax(logits) passes the given numbers.
+
+    Token j is drawn where F(j − 1) ≤ u < F(j), F the sums of the probabilities in the order of the vocabulary. It is
+    found in two steps, a block of tokens and then a token of it, since a sum over the vocabulary for each token of it
+    is what takes the time otherwise. Exact but for rounding: each exponential is off by at most a few parts in 10⁷
+    (fp32), all sums of them are taken in fp64, and u has 53 bits. A token of probability zero is never drawn.
+
+    Args:
+        logits: `[R, n]`, fp32, the greatest of each row finite; −∞ rules a token out.
+        uniforms: R numbers in [0, 1).
+    """
+    rows, size = logits.shape
+    weights = torch.nn.functional.pad((logits - logits.amax(dim=-1, keepdim=True)).exp_(), (0, -size % _BLOCK)).view(
+        rows, -1, _BLOCK
+    )
+    numbers = torch.tensor(uniforms, dtype=torch.float64).to(logits.device)
+    block, numbers = _inverse(weights.sum(dim=-1, dtype=torch.float64), numbers)
+    within, _ = _inverse(weights[torch.arange(rows, device=logits.device), block].double(), numbers)
+    tokens: list[int] = (block * _BLOCK + within).tolist()
+    return tokens
+
+
+def _inverse(weights: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the weights `[R, m]` the shares `[R]` of their sums fall on, and how far into it each falls, in [0, 1).
+
+    Given that it is this one, how far into it is uniform again, and so decides what is drawn within.
+    """
+    sums = weights.cumsum(dim=-1)
+    total = sums[:, -1:].contiguous()
+    target = numbers[:, None] * total
+    # Rounded up to the total, a share would fall on nothing; the last weight above zero is the first with that sum.
+    place = torch.searchsorted(sums, target, right=True).minimum(torch.searchsorted(sums, total))
+    weight = weights.gather(-1, place)
+    into = ((target - (sums.gather(-1, place) - weight)) / weight).clamp(0.0, 1.0 - 2.0**-53)
+    return place.squeeze(-1), into.squeeze(-1)
