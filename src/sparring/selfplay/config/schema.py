@@ -155,6 +155,8 @@ class SelfPlayConfig(PhaseConfig):
         data: The prompts, with experts' responses, compared responses, both or neither.
         lora: Fields of peft's `LoraConfig`; None trains all weights.
         warmup: Supervised fine-tuning first; None starts from the model as it is.
+        control: Whether supervised fine-tuning goes on from where play starts too, for as much computation as the play
+            took, so that play can be compared with what more of it would have brought.
         evaluation: How every policy is measured, on responses that the run's own `generation` samples.
         stop: When to end the run before it collapses.
         stability: The limits of the stability monitor.
@@ -176,6 +178,7 @@ class SelfPlayConfig(PhaseConfig):
     data: DataConfig
     lora: dict[str, Any] | None = None
     warmup: WarmupConfig | None = Field(default=None, validate_default=True)
+    control: bool = False
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     stop: StopConfig = Field(default_factory=StopConfig)
     stability: StabilityConfig = Field(default_factory=StabilityConfig)
@@ -194,6 +197,16 @@ class SelfPlayConfig(PhaseConfig):
     def total_iterations(self) -> int:
         """The number of iterations of all phases."""
         return sum(phase.iterations for phase in self.schedule)
+
+    @property
+    def controls(self) -> int:
+        """The number of policies of the control: as many as the play has, but one of them is not alone."""
+        return max(self.total_iterations, 2) if self.control and self.total_iterations else 0
+
+    @property
+    def measured(self) -> int:
+        """The number of policies that are measured: those that are trained, and the base model."""
+        return 1 + (self.warmup is not None) + self.total_iterations + self.controls
 
     @property
     def own_code(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from sparring.work import processes
 def track(run: Run, policy: int, estimates: Mapping[str, Estimate]) -> None:
     """Sends a policy's estimates to the trackers of the training that made it, at the step at which that ended."""
     args = training_arguments(
-        run.phase(max(policy - 1, 0)).config.training,
+        (run.phase(policy - 1).config if policy > 0 else run.config).training,
         output=run.directory.stage(policy).training,
         seed=run.config.seed,
         device=run.config.model.device,
