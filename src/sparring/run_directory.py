@@ -15,6 +15,7 @@
     RUN/iterations/000/evaluation.json          shards.json: what shards the stage had; in base/ and warmup/ too
     RUN/iterations/000/removed.json             what of it was removed since, where `keep` says so
     RUN/iterations/000/benchmarks/              what `sparring evaluate` measured; in base/ and warmup/ too
+    RUN/control/000/                            likewise of more supervised fine-tuning, where there is a control
     RUN/answers/                                what an endpoint that judges said, by what it was asked
     RUN/tensorboard/                            the trainings' curves, where `report_to` asks for them
     RUN/stability.json                          what the checks of the stability monitor found after each iteration
@@ -42,7 +43,7 @@ from sparring.errors import InputError
 from sparring.files import append_json_line, lock, write_json
 from sparring.integrity import DIGESTS
 from sparring.links import refuse_links
-from sparring.policies import TEACHER
+from sparring.policies import CONTROL, TEACHER
 from sparring.progress import console
 from sparring.run_files import count_lines, read_events, read_inventory, read_log_lines, read_removed, sealed_event
 
@@ -166,14 +167,15 @@ class RunDirectory:
 
         What a person put beside it is theirs: it is neither read nor removed.
         """
-        stages = (self.teacher.path, self.base.path, self.warmup.path, self.iterations)
+        stages = (self.teacher.path, self.base.path, self.warmup.path, self.iterations, self.controls)
         files = (self.config, self.manifest, self.metrics, self.stability, self.result, self.report, self.lock)
         refuse_links(*files, *stages, self.answers, self.tensorboard)
 
     def refuse_own(self, path: Path) -> None:
         """Raises InputError where something that a person has written would take the place of a part of the run."""
         files = (self.config, self.manifest, self.metrics, self.stability, self.result, self.lock)
-        folders = (self.teacher.path, self.base.path, self.warmup.path, self.iterations, self.answers, self.tensorboard)
+        stages = (self.teacher.path, self.base.path, self.warmup.path, self.iterations, self.controls)
+        folders = (*stages, self.answers, self.tensorboard)
         if any(path.resolve().is_relative_to(own.resolve()) for own in (*files, *folders)):
             raise InputError("this is a part of the run itself", where=str(path), fix="write it elsewhere")
 
@@ -261,8 +263,19 @@ class RunDirectory:
         """The folder of iteration `number`, counted from 0."""
         return StageDirectory(self.iterations / f"{number:03d}")
 
+    @property
+    def controls(self) -> Path:
+        """The folder of the policies of the control."""
+        return self.path / "control"
+
+    def control(self, number: int) -> StageDirectory:
+        """The folder of policy `number` of the control, counted from 0."""
+        return StageDirectory(self.controls / f"{number:03d}")
+
     def stage(self, policy: int) -> StageDirectory:
         """Where a policy was made and is measured."""
+        if policy <= CONTROL:
+            return self.control(CONTROL - policy)
         if policy > 0:
             return self.iteration(policy - 1)
         if policy == TEACHER:
@@ -283,14 +296,16 @@ class RunDirectory:
 
     def stages(self) -> list[StageDirectory]:
         """The base model's folder, and those of the policies that were trained so far, in their order."""
-        trained = [self.warmup, *self.played()]
+        trained = [self.warmup, *self.played(), *self.controlled()]
         return [self.base, *(stage for stage in trained if stage.model.exists())]
 
     def played(self) -> list[StageDirectory]:
         """The folders of the iterations that were begun so far, in their order."""
-        names = (path.name for path in self.iterations.glob("[0-9]*"))
-        numbers = sorted(int(name) for name in names if _NUMBER.fullmatch(name))
-        return list(map(self.iteration, numbers))
+        return list(map(self.iteration, _numbers(self.iterations)))
+
+    def controlled(self) -> list[StageDirectory]:
+        """The folders of the control's policies that were begun so far, in their order."""
+        return list(map(self.control, _numbers(self.controls)))
 
     def removed(self, what: Literal["model", "samples"]) -> list[str]:
         """The folders in the run of iterations whose weights or samples were removed on purpose."""
@@ -330,7 +345,12 @@ class RunDirectory:
 
     def _logged(self) -> int:
         """How many lines the log had at least, by what was written after them."""
-        folders = ("warmup", "iterations/*"), ("model", "training/checkpoint-*")
+        folders = ("warmup", "iterations/*", "control/*"), ("model", "training/checkpoint-*")
         patterns = [f"{stage}/{folder}/{DIGESTS}" for stage, folder in itertools.product(*folders)]
         sealed = [path for pattern in patterns for path in self.path.glob(pattern)]
         return max(map(read_log_lines, [*sealed, self.result]))
+
+
+def _numbers(folder: Path) -> list[int]:
+    """The numbers that the folders in a folder are named by, ascending."""
+    return sorted(int(path.name) for path in folder.glob("[0-9]*") if _NUMBER.fullmatch(path.name))

@@ -124,7 +124,7 @@ class _Event(_Part):
     step: int | None = None
     loss: float | None = None
     seconds: float | None = None
-    policy: str | None = Field(default=None, pattern=r"^(base|warmup|teacher|iterations/\d{1,9})$")
+    policy: str | None = Field(default=None, pattern=r"^(base|warmup|teacher|(iterations|control)/\d{1,9})$")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

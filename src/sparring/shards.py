@@ -34,7 +34,7 @@ import numpy as np
 from sparring.columns import check_columns
 from sparring.digests import DamagedError
 from sparring.files import atomic_path, remove
-from sparring.policies import BASE, TEACHER, Drawn, How
+from sparring.policies import BASE, CONTROL, TEACHER, Drawn, How
 from sparring.progress import console
 from sparring.run_directory import StageDirectory
 
@@ -376,11 +376,11 @@ def read_verdicts(path: Path) -> list[VerdictRow]:
 
 _POLICY = {BASE: "base", TEACHER: "teacher"}
 _NUMBERS = {slug: number for number, slug in _POLICY.items()}
-_DRAWN = re.compile(rf"(?:scores-)?(base|teacher|policy-\d+)-({'|'.join(get_args(How))})-\d{{5,}}")
+_DRAWN = re.compile(rf"(?:scores-)?(base|teacher|(?:policy|control)-\d+)-({'|'.join(get_args(How))})-\d{{5,}}")
 
 
 def _policy_slug(policy: int) -> str:
-    return _POLICY.get(policy, f"policy-{policy}")
+    return _POLICY.get(policy, f"policy-{policy}" if policy > CONTROL else f"control-{CONTROL - policy}")
 
 
 def _slug(by: Drawn | Literal["data", "expert"]) -> str:
@@ -393,8 +393,10 @@ def _drawn(path: Path) -> Drawn | None:
     if match is None:
         return None
     slug, how = match.groups()
-    policy = _NUMBERS[slug] if slug in _NUMBERS else int(slug.removeprefix("policy-"))
-    return Drawn(policy, cast("How", how))
+    if slug in _NUMBERS:
+        return Drawn(_NUMBERS[slug], cast("How", how))
+    kind, number = slug.split("-")
+    return Drawn(int(number) if kind == "policy" else CONTROL - int(number), cast("How", how))
 
 
 def _file(slug: str, number: int) -> str:

@@ -248,9 +248,13 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
         {"recipe": "auto", "phases": [{}]},
         ["phases: the recipe auto chooses what is played, and there are phases", "remove recipe: auto"],
     ),
+    "control without an expert": (
+        {"data": "prompts", **LLM, "warmup": None, "control": True},
+        ["control: no training row has an expert response, which the control trains on", "remove control"],
+    ),
     "nothing to train": (
         {"iterations": 0, "warmup": None},
-        ["without iterations and without a warmup nothing is trained; set one of the two"],
+        ["warmup: without iterations and without a warm-up nothing is trained; set one of the two"],
     ),
     "prompts alone for a verifier": (
         {"data": "prompts", **LLM, "judge": {"name": "verifier"}},

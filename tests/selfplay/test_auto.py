@@ -151,9 +151,9 @@ def test_every_rule_is_in_the_docs() -> None:
 
 
 def test_a_run_without_iterations_needs_a_warm_up(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="without iterations and without a warmup nothing is trained"):
+    with pytest.raises(InputError, match="warmup: without iterations and without a warm-up nothing is trained"):
         config(tmp_path, DEMONSTRATED, recipe=None, iterations=0)
-    with pytest.raises(InputError, match="a phase of no iterations plays nothing"):
+    with pytest.raises(InputError, match=r"phases\.0\.iterations: Input should be greater than or equal to 1"):
         config(tmp_path, DEMONSTRATED, recipe=None, phases=[{"iterations": 0}])
 
 
@@ -198,3 +198,17 @@ def test_the_run_has_what_was_chosen_written_out(tmp_path: Path, tiny: dict[str,
     with pytest.raises(InputError, match="this run was started before"):
         run(asked)
     assert resume(result.directory).best == result.best
+
+
+def test_rows_of_use_to_the_warm_up_alone_are_no_error(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    mixed = config(tmp_path, DEMONSTRATED + COMPARED, {"max_response_tokens": 12}, **tiny)
+    prepared = prepare(mixed)
+    assert prepared.config.objective.name == "dpo"
+    assert len(prepared.train.examples) == 14
+    assert len(prepared.phases[0].prompts(prepared.train.examples)) == 8
+    with pytest.raises(InputError, match="objective 'dpo' needs responses with preferences, and there is none"):
+        prepare(
+            mixed.model_copy(
+                update={"warmup": None, "recipe": None, "objective": prepared.config.objective} | {"responses": "data"}
+            )
+        )

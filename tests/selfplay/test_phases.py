@@ -118,7 +118,7 @@ def test_a_wrong_key_is_named_with_its_phase(phases: Any, message: str) -> None:
 
 def test_what_is_wrong_with_the_run_is_not_told_again_for_each_phase() -> None:
     with pytest.raises(InputError) as caught:
-        run({}, {}, iterations=0, generation={"top_p": 2})
+        run({}, {}, iterations=-1, generation={"top_p": 2})
     assert len(caught.value.problem.splitlines()) == 2
 
 

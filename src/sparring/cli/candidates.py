@@ -17,7 +17,7 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 if TYPE_CHECKING:
     from sparring.evaluation import LoadedModel
 
-_STAGES = ("base", "warmup", "iterations")
+_STAGES = ("base", "warmup", "iterations", "control")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -130,6 +130,8 @@ def _which(policy: str) -> str:
         return "this is the base model itself, which no training improved."
     if policy == "warmup":
         return "this is the policy after supervised fine-tuning, with which self-play began."
+    if policy.startswith("control"):
+        return f"this is a policy of more supervised fine-tuning, with which self-play was compared (`{policy}`)."
     return f"this is the policy after iteration {int(Path(policy).name)}, counted from 0 (`{policy}` of its run)."
 
 

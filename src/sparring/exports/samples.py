@@ -139,7 +139,7 @@ def _key(row: Mapping[str, Any]) -> tuple[str, int]:
 
 def _stages(directory: RunDirectory) -> dict[str, StageDirectory]:
     """The folders of the policies, by name, in the order in which they were made."""
-    known = (directory.base, directory.warmup, *directory.played())
+    known = (directory.base, directory.warmup, *directory.played(), *directory.controlled())
     stages = [stage for stage in known if stage.path.exists()]
     return {_name(directory, stage): stage for stage in stages}
 

@@ -69,17 +69,16 @@ def disk(prepared: Prepared, model: Any, *, processes: int) -> Disk:
         sum(by_iteration[number] for number in kept_samples(config.keep, phases, policy))
         for policy in range(len(by_iteration) + 1)
     ]
-    policies = 1 + len(by_iteration) + (config.warmup is not None)
-    held_out = policies * _held_out_bytes(prepared)
+    held_out = config.measured * _held_out_bytes(prepared)
     return Disk(
         peak=Use(
-            models=models.most * saved,
+            models=(models.most + config.controls) * saved,
             checkpoints=max(_checkpoint_bytes(prepared, model, saved, processes)),
             # Those of the iteration that is played come on top of those that are kept.
             samples=max((before + new for before, new in zip(kept, by_iteration, strict=False)), default=0),
             held_out=held_out,
         ),
-        end=Use(models=models.end * saved, checkpoints=0, samples=kept[-1], held_out=held_out),
+        end=Use(models=(models.end + config.controls) * saved, checkpoints=0, samples=kept[-1], held_out=held_out),
     )
 
 

@@ -142,6 +142,8 @@ def plan(
     """
     refuse_sharding(config, sharded=sharded)
     prepared = _answered(prepare(config))
+    # With what a recipe chose written out.
+    config = prepared.config
     processes = launched.count() if processes is None else processes
     tokens = count_tokens(prepared, processes)
     rates: Rates | None = None
@@ -237,4 +239,5 @@ def _held_out_comparisons(prepared: Prepared) -> int:
     config = prepared.config
     # The first policy's previous one is the base model, which has no rival itself.
     rivals = 2 * config.total_iterations + (1 if config.warmup is not None else -1)
+    rivals += 2 * config.controls - (config.warmup is None and config.controls > 0)
     return rivals * len(prepared.held_out.examples) * config.evaluation.samples_per_prompt

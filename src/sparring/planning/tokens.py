@@ -96,7 +96,13 @@ def count_tokens(prepared: Prepared, processes: int) -> Tokens:
     total = _teacher_tokens(prepared) + _held_out_tokens(prepared) + _warmup_tokens(prepared, processes)
     total += _reference_tokens(prepared)
     for phase in prepared.phases:
-        total += _phase_tokens(prepared, phase, processes)
+        played = _phase_tokens(prepared, phase, processes)
+        total += played
+        if prepared.config.control:
+            # For as much computation: a token that is read takes a third of one that is trained on, or half of one of
+            # which an adapter alone is trained.
+            read = (played.generate + played.score) // (3 if prepared.config.lora is None else 2)
+            total += Tokens(generate=0, score=0, train=played.train + read)
     return total
 
 
@@ -105,7 +111,7 @@ def _teacher_tokens(prepared: Prepared) -> Tokens:
     config, teacher = prepared.config, prepared.teacher
     if teacher is None:
         return Tokens(generate=0, score=0, train=0)
-    limit, policies = config.data.max_response_tokens, config.total_iterations + 1 + (config.warmup is not None)
+    limit, policies = config.data.max_response_tokens, config.measured
     asked = sum(len(item.prompt_ids) + limit for item in teacher.held_out)
     return Tokens(
         generate=(len(teacher.train) + len(teacher.held_out)) * limit,
@@ -156,7 +162,7 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
     """What evaluation takes, for each policy: one greedy and some sampled answers, all of which are scored."""
     config = prepared.config
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
-    samples, policies = config.evaluation.samples_per_prompt, config.total_iterations + 1 + (config.warmup is not None)
+    samples, policies = config.evaluation.samples_per_prompt, config.measured
     # Every policy scores the experts, its greedy answer and its samples, of which the base model scores the last two
     # too. For the game it scores its opponent's samples, those of earlier members of a team too, and those scorers come
     # that have not done so yet; of a mixture there are other samples, for which two models read every token.

@@ -14,7 +14,7 @@ from sparring.files import write_text
 from sparring.reports.curves import Chart, learning_curves, policy_series
 from sparring.reports.gain import gain
 from sparring.reports.page import Page, build, render
-from sparring.reports.summary import COLUMNS, PolicyRow, Summary
+from sparring.reports.summary import COLUMNS, MORE_SFT, PolicyRow, Summary
 from sparring.run_directory import RunDirectory
 from sparring.settings import remove
 
@@ -155,6 +155,7 @@ def comparison_page(summaries: Sequence[Summary]) -> Page:
 def _group_rows(each: Group, columns: Sequence[tuple[str, str, int]]) -> list[list[str]]:
     """The policy that self-play started from, and its last one."""
     last = min((run.rows for run in each.runs if run.rows), key=len, default=[])
+    last = [row for row in last if not row.name.startswith(MORE_SFT)]
     started = [row.name for row in last if not row.name.startswith("iteration")][-1:]
     names = dict.fromkeys([*started, *(row.name for row in last[-1:])])
     return [

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparring.reports.control import beside_control
 from sparring.reports.curves import LOOK, looks_of_warmup
 from sparring.reports.gain import Gain, gain
 from sparring.reports.samples import Answers
-from sparring.reports.summary import PolicyRow, Summary
+from sparring.reports.summary import MORE_SFT, PolicyRow, Summary
 
 _CUT = 0.1
 _PAST_BOUND = 0.5
@@ -64,10 +65,17 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
     if metric in best.estimates:
         headline += f": {_NAMES.get(metric, metric)} {best.cell(metric, 3)}"
     headline += f", {gains[0]}." if gains else "."
-    of_that = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 else []
+    played = best.name.startswith("iteration")
+    of_that = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 and played else []
     return Conclusion(
         headline=headline.replace(" -", " −"),
-        sentences=[*of_that, *_tie(summary.rows, best, metric), *_warmup(summary), *sentences],
+        sentences=[
+            *of_that,
+            *beside_control(summary, metric, answers),
+            *_tie(summary.rows, best, metric),
+            *_warmup(summary),
+            *sentences,
+        ],
         warnings=_warnings(summary, best),
         gains=gains,
     )
@@ -86,6 +94,8 @@ def _warmup(summary: Summary) -> list[str]:
 
 
 def _verdict(best: PolicyRow, gains: Sequence[Gain], *, played: bool) -> str:
+    if best.name.startswith(MORE_SFT):
+        return f"More supervised fine-tuning, for as much computation, did better than self-play: {best.name}"
     if best.name in _BEFORE and played:
         return f"No iteration of self-play is better than what it started from. The best policy is {_BEFORE[best.name]}"
     if gains and gains[-1].is_noise and played:

@@ -31,6 +31,11 @@ class Gain:
     paired: bool
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % interval, by the normal distribution."""
+        return self.value - _Z * self.standard_error, self.value + _Z * self.standard_error
+
+    @property
     def is_noise(self) -> bool:
         """Whether it is within two standard errors of zero."""
         return abs(self.value) <= 2 * self.standard_error

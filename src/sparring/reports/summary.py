@@ -14,6 +14,9 @@ from sparring.reports.settings import read_run_config
 from sparring.run_directory import RunDirectory, StageDirectory
 from sparring.run_files import AGAIN, read_evaluation, read_manifest, read_result, read_stability
 
+MORE_SFT = "more SFT"
+"""What the policies of the control are called, before their number."""
+
 # What a report says of a manifest, and of result.json.
 _OF_A_REPORT = ("command", "versions", "elsewhere", "data.train", "data.held_out", "data.skipped")
 _OF_AN_END = ("metric", "reason", "stopped_early", "peak_memory_gib")
@@ -150,7 +153,7 @@ class Summary:
     @property
     def start(self) -> PolicyRow | None:
         """The policy that self-play started from, as far as it is measured."""
-        return next((row for row in reversed(self.rows) if not row.name.startswith("iteration")), None)
+        return next((row for row in reversed(self.rows) if row.name in {"base", "warm-up"}), None)
 
     def answers(self) -> Answers | None:
         """Reads the responses to the held-out prompts; None where there are none."""
@@ -181,6 +184,7 @@ def summarize(path: Path) -> Summary:
         raise InputError("has phases, and config.yaml has none", where=str(directory.manifest), fix=fix)
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
     stages += [(f"iteration {int(stage.path.name)}", stage) for stage in directory.played()]
+    stages += [(f"{MORE_SFT} {int(stage.path.name)}", stage) for stage in directory.controlled()]
     result = read_result(directory.result, *_OF_AN_END) if directory.result.exists() else None
     _check_lost(directory, [stage for _, stage in stages], ended=result is not None)
     rows = [

@@ -110,8 +110,8 @@ RULES = (
         "fine-tuning cannot learn from",
     ),
     Rule(
-        data="a verifier, and an answer to verify against on most prompts",
-        fits=lambda facts: facts.verifier is not None and 2 * facts.answers >= facts.prompts,
+        data="a verifier, and an answer to verify against on every prompt",
+        fits=lambda facts: facts.verifier is not None and facts.answers == facts.prompts,
         plays=lambda facts: _SPPO | {"judge": {"name": "verifier", "rule": facts.verifier}},
         because="sppo on what the verifier finds right among four samples: it tells right from wrong where supervised "
         "fine-tuning sees one right response or none",
@@ -123,11 +123,12 @@ RULES = (
         because="dpo on the data's own preferences",
     ),
     Rule(
-        data="a verifier, and an answer to verify against on few prompts or none",
+        data="a verifier, and prompts without an answer to verify against",
         fits=lambda facts: facts.verifier is not None,
         plays=lambda facts: _SPPO | {"judge": {"name": "consensus", "rule": facts.verifier}},
-        because="sppo on the answer that most samples share: most prompts have no answer to verify against, and the "
-        "verifier says which answers are the same. It sharpens what the policy believes already, right or wrong",
+        because="sppo on the answer that most samples share: some prompts have no answer to verify against, and the "
+        "verifier says which answers are the same. It sharpens what the policy believes already, right or wrong; "
+        "without the prompts that have no answer the verifier would judge",
     ),
     Rule(
         data="an expert's response on some prompts, and nothing that judges",

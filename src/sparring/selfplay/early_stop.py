@@ -51,6 +51,25 @@ def watch(
     return replace(standing, stop=True, reason=reason)
 
 
+def beside(standing: Standing, best: Mapping[str, Estimate], control: Mapping[int, Mapping[str, Estimate]]) -> Standing:
+    """The standing where a policy of the control that is better takes the place of the best one.
+
+    Args:
+        standing: How the play ended.
+        best: The estimates of its best policy.
+        control: Those of the control's policies, by number.
+    """
+    metric = standing.metric
+    if metric is None:
+        return standing
+    means = {policy: _number(each[metric].mean) for policy, each in control.items() if metric in each}
+    top = max(means, key=lambda policy: means[policy], default=None)
+    if top is None or not means[top] > best.get(metric, _EVEN).mean:
+        return standing
+    text = f"more supervised fine-tuning, for as much computation, reached {means[top]:.4g}, which is more"
+    return replace(standing, best=top, reason=f"{standing.reason}; {text}")
+
+
 def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]]) -> Standing:
     """The standing by the watched metric alone."""
     last = max(evaluations)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sparring.metrics import Estimate
-from sparring.policies import BASE
+from sparring.policies import BASE, CONTROL
 from sparring.progress import console, in_parts
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.early_stop import watch
+from sparring.selfplay.early_stop import beside, watch
 from sparring.selfplay.monitor import monitor, tell_start
 from sparring.selfplay.notes import announce
 from sparring.selfplay.phases import Phase
@@ -22,6 +22,7 @@ from sparring.selfplay.result import Result, conclude
 from sparring.selfplay.retention import retain
 from sparring.selfplay.run import Run
 from sparring.selfplay.set_up import check_free, claim, reopen, set_up, take_over
+from sparring.selfplay.stages.control import control_epochs, log_cost, train_control
 from sparring.selfplay.stages.demonstrate import demonstrate
 from sparring.selfplay.stages.evaluate import evaluate, evaluated
 from sparring.selfplay.stages.generate import generate
@@ -111,7 +112,18 @@ def _play(run: Run) -> Result:
         if standing.stop:
             break
         tell_remaining(run, iteration)
+    if run.config.controls:
+        standing = beside(standing, evaluations[standing.best], _control(run, max(evaluations)))
     return conclude(run, standing)
+
+
+def _control(run: Run, iterations: int) -> dict[int, dict[str, Estimate]]:
+    """The policies of more supervised fine-tuning, measured as those of the play were."""
+    evaluations, trained = dict[int, dict[str, Estimate]](), 0.0
+    for number, epochs in enumerate(control_epochs(run, iterations)):
+        train_control(run, CONTROL - number, epochs - trained)
+        evaluations[CONTROL - number], trained = _evaluate(run, CONTROL - number), epochs
+    return evaluations
 
 
 def _iterate(run: Run, iteration: int) -> None:
@@ -119,6 +131,7 @@ def _iterate(run: Run, iteration: int) -> None:
     if is_trained(stage):
         return
     triples = _triples(run, phase, iteration) if phase.needs_samples else demonstrations(run.train)
+    log_cost(run, iteration, triples)
     with run.timed(stage="train", iteration=iteration):
         train(
             run,

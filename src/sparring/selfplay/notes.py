@@ -28,7 +28,7 @@ def announce(prepared: Prepared) -> None:
 def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
     lines = [*prepared.reasons]
-    lines += _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared)
+    lines += _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared) + _control(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     if prepared.report.unread:
@@ -100,6 +100,16 @@ def _experts(train: Encoded) -> list[str]:
     experts, total = len(train.examples) - len(others), len(train.examples)
     rest = f"; of the others, {known} have a ground truth" if known else ""
     return [f"{experts} of {total} training prompts have an expert's response{rest}"]
+
+
+def _control(prepared: Prepared) -> list[str]:
+    """What a control adds."""
+    if not prepared.config.controls:
+        return []
+    return [
+        "the control: supervised fine-tuning goes on from where play starts too, for as much computation as the play "
+        "takes, and is measured as often"
+    ]
 
 
 def _warmup(prepared: Prepared) -> list[str]:

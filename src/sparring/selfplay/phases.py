@@ -162,8 +162,11 @@ def _reward_player(
 
 
 def row_needs(config: SelfPlayConfig, phases: Iterable[Phase]) -> dict[str, frozenset[str]]:
-    """The fields that each phase needs in a row of data, by the name of the phase in messages."""
-    return {f"phase {each.number}, {each.title}" if config.phases else each.title: each.needs for each in phases}
+    """The fields that each phase, and the warm-up, need in a row of data, by their name in messages."""
+    needs = {f"phase {each.number}, {each.title}" if config.phases else each.title: each.needs for each in phases}
+    if config.warmup is not None and not any("response" in each for each in needs.values()):
+        needs["the warm-up"] = frozenset({"response"})
+    return needs
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def check_free(config: SelfPlayConfig) -> RunDirectory:
     directory.refuse_links()
     if directory.config.exists() and directory.manifest.exists():
         _explain_taken(config, directory)
-    first = (directory.teacher, directory.base, directory.warmup, directory.iteration(0))
+    first = (directory.teacher, directory.base, directory.warmup, directory.iteration(0), directory.control(0))
     parts = [stage.path for stage in first if stage.path.exists()]
     if parts:
         raise InputError(
@@ -282,6 +282,7 @@ def _check_disk(prepared: Prepared, policy: Policy, directory: RunDirectory) -> 
     config = prepared.config
     saved, checkpoint = _checkpoint_bytes(policy)
     stages = models_at_once(config.keep, prepared.phases, warmed_up=config.warmup is not None).most
+    stages += config.controls
     # The trainer writes a new checkpoint before it removes the old one; until a plateau, the best one is kept too.
     plateau = config.warmup is not None and config.warmup.until == "plateau"
     needed = stages * saved + (2 + plateau) * checkpoint

@@ -47,6 +47,9 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
     """Raises InputError where a phase or the warm-up has no prompts, or prompts with different numbers of responses."""
     if config.warmup is not None:
         _check_warmup(config.warmup, train)
+    if config.control and not any(item.response is not None for item in train):
+        problem = "no training row has an expert response, which the control trains on"
+        raise InputError(problem, where="control", fix="add rows with one, or remove control")
     for phase in phases:
         prompts = phase.prompts(train)
         with errors_name_phase(config, phase.number):

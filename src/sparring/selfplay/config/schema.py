@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from sparring.data import DataConfig
 from sparring.errors import InputError
@@ -116,8 +116,7 @@ class PhaseConfig(BaseModel):
     """The settings of consecutive iterations that are played alike.
 
     Attributes:
-        iterations: T, the number of iterations, each generate → score → judge → train → evaluate. A run with a warm-up
-            may have none: it ends after that.
+        iterations: T, the number of iterations, each generate → score → judge → train → evaluate.
         objective: A name in `OBJECTIVES`, or a class of the user's own as `package.module:Class`, and its settings; so
             too with every component below.
         regularizers: Names in `REGULARIZERS` and their settings, weights among them; added to the objective.
@@ -132,7 +131,7 @@ class PhaseConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    iterations: int = Field(default=2, ge=0)
+    iterations: int = Field(default=2, ge=1)
     objective: Component = Field(default_factory=lambda: Component(name="spif"))
     regularizers: tuple[Component, ...] = ()
     opponent: Component = Field(default_factory=lambda: Component(name="previous"))
@@ -147,6 +146,7 @@ class SelfPlayConfig(PhaseConfig):
     """A whole self-play run: one phase, with the fields of `PhaseConfig`, or several that share what they leave out.
 
     Attributes:
+        iterations: As in `PhaseConfig`; 0 ends a run after its warm-up.
         recipe: "auto" looks at the data and chooses what is not set here (`sparring.selfplay.auto`); the run itself has
             what it chose written out, and no recipe.
         output: The run directory.
@@ -155,6 +155,8 @@ class SelfPlayConfig(PhaseConfig):
         data: The prompts, with experts' responses, compared responses, both or neither.
         lora: Fields of peft's `LoraConfig`; None trains all weights.
         warmup: Supervised fine-tuning first; None starts from the model as it is.
+        control: Whether supervised fine-tuning goes on from where play starts too, for as much computation as the play
+            took, so that play can be compared with what more of it would have brought.
         evaluation: How every policy is measured, on responses that the run's own `generation` samples.
         stop: When to end the run before it collapses.
         stability: The limits of the stability monitor.
@@ -167,13 +169,16 @@ class SelfPlayConfig(PhaseConfig):
             one.
     """
 
+    # A run may end after its warm-up, a phase has something to play.
+    iterations: int = Field(default=2, ge=0)
     recipe: Literal["auto"] | None = None
     output: Path = Path("runs/selfplay")
     seed: int = Field(default=0, ge=0)
     model: ModelConfig = Field(default_factory=ModelConfig)
     data: DataConfig
     lora: dict[str, Any] | None = None
-    warmup: WarmupConfig | None = None
+    warmup: WarmupConfig | None = Field(default=None, validate_default=True)
+    control: bool = False
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     stop: StopConfig = Field(default_factory=StopConfig)
     stability: StabilityConfig = Field(default_factory=StabilityConfig)
@@ -194,6 +199,16 @@ class SelfPlayConfig(PhaseConfig):
         return sum(phase.iterations for phase in self.schedule)
 
     @property
+    def controls(self) -> int:
+        """The number of policies of the control: as many as the play has, but one of them is not alone."""
+        return max(self.total_iterations, 2) if self.control and self.total_iterations else 0
+
+    @property
+    def measured(self) -> int:
+        """The number of policies that are measured: those that are trained, and the base model."""
+        return 1 + (self.warmup is not None) + self.total_iterations + self.controls
+
+    @property
     def own_code(self) -> tuple[str, ...]:
         """The import paths of the components of the user's own, each once."""
         named = [self.evaluation.judge.name] if isinstance(self.evaluation.judge, Component) else []
@@ -209,13 +224,12 @@ class SelfPlayConfig(PhaseConfig):
         many = isinstance(phases, Sequence) and not isinstance(phases, str)
         return [_filled(phase, own) for phase in phases] if many else phases
 
-    @model_validator(mode="after")
-    def _trains(self) -> Self:
-        if any(phase.iterations == 0 for phase in self.phases):
-            raise ValueError("a phase of no iterations plays nothing; remove it")
-        if self.total_iterations == 0 and self.warmup is None and self.recipe is None:
-            raise ValueError("without iterations and without a warmup nothing is trained; set one of the two")
-        return self
+    @field_validator("warmup")
+    @classmethod
+    def _trains(cls, warmup: WarmupConfig | None, info: ValidationInfo) -> WarmupConfig | None:
+        if warmup is None and info.data.get("iterations") == 0 and info.data.get("recipe") is None:
+            raise ValueError("without iterations and without a warm-up nothing is trained; set one of the two")
+        return warmup
 
     @field_validator("lora")
     @classmethod

@@ -119,7 +119,7 @@ def _save(run: Run, stage: StageDirectory, probes: Sequence[Triple]) -> None:
 def _cure(run: Run, start: int, labels: Mapping[str, Any], rate: float) -> str:
     """What to do after a training diverged: it would again, since a run's configuration stands."""
     folder, last = run.directory.path, run.directory.name(start)
-    section = "warmup" if labels["stage"] == "warmup" else ""
+    section = "" if "iteration" in labels else "warmup"
     if not section and run.config.phases:
         section = f"phases.{run.phase(labels['iteration']).number}"
     key = f"{section}.training.learning_rate".lstrip(".")
