@@ -106,6 +106,28 @@ def test_preferences_of_the_data_are_measured_on_held_out_rows(tiny_folder: Path
     assert (result["metric"], result["best"]) == ("preference/accuracy", "iterations/000")
 
 
+def test_data_that_compare_some_held_out_prompts_are_scored_in_the_rows_of_those(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Shard n is of the n-th batch of prompts whoever wrote; where nobody did, there is none."""
+    source = tmp_path / "mixed.jsonl"
+    compared = {"responses": ["yes", "no"], "scores": [0.9, 0.2]}
+    rows = [{"prompt": f"{n}?", "response": f"yes {n}"} | (compared if n % 2 else {}) for n in range(8)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = {"source": str(source), "held_out": 6, "max_response_tokens": 12}
+    mixed = a_run(tiny_folder, tmp_path / "run", data=data, generation={"batch_size": 1})
+    some = [n for n, item in enumerate(mixed.held_out) if item.compared_ids]
+    assert 0 < len(some) < 6
+    assert evaluate(mixed, BASE)["preference/accuracy"].n == len(some)
+    shards = [path.name for path, by in score_shards_of(mixed.directory.base).items() if by == "data"]
+    assert sorted(shards) == [f"scores-data-{n:05}.parquet" for n in some]
+    model = tiny_model()
+    for (index, k), value in held_out_scores(mixed, BASE, "data")["data"].items():
+        (item,) = (each for each in mixed.held_out if each.index == index)
+        assert k is not None
+        assert value == pytest.approx(log_prob(model, item.prompt_ids, item.compared_ids[k]), abs=1e-4)
+
+
 def test_greedy_answers_are_the_models_most_likely_tokens(playing: Run) -> None:
     evaluate(playing, BASE)
     model = tiny_model()
