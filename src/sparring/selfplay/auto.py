@@ -38,8 +38,8 @@ _DPO = {
     "responses": "data",
     "training": {"learning_rate": 1e-4, "num_train_epochs": 1},
 }
-# At a constant rate the likelihood of held-out experts peaks after an epoch or two, long before the answers are as good as
-# they get; with a rate that falls to zero it rises again at the end (docs/auto.md). So the patience outlasts the epochs.
+# At a constant rate the likelihood of held-out experts peaks after an epoch or two, long before the answers are as good
+# as they get; with a rate that falls to zero it rises again at the end (docs/auto.md). So no look ends it early.
 _WARMUP = {"learning_rate": 2e-4, "lr_scheduler_type": "linear", "num_train_epochs": 4}
 # All weights are trained at a fifth of an adapter's rate, as the recipes are.
 _WHOLE = 0.2
