@@ -47,7 +47,8 @@ class PhasePlan:
         rows = [("game", f"{self.game}; {times} on {self.prompts} prompts")]
         if self.stability is not None:
             number = f"{self.stability['symbol']} = {self.stability['value']:g}"
-            rows.append(("stability", f"{number}; {self.stability['verdict']}"))
+            limit = "that is of exact iterations: in training the learning rate decides first"
+            rows.append(("stability", f"{number}; {self.stability['verdict']}; {limit}"))
         elif self.comparisons:
             rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
         if self.comparisons:

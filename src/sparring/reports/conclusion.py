@@ -98,7 +98,7 @@ def _verdict(best: PolicyRow, gains: Sequence[Gain], *, played: bool) -> str:
         return f"More supervised fine-tuning, for as much computation, did better than self-play: {best.name}"
     if best.name in _BEFORE and played:
         return f"No iteration of self-play is better than what it started from. The best policy is {_BEFORE[best.name]}"
-    if gains and gains[-1].is_noise:
+    if gains and gains[-1].is_noise and played:
         return f"No gain of self-play can be told from chance. The highest value has {best.name}"
     return f"The best policy is {_BEFORE.get(best.name, best.name)}"
 

@@ -13,8 +13,10 @@ from sparring.work import processes
 
 def track(run: Run, policy: int, estimates: Mapping[str, Estimate]) -> None:
     """Sends a policy's estimates to the trackers of the training that made it, at the step at which that ended."""
+    # A run may end with its warm-up, and then plays no phase.
+    trained = run.phase(policy - 1).config if policy > 0 else run.config
     args = training_arguments(
-        (run.phase(policy - 1).config if policy > 0 else run.config).training,
+        trained.training,
         output=run.directory.stage(policy).training,
         seed=run.config.seed,
         device=run.config.model.device,
