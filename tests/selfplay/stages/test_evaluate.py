@@ -71,7 +71,8 @@ def test_the_base_model_is_measured_as_it_is(playing: Run) -> None:
     per_token = [value / n for value, n in zip(theirs, tokens, strict=True)]
     assert measured["log_likelihood/token"].mean == pytest.approx(math.fsum(per_token) / 3, abs=1e-4)
     assert measured["kl_to_base"].mean == pytest.approx(0.0, abs=1e-6)
-    assert {estimate.n for estimate in measured.values()} == {3}
+    # A response of one token has no pairs of words.
+    assert {estimate.n for name, estimate in measured.items() if not name.startswith("distinct")} == {3}
 
 
 def test_preferences_of_the_data_are_measured_on_held_out_rows(tiny_folder: Path, tmp_path: Path) -> None:
