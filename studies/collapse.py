@@ -19,7 +19,6 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from grounds import on_sums, start_on_sums
-from measuring import hardware, versions
 from outcomes import CHOOSING, Outcome, write
 from playing import Play, options, play_all
 from sparring.objectives import OBJECTIVES
@@ -104,7 +103,7 @@ def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, Any]:
         sign: {"spearman": round(float(spearmanr(*zip(*pairs, strict=True)).statistic), 3), "runs": len(pairs)}
         for sign, pairs in signs.items()
     }
-    return {"hardware": hardware(), "versions": versions(), "cases": rows, "signs": told}
+    return {"cases": rows, "signs": told}
 
 
 def signs_of(name: str, play: Play, outcome: Outcome) -> dict[str, float]:

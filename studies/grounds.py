@@ -8,13 +8,11 @@ rate. The rest are what is reported, and choose nothing.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
+import benchmarks_path  # noqa: F401 - the next two are found by it
 import problems
 import sums
 from methods import SUPERVISED_EPOCHS

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from grounds import on_sums, start_on_sums
-from measuring import hardware, versions
 from outcomes import write
 from playing import Play, options, play_all
 from sparring.files import read_json
@@ -65,7 +64,7 @@ def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, Any]:
         for name, play in of_seed.items():
             if play.ended:
                 rows.setdefault(name, {})[str(seed)] = of_policies(RunDirectory(play.run))
-    return {"hardware": hardware(), "versions": versions(), "methods": rows}
+    return {"methods": rows}
 
 
 def of_policies(run: RunDirectory) -> list[dict[str, float]]:

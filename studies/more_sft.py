@@ -20,9 +20,8 @@ from statistics import mean
 from typing import Any
 
 from grounds import GROUNDS, LORA, Ground
-from measuring import hardware, versions
 from methods import METHODS, RATES
-from outcomes import MEASURES, Outcome, read, write
+from outcomes import MEASURES, Outcome, hardware, read, write
 from playing import Play, play_all
 
 ITERATIONS = 3
@@ -103,7 +102,7 @@ class Campaign:
 
     def _write(self, measured: Mapping[str, Any]) -> None:
         tried = {contest: each for contest, each in measured.items() if each["trials"] or each["runs"]}
-        write(self.results, {"versions": versions("peft"), "measures": MEASURES, "contests": tried})
+        write(self.results, {"measures": MEASURES, "contests": tried})
 
     def _play(self, below: str, contest: str, seed: int, rate: float, iterations: int) -> Play:
         method, _, prompts = contest.partition("/")

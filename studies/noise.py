@@ -17,7 +17,6 @@ from statistics import mean
 from typing import Any
 
 from grounds import on_sums, start_on_sums
-from measuring import hardware, versions
 from outcomes import CHOOSING, Outcome, write
 from playing import Play, options, play_all
 
@@ -86,7 +85,7 @@ def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, Any]:
                     measure: [mean(policy[measure][CHOOSING:]) for policy in outcome.problems]
                     for measure in ("greedy", "sampled", "likelihood")
                 }
-    return {"hardware": hardware(), "versions": versions(), "cases": rows}
+    return {"cases": rows}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Self
 
+import benchmarks_path  # noqa: F401 - the next one is found by it
+from measuring import hardware, versions
 from sparring.files import read_json
 from sparring.metrics import Estimate
 from sparring.reports.cost import seconds_by_stage
@@ -49,7 +51,7 @@ class Outcome:
             for stage, value in stages_of_owner.items():
                 seconds[stage] = seconds.get(stage, 0.0) + value
         return cls(
-            problems=[_problems(stage) for stage in stages],
+            problems=[problems_of(stage) for stage in stages],
             overall=[_overall(stage) for stage in stages],
             seconds=seconds,
         )
@@ -94,7 +96,8 @@ def _iterations(directory: RunDirectory) -> int:
     return sum(stage.evaluation.exists() for stage in played)
 
 
-def _problems(stage: StageDirectory) -> dict[str, list[float]]:
+def problems_of(stage: StageDirectory) -> dict[str, list[float]]:
+    """Every measure of the policy of a stage, a held-out problem an entry."""
     answers = read_answers([("policy", stage)])
     if answers is None:
         return {}
@@ -119,6 +122,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, values: dict[str, Any]) -> None:
-    """Writes a study's results."""
+    """Writes a study's results, with what they were measured on last."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(values, indent=None, separators=(",", ":")) + "\n", encoding="utf-8")
+    about = {"hardware": hardware(), "versions": versions("peft")}
+    path.write_text(json.dumps(about | values, separators=(",", ":")) + "\n", encoding="utf-8")

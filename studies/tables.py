@@ -110,6 +110,36 @@ def _seconds(of_seed: dict[str, Outcome]) -> float:
     return mean(sum(s for stage, s in run.seconds.items() if stage != "evaluate") for run in of_seed.values())
 
 
+def beside_sft() -> str:
+    """Play and its control, round by round, over all held-out problems of all seeds."""
+    runs = _read("beside_sft")["runs"]
+    rows = []
+    for name in dict.fromkeys(policy for run in runs.values() for policy in run):
+        kept = [run for run in runs.values() if name in run]
+        kind, _, number = name.partition("/")
+        kinds = {"warmup": "SFT, where play starts", "control": f"more SFT, round {int(number or 0)}"}
+        title = kinds.get(kind, f"play, round {int(number or 0)}")
+        levels = [_spread([mean(run[name][m]) for run in kept], d) for m, d in (("greedy", 2), ("sampled", 2))]
+        row = [title, *levels, _spread([mean(run[name]["likelihood"]) for run in kept], 3)]
+        for other in ("warmup", f"control/{number}"):
+            both = [run for run in kept if other in run and other != name]
+            for measure in ("greedy", "sampled"):
+                pairs = [[run[which][measure] for run in both] for which in (name, other)]
+                row.append(_signed(paired(*pairs), 3) if both else "")
+        rows.append(row)
+    head = (
+        "",
+        "greedy",
+        "sampled",
+        "nats a token",
+        "Δ greedy to the start",
+        "Δ sampled",
+        "Δ greedy to more SFT",
+        "Δ sampled",
+    )
+    return _table(head, rows)
+
+
 def collapse() -> str:
     """Right answers before and after each case of the collapse study."""
     cases = _read("collapse")["cases"]
@@ -199,6 +229,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "beside-sft": beside_sft,
     "more-sft-smollm2": lambda: contests("smollm2"),
     "collapse": collapse,
     "collapse-signs": signs,
