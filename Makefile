@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: quickstart test install lint types docs tests benchmark campaigns audit harness vllm clean
 
-quickstart: $(VENV)/.installed  ## Self-play on the embedded default model; prints where the report is.
+quickstart: $(VENV)/.installed  ## Supervised fine-tuning, self-play, and as much more fine-tuning; prints what each brought.
 	@if [ -f runs/quickstart/config.yaml ]; then $(BIN)/sparring resume runs/quickstart; \
 	else $(BIN)/sparring train quickstart; fi
 

@@ -31,7 +31,7 @@ from sparring.data.verifiers import final_number
 from sparring.metrics import Estimate
 from sparring.reports.summary import summarize
 from sparring.run_directory import StageDirectory
-from sparring.selfplay.stages.generate import read_samples
+from sparring.shards import read_samples
 
 # η = 10 asks for ±5 nats.
 GAME = ("judge={name: verifier, rule: 'over_optimisation:larger'}", "objective.eta=10", f"iterations={ITERATIONS}")

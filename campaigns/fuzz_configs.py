@@ -56,9 +56,9 @@ def yaml_files(draw: Any) -> bytes:
 
 def check_config(config: Any) -> None:
     """What follows before anything heavy is loaded."""
+    from sparring.models.lora import lora_config
     from sparring.selfplay.checks.training import check_training
     from sparring.selfplay.phases import phases_of
-    from sparring.selfplay.policy import lora_config
 
     phases_of(config)
     check_training(config)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparring.policies import BASE, TEACHER, Drawn, is_start, words
+from sparring.policies import BASE, TEACHER, is_start, words
 
 
 def test_no_number_of_the_base_model_or_the_teacher_is_shown() -> None:
@@ -12,8 +12,6 @@ def test_no_number_of_the_base_model_or_the_teacher_is_shown() -> None:
         "policy 0",
         "policy 12",
     ]
-    assert str(Drawn(BASE, "greedy")) == "the base model's greedy answers"
-    assert str(Drawn(3, "mixture")) == "policy 3's answers mixed with the base model"
 
 
 def test_other_runs_start_from_the_base_model_and_from_policy_0() -> None:

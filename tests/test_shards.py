@@ -72,7 +72,7 @@ def test_who_drew_a_training_sample_is_read_from_its_shards_name(by: Drawn, numb
         assert samples_of(stage) == {samples_path(stage, by, number): by}
 
 
-@given(by=DRAWN | st.just("expert"), number=st.integers(0, 10**6))
+@given(by=DRAWN | st.sampled_from(["expert", "data"]), number=st.integers(0, 10**6))
 def test_whose_responses_are_scored_is_read_from_the_shards_name(by: Drawn, number: int) -> None:
     with TemporaryDirectory() as folder:
         stage = StageDirectory(Path(folder))

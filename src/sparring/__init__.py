@@ -12,8 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sparring.api import resume, run
     from sparring.selfplay.config.schema import SelfPlayConfig
-    from sparring.selfplay.loop import resume, run
     from sparring.selfplay.result import Result
     from sparring.trainer.trainer import SelfPlayTrainer
 
@@ -22,8 +22,8 @@ __all__ = ["Result", "SelfPlayConfig", "SelfPlayTrainer", "resume", "run"]
 _HOMES = {
     "SelfPlayConfig": "sparring.selfplay.config.schema",
     "Result": "sparring.selfplay.result",
-    "resume": "sparring.selfplay.loop",
-    "run": "sparring.selfplay.loop",
+    "resume": "sparring.api",
+    "run": "sparring.api",
     "SelfPlayTrainer": "sparring.trainer.trainer",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 # The user, perhaps with a password, before the @ of an address; without a scheme only where there is a password. People
 # write passwords as they are, so one may hold an @ or a slash; digits and a slash are a port.
@@ -61,8 +61,20 @@ def without_user(text: str) -> str:
     return _USER.sub("***@", text)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Names the nearest known name, or all of them where none is near."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+def did_you_mean(name: str, known: Iterable[str], *, meant: Mapping[str, str] | None = None) -> str:
+    """Names the nearest known name, or all of them where none is near.
+
+    Args:
+        name: What was written.
+        known: What could have been.
+        meant: Known names by what people write for them, where the two look nothing alike.
+    """
+    near = nearest(name, known := sorted(known), meant=meant)
+    return f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
+
+
+def nearest(name: str, known: Iterable[str], *, meant: Mapping[str, str] | None = None) -> str | None:
+    """The known name that is most like another, whose case does not count; None where none is like it."""
+    folded = {each.casefold(): each for each in known} | dict(meant or {})
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[near[0]] if near else None

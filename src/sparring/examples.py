@@ -76,14 +76,31 @@ def _decoded(kept: str | bytes) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Example:
-    """One prompt as text, with what the data know of its answers: any of the two, both, or neither.
+class Answered:
+    """What the data know of the right answer to a prompt: any of the two, both, or neither.
+
+    Attributes:
+        response: The expert's response, which is imitated.
+        ground_truth: What a right response says, however it says it; it is never imitated.
+    """
+
+    response: OptionalText = OptionalText()
+    ground_truth: OptionalText = OptionalText()
+
+    @property
+    def reference_answer(self) -> str | None:
+        """What responses are verified against: the ground truth, or else the expert's response."""
+        return self.response if self.ground_truth is None else self.ground_truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example(Answered):
+    """One prompt as text, with what the data know of its answers.
 
     Attributes:
         index: Its row in the source, counted from 0; names it in errors and joins samples with it.
         messages: The prompt as chat turns (`{"role": …, "content": …}`), or None for a plain prompt.
         prompt: The prompt as plain text; of a chat, its last user turn.
-        response: The expert response.
         comparison: Responses with preferences.
         where: The file and line that it was read from; two examples that differ in it alone are equal.
     """
@@ -91,7 +108,6 @@ class Example:
     index: int
     messages: Turns = Turns()
     prompt: Text = Text()
-    response: OptionalText = OptionalText()
     comparison: Comparison | None = None
     where: str | None = field(default=None, compare=False)
 
@@ -139,7 +155,7 @@ def _unpacked(packed: bytes) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodedExample:
+class EncodedExample(Answered):
     """One prompt as the exact token ids that generation, scoring and training all use.
 
     Responses end with the end-of-response token unless they were truncated. `expert_ids` and `compared_ids` are empty
@@ -150,7 +166,11 @@ class EncodedExample:
     prompt_ids: TokenIds = TokenIds()
     expert_ids: TokenIds = TokenIds()
     prompt: Text = Text()
-    response: OptionalText = OptionalText()
     messages: Turns = Turns()
     comparison: Comparison | None = None
     compared_ids: TokenIdLists = TokenIdLists()
+
+    @property
+    def earlier(self) -> list[str]:
+        """The turns of a chat before its last one, which is the prompt, each as its role and what was said."""
+        return [f"{turn['role']}: {turn['content']}" for turn in (self.messages or ())[:-1]]

@@ -1,10 +1,11 @@
-"""Progress that a person sees: a live bar on a terminal, a line now and then in a log file."""
+"""Progress that a person sees: a live bar on a terminal, a line now and then in a log file; a line stays of each."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.progress import (
     BarColumn,
@@ -19,6 +20,7 @@ from sparring.terminal import Terminal
 
 console = Terminal(stderr=True)
 _LINE_EVERY_S = 15.0
+_in_parts = ContextVar("in_parts", default=False)
 
 
 class Meter:
@@ -27,26 +29,46 @@ class Meter:
     def __init__(self, title: str, total: int, unit: str, bar: Progress) -> None:
         self._title, self._total, self._unit, self._bar = title, total, unit, bar
         self._task = bar.add_task(title, total=total, note="")
-        self._done, self._quantity = 0, 0
+        self._done, self._quantity, self._note = 0, 0, ""
         self._start = self._last_line = time.monotonic()
 
     def advance(self, done: int = 1, *, quantity: int = 0, note: str = "") -> None:
         """Adds finished units and the quantity that they took, and refreshes what is shown."""
         self._done += done
         self._quantity += quantity
+        self._note = note or self._note
+        self._bar.update(self._task, completed=self._done, note=self._told())
         now = time.monotonic()
-        rate = f"{self._quantity / max(now - self._start, 1e-9):,.0f} {self._unit}/s" if self._unit else ""
-        note = "  ".join(part for part in (rate, note) if part)
-        self._bar.update(self._task, completed=self._done, note=note)
-        ended = self._done >= self._total
-        if not console.is_terminal and (ended or now - self._last_line > _LINE_EVERY_S):
+        if not console.is_terminal and self._done < self._total and now - self._last_line > _LINE_EVERY_S:
             self._last_line = now
-            console.print(f"{self._title}: {self._done}/{self._total}  {note}")
+            console.print(f"{self._title}: {self._done}/{self._total}  {self._told()}")
+
+    def end(self) -> None:
+        """Leaves a line of what was done, also where it did not come to its end."""
+        if _in_parts.get() and self._done >= self._total:
+            return
+        parts = [f"{self._title}: {self._done}/{self._total}", self._told(), f"in {duration(self._seconds)}"]
+        unfinished = ["not finished"] if self._done < self._total else []
+        console.print("  ".join(filter(None, parts + unfinished)))
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def _told(self) -> str:
+        rate = f"{self._quantity / max(self._seconds, 1e-9):,.0f} {self._unit}/s" if self._unit else ""
+        return "  ".join(filter(None, (rate, self._note)))
 
 
 @contextmanager
 def progress(title: str, total: int, unit: str = "tokens") -> Iterator[Meter]:
-    """Shows progress over `total` units; `unit` names the quantity whose rate is shown, none if empty."""
+    """Shows progress over `total` units, and leaves a line of it when it ends, in whatever way.
+
+    Args:
+        title: What is done.
+        total: The number of units.
+        unit: The quantity whose rate is shown; none if empty.
+    """
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -56,7 +78,23 @@ def progress(title: str, total: int, unit: str = "tokens") -> Iterator[Meter]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield Meter(title, total, unit, bar)
+        meter = Meter(title, total, unit, bar)
+        try:
+            yield meter
+        finally:
+            # Above the bar, which then goes.
+            meter.end()
+
+
+@contextmanager
+def in_parts(title: str) -> Iterator[None]:
+    """Leaves one line of something that has several progresses, in place of one of each."""
+    start, before = time.monotonic(), _in_parts.set(True)
+    try:
+        yield
+    finally:
+        _in_parts.reset(before)
+    console.print(f"{title}: in {duration(time.monotonic() - start)}")
 
 
 def duration(seconds: float) -> str:

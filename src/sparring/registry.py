@@ -51,7 +51,7 @@ def build(registry: Registry[Component], kind: str, name: str, options: Mapping[
         component = registry[name]
     else:
         raise InputError(f"unknown {kind} '{name}'", where=f"{kind}.name", fix=did_you_mean(name, registry))
-    _check_names(component, kind, name, options)
+    _check_names(registry, component, kind, name, options)
     types = declared(component)
     wrong = [option for option, value in options.items() if option in types and not fits(value, types[option])]
     try:
@@ -68,17 +68,26 @@ def build(registry: Registry[Component], kind: str, name: str, options: Mapping[
     return built
 
 
-def _check_names(component: type, kind: str, name: str, options: Mapping[str, Any]) -> None:
+def _check_names(
+    registry: Registry[Component], component: type, kind: str, name: str, options: Mapping[str, Any]
+) -> None:
     """Raises InputError where there is no such option, or one is missing that has no default."""
-    fields = {field.name: field for field in dataclasses.fields(component) if field.init}
+    fields = _options(component)
     for option in options:
         if option not in fields:
+            others = [other for other, each in registry.items() if option in _options(each)]
             fix = did_you_mean(option, fields) if fields else "it takes no options; remove it"
+            if fields and others:
+                fix = f"remove it: it is left from {', '.join(others)}; or replace the whole, {kind}={{name: {name}}}"
             raise InputError(f"{kind} '{name}' has no option '{option}'", where=f"{kind}.{option}", fix=fix)
     for option, field in fields.items():
         if field.default is field.default_factory is dataclasses.MISSING and option not in options:
             fix = f"add {option}: …, as `sparring recipes` and the reference do"
             raise InputError(f"{kind} '{name}' needs '{option}'", where=f"{kind}.{option}", fix=fix)
+
+
+def _options(component: type) -> dict[str, dataclasses.Field[Any]]:
+    return {field.name: field for field in dataclasses.fields(component) if field.init}
 
 
 def require_positive(name: str, value: float, why: str) -> None:

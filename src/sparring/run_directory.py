@@ -10,10 +10,12 @@
     RUN/iterations/000/samples/*.parquet        generated responses, a shard a batch
     RUN/iterations/000/judgements/*.parquet     who beats whom among them, where there is a judge
     RUN/iterations/000/scores/*.parquet         their log-probs under each policy that the opponent needs
+    RUN/iterations/000/rewards/*.parquet        what an explicit reward player made of them, where a judge has one
     RUN/iterations/000/model/                   the iterate, loadable with from_pretrained
     RUN/iterations/000/evaluation.json          shards.json: what shards the stage had; in base/ and warmup/ too
     RUN/iterations/000/removed.json             what of it was removed since, where `keep` says so
     RUN/iterations/000/benchmarks/              what `sparring evaluate` measured; in base/ and warmup/ too
+    RUN/control/000/                            likewise of more supervised fine-tuning, where there is a control
     RUN/answers/                                what an endpoint that judges said, by what it was asked
     RUN/tensorboard/                            the trainings' curves, where `report_to` asks for them
     RUN/stability.json                          what the checks of the stability monitor found after each iteration
@@ -41,9 +43,12 @@ from sparring.errors import InputError
 from sparring.files import append_json_line, lock, write_json
 from sparring.integrity import DIGESTS
 from sparring.links import refuse_links
-from sparring.policies import TEACHER
+from sparring.policies import CONTROL, TEACHER
 from sparring.progress import console
 from sparring.run_files import count_lines, read_events, read_inventory, read_log_lines, read_removed, sealed_event
+
+SAMPLE_FOLDERS = ("samples", "judgements", "scores", "rewards")
+"""The folders of an iteration's samples, and of what was made of them."""
 
 _NUMBER = re.compile(r"[0-9]{3,9}")
 
@@ -72,6 +77,11 @@ class StageDirectory:
     def scores(self) -> Path:
         """Log-probs of the samples, as shards."""
         return self.path / "scores"
+
+    @property
+    def rewards(self) -> Path:
+        """Rewards of the samples, and the features that they were learnt from, as shards."""
+        return self.path / "rewards"
 
     @property
     def training(self) -> Path:
@@ -114,7 +124,7 @@ class StageDirectory:
             names |= {*read_inventory(self.inventory, fix="")}
         write_json(self.inventory, {"shards": sorted(names)})
 
-    def check_inventory(self, *, fix: str, folders: Sequence[str] = ("samples", "judgements", "scores")) -> None:
+    def check_inventory(self, *, fix: str, folders: Sequence[str] = SAMPLE_FOLDERS) -> None:
         """Raises DamagedError where a shard of held-out responses, or of these folders, is missing that was there.
 
         A folder of shards that was removed as a whole is missed by nobody.
@@ -141,9 +151,13 @@ class RunDirectory:
 
     path: Path
 
+    def is_begun(self) -> bool:
+        """Whether a run was started here."""
+        return self.config.exists() and self.manifest.exists()
+
     def require(self) -> None:
         """Raises InputError unless a run was started here, in which nothing leads out of it."""
-        if not self.config.exists() or not self.manifest.exists():
+        if not self.is_begun():
             problem = "this is not a run directory: config.yaml or manifest.json is missing"
             raise InputError(problem, where=str(self.path), fix="start a run with `sparring train CONFIG`")
         self.refuse_links()
@@ -153,14 +167,15 @@ class RunDirectory:
 
         What a person put beside it is theirs: it is neither read nor removed.
         """
-        stages = (self.teacher.path, self.base.path, self.warmup.path, self.iterations)
+        stages = (self.teacher.path, self.base.path, self.warmup.path, self.iterations, self.controls)
         files = (self.config, self.manifest, self.metrics, self.stability, self.result, self.report, self.lock)
         refuse_links(*files, *stages, self.answers, self.tensorboard)
 
     def refuse_own(self, path: Path) -> None:
         """Raises InputError where something that a person has written would take the place of a part of the run."""
         files = (self.config, self.manifest, self.metrics, self.stability, self.result, self.lock)
-        folders = (self.teacher.path, self.base.path, self.warmup.path, self.iterations, self.answers, self.tensorboard)
+        stages = (self.teacher.path, self.base.path, self.warmup.path, self.iterations, self.controls)
+        folders = (*stages, self.answers, self.tensorboard)
         if any(path.resolve().is_relative_to(own.resolve()) for own in (*files, *folders)):
             raise InputError("this is a part of the run itself", where=str(path), fix="write it elsewhere")
 
@@ -248,8 +263,19 @@ class RunDirectory:
         """The folder of iteration `number`, counted from 0."""
         return StageDirectory(self.iterations / f"{number:03d}")
 
+    @property
+    def controls(self) -> Path:
+        """The folder of the policies of the control."""
+        return self.path / "control"
+
+    def control(self, number: int) -> StageDirectory:
+        """The folder of policy `number` of the control, counted from 0."""
+        return StageDirectory(self.controls / f"{number:03d}")
+
     def stage(self, policy: int) -> StageDirectory:
         """Where a policy was made and is measured."""
+        if policy <= CONTROL:
+            return self.control(CONTROL - policy)
         if policy > 0:
             return self.iteration(policy - 1)
         if policy == TEACHER:
@@ -270,14 +296,16 @@ class RunDirectory:
 
     def stages(self) -> list[StageDirectory]:
         """The base model's folder, and those of the policies that were trained so far, in their order."""
-        trained = [self.warmup, *self.played()]
+        trained = [self.warmup, *self.played(), *self.controlled()]
         return [self.base, *(stage for stage in trained if stage.model.exists())]
 
     def played(self) -> list[StageDirectory]:
         """The folders of the iterations that were begun so far, in their order."""
-        names = (path.name for path in self.iterations.glob("[0-9]*"))
-        numbers = sorted(int(name) for name in names if _NUMBER.fullmatch(name))
-        return list(map(self.iteration, numbers))
+        return list(map(self.iteration, _numbers(self.iterations)))
+
+    def controlled(self) -> list[StageDirectory]:
+        """The folders of the control's policies that were begun so far, in their order."""
+        return list(map(self.control, _numbers(self.controls)))
 
     def removed(self, what: Literal["model", "samples"]) -> list[str]:
         """The folders in the run of iterations whose weights or samples were removed on purpose."""
@@ -317,7 +345,12 @@ class RunDirectory:
 
     def _logged(self) -> int:
         """How many lines the log had at least, by what was written after them."""
-        folders = ("warmup", "iterations/*"), ("model", "training/checkpoint-*")
+        folders = ("warmup", "iterations/*", "control/*"), ("model", "training/checkpoint-*")
         patterns = [f"{stage}/{folder}/{DIGESTS}" for stage, folder in itertools.product(*folders)]
         sealed = [path for pattern in patterns for path in self.path.glob(pattern)]
         return max(map(read_log_lines, [*sealed, self.result]))
+
+
+def _numbers(folder: Path) -> list[int]:
+    """The numbers that the folders in a folder are named by, ascending."""
+    return sorted(int(path.name) for path in folder.glob("[0-9]*") if _NUMBER.fullmatch(path.name))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -89,6 +89,7 @@ class _Estimate(_Part):
     mean: float
     standard_error: float
     n: int
+    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
 
 
 class _Shards(_Part):
@@ -123,7 +124,7 @@ class _Event(_Part):
     step: int | None = None
     loss: float | None = None
     seconds: float | None = None
-    policy: str | None = Field(default=None, pattern=r"^(base|warmup|teacher|iterations/\d{1,9})$")
+    policy: str | None = Field(default=None, pattern=r"^(base|warmup|teacher|(iterations|control)/\d{1,9})$")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -7,12 +7,18 @@ A shard is one Parquet file, whole or absent. Nobody else writes or reads the na
     samples/train-00000.parquet  held-out-00000.parquet a teacher's responses
     judgements/…                                        who beats whom in the sample shard of the same name
     scores/policy-0-sampled-00000-under-base.parquet    log-probs of that shard under a policy
+    scores/policy-0-sampled-00000-next-tokens-base.parquet   the likeliest next tokens at each of its tokens
+    rewards/policy-0-sampled-00000.parquet              rewards of that shard, as an explicit reward player learnt them
+    rewards/policy-0-sampled-00000-features.parquet     the features that they were learnt from
+    rewards/held-out-features.parquet                   those of the responses to held-out prompts
     held_out/greedy-00000.parquet                       responses to held-out prompts by the stage's own policy
     held_out/scores-base-greedy-00000.parquet           log-probs under the stage's policy, by who drew the responses
     held_out/scores-expert-00000.parquet                log-probs of the expert's responses
+    held_out/scores-data-00000.parquet                  log-probs of responses that the data compare
     held_out/judged-against-base-00000.parquet          who beats whom, the first samples with the first and so on
     held_out/answers-00000.parquet                      what a reader looks at, token by token
     held_out/log-ratios-00000.parquet                   Δ of the last iteration's game
+    held_out/rewards-00000.parquet                      explicit rewards of the same responses
 """
 
 from __future__ import annotations
@@ -28,7 +34,7 @@ import numpy as np
 from sparring.columns import check_columns
 from sparring.digests import DamagedError
 from sparring.files import atomic_path, remove
-from sparring.policies import BASE, TEACHER, Drawn, How
+from sparring.policies import BASE, CONTROL, TEACHER, Drawn, How
 from sparring.progress import console
 from sparring.run_directory import StageDirectory
 
@@ -65,6 +71,38 @@ class ScoreRow(TypedDict):
     token_log_probs: NotRequired[np.ndarray | list[float]]
 
 
+class NextTokenRow(TypedDict):
+    """The likeliest next tokens at each of the T tokens of a response; `digest` is of what a policy was asked about.
+
+    `ids` are T × n token ids, and `log_probs` T × (n + 1) numbers: theirs and that of all other tokens together, nats.
+    """
+
+    index: int
+    sample: int | None
+    policy: int
+    digest: str
+    ids: np.ndarray
+    log_probs: np.ndarray
+
+
+class FeatureRow(TypedDict):
+    """φ(x, y) of a response, `[F]`; `digest` is of its tokens."""
+
+    index: int
+    sample: int | None
+    digest: str
+    features: np.ndarray
+
+
+class RewardRow(TypedDict):
+    """D(x, y) of a response; `digest` is of all that D was learnt from."""
+
+    index: int
+    sample: int | None
+    digest: str
+    reward: float
+
+
 class VerdictRow(TypedDict):
     """A judge's verdict on a prompt's responses; `digest` is of what was asked, and of whom."""
 
@@ -80,7 +118,10 @@ class VerdictRow(TypedDict):
 
 
 class AnswerRow(TypedDict):
-    """A held-out response for a reader; see `sparring.selfplay.stages.answers`."""
+    """A held-out response for a reader; see `sparring.selfplay.stages.answers`.
+
+    `earlier` are the turns before the prompt; where no prompt has any, there is no such column.
+    """
 
     kind: str
     index: int
@@ -92,6 +133,7 @@ class AnswerRow(TypedDict):
     log_prob: float | None
     finish_reason: str
     right: bool | None
+    earlier: NotRequired[list[str]]
 
 
 class LogRatioRow(TypedDict):
@@ -132,9 +174,34 @@ def scores_path(stage: StageDirectory, samples: Path, policy: int) -> Path:
     return stage.scores / f"{samples.stem}-under-{_policy_slug(policy)}.parquet"
 
 
+def next_tokens_path(stage: StageDirectory, samples: Path, policy: int) -> Path:
+    """The likeliest next tokens at each token of the responses of a sample shard, under a policy that scores them."""
+    return stage.scores / f"{samples.stem}-next-tokens-{_policy_slug(policy)}.parquet"
+
+
 def scores_of(stage: StageDirectory, samples: Path) -> list[Path]:
     """Every shard of log-probs of the responses of a sample shard."""
     return _files(stage.scores, f"{samples.stem}-under-*")
+
+
+def features_path(stage: StageDirectory, samples: Path) -> Path:
+    """Features of the responses of a sample shard, and of their prompts' experts."""
+    return stage.rewards / f"{samples.stem}-features.parquet"
+
+
+def rewards_path(stage: StageDirectory, samples: Path) -> Path:
+    """Rewards of the responses of a sample shard, and of their prompts' experts, by an explicit reward player."""
+    return stage.rewards / samples.name
+
+
+def held_out_features_path(stage: StageDirectory) -> Path:
+    """Features of the responses to held-out prompts that the iteration's game is about."""
+    return stage.rewards / "held-out-features.parquet"
+
+
+def held_out_rewards_path(stage: StageDirectory) -> Path:
+    """Explicit rewards of the responses to held-out prompts that the iteration's game is about."""
+    return stage.held_out / _file("rewards", 0)
 
 
 def held_out_path(stage: StageDirectory, how: How, number: int) -> Path:
@@ -147,14 +214,17 @@ def held_out_samples(stage: StageDirectory) -> dict[Path, How]:
     return {path: how for how in get_args(How) for path in _files(stage.held_out, f"{how}-*")}
 
 
-def held_out_scores_path(stage: StageDirectory, by: Drawn | Literal["expert"], number: int) -> Path:
+def held_out_scores_path(stage: StageDirectory, by: Drawn | Literal["expert", "data"], number: int) -> Path:
     """Log-probs of responses to held-out prompts under the policy that the stage is of."""
     return stage.held_out / _file(f"scores-{_slug(by)}", number)
 
 
-def held_out_scores(stage: StageDirectory) -> dict[Path, Drawn | Literal["expert"]]:
+def held_out_scores(stage: StageDirectory) -> dict[Path, Drawn | Literal["expert", "data"]]:
     """Every shard of log-probs of responses to held-out prompts, by whom the responses are."""
-    return {path: _drawn(path) or "expert" for path in _files(stage.held_out, "scores-*")}
+    found: dict[Path, Drawn | Literal["expert", "data"]] = {}
+    for path in _files(stage.held_out, "scores-*"):
+        found[path] = _drawn(path) or ("data" if path.stem.startswith("scores-data-") else "expert")
+    return found
 
 
 def held_out_verdicts_path(stage: StageDirectory, rival: int, sample: int) -> Path:
@@ -273,6 +343,32 @@ def read_scores(path: Path) -> list[ScoreRow]:
     return cast("list[ScoreRow]", read_columns(path, ScoreRow).to_pylist())
 
 
+def read_next_tokens(path: Path) -> list[NextTokenRow]:
+    """The rows of a shard of next tokens, their lists as arrays; raises what `read_columns` does."""
+    table = read_columns(path, NextTokenRow)
+    arrays = {"ids": np.int32, "log_probs": np.float32}
+    rows = table.drop_columns(list(arrays)).to_pylist()
+    for name, dtype in arrays.items():
+        for row, value in zip(rows, table.column(name), strict=True):
+            # Not through Python's numbers: there may be millions.
+            row[name] = np.array(value.values, dtype=dtype)
+    return cast("list[NextTokenRow]", rows)
+
+
+def read_features(path: Path) -> dict[ResponseKey, tuple[str, np.ndarray]]:
+    """The digests and the features of a shard, by response; raises what `read_columns` does."""
+    table = read_columns(path, FeatureRow)
+    keys = zip(*(table.column(name).to_pylist() for name in ("index", "sample")), strict=True)
+    digests, features = table.column("digest").to_pylist(), table.column("features").combine_chunks()
+    values = features.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    return dict(zip(keys, zip(digests, values, strict=True), strict=True))
+
+
+def read_rewards(path: Path) -> list[RewardRow]:
+    """The rows of a shard of rewards; raises what `read_columns` does."""
+    return cast("list[RewardRow]", read_columns(path, RewardRow).to_pylist())
+
+
 def read_verdicts(path: Path) -> list[VerdictRow]:
     """The rows of a shard of verdicts; raises what `read_columns` does."""
     return cast("list[VerdictRow]", read_columns(path, VerdictRow).to_pylist())
@@ -280,11 +376,11 @@ def read_verdicts(path: Path) -> list[VerdictRow]:
 
 _POLICY = {BASE: "base", TEACHER: "teacher"}
 _NUMBERS = {slug: number for number, slug in _POLICY.items()}
-_DRAWN = re.compile(rf"(?:scores-)?(base|teacher|policy-\d+)-({'|'.join(get_args(How))})-\d{{5,}}")
+_DRAWN = re.compile(rf"(?:scores-)?(base|teacher|(?:policy|control)-\d+)-({'|'.join(get_args(How))})-\d{{5,}}")
 
 
 def _policy_slug(policy: int) -> str:
-    return _POLICY.get(policy, f"policy-{policy}")
+    return _POLICY.get(policy, f"policy-{policy}" if policy > CONTROL else f"control-{CONTROL - policy}")
 
 
 def _slug(by: Drawn | Literal["data", "expert"]) -> str:
@@ -297,8 +393,10 @@ def _drawn(path: Path) -> Drawn | None:
     if match is None:
         return None
     slug, how = match.groups()
-    policy = _NUMBERS[slug] if slug in _NUMBERS else int(slug.removeprefix("policy-"))
-    return Drawn(policy, cast("How", how))
+    if slug in _NUMBERS:
+        return Drawn(_NUMBERS[slug], cast("How", how))
+    kind, number = slug.split("-")
+    return Drawn(int(number) if kind == "policy" else CONTROL - int(number), cast("How", how))
 
 
 def _file(slug: str, number: int) -> str:

@@ -28,12 +28,15 @@ def visible(text: str) -> str:
 class Terminal(Console):
     """A console that reads no markup and no emoji codes, and shows what it would otherwise obey.
 
+    What goes to a file is not wrapped: whoever reads it has their own width.
+
     Args:
         settings: Those of rich's `Console`.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **settings)
+        self.soft_wrap |= not self.is_terminal
 
     def render_str(self, text: str, **settings: Any) -> Text:
         """Before it is measured, so that columns stay straight."""

@@ -15,14 +15,14 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from sparring.tokens import TokenLogProbs
+from sparring.tokens import NextTokenLogProbs, TokenLogProbs
 
 T = TypeVar("T")
 
 PREFERENCE_FIELDS = frozenset({"preference", "pairwise"})
 """The fields of `LogRatios` that a judge gives, or data that hold preferences."""
 
-TOKEN_FIELDS = frozenset({"expert_tokens"})
+TOKEN_FIELDS = frozenset({"expert_tokens", "generated_next_tokens"})
 """The fields of `LogRatios` that hold log-probs token by token."""
 
 TEAM_FIELDS = frozenset({"team_expert", "team_generated"})
@@ -79,6 +79,8 @@ class LogRatios:
         team_generated: `[B, J, K]` log π_θ − log π_j of the responses that member j generated, nats.
         team_weight: `[B, J, K]` probability of each of those given the prompt; uniform 1/K when absent.
         expert_tokens: `[B, T]` log π_θ of the tokens of the expert response, nats.
+        generated_next_tokens: `[B, K, L, N]` what π_θ and a scorer expect at each of the L tokens of the generated
+            responses, in N classes of next tokens.
         expert_length: `[B]` number of response tokens.
         generated_length: `[B, K]` number of response tokens.
 
@@ -104,6 +106,7 @@ class LogRatios:
     team_generated: Tensor | None = None
     team_weight: Tensor | None = None
     expert_tokens: TokenLogProbs | None = None
+    generated_next_tokens: NextTokenLogProbs | None = None
     expert_length: Tensor | None = None
     generated_length: Tensor | None = None
 
@@ -114,6 +117,7 @@ class LogRatios:
     _special: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "pairwise": ("B", "K", "K"),
         "expert_tokens": ("B", "T"),
+        "generated_next_tokens": ("B", "K", "L", "N"),
         "team_expert": ("B", "J"),
         "team_generated": ("B", "J", "K"),
         "team_weight": ("B", "J", "K"),
@@ -122,10 +126,11 @@ class LogRatios:
     def __post_init__(self) -> None:
         dtype: tuple[str, torch.dtype] | None = None
         sizes: dict[str, tuple[str, int]] = {}
-        for name in TOKEN_FIELDS:
+        for name, kind in (("expert_tokens", TokenLogProbs), ("generated_next_tokens", NextTokenLogProbs)):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, TokenLogProbs):
-                raise ValueError(f"LogRatios.{name} must be TokenLogProbs [B, T], got {type(value).__name__}")
+            if value is not None and not isinstance(value, kind):
+                shape = f"{kind.__name__} [{', '.join(self._axes(name))}]"
+                raise ValueError(f"LogRatios.{name} must be {shape}, got {type(value).__name__}")
         for name, value in self.present().items():
             axes = self._axes(name)
             shape = f"[{', '.join(axes)}]"
@@ -167,10 +172,9 @@ class LogRatios:
         return tuple(prompts if axis == "B" else samples for axis in cls._axes(name))
 
     def present(self) -> dict[str, Tensor]:
-        """The fields that are given, by name; of tokens, their log-probs."""
+        """The fields that are given, by name; of tokens, the policy's log-probs."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        values = {name: each.log_probs if isinstance(each, TokenLogProbs) else each for name, each in values.items()}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: _policy(value) for name, value in values.items() if value is not None}
 
     def require(self, name: str) -> Tensor:
         """The field `name`, or a ValueError that names it when it is missing."""
@@ -180,6 +184,11 @@ class LogRatios:
     def require_tokens(self, name: str) -> TokenLogProbs:
         """The field `name` of `TOKEN_FIELDS`, or a ValueError that names it when it is missing."""
         value: TokenLogProbs | None = getattr(self, name)
+        return self._there(name, value)
+
+    def require_next_tokens(self, name: str) -> NextTokenLogProbs:
+        """The field `name` of `TOKEN_FIELDS`, or a ValueError that names it when it is missing."""
+        value: NextTokenLogProbs | None = getattr(self, name)
         return self._there(name, value)
 
     def _there(self, name: str, value: T | None) -> T:
@@ -207,7 +216,22 @@ class LogRatios:
         return value.mean(dim=-1) if self.reference_weight is None else (self.reference_weight * value).sum(dim=-1)
 
 
-_AXES = {"B": "prompt", "K": "sample", "M": "reference sample", "J": "member", "T": "token"}
+_AXES = {
+    "B": "prompt",
+    "K": "sample",
+    "M": "reference sample",
+    "J": "member",
+    "T": "token",
+    "L": "generated token",
+    "N": "next token",
+}
+
+
+def _policy(value: Tensor | TokenLogProbs | NextTokenLogProbs) -> Tensor:
+    """A field as one tensor."""
+    if isinstance(value, NextTokenLogProbs):
+        return value.policy
+    return value.log_probs if isinstance(value, TokenLogProbs) else value
 
 
 def _same(known: tuple[str, T] | None, name: str, value: T, what: str) -> tuple[str, T]:

@@ -41,7 +41,7 @@ JUDGE_ROWS = {
             ({"pattern": "x"}, "need each other"),
             ({"rule": "regex", "pattern": "("}, "no regular expression"),
         ),
-        facts={"needs_expert": True, "may_cost_money": False},
+        facts={"needs_reference_answer": True, "may_cost_money": False},
         consent=(({"rule": "a.b:c"}, "judges with the Python function 'a.b:c', which would run with all your rights"),),
     ),
     "reward-model": JudgeRow(
@@ -51,7 +51,7 @@ JUDGE_ROWS = {
             ({"max_tokens": -1}, "max_tokens must be"),
             ({"device": "tpu"}, "device"),
         ),
-        facts={"needs_expert": False, "may_cost_money": False},
+        facts={"needs_reference_answer": False, "may_cost_money": False},
     ),
     "pairwise": JudgeRow(
         settings={"model": "somewhere"},
@@ -60,7 +60,7 @@ JUDGE_ROWS = {
             ({"dtype": "int8"}, "dtype"),
             ({"template": "/no/such/file"}, "there is no such file"),
         ),
-        facts={"needs_expert": False, "may_cost_money": False, "private": ("template",)},
+        facts={"needs_reference_answer": False, "may_cost_money": False, "private": ("template",)},
     ),
     "llm": JudgeRow(
         settings={"model": "m", "base_url": "http://127.0.0.1:1/v1"},
@@ -76,7 +76,7 @@ JUDGE_ROWS = {
             ({"prompt_price": -1.0}, "prompt_price must be"),
         ),
         facts={
-            "needs_expert": False,
+            "needs_reference_answer": False,
             "may_cost_money": True,
             "reached_by": ("base_url", "api_key_env", "concurrency", "requests_per_minute", "timeout", "patience"),
             "private": ("template",),
@@ -102,7 +102,7 @@ JUDGE_ROWS = {
             ({"rule": "regex"}, "need each other"),
             ({"rule": "regex", "pattern": "("}, "no regular expression"),
         ),
-        facts={"needs_expert": False, "may_cost_money": False, "ranks_policies": False},
+        facts={"needs_reference_answer": False, "may_cost_money": False, "ranks_policies": False},
         consent=(({"rule": "a.b:c"}, "judges with the Python function 'a.b:c', which would run with all your rights"),),
     ),
     "implicit": JudgeRow(
@@ -111,16 +111,24 @@ JUDGE_ROWS = {
             ({"length_penalty": -0.1}, "length_penalty must be a finite number > 0"),
         ),
         facts={
-            "needs_expert": False,
+            "needs_reference_answer": False,
             "may_cost_money": False,
             "ranks_policies": False,
             "reads_text": False,
             "reads_log_ratios": True,
         },
     ),
+    "discriminator": JudgeRow(
+        nonsense=(
+            ({"temperature": 0}, "temperature must be a finite number > 0"),
+            ({"folds": 1}, "folds must be a whole number ≥ 2"),
+            ({"folds": 2.5}, "folds must be a whole number ≥ 2"),
+        ),
+        facts={"needs_reference_answer": False, "may_cost_money": False, "ranks_policies": False, "reads_text": False},
+    ),
     "expert": JudgeRow(
         facts={
-            "needs_expert": True,
+            "needs_reference_answer": False,
             "may_cost_money": False,
             "ranks_policies": False,
             "expert_must_play": True,
@@ -143,7 +151,7 @@ def missing(name: str, build: type) -> list[str]:
             found.append(f"judge '{name}' declares {fact} as {value!r}, which must be a {kind.__name__}")
     found += [
         f"judge '{name}' must have the method {method}"
-        for method in ("start", "check", "check_experts", "needs_consent", "on_this_machine")
+        for method in ("start", "check", "check_answers", "needs_consent", "on_this_machine", "reward_player")
         if not callable(getattr(build, method, None))
     ]
     known = {each.name for each in dataclasses.fields(build)} if dataclasses.is_dataclass(build) else set()

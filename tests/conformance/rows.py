@@ -111,6 +111,10 @@ OBJECTIVE_ROWS = {
         ),
         held="sharpness",
     ),
+    "distill": Row(
+        settings=tuple({"divergence": name} for name in ("reverse_kl", "forward_kl", "js")),
+        nonsense=(({"divergence": "kl"}, "known: forward_kl, js, reverse_kl"),),
+    ),
     "dft": Row(settings=({},), rests_at="uniform"),
     "sft": Row(settings=({},)),
 }

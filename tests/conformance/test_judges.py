@@ -78,7 +78,7 @@ def test_it_says_what_needs_consent(name: str) -> None:
 class Forgetful(JudgeSettings):
     """A judge that was added in haste."""
 
-    needs_expert: ClassVar[str] = "yes"
+    needs_reference_answer: ClassVar[str] = "yes"
     reached_by: ClassVar[tuple[str, ...]] = ("address",)
 
     def start(self, cache: Path) -> Judge:
@@ -95,13 +95,13 @@ class Stranger:
 
 def test_what_a_new_judge_lacks_is_named() -> None:
     assert missing("new", Forgetful) == [
-        "judge 'new' declares needs_expert as 'yes', which must be a bool",
+        "judge 'new' declares needs_reference_answer as 'yes', which must be a bool",
         "judge 'new' must declare may_cost_money, a bool, as its class attribute",
         "judge 'new' names 'address' in reached_by, which is none of its settings",
     ]
     lacking = missing("new", Stranger)
     assert lacking[:2] == [
         "judge 'new' must name JudgeSettings among its bases",
-        "judge 'new' must declare needs_expert, a bool, as its class attribute",
+        "judge 'new' must declare needs_reference_answer, a bool, as its class attribute",
     ]
     assert "judge 'new' must have the method needs_consent" in lacking

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from sparring.tokens import TokenLogProbs
+from sparring.tokens import NextTokenLogProbs, TokenLogProbs
 from sparring.types import TOKEN_FIELDS, LogRatios
 
 SHAPES = {
@@ -18,17 +18,20 @@ SHAPES = {
     **dict.fromkeys(("policy_reference", "reference_weight"), "[B, M]"),
     "pairwise": "[B, K, K]",
     "expert_tokens": "[B, T]",
+    "generated_next_tokens": "[B, K, L, N]",
     "team_expert": "[B, J]",
     **dict.fromkeys(("team_generated", "team_weight"), "[B, J, K]"),
 }
 SIZES = {"[B]": (2,), "[B, K]": (2, 3), "[B, M]": (2, 4), "[B, K, K]": (2, 3, 3), "[B, T]": (2, 5)}
-SIZES |= {"[B, J]": (2, 6), "[B, J, K]": (2, 6, 3)}
+SIZES |= {"[B, J]": (2, 6), "[B, J, K]": (2, 6, 3), "[B, K, L, N]": (2, 3, 7, 8)}
 # Tokens come as an object of their own, which checks itself.
 PLAIN = sorted(SHAPES.keys() - TOKEN_FIELDS)
 
 
 def value(name: str, dtype: torch.dtype = torch.float32) -> Any:
     tensor = torch.ones(SIZES[SHAPES[name]]).div(2).to(dtype)
+    if name == "generated_next_tokens":
+        return NextTokenLogProbs.unpadded(tensor, tensor)
     return TokenLogProbs.unpadded(tensor) if name in TOKEN_FIELDS else tensor
 
 
@@ -104,6 +107,32 @@ def test_tokens_are_an_object_that_checks_itself() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             TokenLogProbs(log_probs=log_probs, mask=mask)
+
+
+def test_next_tokens_are_an_object_that_checks_itself() -> None:
+    wanted = r"LogRatios\.generated_next_tokens must be NextTokenLogProbs \[B, K, L, N\], got TokenLogProbs"
+    with pytest.raises(ValueError, match=wanted):
+        LogRatios(generated_next_tokens=TokenLogProbs.unpadded(torch.ones(2, 5)))
+    values, true = torch.ones(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)
+    for policy, scorer, mask, message in (
+        (values, values[..., :3], true, r"one shape \[…, T, N\], got \[2, 3, 4\] and \[2, 3, 3\]"),
+        (values[0, 0], values[0, 0], true, r"got \[4\] and \[4\]"),
+        (values, values, true[:, :2], r"one shape, got \[2, 3\] and \[2, 2\]"),
+        (values, values.long(), true, r"scorer must be floating point and .mask bool, got torch.int64"),
+        (values, values, torch.tensor([[True] * 3, [False] * 3]), "response without a token"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            NextTokenLogProbs(policy=policy, scorer=scorer, mask=mask)
+
+
+def test_next_tokens_are_padded_by_prompt_and_sample() -> None:
+    long, short = torch.arange(6.0).view(3, 2), torch.full((1, 2), 7.0)
+    tokens = NextTokenLogProbs.of([[long, short], [short, long]], [[long - 1, short], [short, long]])
+    assert tokens.policy.shape == (2, 2, 3, 2)
+    assert tokens.mask.sum(-1).tolist() == [[3, 1], [1, 3]]
+    assert torch.equal(tokens.policy[1, 1], long)
+    assert torch.equal(tokens.scorer[0, 0], long - 1)
+    assert tokens.mean(tokens.policy[..., 0]).tolist() == [[2.0, 7.0], [7.0, 2.0]]
 
 
 def test_padding_counts_for_nothing() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from conformance.rows import Row, cases
 from objectives.exact import over_prompts
 from sparring.regularizers import REGULARIZERS
-from sparring.tokens import TokenLogProbs
+from sparring.tokens import NextTokenLogProbs, TokenLogProbs
 from sparring.types import TOKEN_FIELDS, LogRatios, Objective, ObjectiveOutput, Regularizer
 
 Loss = Objective | Regularizer
@@ -41,6 +41,7 @@ def batch(
     values |= {name: -5.0 - draw(*wide).abs() for name in ("policy_generated", "policy_initial")}
     values |= {"policy_reference": -5.0 - draw(prompts, samples + 1).abs(), "preference": draw(*wide).sigmoid()}
     values |= {"expert_tokens": -draw(prompts, 5).abs()}
+    values |= {"generated_next_tokens": draw(*wide, 5, 3).log_softmax(-1)}
     values |= {"team_expert": draw(prompts, 2), "team_generated": draw(prompts, 2, samples)}
     values |= {"generated_length": torch.ones(wide, dtype=torch.float64)}
     score = draw(*wide)
@@ -51,12 +52,12 @@ def batch(
 INPUTS = (
     *("expert", "generated", "reference_expert", "reference_generated"),
     *("policy_expert", "policy_generated", "policy_initial", "policy_reference", "expert_tokens"),
-    *("team_expert", "team_generated"),
+    *("generated_next_tokens", "team_expert", "team_generated"),
 )
 """The fields that depend on the policy, in which a loss is differentiated."""
 
 
-OF_OTHERS = TOKEN_FIELDS | {"team_expert", "team_generated"}
+OF_OTHERS = frozenset({"expert_tokens", "team_expert", "team_generated"})
 """The fields whose second axis is not that of the samples."""
 
 
@@ -66,7 +67,12 @@ def apply(build: Callable[..., Loss], settings: Mapping[str, Any], values: Mappi
 
 def ratios_of(values: Mapping[str, Tensor]) -> LogRatios:
     """The values as an objective is given them."""
-    tokens = {name: TokenLogProbs.unpadded(values[name]) for name in TOKEN_FIELDS & values.keys()}
+    tokens: dict[str, Any] = {}
+    if (log_probs := values.get("expert_tokens")) is not None:
+        tokens["expert_tokens"] = TokenLogProbs.unpadded(log_probs)
+    if (policy := values.get("generated_next_tokens")) is not None:
+        scorer = torch.arange(policy.shape[-1], dtype=torch.float64).log_softmax(-1).to(policy.dtype)
+        tokens["generated_next_tokens"] = NextTokenLogProbs.unpadded(policy, scorer.expand_as(policy))
     return LogRatios(**{**values, **tokens})
 
 
@@ -166,6 +172,9 @@ def test_gradient_is_zero_where_theory_says_so(build: type, settings: dict[str, 
         team_generated=(wide - common).unsqueeze(1),
         team_weight=weight.unsqueeze(1),
         expert_tokens=TokenLogProbs.unpadded(log_policy.unsqueeze(-1)),
+        generated_next_tokens=NextTokenLogProbs.unpadded(
+            *(each.expand(size, size, 1, -1) for each in (log_policy, common))
+        ),
         expert_length=torch.ones(size, dtype=torch.float64),
     )
     (gradient,) = torch.autograd.grad(over_prompts(ratios, build(**settings)(ratios).loss), logits)
@@ -194,6 +203,7 @@ def test_samples_given_twice_count_once(build: type, settings: dict[str, Any], r
     for samples in (1, 2):
         values = batch(samples=samples)
         twice = {name: value.repeat(1, *[2] * (value.ndim - 1)) for name, value in values.items()}
+        twice["generated_next_tokens"] = values["generated_next_tokens"].repeat(1, 2, 1, 1)
         twice |= {name: values[name] for name in OF_OTHERS}
         twice["team_generated"] = values["team_generated"].repeat(1, 1, 2)
         assert torch.allclose(apply(build, settings, values).loss, apply(build, settings, twice).loss)

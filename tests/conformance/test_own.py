@@ -75,7 +75,7 @@ class Latest(Opponent):
 class Shorter(JudgeSettings):
     by: int = 1
 
-    needs_expert: ClassVar[bool] = False
+    needs_reference_answer: ClassVar[bool] = False
     may_cost_money: ClassVar[bool] = False
 
     def start(self, cache: Path) -> Judge:
@@ -328,7 +328,7 @@ def test_what_is_said_of_a_judge(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         judge_of(SelfPlayConfig.from_yaml(path))
     assert "judge 'own_judge:Mine' has no " in caught.value.problem
-    assert {"method 'start'", "attribute 'needs_expert'"} <= set(
+    assert {"method 'start'", "attribute 'needs_reference_answer'"} <= set(
         caught.value.problem.split(" has no ")[1].split(" and no ")
     )
 
@@ -420,7 +420,7 @@ RULE = "def right(response, expert):\n    return {returns}\n"
     ("returns", "said"),
     [
         ("len(response) < len(expert)", None),
-        ("response[9999]", "the rule 'own_rules:right' failed on an expert response"),
+        ("response[9999]", "the rule 'own_rules:right' failed on a reference answer"),
         ("[response]", "(TypeError: float() argument must be a string or a real number, not 'list')"),
     ],
 )

@@ -101,6 +101,10 @@ DATA: dict[str, tuple[Callable[[Path], dict[str, object]], list[str]]] = {
     "duplicate rows": (lambda f: rows(f, GOOD[0]), ["line 3", "repeats", "line 1", "data.skip_invalid"]),
     "invalid JSON": (lambda f: rows(f, '{"prompt": '), ["line 3", "is not valid JSON", "fix:"]),
     "too few rows": (lambda f: rows(f) | {"limit": 50}, ["52 usable rows are needed", "12 are there", "data.limit"]),
+    "fewer experts than wanted": (
+        lambda f: rows(f) | {"experts": 13},
+        ["13 expert responses are wanted (data.experts), 6 training rows have one", "lower data.experts"],
+    ),
     "prompt over the context": (
         lambda f: rows(f, {"prompt": "long " * 500, "response": "1"}) | {"overlong_prompt": "error", "limit": 10},
         ["tokens, over the limit of", "data.overlong_prompt"],
@@ -226,11 +230,31 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
     ),
     "metric without an expert": (
         {"data": "prompts", "stop": {"metric": "log_likelihood/token"}, **LLM},
-        ["stop.metric", "compares with expert responses, and no held-out row has one"],
+        ["stop.metric", "compares with an expert response, and no held-out row has one"],
     ),
     "warm-up without an expert": (
         {"data": "prompts", **LLM, "warmup": {}},
         ["warmup: no training row has an expert response, which the warm-up needs", "or remove the warm-up"],
+    ),
+    "warm-up with nothing to train on": (
+        {"data": "good", "warmup": {"until": "plateau", "validation": 6}},
+        ["warmup.validation: all 6 training rows with an expert response are set apart", "lower it, add rows"],
+    ),
+    "patience without a plateau": (
+        {"warmup": {"patience": 3}},
+        ["warmup: patience is for until: plateau; set that, or remove it"],
+    ),
+    "auto with phases": (
+        {"recipe": "auto", "phases": [{}]},
+        ["phases: the recipe auto chooses what is played, and there are phases", "remove recipe: auto"],
+    ),
+    "control without an expert": (
+        {"data": "prompts", **LLM, "warmup": None, "control": True},
+        ["control: no training row has an expert response, which the control trains on", "remove control"],
+    ),
+    "nothing to train": (
+        {"iterations": 0, "warmup": None},
+        ["warmup: without iterations and without a warm-up nothing is trained; set one of the two"],
     ),
     "prompts alone for a verifier": (
         {"data": "prompts", **LLM, "judge": {"name": "verifier"}},
@@ -300,6 +324,22 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
     "an objective of a team without one": (
         {"objective": {"name": "tpaw"}},
         ["opponent.name: objective 'tpaw' plays against a team, and 'previous' is none", "{name: team}"],
+    ),
+    "a scorer and an objective that reads none": (
+        {"scorer": {"policy": "base"}},
+        ["scorer: objective 'spif' reads no scorer's next tokens", "fix: remove the scorer", "set scorer: null"],
+    ),
+    "a teacher that is not there scores": (
+        {"objective": {"name": "distill"}, "scorer": {"policy": "teacher"}},
+        ["scorer.policy: the run has no teacher", "fix: add data.teacher, or set it to previous or base"],
+    ),
+    "words that do not show the demonstration": (
+        {"objective": {"name": "distill"}, "scorer": {"template": "{prompt}"}},
+        ["scorer.template: must have {demonstration} in it, which stands for what the scorer is shown"],
+    ),
+    "demonstrations over the context": (
+        {"objective": {"name": "distill"}, "scorer": {"template": "{prompt}" + "{demonstration}" * 40}},
+        ["scorer: ", "prompts with their demonstration are over the", "that the model's context leaves", "fix: lower"],
     ),
     "implicit reward of the base model": (
         {

@@ -100,3 +100,45 @@ def test_prompts_alone_are_played_and_measured_by_what_is_known(
     assert {"length/sampled", "kl_to_base"} <= set(measured)
     assert not {"length/expert", "log_likelihood/token", "accuracy/greedy"} & set(measured)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["metric"] == "win_rate/base"
+
+
+def test_prompts_with_a_ground_truth_alone_are_verified_and_the_demonstrated_ones_warm_up(
+    cli: Callable[..., SimpleNamespace], tiny_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "truths.jsonl"
+    rows: list[dict[str, object]] = [{"prompt": f"Why {n}?", "response": None, "ground_truth": n} for n in range(5)]
+    rows.append({"prompt": "Why 9?", "response": "so #### 8", "ground_truth": 9})
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    held_out = tmp_path / "held.jsonl"
+    held_out.write_text("\n".join(json.dumps(row | {"prompt": f"{row['prompt']}?"}) for row in rows[:2]))
+    config = tiny_config(
+        data={
+            "source": str(path),
+            "held_out_source": str(held_out),
+            "verifier": "final-number",
+            "max_response_tokens": 16,
+        },
+        iterations=1,
+        warmup={},
+        objective={"name": "sppo"},
+        judge={"name": "verifier"},
+        generation={"samples_per_prompt": 2},
+    )
+    planned = cli("plan", config, "--no-calibration")
+    told = " ".join((planned.stdout + planned.stderr).split())
+    assert "1 of 6 training prompts have an expert's response; of the others, 5 have a ground truth" in told
+    assert "1 of 1 expert responses beside a ground truth are wrong by it" in told
+    done = cli("train", config)
+    assert done.returncode == 0, done.stderr
+    run = RunDirectory(tmp_path / "run")
+    assert len(played(run.iteration(0))) == 6
+    measured = json.loads(run.iteration(0).evaluation.read_text())
+    assert "accuracy/greedy" in measured
+    assert "log_likelihood/token" not in measured
+    assert json.loads(run.result.read_text())["metric"] == "accuracy/greedy"
+
+    assert cli("export-samples", run.path, tmp_path / "samples.parquet").returncode == 0
+    exported = parquet.read_table(tmp_path / "samples.parquet").to_pylist()
+    assert {row["ground_truth"] for row in exported if row["split"] == "train"} == {*map(str, range(5)), "9"}
+    assert {row["right"] for row in exported if row["player"] == "expert"} == {False}
+    assert all(row["right"] is not None for row in exported)

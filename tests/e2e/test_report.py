@@ -176,6 +176,37 @@ def test_filters_and_search(reader: Reader) -> None:
     assert reader.options().count() == 0
 
 
+def test_the_address_holds_filters_and_prompt(reader: Reader, chromium: Any, run: Path) -> None:
+    page = reader.page
+    assert "#" not in page.url
+    page.select_option("#filter-policy", "iteration 0")
+    page.select_option("#filter-kind", "greedy")
+    page.fill("#longest", "16")
+    page.locator("#prompts [role=option]").nth(2).click()
+    shown, found = page.locator("#sample h3").inner_text(), reader.found()
+    assert page.url.endswith(f"#samples?policy=iteration+0&answer=greedy&max=16&prompt={shown.removeprefix('Prompt ')}")
+    again = Reader(chromium, page.url)
+    again.page.wait_for_selector("#prompts [aria-selected=true]")
+    until(again.page, "document.querySelector('#longest').value === '16'")
+    assert (again.page.locator("#sample h3").inner_text(), again.found()) == (shown, found)
+    assert again.page.evaluate("window.scrollY") > 0
+    again.leave()
+    # What it asks for and the page has not is left out; it is text, never markup.
+    page.evaluate("location.hash = '#samples?policy=<b>none</b>&search=<img src=x>&prompt=-1'")
+    until(page, "document.querySelector('#query').value === '<img src=x>'")
+    assert page.input_value("#filter-policy") == ""
+    assert reader.found() == "Nothing matches; clear a filter."
+
+
+def test_an_answer_that_changed_leads_to_its_samples(reader: Reader) -> None:
+    page = reader.page
+    link = page.locator(".strip .asked a").first
+    asked = link.inner_text()
+    link.click()
+    until(page, "location.hash.startsWith('#samples?prompt=')")
+    assert page.locator("#sample .prompt").inner_text() == asked
+
+
 def test_the_keyboard_alone_will_do(reader: Reader) -> None:
     page = reader.page
     page.keyboard.press("Tab")
@@ -184,6 +215,11 @@ def test_the_keyboard_alone_will_do(reader: Reader) -> None:
     assert page.evaluate("document.activeElement.id") == "main"
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "query"
+    top, bottom = (
+        page.evaluate(f"document.querySelector('#query').getBoundingClientRect().{end}") for end in ("top", "bottom")
+    )
+    # Below the header, which stays, and in the upper half, with the samples under it.
+    assert 40 < top < bottom < DESKTOP["height"] / 2
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.id") == "prompts"
     first = page.locator("#sample h3").inner_text()
@@ -223,6 +259,7 @@ def test_tokens_are_coloured_by_what_is_stored(reader: Reader, run: Path) -> Non
 
 def test_charts_are_drawn_as_they_come_into_view_in_the_readers_theme(reader: Reader) -> None:
     page = reader.page
+    page.locator("#learning").scroll_into_view_if_needed()
     page.locator("#chart-learning-loss .main-svg").first.wait_for()
     ink = "getComputedStyle(document.querySelector('#chart-learning-loss .xtick text')).fill"
     light = page.evaluate(ink)
@@ -273,7 +310,7 @@ def _follow(reader: Reader, kept: dict[Path, bytes]) -> None:
     before = page.evaluate("document.querySelector('#again').getBoundingClientRect().top")
     for path, content in kept.items():
         path.write_bytes(content)
-    until(page, "document.querySelector('.headline').textContent.startsWith('The best policy')")
+    until(page, "!document.querySelector('.headline').textContent.startsWith('This run has not ended')")
     until(page, "document.querySelector('#filter-policy').options.length === 4")
     after = page.evaluate("document.querySelector('#again').getBoundingClientRect().top")
     assert after == pytest.approx(before, abs=2)

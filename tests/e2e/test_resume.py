@@ -79,6 +79,43 @@ def test_killed_run_ends_with_the_same_bits(
     assert not list(killed.rglob("*.partial"))
 
 
+@pytest.mark.parametrize("policy", ["previous", "base"])
+def test_a_distilled_run_that_is_killed_ends_with_the_same_bits(
+    cli: Callable[..., subprocess.CompletedProcess[str]],
+    tiny_config: Callable[..., Path],
+    tmp_path: Path,
+    policy: str,
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    config = tiny_config(
+        objective={"name": "distill"},
+        scorer={"policy": policy, "candidates": 8},
+        warmup=None,
+        lora={"r": 2} if policy == "base" else None,
+    )
+    done = cli("train", config, f"output={whole}")
+    assert done.returncode == 0, done.stderr
+    command: tuple[object, ...] = ("train", config, f"output={killed}")
+    who, stage = {"previous": "policy-0", "base": "base"}[policy], killed / "iterations" / "000"
+    first, second = (stage / "scores" / f"policy-0-sampled-0000{number}-next-tokens-{who}.parquet" for number in (0, 1))
+    for kill_at, present, absent in (
+        # Five shards are of the base model's evaluation and three of samples; then come those of next tokens.
+        (("sparring.work.fill:write_shard", 10), first, second),
+        (("sparring.selfplay.stages.next_tokens:_row", 4), first, second),
+        (("sparring.trainer.trainer:SelfPlayTrainer.compute_loss", 5), stage / "training", stage / "model"),
+    ):
+        done = cli(*command, kill_at=kill_at)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert present.exists()
+        assert not absent.exists()
+        command = ("resume", killed)
+    done = cli(*command)
+    assert done.returncode == 0, done.stderr
+    expected = contents(whole)
+    assert contents(killed) == expected
+    assert any("next-tokens" in str(name) for name in expected)
+
+
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])
 def test_killed_on_a_quantised_base_it_ends_with_the_same_bits(
     cli: Callable[..., subprocess.CompletedProcess[str]],
@@ -193,6 +230,30 @@ def test_killed_while_judging_and_training_in_the_second_phase_it_ends_with_the_
     assert labels == {(0, 0), (1, 1)}
 
 
+def test_killed_while_a_reward_is_learnt_it_ends_with_the_same_bits(
+    cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    config = tiny_config(
+        iterations=1,
+        warmup=None,
+        objective={"name": "sppo"},
+        judge={"name": "discriminator", "folds": 2},
+        generation={"samples_per_prompt": 2, "batch_size": 8},
+    )
+    assert cli("train", config, f"output={whole}").returncode == 0
+    rewards = {path.name for path in (whole / "iterations" / "000" / "rewards").iterdir()}
+    shards = len([name for name in rewards if not name.endswith("-features.parquet")])
+    # Between two shards of rewards, all from the same heads.
+    died = cli("train", config, f"output={killed}", kill_at=("sparring.selfplay.stages.reward:write_shard", 2))
+    assert died.returncode == -signal.SIGKILL
+    written = {path.name for path in (killed / "iterations" / "000" / "rewards").iterdir()}
+    assert written < rewards
+    assert shards > 1
+    assert cli("resume", killed).returncode == 0
+    assert contents(killed) == contents(whole)
+
+
 def test_same_config_and_seed_give_the_same_bits(
     cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -202,3 +263,29 @@ def test_same_config_and_seed_give_the_same_bits(
     assert contents(tmp_path / "first") == contents(tmp_path / "second")
     assert cli("train", config, f"output={tmp_path / 'other'}", "seed=4").returncode == 0
     assert contents(tmp_path / "first") != contents(tmp_path / "other")
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2}], ids=["full", "lora"])
+def test_killed_on_the_way_to_a_plateau_it_ends_with_the_same_bits(
+    cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path, lora: object
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    # The rate is so high that the likelihood goes up and down; a crash may cost two epochs.
+    training = {"learning_rate": 3e-2, "num_train_epochs": 12, "save_steps": 10}
+    config = tiny_config(lora=lora, iterations=1, warmup={"until": "plateau", "training": training})
+    assert cli("train", config, f"output={whole}").returncode == 0
+    looks = [event["step"] for event in RunDirectory(whole).events() if "eval_log_likelihood/token" in event]
+    assert looks[:2] == [0, 5]
+    assert len(looks) >= 4
+    command: tuple[object, ...] = ("train", config, f"output={killed}")
+    look, step = "sparring.trainer.plateau:per_token_log_probs", "sparring.trainer.trainer:SelfPlayTrainer.compute_loss"
+    # Before the first checkpoint, at a look that is not saved yet, between two looks, when the end is known.
+    for kill_at in ((step, 3), (look, 3), (step, 8), ("sparring.selfplay.stages.train:_leave_training", 1)):
+        assert cli(*command, kill_at=kill_at).returncode == -signal.SIGKILL, kill_at
+        assert not (killed / "warmup" / "model").exists()
+        command = ("resume", killed)
+    done = cli(*command)
+    assert done.returncode == 0, done.stderr
+    assert contents(killed) == contents(whole)
+    again = [event for event in RunDirectory(killed).events() if "eval_log_likelihood/token" in event]
+    assert [event["step"] for event in again] == looks

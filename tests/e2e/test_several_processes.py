@@ -128,6 +128,24 @@ def test_two_processes_play_as_one_and_resume_to_the_same_bits(
     assert furthest(two, resumed) == 0.0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [{}, FSDP2], ids=["ddp", "fsdp2"])
+def test_two_processes_distil_as_one(
+    cli: Callable[..., object],
+    launch: Launch,
+    tiny_config: Callable[..., Path],
+    tmp_path: Path,
+    environment: dict[str, str],
+) -> None:
+    """The backward pass computes the head's logits again, from weights that may be shared out."""
+    config = tiny_config(**TINY, objective={"name": "distill"}, scorer={"candidates": 8})
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert cli("train", config, f"output={one}", "training.per_device_train_batch_size=4").returncode == 0
+    assert launch("train", config, f"output={two}", environment=environment) == [0, 0], errors(tmp_path)
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5, abs=1e-5)
+    assert furthest(one, two) < 1e-5
+
+
 def test_another_number_of_processes_cannot_resume_a_run(
     cli: Callable[..., object], launch: Launch, tiny_config: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -30,13 +30,27 @@ from sparring.run_directory import RunDirectory
 from sparring.shards import held_out_scores, read_shard
 
 
+def chat(number: int) -> list[dict[str, str]]:
+    """A system turn, a question, and the expert's answer."""
+    said = ("Add.", f"{number} + 1", f"{number} + 1 = {number + 1}")
+    return [{"role": role, "content": text} for role, text in zip(("system", "user", "assistant"), said, strict=True)]
+
+
 @pytest.fixture(scope="module")
 def config(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> SelfPlayConfig:
+    source = tmp_path_factory.mktemp("sums") / "sums.jsonl"
+    source.write_text("".join(json.dumps({"messages": chat(number)}) + "\n" for number in range(5)), encoding="utf-8")
     settings = {
         "output": str(tmp_path_factory.mktemp("played") / "run"),
         "iterations": 2,
         "model": {"name": str(tiny_folder)},
-        "data": {"source": "arithmetic", "limit": 3, "held_out": 2, "max_response_tokens": 32},
+        "data": {
+            "source": str(source),
+            "limit": 3,
+            "held_out": 2,
+            "max_response_tokens": 32,
+            "verifier": "final-number",
+        },
         "objective": {"name": "sppo"},
         "judge": {"name": "verifier", "rule": "final-number", "expert_plays": True},
         "generation": {"samples_per_prompt": 2, "batch_size": 4},
@@ -111,6 +125,7 @@ def test_texts_and_verdicts(said: list[dict[str, Any]], config: SelfPlayConfig) 
     for row in said:
         (example,) = (each for each in examples[row["split"]] if each.index == row["index"])
         assert (row["prompt"], row["expert"]) == (example.prompt, example.response)
+        assert row["messages"] == chat(int(row["prompt"][0]))[:2]
         assert row["right"] == right(row["response"], row["expert"])
         assert row["player"] != "expert" or row["response"] == example.response
     # A wrong draw beside a wrong draw ties, a right one beats it.

@@ -58,7 +58,8 @@ def test_without_a_formula_the_exponent_is_differentiated(ratio):
 
 
 def test_supervised_fine_tuning_forgets_its_opponent():
-    assert stability(OBJECTIVES["sft"]()).contraction_factor == pytest.approx(0.0, abs=1e-12)
+    for name in ("sft", "distill"):
+        assert stability(OBJECTIVES[name]()).contraction_factor == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["sppo", "dpo", "ipo", "inpo", "nash-md", "t-spin"])

@@ -12,7 +12,7 @@ from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogit
 
 from sparring.generation import generation_config
 from sparring.generation.draws import Draws, draw
-from sparring.generation.rows import Row
+from sparring.generation.rows import SampledRow
 from sparring.seeding import uniform
 
 LAST = 1.0 - 2.0**-53
@@ -87,7 +87,7 @@ def test_settings_are_those_of_transformers(chosen: dict[str, float]) -> None:
             TopPLogitsWarper(config.top_p),
         ]
     )
-    rows = [Row(0, number, 9) for number in range(3000)]
+    rows = [SampledRow(0, number, 9) for number in range(3000)]
     logits = logits_of(300, scale=1.0)
     drawn = Draws(config, 7, lambda _: 5)(rows, logits.expand(len(rows), -1))
     numbers = [uniform(7, 5, row.sample, 0) for row in rows]
@@ -97,9 +97,9 @@ def test_settings_are_those_of_transformers(chosen: dict[str, float]) -> None:
 
 def test_numbers_are_of_the_prompt_the_sample_and_the_position_alone() -> None:
     draws, logits = Draws(generation_config(), 7, lambda row: 10 + row.prompt), torch.zeros(1, 1000)
-    rows = [Row(0, 0, 9), Row(0, 1, 9), Row(1, 0, 9), Row(0, 0, 9, [4])]
+    rows = [SampledRow(0, 0, 9), SampledRow(0, 1, 9), SampledRow(1, 0, 9), SampledRow(0, 0, 9, [4])]
     (first,) = draws(rows[:1], logits)
-    assert draws([Row(0, 0, 9)], logits) == [first]
+    assert draws([SampledRow(0, 0, 9)], logits) == [first]
     together = draws(rows, logits.expand(4, -1))
     assert together[0] == first
     assert len(set(together)) == 4

@@ -15,7 +15,7 @@ from sparring.examples import EncodedExample
 from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.mixture import Mixture
-from sparring.generation.rows import Asked, Row
+from sparring.generation.rows import Asked, SampledRow
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs
 from tiny import tiny_model, tiny_tokenizer
@@ -161,7 +161,10 @@ def test_mixtures_are_decoded_right_whatever_a_model_keeps(family: str) -> None:
 
 
 def test_groups() -> None:
-    asked = [Asked([1] * length, [Row(place, 0, 9), Row(place, 1, 9)]) for place, length in enumerate([3, 1, 3, 2])]
+    asked = [
+        Asked([1] * length, [SampledRow(place, 0, 9), SampledRow(place, 1, 9)])
+        for place, length in enumerate([3, 1, 3, 2])
+    ]
     first, second, third, fourth = asked
     assert Decoding().groups(asked) == [asked]
     assert Decoding(lengths="equal").groups(asked) == [[first, third], [fourth], [second]]

@@ -16,7 +16,7 @@ from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.draws import draw
 from sparring.generation.reading import reading_of
-from sparring.generation.rows import Asked, Row, decode, shared_by
+from sparring.generation.rows import Asked, SampledRow, decode, shared_by
 from sparring.generation.transformers import TransformersGenerator
 from sparring.seeding import uniform
 from tiny import tiny_model, tiny_tokenizer
@@ -94,7 +94,7 @@ def test_what_all_prompts_share_is_read_once() -> None:
     shapes: list[tuple[int, ...]] = []
     model = counting(family("llama"), shapes)
     prompts = [[*HEADER, 9, 8, 7], [*HEADER, 8], [*HEADER, 8, 7, 6, 5, 4], [*HEADER, 3, 3]]
-    asked = [Asked(prompt, [Row(place, 0, 2), Row(place, 1, 2)]) for place, prompt in enumerate(prompts)]
+    asked = [Asked(prompt, [SampledRow(place, 0, 2), SampledRow(place, 1, 2)]) for place, prompt in enumerate(prompts)]
     reading = reading_of(model, Decoding(), torch.device("cpu"), shared=shared_by(asked))
     with torch.no_grad():
         decode(reading, asked, lambda rows, _: [9] * len(rows), ends=(), at_once=4)
@@ -131,7 +131,14 @@ def counting(model: Any, shapes: list[tuple[int, ...]]) -> Any:
 def test_a_prompt_is_read_once_for_all_its_samples_and_rows_that_ended_are_read_no_more(name: str) -> None:
     shapes: list[tuple[int, ...]] = []
     model = counting(family(name), shapes)
-    rows = [Row(0, 0, 1), Row(0, 1, 4), Row(1, 0, 2), Row(1, 1, 1), Row(1, 2, 2), Row(1, 3, 6)]
+    rows = [
+        SampledRow(0, 0, 1),
+        SampledRow(0, 1, 4),
+        SampledRow(1, 0, 2),
+        SampledRow(1, 1, 1),
+        SampledRow(1, 2, 2),
+        SampledRow(1, 3, 6),
+    ]
     asked = [Asked(PROMPTS[1], rows[:2]), Asked(PROMPTS[2], rows[2:])]
     way = Decoding() if name == "llama" else Decoding(keeps="batch")
     with torch.no_grad():
@@ -144,7 +151,7 @@ def test_waiting_prompts_take_the_places_of_rows_that_ended_once_a_quarter_is_fr
     shapes: list[tuple[int, ...]] = []
     model = counting(tiny_model(), shapes)
     limits = [1, 2, 5, 5, 2, 2, 2, 2]
-    asked = [Asked([3, 4], [Row(place, 0, limit)]) for place, limit in enumerate(limits)]
+    asked = [Asked([3, 4], [SampledRow(place, 0, limit)]) for place, limit in enumerate(limits)]
     with torch.no_grad():
         decode(
             reading_of(model, Decoding(), torch.device("cpu")),
@@ -157,7 +164,7 @@ def test_waiting_prompts_take_the_places_of_rows_that_ended_once_a_quarter_is_fr
 
 
 def test_tokens_that_end_a_row_end_it() -> None:
-    model, rows = tiny_model(), [Row(0, number, 5) for number in range(3)]
+    model, rows = tiny_model(), [SampledRow(0, number, 5) for number in range(3)]
     drawn = iter([[9, 7, 9], [9, 9], [8, 9], [9], [9]])
     with torch.no_grad():
         decode(

@@ -54,7 +54,7 @@ def test_the_answer_that_most_share_wins(
 
 
 def test_an_expert_is_neither_needed_nor_heard() -> None:
-    question = Question(prompt="q", responses=("7", "7", "8"), expert="8")
+    question = Question(prompt="q", responses=("7", "7", "8"), reference_answer="8")
     (verdict,) = JUDGES["consensus"]().start(Path("unused"))([question])
     assert verdict == judged(("7", "7", "8"))
 

@@ -77,7 +77,7 @@ def judged(name: str, question: Question, **settings: Any) -> Verdict:
     ],
 )
 def test_verifier(settings: dict[str, Any], responses: tuple[str, ...], expected: tuple[float, ...]) -> None:
-    question = Question(prompt="3 + 4", responses=responses, expert="so #### 7")
+    question = Question(prompt="3 + 4", responses=responses, reference_answer="so #### 7")
     verdict = judged("verifier", question, **settings)
     assert verdict.win_rates() == expected
     assert verdict.abstentions == (2 if None in expected else 0)
@@ -87,18 +87,18 @@ def test_verifier(settings: dict[str, Any], responses: tuple[str, ...], expected
     "settings", [{}, {"rule": "math"}, {"rule": "regex", "pattern": r"Answer: (\d+)"}], ids=["number", "math", "regex"]
 )
 def test_a_rule_that_finds_no_answer_in_the_experts_response_abstains(settings: dict[str, Any]) -> None:
-    question = Question(prompt="3 + 4", responses=("Answer: 7", "Answer: 8"), expert="It is seven.")
+    question = Question(prompt="3 + 4", responses=("Answer: 7", "Answer: 8"), reference_answer="It is seven.")
     assert judged("verifier", question, **settings).abstentions == 1
-    with pytest.raises(InputError, match=r"finds no answer in any expert response, such as 'It is seven.'"):
-        JUDGES["verifier"](**settings).check_experts(["It is seven.", "It is eight."])
-    JUDGES["verifier"](**settings).check_experts(["It is seven.", "Answer: 7"])
+    with pytest.raises(InputError, match=r"finds no answer in any reference answer, such as 'It is seven.'"):
+        JUDGES["verifier"](**settings).check_answers(["It is seven.", "It is eight."])
+    JUDGES["verifier"](**settings).check_answers(["It is seven.", "Answer: 7"])
     # A function from elsewhere may not give an expert's response any score of its own.
-    JUDGES["verifier"](rule="judges.rules:unsure").check_experts(["?"])
+    JUDGES["verifier"](rule="judges.rules:unsure").check_answers(["?"])
     assert judged("verifier", question, rule="judges.rules:length").abstentions == 0
 
 
 def test_a_rule_that_fails_or_is_not_there() -> None:
-    question = Question(prompt="", responses=("a", "b"), expert="c")
+    question = Question(prompt="", responses=("a", "b"), reference_answer="c")
     with pytest.raises(RunError, match=r"judges.rules:broken' failed on the response 'a' \(ZeroDivisionError"):
         judged("verifier", question, rule="judges.rules:broken")
     for rule in ("judges.rules:absent", "judges.absent:rule"):
@@ -110,7 +110,7 @@ def test_a_rule_that_fails_or_is_not_there() -> None:
 
 @pytest.mark.parametrize("generated", [("a",), ("a", "b", "c")], ids=len)
 def test_dpo_under_the_judge_expert_is_spin(generated: tuple[str, ...]) -> None:
-    question = Question(prompt="", responses=("e", *generated), expert="e", expert_plays=True)
+    question = Question(prompt="", responses=("e", *generated), reference_answer="e", expert_plays=True)
     verdict = judged("expert", question)
     assert verdict.win_rates(expert_plays=True) == (1.0, *(0.5 for _ in generated))
     delta = torch.tensor([[0.3, -0.2, 1.0, 0.1][: 1 + len(generated)]], dtype=torch.float64)

@@ -13,9 +13,17 @@ from families import build
 from sparring.logprobs import attention, layout_of
 from sparring.logprobs.attention import Segment, grouped_attention, segment_attention
 
-# Two prompts: of 4 with responses of 3 and 2, and of 3 with a response of 5.
-SEGMENTS: list[Segment] = [(0, 0, 0, 4), (0, 4, 4, 7), (0, 4, 7, 9), (9, 9, 9, 12), (9, 12, 12, 17)]
-LENGTH = 17
+# A sequence of 7; one of 6 that leaves it after 4, and one of 8 that leaves that after 5; one of 7 that leaves the
+# first after 1; another sequence of 3, and one of 4 that goes on where that ends.
+SEGMENTS: list[Segment] = [(-1, 0, 7), (3, 7, 9), (7, 9, 12), (0, 12, 18), (-1, 18, 21), (20, 21, 22)]
+SEQUENCES = [
+    [0, 1, 2, 3, 4, 5, 6],
+    [0, 1, 2, 3, 7, 8],
+    [0, 1, 2, 3, 7, 9, 10, 11],
+    [0, 12, 13, 14, 15, 16, 17],
+    [18, 19, 20, 21],
+]
+LENGTH = 22
 
 
 def states(heads: int, seed: int) -> Tensor:
@@ -25,10 +33,9 @@ def states(heads: int, seed: int) -> Tensor:
 def whole_row(query: Tensor, key: Tensor, value: Tensor, window: int | None, scale: float) -> Tensor:
     """Softmax over a T × T mask that is written out from the definition."""
     allowed = torch.zeros(LENGTH, LENGTH, dtype=torch.bool)
-    for prompt_start, prompt_stop, start, stop in SEGMENTS:
-        own = [*range(prompt_start, prompt_stop), *range(start, stop)]
-        for i in range(start, stop):
-            seen = own[: own.index(i) + 1]
+    for sequence in SEQUENCES:
+        for place, i in enumerate(sequence):
+            seen = sequence[: place + 1]
             allowed[i, seen if window is None else seen[-window:]] = True
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)

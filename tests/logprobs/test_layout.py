@@ -209,7 +209,7 @@ def test_a_lack_of_memory_is_no_reason_for_a_slower_layout(monkeypatch: pytest.M
     def fail(*_: Any) -> None:
         raise torch.OutOfMemoryError("no memory")
 
-    monkeypatch.setattr("sparring.logprobs.packed.token_log_probs", fail)
+    monkeypatch.setattr("sparring.logprobs.readouts.token_log_probs", fail)
     with pytest.raises(torch.OutOfMemoryError):
         layout_of(tiny_model())
     assert token_log_probs is not fail

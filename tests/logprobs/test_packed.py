@@ -84,15 +84,66 @@ def test_a_prompt_is_computed_once_and_rows_stay_within_the_budget() -> None:
     )
     with torch.no_grad():
         sequence_log_probs(model, PROMPTS, RESPONSES)
-        # Prompts 5, 1, 8 (the fourth has no response); responses 4, 1, 7 | 12 | 2, 4, the last token of each not fed.
-        assert lengths == [5 + 3 + 0 + 6 + 1 + 11 + 8 + 1 + 3]
+        # Prompts 5, 1, 8 (the fourth has no response); responses 4, 1, 7 | 12 | 2, 4, the last token of each not fed;
+        # the first and the third prompt begin with the same token.
+        assert lengths == [5 + 3 + 0 + 6 + 1 + 11 + 8 - 1 + 1 + 3]
         lengths.clear()
         sequence_log_probs(model, PROMPTS, RESPONSES, max_tokens=26)
         assert lengths == [14 + 12, 12]
         lengths.clear()
         # Responses of one prompt that exceed the budget together are spread over rows, each with the prompt.
-        sequence_log_probs(model, [[1] * 10], [[[2] * 6] * 5], max_tokens=20)
+        sequence_log_probs(model, [[1] * 10], [[[number] * 6 for number in range(2, 7)]], max_tokens=20)
         assert lengths == [20, 20, 15]
+
+
+# A system turn that three prompts have in common, one of which ends with it; answers that leave each other anywhere.
+SYSTEM = [1, 5, 9, 14, 3]
+SHARED_PROMPTS = [[*SYSTEM, 20, 21], [8, 8], SYSTEM, [*SYSTEM, 20, 22]]
+SHARED_RESPONSES = [
+    [[6, 7, 8, 2], [6, 7, 9, 2], [6, 2], [6, 7, 9, 10, 2]],
+    [[6, 7], [6]],
+    [[20, 21, 6, 7, 8, 2], [11, 2]],
+    [[2], [12, 2], [13, 2]],
+]
+
+
+@pytest.mark.parametrize("family", PACKED)
+def test_what_sequences_have_in_common_is_computed_once_with_the_gradient_of_all(family: str) -> None:
+    model = build(family)
+    assert layout_of(model).rows == "packed"
+    read: list[int] = []
+    with model.get_decoder().register_forward_pre_hook(
+        lambda module, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    ):
+        packed = packed_log_probs(model, SHARED_PROMPTS, SHARED_RESPONSES, 8192)
+    sequences = [
+        (*prompt, *answer[:-1])
+        for prompt, answers in zip(SHARED_PROMPTS, SHARED_RESPONSES, strict=True)
+        for answer in answers
+    ]
+    assert read == [len({each[:length] for each in sequences for length in range(1, len(each) + 1)})]
+    padded = padded_log_probs(model, SHARED_PROMPTS, SHARED_RESPONSES, 8192)
+    torch.testing.assert_close(torch.cat(packed), torch.cat(padded), rtol=0.0, atol=1e-4)
+    ours, exact = gradients(model, packed), gradients(model, padded)
+    for name, value in exact.items():
+        assert (ours[name] - value).norm() <= 1e-4 * value.norm() + 1e-7, name
+
+
+def test_a_budget_counts_what_a_row_has_already_once() -> None:
+    model = tiny_model()
+    assert layout_of(model).rows == "packed"
+    rows: list[int] = []
+    with torch.no_grad():
+        whole = torch.cat(packed_log_probs(model, SHARED_PROMPTS, SHARED_RESPONSES, 8192))
+        model.get_decoder().register_forward_pre_hook(
+            lambda module, args, kwargs: rows.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+        )
+        # The first prompt with its answers makes 7 + 5 positions, the last adds 3 to them and the second 3 of its own.
+        order = [0, 3, 1, 2]
+        split = packed_log_probs(model, [SHARED_PROMPTS[b] for b in order], [SHARED_RESPONSES[b] for b in order], 18)
+    assert rows == [12 + 3 + 3, 5 + 5 + 1]
+    places = torch.arange(len(whole)).split([sum(map(len, answers)) for answers in SHARED_RESPONSES])
+    torch.testing.assert_close(torch.cat(split), whole[torch.cat([places[b] for b in order])], rtol=0.0, atol=2e-5)
 
 
 def test_other_inputs_still_get_the_attention_that_the_model_had() -> None:

@@ -230,3 +230,37 @@ def test_a_data_parallel_wrapper_is_seen_through() -> None:
         bare = torch.cat(sequence_log_probs(model, PROMPTS, RESPONSES))
         wrapped = torch.cat(sequence_log_probs(Wrapper(Wrapper(model)), PROMPTS, RESPONSES))
     assert torch.equal(bare, wrapped)
+
+
+# The first prompt's first and last responses are one, and so are the third's second and third.
+REPEATED = [[*RESPONSES[0], RESPONSES[0][0]], RESPONSES[1], [RESPONSES[2][0], RESPONSES[2][1], RESPONSES[2][1]], []]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "granite"])
+def test_equal_responses_are_computed_once_and_have_the_gradient_of_all_their_places(family: str) -> None:
+    model = build(family).double()
+    rows = [(prompt, answer) for prompt, answers in zip(PROMPTS, REPEATED, strict=True) for answer in answers]
+    exact = torch.stack([reference(model, prompt, answer) for prompt, answer in rows])
+    check_log_probs(model)
+    read: list[int] = []
+    with model.get_input_embeddings().register_forward_hook(lambda _, inputs, __: read.append(inputs[0].numel())):
+        sequence_log_probs(model, PROMPTS, RESPONSES)
+        ours = sequence_log_probs(model, PROMPTS, REPEATED)
+    half = len(read) // 2
+    assert read[:half] == read[half:]
+    torch.testing.assert_close(torch.cat(ours), exact, rtol=0.0, atol=1e-9)
+    found, wanted = (gradients(model, weighted_sum(values)) for values in (ours, [exact]))
+    for name, value in wanted.items():
+        # All but GPT-2 compute their norms in fp32 even in a float64 model.
+        assert (found[name] - value).norm() <= 1e-6 * value.norm(), name
+
+
+def test_dropout_cannot_tell_equal_responses_apart() -> None:
+    """The log-prob of each still varies from pass to pass, as it does alone."""
+    model = tiny_model(attention_dropout=0.5)
+    check_log_probs(model)
+    model.train()
+    first, again = (sequence_log_probs(model, PROMPTS, REPEATED) for _ in range(2))
+    assert first[0][0] == first[0][3]
+    assert first[2][1] == first[2][2]
+    assert first[0][0] != again[0][0]

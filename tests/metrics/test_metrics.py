@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sparring.metrics import METRICS, Estimate, HeldOut, Response, measure
+from sparring.metrics import METRICS, Estimate, HeldOut, Preferences, Response, measure
 
 
 def response(text: str = "a", tokens: int = 1, finish: str = "stop", **known: Any) -> Response:
@@ -51,7 +52,30 @@ def test_an_estimate_is_the_mean_and_its_standard_error(values: list[float], mea
     assert result.mean == pytest.approx(mean, abs=1e-15)
     assert result.standard_error == pytest.approx(error, abs=1e-15)
     assert result.n == len(values)
-    assert Estimate(**result.to_json()) == result
+    assert Estimate.from_json(result.to_json()) == result
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_the_interval_of_a_rate_is_that_of_newcombe(right: int, n: int, low: float, high: float) -> None:
+    """Newcombe 1998, table I, method 3 (Wilson's score interval without continuity correction)."""
+    result = Estimate.of_rate([1.0] * right + [0.0] * (n - right))
+    assert result.interval == pytest.approx((low, high), abs=5e-5)
+    assert result.mean == pytest.approx(right / n)
+    assert Estimate.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+def test_what_never_or_always_holds_is_not_certain() -> None:
+    """0 of 8: z²/(8 + z²) = 0.3244."""
+    assert Estimate.of_rate([0.0] * 8).interval == pytest.approx((0.0, 0.3244), abs=5e-5)
+    assert Estimate.of_rate([1.0] * 8).interval == pytest.approx((0.6756, 1.0), abs=5e-5)
+
+
+def test_the_metrics_that_are_rates_say_so() -> None:
+    rates = {name for name, each in measure(HELD_OUT).items() if each.interval is not None}
+    assert rates == {"accuracy/greedy", "accuracy/sampled", "finished/sampled"}
 
 
 def test_the_mean_does_not_lose_digits() -> None:
@@ -87,6 +111,23 @@ def test_known_answers(name: str, values: list[float]) -> None:
 def test_every_value_is_covered_above_and_has_one_name() -> None:
     names = [name for metric in METRICS.values() for name in metric(HELD_OUT)]
     assert len(names) == len(set(names)) == 13
+
+
+def test_preferences_of_the_data_by_the_log_ratios() -> None:
+    """Prompt by prompt: right with a margin of 3, wrong by 1, of three responses right, even and undecided; none."""
+    pair, none = [[0.5, 1.0], [0.0, 0.5]], [[0.5, 0.5], [0.5, 0.5]]
+    compared = [
+        Preferences(log_ratios=[1.0, -2.0], pairwise=pair),
+        Preferences(log_ratios=[0.5, 1.5], pairwise=pair),
+        Preferences(log_ratios=[0.0, 2.0, 0.0], pairwise=[[0.5, 0.1, 0.7], [0.9, 0.5, 0.5], [0.3, 0.5, 0.5]]),
+        Preferences(log_ratios=[9.0, 0.0], pairwise=none),
+    ]
+    found = METRICS["preference"](replace(HELD_OUT, compared=compared))
+    assert found == {
+        "preference/accuracy": Estimate.of_rate([1.0, 0.0, 0.75]),
+        "preference/margin": Estimate.of([3.0, -1.0, 1.0]),
+    }
+    assert METRICS["preference"](replace(HELD_OUT, compared=compared[3:])) == {}
 
 
 def test_accuracy_needs_a_verifier_and_the_rest_does_not() -> None:

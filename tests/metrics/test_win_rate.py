@@ -20,12 +20,12 @@ def rates(**duels: list[list[Duel]]) -> dict[str, Estimate]:
 
 def test_it_is_the_mean_over_prompts_of_the_mean_over_their_pairs() -> None:
     base = [[pair(1.0), pair(0.5)], [pair(0.0), pair(None)], [pair(1.0), pair(0.25)]]
-    assert rates(base=base) == {"win_rate/base": Estimate.of([0.75, 0.0, 0.625])}
+    assert rates(base=base) == {"win_rate/base": Estimate.of_rate([0.75, 0.0, 0.625])}
 
 
 def test_prompts_without_a_verdict_are_left_out_and_a_single_one_says_nothing() -> None:
     unknown, known = [pair(None)], [pair(1.0)]
-    assert rates(base=[unknown, known, known]) == {"win_rate/base": Estimate.of([1.0, 1.0])}
+    assert rates(base=[unknown, known, known]) == {"win_rate/base": Estimate.of_rate([1.0, 1.0])}
     assert rates(base=[unknown, known]) == {}
 
 

@@ -9,26 +9,28 @@ import pytest
 import yaml
 
 from sparring.errors import InputError
+from sparring.models.lora import lora_config
 from sparring.recipes import find, recipes
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import phases_of
-from sparring.selfplay.policy import lora_config
 from sparring.trainer.arguments import training_arguments
 
+# What a person must say themselves.
+ALSO = {"auto": ["data.source=mine.jsonl"]}
 # What its authors published is kept, and its first line warns.
 UNSTABLE = {"spin-7b"}
 
 
 @pytest.mark.parametrize("name", recipes())
 def test_a_recipe_is_a_valid_configuration(name: str, tmp_path: Path) -> None:
-    config = SelfPlayConfig.from_yaml(find(name))
+    config = SelfPlayConfig.from_yaml(find(name), ALSO.get(name, []))
     for phase in phases_of(config):
         training_arguments(phase.config.training, output=tmp_path, seed=config.seed, device="cpu")
         stability = phase.objective.stability
         stable = stability is None or stability.verdict.startswith("converges")
         assert stable == (name not in UNSTABLE), "a vetted setting is a stable one"
     if config.warmup is not None:
-        training_arguments(config.training | config.warmup.training, output=tmp_path, seed=0, device="cpu")
+        training_arguments(config.warmup.fields(config.training), output=tmp_path, seed=0, device="cpu")
     if config.lora is not None:
         lora_config(config.lora)
 
@@ -51,7 +53,7 @@ def test_a_recipe_says_first_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", recipes())
 def test_a_recipe_survives_being_written_out(name: str, tmp_path: Path) -> None:
-    config = SelfPlayConfig.from_yaml(find(name))
+    config = SelfPlayConfig.from_yaml(find(name), ALSO.get(name, []))
     path = tmp_path / "config.yaml"
     path.write_text(config.to_yaml(), encoding="utf-8")
     assert SelfPlayConfig.from_yaml(path) == config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def runs(tmp_path: Path) -> list[Summary]:
 
 def test_runs_that_differ_in_the_seed_alone_belong_together(runs: list[Summary]) -> None:
     spif, spin = group(runs)
-    assert spif.label == "objective = spif, beta = 1.0, reward_bound = 2.0"
-    assert spin.label == "objective = spin, beta = 0.1"
+    assert spif.label == "objective.name = spif, objective.beta = 1.0, objective.reward_bound = 2.0"
+    assert spin.label == "objective.name = spin, objective.beta = 0.1"
     assert [run.path.name for run in spif.runs] == ["b", "a"]
     assert (spif.seeds, spin.seeds) == ("2 (0, 1)", "1 (0)")
     assert group(runs[:2])[0].label == "the same settings"
@@ -99,10 +100,10 @@ def test_the_page_overlays_the_curves(runs: list[Summary]) -> None:
     assert loss["series"][1]["name"].endswith("seed 1")
     accuracy = page.charts["measured-accuracy-greedy"]
     assert accuracy["series"][0]["y"][-1] == 0.875
-    # Of one seed it is the standard error over prompts.
-    assert accuracy["series"][1]["error"][0] == pytest.approx(
-        runs[2].rows[0].estimates["accuracy/greedy"]["standard_error"], rel=1e-5
-    )
+    assert accuracy["series"][0]["high"][-1] == pytest.approx(0.875 + math.sqrt(2 * 0.125**2), rel=1e-5)
+    # Of one seed it is the interval over prompts.
+    ends = [accuracy["series"][1][end][0] for end in ("low", "high")]
+    assert ends == pytest.approx(runs[2].rows[0].estimates["accuracy/greedy"]["interval"], rel=1e-5)
     assert page.answers == {}
 
 
@@ -116,12 +117,27 @@ def test_runs_that_have_hardly_begun_can_be_compared(tmp_path: Path) -> None:
     assert "not yet" in path.read_text(encoding="utf-8")
 
 
-def test_labels_keep_as_much_of_a_key_as_tells_it_apart(runs: list[Summary]) -> None:
+def test_labels_have_the_whole_key(runs: list[Summary]) -> None:
     for place, run in enumerate(runs):
         run.config["training"] = {"seed": place, "name": "x"}
         run.config["warmup"] = {"training": {"seed": place}}
     label = group(runs[:2])[0].label
     assert label == "training.seed = 0, warmup.training.seed = 0"
+
+
+def test_labels_that_no_legend_could_hold_have_a_letter(runs: list[Summary]) -> None:
+    for place, run in enumerate(runs[:2]):
+        run.config["model"] = {"name": "x" * 60 + str(place)}
+    assert [each.name for each in group(runs)] == ["A", "B", "C"]
+    _, rows = group_table(runs[:2])
+    assert [row[0] for row in rows] == [f"A: model.name = {'x' * 60}0", "A", f"B: model.name = {'x' * 60}1", "B"]
+    page = comparison_page(runs[:2])
+    assert [series["name"] for series in page.charts["learning-loss"]["series"]] == ["A, seed 1", "B, seed 0"]
+    many = [replace(runs[0], config=runs[0].config | {"limit": place}) for place in range(28)]
+    assert [each.name for each in group(many)][:2] == ["limit = 0", "limit = 1"]
+    for place, run in enumerate(many):
+        run.config["note"] = "y" * 60 + str(place)
+    assert [each.name for each in group(many)][24:] == ["Y", "Z", "AA", "AB"]
 
 
 def test_flatten() -> None:

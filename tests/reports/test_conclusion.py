@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from reports.whole_run import estimate, write_run
+from reports.whole_run import estimate, rate, write_run
 from sparring.digests import DamagedError
 from sparring.files import read_json, write_json
-from sparring.reports.conclusion import Conclusion, conclude, gain
-from sparring.reports.summary import PolicyRow, summarize
+from sparring.metrics import Estimate
+from sparring.reports.conclusion import Conclusion, conclude
+from sparring.reports.gain import gain
+from sparring.reports.samples import Answers
+from sparring.reports.summary import PolicyRow, Summary, summarize
 from sparring.run_directory import RunDirectory
 
 
@@ -24,15 +29,19 @@ def test_the_gain_is_of_differences_on_the_same_prompts(tmp_path: Path) -> None:
     """Base 0 0 0 1, warm-up 1 0 0 1, the best 1 1 1 1: differences 1 1 1 0 and 0 1 1 0."""
     found = judged(write_run(tmp_path))
     over_base, over_start = found.gains
-    assert (over_base.value, over_base.standard_error) == pytest.approx((0.75, 0.25))
-    assert (over_start.value, over_start.standard_error) == pytest.approx((0.5, math.sqrt(1 / 12)))
+    # √((3 + 1) − 3²/6)/6 and √((2 + 1) − 2²/6)/6, by Agresti and Min.
+    assert (over_base.value, over_base.standard_error) == pytest.approx((0.75, math.sqrt(2.5) / 6))
+    assert (over_start.value, over_start.standard_error) == pytest.approx((0.5, math.sqrt(7 / 3) / 6))
     assert found.headline == (
         "No gain of self-play can be told from chance. The highest value has iteration 1: greedy accuracy "
-        "1.000 ± 0.000, +0.750 ± 0.250 over the base model."
+        "1.000 [0.51, 1.00], +0.750 ± 0.264 over the base model."
     )
-    assert found.sentences[0] == "Of that, self-play gained +0.500 ± 0.289 over the warm-up, from which it started."
+    assert found.sentences == [
+        "Of that, self-play gained +0.500 ± 0.255 over the warm-up, from which it started.",
+        "It was played to its end.",
+    ]
     assert over_base.paired
-    assert any("within two standard errors" in warning for warning in found.warnings)
+    assert not any("chance" in warning for warning in found.warnings)
     assert any("Only 4 prompts" in warning for warning in found.warnings)
 
 
@@ -51,6 +60,53 @@ def test_without_the_prompts_own_values_the_errors_are_added() -> None:
     assert (found.value, found.standard_error, found.paired) == (-0.25, pytest.approx(0.5), False)
     assert str(found) == "−0.250 ± 0.500 over the base model"
     assert found.is_noise
+
+
+def test_a_gain_that_is_nothing_on_every_prompt_is_not_certain(tmp_path: Path) -> None:
+    """Agresti and Min: 4 prompts that stayed wrong, and two more with ½ better and ½ worse: √(1)/6."""
+    summary = summarize(write_run(tmp_path).path)
+    row = summary.rows[0]
+    found = gain(row, replace(row, name="warm-up"), "accuracy/greedy", alike(summary))
+    assert (found.value, found.standard_error, found.paired) == (0.0, pytest.approx(1 / 6), True)
+
+
+def alike(summary: Summary) -> Answers:
+    """Answers of a warm-up that is right where the base model is."""
+    answers = summary.answers()
+    assert answers is not None
+    chosen = np.flatnonzero(answers.policy == 0)
+    twice = np.concatenate([chosen, chosen])
+    return Answers(["base", "warm-up"], np.repeat([0, 1], len(chosen)), answers.table.take(twice))
+
+
+def test_rates_of_which_no_prompt_is_known_keep_their_uncertainty() -> None:
+    before, after = (
+        PolicyRow(name, name, {"m": Estimate.of_rate([right] * 8).to_json()})
+        for name, right in (("a", 0.0), ("b", 1.0))
+    )
+    found = gain(before, after, "m", None)
+    # Each interval is 0.3244 wide.
+    assert (found.value, found.standard_error) == (1.0, pytest.approx(math.sqrt(2) * 0.3244 / (2 * 1.96), abs=1e-4))
+
+
+def test_a_check_that_warned_more_than_once_is_told_once(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    item = {"check": "entropy", "status": "warn", "value": 2.0, "threshold": 1.0}
+    texts = [item | {"iteration": number, "text": f"{number} is gone"} for number in (0, 1)]
+    write_json(directory.stability, {"findings": texts})
+    told = [text for text in judged(directory).warnings if "gone" in text]
+    assert told == ["Iteration 1 (and 1 before it): 1 is gone"]
+
+
+def test_where_several_are_equally_good_it_says_what_decided(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    for number, likelihood in ((0, [-2.0, -4.0]), (1, [-1.0, -3.0])):
+        stage = directory.iteration(number)
+        write_json(stage.evaluation, {"accuracy/greedy": rate([0.0] * 4), "log_likelihood/token": estimate(likelihood)})
+    assert judged(directory).sentences[1:] == [
+        "iteration 0 did as well, but iteration 1 finds the experts' responses likeliest: −2.000 ± 1.000 nats a token.",
+        "It was played to its end.",
+    ]
 
 
 def test_a_run_that_has_not_ended_says_how_far_it_is(tmp_path: Path) -> None:
@@ -107,7 +163,9 @@ def test_a_policy_that_was_chosen_by_the_judge(tmp_path: Path) -> None:
     assert judged(directory).headline == ("The best policy is iteration 0: win rate over the base model 0.750 ± 0.144.")
     # No policy won, and the base model was not asked about.
     write_json(directory.result, read_json(directory.result) | {"best": "base"})
-    assert judged(directory).headline == "The best policy is the base model itself."
+    assert judged(directory).headline == (
+        "No iteration of self-play is better than what it started from. The best policy is the base model itself."
+    )
 
 
 def test_an_iteration_in_which_every_comparison_tied_is_said(tmp_path: Path) -> None:
@@ -123,7 +181,8 @@ def test_a_best_policy_before_self_play_is_named_as_such(tmp_path: Path) -> None
     write_json(directory.result, read_json(directory.result) | {"best": "warmup"})
     found = judged(directory)
     assert "the warm-up, before any self-play" in found.headline
-    assert "No iteration of self-play is better than what it started from." in found.warnings
+    assert found.headline.startswith("No iteration of self-play is better than what it started from. The best")
+    assert not any("better than" in warning for warning in found.warnings)
 
 
 def unwatched(directory: RunDirectory, reason: str, *, stopped_early: bool = False) -> None:
@@ -139,7 +198,7 @@ def test_nothing_held_out_is_said(tmp_path: Path) -> None:
     unwatched(directory, "no expert response is held out: nothing was watched")
     found = judged(directory)
     assert "Nothing was held out" in found.headline
-    assert found.sentences == ["No expert response is held out: nothing was watched."]
+    assert found.sentences == ["It was played to its end."]
 
 
 def test_held_out_prompts_without_expert_responses_are_told_from_none(tmp_path: Path) -> None:
@@ -148,9 +207,9 @@ def test_held_out_prompts_without_expert_responses_are_told_from_none(tmp_path: 
     assert judged(directory).headline == (
         "This run has ended. The held-out prompts have no expert response, so nothing says which policy is the best."
     )
-    rate = {"mean": 0.625, "standard_error": 0.125, "n": 4}
+    won = {"mean": 0.625, "standard_error": 0.125, "n": 4}
     stage = directory.iteration(1)
-    write_json(stage.evaluation, read_json(stage.evaluation) | {"win_rate/base": rate})
+    write_json(stage.evaluation, read_json(stage.evaluation) | {"win_rate/base": won})
     assert judged(directory).headline.endswith("; iteration 1 wins 0.625 ± 0.125 against the base model.")
 
 

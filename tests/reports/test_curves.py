@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 from reports.whole_run import write_run
 from sparring.files import read_json, write_json
 from sparring.reports.cost import cost_chart, judge_counts, seconds_by_stage
-from sparring.reports.curves import learning_curves, number, policy_charts
+from sparring.reports.curves import Chart, learning_curves, number, policy_charts, policy_series
 from sparring.reports.page import described
 from sparring.reports.rewards import reward_charts
 from sparring.reports.summary import summarize
@@ -42,6 +43,28 @@ def test_the_two_rewards_share_a_chart_and_the_warm_up_has_its_own() -> None:
     assert [series["name"] for series in charts[1].series] == ["rewards/expert", "rewards/generated"]
 
 
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ([2e-5, 2e-5], (0.0, 4e-5)),
+        ([-3.0], (-6.0, 0.0)),
+        ([0.0, 0.0], (0.0, 1.0)),
+        ([1e-5, 2e-5], None),
+        ([None], None),
+    ],
+)
+def test_an_axis_fits_values_that_are_all_one(values: list[float | None], ends: tuple[float, float] | None) -> None:
+    """Plotly would draw a learning rate of 2e-5 at 0, on an axis from −1 to 1."""
+    chart = Chart(title="T", unit="", kind="steps", series=[{"name": "a", "x": [*range(len(values))], "y": values}])
+    assert chart.to_json()["range"] == (None if ends is None else [*ends])
+    assert replace(chart, kind="bars").range is None
+
+
+def test_an_axis_has_room_for_error_bars() -> None:
+    series = policy_series("a", ["base"], [0.0], [(0.0, 0.3244)])
+    assert Chart(title="T", unit="", kind="policies", series=[series]).range is None
+
+
 def test_many_points_become_means_of_neighbours() -> None:
     events = steps(*({"iteration": 0, "step": n + 1, "loss": float(n % 2)} for n in range(4001)))
     (loss,) = learning_curves(events)
@@ -64,7 +87,7 @@ def test_the_truth_stands_beside_the_estimate(tmp_path: Path) -> None:
     assert [series["name"] for series in estimated.series] == ["divergence_estimate", "truth/divergence"]
     assert estimated.series[0]["x"] == ["iteration 0", "iteration 1"]
     assert estimated.series[0]["y"] == pytest.approx([0.3, 0.2])
-    assert estimated.series[0]["error"] == [0.05, 0.05]
+    assert (estimated.series[0]["low"], estimated.series[0]["high"]) == ([0.25, 0.15], [0.35, 0.25])
     assert [series["name"] for series in kl.series] == ["truth/forward_kl"]
     assert [chart.title for chart in charts["quality"]] == ["Accuracy"]
 

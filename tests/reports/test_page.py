@@ -74,7 +74,7 @@ def test_what_a_model_wrote_is_text(tmp_path: Path) -> None:
     directory = write_run(tmp_path / "run</script><script>alert(1)</script>")
     write_json(
         directory.result,
-        {"best": "base", "metric": None, "stopped_early": False, "reason": "<img src=x>", "peak_memory_gib": 1.0},
+        {"best": "base", "metric": None, "stopped_early": True, "reason": "<img src=x>", "peak_memory_gib": 1.0},
     )
     text = render(run_page(summarize(directory.path)))
     assert "<script>alert(1)" not in text
@@ -115,7 +115,7 @@ def test_stability_is_shown_with_more_than_a_colour(tmp_path: Path) -> None:
     write_json(directory.stability, {"findings": [item]})
     main = run_page(summarize(tmp_path)).main
     assert re.search(r'class="status alarm"><span aria-hidden="true">✕</span> alarm', main)
-    assert "<td>0.75</td><td>–</td><td>past it</td>" in main
+    assert '<td>0.75</td><td>–</td><td class="prose">past it</td>' in main
 
 
 def test_a_run_that_just_began_has_a_page(tmp_path: Path) -> None:

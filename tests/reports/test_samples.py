@@ -68,6 +68,15 @@ def test_a_log_prob_that_is_no_number_is_null(tmp_path: Path) -> None:
     assert stored[:3].tolist() == [0, -32767, 50]
 
 
+def test_the_turns_before_a_prompt_come_with_it(tmp_path: Path) -> None:
+    turns = ["system: Be brief.", "user: Hello", "assistant: Hi"]
+    rows = [answer("greedy", 0, "a", earlier=turns), answer("greedy", 1, "b", earlier=[])]
+    write_shard(answers_path(StageDirectory(tmp_path)), rows)
+    columns, _, _ = decoded(packed(read_answers([("base", StageDirectory(tmp_path))])))
+    assert columns["earlier"] == [turns, []]
+    assert columns["prompts"] == [*PROMPTS[:2]]
+
+
 def test_without_a_verifier_and_without_answers(tmp_path: Path) -> None:
     assert read_answers([("base", StageDirectory(tmp_path))]) is None
     assert packed(None) == {}

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from sparring.files import write_json, write_text
+from sparring.metrics import Estimate
 from sparring.run_directory import RunDirectory, StageDirectory
 from sparring.shards import answers_path, log_ratios_path, write_shard
 
@@ -24,9 +25,12 @@ RIGHT = (
 )
 
 
-def estimate(values: Sequence[float]) -> dict[str, float]:
-    error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
-    return {"mean": float(np.mean(values)), "standard_error": error, "n": len(values)}
+def estimate(values: Sequence[float]) -> dict[str, Any]:
+    return Estimate.of(values).to_json()
+
+
+def rate(values: Sequence[float]) -> dict[str, Any]:
+    return Estimate.of_rate(values).to_json()
 
 
 def answer(kind: str, index: int, text: str, **more: Any) -> dict[str, Any]:
@@ -115,7 +119,7 @@ def write_run(
 
 def write_stage(stage: StageDirectory, policy: int) -> None:
     right = [float(each) for each in RIGHT[policy]]
-    values = {"accuracy/greedy": estimate(right), "finished/sampled": estimate([1.0, 1.0, 1.0, 1.0])}
+    values = {"accuracy/greedy": rate(right), "finished/sampled": rate([1.0, 1.0, 1.0, 1.0])}
     if policy > 1:
         values |= {
             "divergence_estimate": {"mean": 0.5 - 0.1 * policy, "standard_error": 0.05, "n": 4},

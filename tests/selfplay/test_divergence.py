@@ -82,7 +82,7 @@ def test_a_log_prob_that_is_no_number_names_its_prompt(tiny_folder: Path, tmp_pa
     playing = a_run(tiny_folder, tmp_path / "run")
     with torch.no_grad():
         playing.policy.model.get_input_embeddings().weight[77] = torch.nan
-    part = {tmp_path / "scores.parquet": {(6, None): ([1, 40], [50, 2]), (7, 1): ([1, 41], [51, 2])}}
+    part = {(tmp_path / "scores.parquet",): [{(6, None): ([1, 40], [50, 2]), (7, 1): ([1, 41], [51, 2])}]}
     with pytest.raises(RunError, match=r"^here: the log-prob of the expert's response to the prompt of row 6 is nan"):
         score_files(playing, 0, part, title="here")
     assert not (tmp_path / "scores.parquet").exists()

@@ -14,7 +14,7 @@ from sparring.selfplay.early_stop import Standing, watch
 
 def estimates(**means: float) -> dict[str, Estimate]:
     names = {"accuracy": "accuracy/greedy", "sampled": "accuracy/sampled", "likelihood": "log_likelihood/token"}
-    names["won"] = "win_rate/base"
+    names |= {"won": "win_rate/base", "preferred": "preference/accuracy"}
     return {names[name]: Estimate(mean=mean, standard_error=0.0, n=32) for name, mean in means.items()}
 
 
@@ -81,6 +81,12 @@ def test_without_a_verifier_the_judge_is_watched_where_there_is_one() -> None:
     assert watch(StopConfig(), {0: estimates(won=0.5, accuracy=0.1)}).metric == "accuracy/greedy"
 
 
+def test_without_anything_else_the_preferences_of_the_data_are_watched() -> None:
+    assert standing([0.5, 0.7, 0.6], name="preferred").best == 1
+    assert standing([0.5, 0.7], name="preferred").metric == "preference/accuracy"
+    assert watch(StopConfig(), {0: estimates(preferred=0.5, likelihood=-1.0)}).metric == "log_likelihood/token"
+
+
 def test_accuracy_goes_before_likelihood_unless_another_is_named() -> None:
     both = {
         0: estimates(accuracy=0.5, likelihood=-1.0, sampled=0.3),
@@ -91,6 +97,16 @@ def test_accuracy_goes_before_likelihood_unless_another_is_named() -> None:
     for metric in ("log_likelihood/token", "accuracy/sampled"):
         result = watch(StopConfig(metric=metric), both)
         assert (result.metric, result.best, result.stop) == (metric, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("likelihoods", "best"),
+    [([-3.0, -2.0, -2.5], 1), ([-1.0, -2.0, -2.5], 0), ([-2.0, -2.0, -2.0], 0), ([-2.0, float("nan"), -1.0], 2)],
+)
+def test_equal_accuracies_are_told_apart_by_the_likelihood(likelihoods: list[float], best: int) -> None:
+    measured = {policy: estimates(accuracy=0.0, likelihood=value) for policy, value in enumerate(likelihoods)}
+    assert watch(StopConfig(), measured).best == best
+    assert watch(StopConfig(), measured | {3: estimates(accuracy=0.1, likelihood=-9.0)}).best == 3
 
 
 def test_nothing_held_out_means_nothing_watched() -> None:

@@ -95,7 +95,7 @@ def test_a_phase_needs_what_objective_judge_and_regularizers_read() -> None:
     other = JUDGED | {"judge": {"name": "pairwise", "model": "m"}}
     plays = {"judge": other["judge"] | {"expert_plays": True}}
     needs = [phase.needs for phase in phases_of(run({}, JUDGED, other, other | plays, other | penalty, GIVEN))]
-    assert needs == [{"response"}, {"response"}, set(), {"response"}, {"response"}, {"comparison"}]
+    assert needs == [{"response"}, {"reference_answer"}, set(), {"response"}, {"response"}, {"comparison"}]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_phase_needs_what_objective_judge_and_regularizers_read() -> None:
         ([{}, {"lora": {"r": 2}}], "phases.1.lora: unknown key; known: generation, iterations"),
         ([{}, {"generation": {"temprature": 1}}], "phases.1.generation.temprature: unknown key; did you mean"),
         ([{"iterations": 0}], "phases.0.iterations: Input should be greater than or equal to 1, got 0"),
-        ([3], "phases.0: Input should be a valid dictionary or instance of PhaseConfig, got 3"),
+        ([3], "phases.0: must be a mapping of keys to values, got 3"),
         ({"a": 1}, "phases: Input should be a valid tuple, got {'a': 1}"),
         ("spin", "phases: Input should be a valid tuple, got 'spin'"),
     ],
@@ -118,7 +118,7 @@ def test_a_wrong_key_is_named_with_its_phase(phases: Any, message: str) -> None:
 
 def test_what_is_wrong_with_the_run_is_not_told_again_for_each_phase() -> None:
     with pytest.raises(InputError) as caught:
-        run({}, {}, iterations=0, generation={"top_p": 2})
+        run({}, {}, iterations=-1, generation={"top_p": 2})
     assert len(caught.value.problem.splitlines()) == 2
 
 

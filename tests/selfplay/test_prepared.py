@@ -61,7 +61,7 @@ def judged(model: Path, judge: dict[str, Any], **changes: Any) -> SelfPlayConfig
 
 def test_a_rule_that_finds_no_answer_in_any_expert_response_is_refused(tiny_folder: Path) -> None:
     wrong = {"rule": "regex", "pattern": r"Answer: (\d+)"}
-    with pytest.raises(InputError, match="'regex' finds no answer in any expert response, such as") as caught:
+    with pytest.raises(InputError, match="'regex' finds no answer in any reference answer, such as") as caught:
         prepare(judged(tiny_folder, wrong))
     assert caught.value.where == "judge.rule"
     prepare(judged(tiny_folder, wrong | {"pattern": r"#### (\d+)"}))

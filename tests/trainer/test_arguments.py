@@ -13,7 +13,7 @@ import torch
 from transformers import TrainingArguments
 
 from sparring.errors import InputError
-from sparring.selfplay.policy import lora_config
+from sparring.models.lora import lora_config
 from sparring.trainer.arguments import autocast_dtype, training_arguments
 
 _MANAGED = {

@@ -155,11 +155,11 @@ def test_the_loss_is_the_formula_and_the_opponent_stays_where_it_was(build: Call
 def test_the_opponent_is_scored_once_and_before_the_first_step(
     build: Callable[..., SelfPlayTrainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sparring.trainer import trainer as module
+    from sparring.trainer import ratios, trainer
 
     calls: list[bool] = []
 
-    def spied(name: str, scored: Callable[..., Any]) -> None:
+    def spied(module: Any, name: str, scored: Callable[..., Any]) -> None:
         def spy(*args: Any, **kwargs: Any) -> Any:
             calls.append(torch.is_grad_enabled())
             return scored(*args, **kwargs)
@@ -167,8 +167,8 @@ def test_the_opponent_is_scored_once_and_before_the_first_step(
         monkeypatch.setattr(module, name, spy)
 
     # The one for what is scored once, the other for training.
-    spied("sequence_log_probs", sequence_log_probs)
-    spied("per_token_log_probs", per_token_log_probs)
+    spied(trainer, "sequence_log_probs", sequence_log_probs)
+    spied(ratios, "per_token_log_probs", per_token_log_probs)
     build(TEXT, num_train_epochs=3, per_device_eval_batch_size=4).train()
     assert calls == [False] + [True] * 6
 

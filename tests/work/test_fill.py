@@ -36,9 +36,9 @@ class Squares:
     """The squares of some numbers."""
 
     @contextmanager
-    def open(self, context: Desk) -> Iterator[Callable[[list[int]], Rows]]:
+    def open(self, context: Desk) -> Iterator[Callable[[list[int]], list[Rows]]]:
         context.opened.append(1)
-        yield lambda numbers: [{"square": number**2 + context.offset} for number in numbers]
+        yield lambda numbers: [[{"square": number**2 + context.offset} for number in numbers]]
 
     def origin(self, context: Desk) -> Mapping[str, Any]:
         return {"work": "squares", "offset": context.offset}
@@ -46,7 +46,7 @@ class Squares:
 
 def work(folder: Path, *, shared: bool = False) -> Work[list[int]]:
     return Work(
-        pieces={folder / f"{n}.parquet": [n, n + 10] for n in range(5)},
+        pieces={(folder / f"{n}.parquet",): [n, n + 10] for n in range(5)},
         missing=lambda path: not path.exists(),
         tokens=len,
         title="squares",
@@ -55,7 +55,7 @@ def work(folder: Path, *, shared: bool = False) -> Work[list[int]]:
 
 
 def squares(folder: Path) -> list[list[int]]:
-    return [[row["square"] for row in read_shard(path)] for path in work(folder).pieces]
+    return [[row["square"] for row in read_shard(path)] for path in work(folder).shards]
 
 
 SQUARES = [[n**2, (n + 10) ** 2] for n in range(5)]
@@ -130,10 +130,10 @@ def test_a_piece_that_fails_leaves_the_finished_ones(tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Failing(Squares):
         @contextmanager
-        def open(self, context: Desk) -> Iterator[Callable[[list[int]], Rows]]:
+        def open(self, context: Desk) -> Iterator[Callable[[list[int]], list[Rows]]]:
             with super().open(context) as square:
 
-                def fail_at_three(numbers: list[int]) -> Rows:
+                def fail_at_three(numbers: list[int]) -> list[Rows]:
                     if 3 in numbers:
                         raise RuntimeError("three")
                     return square(numbers)
@@ -143,3 +143,35 @@ def test_a_piece_that_fails_leaves_the_finished_ones(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="three"):
         fill(Desk(), Failing(), work(tmp_path), workers=Processes(), store=None, log=lambda event: None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.parquet", "1.parquet", "2.parquet"]
+
+
+def test_shards_of_one_piece_are_made_together_or_not_at_all(tmp_path: Path) -> None:
+    """The square of one depends on the others of its piece, as rounding does on what is computed beside it."""
+
+    @dataclass(frozen=True)
+    class Sums:
+        @contextmanager
+        def open(self, context: Desk) -> Iterator[Callable[[list[int]], list[Rows]]]:
+            context.opened.append(1)
+            yield lambda numbers: [[{"square": number**2 + sum(numbers)}] for number in numbers]
+
+        def origin(self, context: Desk) -> Mapping[str, Any]:
+            return {"work": "sums"}
+
+    def pairs(folder: Path) -> Work[list[int]]:
+        pieces = {(folder / f"a{n}.parquet", folder / f"b{n}.parquet"): [n, n + 10] for n in range(2)}
+        return replace(work(folder, shared=True), pieces=pieces)
+
+    def made(folder: Path, store: Store) -> list[list[dict[str, int]]]:
+        fill(desk, Sums(), pairs(folder), workers=Processes(), store=store, log=lambda event: None)
+        return [read_shard(path) for path in pairs(folder).shards]
+
+    desk, store = Desk(), Store(tmp_path / "cache")
+    whole = made(tmp_path / "one", store)
+    assert whole == [[{"square": 10}], [{"square": 110}], [{"square": 13}], [{"square": 133}]]
+    (tmp_path / "one" / "b1.parquet").unlink()
+    assert made(tmp_path / "one", Store(tmp_path / "none")) == whole
+    assert len(desk.opened) == 2
+    # Another run takes all of them.
+    assert made(tmp_path / "other", store) == whole
+    assert len(desk.opened) == 2

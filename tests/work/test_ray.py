@@ -54,11 +54,11 @@ class Dying:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def do(self, piece: int) -> list[dict[str, int]]:
+    def do(self, piece: int) -> list[list[dict[str, int]]]:
         if piece == 1 and not self.mark.exists():
             self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return [{"piece": piece}]
+        return [[{"piece": piece}]]
 
 
 def test_two_actors_make_the_shards_of_one_process_and_one_may_die(
@@ -80,8 +80,8 @@ def test_two_actors_make_the_shards_of_one_process_and_one_may_die(
     assert score(shared, 0, found) == score(alone, 0, expected)
 
     job = Dying(tmp_path / "died")
-    pieces = {tmp_path / f"{n}": n for n in range(3)}
-    assert dict(cluster.run(shared, job, pieces)) == {path: [{"piece": n}] for path, n in pieces.items()}
+    pieces = {(tmp_path / f"{n}",): n for n in range(3)}
+    assert dict(cluster.run(shared, job, pieces)) == {path: [[{"piece": n}]] for path, n in pieces.items()}
     assert job.mark.exists()
 
 
@@ -94,7 +94,7 @@ class Opening:
     @contextmanager
     def open(self, game: Any) -> Iterator[Any]:
         self.opened += 1
-        yield lambda piece: [{"piece": piece, "closed": self.closed}]
+        yield lambda piece: [[{"piece": piece, "closed": self.closed}]]
         self.closed += 1
 
     def origin(self, run: Any) -> dict[str, Any]:
@@ -112,11 +112,11 @@ class Broken:
 
 
 def test_an_actor_keeps_a_job_open_until_another_comes_even_one_that_fails() -> None:
-    actor, job, path = _Actor(None), Opening(), Path("shard")  # type: ignore[arg-type]
+    actor, job, path = _Actor(None), Opening(), (Path("shard"),)  # type: ignore[arg-type]
     for piece in (1, 2):
-        assert actor.do(job, path, piece) == (path, [{"piece": piece, "closed": 0}])
+        assert actor.do(job, path, piece) == (path, [[{"piece": piece, "closed": 0}]])
     assert (job.opened, job.closed) == (1, 0)
     with pytest.raises(RunError, match="broken"):
         actor.do(Broken(), path, 3)
-    assert actor.do(job, path, 4) == (path, [{"piece": 4, "closed": 1}])
+    assert actor.do(job, path, 4) == (path, [[{"piece": 4, "closed": 1}]])
     assert (job.opened, job.closed) == (2, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
 import sys
@@ -11,9 +12,12 @@ from typing import Annotated
 
 import typer
 
+from sparring.cli.completion import configurations
 from sparring.cli.evaluate import app as evaluate
 from sparring.cli.game import app as game
 from sparring.cli.options import Json, Model, Trust
+from sparring.cli.recipes import app as recipes
+from sparring.cli.settings import TakesSettings
 from sparring.disk import refusal
 from sparring.errors import InputError, SparringError, StopError
 from sparring.inputs import is_text
@@ -23,21 +27,39 @@ app = typer.Typer(
     name="sparring",
     help="Self-play fine-tuning of language models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(game, name="game")
+app.add_typer(recipes, name="recipes")
 
-Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a recipe.")]
+Config = Annotated[
+    str,
+    typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a recipe.", autocompletion=configurations),
+]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Settings to change.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Leave invalid rows out, counted and listed.")]
 
 
-@app.command()
+def _version(asked: bool) -> None:
+    if asked:
+        print(importlib.metadata.version("sparring"))  # noqa: T201 - what prints results is heavy to import
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """The options before a command; each does its work by itself."""
+
+
+@app.command(cls=TakesSettings)
 def train(config: Config, overrides: Overrides = None, skip_invalid: SkipInvalid = False, json: Json = False) -> None:
     """Play a whole run: warm-up, then iterations of generate, score, train, evaluate."""
     from sparring.cli.training import train_command
@@ -53,7 +75,7 @@ def resume(run: RunFolder, trust_remote_code: Trust = False, json: Json = False)
     resume_command(run, trust_remote_code=trust_remote_code, as_json=json)
 
 
-@app.command()
+@app.command(cls=TakesSettings)
 def plan(  # noqa: PLR0917 - options of a command
     config: Config,
     overrides: Overrides = None,
@@ -87,18 +109,20 @@ def plan(  # noqa: PLR0917 - options of a command
 def generate(  # noqa: PLR0917 - options of a command
     model: Model,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="A prompt; may be repeated.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Prompts from a data file instead.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Prompts from a data file instead, of any format of `data.format`.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="A system turn before every prompt.")] = None,
     samples: Annotated[int, typer.Option("--samples", "-k", min=1, help="Responses a prompt.")] = 1,
-    temperature: Annotated[float, typer.Option(min=1e-6)] = 1.0,
-    top_p: Annotated[float, typer.Option(min=1e-6, max=1.0)] = 1.0,
-    top_k: Annotated[int, typer.Option(min=0, help="1 is greedy; 0 keeps all tokens.")] = 0,
-    max_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    temperature: Annotated[float | None, typer.Option(min=1e-6, help="By default the run's; of a model, 1.")] = None,
+    top_p: Annotated[float | None, typer.Option(min=1e-6, max=1.0, help="Likewise.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=0, help="1 is greedy; by default the run's, or 0: all.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="By default the run's; of a model, 256.")] = None,
     seed: int = 0,
     trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
-    """Sample responses and print them."""
+    """Sample responses and print them; a run's policy is asked as it was trained."""
     from sparring.cli.models import generate_command
 
     settings = {"samples_per_prompt": samples, "temperature": temperature, "top_p": top_p, "top_k": top_k}
@@ -106,7 +130,7 @@ def generate(  # noqa: PLR0917 - options of a command
         model,
         prompt or [],
         data,
-        settings,
+        {name: value for name, value in settings.items() if value is not None},
         system=system,
         max_tokens=max_tokens,
         seed=seed,
@@ -116,22 +140,35 @@ def generate(  # noqa: PLR0917 - options of a command
 
 
 @app.command()
-def recipes(json: Json = False) -> None:
-    """List the vetted configurations."""
-    from sparring.cli.output import print_json, print_lines
-    from sparring.recipes import recipes as known
+def init(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A data file, a folder of them, or a dataset's name.")],
+    to: Annotated[Path, typer.Option(help="The file to write.")] = Path("sparring.yaml"),
+    model: Annotated[str, typer.Option(help="The model that is to play.")] = "smollm2-135m",
+) -> None:
+    """Look at a data file and write a commented configuration for it."""
+    from sparring.cli.init import init_command
 
-    if json:
-        print_json(known())
-    else:
-        print_lines(f"{name:24}{description}" for name, description in known().items())
+    init_command(data, to, model)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a configuration, by which editors complete and check one."""
+    from sparring.cli.output import print_json
+    from sparring.selfplay.config.json_schema import json_schema
+
+    print_json(json_schema())
 
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several are compared.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run directories; several are compared, a folder of them is listed."),
+    ],
     to: Annotated[
-        Path | None, typer.Option(help="The file to write; RUN/report.html by default, comparison.html for several.")
+        Path | None,
+        typer.Option(help="The file to write; RUN/report.html, comparison.html or FOLDER/index.html by default."),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Serve it to this machine while the run goes on.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve it; 0 takes any free port.")] = 8777,

@@ -12,11 +12,12 @@ from sparring.links import refuse_links
 from sparring.models import ModelConfig, fingerprint, load_model, load_tokenizer
 from sparring.progress import console
 from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.selfplay.config.schema import SelfPlayConfig
 
 if TYPE_CHECKING:
     from sparring.evaluation import LoadedModel
 
-_STAGES = ("base", "warmup", "iterations")
+_STAGES = ("base", "warmup", "iterations", "control")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +27,13 @@ class Candidate:
     Attributes:
         name: Its name in tables.
         stage: Its folder; None where it is not a policy of a run.
+        config: Reads the run's configuration; None likewise.
         load: Loads it; the policies of a run share one model in memory, so use each before the next is loaded.
     """
 
     name: str
     stage: StageDirectory | None
+    config: Callable[[], SelfPlayConfig] | None
     load: Callable[[], LoadedModel]
 
 
@@ -104,7 +107,7 @@ def _model(name: str, *, trust_remote_code: bool) -> Candidate:
         template = PromptTemplate.choose(tokenizer, "auto")
         return LoadedModel(model=load_model(config), tokenizer=tokenizer, template=template)
 
-    return Candidate(name=name, stage=None, load=load)
+    return Candidate(name=name, stage=None, config=None, load=load)
 
 
 class _RunCandidates:
@@ -120,7 +123,12 @@ class _RunCandidates:
 
         weights_of(self._directory, policy)
         stage = StageDirectory(self._directory.path / policy)
-        return Candidate(name=shown, stage=stage, load=lambda: self._load(policy))
+        return Candidate(
+            name=shown,
+            stage=stage,
+            config=lambda: SelfPlayConfig.of_run(self._directory.config),
+            load=lambda: self._load(policy),
+        )
 
     def _load(self, policy: str) -> LoadedModel:
         from sparring.evaluation import LoadedModel

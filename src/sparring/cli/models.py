@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sparring.cli.candidates import candidate
 from sparring.cli.output import print_json, print_lines
-from sparring.data import Conversation, load_prompts
+from sparring.data import Conversation, read_prompts
 from sparring.errors import InputError
 from sparring.evaluation import answer
 from sparring.generation import generation_config
@@ -28,22 +28,29 @@ def generate_command(
     settings: Mapping[str, Any],
     *,
     system: str | None,
-    max_tokens: int,
+    max_tokens: int | None,
     seed: int,
     trust_remote_code: bool,
     as_json: bool,
 ) -> None:
-    """Samples responses and prints them, in the order of the prompts."""
+    """Samples responses and prints them, in the order of the prompts.
+
+    What is not given is the run's own: how a data file is read, how a prompt is written, how and how long is sampled.
+    """
     if bool(prompts) == (data is not None):
         raise InputError("prompts must come from exactly one place", fix="give --prompt TEXT, or --data FILE")
+    asked = candidate(model, trust_remote_code=trust_remote_code)
+    run = None if asked.config is None else asked.config()
+    own = {} if run is None else {name: getattr(run.generation, name) for name in ("temperature", "top_p", "top_k")}
     try:
-        config = generation_config(**settings)
+        config = generation_config(**own | dict(settings))
     except ValidationError as error:
         raise InputError("; ".join(item["msg"] for item in error.errors()), where="options") from error
-    texts = list(prompts) if data is None else load_prompts(data)
-    loaded = candidate(model, trust_remote_code=trust_remote_code).load()
-    asked = texts if system is None else [_after_system(system, text) for text in texts]
-    samples = answer(loaded, asked, config, max_tokens=max_tokens, seed=seed)
+    limit = max_tokens or (256 if run is None else run.data.max_response_tokens)
+    given = list(prompts) if data is None else read_prompts(data, None if run is None else run.data)
+    conversations = given if system is None else [_after_system(system, each) for each in given]
+    texts = [each if isinstance(each, str) else each[-1]["content"] for each in given]
+    samples = answer(asked.load(), conversations, config, max_tokens=limit, seed=seed)
     if as_json:
         print_json(
             [
@@ -55,8 +62,10 @@ def generate_command(
         print_lines(line for sample in samples for line in (f"> {texts[sample.index]}", sample.text, ""))
 
 
-def _after_system(system: str, prompt: str) -> Conversation:
-    return [{"role": "system", "content": system}, {"role": "user", "content": prompt}]
+def _after_system(system: str, prompt: str | Conversation) -> Conversation:
+    """The prompt with this system turn, in place of one that it has."""
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    return [{"role": "system", "content": system}, *(turn for turn in turns if turn["role"] != "system")]
 
 
 def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool, as_json: bool) -> None:

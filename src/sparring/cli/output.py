@@ -29,7 +29,7 @@ def print_lines(lines: Iterable[str]) -> None:
 def print_table(table: RenderableType) -> None:
     """Prints a table without markup, as wide as the terminal, or 160 columns where it goes to a file."""
     width = None if out.is_terminal else 160
-    Terminal(width=width).print(table)
+    Terminal(width=width).print(table, soft_wrap=False)
 
 
 def print_report(run: Path, *, as_json: bool, to: Path | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sparring.cli.output import print_json, print_lines, print_report, print_table
 from sparring.errors import InputError
+from sparring.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +19,7 @@ COMPARISON = Path("comparison.html")
 
 
 def report_command(runs: Sequence[Path], *, to: Path | None, watch: bool, port: int, as_json: bool) -> None:
-    """Writes the page, or serves it until it is interrupted.
+    """Writes the page of a run, of several, or the index of a folder of them; or serves it until it is interrupted.
 
     Raises:
         InputError: A folder is no run, or options contradict each other.
@@ -28,6 +29,8 @@ def report_command(runs: Sequence[Path], *, to: Path | None, watch: bool, port: 
             fix = "leave out --to and --json"
             raise InputError("a live report is neither written nor printed", where="--watch", fix=fix)
         _serve(runs, port)
+    elif len(runs) == 1 and not RunDirectory(runs[0]).is_begun():
+        _index(runs[0], to, as_json=as_json)
     elif len(runs) == 1:
         print_report(runs[0], to=to, as_json=as_json)
     else:
@@ -62,6 +65,21 @@ def _compare(runs: Sequence[Path], to: Path, *, as_json: bool) -> None:
         return
     print_table(_table(*group_table(summaries)))
     print_lines([f"report: {to.resolve()}"])
+
+
+def _index(folder: Path, to: Path | None, *, as_json: bool) -> None:
+    from sparring.reports.index import write_index
+    from sparring.reports.plain import plain
+
+    path, entries = write_index(folder, to)
+    if as_json:
+        runs = [
+            plain(entry.summary) if entry.summary else {"run": entry.name, "problem": entry.told} for entry in entries
+        ]
+        print_json({"runs": runs, "report": str(path)})
+        return
+    print_lines([f"{entry.name}: {entry.told}" for entry in entries])
+    print_lines([f"index: {path.resolve()}"])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

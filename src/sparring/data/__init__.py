@@ -20,10 +20,11 @@ The tests that run over each of these dicts are in tests/data/: add a row there 
 from sparring.data.clock import Clock
 from sparring.data.config import DataConfig, SourceConfig
 from sparring.data.dataset import DataReport, Dataset, load
+from sparring.data.demonstration import DEMONSTRATION, PROMPT, check_demonstrations, demonstration_prompts
 from sparring.data.encoding import Encoded, encode
 from sparring.data.findings import Observation
 from sparring.data.formats import FORMATS
-from sparring.data.prompts import Conversation, encode_prompts, load_prompts
+from sparring.data.prompts import Conversation, encode_prompts, load_prompts, read_prompts
 from sparring.data.rotation import prompts_of_iteration
 from sparring.data.rows import CALLED
 from sparring.data.tasks import TASKS
@@ -33,7 +34,9 @@ from sparring.data.verifiers import VERIFIERS, Verifier, is_right
 
 __all__ = [
     "CALLED",
+    "DEMONSTRATION",
     "FORMATS",
+    "PROMPT",
     "TASKS",
     "VERIFIERS",
     "Clock",
@@ -48,11 +51,14 @@ __all__ = [
     "TeacherConfig",
     "Verifier",
     "chat_template",
+    "check_demonstrations",
+    "demonstration_prompts",
     "encode",
     "encode_prompts",
     "is_right",
     "load",
     "load_prompts",
     "prompts_of_iteration",
+    "read_prompts",
     "teacher_prompts",
 ]

@@ -121,6 +121,10 @@ class DataConfig(BaseModel):
     held_out_split: str | None = None
     """The split that the held-out examples come from; None means `split`."""
 
+    experts: int | None = Field(default=None, ge=0)
+    """Number of training examples that keep their expert's response, drawn with the seed; None keeps all. The others
+    can still be verified: against their ground truth or, without one, against that response."""
+
     teacher: TeacherConfig | None = None
     """A language model that writes the expert's responses, in place of those in the source, if any."""
 
@@ -237,6 +241,8 @@ class DataConfig(BaseModel):
         check_columns(self.columns, self.format)
         if self.teacher is not None and self.verifier is not None:
             raise ValueError("verifier compares with right responses, and a teacher's need not be right; remove one")
+        if self.teacher is not None and self.experts is not None:
+            raise ValueError("experts leaves out responses of the data, and a teacher writes them all; remove one")
         if self.source in TASKS:
             self._check_task()
         elif self.difficulty != 1:

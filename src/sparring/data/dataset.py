@@ -72,7 +72,7 @@ def load(config: DataConfig, seed: int, needs: Needs = _IMITATION) -> Dataset:
     if config.source in TASKS:
         return _generate(config, seed)
     if config.teacher is not None:
-        needs = {who: parts - {"response"} for who, parts in needs.items()}
+        needs = {who: parts - {"response", "reference_answer"} for who, parts in needs.items()}
     parts: list[Rows] = []
     seen: dict[bytes, str] = {}
     for source in config.parts:
@@ -81,10 +81,11 @@ def load(config: DataConfig, seed: int, needs: Needs = _IMITATION) -> Dataset:
     separate = _separate(config, needs)
     everything = parts if separate is None else [*parts, separate]
     _stop_at_problems(config, everything)
-    drawn = split(config, parts, seed) if separate is None else split_from(config, parts, separate, seed)
+    train, held_out = split(config, parts, seed) if separate is None else split_from(config, parts, separate, seed)
+    train = rows.demonstrated(config, train)
     skipped = [(problem.where or "", problem.problem) for part in everything for problem in part.problems]
     unread = sorted({name for part in everything for name in part.unread})
-    return _dataset(*drawn, sum(part.read for part in everything), skipped, unread)
+    return _dataset(train, held_out, sum(part.read for part in everything), skipped, unread)
 
 
 def _separate(config: DataConfig, needs: Needs) -> Rows | None:
@@ -105,7 +106,7 @@ def _generate(config: DataConfig, seed: int) -> Dataset:
     total = held_out + config.limit
     examples = TASKS[config.source].generate(total, config.difficulty, seed)
     examples = [rows.unwritten(config, example) for example in examples]
-    return _dataset(examples[held_out:], examples[:held_out], total, [], [])
+    return _dataset(rows.demonstrated(config, examples[held_out:]), examples[:held_out], total, [], [])
 
 
 def _dataset(
@@ -114,7 +115,7 @@ def _dataset(
     digest = hashlib.sha256()
     for part, examples in (("train", train), ("held_out", held_out)):
         for example in examples:
-            content: list[Any] = [part, example.messages, example.prompt, example.response]
+            content: list[Any] = [part, example.messages, example.prompt, example.response, example.ground_truth]
             if example.comparison is not None:
                 content.append(asdict(example.comparison))
             digest.update(json.dumps(content, sort_keys=True).encode() + b"\n")

@@ -128,6 +128,7 @@ class Fit:
                 expert_ids=fitted[0] if split else [],
                 prompt=example.prompt,
                 response=example.response,
+                ground_truth=example.ground_truth,
                 messages=example.messages,
                 comparison=example.comparison,
                 compared_ids=fitted[split:],

@@ -16,6 +16,9 @@ from sparring.examples import Comparison, Example
 MESSAGE_KEYS = frozenset({"role", "content"})
 """What `data.columns` calls the keys of a message."""
 
+GROUND_TRUTH = "ground_truth"
+"""The column of what responses are verified against, where that is not the expert's response."""
+
 _PROMPT_ONLY = "prompt-only"
 _SYSTEM = {"system": ("system_prompt",)}
 _BEFORE = ("system", "history")
@@ -29,7 +32,7 @@ class Format:
 
     Attributes:
         fields: The columns that it needs; they also tell it from the other formats.
-        optional: Columns that it reads where they are there.
+        optional: Columns that it reads where they are there, besides `GROUND_TRUTH`, which all formats do.
         usual: What a field is called in its place, where the file has no column of its own name.
         answer: The column of the expert response, which an error names where one is needed.
         parse: Turns one row into an example.
@@ -44,7 +47,7 @@ class Format:
     @property
     def known(self) -> frozenset[str]:
         """All the columns that it reads."""
-        return frozenset({*self.fields, *self.optional})
+        return frozenset({*self.fields, *self.optional, GROUND_TRUTH})
 
     def mapping(self, columns: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
         """Our field name to the file's column name: what the user gave, and the usual names that are there."""
@@ -203,7 +206,14 @@ def _example(record: Record, prompt: Sequence[Turn], *, plain: bool, **answers: 
         before = [prompt[0], *(turn for turn in before if turn["role"] != "system")]
         prompt = prompt[1:]
     messages = None if plain and not before else (*before, *prompt)
-    return Example(index=record.index, where=record.where, messages=messages, prompt=prompt[-1]["content"], **answers)
+    return Example(
+        index=record.index,
+        where=record.where,
+        messages=messages,
+        prompt=prompt[-1]["content"],
+        ground_truth=record.text_or_number(GROUND_TRUTH) if record.has(GROUND_TRUTH) else None,
+        **answers,
+    )
 
 
 def _compared(record: Record, prompt: Sequence[Turn], comparison: Comparison | None, *, plain: bool) -> Example:

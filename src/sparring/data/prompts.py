@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparring.data import sources
+from sparring.data.config import DataConfig, SourceConfig
+from sparring.data.formats import FORMATS, MESSAGE_KEYS
+from sparring.data.rows import Needs, parse
+from sparring.data.tasks import TASKS
 from sparring.data.template import PromptTemplate, place
 from sparring.errors import InputError, did_you_mean
 from sparring.examples import EncodedExample, Example
+
+_NEEDS_PROMPT: Needs = {"the model": frozenset()}
 
 Conversation = Sequence[dict[str, str]]
 """The turns of a chat, `{"role": …, "content": …}` each, of which the last is the user's."""
@@ -31,6 +37,37 @@ def load_prompts(path: Path, column: str = "prompt") -> list[str]:
             raise InputError("is not text, or is empty", where=f"{where}, field '{column}'", fix="write a prompt")
         prompts.append(values[column])
     return prompts
+
+
+def read_prompts(path: Path, config: DataConfig | None = None) -> list[str | Conversation]:
+    """The prompts of a data file of any format, whatever else its rows hold.
+
+    Args:
+        path: The file, or a folder of files.
+        config: How a run read its data: by its format, its columns and its names of who speaks, where the file has
+            those columns. None tells the format from the columns.
+
+    Raises:
+        InputError: The file cannot be read, or a row is wrong.
+    """
+    source, reading = SourceConfig(source=str(path)), DataConfig(source=str(path))
+    if config is not None and config.source not in TASKS:
+        rows = sources.read(str(path), split="train", subset=None)
+        columns = {name for row in rows if not isinstance(row, InputError) for name in row.values}
+        own = next((part for part in config.parts if _fits(part, columns)), source)
+        source = SourceConfig(source=str(path), format=own.format, columns=own.columns)
+        reading = DataConfig(source=str(path), roles=config.roles, ignore=config.ignore)
+    found = parse(reading, source, _NEEDS_PROMPT, start=0, seen=None)
+    if found.problems:
+        raise found.problems[0]
+    return [each.prompt if each.messages is None else each.messages for each in found.valid]
+
+
+def _fits(part: SourceConfig, columns: set[str]) -> bool:
+    """Whether a file has the columns that a source's format and mapping name."""
+    mapped = {column for name, column in part.columns.items() if name not in MESSAGE_KEYS}
+    fields = () if part.format == "auto" else FORMATS[part.format].fields
+    return mapped <= columns and {*columns, *part.columns}.issuperset(fields)
 
 
 def encode_prompts(

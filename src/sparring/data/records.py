@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from sparring.data.chats import ROLES, WEIGHTS, Turn, is_nothing, joined_parts, other_part, refusal, weight_problem
@@ -65,6 +67,13 @@ class Record:
     def text(self, field: str, *, blank: bool = False) -> str:
         """The field as text; `blank` allows nothing but white space."""
         return self.check_text(field, self.value(field), blank=blank)
+
+    def text_or_number(self, field: str) -> str:
+        """The field as text; a number is written out, without an exponent."""
+        value = self.value(field)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return format(Decimal(repr(value)), "f")
+        return self.check_text(field, value)
 
     def check_text(self, field: str, value: Any, *, inside: str = "", blank: bool = False) -> str:
         """`value` if it is text that a tokenizer can take.

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from sparring.data import formats, sources
 from sparring.data.config import DataConfig, SourceConfig
-from sparring.data.formats import FORMATS, MESSAGE_KEYS, Format
+from sparring.data.formats import FORMATS, GROUND_TRUTH, MESSAGE_KEYS, Format
 from sparring.data.records import Record, RowReading
 from sparring.data.verifiers import VERIFIERS, Verifier
 from sparring.errors import InputError, did_you_mean
@@ -18,7 +18,11 @@ from sparring.examples import Example
 Needs = Mapping[str, frozenset[str]]
 """Who plays on the rows, by what an error calls it, and which fields of an `Example` it needs besides the prompt."""
 
-CALLED = {"response": "an expert response", "comparison": "responses with preferences"}
+CALLED = {
+    "response": "an expert response",
+    "reference_answer": "a ground truth or an expert response",
+    "comparison": "responses with preferences",
+}
 """What messages call those fields."""
 
 
@@ -43,7 +47,7 @@ class Rows:
     unread: set[str] = field(default_factory=set)
 
 
-def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int, seen: dict[bytes, str]) -> Rows:
+def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int, seen: dict[bytes, str] | None) -> Rows:
     """Reads a source and turns its rows into examples; wrong and repeated rows become problems.
 
     Args:
@@ -51,7 +55,7 @@ def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int,
         source: Where the rows are and what they look like.
         needs: A row that is of use to none of them is wrong.
         start: The index of the first row.
-        seen: Digests of the rows so far, with their places; those of this source are added.
+        seen: Digests of the rows so far, with their places; those of this source are added. None lets rows repeat.
 
     Raises:
         InputError: The source cannot be read, or its columns fit no format.
@@ -89,7 +93,7 @@ class _Check:
     form: Format
     needs: Needs
     reading: RowReading
-    seen: dict[bytes, str]
+    seen: dict[bytes, str] | None
     verifier: Verifier | None = None
 
     def __post_init__(self) -> None:
@@ -103,20 +107,47 @@ class _Check:
         example = unwritten(self.config, self.form.parse(record))
         record.check_unread(self.form.known)
         _check_use(record, example, self.form, self.needs)
-        first = self.seen.setdefault(_digest(example), record.where)
+        first = record.where if self.seen is None else self.seen.setdefault(_digest(example), record.where)
         if first != record.where:
             problem = f"repeats {first} (same prompt and response)"
             raise InputError(problem, where=record.where, fix="remove one of the two")
-        expert = example.response
-        if self.verifier is not None and expert is not None and not self.verifier(expert, expert):
-            problem = f"verifier '{self.config.verifier}' finds no answer in the expert response"
-            raise InputError(problem, where=record.where, fix="end the response with '#### ' and the number")
+        answer = example.reference_answer
+        if self.verifier is not None and answer is not None and not self.verifier(answer, answer):
+            what, fix = "expert response", "end the response with '#### ' and the number"
+            if example.ground_truth is not None:
+                what, fix = "ground truth", "give the right answer itself, such as a number, or leave the field out"
+            problem = f"verifier '{self.config.verifier}' finds no answer in the {what}"
+            raise InputError(problem, where=record.where, fix=fix)
         return example
 
 
 def unwritten(config: DataConfig, example: Example) -> Example:
     """With a teacher the response is there, but empty until the teacher writes it."""
     return example if config.teacher is None else replace(example, response="")
+
+
+def demonstrated(config: DataConfig, examples: list[Example]) -> list[Example]:
+    """The examples, of which only the first `config.experts` with an expert's response keep it.
+
+    Of the others it becomes the ground truth, unless they have their own.
+
+    Raises:
+        InputError: Fewer have one.
+    """
+    if config.experts is None:
+        return examples
+    kept, left = list[Example](), config.experts
+    for example in examples:
+        if example.response is None or left:
+            left -= example.response is not None
+            kept.append(example)
+        else:
+            kept.append(replace(example, response=None, ground_truth=example.reference_answer))
+    if left:
+        there = config.experts - left
+        problem = f"{config.experts} expert responses are wanted (data.experts), {there} training rows have one"
+        raise InputError(problem, where=config.title, fix="lower data.experts, or give more rows a response")
+    return kept
 
 
 def turns(example: Example) -> tuple[tuple[str, str], ...]:
@@ -128,7 +159,7 @@ def turns(example: Example) -> tuple[tuple[str, str], ...]:
 
 def _digest(example: Example) -> bytes:
     compared = None if example.comparison is None else asdict(example.comparison)
-    content = json.dumps([turns(example), example.response, compared])
+    content = json.dumps([turns(example), example.response, example.ground_truth, compared])
     return hashlib.blake2b(content.encode(), digest_size=16).digest()
 
 
@@ -139,7 +170,10 @@ def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> 
         return
     wishes = ", ".join(f"{who} needs {CALLED[parts[0]]}" for who, parts in missing.items())
     fix = "give every row one, or take an objective and a judge that need none"
-    column = form.answer if ["response"] in missing.values() else form.fields[-1]
+    if example.comparison is not None:
+        fix = "the rows hold preferences: learn from those with objective: {name: dpo} and responses: data"
+        fix += ", or imitate what was chosen, with data.columns: {response: chosen}" if "chosen" in form.fields else ""
+    column = form.answer if any("comparison" not in parts for parts in missing.values()) else form.fields[-1]
     raise record.error(column, f"{wishes}, and there is none", fix)
 
 
@@ -150,7 +184,8 @@ def _format(source: SourceConfig, columns: set[str], needs: Needs) -> str:
             problem = f"data.columns maps '{name}' to the column '{column}', which is not there"
             raise InputError(problem, where=where, fix=did_you_mean(column, columns))
     if source.format == "auto":
-        needed_by = next(iter(needs)) if all(needs.values()) else None
+        offered = {"reference_answer"} if GROUND_TRUTH in {*columns, *source.columns} else set()
+        needed_by = next(iter(needs)) if all(parts - offered for parts in needs.values()) else None
         return formats.detect(columns, source.columns, where=where, needed_by=needed_by)
     form = FORMATS[source.format]
     mapping = form.mapping(columns, source.columns)

@@ -27,11 +27,11 @@ def split(config: DataConfig, parts: Sequence[Rows], seed: int) -> tuple[list[Ex
     """
     weights = [part.weight for part in parts]
     shuffled = [_shuffled(part.valid, seed) for part in parts]
-    measurable = _measurable([example for part in parts for example in part.valid])
+    measure, measurable = _measurable([example for part in parts for example in part.valid])
     number = config.held_out
     if number is None:
         number = min(_MOST_HELD_OUT, len({hash(prompt_key(example)) for example in measurable}) // 5)
-    held_out = _held_out(shuffled, weights, number, with_response=measurable[0].response is not None)
+    held_out = _held_out(shuffled, weights, number, having=measure)
     rest = []
     for part, examples in zip(parts, shuffled, strict=True):
         kept, leaks = _apart(examples, held_out)
@@ -56,7 +56,7 @@ def split_from(
         InputError: There are too few rows, or a row has a held-out prompt and wrong rows are not left out.
     """
     number = min(_MOST_HELD_OUT, len(separate.valid)) if config.held_out is None else config.held_out
-    held_out = _measurable(_shuffled(separate.valid, seed))[:number]
+    held_out = _measurable(_shuffled(separate.valid, seed))[1][:number]
     _require(number, len(held_out), separate.source, "data.held_out")
     rest, leaks = [], []
     for part in parts:
@@ -104,12 +104,10 @@ def _plain(text: str) -> str:
     return _SPACE.sub(" ", text.casefold()).strip()
 
 
-def _held_out(
-    lists: Sequence[list[Example]], weights: Sequence[float], number: int, *, with_response: bool
-) -> list[Example]:
+def _held_out(lists: Sequence[list[Example]], weights: Sequence[float], number: int, *, having: str) -> list[Example]:
     """From the other end than the training examples, so that they do not depend on the limit; of distinct prompts."""
     held_out: dict[Prompt, Example] = {}
-    usable = [[item for item in reversed(items) if item.response is not None or not with_response] for items in lists]
+    usable = [[item for item in reversed(items) if getattr(item, having) is not None] for items in lists]
     for example in mixed(
         [items for items in usable if items], [w for w, items in zip(weights, usable, strict=True) if items]
     ):
@@ -140,9 +138,13 @@ def _require(needed: int, found: int, source: str, what: str) -> None:
         raise InputError(problem, where=source, fix="add rows, or lower data.limit or data.held_out")
 
 
-def _measurable(examples: list[Example]) -> list[Example]:
-    """Those with an expert response, which most metrics compare with; all where none has one."""
-    return [example for example in examples if example.response is not None] or examples
+def _measurable(examples: list[Example]) -> tuple[str, list[Example]]:
+    """Those with what metrics compare with, and its name: an expert response, or a ground truth; all without either."""
+    for name in ("response", "reference_answer"):
+        having = [example for example in examples if getattr(example, name) is not None]
+        if having:
+            return name, having
+    return "prompt", examples
 
 
 def _shuffled(examples: Iterable[Example], seed: int) -> list[Example]:

@@ -1,4 +1,4 @@
-"""Says whether a response is right, by a rule, given the expert's response."""
+"""Says whether a response is right, by a rule, given a reference answer: a ground truth, or the expert's response."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ _NUMBER = re.compile(r"((?<![\w.)])[-−])?\$?((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]
 class Verifier(Protocol):
     """A rule that tells a right response from a wrong one."""
 
-    def __call__(self, response: str, expert: str) -> bool:
-        """Whether `response` is right, given that `expert` is."""
+    def __call__(self, response: str, answer: str) -> bool:
+        """Whether `response` is right, given that `answer` is."""
         ...
 
 
 @dataclass(frozen=True)
 class FinalNumber:
-    """Right when the final number equals the expert's, as in GSM8K.
+    """Right when the final number equals the reference answer's, as in GSM8K.
 
     The final number is the first one after the last `####`, or, without that mark, the last number of the text.
     Numbers are compared as exact decimals: `1,200`, `$1200` and `1200.00` are equal. A response without a number
     is wrong, and so is one with nothing after its `####`.
     """
 
-    def __call__(self, response: str, expert: str) -> bool:
+    def __call__(self, response: str, answer: str) -> bool:
         """Whether both end in the same number."""
         found = final_number(response)
-        return found is not None and found == final_number(expert)
+        return found is not None and found == final_number(answer)
 
 
 @dataclass(frozen=True)
 class Exact:
-    """Right when the text equals the expert's, apart from white space at either end."""
+    """Right when the text equals the reference answer's, apart from white space at either end."""
 
-    def __call__(self, response: str, expert: str) -> bool:
+    def __call__(self, response: str, answer: str) -> bool:
         """Whether the stripped texts are equal."""
-        return response.strip() == expert.strip()
+        return response.strip() == answer.strip()
 
 
 @dataclass(frozen=True)
 class Mathematics:
-    r"""Right when the last formula equals the expert's as mathematics: `1/2`, `\frac{1}{2}` and `0.5` are equal.
+    r"""Right when the last formula equals the reference answer's: `1/2`, `\frac{1}{2}` and `0.5` are equal.
 
     Parsed and compared by the package math-verify; a response in which it finds no formula is wrong.
 
@@ -66,11 +66,11 @@ class Mathematics:
                 fix="pip install 'sparring[math]'",
             )
 
-    def __call__(self, response: str, expert: str) -> bool:
+    def __call__(self, response: str, answer: str) -> bool:
         """Whether both end in the same formula."""
         import math_verify
 
-        gold = math_verify.parse(expert)
+        gold = math_verify.parse(answer)
         return bool(gold) and bool(math_verify.verify(gold, math_verify.parse(response)))
 
 
@@ -81,9 +81,9 @@ VERIFIERS: dict[str, type[Verifier]] = {
 }
 
 
-def is_right(verifier: Callable[[str, str], bool] | None, response: str, expert: str | None) -> bool | None:
-    """The verifier's verdict; None where there is no verifier, or no expert's response to compare with."""
-    return None if verifier is None or expert is None else bool(verifier(response, expert))
+def is_right(verifier: Callable[[str, str], bool] | None, response: str, answer: str | None) -> bool | None:
+    """The verifier's verdict; None where there is no verifier, or no reference answer to compare with."""
+    return None if verifier is None or answer is None else bool(verifier(response, answer))
 
 
 def final_number(text: str) -> Decimal | None:

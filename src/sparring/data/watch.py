@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sparring.data.config import DataConfig
 from sparring.data.findings import Count, DroppedTurns, Observation, difference, shortened
 from sparring.data.template import PromptTemplate, place, turns_of
+from sparring.data.verifiers import VERIFIERS, is_right
 from sparring.errors import InputError
 from sparring.examples import Example
 
@@ -24,6 +25,7 @@ class Watch:
         dropped: Turns whose words are not in the prompt.
         special: Rows that hold the text of special tokens.
         cut: Responses that are cut at their limit.
+        wrong: Expert responses that the verifier finds wrong by the row's own ground truth.
     """
 
     template: PromptTemplate
@@ -32,11 +34,13 @@ class Watch:
     dropped: Count = field(default_factory=Count)
     special: Count = field(default_factory=Count)
     cut: Count = field(default_factory=Count)
+    wrong: Count = field(default_factory=Count)
     _seen_special: set[str] = field(default_factory=set)
     _turns: DroppedTurns = field(init=False)
 
     def __post_init__(self) -> None:
         self._turns = DroppedTurns(render=self.template.render)
+        self._verifier = None if self.config.verifier is None else VERIFIERS[self.config.verifier]()
 
     def see(self, example: Example, prompt: str, *, cut: list[bool]) -> None:
         """Looks at an example that was kept.
@@ -47,6 +51,7 @@ class Watch:
             cut: Of each of its responses, whether it was cut.
         """
         self._see_special(example)
+        self._see_answer(example)
         self.cut.add(sum(cut), len(cut), lambda: place(example))
         if not self.template.chat:
             return
@@ -68,6 +73,11 @@ class Watch:
                 "turns are not written by the chat template, or not as a whole: the model never sees those words. "
                 "Move them into a turn that is written, or take another template (data.chat_template)",
             ),
+            self.wrong.finding(
+                "wrong experts",
+                f"expert responses beside a ground truth are wrong by it, says the verifier '{self.config.verifier}': "
+                "what imitates them learns the error, what is verified is held to the ground truth",
+            ),
             self._special(),
             self.mismatch.finding(
                 "template mismatch",
@@ -86,6 +96,14 @@ class Watch:
         held |= {name for text in (*responses, *compared) for name in self.template.special.found(text)}
         self._seen_special |= held
         self.special.add(bool(held), 1, lambda: f"{place(example)}: {', '.join(sorted(held))}")
+
+    def _see_answer(self, example: Example) -> None:
+        if example.response is None or example.ground_truth is None:
+            return
+        right = is_right(self._verifier, example.response, example.ground_truth)
+        if right is not None:
+            truth = shortened(example.ground_truth)
+            self.wrong.add(not right, 1, lambda: f"{place(example)}: the ground truth is {truth}")
 
     def _see_whole(self, example: Example, prompt: str, response: str) -> None:
         try:

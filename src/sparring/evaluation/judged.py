@@ -39,7 +39,7 @@ def annotate(
         verdict; and the counts of `Verdict`, summed.
     """
     questions = [
-        Question(prompt=instruction, responses=(other, own), expert=reference)
+        Question(prompt=instruction, responses=(other, own), reference_answer=reference)
         for instruction, other, own, reference in zip(
             instructions, baseline.texts, model.texts, references, strict=True
         )

@@ -33,8 +33,8 @@ _TEMPLATE = """---
 {{ settings }}```
 
 Objectives, regularizers, opponents and judges are listed with their defaults, of the fields of training and LoRA only
-those that were set. This is not the whole configuration: paths, addresses and accounts, a judge's template and how the
-data were read are not here.
+those that were set. This is not the whole configuration: paths, addresses and accounts, the templates of a judge and a
+scorer, and how the data were read are not here.
 
 ## Evaluation
 
@@ -130,6 +130,8 @@ def _which(policy: str) -> str:
         return "this is the base model itself, which no training improved."
     if policy == "warmup":
         return "this is the policy after supervised fine-tuning, with which self-play began."
+    if policy.startswith("control"):
+        return f"this is a policy of more supervised fine-tuning, with which self-play was compared (`{policy}`)."
     return f"this is the policy after iteration {int(Path(policy).name)}, counted from 0 (`{policy}` of its run)."
 
 
@@ -175,8 +177,8 @@ def _table(summary: Summary, policy: str) -> str:
     ]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
-        f"{table}\n\n± is the standard error over {summary.prompts} held-out prompts; KL and log-likelihood are in "
-        "nats. The model of this card is in bold."
+        f"{table}\n\nOver {summary.prompts} held-out prompts: brackets hold the 95 % interval of a rate (Wilson), ± is "
+        "the standard error. KL and log-likelihood are in nats. The model of this card is in bold."
     )
 
 

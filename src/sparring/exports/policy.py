@@ -21,6 +21,7 @@ from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest, read_result
 from sparring.selfplay.checks.consent import read_config
+from sparring.selfplay.components import objective_of, scorer_of
 from sparring.selfplay.config.schema import Component, JudgeConfig, PhaseConfig, SelfPlayConfig
 from sparring.selfplay.manifest import run_clock
 from sparring.selfplay.policy import Policy
@@ -97,7 +98,7 @@ def export(
 def components(config: SelfPlayConfig) -> dict[str, Any]:
     """The settings that decided the training, by section, with the defaults of the components.
 
-    Addresses, names of keys, paths and a judge's template are left out.
+    Addresses, names of keys, paths, and the templates of a judge and a scorer are left out.
     """
     played = [_of_phase(phase) for phase in config.schedule]
     sections = {
@@ -142,11 +143,14 @@ def _with_public_model(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_phase(config: PhaseConfig) -> dict[str, Any]:
+    scorer = scorer_of(config, objective_of(config))
     sections = {
         "objective": _settings(OBJECTIVES, "objective", config.objective),
         "regularizers": [_settings(REGULARIZERS, "regularizer", item) for item in config.regularizers],
         "opponent": _settings(OPPONENTS, "opponent", config.opponent),
         "judge": _judge(config.judge),
+        # Its template is the user's own text.
+        "scorer": None if scorer is None else scorer.model_dump(exclude={"template"}),
         "iterations": config.iterations,
         "generation": config.generation.how(),
         "responses": None if config.responses == "opponent" else config.responses,

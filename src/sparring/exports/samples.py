@@ -46,8 +46,8 @@ Rows = list[dict[str, Any]]
 Written = Mapping[tuple[str, int], SampleRow]
 """A teacher's responses, by split and prompt index."""
 
-Scored = tuple[str, str] | Literal["expert"]
-"""Held-out responses that are scored: the expert's, or a policy's, by decoding and folder."""
+Scored = tuple[str, str] | Literal["expert", "data"]
+"""Held-out responses that are scored: the expert's, the data's, or a policy's, by decoding and folder."""
 
 _FIX = "restore it from a copy, or remove its folder to go without all of them"
 
@@ -55,7 +55,9 @@ _FIELDS = {
     "split": pa.string(),
     "index": pa.int64(),
     "prompt": pa.string(),
+    "messages": pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
     "expert": pa.string(),
+    "ground_truth": pa.string(),
     "player": pa.string(),
     "decoding": pa.string(),
     "iteration": pa.int64(),
@@ -74,7 +76,8 @@ def export_samples(run: Path, to: Path) -> int:
     | column | |
     |---|---|
     | `split`, `index` | "train" or "held-out", and the prompt's number in it |
-    | `prompt`, `expert` | as text |
+    | `prompt`, `expert`, `ground_truth` | as text, where the data have them |
+    | `messages` | of a chat, all turns up to the prompt: system, earlier ones, and the prompt itself |
     | `player` | the folder of the policy that answered, e.g. "iterations/001", or "expert", or "data" |
     | `decoding` | "sampled", "greedy", "mixture" where it mixed tokens with the base model's, "given" by the data |
     | `iteration` | of a training sample: the iteration that was trained on it, none for the reference's |
@@ -121,9 +124,10 @@ def export_samples(run: Path, to: Path) -> int:
             kept = [row for row in rows if row["player"] != "expert" or examples[_key(row)].response is not None]
             for row in kept:
                 example = examples[_key(row)]
-                row |= {"prompt": example.prompt, "expert": example.response}
+                row |= {"prompt": example.prompt, "messages": example.messages}
+                row |= {"expert": example.response, "ground_truth": example.ground_truth}
                 row.setdefault("response", example.response)
-                row["right"] = is_right(verifier, row["response"], example.response)
+                row["right"] = is_right(verifier, row["response"], example.reference_answer)
             writer.write_table(pa.Table.from_pylist(kept, schema))
             count += len(kept)
     return count
@@ -135,7 +139,7 @@ def _key(row: Mapping[str, Any]) -> tuple[str, int]:
 
 def _stages(directory: RunDirectory) -> dict[str, StageDirectory]:
     """The folders of the policies, by name, in the order in which they were made."""
-    known = (directory.base, directory.warmup, *directory.played())
+    known = (directory.base, directory.warmup, *directory.played(), *directory.controlled())
     stages = [stage for stage in known if stage.path.exists()]
     return {_name(directory, stage): stage for stage in stages}
 

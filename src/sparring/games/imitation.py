@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sparring.games.players import Play, play_rounds
 from sparring.games.simplex import chi_squared, distribution, kl_divergence, log_error, total_variation
-from sparring.tokens import TokenLogProbs
+from sparring.tokens import NextTokenLogProbs, TokenLogProbs
 from sparring.types import LogRatios, Objective, Opponent
 
 
@@ -105,6 +105,10 @@ class ImitationGame:
             team_generated=against.expand(n, *against.shape),
             team_weight=of_members.expand(n, *against.shape),
             expert_tokens=TokenLogProbs.unpadded(log_policy.unsqueeze(-1)),
+            # A scorer that was shown the demonstration is taken to know the expert, and every outcome is a class.
+            generated_next_tokens=NextTokenLogProbs.unpadded(
+                log_policy.expand(n, n, 1, n), self.expert.log().expand(n, n, 1, n)
+            ),
             expert_length=torch.ones_like(ratio),
             generated_length=torch.ones_like(ratio).expand(n, n),
         )

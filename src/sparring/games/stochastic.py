@@ -10,7 +10,7 @@ from torch import Tensor
 from sparring.games.players import opponent_of, opponent_policy
 from sparring.games.simplex import distribution, kl_divergence, total_variation
 from sparring.registry import require_positive
-from sparring.tokens import TokenLogProbs
+from sparring.tokens import NextTokenLogProbs, TokenLogProbs
 from sparring.types import LogRatios, Objective, Opponent
 
 
@@ -151,6 +151,9 @@ class StochasticGame:
         def samples(table: Tensor) -> Tensor:
             return table[prompts].gather(-1, generated)
 
+        def outcomes(table: Tensor) -> Tensor:
+            return table[prompts][:, None, None].expand(*generated.shape, 1, -1)
+
         return LogRatios(
             expert=expert(ratio),
             generated=samples(ratio),
@@ -159,6 +162,7 @@ class StochasticGame:
             policy_expert=expert(policy),
             policy_generated=samples(policy),
             expert_tokens=TokenLogProbs.unpadded(expert(policy).unsqueeze(-1)),
+            generated_next_tokens=NextTokenLogProbs.unpadded(outcomes(policy), outcomes(self.expert.log())),
             expert_length=lengths[:, 0],
             generated_length=lengths,
         )

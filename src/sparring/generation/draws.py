@@ -10,7 +10,7 @@ from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogit
 
 from sparring.errors import RunError
 from sparring.generation.config import GenerationConfig
-from sparring.generation.rows import Row
+from sparring.generation.rows import SampledRow
 from sparring.seeding import uniform
 
 # Tokens of a block: the square root of a vocabulary of 65,536, so that blocks and tokens in one are about as many.
@@ -29,7 +29,7 @@ class Draws:
         index: The index of the prompt that a row answers.
     """
 
-    def __init__(self, config: GenerationConfig, seed: int, index: Callable[[Row], int]) -> None:
+    def __init__(self, config: GenerationConfig, seed: int, index: Callable[[SampledRow], int]) -> None:
         self._greedy, self._seed, self._index = config.top_k == 1, seed, index
         self._law = LogitsProcessorList(
             [
@@ -39,7 +39,7 @@ class Draws:
             ]
         )
 
-    def __call__(self, rows: Sequence[Row], logits: Tensor) -> list[int]:
+    def __call__(self, rows: Sequence[SampledRow], logits: Tensor) -> list[int]:
         """One token for each of the rows from their logits `[R, n]`.
 
         Raises:
@@ -52,7 +52,7 @@ class Draws:
         scores = self._law(None, logits.float())
         return draw(scores, [uniform(self._seed, self._index(row), row.sample, len(row.tokens)) for row in rows])
 
-    def _check(self, rows: Sequence[Row], greatest: Tensor) -> None:
+    def _check(self, rows: Sequence[SampledRow], greatest: Tensor) -> None:
         broken = (~greatest.isfinite()).nonzero()
         if len(broken):
             row = rows[int(broken[0])]

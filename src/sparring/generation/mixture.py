@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sparring.generation.rows import Reading
+from sparring.generation.rows import RowsRead
 from sparring.logprobs.mixture import geometric_mixture
 
 
@@ -36,29 +36,29 @@ class Mixed:
         base_share: α.
     """
 
-    def __init__(self, policy: Reading, base: Reading, base_share: float) -> None:
+    def __init__(self, policy: RowsRead, base: RowsRead, base_share: float) -> None:
         self._parts, self._base_share = (policy, base), base_share
 
     @property
     def joins(self) -> bool:
-        """See `Reading`."""
+        """See `RowsRead`."""
         return all(part.joins for part in self._parts)
 
     @property
     def leaves(self) -> bool:
-        """See `Reading`."""
+        """See `RowsRead`."""
         return all(part.leaves for part in self._parts)
 
     def join(self, prompts: Sequence[Sequence[int]], copies: Sequence[int]) -> Tensor:
-        """See `Reading`."""
+        """See `RowsRead`."""
         return self._mixed([part.join(prompts, copies) for part in self._parts])
 
     def step(self, tokens: Sequence[int]) -> Tensor:
-        """See `Reading`."""
+        """See `RowsRead`."""
         return self._mixed([part.step(tokens) for part in self._parts])
 
     def keep(self, rows: Sequence[int]) -> None:
-        """See `Reading`."""
+        """See `RowsRead`."""
         for part in self._parts:
             part.keep(rows)
 

@@ -14,7 +14,7 @@ from sparring.errors import InputError
 from sparring.generation.decoding import Decoding
 from sparring.generation.draws import draw
 from sparring.generation.mixture import Mixture
-from sparring.generation.rows import Asked, Choose, Row
+from sparring.generation.rows import Asked, Choose, SampledRow
 from sparring.logprobs import layout_of
 from sparring.logprobs.decoder import own_logits
 from sparring.logprobs.layout import FAILURES, agree, described, probe_ids
@@ -105,7 +105,10 @@ def _problem(model: Any, decode: Decode, way: Decoding, copies: int, mixture: Mi
     prompts = [probe_ids(model, prompt) for prompt in _PROMPTS]
     watch, worst = _Watch(), None
     # Some have fewer tokens than others, so that they leave before them.
-    rows = [[Row(place, copy, _TOKENS - (place + copy) % 2) for copy in range(copies)] for place in range(len(prompts))]
+    rows = [
+        [SampledRow(place, copy, _TOKENS - (place + copy) % 2) for copy in range(copies)]
+        for place in range(len(prompts))
+    ]
     try:
         decode(way, [Asked(prompts[place], rows[place]) for place in range(len(prompts))], watch, _AT_ONCE)
         for row, scores in watch.seen:
@@ -124,9 +127,9 @@ class _Watch:
     """
 
     def __init__(self) -> None:
-        self.seen: list[tuple[Row, list[Tensor]]] = []
+        self.seen: list[tuple[SampledRow, list[Tensor]]] = []
 
-    def __call__(self, rows: Sequence[Row], logits: Tensor) -> list[int]:
+    def __call__(self, rows: Sequence[SampledRow], logits: Tensor) -> list[int]:
         """See `Choose`."""
         known = {id(row): scores for row, scores in self.seen}
         for row, scores in zip(rows, logits.float().log_softmax(-1), strict=True):

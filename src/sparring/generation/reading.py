@@ -11,7 +11,7 @@ from transformers.cache_utils import DynamicCache
 
 from sparring.generation.columns import KeysAndValues
 from sparring.generation.decoding import Decoding
-from sparring.generation.rows import Reading
+from sparring.generation.rows import RowsRead
 from sparring.logprobs.decoder import accepted_by
 
 # What models call what they keep, in their output and where they take it back.
@@ -20,7 +20,7 @@ _NAMES = ("past_key_values", "cache_params", "state")
 
 def reading_of(
     model: Callable[..., Any], way: Decoding, device: torch.device, *, shared: Sequence[int] = ()
-) -> Reading:
+) -> RowsRead:
     """A reading of a causal language model of transformers, or of its forward pass, that has read nothing yet.
 
     Args:
@@ -75,7 +75,7 @@ class ByRow(_Reader):
         self._cache, self._lengths = KeysAndValues(), list[int]()
 
     def join(self, prompts: Sequence[Sequence[int]], copies: Sequence[int]) -> Tensor:
-        """See `Reading`."""
+        """See `RowsRead`."""
         lengths = [len(prompt) for prompt in prompts]
         # Of the longest, all behind the prefix; of the others as many, so that nothing but the padding is in between.
         last = max(lengths) - len(self._shared)
@@ -88,14 +88,14 @@ class ByRow(_Reader):
         return repeated
 
     def step(self, tokens: Sequence[int]) -> Tensor:
-        """See `Reading`."""
+        """See `RowsRead`."""
         self._lengths = [length + 1 for length in self._lengths]
         ids, width = torch.tensor(tokens)[:, None], max(self._lengths)
         logits: Tensor = self._read(ids, self._lengths, width, past_key_values=self._cache).logits[:, -1]
         return logits
 
     def keep(self, rows: Sequence[int]) -> None:
-        """See `Reading`."""
+        """See `RowsRead`."""
         self._lengths = [self._lengths[row] for row in rows]
         self._cache.keep(rows, max(self._lengths, default=0))
 
@@ -116,12 +116,12 @@ class ByBatch(_Reader):
 
     @property
     def leaves(self) -> bool:
-        """See `Reading`."""
+        """See `RowsRead`."""
         # The very class: what a family's own cache holds beside keys, values and states would stay in its place.
         return self._gives and all(type(each) is DynamicCache for each in self._kept.values())
 
     def join(self, prompts: Sequence[Sequence[int]], copies: Sequence[int]) -> Tensor:
-        """See `Reading`."""
+        """See `RowsRead`."""
         self._kept, self._lengths = {}, [len(prompt) for prompt in prompts]
         self._width = max(self._lengths)
         logits = self._next(_left_padded(prompts))
@@ -138,12 +138,12 @@ class ByBatch(_Reader):
         return logits[places]
 
     def step(self, tokens: Sequence[int]) -> Tensor:
-        """See `Reading`."""
+        """See `RowsRead`."""
         self._lengths, self._width = [length + 1 for length in self._lengths], self._width + 1
         return self._next(torch.tensor(tokens)[:, None])
 
     def keep(self, rows: Sequence[int]) -> None:
-        """See `Reading`."""
+        """See `RowsRead`."""
         places = torch.tensor(rows, dtype=torch.long, device=self._device)
         for each in self._kept.values():
             each.reorder_cache(places)
@@ -171,20 +171,20 @@ class Again(_Reader):
         self._texts = list[list[int]]()
 
     def join(self, prompts: Sequence[Sequence[int]], copies: Sequence[int]) -> Tensor:
-        """See `Reading`."""
+        """See `RowsRead`."""
         logits = self._next(prompts)
         places = _repeated(range(len(prompts)), copies)
         self._texts += [list(prompts[place]) for place in places]
         return logits[places]
 
     def step(self, tokens: Sequence[int]) -> Tensor:
-        """See `Reading`."""
+        """See `RowsRead`."""
         for text, token in zip(self._texts, tokens, strict=True):
             text.append(token)
         return self._next(self._texts)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """See `Reading`."""
+        """See `RowsRead`."""
         self._texts = [self._texts[row] for row in rows]
 
     def _next(self, texts: Sequence[Sequence[int]]) -> Tensor:

@@ -13,7 +13,7 @@ _WORTH = 16
 
 
 @dataclass
-class Row:
+class SampledRow:
     """A response that is being sampled.
 
     Attributes:
@@ -46,7 +46,7 @@ class Asked:
     """
 
     ids: Sequence[int]
-    rows: Sequence[Row]
+    rows: Sequence[SampledRow]
 
 
 def shared_by(asked: Sequence[Asked]) -> Sequence[int]:
@@ -58,7 +58,7 @@ def shared_by(asked: Sequence[Asked]) -> Sequence[int]:
     return first[:length] if length * len(others) >= _WORTH else ()
 
 
-class Reading(Protocol):
+class RowsRead(Protocol):
     """What a model has read of some rows, and what it says of the token that follows in each."""
 
     @property
@@ -84,11 +84,11 @@ class Reading(Protocol):
         ...
 
 
-Choose = Callable[[Sequence[Row], Tensor], Sequence[int]]
+Choose = Callable[[Sequence[SampledRow], Tensor], Sequence[int]]
 """The next token of each row, from their logits `[R, n]`."""
 
 
-def decode(reading: Reading, asked: Sequence[Asked], choose: Choose, *, ends: Collection[int], at_once: int) -> None:
+def decode(reading: RowsRead, asked: Sequence[Asked], choose: Choose, *, ends: Collection[int], at_once: int) -> None:
     """Decodes all rows to their ends.
 
     Args:
@@ -98,7 +98,7 @@ def decode(reading: Reading, asked: Sequence[Asked], choose: Choose, *, ends: Co
         ends: The tokens that end a row.
         at_once: How many rows are decoded at a time, at most; a prompt with more than that is read alone.
     """
-    waiting, live = list(asked), list[Row]()
+    waiting, live = list(asked), list[SampledRow]()
     while waiting or live:
         if new := _next(waiting, live, at_once, joins=reading.joins):
             del waiting[: len(new)]
@@ -112,7 +112,7 @@ def decode(reading: Reading, asked: Sequence[Asked], choose: Choose, *, ends: Co
         live = _left(reading, live)
 
 
-def _next(waiting: Sequence[Asked], live: Sequence[Row], at_once: int, *, joins: bool) -> list[Asked]:
+def _next(waiting: Sequence[Asked], live: Sequence[SampledRow], at_once: int, *, joins: bool) -> list[Asked]:
     """The prompts to be read now: as many as there is room for, once a quarter of the rows is free.
 
     A prompt at a time would be read at a lower rate, since products of few rows are slower for each.
@@ -129,7 +129,7 @@ def _next(waiting: Sequence[Asked], live: Sequence[Row], at_once: int, *, joins:
     return taken
 
 
-def _advance(rows: Sequence[Row], logits: Tensor, choose: Choose, ends: Collection[int]) -> None:
+def _advance(rows: Sequence[SampledRow], logits: Tensor, choose: Choose, ends: Collection[int]) -> None:
     """Gives every row that has not ended its next token."""
     open_ = [place for place, row in enumerate(rows) if not row.ended]
     chosen = [rows[place] for place in open_]
@@ -137,7 +137,7 @@ def _advance(rows: Sequence[Row], logits: Tensor, choose: Choose, ends: Collecti
         row.take(token, ends)
 
 
-def _left(reading: Reading, live: list[Row]) -> list[Row]:
+def _left(reading: RowsRead, live: list[SampledRow]) -> list[SampledRow]:
     """The rows that stay, each in its place or moved into that of one that ended."""
     staying = [place for place, row in enumerate(live) if not row.ended]
     ended = len(live) - len(staying)

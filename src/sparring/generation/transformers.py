@@ -19,7 +19,7 @@ from sparring.generation.products import laid_out
 from sparring.generation.proof import decoding_of
 from sparring.generation.protocol import GeneratorParts
 from sparring.generation.reading import reading_of
-from sparring.generation.rows import Asked, Choose, Reading, Row, decode, shared_by
+from sparring.generation.rows import Asked, Choose, RowsRead, SampledRow, decode, shared_by
 from sparring.types import Sample
 
 
@@ -76,7 +76,7 @@ class TransformersGenerator:
             RunError: It gives no probabilities for a next token: its logits are NaN or infinite.
         """
         way, numbers = self.decoding(), range(self._config.samples_per_prompt)
-        rows = [[Row(place, number, self._max_new_tokens) for number in numbers] for place in range(len(batch))]
+        rows = [[SampledRow(place, number, self._max_new_tokens) for number in numbers] for place in range(len(batch))]
         asked = [Asked(prompt.prompt_ids, own) for prompt, own in zip(batch, rows, strict=True)]
         draws = Draws(self._config, seed, lambda row: batch[row.prompt].index)
         self._decode(way, asked, draws, self._config.batch_size, ends=self._stop_ids)
@@ -107,14 +107,14 @@ class TransformersGenerator:
             for group in way.groups(asked):
                 decode(self._reading(way, shared_by(group)), group, choose, ends=ends, at_once=at_once)
 
-    def _reading(self, way: Decoding, shared: Sequence[int]) -> Reading:
+    def _reading(self, way: Decoding, shared: Sequence[int]) -> RowsRead:
         own = reading_of(self._model, way, self._model.device, shared=shared)
         if self._mixture is None:
             return own
         base = reading_of(self._mixture.base, way, self._model.device, shared=shared)
         return Mixed(own, base, self._mixture.base_share)
 
-    def _sample(self, prompt: EncodedExample, row: Row, seed: int) -> Sample:
+    def _sample(self, prompt: EncodedExample, row: SampledRow, seed: int) -> Sample:
         parts = {"tokenizer": self._tokenizer, "generator": self.name, "seed": seed}
         return as_sample(prompt, row.sample, row.tokens, stopped=row.tokens[-1] in self._stop_ids, **parts)
 

@@ -15,6 +15,7 @@ in docs/judges.md, and name the module in the contract on judges in pyproject.to
 from __future__ import annotations
 
 from sparring.judges.consensus import Consensus
+from sparring.judges.discriminator import Discriminator
 from sparring.judges.expert import Expert
 from sparring.judges.identity import StartedJudge, fingerprint
 from sparring.judges.implicit import Implicit
@@ -22,6 +23,7 @@ from sparring.judges.llm import Llm
 from sparring.judges.pairwise import Pairwise
 from sparring.judges.protocol import JudgeSettings, Question, Verdict
 from sparring.judges.reward_model import RewardModel
+from sparring.judges.reward_player import Learned, Lesson, RewardPlayer
 from sparring.judges.verifier import VerifierJudge
 from sparring.registry import Registry
 
@@ -34,8 +36,19 @@ JUDGES: Registry[JudgeSettings] = Registry(
         "llm": Llm,
         "consensus": Consensus,
         "implicit": Implicit,
+        "discriminator": Discriminator,
         "expert": Expert,
     },
 )
 
-__all__ = ["JUDGES", "JudgeSettings", "Question", "StartedJudge", "Verdict", "fingerprint"]
+__all__ = [
+    "JUDGES",
+    "JudgeSettings",
+    "Learned",
+    "Lesson",
+    "Question",
+    "RewardPlayer",
+    "StartedJudge",
+    "Verdict",
+    "fingerprint",
+]

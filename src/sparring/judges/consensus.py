@@ -43,7 +43,7 @@ class Consensus(RuleSettings):
         ValueError: The rule is unknown, or `pattern` is missing, of no use, or no regular expression.
     """
 
-    needs_expert: ClassVar[bool] = False
+    needs_reference_answer: ClassVar[bool] = False
     may_cost_money: ClassVar[bool] = False
     ranks_policies: ClassVar[bool] = False
 

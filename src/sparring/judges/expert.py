@@ -20,7 +20,7 @@ class Expert(JudgeSettings):
     Source: SPIN as a preference game; derived here.
     """
 
-    needs_expert: ClassVar[bool] = True
+    needs_reference_answer: ClassVar[bool] = False
     may_cost_money: ClassVar[bool] = False
     ranks_policies: ClassVar[bool] = False
     expert_must_play: ClassVar[bool] = True

@@ -38,7 +38,7 @@ class Implicit(JudgeSettings):
     beta: float = 0.1
     length_penalty: float = 0.0
 
-    needs_expert: ClassVar[bool] = False
+    needs_reference_answer: ClassVar[bool] = False
     may_cost_money: ClassVar[bool] = False
     ranks_policies: ClassVar[bool] = False
     reads_text: ClassVar[bool] = False

@@ -65,7 +65,7 @@ class Llm(JudgeSettings):
     prompt_price: float = 0.0
     completion_price: float = 0.0
 
-    needs_expert: ClassVar[bool] = False
+    needs_reference_answer: ClassVar[bool] = False
     may_cost_money: ClassVar[bool] = True
     reached_by: ClassVar[tuple[str, ...]] = (
         *("base_url", "api_key_env", "concurrency", "requests_per_minute"),

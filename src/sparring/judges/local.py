@@ -42,7 +42,7 @@ class LocalModel(JudgeSettings):
     template_options: dict[str, Any] = field(default_factory=dict, hash=False)
     time: str | None = None
 
-    needs_expert: ClassVar[bool] = False
+    needs_reference_answer: ClassVar[bool] = False
     may_cost_money: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from sparring.data import Clock
+from sparring.judges.reward_player import RewardPlayer
 
 Table = tuple[tuple[float | None, ...], ...]
 """`[n][n]` P_ij = P(y_i ≻ y_j | x); None where it is not known."""
@@ -23,20 +24,22 @@ class Question:
         prompt: The prompt as plain text; of a chat, its last user turn.
         messages: The prompt as chat turns, or None for a plain prompt.
         responses: The responses to compare: the generated ones, after the expert's own where that plays too.
-        expert: The expert's response, which some judges compare with.
+        reference_answer: What is right, for judges that compare with it: the ground truth, or the expert's response.
         expert_plays: Whether `responses[0]` is the expert's.
         log_ratios: log π_t − log π_ref of each response, nats, for a judge that reads them: π_t is the policy that the
             iteration starts from, π_ref the base model.
         lengths: The number of tokens of each response, likewise.
+        rewards: What the judge's reward player makes of each response, where it has one.
     """
 
     prompt: str
     messages: tuple[dict[str, str], ...] | None = None
     responses: tuple[str, ...]
-    expert: str | None = None
+    reference_answer: str | None = None
     expert_plays: bool = False
     log_ratios: tuple[float, ...] | None = None
     lengths: tuple[int, ...] | None = None
+    rewards: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +105,12 @@ class Judge(Protocol):
 class JudgeSettings(Protocol):
     """A judge's settings: a frozen dataclass, cheap to make, that rejects nonsense and carries the judge's facts.
 
-    A judge derives from this class and overrides the defaults that do not hold for it. `needs_expert` and
-    `may_cost_money` have no default.
+    A judge derives from this class and overrides the defaults that do not hold for it. `needs_reference_answer`
+    and `may_cost_money` have no default.
 
     Attributes:
-        needs_expert: Whether it compares with the expert's response, which every prompt must then have.
+        needs_reference_answer: Whether it compares with a ground truth or, without one, with the expert's response, one
+            of which every prompt must then have.
         may_cost_money: Whether its verdicts may be billed: it then judges held-out responses only when asked to.
         ranks_policies: Whether it can prefer one policy's response to another's.
         expert_must_play: Whether it decides nothing unless the expert's response is compared too.
@@ -116,7 +120,7 @@ class JudgeSettings(Protocol):
         private: Further settings that a model card leaves out, since they may hold a path.
     """
 
-    needs_expert: ClassVar[bool]
+    needs_reference_answer: ClassVar[bool]
     may_cost_money: ClassVar[bool]
     ranks_policies: ClassVar[bool] = True
     expert_must_play: ClassVar[bool] = False
@@ -133,16 +137,23 @@ class JudgeSettings(Protocol):
         """
         return
 
-    def check_experts(self, experts: Sequence[str]) -> None:
-        """Checks the expert responses that it would compare with.
+    def check_answers(self, answers: Sequence[str]) -> None:
+        """Checks the reference answers that it would compare with.
 
         Args:
-            experts: One or more.
+            answers: One or more.
 
         Raises:
             InputError: It can use none of them.
         """
         return
+
+    def reward_player(self) -> RewardPlayer | None:
+        """Who learns anew after every generation to tell the experts' responses from it, where the judge has one.
+
+        It then judges by the rewards in `Question`, and needs experts only on as many prompts as there are folds.
+        """
+        return None
 
     def needs_consent(self) -> Iterator[str]:
         """What a person must consent to before they resume somebody else's run, as ends of "this run …"."""

@@ -13,7 +13,7 @@ from sparring.errors import InputError, RunError, did_you_mean
 from sparring.judges.protocol import JudgeSettings
 
 Rule = Callable[[str, str], float | bool | None]
-"""Whether a response is right, or its score, given the response and the expert's; None abstains."""
+"""Whether a response is right, or its score, given the response and the reference answer; None abstains."""
 _PATTERN = "regex"
 
 
@@ -74,14 +74,14 @@ class RuleSettings(JudgeSettings):
         return VERIFIERS[self.rule]() if self.rule in VERIFIERS else _import(self.rule)
 
 
-def apply(name: str, rule: Rule, response: str, expert: str) -> float | None:
+def apply(name: str, rule: Rule, response: str, answer: str) -> float | None:
     """What the rule `name` says of a response, as a number.
 
     Raises:
         RunError: The rule failed.
     """
     try:
-        score = rule(response, expert)
+        score = rule(response, answer)
         return None if score is None else float(score)
     except Exception as error:
         raise RunError(
@@ -95,8 +95,8 @@ def _same_match(pattern: re.Pattern[str]) -> Rule:
         match = pattern.search(text)
         return None if match is None else match.group(1 if pattern.groups else 0)
 
-    def right(response: str, expert: str) -> bool:
-        return found(response) is not None and found(response) == found(expert)
+    def right(response: str, answer: str) -> bool:
+        return found(response) is not None and found(response) == found(answer)
 
     return right
 
@@ -110,5 +110,5 @@ def _import(name: str) -> Rule:
         fix = "write package.module:function, not a path; put its folder on PYTHONPATH; and check that it imports"
         raise InputError(problem, where="judge.rule", fix=fix) from error
     if not callable(rule):
-        raise InputError(f"'{name}' is not a function", where="judge.rule", fix="name one of (response, expert)")
+        raise InputError(f"'{name}' is not a function", where="judge.rule", fix="name one of (response, answer)")
     return rule

@@ -16,50 +16,50 @@ from sparring.judges.rules import Rule, RuleSettings, apply
 class VerifierJudge(RuleSettings):
     """Prefers a right response to a wrong one, P = 1, by a rule; two right or two wrong ones tie, P = ½.
 
-    The rule is given a response and the expert's response, and returns whether the former is right, or a score, of
-    which the higher wins; None abstains. A built-in rule abstains from a prompt where it finds no answer in the
-    expert's response, since no response could be right there.
+    The rule is given a response and the reference answer (the prompt's ground truth, or else the expert's response),
+    and returns whether the former is right, or a score, of which the higher wins; None abstains. A built-in rule
+    abstains from a prompt where it finds no answer in the reference answer, since no response could be right there.
 
     Source: reinforcement learning with verifiable rewards, as preferences; derived here.
 
     Attributes:
         rule: A name in `VERIFIERS` (`final-number`, `exact`, `math`); `regex`; or `package.module:function`, any Python
             function that can be imported. It is run, so name only code that you trust.
-        pattern: For `regex`: the pattern that is searched for in the response and in the expert's. The response is
-            right where the first group, or the whole match of a pattern without groups, is the same in both.
+        pattern: For `regex`: the pattern that is searched for in the response and in the reference answer. The response
+            is right where the first group, or the whole match of a pattern without groups, is the same in both.
 
     Raises:
         ValueError: The rule is unknown, or `pattern` is missing, of no use, or no regular expression.
     """
 
-    needs_expert: ClassVar[bool] = True
+    needs_reference_answer: ClassVar[bool] = True
     may_cost_money: ClassVar[bool] = False
 
-    def check_experts(self, experts: Sequence[str]) -> None:
+    def check_answers(self, answers: Sequence[str]) -> None:
         """Raises InputError where a built-in rule finds no answer in any of them, or another rule fails on one."""
         if self.is_function:
-            self._try(experts[0])
-        elif not any(self._finds_answer(expert) for expert in experts):
-            problem = f"'{self.rule}' finds no answer in any expert response, such as {experts[0]!r}"
+            self._try(answers[0])
+        elif not any(self._finds_answer(answer) for answer in answers):
+            problem = f"'{self.rule}' finds no answer in any reference answer, such as {answers[0]!r}"
             raise InputError(problem, where="judge.rule", fix="take a rule, or a pattern, that fits the data")
 
     def start(self, cache: Path) -> Judge:
         """The judge, with the rule imported."""
         return _VerifyingJudge(self.rule, self.imported(), abstains_without_answer=not self.is_function)
 
-    def _try(self, expert: str) -> None:
-        """Calls the rule once, with an expert's response twice, before anything expensive."""
+    def _try(self, answer: str) -> None:
+        """Calls the rule once, with a reference answer twice, before anything expensive."""
         try:
-            score = self.imported()(expert, expert)
+            score = self.imported()(answer, answer)
             _ = None if score is None else float(score)
         except Exception as error:  # the function may fail in any way
             reason = f"{type(error).__name__}: {error}"
-            problem = f"the rule '{self.rule}' failed on an expert response, {expert[:200]!r} ({reason})"
-            fix = "have it take (response, expert) and return true, false, a number or None"
+            problem = f"the rule '{self.rule}' failed on a reference answer, {answer[:200]!r} ({reason})"
+            fix = "have it take (response, answer) and return true, false, a number or None"
             raise InputError(problem, where="judge.rule", fix=fix) from error
 
-    def _finds_answer(self, expert: str) -> bool:
-        return bool(self.imported()(expert, expert))
+    def _finds_answer(self, answer: str) -> bool:
+        return bool(self.imported()(answer, answer))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class _VerifyingJudge:
     Attributes:
         name: The rule's name.
         rule: The rule.
-        abstains_without_answer: Whether a prompt counts only where the rule finds an answer in the expert's response,
+        abstains_without_answer: Whether a prompt counts only where the rule finds an answer in the reference answer,
             which it then takes for right.
     """
 
@@ -81,12 +81,12 @@ class _VerifyingJudge:
         return [verdict_of_scores(self._scores(question), 0.0) for question in questions]
 
     def _scores(self, question: Question) -> list[float | None]:
-        expert = question.expert
-        if self.abstains_without_answer and expert is not None and not self._score(question, expert):
+        answer = question.reference_answer
+        if self.abstains_without_answer and answer is not None and not self._score(question, answer):
             return [None for _ in question.responses]
         return [self._score(question, text) for text in question.responses]
 
     def _score(self, question: Question, response: str) -> float | None:
-        if question.expert is None:
-            raise ValueError("a verifier compares with the expert's response, and there is none")
-        return apply(self.name, self.rule, response, question.expert)
+        if question.reference_answer is None:
+            raise ValueError("a verifier compares with a reference answer, and there is none")
+        return apply(self.name, self.rule, response, question.reference_answer)

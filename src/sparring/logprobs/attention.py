@@ -1,18 +1,19 @@
-"""Attention over a packed row: every segment sees its prompt and itself, and nothing else.
+"""Attention over a packed row: every segment sees what it follows and itself, and nothing else.
 
 A packed row has the batch size one, so there is no padding to mask, and the slot of the attention mask is free: it
-carries the *layout*, an integer tensor `[1, 1, S, 4]` whose rows are (prompt start, prompt stop, start, stop) of the
-S segments, in the order of the row. transformers hands a four-dimensional mask through to the attention function
-as it is, in every architecture and through gradient checkpointing, so no model class is patched.
+carries the *layout*, an integer tensor `[1, 1, S, 3]` whose rows are the S segments, in the order of the row.
+transformers hands a four-dimensional mask through to the attention function as it is, in every architecture and
+through gradient checkpointing, so no model class is patched.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -33,8 +34,12 @@ _UNDERSTOOD = frozenset(
 # Flash kernels go by the name of the implementation, and take heads of at most this size.
 _LARGEST_HEAD = 256
 
-Segment = tuple[int, int, int, int]
-"""(prompt start, prompt stop, start, stop): queries from start to stop see both ranges, causally in the second."""
+Segment = tuple[int, int, int]
+"""(after, start, stop): the tokens from start to stop follow the one at `after`, which is before them in the row, and
+all that it follows; −1 where they begin a sequence. They see those, and themselves causally."""
+
+Ranges = tuple[tuple[int, int], ...]
+"""From and up to which positions of the row a part of a sequence lies, in the order of the sequence."""
 
 
 _layers: ContextVar[set[int | None] | None] = ContextVar("layers", default=None)
@@ -206,7 +211,7 @@ def segment_attention(
         key: `[1, G, T, d]`, with H a multiple of G.
         value: `[1, G, T, d]`.
         segments: They cover the T positions in order, without gaps.
-        window: A query sees the `window` last keys of its own sequence (prompt, then segment), itself included.
+        window: A query sees the `window` last keys of its own sequence, itself included.
         scale: 1/√d when absent.
         dropout: Probability with which an attention weight is dropped.
 
@@ -221,36 +226,51 @@ def segment_attention(
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     queries_of, keys_of, values_of = (_Cut(states, segments) for states in (query, key, value))
     outputs = []
-    for prompt_start, prompt_stop, start, stop in segments:
-        seen = ((prompt_start, prompt_stop), (start, stop))
-        prompt, own = prompt_stop - prompt_start, stop - start
-        # A square needs no mask, so half of it is skipped: with a short prompt, that outweighs its queries done again.
-        again = prompt < own
-        queries = queries_of(*seen) if again else queries_of((start, stop))
-        keys, values = keys_of(*seen), values_of(*seen)
+    for seen in _sequences(tuple(segments)):
+        own = seen[-1:]
+        before = sum(stop - start for start, stop in seen[:-1])
+        # A square needs no mask, so half of it is skipped: after little, that outweighs its queries done again.
+        again = before < own[0][1] - own[0][0]
+        queries = queries_of(seen if again else own)
+        keys, values = keys_of(seen), values_of(seen)
         mask = _mask(queries.shape[2], keys.shape[2], window, query.device)
         output = scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale, dropout_p=dropout
         )
-        outputs.append(output[:, :, prompt:] if again else output)
+        outputs.append(output[:, :, before:] if again else output)
     return torch.cat(outputs, dim=2)
 
 
+@lru_cache(maxsize=8)
+def _sequences(segments: tuple[Segment, ...]) -> tuple[Ranges, ...]:
+    """What each segment sees: what it follows, and at last itself. Every layer of a row asks for the same."""
+    starts = [start for _, start, _ in segments]
+    found: list[Ranges] = []
+    for after, start, stop in segments:
+        if after < 0:
+            found.append(((start, stop),))
+            continue
+        *earlier, (first, _) = found[bisect_right(starts, after) - 1]
+        found.append((*earlier, (first, after + 1), (start, stop)))
+    return tuple(found)
+
+
 class _Cut:
-    """States `[1, H, T, d]`, cut once where any segment or prompt begins.
+    """States `[1, H, T, d]`, cut once where any segment begins or is left.
 
     Not slices: the backward pass of each of them would fill and add a whole row.
     """
 
     def __init__(self, states: Tensor, segments: Sequence[Segment]) -> None:
-        self._edges = sorted({0, states.shape[2], *chain.from_iterable(segments)})
-        self._pieces = states.split([stop - start for start, stop in pairwise(self._edges)], dim=2)
+        edges = sorted({0, states.shape[2], *(after + 1 for after, _, _ in segments), *(s for _, s, _ in segments)})
+        self._number = {edge: number for number, edge in enumerate(edges)}
+        self._pieces = states.split([stop - start for start, stop in pairwise(edges)], dim=2)
 
-    def __call__(self, *ranges: tuple[int, int]) -> Tensor:
+    def __call__(self, ranges: Ranges) -> Tensor:
         """The states of the ranges, one after the other."""
         pieces: list[Tensor] = []
         for start, stop in ranges:
-            pieces.extend(self._pieces[self._edges.index(start) : self._edges.index(stop)])
+            pieces.extend(self._pieces[self._number[start] : self._number[stop]])
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 
 
@@ -281,7 +301,8 @@ def _varlen(
 
     index, starts, key_starts, longest, longest_keys = _gather(tuple(segments), query.device)
     groups = query.shape[1] // key.shape[1]
-    # Keys and values of a prompt are read once a segment; heads are repeated for releases without grouped queries.
+    # Keys and values of what a segment follows are read once a segment; heads are repeated for releases without grouped
+    # queries.
     keys, values = (states[0].transpose(0, 1)[index].repeat_interleave(groups, dim=1) for states in (key, value))
     output: Any = varlen_attn(
         query[0].transpose(0, 1),
@@ -305,9 +326,10 @@ def _gather(segments: tuple[Segment, ...], device: torch.device) -> tuple[Tensor
 
     Every layer of a row asks for the same.
     """
-    index = [i for a, b, start, stop in segments for i in (*range(a, b), *range(start, stop))]
-    queries = [stop - start for _, _, start, stop in segments]
-    keys = [b - a + stop - start for a, b, start, stop in segments]
+    sequences = _sequences(segments)
+    index = [i for ranges in sequences for start, stop in ranges for i in range(start, stop)]
+    queries = [stop - start for _, start, stop in segments]
+    keys = [sum(stop - start for start, stop in ranges) for ranges in sequences]
 
     def cumulative(lengths: list[int]) -> Tensor:
         return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)

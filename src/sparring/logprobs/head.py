@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,13 +38,31 @@ def token_log_probs(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
         # A function's own forward pass cannot see whether gradients are wanted.
         result: Tensor = _LinearLogProbs.apply(hidden, weight, targets, chunk, torch.is_grad_enabled())
         return result
+    return read_in_chunks(model, hidden, targets, own_log_probs)
+
+
+def read_in_chunks(model: Any, hidden: Tensor, targets: Tensor, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """`read(logits, targets)` at N positions, a chunk at a time; the backward pass computes the logits again.
+
+    Args:
+        model: As for `token_log_probs`.
+        hidden: `[N, d]` last hidden states.
+        targets: `[N, …]` token ids, of which each chunk is given its own.
+        read: Takes logits `[n, V]`, in fp32 at least, and returns `[n, …]`.
+    """
+    # Autograd holds several copies of the logits.
+    head, chunk = model.get_output_embeddings(), _chunk(4 * model.config.get_text_config().vocab_size)
+
+    def read_chunk(states: Tensor, ids: Tensor) -> Tensor:
+        logits = _transform(model, head(states))
+        return read(logits.to(torch.promote_types(logits.dtype, torch.float32)), ids)
+
     parts = []
     for states, ids in zip(hidden.split(chunk), targets.split(chunk), strict=True):
         if torch.is_grad_enabled():
-            part = checkpoint(_chunk_log_probs, model, head, states, ids, use_reentrant=False, preserve_rng_state=False)
+            parts.append(checkpoint(read_chunk, states, ids, use_reentrant=False, preserve_rng_state=False))
         else:
-            part = _chunk_log_probs(model, head, states, ids)
-        parts.append(part)
+            parts.append(read_chunk(states, ids))
     return torch.cat(parts)
 
 
@@ -147,9 +165,8 @@ def _chunks(length: int, chunk: int) -> list[slice]:
     return [slice(start, min(start + chunk, length)) for start in range(0, length, chunk)]
 
 
-def _chunk_log_probs(model: Any, head: Any, hidden: Tensor, targets: Tensor) -> Tensor:
-    logits = _transform(model, head(hidden))
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+def own_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
+    """`[N]` log softmax(logits)[target], nats, from logits `[N, V]`."""
     return logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
 
 

@@ -16,6 +16,7 @@ from sparring.logprobs.attention import UnsupportedAttentionError, counting_laye
 from sparring.logprobs.decoder import UnknownDecoderError, own_logits
 from sparring.logprobs.packed import packed_log_probs
 from sparring.logprobs.padded import padded_log_probs, single_log_probs
+from sparring.logprobs.readouts import OWN, Readout
 from sparring.logprobs.whole import whole_log_probs
 from sparring.logprobs.wrappers import computes_in_16_bits, forward_through, unwrap
 
@@ -25,7 +26,7 @@ MAX_TOKENS = 8192
 """Positions in one forward pass, unless somebody says otherwise."""
 
 Rows = Literal["packed", "padded", "single", "whole"]
-Score = Callable[[Any, Sequence[Sequence[int]], Sequence[Sequence[Sequence[int]]], int], list[Tensor]]
+Score = Callable[[Any, Sequence[Sequence[int]], Sequence[Sequence[Sequence[int]]], int, Readout], list[Tensor]]
 
 SCORES: dict[Rows, Score] = {
     "packed": packed_log_probs,
@@ -203,7 +204,7 @@ def _check_autoregressive(core: Any, row: list[int], cut: int) -> None:
 def _problem(core: Any, rows: Rows, probe: _Probe) -> str | None:
     """How a layout differs from the model's own log-probs, or None."""
     try:
-        found = torch.cat(SCORES[rows](core, probe.prompts, probe.responses, MAX_TOKENS))
+        found = torch.cat(SCORES[rows](core, probe.prompts, probe.responses, MAX_TOKENS, OWN))
     except UnknownDecoderError as error:
         return f"it cannot be: {error}"
     except FAILURES as error:

@@ -1,9 +1,13 @@
-"""Sequences as packed rows `[prompt | y_1 | … | y_K | prompt | …]`: each prompt once, no padding."""
+"""Sequences as packed rows: trees in which tokens that sequences have in common from the start are one, no padding.
+
+A prompt is one for all its responses, what all prompts begin with is one for all prompts, and what some responses to a
+prompt begin with is one for these. A causal model computes the same for each of such tokens, so it computes it once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,132 +15,136 @@ from torch import Tensor
 
 from sparring.logprobs.attention import Segment, layout_tensor
 from sparring.logprobs.decoder import decoder_of, plain_options
-from sparring.logprobs.head import token_log_probs
+from sparring.logprobs.readouts import OWN, Readout
 from sparring.logprobs.wrappers import in_passes
 
-# A response and its place among all of them.
-Numbered = tuple[int, Sequence[int]]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """A prompt and the responses that share it."""
-
-    prompt: Sequence[int]
-    responses: Sequence[Numbered]
-
-    @property
-    def size(self) -> int:
-        """Positions in a row. The last token of a response is predicted, and predicts nothing: it has none."""
-        return len(self.prompt) + sum(len(response) - 1 for _, response in self.responses)
+Ids = Sequence[int]
 
 
 def packed_log_probs(
-    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], max_tokens: int
+    model: Any, prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]], max_tokens: int, readout: Readout = OWN
 ) -> list[Tensor]:
-    """The log-prob of each token, `[T]` nats, for each response of each prompt in turn.
+    """What is read at each token, `[T, …]` nats, for each response of each prompt in turn.
 
     Args:
         model: The causal language model, bare or wrapped; bare, it was prepared by `use_packed_attention`.
         prompts: `B` prompts as token ids.
         responses: `responses[b][k]`.
         max_tokens: Positions in one forward pass; a prompt with one response may exceed it.
+        readout: What is read; the log-prob of the token itself by default.
     """
-    scored: list[Tensor] = [torch.empty(0)] * sum(map(len, responses))
     rows = list(_rows(prompts, responses, max_tokens))
-    for row, values in zip(rows, in_passes(model, rows, _score), strict=True):
-        numbers = [number for group in row for number, _ in group.responses]
-        for number, value in zip(numbers, values, strict=True):
-            scored[number] = value
-    return scored
+    return [values for read in in_passes(model, rows, partial(_score, readout=readout)) for values in read]
 
 
-def _rows(
-    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], max_tokens: int
-) -> Iterator[list[_Group]]:
-    """Groups in their order, as many to a row as the budget holds."""
-    row: list[_Group] = []
-    used = 0
-    for group in _groups(prompts, responses, max_tokens):
-        if row and used + group.size > max_tokens:
-            yield row
-            row, used = [], 0
-        row.append(group)
-        used += group.size
-    if row:
-        yield row
-
-
-def _groups(
-    prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], max_tokens: int
-) -> Iterator[_Group]:
-    """A group a prompt, or several where its responses exceed the budget."""
-    number = 0
-    for prompt, answers in zip(prompts, responses, strict=True):
-        part: list[Numbered] = []
-        for answer in answers:
-            if part and _Group(prompt, [*part, (number, answer)]).size > max_tokens:
-                yield _Group(prompt, part)
-                part = []
-            part.append((number, answer))
-            number += 1
-        if part:
-            yield _Group(prompt, part)
-
-
-@dataclass(frozen=True)
 class _Row:
     """A row of T positions in which N response tokens are predicted.
 
     Attributes:
         ids: `[T]` token ids.
-        positions: `[T]` place of each token in its own sequence: a response goes on where the prompt ended.
+        depths: `[T]` place of each token in its sequences.
         segments: What attends to what.
-        predictors: `[N]` positions whose hidden state predicts a response token.
-        targets: `[N]` these tokens.
-        lengths: Response tokens of each response.
+        predictions: `[N]` positions, each with a token that its hidden state predicts, and the number of the two.
+        responses: The numbers of the predictions of each response.
+        first: The place of the first of these responses among all responses of the call.
     """
 
-    ids: list[int]
-    positions: list[int]
-    segments: list[Segment]
-    predictors: list[int]
-    targets: list[int]
-    lengths: list[int]
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.ids: list[int] = []
+        self.depths: list[int] = []
+        self.segments: list[Segment] = []
+        self.predictions: dict[tuple[int, int], int] = {}
+        self.responses: list[list[int]] = []
+        # The position of each token by the position that it follows.
+        self._following: dict[tuple[int, int], int] = {}
+
+    def add(self, prompt: Ids, responses: Sequence[Ids]) -> None:
+        """Lays out a prompt with responses to it."""
+        end = self._place(-1, prompt)[-1]
+        for response in responses:
+            # The last token of a response is predicted, and predicts nothing: it has no position.
+            predictors = [end, *self._place(end, response[:-1])]
+            pairs = zip(predictors, response, strict=True)
+            self.responses.append([self.predictions.setdefault(pair, len(self.predictions)) for pair in pairs])
+
+    def missing(self, prompt: Ids, responses: Sequence[Ids]) -> int:
+        """How many positions `add` makes at most: fewer where responses have a beginning in common."""
+        after, shared = -1, 0
+        for token in prompt:
+            if (after, token) not in self._following:
+                break
+            after = self._following[after, token]
+            shared += 1
+        return _size(prompt, responses) - shared
+
+    def _place(self, after: int, tokens: Ids) -> list[int]:
+        """The positions of tokens that follow the one at `after`; where there are none yet, they are made."""
+        places = []
+        for token in tokens:
+            place = self._following.setdefault((after, token), len(self.ids))
+            if place == len(self.ids):
+                self._append(after, token)
+            places.append(place)
+            after = place
+        return places
+
+    def _append(self, after: int, token: int) -> None:
+        place = len(self.ids)
+        if 0 <= after == place - 1:
+            first, start, _ = self.segments[-1]
+            self.segments[-1] = (first, start, place + 1)
+        else:
+            self.segments.append((after, place, place + 1))
+        self.ids.append(token)
+        self.depths.append(self.depths[after] + 1 if after >= 0 else 0)
 
 
-def _lay_out(groups: Sequence[_Group]) -> _Row:
-    row = _Row([], [], [], [], [], [])
-    for group in groups:
-        start, stop = len(row.ids), len(row.ids) + len(group.prompt)
-        row.ids.extend(group.prompt)
-        row.positions.extend(range(len(group.prompt)))
-        for place, (_, response) in enumerate(group.responses):
-            own, fed = len(row.ids), len(response) - 1
-            row.ids.extend(response[:-1])
-            row.positions.extend(range(len(group.prompt), len(group.prompt) + fed))
-            if place == 0:
-                # The prompt and what follows it are one causal sequence.
-                row.segments.append((start, start, start, own + fed))
-            elif fed:
-                row.segments.append((start, stop, own, own + fed))
-            # The prompt's last position predicts the first token of every response.
-            row.predictors.extend([stop - 1, *range(own, own + fed)])
-            row.targets.extend(response)
-            row.lengths.append(len(response))
-    return row
+def _size(prompt: Ids, responses: Sequence[Ids]) -> int:
+    return len(prompt) + sum(len(response) - 1 for response in responses)
 
 
-def _score(model: Any, groups: Sequence[_Group]) -> list[Tensor]:
-    row = _lay_out(groups)
+def _rows(prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]], max_tokens: int) -> Iterator[_Row]:
+    """Prompts in their order, as many to a row as the budget holds."""
+    row = _Row(first=0)
+    for prompt, answers in zip(prompts, responses, strict=True):
+        for part in _parts(prompt, answers, max_tokens):
+            if row.ids and len(row.ids) + row.missing(prompt, part) > max_tokens:
+                yield row
+                row = _Row(first=row.first + len(row.responses))
+            row.add(prompt, part)
+    if row.ids:
+        yield row
+
+
+def _parts(prompt: Ids, responses: Sequence[Ids], max_tokens: int) -> Iterator[list[Ids]]:
+    """All responses to a prompt, or several parts where they exceed the budget."""
+    part: list[Ids] = []
+    for response in responses:
+        if part and _size(prompt, [*part, response]) > max_tokens:
+            yield part
+            part = []
+        part.append(response)
+    if part:
+        yield part
+
+
+def _score(model: Any, row: _Row, readout: Readout) -> list[Tensor]:
     device = model.get_input_embeddings().weight.device
     decoder = decoder_of(model)
     hidden = decoder(
         input_ids=torch.tensor([row.ids], device=device),
-        position_ids=torch.tensor([row.positions], device=device),
+        position_ids=torch.tensor([row.depths], device=device),
         attention_mask=layout_tensor(row.segments),
         **plain_options(decoder),
     ).last_hidden_state[0]
-    predictors, targets = (torch.tensor(values, device=device) for values in (row.predictors, row.targets))
-    log_probs = token_log_probs(model, hidden[predictors], targets)
-    return [*log_probs.split(row.lengths)]
+    predictors, targets = torch.tensor([*row.predictions], device=device).T
+    numbers = torch.tensor([number for response in row.responses for number in response], device=device)
+    places = range(row.first, row.first + len(row.responses))
+    # By `index_select`, whose gradient adds up in a fixed order on a CPU.
+    if readout.alike:
+        values = readout.of_hidden(model, hidden.index_select(0, predictors), targets, places)
+        values = values.index_select(0, numbers)
+    else:
+        values = readout.of_hidden(model, hidden.index_select(0, predictors[numbers]), targets[numbers], places)
+    return [*values.split([len(response) for response in row.responses])]

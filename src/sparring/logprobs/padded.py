@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sparring.logprobs.decoder import decoder_of, plain_options
-from sparring.logprobs.head import token_log_probs
+from sparring.logprobs.readouts import OWN, Readout
 from sparring.logprobs.wrappers import in_passes
 
 
 @dataclass(frozen=True)
 class _Row:
+    number: int
     prompt: Sequence[int]
     response: Sequence[int]
 
@@ -24,9 +26,13 @@ class _Row:
 
 
 def padded_log_probs(
-    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], max_tokens: int
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    max_tokens: int,
+    readout: Readout = OWN,
 ) -> list[Tensor]:
-    """The log-prob of each token, `[T]` nats, for each response of each prompt in turn.
+    """What is read at each token, `[T, …]` nats, for each response of each prompt in turn.
 
     Padding is masked by length, never by a token id, so a tokenizer whose pad is its end-of-sequence token is scored
     right.
@@ -36,25 +42,31 @@ def padded_log_probs(
         prompts: `B` prompts as token ids.
         responses: `responses[b][k]`.
         max_tokens: Padded positions in one forward pass; a single row may exceed it.
+        readout: What is read; the log-prob of the token itself by default.
     """
-    return _in_batches(model, _rows(prompts, responses), max_tokens)
+    return _in_batches(model, _rows(prompts, responses), max_tokens, readout)
 
 
 def single_log_probs(
-    model: Any, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]], _max_tokens: int
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    _max_tokens: int,
+    readout: Readout = OWN,
 ) -> list[Tensor]:
     """The same with one row in a forward pass, without any padding, so a budget has no effect."""
-    return _in_batches(model, _rows(prompts, responses), 1)
+    return _in_batches(model, _rows(prompts, responses), 1, readout)
 
 
 def _rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]) -> list[_Row]:
-    return [_Row(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
+    pairs = [(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
+    return [_Row(number, prompt, answer) for number, (prompt, answer) in enumerate(pairs)]
 
 
-def _in_batches(model: Any, rows: list[_Row], max_tokens: int) -> list[Tensor]:
+def _in_batches(model: Any, rows: list[_Row], max_tokens: int, readout: Readout) -> list[Tensor]:
     scored: list[Tensor] = [torch.empty(0)] * len(rows)
     batches = list(_batches(rows, max_tokens))
-    passes = in_passes(model, [[rows[i] for i in indices] for indices in batches], _score)
+    passes = in_passes(model, [[rows[i] for i in indices] for indices in batches], partial(_score, readout=readout))
     for indices, values in zip(batches, passes, strict=True):
         for index, value in zip(indices, values, strict=True):
             scored[index] = value
@@ -71,7 +83,7 @@ def _batches(rows: list[_Row], max_tokens: int) -> Iterator[list[int]]:
         start += size
 
 
-def _score(model: Any, rows: list[_Row]) -> list[Tensor]:
+def _score(model: Any, rows: list[_Row], readout: Readout) -> list[Tensor]:
     device = model.get_input_embeddings().weight.device
     longest = max(map(len, rows))
     # Which positions predict a response token: the last of the prompt up to the last but one of the response.
@@ -87,5 +99,5 @@ def _score(model: Any, rows: list[_Row]) -> list[Tensor]:
     # A row alone is computed as the model's own forward pass computes it, which is given no mask.
     masked = {"attention_mask": mask.to(device)} if len(rows) > 1 else {}
     hidden = decoder(input_ids=ids.to(device), **masked, **plain_options(decoder)).last_hidden_state
-    log_probs = token_log_probs(model, hidden[predicts.to(device)], targets)
-    return [*log_probs.split([len(row.response) for row in rows])]
+    values = readout.of_hidden(model, hidden[predicts.to(device)], targets, [row.number for row in rows])
+    return [*values.split([len(row.response) for row in rows])]

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from sparring.logprobs.layout import MAX_TOKENS, SCORES, layout_of
+from sparring.logprobs.readouts import OWN, At, Likeliest, Readout
 from sparring.logprobs.wrappers import unwrap
+from sparring.tokens import LikelyTokens
 
 
 def sequence_log_probs(
@@ -21,9 +23,12 @@ def sequence_log_probs(
 ) -> list[Tensor]:
     """Log π(y_k|x), summed over the response tokens, for every prompt and each of its responses.
 
-    Differentiable. Rows are packed, a prompt is computed once for all its responses, and only response positions
-    reach the head. A model whose layers cannot keep the sequences of a row apart (recurrent ones, say) is scored in
-    a slower layout instead, which `layout_of` has proved; the log says so.
+    Differentiable. Rows are packed, what sequences have in common from the start is computed once, and only response
+    positions reach the head. A model whose layers cannot keep the sequences of a row apart (recurrent ones, say) is
+    scored in a slower layout instead, which `layout_of` has proved; the log says so.
+
+    Under dropout, equal responses to a prompt have equal log-probs: one draw of the network scores them. Each log-prob
+    has the law that it would have alone.
 
     Args:
         model: A causal language model of transformers, bare, or wrapped by peft or by a data-parallel wrapper.
@@ -55,12 +60,99 @@ def per_token_log_probs(
     Takes and raises what `sequence_log_probs` does.
 
     Returns:
-        For each prompt and each of its responses a tensor `[T_bk]`, nats, whose `sum()` is the sequence's log-prob.
+        For each prompt and each of its responses a tensor `[T_bk]`, nats, whose `sum()` is the sequence's log-prob;
+        equal responses to a prompt have one tensor.
     """
+    return _read(model, prompts, responses, max_tokens, readout=OWN, firsts=_firsts(responses))
+
+
+@torch.no_grad()
+def likely_tokens(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    *,
+    count: int,
+    vocabulary: int,
+    max_tokens: int = MAX_TOKENS,
+) -> list[list[LikelyTokens]]:
+    """The likeliest next tokens at each token of each response.
+
+    Raises what `sequence_log_probs` does.
+
+    Args:
+        model: As there, and so the next three.
+        prompts: `B` prompts.
+        responses: `responses[b][k]`.
+        count: How many; fewer than the model has.
+        vocabulary: The tokens to choose from are those below this number: another model may have fewer.
+        max_tokens: Positions in one forward pass.
+    """
+    likeliest = Likeliest(count, vocabulary)
+    found = _read(model, prompts, responses, max_tokens, readout=likeliest, firsts=_firsts(responses))
+    return [
+        [LikelyTokens(ids=each[:, :count].long(), log_probs=each[:, count:]) for each in answers] for answers in found
+    ]
+
+
+def log_probs_at(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    ids: Sequence[Sequence[Tensor]],
+    *,
+    max_tokens: int = MAX_TOKENS,
+) -> list[list[tuple[Tensor, Tensor]]]:
+    """The terms of `sequence_log_probs`, and log-probs of n given tokens at the place of each.
+
+    Differentiable; raises what `sequence_log_probs` does.
+
+    Args:
+        model: As there, and so the next two.
+        prompts: `B` prompts.
+        responses: `responses[b][k]`.
+        ids: For each response `[T, n]` token ids, different ones at each place; n is the same for all responses.
+        max_tokens: Positions in one forward pass.
+
+    Returns:
+        For each response `[T]` as `per_token_log_probs`, and `[T, n + 1]`: of the n tokens, and of all others together.
+    """
+    firsts = _firsts(responses, ids)
+    wanted = [of_prompt[k] for of_prompt, first in zip(ids, firsts, strict=True) for k in dict.fromkeys(first)]
+    read = _read(model, prompts, responses, max_tokens, readout=At(wanted), firsts=firsts)
+    return [[(each[:, 0], each[:, 1:]) for each in answers] for answers in read]
+
+
+def _firsts(
+    responses: Sequence[Sequence[Sequence[int]]], ids: Sequence[Sequence[Tensor]] | None = None
+) -> list[list[int]]:
+    """For each response its first place among those to its prompt that equal it, in the ids to be read too."""
+    firsts = []
+    for b, answers in enumerate(responses):
+        seen: dict[object, int] = {}
+        asked = [b""] * len(answers) if ids is None else [each.numpy(force=True).tobytes() for each in ids[b]]
+        keys = zip(map(tuple, answers), asked, strict=True)
+        firsts.append([seen.setdefault(key, k) for k, key in enumerate(keys)])
+    return firsts
+
+
+def _read(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[Sequence[int]]],
+    max_tokens: int,
+    *,
+    readout: Readout,
+    firsts: Sequence[Sequence[int]],
+) -> list[list[Tensor]]:
+    """What is read of every response; of equal ones, which `firsts` tells, only the first goes through the model."""
     _check(prompts, responses)
-    score = SCORES[layout_of(model).rows]
-    parts = iter(score(model, prompts, responses, max_tokens))
-    return [[next(parts) for _ in answers] for answers in responses]
+    read = SCORES[layout_of(model).rows]
+    distinct = [list(dict.fromkeys(first)) for first in firsts]
+    rows = [[answers[k] for k in places] for answers, places in zip(responses, distinct, strict=True)]
+    parts = iter(read(model, prompts, rows, max_tokens, readout))
+    found = [{k: next(parts) for k in places} for places in distinct]
+    return [[of_prompt[k] for k in first] for of_prompt, first in zip(found, firsts, strict=True)]
 
 
 def _check(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]) -> None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sparring.metrics.accuracy import accuracy
+from sparring.metrics.agreement import reward_agreement
 from sparring.metrics.divergence import divergence_to_base
 from sparring.metrics.diversity import diversity
 from sparring.metrics.embedding import embedding_distance
 from sparring.metrics.entropy import entropy
-from sparring.metrics.held_out import Duel, Estimate, HeldOut, Response
+from sparring.metrics.held_out import Duel, Estimate, HeldOut, Preferences, Response
 from sparring.metrics.length import length
 from sparring.metrics.likelihood import likelihood
+from sparring.metrics.preference import preference
 from sparring.metrics.self_bleu import self_bleu
 from sparring.metrics.truth import truth
 from sparring.metrics.win_rate import win_rate
@@ -31,10 +33,20 @@ METRICS: dict[str, Callable[[HeldOut], dict[str, Estimate]]] = {
     "embedding": embedding_distance,
     "divergence": divergence_to_base,
     "win-rate": win_rate,
+    "preference": preference,
     "truth": truth,
 }
 
-__all__ = ["METRICS", "Duel", "Estimate", "HeldOut", "Response", "measure"]
+__all__ = [
+    "METRICS",
+    "Duel",
+    "Estimate",
+    "HeldOut",
+    "Preferences",
+    "Response",
+    "measure",
+    "reward_agreement",
+]
 
 
 def measure(held_out: HeldOut) -> dict[str, Estimate]:

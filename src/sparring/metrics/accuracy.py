@@ -10,6 +10,6 @@ def accuracy(held_out: HeldOut) -> dict[str, Estimate]:
     if any(response.right is None for response in held_out.greedy):
         return {}
     return {
-        "accuracy/greedy": Estimate.of([float(bool(response.right)) for response in held_out.greedy]),
-        "accuracy/sampled": held_out.over_samples(lambda response: float(bool(response.right))),
+        "accuracy/greedy": Estimate.of_rate([float(bool(response.right)) for response in held_out.greedy]),
+        "accuracy/sampled": held_out.rate_over_samples(lambda response: bool(response.right)),
     }

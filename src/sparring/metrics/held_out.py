@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+_Z = 1.959963984540054
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +18,13 @@ class Estimate:
         mean: The mean.
         standard_error: Sample standard deviation / √n; 0 for n = 1.
         n: The number of prompts.
+        interval: Of a rate, its interval at 95 %; None of any other mean.
     """
 
     mean: float
     standard_error: float
     n: int
+    interval: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate:
@@ -29,9 +34,44 @@ class Estimate:
         variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1) if n > 1 else 0.0
         return cls(mean=mean, standard_error=math.sqrt(variance / n), n=n)
 
-    def to_json(self) -> dict[str, float]:
+    @classmethod
+    def of_rate(cls, values: Sequence[float]) -> Estimate:
+        """The estimate of a rate, from one value in [0, 1] for each prompt, with its Wilson interval.
+
+        The standard error of 0 right answers of 8 is 0, and says nothing; the interval is [0, 0.32].
+        """
+        estimate = cls.of(values)
+        return replace(estimate, interval=wilson(estimate.mean, estimate.n))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Estimate:
+        """The estimate that `to_json` wrote."""
+        ends = value.get("interval")
+        interval = None if ends is None else (ends[0], ends[1])
+        return cls(mean=value["mean"], standard_error=value["standard_error"], n=value["n"], interval=interval)
+
+    def to_json(self) -> dict[str, Any]:
         """The estimate as plain numbers."""
-        return {"mean": self.mean, "standard_error": self.standard_error, "n": self.n}
+        plain = {"mean": self.mean, "standard_error": self.standard_error, "n": self.n}
+        return plain if self.interval is None else plain | {"interval": [*self.interval]}
+
+
+def wilson(rate: float, n: int) -> tuple[float, float]:
+    """The score interval at 95 % of a rate p over n prompts.
+
+    With z = 1.96 it is
+
+        (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)
+
+    It holds for verdicts of right or wrong. Of values between, such as the mean over a prompt's samples, the variance
+    is at most p(1 − p), so that it is wider than it need be.
+
+    Source: Wilson 1927; the figures of Newcombe 1998 (Statistics in Medicine 17, table I, method 3).
+    """
+    share = _Z * _Z / n
+    centre = rate + 0.5 * share
+    half = math.sqrt(share * (rate * (1.0 - rate) + 0.25 * share))
+    return max((centre - half) / (1.0 + share), 0.0), min((centre + half) / (1.0 + share), 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +113,19 @@ class Duel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preferences:
+    """Responses to a held-out prompt that somebody else wrote, and which of them the data prefer.
+
+    Attributes:
+        log_ratios: `[K]` log π(y|x) − log π_base(y|x), nats.
+        pairwise: `[K][K]` P_ij = P(y_i ≻ y_j | x).
+    """
+
+    log_ratios: Sequence[float]
+    pairwise: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """N held-out prompts, with a policy's responses to them.
 
@@ -81,6 +134,7 @@ class HeldOut:
         greedy: N greedy responses.
         sampled: N lists of sampled responses, scored under the policy and the base.
         duels: By rival, N lists of the sampled responses beside the rival's, with a judge's preference.
+        compared: The prompts for which the data bring responses with preferences.
         embed: Sentence embeddings of some texts, where there is an embedder.
     """
 
@@ -88,8 +142,16 @@ class HeldOut:
     greedy: Sequence[Response]
     sampled: Sequence[Sequence[Response]]
     duels: Mapping[str, Sequence[Sequence[Duel]]] = field(default_factory=dict)
+    compared: Sequence[Preferences] = ()
     embed: Callable[[Sequence[str]], Sequence[Sequence[float]]] | None = None
 
     def over_samples(self, value: Callable[[Response], float]) -> Estimate:
         """The mean over prompts of each prompt's mean over its samples, which are not independent."""
-        return Estimate.of([math.fsum(map(value, samples)) / len(samples) for samples in self.sampled])
+        return Estimate.of(self._means(value))
+
+    def rate_over_samples(self, holds: Callable[[Response], bool]) -> Estimate:
+        """The same of how often something holds."""
+        return Estimate.of_rate(self._means(holds))
+
+    def _means(self, value: Callable[[Response], float]) -> list[float]:
+        return [math.fsum(map(value, samples)) / len(samples) for samples in self.sampled]

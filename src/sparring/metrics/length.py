@@ -10,7 +10,7 @@ def length(held_out: HeldOut) -> dict[str, Estimate]:
     estimates = {
         "length/sampled": held_out.over_samples(lambda response: float(response.tokens)),
         "length/greedy": Estimate.of([float(response.tokens) for response in held_out.greedy]),
-        "finished/sampled": held_out.over_samples(lambda response: float(response.finish_reason == "stop")),
+        "finished/sampled": held_out.rate_over_samples(lambda response: response.finish_reason == "stop"),
     }
     if held_out.expert:
         estimates["length/expert"] = Estimate.of([float(response.tokens) for response in held_out.expert])

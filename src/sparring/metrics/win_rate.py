@@ -31,7 +31,9 @@ def win_rate(held_out: HeldOut) -> dict[str, Estimate]:
     for rival, prompts in held_out.duels.items():
         known = [judged for pairs in prompts if (judged := [pair for pair in pairs if pair.preference is not None])]
         if len(known) > 1:
-            rates[f"win_rate/{rival}"] = Estimate.of([math.fsum(_preferences(pairs)) / len(pairs) for pairs in known])
+            rates[f"win_rate/{rival}"] = Estimate.of_rate(
+                [math.fsum(_preferences(pairs)) / len(pairs) for pairs in known]
+            )
             controlled = _length_controlled(known)
             if controlled is not None:
                 rates[f"win_rate/{rival}/length_controlled"] = controlled

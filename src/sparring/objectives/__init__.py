@@ -13,6 +13,7 @@ named by its import path, `my_module:MyObjective`.
 from __future__ import annotations
 
 from sparring.objectives.dft import Dft
+from sparring.objectives.distill import Distill
 from sparring.objectives.dpo import Dpo
 from sparring.objectives.f_divergence import FDivergence
 from sparring.objectives.inpo import Inpo
@@ -44,6 +45,7 @@ OBJECTIVES: Registry[Objective] = Registry(
         "inpo": Inpo,
         "nash-md": NashMd,
         "tpaw": Tpaw,
+        "distill": Distill,
         "dft": Dft,
         "sft": Sft,
     },
@@ -52,6 +54,7 @@ OBJECTIVES: Registry[Objective] = Registry(
 __all__ = [
     "OBJECTIVES",
     "Dft",
+    "Distill",
     "Dpo",
     "FDivergence",
     "Inpo",

@@ -91,7 +91,7 @@ def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | Non
     """The model as shapes without weights, with the adapter if there is one."""
     from transformers import AutoModelForCausalLM
 
-    from sparring.selfplay.policy import lora_config
+    from sparring.models.lora import lora_config
 
     dtype = stored_dtype(model_config) if config.dtype == "auto" else getattr(torch, config.dtype)
     with torch.device("meta"), quiet_transformers():

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sparring.planning.cost import state_bytes
-from sparring.planning.tokens import scored_rows
+from sparring.planning.tokens import rewarded_rows, scored_rows, shown_rows
 from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared
@@ -19,6 +19,8 @@ from sparring.selfplay.retention import kept_samples, models_at_once
 _SAMPLE, _HELD_OUT = 3, 30
 # Bytes of a sample's number, digest and log-prob in a file of scores.
 _SCORE = 50
+# Bytes of a next token's id and log-prob; random as they are, they do not shrink.
+_NEXT_TOKEN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +69,16 @@ def disk(prepared: Prepared, model: Any, *, processes: int) -> Disk:
         sum(by_iteration[number] for number in kept_samples(config.keep, phases, policy))
         for policy in range(len(by_iteration) + 1)
     ]
-    policies = 1 + len(by_iteration) + (config.warmup is not None)
-    held_out = policies * _held_out_bytes(prepared)
+    held_out = config.measured * _held_out_bytes(prepared)
     return Disk(
         peak=Use(
-            models=models.most * saved,
+            models=(models.most + config.controls) * saved,
             checkpoints=max(_checkpoint_bytes(prepared, model, saved, processes)),
             # Those of the iteration that is played come on top of those that are kept.
-            samples=max(before + new for before, new in zip(kept, by_iteration, strict=False)),
+            samples=max((before + new for before, new in zip(kept, by_iteration, strict=False)), default=0),
             held_out=held_out,
         ),
-        end=Use(models=models.end * saved, checkpoints=0, samples=kept[-1], held_out=held_out),
+        end=Use(models=(models.end + config.controls) * saved, checkpoints=0, samples=kept[-1], held_out=held_out),
     )
 
 
@@ -87,27 +88,39 @@ def _saved_bytes(model: Any, *, adapter: bool) -> int:
 
 def _checkpoint_bytes(prepared: Prepared, model: Any, saved: int, processes: int) -> Iterator[int]:
     """The checkpoints of each training, with the one that is written before an old one is removed."""
-    config = prepared.config
-    trainings = [(phase.config.training, phase) for phase in prepared.phases]
-    if config.warmup is not None:
-        trainings.append((config.training | config.warmup.training, prepared.phases[0]))
-    for fields, phase in trainings:
+    config, warmup = prepared.config, prepared.config.warmup
+    trainings = [
+        (phase.config.training, len(prepared.prompts(phase, phase.iterations.start)), 0) for phase in prepared.phases
+    ]
+    if warmup is not None:
+        taught, validation = warmup.split(prepared.train.examples)
+        # Until a plateau, that of the best look is kept too.
+        trainings.append((warmup.fields(config.training), len(taught), int(bool(validation))))
+    for fields, prompts, kept in trainings:
         args = arguments_of(config, fields)
         states = sum(
             p.numel() * state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad
         )
         each = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
-        prompts = len(prepared.prompts(phase, phase.iterations.start))
         steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * prompts / each)
         written = math.ceil(steps / (args.save_steps if args.save_steps >= 1 else max(1, args.save_steps * steps)))
         at_once = written if args.save_total_limit is None else min(written, args.save_total_limit + 1)
-        yield at_once * (saved + states)
+        yield (at_once + kept) * (saved + states)
 
 
 def _sample_bytes(prepared: Prepared, phase: Phase, iteration: int) -> int:
     scorers = len(phase.scorers(iteration))
-    return sum(
-        _SAMPLE * row.tokens + _SCORE * scorers * len(row.responses) for row in scored_rows(prepared, phase, iteration)
+    candidates = 0 if phase.scorer is None else phase.scorer.candidates
+    # The features of `response_features` in fp32, beside a number and a digest, and the reward.
+    each: int = 8 * prepared.model_config.get_text_config().hidden_size + 2 * _SCORE
+    rewarded = sum(each * len(row.responses) for row in rewarded_rows(prepared, phase, iteration))
+    return (
+        rewarded
+        + sum(
+            _SAMPLE * row.tokens + _SCORE * scorers * len(row.responses)
+            for row in scored_rows(prepared, phase, iteration)
+        )
+        + sum(_NEXT_TOKEN * candidates * sum(row.responses) for row in shown_rows(prepared, phase, iteration))
     )
 
 

@@ -25,7 +25,11 @@ from sparring.work import processes as launched
 
 @dataclass(frozen=True, kw_only=True)
 class PhasePlan:
-    """What is known of one phase. `comparisons` are those of its judge; their time is not estimated."""
+    """What is known of one phase.
+
+    `comparisons` are those of its judge, whose time is not estimated; `experts` are the prompts from whose experts a
+    reward player learns, where there is one.
+    """
 
     game: str
     objective: str
@@ -33,18 +37,25 @@ class PhasePlan:
     prompts: int
     stability: dict[str, Any] | None
     comparisons: int
+    experts: int | None
 
     def rows(self) -> list[tuple[str, str]]:
         """For people: what it is about, and what is said of it."""
+        if self.iterations == 0:
+            return [("game", "none: the run ends after its warm-up")]
         times = "1 iteration" if self.iterations == 1 else f"{self.iterations} iterations"
         rows = [("game", f"{self.game}; {times} on {self.prompts} prompts")]
         if self.stability is not None:
             number = f"{self.stability['symbol']} = {self.stability['value']:g}"
-            rows.append(("stability", f"{number}; {self.stability['verdict']}"))
+            limit = "that is of exact iterations: in training the learning rate decides first"
+            rows.append(("stability", f"{number}; {self.stability['verdict']}; {limit}"))
         elif self.comparisons:
             rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
         if self.comparisons:
-            rows.append(("judge", f"{self.comparisons:,} comparisons, whose time is not in the total"))
+            text = f"{self.comparisons:,} comparisons, whose time is not in the total"
+            rows.append(("judge", text))
+        if self.experts is not None:
+            rows.append(("reward player", f"learns from the experts of {self.experts} of {self.prompts} prompts"))
         return rows
 
 
@@ -131,6 +142,8 @@ def plan(
     """
     refuse_sharding(config, sharded=sharded)
     prepared = _answered(prepare(config))
+    # With what a recipe chose written out.
+    config = prepared.config
     processes = launched.count() if processes is None else processes
     tokens = count_tokens(prepared, processes)
     rates: Rates | None = None
@@ -184,22 +197,24 @@ def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
     number, verdict = phase.objective.stability, None
     if number is not None:
         verdict = asdict(number) | {"contraction_factor": number.contraction_factor, "verdict": number.verdict}
-    played = len(prepared.prompts(phase, phase.iterations.start))
+    prompts = prepared.prompts(phase, phase.iterations.start)
     penalties = [f"{each.options['weight']:g} × {each.name}" for each in phase.config.regularizers]
     return PhasePlan(
         game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
         objective=phase.config.objective.name,
         iterations=len(phase.iterations),
         stability=verdict,
-        prompts=played,
-        comparisons=_comparisons(phase.config, played),
+        prompts=len(prompts),
+        comparisons=_comparisons(phase.config, len(prompts)),
+        experts=None if phase.reward_player is None else sum(bool(item.expert_ids) for item in prompts),
     )
 
 
 def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Memory:
     args = arguments_of(prepared.config, phase.config.training)
     # Where every iteration is played on all prompts, one stands for all: the last, by when a team is complete.
-    different = phase.iterations if prepared.config.data.prompts_per_iteration else phase.iterations[-1:]
+    # A run that ends after its warm-up has the objective of that.
+    different = phase.iterations if prepared.config.data.prompts_per_iteration else phase.iterations[-1:] or range(1)
     batch = Batch.largest(
         (row for iteration in different for row in trained_rows(prepared, phase, iteration)),
         prompts=args.per_device_train_batch_size,
@@ -224,4 +239,5 @@ def _held_out_comparisons(prepared: Prepared) -> int:
     config = prepared.config
     # The first policy's previous one is the base model, which has no rival itself.
     rivals = 2 * config.total_iterations + (1 if config.warmup is not None else -1)
+    rivals += 2 * config.controls - (config.warmup is None and config.controls > 0)
     return rivals * len(prepared.held_out.examples) * config.evaluation.samples_per_prompt

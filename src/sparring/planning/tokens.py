@@ -23,7 +23,7 @@ class Tokens:
 
     Attributes:
         generate: Sampled tokens; one from a mixture counts twice, since two models read it.
-        score: Scored tokens, prompts included.
+        score: Scored tokens, prompts included, and those whose hidden states a reward is learnt from.
         train: Trained tokens, prompts included, of all epochs.
     """
 
@@ -39,6 +39,25 @@ def scored_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[To
     """The rows that an iteration scores; one at a time, since there may be millions."""
     for item, played in _played(prepared, phase, iteration):
         expert = [len(item.expert_ids)] if phase.reads_expert else []
+        yield TokenCounts(len(item.prompt_ids), (*expert, *played))
+
+
+def shown_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
+    """The rows that an iteration's scorer reads token by token, with what it is shown; none without one."""
+    if phase.scorer is None:
+        return
+    asked = prepared.asked_by_scorer(phase, prepared.prompts(phase, iteration))
+    unwritten = prepared.teacher is not None and phase.shows_expert
+    for item, played in _played(prepared, phase, iteration):
+        yield TokenCounts(len(asked[item.index]) + unwritten * len(item.expert_ids), tuple(played))
+
+
+def rewarded_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
+    """The rows whose hidden states an iteration's reward player reads; none where it has no such player."""
+    if phase.reward_player is None:
+        return
+    for item, played in _played(prepared, phase, iteration):
+        expert = [len(item.expert_ids)] if item.expert_ids else []
         yield TokenCounts(len(item.prompt_ids), (*expert, *played))
 
 
@@ -77,7 +96,13 @@ def count_tokens(prepared: Prepared, processes: int) -> Tokens:
     total = _teacher_tokens(prepared) + _held_out_tokens(prepared) + _warmup_tokens(prepared, processes)
     total += _reference_tokens(prepared)
     for phase in prepared.phases:
-        total += _phase_tokens(prepared, phase, processes)
+        played = _phase_tokens(prepared, phase, processes)
+        total += played
+        if prepared.config.control:
+            # For as much computation: a token that is read takes a third of one that is trained on, or half of one of
+            # which an adapter alone is trained.
+            read = (played.generate + played.score) // (3 if prepared.config.lora is None else 2)
+            total += Tokens(generate=0, score=0, train=played.train + read)
     return total
 
 
@@ -86,7 +111,7 @@ def _teacher_tokens(prepared: Prepared) -> Tokens:
     config, teacher = prepared.config, prepared.teacher
     if teacher is None:
         return Tokens(generate=0, score=0, train=0)
-    limit, policies = config.data.max_response_tokens, config.total_iterations + 1 + (config.warmup is not None)
+    limit, policies = config.data.max_response_tokens, config.measured
     asked = sum(len(item.prompt_ids) + limit for item in teacher.held_out)
     return Tokens(
         generate=(len(teacher.train) + len(teacher.held_out)) * limit,
@@ -96,12 +121,14 @@ def _teacher_tokens(prepared: Prepared) -> Tokens:
 
 
 def _warmup_tokens(prepared: Prepared, processes: int) -> Tokens:
-    config, train = prepared.config, 0.0
-    if config.warmup is not None:
-        rows = [item for item in prepared.train.examples if item.expert_ids]
-        epochs = _epochs(prepared, config.training | config.warmup.training, len(rows), processes)
-        train = epochs * sum(len(item.prompt_ids) + len(item.expert_ids) for item in rows)
-    return Tokens(generate=0, score=0, train=round(train))
+    """What the warm-up takes; until a plateau, to its limit."""
+    config, warmup = prepared.config, prepared.config.warmup
+    if warmup is None:
+        return Tokens(generate=0, score=0, train=0)
+    taught, validation = warmup.split(prepared.train.examples)
+    epochs = _epochs(prepared, warmup.fields(config.training), len(taught), processes)
+    once, look = (sum(len(item.prompt_ids) + len(item.expert_ids) for item in items) for items in (taught, validation))
+    return Tokens(generate=0, score=round(look * (1 + epochs / warmup.every)), train=round(epochs * once))
 
 
 def _reference_tokens(prepared: Prepared) -> Tokens:
@@ -121,9 +148,11 @@ def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
         readers = 2 if phase.opponent.spec(iteration).base_share else 1
         epochs = _epochs(prepared, phase.config.training, len(prompts), processes)
         generated = phase.samples * sum(_length(prepared, item) for item in prompts)
+        shown = sum(row.tokens for row in shown_rows(prepared, phase, iteration))
+        rewarded = sum(row.tokens for row in rewarded_rows(prepared, phase, iteration))
         total += Tokens(
             generate=readers * generated,
-            score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)),
+            score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)) + shown + rewarded,
             train=round(trained * epochs),
         )
     return total
@@ -133,7 +162,7 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
     """What evaluation takes, for each policy: one greedy and some sampled answers, all of which are scored."""
     config = prepared.config
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
-    samples, policies = config.evaluation.samples_per_prompt, config.total_iterations + 1 + (config.warmup is not None)
+    samples, policies = config.evaluation.samples_per_prompt, config.measured
     # Every policy scores the experts, its greedy answer and its samples, of which the base model scores the last two
     # too. For the game it scores its opponent's samples, those of earlier members of a team too, and those scorers come
     # that have not done so yet; of a mixture there are other samples, for which two models read every token.
@@ -145,9 +174,11 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
         scored += (len(played) + earlier) * samples + others * (1 + samples)
         mixed += sum(2 * samples for iteration in played if phase.opponent.spec(iteration).base_share)
     lengths = [_length(prepared, item) for item in held_out]
+    # Each policy scores what the data compare, and the base model does so once.
+    compared = sum(len(item.prompt_ids) + sum(map(len, item.compared_ids)) for item in held_out if item.compared_ids)
     return Tokens(
         generate=(policies * (1 + samples) + mixed) * sum(lengths),
-        score=scored * (sum(len(item.prompt_ids) for item in held_out) + sum(lengths)),
+        score=scored * (sum(len(item.prompt_ids) for item in held_out) + sum(lengths)) + policies * compared,
         train=0,
     )
 

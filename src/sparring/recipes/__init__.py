@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sparring.errors import InputError, did_you_mean
+from sparring.errors import InputError, did_you_mean, nearest
 from sparring.inputs import kind
 
 _FOLDER = Path(__file__).parent
@@ -13,6 +13,17 @@ _FOLDER = Path(__file__).parent
 def recipes() -> dict[str, str]:
     """Name and one-line description of every recipe."""
     return {path.stem: _description(path) for path in sorted(_FOLDER.glob("*.yaml"))}
+
+
+def text(name: str) -> str:
+    """The file of a recipe.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    if name not in recipes():
+        raise InputError("no recipe of that name", where=name, fix=did_you_mean(name, recipes()))
+    return (_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def find(config: str) -> Path:
@@ -27,7 +38,10 @@ def find(config: str) -> Path:
     recipe = _FOLDER / f"{config}.yaml"
     if "/" not in config and kind(recipe) == "file":
         return recipe
-    raise InputError("no such file, and no recipe of that name", where=config, fix=did_you_mean(config, recipes()))
+    there = {str(each) for each in path.parent.glob("*.y*ml")}
+    near = nearest(config, sorted({*there, *recipes()}))
+    fix = f"did you mean '{near}', which is there?" if near in there else did_you_mean(config, recipes())
+    raise InputError("no such file, and no recipe of that name", where=config, fix=fix)
 
 
 def _description(path: Path) -> str:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from sparring.files import write_text
-from sparring.reports.conclusion import gain
-from sparring.reports.curves import Chart, learning_curves, number
+from sparring.reports.curves import Chart, learning_curves, policy_series
+from sparring.reports.gain import gain
 from sparring.reports.page import Page, build, render
-from sparring.reports.summary import COLUMNS, PolicyRow, Summary
+from sparring.reports.summary import COLUMNS, MORE_SFT, PolicyRow, Summary
 from sparring.run_directory import RunDirectory
 from sparring.settings import remove
+
+# Characters of a label for which a chart's legend has room.
+_LONGEST = 60
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,19 @@ class Group:
     """Runs of one configuration.
 
     Attributes:
+        name: Its name in charts: its label or, where a group's is too long for a legend, a letter.
         label: The settings in which it differs from the other groups.
         runs: Its runs, by seed.
     """
 
+    name: str
     label: str
     runs: list[Summary]
+
+    @property
+    def told(self) -> str:
+        """Its name with its label."""
+        return self.label if self.name == self.label else f"{self.name}: {self.label}"
 
     @property
     def size(self) -> int:
@@ -66,9 +76,20 @@ def group(summaries: Sequence[Summary]) -> list[Group]:
     differing = [key for key in dict.fromkeys(k for flat in settings for k in flat) if _differs(key, settings)]
     found: dict[str, list[Summary]] = {}
     for run, flat in zip(summaries, settings, strict=True):
-        label = ", ".join(f"{_short(key, differing)} = {_plain(flat[key])}" for key in differing if key in flat)
+        label = ", ".join(f"{key} = {_plain(flat[key])}" for key in differing if key in flat)
         found.setdefault(label or "the same settings", []).append(run)
-    return [Group(label, sorted(runs, key=lambda run: int(run.config["seed"]))) for label, runs in found.items()]
+    letters = (_letter(place) for place in range(len(found)))
+    names = list(letters) if max(map(len, found), default=0) > _LONGEST else list(found)
+    return [
+        Group(name, label, sorted(runs, key=lambda run: int(run.config["seed"])))
+        for name, (label, runs) in zip(names, found.items(), strict=True)
+    ]
+
+
+def _letter(place: int) -> str:
+    """A to Z, then AA to AZ and so on."""
+    before, own = divmod(place, 26)
+    return (_letter(before - 1) if before else "") + chr(ord("A") + own)
 
 
 def _decisive(run: Summary) -> dict[str, Any]:
@@ -92,12 +113,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     return len({json.dumps(each.get(key), sort_keys=True) for each in settings}) > 1
-
-
-def _short(key: str, others: Sequence[str]) -> str:
-    """A dotted key as short as is unambiguous: `objective.name` becomes `objective`, `objective.beta` `beta`."""
-    last = key.removesuffix(".name").rpartition(".")[2]
-    return key if any(other != key and other.removesuffix(".name").endswith(last) for other in others) else last
 
 
 def _plain(value: Any) -> str:
@@ -140,11 +155,17 @@ def comparison_page(summaries: Sequence[Summary]) -> Page:
 def _group_rows(each: Group, columns: Sequence[tuple[str, str, int]]) -> list[list[str]]:
     """The policy that self-play started from, and its last one."""
     last = min((run.rows for run in each.runs if run.rows), key=len, default=[])
+    last = [row for row in last if not row.name.startswith(MORE_SFT)]
     started = [row.name for row in last if not row.name.startswith("iteration")][-1:]
     names = dict.fromkeys([*started, *(row.name for row in last[-1:])])
     return [
-        [each.label, each.seeds, name, *(_cell(each.over_seeds(name, key), digits) for key, _, digits in columns)]
-        for name in names
+        [
+            each.name if place else each.told,
+            each.seeds,
+            name,
+            *(_cell(each.over_seeds(name, key), digits) for key, _, digits in columns),
+        ]
+        for place, name in enumerate(names)
     ]
 
 
@@ -176,19 +197,14 @@ def _measured(groups: Sequence[Group], key: str, heading: str) -> Chart | None:
         names = [*dict.fromkeys(row.name for run in each.runs for row in run.rows if key in row.estimates)]
         values = [(name, value) for name in names if (value := each.over_seeds(name, key)) is not None]
         if values:
-            errors = [
-                deviation if deviation is not None else _row_of(each.runs, name, key).estimates[key]["standard_error"]
-                for name, (_, deviation) in values
+            bars = [
+                (mean - deviation, mean + deviation)
+                if deviation is not None
+                else _row_of(each.runs, name, key).bar(key)
+                for name, (mean, deviation) in values
             ]
-            series.append(
-                {
-                    "name": each.label,
-                    "group": hue,
-                    "x": [name for name, _ in values],
-                    "y": [number(mean) for _, (mean, _) in values],
-                    "error": [number(error) for error in errors],
-                }
-            )
+            drawn = policy_series(each.name, [name for name, _ in values], [mean for _, (mean, _) in values], bars)
+            series.append(drawn | {"group": hue})
     return Chart(title=heading[:1].upper() + heading[1:], unit="", kind="policies", series=series) if series else None
 
 
@@ -205,6 +221,6 @@ def _overlaid(groups: Sequence[Group]) -> list[Chart]:
                 # Only the first series, of rewards the expert's: two lines a run could not be told apart.
                 curve = chart.series[0]
                 known = merged[chart.title].series if chart.title in merged else []
-                line = curve | {"name": f"{each.label}, seed {run.config['seed']}", "group": hue, "dash": place}
+                line = curve | {"name": f"{each.name}, seed {run.config['seed']}", "group": hue, "dash": place}
                 merged[chart.title] = replace(chart, unit=curve["name"], marks=[], series=[*known, line])
     return list(merged.values())

@@ -2,52 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparring.reports.control import beside_control
+from sparring.reports.curves import LOOK, looks_of_warmup
+from sparring.reports.gain import Gain, gain
 from sparring.reports.samples import Answers
-from sparring.reports.summary import PolicyRow, Summary
+from sparring.reports.summary import MORE_SFT, PolicyRow, Summary
 
 _CUT = 0.1
 _PAST_BOUND = 0.5
 _FEW = 100
 # Nats a token; see `sparring.selfplay.monitor`.
 _FAR = -2.5
+_LIKELIHOOD = "log_likelihood/token"
+_BEFORE = {"base": "the base model itself", "warm-up": "the warm-up, before any self-play"}
 _NAMES = {
     "accuracy/greedy": "greedy accuracy",
     "accuracy/sampled": "sampled accuracy",
     "win_rate/base": "win rate over the base model",
-    "log_likelihood/token": "expert log-likelihood a token (nats)",
+    "preference/accuracy": "share of the data's preferences",
+    _LIKELIHOOD: "expert log-likelihood a token (nats)",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gain:
-    """The gain of one policy over another in a metric, on the same held-out prompts.
-
-    Attributes:
-        over: The other policy's name.
-        value: The difference of means.
-        standard_error: Its standard error over prompts: of the paired differences or, where the values of single
-            prompts were not kept, of the two means as if they were independent, which overstates it.
-        paired: Whether it is that of paired differences.
-    """
-
-    over: str
-    value: float
-    standard_error: float
-    paired: bool
-
-    @property
-    def is_noise(self) -> bool:
-        """Whether it is within two standard errors of zero."""
-        return abs(self.value) <= 2 * self.standard_error
-
-    def __str__(self) -> str:
-        value = f"{self.value:+.3f}".replace("-", "−")
-        return f"{value} ± {self.standard_error:.3f} over the {self.over}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,81 +48,71 @@ class Conclusion:
 def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
     """The conclusion from a run, as far as it got."""
     if summary.result is None:
-        return Conclusion(headline=_progress(summary), sentences=[], warnings=_warnings(summary, None, []), gains=[])
+        return Conclusion(headline=_progress(summary), sentences=[], warnings=_warnings(summary, None), gains=[])
     best = next((row for row in summary.rows if row.path == summary.result["best"]), None)
     metric, reason, stopped = (summary.result[name] for name in ("metric", "reason", "stopped_early"))
-    ended = "It was stopped early" if stopped else "It was played to its end"
+    sentences = [f"It was stopped early: {reason}." if stopped else "It was played to its end."]
     if best is None or metric is None:
         return Conclusion(
-            headline=_unwatched(summary),
-            sentences=[f"{ended}: {reason}." if stopped else f"{reason[:1].upper()}{reason[1:]}."],
-            warnings=_warnings(summary, None, []),
-            gains=[],
+            headline=_unwatched(summary), sentences=sentences, warnings=_warnings(summary, None), gains=[]
         )
-    start = _start(summary)
     # The base model has no win rate over itself.
-    known = (row for row in (summary.rows[0], start) if row is not None and metric in row.estimates)
+    known = (row for row in (summary.rows[0], summary.start) if row is not None and metric in row.estimates)
     others = dict.fromkeys(row.path for row in known if row.path != best.path)
     rows = {row.path: row for row in summary.rows}
     gains = [gain(rows[path], best, metric, answers) for path in others]
-    headline = f"The best policy is {_name(best)}"
-    if gains and gains[-1].is_noise and best.name.startswith("iteration"):
-        headline = f"No gain of self-play can be told from chance. The highest value has {_name(best)}"
+    headline = _verdict(best, gains, played=bool(summary.iterations))
     if metric in best.estimates:
         headline += f": {_NAMES.get(metric, metric)} {best.cell(metric, 3)}"
     headline += f", {gains[0]}." if gains else "."
-    sentences = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 else []
-    sentences.append(f"{ended}: {reason}.")
+    played = best.name.startswith("iteration")
+    of_that = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 and played else []
     return Conclusion(
         headline=headline.replace(" -", " −"),
-        sentences=sentences,
-        warnings=_warnings(summary, best, gains),
+        sentences=[
+            *of_that,
+            *beside_control(summary, metric, answers),
+            *_tie(summary.rows, best, metric),
+            *_warmup(summary),
+            *sentences,
+        ],
+        warnings=_warnings(summary, best),
         gains=gains,
     )
 
 
-def _start(summary: Summary) -> PolicyRow | None:
-    """The policy that self-play started from."""
-    return next((row for row in reversed(summary.rows) if not row.name.startswith("iteration")), None)
-
-
-def gain(before: PolicyRow, after: PolicyRow, metric: str, answers: Answers | None) -> Gain:
-    """The gain of one policy over another."""
-    over = {"base": "base model"}.get(before.name, before.name)
-    pairs = _pairs(before.name, after.name, metric, answers)
-    if pairs:
-        differences = [second - first for first, second in pairs]
-        n = len(differences)
-        mean = math.fsum(differences) / n
-        variance = math.fsum((value - mean) ** 2 for value in differences) / max(n - 1, 1)
-        return Gain(over=over, value=mean, standard_error=math.sqrt(variance / n), paired=True)
-    first, second = before.estimates[metric], after.estimates[metric]
-    error = math.hypot(first["standard_error"], second["standard_error"])
-    return Gain(over=over, value=second["mean"] - first["mean"], standard_error=error, paired=False)
-
-
-def _pairs(before: str, after: str, metric: str, answers: Answers | None) -> list[tuple[float, float]]:
-    if answers is None or before not in answers.policies or after not in answers.policies:
+def _warmup(summary: Summary) -> list[str]:
+    """Where a warm-up ended that was to end at a plateau."""
+    looks = looks_of_warmup(summary.events)[1:]
+    if not looks:
         return []
-    first, second = (_per_prompt(answers, answers.policies.index(name), metric) for name in (before, after))
-    return [(first[index], second[index]) for index in first if index in second]
+    best = max(looks, key=lambda event: event[LOOK])
+    return [
+        f"The warm-up is that of {best['epoch']:.3g} epochs, of {looks[-1]['epoch']:.3g}: there the experts of its "
+        f"validation prompts were likeliest (−{-best[LOOK]:.3f} nats a token)."
+    ]
 
 
-def _per_prompt(answers: Answers, policy: int, metric: str) -> Mapping[int, float]:
-    """A metric's value on each held-out prompt, by index; empty where it cannot be computed from the answers."""
-    if metric == "log_likelihood/token":
-        ends = answers.values(policy, "expert", "ends")
-        scores = answers.values(policy, "expert", "log_prob")
-        return {index: score / len(ends[index][0]) for index, (score,) in scores.items()}
-    if not metric.startswith("accuracy/"):
-        return {}
-    verdicts = answers.values(policy, metric.removeprefix("accuracy/"), "right")
-    known = {index: each for index, each in verdicts.items() if None not in each}
-    return {index: sum(each) / len(each) for index, each in known.items()}
+def _verdict(best: PolicyRow, gains: Sequence[Gain], *, played: bool) -> str:
+    if best.name.startswith(MORE_SFT):
+        return f"More supervised fine-tuning, for as much computation, did better than self-play: {best.name}"
+    if best.name in _BEFORE and played:
+        return f"No iteration of self-play is better than what it started from. The best policy is {_BEFORE[best.name]}"
+    if gains and gains[-1].is_noise and played:
+        return f"No gain of self-play can be told from chance. The highest value has {best.name}"
+    return f"The best policy is {_BEFORE.get(best.name, best.name)}"
 
 
-def _name(row: PolicyRow) -> str:
-    return {"base": "the base model itself", "warm-up": "the warm-up, before any self-play"}.get(row.name, row.name)
+def _tie(rows: Sequence[PolicyRow], best: PolicyRow, metric: str) -> Iterator[str]:
+    """Says where the expert's likelihood decided between policies that are equally good."""
+    if metric not in best.estimates or metric == _LIKELIHOOD or _LIKELIHOOD not in best.estimates:
+        return
+    equal = [row for row in rows if row is not best and _mean(row, metric) == _mean(best, metric)]
+    rivals = [row.estimates[_LIKELIHOOD]["mean"] for row in equal if _LIKELIHOOD in row.estimates]
+    if rivals and max(rivals) < best.estimates[_LIKELIHOOD]["mean"]:
+        cell = best.cell(_LIKELIHOOD, 3).replace("-", "−")
+        names = " and ".join(row.name for row in equal)
+        yield f"{names} did as well, but {best.name} finds the experts' responses likeliest: {cell} nats a token."
 
 
 def _progress(summary: Summary) -> str:
@@ -168,17 +136,13 @@ def _unwatched(summary: Summary) -> str:
     rate = last.estimates.get("win_rate/base")
     verdict = "so nothing says which policy is the best"
     if rate is not None:
-        verdict += f"; {last.name} wins {rate['mean']:.3f} ± {rate['standard_error']:.3f} against the base model"
+        verdict += f"; {last.name} wins {last.cell('win_rate/base', 3)} against the base model"
     return f"This run has ended. The held-out prompts have no expert response, {verdict}."
 
 
-def _warnings(summary: Summary, best: PolicyRow | None, gains: list[Gain]) -> list[str]:
+def _warnings(summary: Summary, best: PolicyRow | None) -> list[str]:
     found: list[str] = []
-    if best is not None and not best.name.startswith("iteration"):
-        found.append("No iteration of self-play is better than what it started from.")
-    if gains and gains[-1].is_noise:
-        found.append(f"The gain over the {gains[-1].over} is within two standard errors of zero: it may be chance.")
-    if (start := _start(summary)) is not None and (value := _mean(start, "log_likelihood/token") or 0.0) < _FAR:
+    if (start := summary.start) is not None and (value := _mean(start, _LIKELIHOOD) or 0.0) < _FAR:
         found.append(
             f"Play started at −{-value:.1f} nats a token of the held-out experts: the policy had not learned to write "
             "as they do, so a gain over it may be what a longer warm-up would have brought."
@@ -190,11 +154,20 @@ def _warnings(summary: Summary, best: PolicyRow | None, gains: list[Gain]) -> li
         for event in summary.events
         if event.get("judge/decided") == 0
     ]
-    found += [f"Iteration {item['iteration']}: {item['text']}" for item in summary.stability if item["status"] != "ok"]
+    found += _unstable(summary.stability)
     skipped = len(summary.manifest["data"]["skipped"])
     if skipped:
         found.append(f"{skipped} rows of the data were invalid and left out; the manifest lists them.")
     return found
+
+
+def _unstable(stability: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What each check of stability said last that was not well, and how often before."""
+    bad = [item for item in stability if item["status"] != "ok"]
+    for check in dict.fromkeys(item["check"] for item in bad):
+        *before, last = [item for item in bad if item["check"] == check]
+        more = f" (and {len(before)} before it)" if before else ""
+        yield f"Iteration {last['iteration']}{more}: {last['text']}"
 
 
 def _warnings_about(best: PolicyRow) -> list[str]:

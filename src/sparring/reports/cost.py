@@ -9,7 +9,7 @@ from typing import Any
 
 from sparring.reports.curves import Chart, number
 
-STAGES = ("demonstrate", "warmup", "generate", "score", "judge", "train", "evaluate")
+STAGES = ("demonstrate", "warmup", "generate", "score", "reward", "judge", "train", "control", "evaluate")
 _UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 
@@ -29,6 +29,8 @@ def _owner(event: Mapping[str, Any]) -> str:
     if event["stage"] == "demonstrate":
         return "teacher"
     folder = Path(event.get("policy", "warmup"))
+    if folder.parent.name == "control":
+        return f"more SFT {int(folder.name)}"
     return {"base": "base", "warmup": "warm-up"}.get(folder.name) or f"iteration {int(folder.name)}"
 
 

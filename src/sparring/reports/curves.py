@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from sparring.reports.summary import PolicyRow
 
+LOOK = "eval_log_likelihood/token"
+"""How likely the experts of the warm-up's validation prompts were, as it is logged."""
+
 _MOST_POINTS = 2000
 _NOT_CURVES = frozenset({"step", "iteration", "phase", "epoch", "seconds", "total_flos", "num_input_tokens_seen"})
 _PAIRS = {"rewards/generated": "rewards/expert"}
@@ -18,6 +21,8 @@ _STEPS: dict[str, tuple[str, str]] = {
     "loss": ("Loss", ""),
     "loss/normalized": ("Normalised loss", ""),
     "divergence_estimate": ("Divergence estimate", "lower bound"),
+    "divergence/token": ("Divergence from the scorer", "nats a token"),
+    "agreement/token": ("Same likeliest token as the scorer", "share of tokens"),
     "rewards/expert": ("Implicit rewards", "βΔ"),
     "rewards/margins": ("Reward margin", "expert − generated"),
     "rewards/accuracies": ("Reward accuracy", "share of pairs"),
@@ -31,6 +36,8 @@ _POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "quality": (
         ("Accuracy", "share right", ("accuracy/greedy", "accuracy/sampled")),
         ("Expert log-likelihood", "nats a token", ("log_likelihood/token",)),
+        ("Preferences shared with the data", "share of pairs", ("preference/accuracy",)),
+        ("Preference margin", "nats", ("preference/margin",)),
         ("Win rate against the base model", "judged", ("win_rate/base", "win_rate/base/length_controlled")),
         ("Win rate against the policy before", "judged", ("win_rate/previous", "win_rate/previous/length_controlled")),
     ),
@@ -75,9 +82,24 @@ class Chart:
     marks: list[dict[str, Any]] = field(default_factory=list)
     lines: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The ends of the value axis where all values are one, which a chart would draw on an axis from −1 to 1."""
+        known = [
+            value
+            for each in self.series
+            for key in ("y", "low", "high")
+            for value in each.get(key, [])
+            if value is not None
+        ]
+        if self.kind not in {"steps", "policies"} or not known or min(known) != max(known):
+            return None
+        value = known[0]
+        return (0.0, 1.0) if value == 0.0 else (min(0.0, 2.0 * value), max(0.0, 2.0 * value))
+
     def to_json(self) -> dict[str, Any]:
         """The chart as plain values."""
-        return asdict(self)
+        return asdict(self) | {"range": None if self.range is None else [*self.range]}
 
 
 def number(value: float | None) -> float | None:
@@ -104,7 +126,18 @@ def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[Chart]:
     if warmup:
         series = [_series("loss", warmup, [event["step"] for event in warmup])]
         charts.append(Chart(title="Loss in the warm-up", unit="nats a response", kind="steps", series=series))
+    looks = looks_of_warmup(events)
+    if looks:
+        series = [_series(LOOK, looks, [event["step"] for event in looks])]
+        charts.append(
+            Chart(title="Validation experts in the warm-up", unit="nats a token", kind="steps", series=series)
+        )
     return charts
+
+
+def looks_of_warmup(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The looks at the validation prompts of a warm-up that ends at a plateau, the one before its first step first."""
+    return [event for event in events if event.get("stage") == "warmup" and LOOK in event]
 
 
 def _partners(name: str) -> list[str]:
@@ -163,17 +196,19 @@ def _keys(rows: Iterable[PolicyRow]) -> list[str]:
     return [*dict.fromkeys(key for row in rows for key in row.estimates)]
 
 
+def policy_series(
+    name: str, policies: Sequence[str], means: Sequence[float], bars: Sequence[tuple[float, float]]
+) -> dict[str, Any]:
+    """The series of a chart of kind "policies": means with the ends of their error bars."""
+    low, high = ([number(bar[end]) for bar in bars] for end in (0, 1))
+    return {"name": name, "x": [*policies], "y": [number(mean) for mean in means], "low": low, "high": high}
+
+
 def _policy_chart(rows: Sequence[PolicyRow], title: str, unit: str, keys: Sequence[str]) -> Chart | None:
     series = []
     for key in keys:
-        known = [(row.name, row.estimates[key]) for row in rows if key in row.estimates]
+        known = [row for row in rows if key in row.estimates]
         if known:
-            series.append(
-                {
-                    "name": key,
-                    "x": [name for name, _ in known],
-                    "y": [number(value["mean"]) for _, value in known],
-                    "error": [number(value["standard_error"]) for _, value in known],
-                }
-            )
+            means = [row.estimates[key]["mean"] for row in known]
+            series.append(policy_series(key, [row.name for row in known], means, [row.bar(key) for row in known]))
     return Chart(title=title, unit=unit, kind="policies", series=series) if series else None

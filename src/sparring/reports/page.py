@@ -15,6 +15,9 @@ import jinja2
 
 from sparring.reports.curves import Chart
 
+GENERATOR = '<meta name="generator" content="sparring">'
+"""What tells a page of this package from others."""
+
 _SCRIPTS = ("charts.js", "answer.js", "samples.js", "live.js")
 
 
@@ -70,10 +73,11 @@ def render(page: Page, *, live: bool = False) -> str:
     """The HTML of a page, with style, scripts and plotly in it; a live page asks its own server for changes."""
     from plotly.offline import get_plotlyjs
 
-    plotly = get_plotlyjs()
+    plotly = get_plotlyjs() if page.charts else ""
     script = "\n".join(_source(name) for name in _SCRIPTS)
     values = {
         "policy": _policy([plotly, script], live=live),
+        "generator": GENERATOR,
         "css": _source("report.css"),
         "plotly": plotly,
         "script": script,

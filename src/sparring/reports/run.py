@@ -10,6 +10,7 @@ import yaml
 
 from sparring.files import write_text
 from sparring.progress import duration
+from sparring.reports.changes import changes
 from sparring.reports.conclusion import conclude
 from sparring.reports.cost import cost_chart, judge_counts, seconds_by_stage
 from sparring.reports.curves import learning_curves, policy_charts
@@ -51,6 +52,7 @@ def run_page(summary: Summary) -> Page:
         answers=packed(answers),
         name=summary.path.resolve().name,
         conclusion=conclude(summary, answers),
+        changes=changes(summary, answers),
         facts=_facts(summary, answers, seconds),
         stability=summary.stability,
         stability_numbers=[phase.stability for phase in summary.phases if phase.stability],

@@ -42,6 +42,14 @@ class Answers:
         """The number of answers, without the expert's."""
         return int((self.table["kind"].to_numpy() != "expert").sum())
 
+    def rows(self, policy: str, kind: str, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """A policy's first answer of a kind to some prompts, in their order, with its columns."""
+        index, kinds = self.table["index"].to_numpy(), self.table["kind"].to_numpy()
+        own = (self.policy == self.policies.index(policy)) & (kinds == kind)
+        chosen = np.array([np.flatnonzero(own & (index == wanted))[0] for wanted in indices], dtype=np.int64)
+        rows: list[dict[str, Any]] = self.table.take(chosen).to_pylist()
+        return rows
+
     def values(self, policy: int, kind: str, column: str) -> dict[int, list[Any]]:
         """A column's entries for one policy and kind, by prompt index."""
         chosen = np.flatnonzero((self.policy == policy) & (self.table["kind"].to_numpy() == kind))
@@ -86,14 +94,16 @@ def packed(answers: Answers | None) -> dict[str, str]:
     if answers is None:
         return {}
     table = answers.table
-    prompts, prompt = _distinct(list(zip(table["index"].to_pylist(), table["prompt"].to_pylist(), strict=True)))
+    asked = zip(table["index"].to_pylist(), table["prompt"].to_pylist(), _earlier(table), strict=True)
+    prompts, prompt = _distinct(list(asked))
     texts, text = _distinct(table["text"].to_pylist())
     lengths, counts = _lengths(table["ends"])
     columns = {
         "policies": answers.policies,
         "kinds": KINDS,
-        "prompts": [shown for _, shown in prompts],
-        "indices": [index for index, _ in prompts],
+        "prompts": [shown for _, shown, _ in prompts],
+        "earlier": [turns for *_, turns in prompts],
+        "indices": [index for index, *_ in prompts],
         "texts": texts,
         "prompt": prompt,
         "text": text,
@@ -112,6 +122,13 @@ def packed(answers: Answers | None) -> dict[str, str]:
         ),
         "tokens": _compressed(lengths.astype("<u2").tobytes() + ratios.astype("<i2").tobytes()),
     }
+
+
+def _earlier(table: Any) -> list[tuple[str, ...]]:
+    """The turns before the prompt of each answer."""
+    if "earlier" not in table.column_names:
+        return [()] * len(table)
+    return [tuple(turns or ()) for turns in table["earlier"].to_pylist()]
 
 
 def _distinct(values: list[Any]) -> tuple[list[Any], list[int]]:

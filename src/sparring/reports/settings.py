@@ -22,7 +22,7 @@ class _Named(_Part):
 
 
 class _Phase(_Part):
-    iterations: int = Field(ge=1)
+    iterations: int = Field(ge=0)
     objective: _Named
     opponent: _Named
 

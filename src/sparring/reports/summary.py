@@ -14,6 +14,9 @@ from sparring.reports.settings import read_run_config
 from sparring.run_directory import RunDirectory, StageDirectory
 from sparring.run_files import AGAIN, read_evaluation, read_manifest, read_result, read_stability
 
+MORE_SFT = "more SFT"
+"""What the policies of the control are called, before their number."""
+
 # What a report says of a manifest, and of result.json.
 _OF_A_REPORT = ("command", "versions", "elsewhere", "data.train", "data.held_out", "data.skipped")
 _OF_AN_END = ("metric", "reason", "stopped_early", "peak_memory_gib")
@@ -22,6 +25,8 @@ COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("accuracy/greedy", "accuracy, greedy", 3),
     ("accuracy/sampled", "accuracy, sampled", 3),
     ("win_rate/base", "win rate over base", 3),
+    ("preference/accuracy", "preference accuracy", 3),
+    ("preference/margin", "preference margin", 2),
     ("log_likelihood/token", "log-likelihood / token", 3),
     ("length/sampled", "length", 1),
     ("kl_to_base", "KL to base", 2),
@@ -36,17 +41,29 @@ class PolicyRow:
     Attributes:
         name: Its name in tables.
         path: Its folder in the run.
-        estimates: Its estimates, each `{"mean", "standard_error", "n"}`, by name.
+        estimates: Its estimates, each `{"mean", "standard_error", "n"}` and, of a rate, `"interval"`, by name.
     """
 
     name: str
     path: str
-    estimates: dict[str, dict[str, float]]
+    estimates: dict[str, dict[str, Any]]
 
     def cell(self, key: str, digits: int) -> str:
-        """An estimate as "mean ± standard error", a dash where there is none."""
+        """An estimate as "mean ± standard error", of a rate as "mean [interval]"; a dash where there is none."""
         value = self.estimates.get(key)
-        return "–" if value is None else f"{value['mean']:.{digits}f} ± {value['standard_error']:.{digits}f}"
+        if value is None:
+            return "–"
+        if "interval" not in value:
+            return f"{value['mean']:.{digits}f} ± {value['standard_error']:.{digits}f}"
+        low, high = (f"{end:.{digits - 1}f}" for end in value["interval"])
+        return f"{value['mean']:.{digits}f} [{low}, {high}]"
+
+    def bar(self, key: str) -> tuple[float, float]:
+        """The ends of an estimate's error bar: a standard error below and above or, of a rate, its interval."""
+        value = self.estimates[key]
+        mean, error = value["mean"], value["standard_error"]
+        low, high = value.get("interval", (mean - error, mean + error))
+        return low, high
 
 
 @dataclass(frozen=True)
@@ -133,6 +150,11 @@ class Summary:
         """The logged steps of training, iteration by iteration; the warm-up, which has another loss, is left out."""
         return [event for event in self.events if event.get("stage") == "train" and "loss" in event]
 
+    @property
+    def start(self) -> PolicyRow | None:
+        """The policy that self-play started from, as far as it is measured."""
+        return next((row for row in reversed(self.rows) if row.name in {"base", "warm-up"}), None)
+
     def answers(self) -> Answers | None:
         """Reads the responses to the held-out prompts; None where there are none."""
         return read_answers([(row.name, StageDirectory(self.path / row.path)) for row in self.rows])
@@ -162,6 +184,7 @@ def summarize(path: Path) -> Summary:
         raise InputError("has phases, and config.yaml has none", where=str(directory.manifest), fix=fix)
     stages = [("base", directory.base), ("warm-up", directory.warmup)]
     stages += [(f"iteration {int(stage.path.name)}", stage) for stage in directory.played()]
+    stages += [(f"{MORE_SFT} {int(stage.path.name)}", stage) for stage in directory.controlled()]
     result = read_result(directory.result, *_OF_AN_END) if directory.result.exists() else None
     _check_lost(directory, [stage for _, stage in stages], ended=result is not None)
     rows = [
@@ -188,6 +211,6 @@ def _check_lost(directory: RunDirectory, stages: Sequence[StageDirectory], *, en
         raise DamagedError("the file is missing", where=str(lost[0]), fix=AGAIN)
 
 
-def _estimates(stage: StageDirectory) -> dict[str, dict[str, float]]:
+def _estimates(stage: StageDirectory) -> dict[str, dict[str, Any]]:
     stage.check_inventory(fix=AGAIN, folders=())
     return read_evaluation(stage.evaluation)

@@ -14,10 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from sparring.errors import InputError, SparringError
 from sparring.reports.page import Page, render
+from sparring.run_directory import SAMPLE_FOLDERS
 
 _HOST = "127.0.0.1"
 # Folders of a run that a report does not read.
-_UNREAD = frozenset({"model", "training", "samples", "scores", "judgements", "answers"})
+_UNREAD = frozenset({"model", "training", "answers", *SAMPLE_FOLDERS})
 
 
 class LivePage:

@@ -7,7 +7,8 @@
     run         a run, as its stages see it
     stages      generate → score → judge → train → evaluate, one module each
     set_up      from a prepared configuration to a run: its folder, its model, its manifest
-    loop        the order of the stages; monitor and early_stop decide when it ends, result records how it ended
+    loop        the order of the stages; monitor and early_stop decide when it ends, remaining says how long that takes,
+                result records how it ended
 
 Each knows only those above it in this list; a contract in pyproject.toml has the exact order.
 """

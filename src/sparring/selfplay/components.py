@@ -13,6 +13,7 @@ from sparring.own_code import is_own
 from sparring.registry import build
 from sparring.regularizers import REGULARIZERS, Regularized
 from sparring.selfplay.config.schema import Component, PhaseConfig, SelfPlayConfig
+from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.types import Objective, Opponent
 
 
@@ -48,6 +49,11 @@ def judge_of(config: PhaseConfig) -> JudgeSettings | None:
         InputError: Its name or a setting is wrong.
     """
     return None if config.judge is None else _judge(config.judge)
+
+
+def scorer_of(config: PhaseConfig, objective: Objective) -> ScorerConfig | None:
+    """The settings of a phase's scorer; None where its objective reads none."""
+    return (config.scorer or ScorerConfig()) if "generated_next_tokens" in objective.requires else None
 
 
 def named_judges(config: SelfPlayConfig, *, own: bool = True) -> dict[str, JudgeSettings]:

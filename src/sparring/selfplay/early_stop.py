@@ -10,9 +10,11 @@ from sparring.metrics import Estimate
 from sparring.metrics.stability import Finding
 from sparring.selfplay.config.schema import StopConfig
 
-_WATCHED = ("accuracy/greedy", "win_rate/base", "log_likelihood/token")
+_LIKELIHOOD = "log_likelihood/token"
+_WATCHED = ("accuracy/greedy", "win_rate/base", _LIKELIHOOD, "preference/accuracy")
 # The win rate of the base model over itself, which no judge is asked about.
 _EVEN = Estimate(mean=0.5, standard_error=0.0, n=1)
+_UNKNOWN = Estimate(mean=-math.inf, standard_error=0.0, n=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,8 @@ def watch(
 ) -> Standing:
     """The standing after the last policy, from each policy's held-out estimates, by number, and the checks' findings.
 
-    The best policy is the one with the highest value, the earliest among equals. The last one has collapsed when it
+    The best policy is the one with the highest value, among equals the one that finds the held-out experts likeliest
+    a token, then the earliest. The last one has collapsed when it
     lies more than `max_drop`, and more than two standard errors of the difference, below the best.
     """
     standing = _compare(config, evaluations)
@@ -46,6 +49,25 @@ def watch(
         return standing
     reason = "; ".join(f"the alarm of '{alarm.check}', which is in stop.alarms: {alarm.text}" for alarm in alarms)
     return replace(standing, stop=True, reason=reason)
+
+
+def beside(standing: Standing, best: Mapping[str, Estimate], control: Mapping[int, Mapping[str, Estimate]]) -> Standing:
+    """The standing where a policy of the control that is better takes the place of the best one.
+
+    Args:
+        standing: How the play ended.
+        best: The estimates of its best policy.
+        control: Those of the control's policies, by number.
+    """
+    metric = standing.metric
+    if metric is None:
+        return standing
+    means = {policy: _number(each[metric].mean) for policy, each in control.items() if metric in each}
+    top = max(means, key=lambda policy: means[policy], default=None)
+    if top is None or not means[top] > best.get(metric, _EVEN).mean:
+        return standing
+    text = f"more supervised fine-tuning, for as much computation, reached {means[top]:.4g}, which is more"
+    return replace(standing, best=top, reason=f"{standing.reason}; {text}")
 
 
 def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]]) -> Standing:
@@ -58,7 +80,8 @@ def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate
         )
     watched = {policy: estimates.get(metric, _EVEN) for policy, estimates in sorted(evaluations.items())}
     values = {policy: estimate.mean for policy, estimate in watched.items()}
-    best = max(values, key=lambda policy: -math.inf if math.isnan(values[policy]) else values[policy])
+    likelihoods = {policy: evaluations[policy].get(_LIKELIHOOD, _UNKNOWN).mean for policy in values}
+    best = max(values, key=lambda policy: (_number(values[policy]), _number(likelihoods[policy])))
     drop = values[best] - values[last]
     # On few prompts chance alone moves a mean by its standard error. Both means are over the same prompts, so the
     # errors of the two, added as if independent, overstate that of the difference.
@@ -72,6 +95,11 @@ def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate
         return Standing(metric=metric, best=best, stop=True, reason=reason)
     reason = f"{metric} is {values[last]:.4g}; the best so far is {values[best]:.4g}"
     return Standing(metric=metric, best=best, stop=False, reason=reason)
+
+
+def _number(value: float) -> float:
+    """The value, below every other where it is no number."""
+    return -math.inf if math.isnan(value) else value
 
 
 def _metric(config: StopConfig, estimates: Mapping[str, Estimate]) -> str | None:

@@ -2,64 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from sparring.metrics import Estimate
-from sparring.objectives import Sft
-from sparring.policies import BASE
-from sparring.progress import console
+from sparring.policies import BASE, CONTROL
+from sparring.progress import console, in_parts
 from sparring.run_directory import RunDirectory
-from sparring.selfplay.config.schema import SelfPlayConfig, WarmupConfig
-from sparring.selfplay.early_stop import watch
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.early_stop import beside, watch
 from sparring.selfplay.monitor import monitor, tell_start
 from sparring.selfplay.notes import announce
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import prepare
+from sparring.selfplay.remaining import tell_remaining
 from sparring.selfplay.result import Result, conclude
 from sparring.selfplay.retention import retain
 from sparring.selfplay.run import Run
 from sparring.selfplay.set_up import check_free, claim, reopen, set_up, take_over
+from sparring.selfplay.stages.control import control_epochs, log_cost, train_control
 from sparring.selfplay.stages.demonstrate import demonstrate
 from sparring.selfplay.stages.evaluate import evaluate, evaluated
 from sparring.selfplay.stages.generate import generate
 from sparring.selfplay.stages.given import given_samples, given_verdicts
 from sparring.selfplay.stages.judge import join, judge_samples
+from sparring.selfplay.stages.next_tokens import with_next_tokens
+from sparring.selfplay.stages.reward import learn_rewards
 from sparring.selfplay.stages.score import score
 from sparring.selfplay.stages.ties import tell_ties
 from sparring.selfplay.stages.train import demonstrations, is_trained, train
+from sparring.selfplay.stages.warm_up import warm_up
 from sparring.trainer.triples import Triple, Triples
 from sparring.work import processes
 
 
 @processes.losses_told()
-def run(config: SelfPlayConfig) -> Result:
+def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
     """Plays a whole run.
+
+    Args:
+        config: The configuration.
+        callbacks: Callbacks of transformers (`TrainerCallback`), which every training of the run has: the warm-up's and
+            each iteration's.
 
     Raises:
         InputError: The configuration, the data or the model is wrong; this is found before anything expensive.
     """
     prepared = prepare(config)
     console.quiet = not processes.is_main()
-    directory = processes.on_main(lambda: check_free(config))
+    directory = processes.on_main(lambda: check_free(prepared.config))
     announce(prepared)
     with _held(directory):
         # Another process may have started a run here before this one held the lock.
-        processes.on_main(lambda: check_free(config))
-        started = set_up(prepared, directory)
+        processes.on_main(lambda: check_free(prepared.config))
+        started = set_up(prepared, directory, callbacks)
         processes.on_main(lambda: claim(prepared, directory))
         return _play(started)
 
 
 @processes.losses_told()
-def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
+def resume(path: Path | str, *, trust_remote_code: bool = False, callbacks: Sequence[Any] = ()) -> Result:
     """Continues a run from the last finished shard or checkpoint; on CPU the result is bit-identical.
 
     Args:
         path: The run directory.
         trust_remote_code: Whether code that the run brings along may run, and keys may go to the machines that it
             names; the run may be another person's.
+        callbacks: As `run` takes them; they are not kept with the run.
 
     Raises:
         InputError: The folder is not a run; its configuration, model or data changed; another process plays it; or it
@@ -69,7 +80,7 @@ def resume(path: Path | str, *, trust_remote_code: bool = False) -> Result:
     console.quiet = not processes.is_main()
     with _held(directory):
         processes.on_main(lambda: take_over(directory))
-        return _play(set_up(prepared, directory))
+        return _play(set_up(prepared, directory, callbacks))
 
 
 @contextmanager
@@ -88,7 +99,7 @@ def _play(run: Run) -> Result:
     evaluations: dict[int, dict[str, Estimate]] = {}
     if run.config.warmup is not None:
         _evaluate(run, BASE)
-        _warm_up(run, run.config.warmup)
+        warm_up(run, run.config.warmup)
     evaluations[0] = _evaluate(run, 0)
     tell_start(run, evaluations[0])
     standing = watch(run.config.stop, evaluations)
@@ -100,24 +111,19 @@ def _play(run: Run) -> Result:
         retain(run, iteration + 1, best=standing.best)
         if standing.stop:
             break
+        tell_remaining(run, iteration)
+    if run.config.controls:
+        standing = beside(standing, evaluations[standing.best], _control(run, max(evaluations)))
     return conclude(run, standing)
 
 
-def _warm_up(run: Run, config: WarmupConfig) -> None:
-    stage = run.directory.warmup
-    if is_trained(stage):
-        return
-    with run.timed(stage="warmup"):
-        train(
-            run,
-            start=BASE,
-            stage=stage,
-            triples=Triples(demonstrations(run.train)),
-            objective=Sft(),
-            fields=run.config.training | config.training,
-            name="warm-up",
-            labels={"stage": "warmup"},
-        )
+def _control(run: Run, iterations: int) -> dict[int, dict[str, Estimate]]:
+    """The policies of more supervised fine-tuning, measured as those of the play were."""
+    evaluations, trained = dict[int, dict[str, Estimate]](), 0.0
+    for number, epochs in enumerate(control_epochs(run, iterations)):
+        train_control(run, CONTROL - number, epochs - trained)
+        evaluations[CONTROL - number], trained = _evaluate(run, CONTROL - number), epochs
+    return evaluations
 
 
 def _iterate(run: Run, iteration: int) -> None:
@@ -125,6 +131,7 @@ def _iterate(run: Run, iteration: int) -> None:
     if is_trained(stage):
         return
     triples = _triples(run, phase, iteration) if phase.needs_samples else demonstrations(run.train)
+    log_cost(run, iteration, triples)
     with run.timed(stage="train", iteration=iteration):
         train(
             run,
@@ -145,7 +152,10 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
     tell_ties(run, iteration, shards)
     verdicts = given_verdicts(run, iteration) if phase.given else None
     with run.timed(stage="score", iteration=iteration):
-        triples = score(run, iteration, shards)
+        triples = with_next_tokens(run, iteration, shards, score(run, iteration, shards))
+    if phase.reward_player is not None:
+        with run.timed(stage="reward", iteration=iteration):
+            learn_rewards(run, iteration, shards)
     if phase.judge is not None:
         with run.timed(stage="judge", iteration=iteration):
             verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))
@@ -156,5 +166,6 @@ def _evaluate(run: Run, policy: int) -> dict[str, Estimate]:
     known = evaluated(run, policy)
     if known is not None:
         return known
-    with run.timed(stage="evaluate", policy=run.directory.name(policy)):
+    name = run.directory.name(policy)
+    with run.timed(stage="evaluate", policy=name), in_parts(f"{name}: evaluate"):
         return evaluate(run, policy)

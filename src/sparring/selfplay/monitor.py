@@ -34,6 +34,8 @@ def monitor(run: Run, evaluations: Mapping[int, Mapping[str, Estimate]]) -> list
 
 def tell_start(run: Run, evaluation: Mapping[str, Estimate]) -> None:
     """Warns where play starts from a policy that has not learned to write as the expert does."""
+    if not run.config.total_iterations:
+        return
     log_likelihood, objective = evaluation.get("log_likelihood/token"), split_regularizers(run.phase(0).objective)[0]
     if log_likelihood is None or log_likelihood.mean >= _FAR or not objective.requires & EXPERT_FIELDS:
         return

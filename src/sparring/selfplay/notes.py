@@ -16,7 +16,7 @@ def announce(prepared: Prepared) -> None:
     """Says it, so that nobody has to read the manifest to learn of it."""
     for note in notes(prepared):
         console.print(note)
-    for phase in prepared.phases:
+    for phase in prepared.phases if prepared.config.total_iterations else ():
         fitting, known = len(phase.prompts(prepared.train.examples)), len(prepared.train.examples)
         each = prepared.config.data.prompts_per_iteration or fitting
         if prepared.config.phases or min(each, fitting) < known:
@@ -27,7 +27,8 @@ def announce(prepared: Prepared) -> None:
 
 def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
-    lines = _left_out(_skipped(prepared))
+    lines = [*prepared.reasons]
+    lines += _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared) + _control(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     if prepared.report.unread:
@@ -88,6 +89,41 @@ def _skipped(prepared: Prepared) -> list[tuple[str, str]]:
     """The rows that were left out as they were read, and those that the template or the tokenizer refused."""
     later = [item for each in _parts(prepared).values() if each is not None for item in each.skipped]
     return [*prepared.report.skipped, *later]
+
+
+def _experts(train: Encoded) -> list[str]:
+    """On how many prompts there is an expert to imitate, where that is not all or none of them."""
+    others = [item for item in train.examples if item.response is None]
+    if len(others) in {0, len(train.examples)}:
+        return []
+    known = sum(item.ground_truth is not None for item in others)
+    experts, total = len(train.examples) - len(others), len(train.examples)
+    rest = f"; of the others, {known} have a ground truth" if known else ""
+    return [f"{experts} of {total} training prompts have an expert's response{rest}"]
+
+
+def _control(prepared: Prepared) -> list[str]:
+    """What a control adds."""
+    if not prepared.config.controls:
+        return []
+    return [
+        "the control: supervised fine-tuning goes on from where play starts too, for as much computation as the play "
+        "takes, and is measured as often"
+    ]
+
+
+def _warmup(prepared: Prepared) -> list[str]:
+    """How a warm-up ends that ends by itself, and on which prompts' account."""
+    warmup = prepared.config.warmup
+    if warmup is None or warmup.until != "plateau":
+        return []
+    taught, validation = warmup.split(prepared.train.examples)
+    fields = warmup.fields({})
+    limit = f"{fields['max_steps']} steps" if fields["max_steps"] > 0 else f"{fields['num_train_epochs']:g} epochs"
+    return [
+        f"the warm-up trains on {len(taught)} prompts, and ends where the experts of {len(validation)} that are set "
+        f"apart grow no likelier, after {limit} at most"
+    ]
 
 
 def _left_out(skipped: list[tuple[str, str]]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sparring.errors import InputError
 from sparring.examples import EncodedExample
-from sparring.judges import JudgeSettings
+from sparring.judges import JudgeSettings, RewardPlayer
 from sparring.policies import BASE
 from sparring.selfplay.checks.own import check_own
 from sparring.selfplay.checks.players import (
@@ -17,10 +17,12 @@ from sparring.selfplay.checks.players import (
     check_judge,
     check_log_ratios,
     check_mixture,
+    check_scorer,
     check_team,
 )
-from sparring.selfplay.components import judge_of, objective_of, opponent_of
+from sparring.selfplay.components import judge_of, objective_of, opponent_of, scorer_of
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
+from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.types import EXPERT_FIELDS, OPPONENT_FIELDS, REFERENCE_FIELDS, SUPERVISED_FIELDS, Objective, Opponent
 
 
@@ -35,6 +37,9 @@ class Phase:
         objective: The objective, with its regularizers.
         opponent: The opponent; it may use the policies of earlier phases too.
         judge: The judge's settings; None where the objective needs no judge.
+        reward_player: Who learns an explicit reward after every generation: the judge's, or the evaluation's beside
+            an imitation objective; None where nobody does.
+        scorer: The settings of who scores the generated responses token by token; None where the objective reads none.
     """
 
     number: int
@@ -43,6 +48,8 @@ class Phase:
     objective: Objective
     opponent: Opponent
     judge: JudgeSettings | None
+    reward_player: RewardPlayer | None
+    scorer: ScorerConfig | None
 
     @property
     def needs_samples(self) -> bool:
@@ -65,6 +72,11 @@ class Phase:
         return self.config.judge is not None and self.config.judge.expert_plays
 
     @property
+    def shows_expert(self) -> bool:
+        """Whether the expert's response is shown to a scorer, as a demonstration."""
+        return self.scorer is not None and self.scorer.policy != "teacher"
+
+    @property
     def reads_expert(self) -> bool:
         """Whether the expert's responses are scored and trained on: the objective reads them, or the expert plays."""
         return bool(self.objective.requires & EXPERT_FIELDS) or self.expert_plays
@@ -72,9 +84,11 @@ class Phase:
     @property
     def needs(self) -> frozenset[str]:
         """The fields of an `Example` that its objective and its judge read, besides the prompt."""
-        judged = self.judge is not None and (self.judge.needs_expert or self.expert_plays)
-        response = {"response"} if judged or self.objective.requires & EXPERT_FIELDS else set()
-        return frozenset(response | ({"comparison"} if self.given else set()))
+        verified = self.judge is not None and self.judge.needs_reference_answer
+        # An expert's response is a reference answer too.
+        shown = self.reads_expert or self.shows_expert
+        answer = {"response"} if shown else {"reference_answer"} if verified else set()
+        return frozenset(answer | ({"comparison"} if self.given else set()))
 
     @property
     def title(self) -> str:
@@ -117,6 +131,8 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
             judge = None if each.responses == "data" else judge_of(each)
             check_judge(each, objective, judge)
             check_log_ratios(config, judge, start)
+            scorer = scorer_of(each, objective)
+            check_scorer(config, each, scorer)
             check_team(each, objective, opponent)
             check_mixture(config, each.opponent.name, opponent)
             check_importance(each, objective, opponent)
@@ -129,14 +145,28 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
                 objective=objective,
                 opponent=opponent,
                 judge=judge,
+                reward_player=_reward_player(config, each, objective, judge),
+                scorer=scorer,
             )
         )
     return tuple(phases)
 
 
+def _reward_player(
+    config: SelfPlayConfig, phase: PhaseConfig, objective: Objective, judge: JudgeSettings | None
+) -> RewardPlayer | None:
+    if judge is not None:
+        return judge.reward_player()
+    imitates = objective.requires & OPPONENT_FIELDS and objective.requires & EXPERT_FIELDS
+    return RewardPlayer() if config.evaluation.explicit_reward and imitates and phase.responses != "data" else None
+
+
 def row_needs(config: SelfPlayConfig, phases: Iterable[Phase]) -> dict[str, frozenset[str]]:
-    """The fields that each phase needs in a row of data, by the name of the phase in messages."""
-    return {f"phase {each.number}, {each.title}" if config.phases else each.title: each.needs for each in phases}
+    """The fields that each phase, and the warm-up, need in a row of data, by their name in messages."""
+    needs = {f"phase {each.number}, {each.title}" if config.phases else each.title: each.needs for each in phases}
+    if config.warmup is not None and not any("response" in each for each in needs.values()):
+        needs["the warm-up"] = frozenset({"response"})
+    return needs
 
 
 @contextmanager

@@ -11,18 +11,20 @@ from typing import Any
 
 import torch
 
-from sparring.errors import InputError, RunError, did_you_mean
+from sparring.errors import RunError
 from sparring.files import atomic_path
 from sparring.integrity import check_folder, seal
-from sparring.logprobs import check_log_probs, per_token_log_probs, tempered
+from sparring.logprobs import check_log_probs, likely_tokens, per_token_log_probs, tempered
 from sparring.models import ModelConfig, content_digest, load_model, local_folder
 from sparring.models.adapters import adapter_of
 from sparring.models.endings import tell_endings
 from sparring.models.finite import first_broken
 from sparring.models.loading import load_adapter
+from sparring.models.lora import lora_config
 from sparring.models.quantization import check_trained, restore
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
+from sparring.tokens import LikelyTokens
 from sparring.work import processes
 
 _IN_TRAINING = "in training"
@@ -286,36 +288,23 @@ class Policy:
         with self.forward_dtype(), tempered(self.model, temperature):
             return per_token_log_probs(self.model, prompts, responses)
 
+    def likely_tokens(
+        self,
+        prompts: Sequence[Sequence[int]],
+        responses: Sequence[Sequence[Sequence[int]]],
+        *,
+        count: int,
+        vocabulary: int,
+        temperature: float = 1.0,
+    ) -> list[list[LikelyTokens]]:
+        """The active policy's likeliest next tokens at each token of each response; see `sparring.logprobs`."""
+        self.model.eval()
+        with self.forward_dtype(), tempered(self.model, temperature):
+            return likely_tokens(self.model, prompts, responses, count=count, vocabulary=vocabulary)
+
 
 def _fix(folder: Path) -> str:
     return (
         f"put a whole copy back; or remove {folder} and run `sparring resume RUN`, which trains it again from the "
         "responses on disk (on a CPU to the same bits)"
     )
-
-
-def lora_config(fields: Mapping[str, Any]) -> Any:
-    """Peft's `LoraConfig`, by default on all linear layers.
-
-    Raises:
-        InputError: A field is unknown or its value is rejected.
-    """
-    import dataclasses
-
-    from peft import LoraConfig
-
-    known = {item.name for item in dataclasses.fields(LoraConfig)} - {"task_type", "inference_mode"}
-    for name in fields:
-        if name not in known:
-            raise InputError(f"LoraConfig has no field '{name}'", where=f"lora.{name}", fix=did_you_mean(name, known))
-    rank, dropout = fields.get("r", 8), fields.get("lora_dropout", 0.0)
-    if not isinstance(rank, int) or rank < 1:
-        raise InputError(f"the rank must be a whole number ≥ 1, got {rank!r}", where="lora.r", fix="try 16")
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise InputError(f"must be a number in [0, 1), got {dropout!r}", where="lora.lora_dropout", fix="try 0")
-    try:
-        return LoraConfig(**({"target_modules": "all-linear"} | dict(fields)), task_type="CAUSAL_LM")
-    except Exception as error:
-        # What a value of a wrong type leads to in peft may be anything.
-        told = f"{error}".strip() or type(error).__name__
-        raise InputError(told, where="lora", fix="correct the field that it is about") from error

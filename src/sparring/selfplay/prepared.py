@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from sparring.data import VERIFIERS, Clock, DataReport, Encoded, PromptTemplate, encode, load, prompts_of_iteration
+from sparring.data import (
+    VERIFIERS,
+    Clock,
+    DataReport,
+    Encoded,
+    PromptTemplate,
+    demonstration_prompts,
+    encode,
+    load,
+    prompts_of_iteration,
+)
 from sparring.examples import EncodedExample, Example
 from sparring.generation import engine, generator_class
 from sparring.generation.protocol import Engine
@@ -17,9 +27,11 @@ from sparring.models import context_length, load_config, load_tokenizer
 from sparring.models.adapters import Adapter
 from sparring.models.endings import end_ids
 from sparring.models.vocabulary import check_tokens
+from sparring.selfplay.auto import resolve
 from sparring.selfplay.checks.addresses import check_addresses
 from sparring.selfplay.checks.data import check_prompts, check_stop
-from sparring.selfplay.checks.judges import check_experts, check_judges, usable_judge
+from sparring.selfplay.checks.judges import check_answers, check_judges, usable_judge
+from sparring.selfplay.checks.scorer import check_scorers
 from sparring.selfplay.checks.training import adapter_for, check_training
 from sparring.selfplay.components import held_out_judge
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -34,7 +46,8 @@ class Prepared:
     """A configuration that was checked, with its components built and its data as token ids.
 
     Attributes:
-        config: The configuration.
+        config: The configuration, with what a recipe chose written out.
+        reasons: What it chose, and why, in plain words.
         phases: What is played, in order.
         tokenizer: The model's, with the run's chat template.
         model_config: The model's own configuration.
@@ -50,6 +63,7 @@ class Prepared:
     """
 
     config: SelfPlayConfig
+    reasons: tuple[str, ...]
     phases: tuple[Phase, ...]
     tokenizer: Any
     model_config: Any
@@ -68,6 +82,14 @@ class Prepared:
         fitting = phase.prompts(self.train.examples)
         each, seed = self.config.data.prompts_per_iteration, self.config.seed
         return [fitting[position] for position in prompts_of_iteration(len(fitting), each, iteration, seed)]
+
+    def asked_by_scorer(self, phase: Phase, examples: Sequence[EncodedExample]) -> Mapping[int, Sequence[int]]:
+        """The prompts of some examples as the scorer of a phase reads them, by index."""
+        if self.teacher is not None and not phase.shows_expert:
+            return self.teacher.train_ids
+        words = None if phase.scorer is None else phase.scorer.template
+        prompts = demonstration_prompts(examples, self.template, words)
+        return {example.index: ids for example, ids in zip(examples, prompts, strict=True)}
 
     def without_data(self) -> Prepared:
         """The same without prompts and responses, which a worker elsewhere has no use for."""
@@ -91,6 +113,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     """
     # First of all: other checks repeat what they find wrong.
     check_addresses(config)
+    config, reasons = resolve(config)
     phases = phases_of(config)
     judge = held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
     check_training(config)
@@ -115,12 +138,14 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
 
     train = encoded(data.train)
     check_prompts(config, phases, train.examples)
-    check_experts(config, phases, train)
+    check_answers(config, phases, train)
+    check_scorers(config, phases, train.examples, template, model_config)
     held_out = encoded(data.held_out) if data.held_out else None
     check_tokens(model_config, tokenizer, chain(_ids(train), _ids(held_out)))
     teacher = teacher_of(config, model_config, template, train, held_out)
     return Prepared(
         config=config,
+        reasons=reasons,
         phases=phases,
         tokenizer=tokenizer,
         model_config=model_config,

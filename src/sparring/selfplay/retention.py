@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sparring.files import discard, write_json
 from sparring.progress import console
-from sparring.run_directory import StageDirectory
+from sparring.run_directory import SAMPLE_FOLDERS, StageDirectory
 from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
@@ -31,8 +31,7 @@ def retain(run: Run, policy: int, *, best: int) -> None:
 
     def discard_all() -> None:
         _discard("model", ((run.directory.iteration(number - 1), ("model",)) for number in sorted(models)))
-        parts = ("samples", "judgements", "scores")
-        _discard("samples", ((run.directory.iteration(number), parts) for number in sorted(samples)))
+        _discard("samples", ((run.directory.iteration(number), SAMPLE_FOLDERS) for number in sorted(samples)))
 
     if models or samples:
         processes.on_main(discard_all)
@@ -78,7 +77,7 @@ def models_at_once(keep: KeepConfig, phases: Sequence[Phase], *, warmed_up: bool
         kept = len(kept_models(keep, phases, policy))
         # Policy 0 is the base model where there was no warm-up, which is not saved.
         stored.append(kept + (kept <= policy) - (not warmed_up))
-    return Stored(max(stored[:-1]) + 1, stored[-1])
+    return Stored(max(stored[:-1], default=0) + 1, stored[-1])
 
 
 def _to_come(phases: Sequence[Phase], policy: int) -> Iterable[tuple[Phase, int]]:

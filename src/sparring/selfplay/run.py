@@ -61,6 +61,7 @@ class Run:
         judges: Who compares responses.
         embed: The embedder, in the main process, where the evaluation has one.
         store: Where shards are kept that other runs need too, if anywhere.
+        callbacks: The user's own callbacks of transformers, which every training has beside those of the loop.
     """
 
     prepared: Prepared
@@ -70,6 +71,7 @@ class Run:
     judges: Judges
     embed: Embed | None
     store: Store | None
+    callbacks: Sequence[Any] = ()
 
     @property
     def config(self) -> SelfPlayConfig:
@@ -140,6 +142,7 @@ class Run:
             judges=Judges(),
             embed=None,
             store=None,
+            callbacks=(),
         )
 
     def activate(self, policy: int) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def check_free(config: SelfPlayConfig) -> RunDirectory:
     directory.refuse_links()
     if directory.config.exists() and directory.manifest.exists():
         _explain_taken(config, directory)
-    first = (directory.teacher, directory.base, directory.warmup, directory.iteration(0))
+    first = (directory.teacher, directory.base, directory.warmup, directory.iteration(0), directory.control(0))
     parts = [stage.path for stage in first if stage.path.exists()]
     if parts:
         raise InputError(
@@ -81,7 +81,8 @@ def claim(prepared: Prepared, directory: RunDirectory) -> None:
         data=data_summary(prepared),
     )
     write_text(directory.config, prepared.config.to_yaml())
-    write_json(directory.manifest, record | {"config": directory.config_digest()})
+    chosen = {"auto": list(prepared.reasons)} if prepared.reasons else {}
+    write_json(directory.manifest, record | chosen | {"config": directory.config_digest()})
 
 
 def take_over(directory: RunDirectory) -> None:
@@ -167,8 +168,14 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     return prepared, directory
 
 
-def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
-    """Loads the model, and proves that its log-probs are scored right."""
+def set_up(prepared: Prepared, directory: RunDirectory, callbacks: Sequence[Any] = ()) -> Run:
+    """Loads the model, and proves that its log-probs are scored right.
+
+    Args:
+        prepared: The configuration with its data.
+        directory: Where the run lies.
+        callbacks: As `Run.callbacks`.
+    """
     config = prepared.config
     # First of all: it is cheap, and fails where a key or a package is missing.
     judges = _judges(prepared, directory)
@@ -190,6 +197,7 @@ def set_up(prepared: Prepared, directory: RunDirectory) -> Run:
         judges=judges,
         embed=_embedder(config),
         store=_store(prepared),
+        callbacks=callbacks,
     )
     _check_sampling(run)
     return run
@@ -274,8 +282,10 @@ def _check_disk(prepared: Prepared, policy: Policy, directory: RunDirectory) -> 
     config = prepared.config
     saved, checkpoint = _checkpoint_bytes(policy)
     stages = models_at_once(config.keep, prepared.phases, warmed_up=config.warmup is not None).most
-    # The trainer writes a new checkpoint before it removes the old one.
-    needed = stages * saved + 2 * checkpoint
+    stages += config.controls
+    # The trainer writes a new checkpoint before it removes the old one; until a plateau, the best one is kept too.
+    plateau = config.warmup is not None and config.warmup.until == "plateau"
+    needed = stages * saved + (2 + plateau) * checkpoint
     existing = next(path for path in (directory.path, *directory.path.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:

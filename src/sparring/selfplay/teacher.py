@@ -38,6 +38,11 @@ class Teacher:
     asked_otherwise: bool = False
 
     @cached_property
+    def train_ids(self) -> dict[int, list[int]]:
+        """The token ids of the training prompts, as the teacher reads them, by index."""
+        return {example.index: example.prompt_ids for example in self.train}
+
+    @cached_property
     def held_out_ids(self) -> dict[int, list[int]]:
         """The token ids of the held-out prompts, as the teacher reads them, by index."""
         return {example.index: example.prompt_ids for example in self.held_out}

@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 
 from sparring.errors import InputError, did_you_mean
 from sparring.trainer.launch import check_launch
+from sparring.trainer.trackers import check_trackers
 
 # Fields that a configuration may not set, and what to do instead.
 _MANAGED = {
@@ -50,6 +51,14 @@ _AT_LEAST = {
     "logging_steps": 0,
     "save_steps": 0,
 }
+MEANT = {
+    "per_device_batch_size": "per_device_train_batch_size",
+    "batch_size": "per_device_train_batch_size",
+    "lr": "learning_rate",
+    "epochs": "num_train_epochs",
+    "optimizer": "optim",
+}
+"""Fields by what people write for them."""
 _OF_TORCH = {"adamw_torch", "adamw_torch_fused"}
 _DEFAULTS: dict[str, Any] = {
     "per_device_train_batch_size": 4,
@@ -99,7 +108,7 @@ def training_arguments(
         decided["use_cpu"] = True
     try:
         args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
-        _check_trackers(args)
+        check_trackers(args.report_to)
         _check_optimizer(args)
         _check_schedule(args)
         # One device: the Trainer would otherwise multiply the batch size by the number of devices that it sees.
@@ -113,15 +122,6 @@ def training_arguments(
         told = f"{error}".strip() or type(error).__name__
         raise InputError(told.splitlines()[0], where="training") from error
     return args
-
-
-def _check_trackers(args: TrainingArguments) -> None:
-    """Makes each tracker, which imports its package: one that is missing is told before anything is computed."""
-    if args.report_to:
-        from transformers.integrations import get_reporting_integration_callbacks
-
-        for tracker in get_reporting_integration_callbacks(args.report_to):
-            tracker()
 
 
 def _check_optimizer(args: TrainingArguments) -> None:
@@ -160,10 +160,11 @@ def _check_field(name: str, value: Any) -> None:
     if name in _MANAGED:
         raise InputError(f"'{name}' is not set here", where=where, fix=_MANAGED[name])
     if name not in defaults:
-        raise InputError(f"TrainingArguments has no field '{name}'", where=where, fix=did_you_mean(name, defaults))
+        fix = did_you_mean(name, training_fields(), meant=MEANT)
+        raise InputError(f"TrainingArguments has no field '{name}'", where=where, fix=fix)
     number = isinstance(defaults[name], int | float) and not isinstance(defaults[name], bool)
     if number and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
-        raise InputError(f"must be a number, got {value!r}", where=where, fix="write it without quotes")
+        raise InputError(f"must be a number, got {value!r}", where=where, fix=_number_again(value))
     if name in _MAPPINGS and not isinstance(value, Mapping | str | None):
         # transformers would take a number for a file that is open already, and close it.
         fix = "write it as `key: value` lines, or name a JSON file"
@@ -177,6 +178,19 @@ def _check_field(name: str, value: Any) -> None:
         raise InputError("triples cannot be grouped by length: each holds several responses", where=where, fix=fix)
     if name == "save_strategy" and value == "best":
         raise InputError("'best' needs evaluation while training", where=where, fix="take steps, epoch or no")
+
+
+def training_fields() -> frozenset[str]:
+    """The fields that a configuration may set."""
+    return frozenset(item.name for item in dataclasses.fields(TrainingArguments) if item.init) - _MANAGED.keys()
+
+
+def _number_again(value: Any) -> str:
+    """How to write what should have been a finite number."""
+    with suppress(TypeError, ValueError):
+        if isinstance(value, str) and math.isfinite(float(value)):
+            return "write it without quotes"
+    return "write digits alone, such as 0.0001 or 1e-4"
 
 
 def autocast_dtype(args: TrainingArguments) -> torch.dtype | None:

@@ -26,6 +26,12 @@ class _CountsOn(TrainerCallback):
         super().on_log(args, state, control, **kwargs)
 
 
+def check_trackers(report_to: Iterable[str]) -> None:
+    """Makes each tracker, which imports its package: one that is missing is told before anything is computed."""
+    for tracker in get_reporting_integration_callbacks(report_to):
+        tracker()
+
+
 def trackers(report_to: Iterable[str], *, before: int, folder: Path) -> list[TrainerCallback]:
     """The callbacks of trackers that go on counting a run's steps.
 
@@ -42,6 +48,28 @@ def trackers(report_to: Iterable[str], *, before: int, folder: Path) -> list[Tra
             callback.logging_dir = str(folder)
         callbacks.append(callback)
     return callbacks
+
+
+def tell_held_out(
+    args: TrainingArguments, means: Mapping[str, float], *, step: int, folder: Path, model: object
+) -> None:
+    """Sends to the trackers what was measured on held-out prompts, each value as `eval/<name>`.
+
+    Args:
+        args: Its `report_to` names the trackers.
+        means: The values by name.
+        step: The step of the whole run.
+        folder: As in `trackers`.
+        model: The policy, of which some trackers keep the configuration.
+    """
+    # The integrations write `eval_` as `eval/`, where a Trainer's own evaluations are.
+    logs = {f"eval_{name}": value for name, value in means.items()}
+    state, control = TrainerState(global_step=step), TrainerControl()
+    for tracker in trackers(args.report_to, before=0, folder=folder):
+        tracker.on_log(args, state, control, model=model, logs=dict(logs))
+        # It alone keeps a file open; the end of a training is no news for the others.
+        if isinstance(tracker, TensorBoardCallback):
+            tracker.on_train_end(args, state, control)
 
 
 def steps_before(events: Iterable[Mapping[str, Any]], labels: Mapping[str, Any]) -> int:

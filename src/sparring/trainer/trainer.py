@@ -13,14 +13,15 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sparring.errors import InputError, RunError
-from sparring.logprobs import check_log_probs, per_token_log_probs, sequence_log_probs
+from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
-from sparring.tokens import TokenLogProbs
+from sparring.trainer.given import check_arguments, model_of, objective_of
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
-from sparring.trainer.triples import Counts, Triples, collate, triples_from
+from sparring.trainer.ratios import log_ratios
+from sparring.trainer.triples import Triples, collate, triples_from
 from sparring.trainer.unlogged import Unlogged
-from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, TEAM_FIELDS, LogRatios, Objective, ObjectiveOutput
+from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, Objective, ObjectiveOutput
 
 
 class DivergedError(RunError):
@@ -42,24 +43,26 @@ class SelfPlayTrainer(Trainer):
     the first step, unless the triples have them. There is never a second model in memory.
 
     Args:
-        model: A causal language model of transformers, or one wrapped by peft.
-        objective: The loss to minimise, e.g. `OBJECTIVES["spif"](beta=1.0, reward_bound=2.0)`.
+        model: A causal language model of transformers, or one wrapped by peft; or its Hugging Face id or folder.
+        objective: The loss to minimise: its name, such as "spin"; or its settings, such as
+            `{"name": "spif", "beta": 1.0, "reward_bound": 2.0}`; or any callable of the protocol `Objective`.
         args: transformers' training arguments.
         train_dataset: Ready triples; see `triples_from` for the columns.
         eval_dataset: Likewise, to evaluate the loss and metrics on.
-        processing_class: The tokenizer; needed where the triples are text.
+        processing_class: The tokenizer; needed where the triples are text, unless the model is an id.
         peft_config: A peft configuration; the model is then wrapped and only the adapter is trained.
         **kwargs: Anything else that `transformers.Trainer` takes (callbacks, optimizers, …).
 
     Raises:
-        InputError: A triple lacks a field, or the triples differ in K.
+        InputError: A triple lacks a field, or the triples differ in K; there is no such model or objective; or a
+            tracker's package is missing.
         DivergedError: While training, when a logged value, or a weight to be saved, is no longer a finite number.
     """
 
     def __init__(  # noqa: PLR0917 - positional as in the Trainer and in TRL
         self,
         model: Any,
-        objective: Objective,
+        objective: Objective | str | Mapping[str, Any],
         args: TrainingArguments | None = None,
         train_dataset: Iterable[Mapping[str, Any]] | Triples | None = None,
         eval_dataset: Iterable[Mapping[str, Any]] | Triples | None = None,
@@ -69,11 +72,14 @@ class SelfPlayTrainer(Trainer):
     ) -> None:
         if train_dataset is None:
             raise InputError("the training set is missing", where="train_dataset", fix="pass train_dataset=triples")
+        self.objective = objective_of(objective)
+        if args is not None:
+            check_arguments(args)
+        model, processing_class = model_of(model, processing_class, args)
         if peft_config is not None:
             from peft import get_peft_model
 
             model = get_peft_model(model, peft_config)
-        self.objective = objective
         self._sums: dict[str, dict[str, list[Tensor]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
         self._resumed: Unlogged | None = None
         # The rows of the last batches and their losses, to name those of which a loss is not finite.
@@ -83,15 +89,22 @@ class SelfPlayTrainer(Trainer):
             args=args,
             data_collator=collate,
             train_dataset=triples_from(train_dataset, processing_class),
-            eval_dataset=None if eval_dataset is None else triples_from(eval_dataset, processing_class),
+            eval_dataset=None
+            if eval_dataset is None
+            else triples_from(eval_dataset, processing_class, where="eval_dataset"),
             processing_class=processing_class,
             **kwargs,
         )
         check_launch()
         self._check_preferences()
+        self._check_next_tokens()
         # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
         self.add_callback(_GoesOn(self))
+
+    @staticmethod
+    def _held_out(rows: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any) -> Triples:
+        return triples_from(rows, tokenizer, where="eval_dataset")
 
     def _check_preferences(self) -> None:
         for triples in (self.train_dataset, self.eval_dataset):
@@ -102,6 +115,16 @@ class SelfPlayTrainer(Trainer):
                         where="train_dataset" if triples is self.train_dataset else "eval_dataset",
                         fix=f"give the column '{name}', or take an imitation objective",
                     )
+
+    def _check_next_tokens(self) -> None:
+        for triples in (self.train_dataset, self.eval_dataset):
+            needed = triples is not None and "generated_next_tokens" in self.objective.requires
+            if needed and not all(triple.likely_tokens for triple in triples.items):
+                raise InputError(
+                    "the objective needs what a scorer expects at each generated token, and a triple lacks it",
+                    where="train_dataset" if triples is self.train_dataset else "eval_dataset",
+                    fix="let `sparring train` play it, whose runs have a scorer, or take another objective",
+                )
 
     @property
     def shards_weights(self) -> bool:
@@ -118,7 +141,11 @@ class SelfPlayTrainer(Trainer):
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The loss and metrics on `eval_dataset`, or on that of the constructor."""
-        triples = self.eval_dataset if eval_dataset is None else triples_from(eval_dataset, self.processing_class)
+        triples = (
+            self.eval_dataset
+            if eval_dataset is None
+            else triples_from(eval_dataset, self.processing_class, where="eval_dataset")
+        )
         if triples is None:
             raise InputError("the evaluation set is missing", where="eval_dataset", fix="pass eval_dataset=triples")
         if self.state.global_step > 0 and self._unscored(triples):
@@ -137,6 +164,11 @@ class SelfPlayTrainer(Trainer):
         for triples in (self.train_dataset, self.eval_dataset):
             if triples is not None:
                 self._score(triples)
+
+    def restore(self, checkpoint: Path) -> None:
+        """Gives the model, which was trained and is still wrapped, the weights of a checkpoint."""
+        self.state.best_model_checkpoint = str(checkpoint)
+        self._load_best_model()
 
     def _unscored(self, triples: Triples) -> bool:
         return bool(self.objective.requires & OPPONENT_FIELDS) and not triples.scored
@@ -167,31 +199,11 @@ class SelfPlayTrainer(Trainer):
     ) -> Any:
         """The objective's mean over the prompts of the batch."""
         with self.accelerator.autocast():
-            output = self.objective(self._log_ratios(model, inputs))
+            output = self.objective(log_ratios(model, inputs, self.objective.requires))
         loss = output.loss.mean()
         self._record(output, "train" if model.training else "eval")
         self._losses.append((inputs["rows"], output.loss.detach()))
         return (loss, output) if return_outputs else loss
-
-    def _log_ratios(self, model: Any, inputs: dict[str, Any]) -> LogRatios:
-        terms = per_token_log_probs(model, inputs["prompts"], inputs["responses"])
-        rows = torch.stack([torch.stack([tokens.sum() for tokens in answers]) for answers in terms])
-        counts: Counts = inputs["counts"]
-        policy = counts.split(rows)
-        fields = {f"policy_{kind}": values for kind, values in policy.items() if kind != "team"}
-        for side in ("expert", "generated"):
-            if f"opponent_{side}" in inputs:
-                fields[side] = policy[side] - inputs[f"opponent_{side}"]
-            if f"reference_{side}" in inputs:
-                fields[f"reference_{side}"] = policy[side] - inputs[f"reference_{side}"]
-        fields |= {name: inputs[name] for name in PREFERENCE_FIELDS if name in inputs}
-        if TEAM_FIELDS & self.objective.requires:
-            fields |= _team(inputs, policy, fields["expert"], fields["generated"])
-        tokens = None
-        if "expert_tokens" in self.objective.requires:
-            # The expert's response comes first.
-            tokens = TokenLogProbs.of([answers[0] for answers in terms])
-        return LogRatios(expert_tokens=tokens, **fields, **_lengths(inputs["responses"], counts, rows))
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any
@@ -301,20 +313,3 @@ class _GoesOn(TrainerCallback):
 
 def _trained(model: Any) -> Iterator[tuple[str, Tensor]]:
     return ((name, weight.detach()) for name, weight in model.named_parameters() if weight.requires_grad)
-
-
-def _team(
-    inputs: Mapping[str, Any], policy: Mapping[str, Tensor], expert: Tensor, generated: Tensor
-) -> dict[str, Tensor]:
-    """Δ against each member of a team: the opponent, `[B]` and `[B, K]`, then those of earlier rounds."""
-    members, samples = [expert.unsqueeze(-1)], [generated.unsqueeze(1)]
-    if "team_expert" in inputs:
-        earlier = inputs["team_generated"]
-        members.append(policy["expert"].unsqueeze(-1) - inputs["team_expert"])
-        samples.append(policy["team"].view_as(earlier) - earlier)
-    return {"team_expert": torch.cat(members, dim=1), "team_generated": torch.cat(samples, dim=1)}
-
-
-def _lengths(responses: Sequence[Sequence[Sequence[int]]], counts: Counts, like: Tensor) -> dict[str, Tensor]:
-    lengths = counts.split(like.new_tensor([[len(answer) for answer in answers] for answers in responses]))
-    return {f"{kind}_length": values for kind, values in lengths.items() if kind in {"expert", "generated"}}

@@ -10,6 +10,8 @@ import torch
 from torch.utils.data import Dataset
 
 from sparring.errors import InputError, did_you_mean
+from sparring.tokens import LikelyTokens
+from sparring.trainer.conversations import named, split, turn_end
 from sparring.types import PREFERENCE_FIELDS
 
 _TEXT = ("prompt", "expert", "generated")
@@ -49,6 +51,8 @@ class Triple:
         rounds: The earlier members of a team, where the opponent is one; the newest generated `generated_ids`.
         preference: K numbers P(y_k ≻ π_o), where the objective needs them.
         pairwise: K lists of K numbers P(y_i ≻ y_j), where the objective needs them.
+        likely_tokens: For each generated response what a scorer expects at each of its tokens, where the objective
+            needs it.
         row: The prompt's number in its data, by which errors name it.
     """
 
@@ -64,6 +68,7 @@ class Triple:
     rounds: Sequence[Round] = ()
     preference: Sequence[float] | None = None
     pairwise: Sequence[Sequence[float]] | None = None
+    likely_tokens: Sequence[LikelyTokens] = ()
     row: int | None = None
 
     @property
@@ -120,7 +125,9 @@ def _check_all_or_none(what: str, given: Sequence[bool]) -> None:
         raise InputError(f"some rows have {what} and some do not", where="train_dataset", fix=fix)
 
 
-def triples_from(dataset: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any) -> Triples:
+def triples_from(
+    dataset: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any, *, where: str = "train_dataset"
+) -> Triples:
     """The triples of a data set.
 
     Each row has `prompt`, `expert` and `generated` as text (`generated` is one response or a list of K), or
@@ -129,9 +136,13 @@ def triples_from(dataset: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any)
     P(y_k ≻ π_o)) and `pairwise` (K lists of K numbers P(y_i ≻ y_j)). A prompt may also be a list of chat messages, to
     which the tokenizer's chat template is applied. Text responses are ended with the end-of-sequence token.
 
+    As TRL's trainers have them, the columns may also be called `chosen` and `rejected`, and responses be lists of chat
+    messages: one of the assistant, which the prompt's may precede. Such a response ends as the chat template ends it.
+
     Args:
         dataset: Rows: a `datasets.Dataset`, or any iterable of mappings.
         tokenizer: Needed for text only.
+        where: What errors call the data set.
 
     Raises:
         InputError: A row lacks a field, or text is given without a tokenizer.
@@ -139,22 +150,25 @@ def triples_from(dataset: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any)
     if isinstance(dataset, Triples):
         # A copy, so that the scores of one trainer's opponent never reach another trainer.
         return Triples(dataset.items)
-    return Triples(_triple(row, number, tokenizer) for number, row in enumerate(dataset))
+    return Triples(
+        _triple(row, number, tokenizer, f"{where} row {number}") for number, row in enumerate(named(dataset, where))
+    )
 
 
-def _triple(row: Mapping[str, Any], number: int, tokenizer: Any) -> Triple:
-    where = f"train_dataset row {number}"
+def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str) -> Triple:
     if _IDS[0] in row:
         prompt, expert, generated = (_field(row, name, where) for name in _IDS)
     else:
-        text, expert_text, generated_text = (_field(row, name, where) for name in _TEXT)
+        chats = split(row, where)
+        text, expert_text, generated_text = (_field(chats, name, where) for name in _TEXT)
         if tokenizer is None or tokenizer.eos_token_id is None:
             fix = "pass processing_class=, or give token ids"
             raise InputError("text needs a tokenizer with an end-of-sequence token", where=where, fix=fix)
         prompt = _prompt_ids(tokenizer, text)
-        expert = _response_ids(tokenizer, expert_text, where)
+        end = [tokenizer.eos_token_id] if chats is row else turn_end(tokenizer, text, expert_text)
+        expert = _response_ids(tokenizer, expert_text, end, where)
         texts = [generated_text] if isinstance(generated_text, str) else generated_text
-        generated = [_response_ids(tokenizer, item, where) for item in texts]
+        generated = [_response_ids(tokenizer, item, end, where) for item in texts]
     triple = Triple(
         prompt_ids=_checked_ids(prompt, f"{where}, prompt"),
         expert_ids=_checked_ids(expert, f"{where}, expert"),
@@ -219,10 +233,10 @@ def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]
     return ids
 
 
-def _response_ids(tokenizer: Any, text: str, where: str) -> list[int]:
+def _response_ids(tokenizer: Any, text: str, end: Sequence[int], where: str) -> list[int]:
     if not isinstance(text, str):
         raise InputError(f"a response must be text, got {type(text).__name__}", where=where, fix="give a string")
-    return [*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+    return [*tokenizer(text, add_special_tokens=False).input_ids, *end]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,6 +293,8 @@ def collate(triples: Sequence[Triple]) -> dict[str, Any]:
     if first.rounds:
         batch["team_expert"] = torch.tensor([[each.expert for each in triple.rounds] for triple in triples])
         batch["team_generated"] = torch.tensor([[each.generated for each in triple.rounds] for triple in triples])
+    if first.likely_tokens:
+        batch["likely_tokens"] = [triple.likely_tokens for triple in triples]
     for name in PREFERENCE_FIELDS:
         if getattr(first, name) is not None:
             batch[name] = torch.tensor([getattr(triple, name) for triple in triples])

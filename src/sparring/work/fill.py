@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from sparring.errors import RunError
 from sparring.progress import console, progress
 from sparring.shards import remove_damaged, write_shard
 from sparring.work import processes
-from sparring.work.job import ContextT, Job, PieceT, Rows, Workers
+from sparring.work.job import ContextT, Job, PieceT, Rows, Shards, Workers
 from sparring.work.store import Shelf, Store
 
 
@@ -22,18 +22,28 @@ class Work(Generic[PieceT]):
     """The shards of a piece of work, and which of them are missing.
 
     Attributes:
-        pieces: The piece that each shard is computed from, by path, in order.
+        pieces: The pieces, in order, by the shards that are computed from each. Those of one piece are computed
+            together, or not at all: which of them a kill left must not decide their bits.
         missing: Whether a shard must be computed.
         tokens: How many tokens the rows of a shard took; their rate is shown.
         title: The title of the progress bar.
         shared: Whether other runs need the same shards, so that shards of earlier runs are reused.
     """
 
-    pieces: Mapping[Path, PieceT]
+    pieces: Mapping[Shards, PieceT]
     missing: Callable[[Path], bool]
     tokens: Callable[[Rows], int]
     title: str
     shared: bool = False
+
+    @property
+    def shards(self) -> list[Path]:
+        """All shards."""
+        return [path for shards in self.pieces for path in shards]
+
+    def lacks(self, shards: Shards) -> bool:
+        """Whether any of a piece's shards must be computed."""
+        return any(map(self.missing, shards))
 
 
 def fill(
@@ -58,24 +68,26 @@ def fill(
     Raises:
         RunError: A piece could not be computed; it says which work it was of.
     """
-    processes.on_main(lambda: _remove_damaged(work.pieces))
+    processes.on_main(lambda: _remove_damaged(work.shards))
     shelf = None if store is None or not work.shared else Shelf(store, partial(job.origin, context))
     if shelf is not None:
         processes.on_main(lambda: _reuse(shelf, work, log))
     mine = workers.share(list(work.pieces))
-    todo = {path: work.pieces[path] for path in mine if work.missing(path)}
+    todo = {shards: work.pieces[shards] for shards in mine if work.lacks(shards)}
     if todo:
         with progress(work.title, total=len(mine)) as meter:
             meter.advance(len(mine) - len(todo))
             start = time.monotonic()
-            for path, rows in _named(work.title, workers.run(context, job, todo)):
-                write_shard(path, rows)
-                if shelf is not None:
-                    shelf.put(work.pieces[path], path, seconds=time.monotonic() - start)
-                meter.advance(quantity=work.tokens(rows))
+            for shards, parts in _named(work.title, workers.run(context, job, todo)):
+                seconds = (time.monotonic() - start) / len(shards)
+                for number, (path, rows) in enumerate(zip(shards, parts, strict=True)):
+                    write_shard(path, rows)
+                    if shelf is not None:
+                        shelf.put((work.pieces[shards], number), path, seconds=seconds)
+                meter.advance(quantity=sum(map(work.tokens, parts)))
                 start = time.monotonic()
     processes.wait()
-    processes.wait_for_files(list(work.pieces))
+    processes.wait_for_files(work.shards)
 
 
 def _remove_damaged(paths: Iterable[Path]) -> None:
@@ -83,7 +95,7 @@ def _remove_damaged(paths: Iterable[Path]) -> None:
         remove_damaged(path)
 
 
-def _named(title: str, done: Iterator[tuple[Path, Rows]]) -> Iterator[tuple[Path, Rows]]:
+def _named(title: str, done: Iterator[tuple[Shards, Sequence[Rows]]]) -> Iterator[tuple[Shards, Sequence[Rows]]]:
     """The same, with the title of the work in front of its errors."""
     try:
         yield from done
@@ -93,12 +105,17 @@ def _named(title: str, done: Iterator[tuple[Path, Rows]]) -> Iterator[tuple[Path
 
 def _reuse(shelf: Shelf, work: Work[PieceT], log: Callable[[Mapping[str, Any]], None]) -> None:
     """Copies the missing shards that an earlier run made, and says how many."""
-    found = [shelf.take(piece, path) for path, piece in work.pieces.items() if work.missing(path)]
+    found = [
+        shelf.take((piece, number), path)
+        for shards, piece in work.pieces.items()
+        if work.lacks(shards)
+        for number, path in enumerate(shards)
+    ]
     taken = [shard for shard in found if shard is not None]
     if not taken:
         return
     shards, tokens = len(taken), sum(work.tokens(shard.rows) for shard in taken)
     seconds = round(sum(shard.seconds for shard in taken), 3)
     log({"kind": "reused", "title": work.title, "shards": shards, "tokens": tokens, "seconds": seconds})
-    text = f"{work.title}: {shards} of {len(work.pieces)} shards were made by an earlier run"
+    text = f"{work.title}: {shards} of {len(work.shards)} shards were made by an earlier run"
     console.print(f"{text}; {tokens:,} tokens, {seconds:.0f} s saved")

@@ -10,6 +10,9 @@ from typing import Any, Protocol, Self, TypeVar
 Rows = Sequence[Mapping[str, Any]]
 """The rows of a shard."""
 
+Shards = tuple[Path, ...]
+"""The shards that are computed from one piece, in the order in which a job gives their rows."""
+
 
 class Portable(Protocol):
     """The context that a job is opened with; workers know no more of it than this."""
@@ -28,8 +31,8 @@ PieceT_contra = TypeVar("PieceT_contra", contravariant=True)
 class Job(Protocol[ContextT_contra, PieceT_contra]):
     """The same work on many pieces; with Ray it travels to another process, and so do the pieces."""
 
-    def open(self, context: ContextT_contra, /) -> AbstractContextManager[Callable[[PieceT_contra], Rows]]:
-        """Gets ready, and yields the function that computes the rows of a piece's shard."""
+    def open(self, context: ContextT_contra, /) -> AbstractContextManager[Callable[[PieceT_contra], Sequence[Rows]]]:
+        """Gets ready, and yields the function that computes the rows of each of a piece's shards."""
         ...
 
     def origin(self, context: ContextT_contra, /) -> Mapping[str, Any]:
@@ -40,12 +43,12 @@ class Job(Protocol[ContextT_contra, PieceT_contra]):
 class Workers(Protocol):
     """The workers of a launch, or of a cluster."""
 
-    def share(self, paths: Sequence[Path]) -> Sequence[Path]:
-        """The shards that this process must write."""
+    def share(self, shards: Sequence[Shards]) -> Sequence[Shards]:
+        """The shards that this process must write, of those of all pieces."""
         ...
 
     def run(
-        self, context: ContextT, job: Job[ContextT, PieceT], pieces: Mapping[Path, PieceT]
-    ) -> Iterator[tuple[Path, Rows]]:
-        """Computes these pieces, and yields the rows of each when it is done."""
+        self, context: ContextT, job: Job[ContextT, PieceT], pieces: Mapping[Shards, PieceT]
+    ) -> Iterator[tuple[Shards, Sequence[Rows]]]:
+        """Computes these pieces, and yields the rows of the shards of each when it is done."""
         ...

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from sparring.work import processes
-from sparring.work.job import ContextT, Job, PieceT, Rows
+from sparring.work.job import ContextT, Job, PieceT, Rows, Shards
 
 
 class Processes:
-    """The N processes of the launch: process i mod N writes shard i."""
+    """The N processes of the launch: process i mod N computes piece i."""
 
-    def share(self, paths: Sequence[Path]) -> Sequence[Path]:
+    def share(self, shards: Sequence[Shards]) -> Sequence[Shards]:
         """The shards of this process."""
-        return paths[processes.index() :: processes.count()]
+        return shards[processes.index() :: processes.count()]
 
     def run(
-        self, context: ContextT, job: Job[ContextT, PieceT], pieces: Mapping[Path, PieceT]
-    ) -> Iterator[tuple[Path, Rows]]:
+        self, context: ContextT, job: Job[ContextT, PieceT], pieces: Mapping[Shards, PieceT]
+    ) -> Iterator[tuple[Shards, Sequence[Rows]]]:
         """The pieces one after the other."""
         with job.open(context) as work:
-            for path, piece in pieces.items():
-                yield path, work(piece)
+            for shards, piece in pieces.items():
+                yield shards, work(piece)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from sparring.errors import InputError, RunError
 from sparring.work import processes
-from sparring.work.job import ContextT, Job, PieceT, Portable, Rows
+from sparring.work.job import ContextT, Job, PieceT, Portable, Rows, Shards
 
 # How often a piece is tried again after its actor died; a piece that kills every actor must not be tried for ever.
 _RETRIES = 3
@@ -41,13 +40,13 @@ class RayWorkers:
         self._count, self._gpus, self._cpus, self._address = count, gpus, cpus, address
         self._actors: list[Any] = []
 
-    def share(self, paths: Sequence[Path]) -> Sequence[Path]:
+    def share(self, shards: Sequence[Shards]) -> Sequence[Shards]:
         """All shards in the main process, none in the others."""
-        return paths if processes.is_main() else []
+        return shards if processes.is_main() else []
 
     def run(
-        self, context: ContextT, job: Job[ContextT, PieceT], pieces: Mapping[Path, PieceT]
-    ) -> Iterator[tuple[Path, Rows]]:
+        self, context: ContextT, job: Job[ContextT, PieceT], pieces: Mapping[Shards, PieceT]
+    ) -> Iterator[tuple[Shards, Sequence[Rows]]]:
         """The pieces as they are done, in any order."""
         from ray.util import ActorPool
 
@@ -99,12 +98,12 @@ class _Actor:
         self._job: Job[Any, Any] | None = None
         self._open = ExitStack()
 
-    def do(self, job: Job[Any, PieceT], path: Path, piece: PieceT) -> tuple[Path, Rows]:
-        """The path and the rows of a piece; a job stays open until another one comes."""
+    def do(self, job: Job[Any, PieceT], shards: Shards, piece: PieceT) -> tuple[Shards, Sequence[Rows]]:
+        """The shards of a piece and their rows; a job stays open until another one comes."""
         if job != self._job:
             # If the job cannot be opened, none is open.
             self._job = None
             self._open.close()
             self._work = self._open.enter_context(job.open(self._context))
             self._job = job
-        return path, self._work(piece)
+        return shards, self._work(piece)

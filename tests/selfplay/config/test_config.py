@@ -53,9 +53,9 @@ def path(tmp_path: Path) -> Path:
         ({"stop": {"max_dop": 1}}, "stop.max_dop: unknown key; did you mean 'max_drop'?"),
         ({"stop": {"zzz": 1}}, "stop.zzz: unknown key; known: alarms, enabled, max_drop, metric"),
         ({"objective": {"beta": 1}}, "objective.name: missing; objective.name is required"),
-        ({"iterations": 0}, "iterations: Input should be greater than or equal to 1, got 0"),
+        ({"iterations": -1}, "iterations: Input should be greater than or equal to 0, got -1"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0, got -1"),
-        ({"training": [1]}, "training: Input should be a valid dictionary, got [1]"),
+        ({"training": [1]}, "training: must be a mapping of keys to values, got [1]"),
         ({"stop": {"max_drop": float("nan")}}, "stop.max_drop: Input should be a finite number, got nan"),
     ],
 )

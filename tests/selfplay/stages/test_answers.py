@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from sparring.examples import EncodedExample
 from sparring.metrics import Response
 from sparring.selfplay.stages.answers import answer_rows, token_texts
 from sparring.shards import write_shard
@@ -57,7 +59,8 @@ def test_rows_join_both_models_token_by_token(tmp_path: Path) -> None:
         write_shard(path, [{**row, "token_log_probs": np.array(terms, dtype=np.float32)}])
         parts[name] = {path: {key: ([3], ids)}}
     response = Response(text="hé", tokens=3, finish_reason="length", log_prob=-3.5, log_prob_base=-3.0, right=False)
-    (row,) = answer_rows("sampled", {key: response}, **parts, prompts={5: "Say it."}, tokenizer=TOKENIZER)
+    asked = EncodedExample(index=5, prompt_ids=[3], expert_ids=[], prompt="Say it.")
+    (row,) = answer_rows("sampled", {key: response}, **parts, examples={5: asked}, tokenizer=TOKENIZER)
     assert row.pop("ends").tolist() == [1, 1, 2]
     assert row.pop("log_ratios").tolist() == pytest.approx([0.5, -1.0, 0.0])
     assert row == {
@@ -70,3 +73,8 @@ def test_rows_join_both_models_token_by_token(tmp_path: Path) -> None:
         "finish_reason": "length",
         "right": False,
     }
+    turns = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say it."})
+    (row,) = answer_rows(
+        "sampled", {key: response}, **parts, examples={5: replace(asked, messages=turns)}, tokenizer=TOKENIZER
+    )
+    assert (row["earlier"], row["prompt"]) == (["system: Be brief."], "Say it.")

@@ -35,7 +35,9 @@ class Exact:
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:
         self.asked += questions
         return [
-            verdict_of_scores([None if text == "idea" else float(text == each.expert) for text in each.responses], 0.0)
+            verdict_of_scores(
+                [None if text == "idea" else float(text == each.reference_answer) for text in each.responses], 0.0
+            )
             for each in questions
         ]
 

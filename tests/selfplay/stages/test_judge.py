@@ -37,7 +37,10 @@ class Counting:
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:
         self.asked += questions
         scores = [
-            [None if text == "idea" else float(text.endswith(question.expert[-1])) for text in question.responses]
+            [
+                None if text == "idea" else float(text.endswith(question.reference_answer[-1]))
+                for text in question.responses
+            ]
             for question in questions
         ]
         return [verdict_of_scores(each, 0.0) for each in scores]

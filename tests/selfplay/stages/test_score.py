@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sparring.selfplay.stages.score import _digest, _stored
+from sparring.selfplay.stages.score import _stored, tokens_digest
 from sparring.shards import write_shard
 
 RESPONSES = {(0, 0): ([1, 2], [3, 4]), (0, 1): ([1, 2], [5])}
@@ -21,7 +21,7 @@ def rows(**changes: Any) -> list[dict[str, Any]]:
             "sample": key[1],
             "policy": 0,
             "log_prob": sum(TERMS[key]),
-            "digest": _digest(*tokens),
+            "digest": tokens_digest(*tokens),
             "token_log_probs": TERMS[key],
         }
         | changes

@@ -74,7 +74,7 @@ def _check(name: str, chosen: JudgeSettings, reference: str | None) -> None:
         problem = "this judge never prefers one model's answer to another's"
         raise InputError(problem, where=f"--judge {name}", fix="take another judge")
     chosen.check()
-    if chosen.needs_expert and reference is None:
+    if chosen.needs_reference_answer and reference is None:
         problem, fix = "this judge compares with right answers", "name their column with --reference"
         raise InputError(problem, where="--judge", fix=fix)
 

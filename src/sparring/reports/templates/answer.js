@@ -28,6 +28,7 @@ function showSample() {
   article.replaceChildren(
     element("div", { className: "detail-head" }, element("h3", { textContent: `Prompt ${data.indices[selected]}` }),
       element("button", { type: "button", textContent: "Previous", onclick: () => move(-1) }), element("button", { type: "button", textContent: "Next", onclick: () => move(1) })),
+    ...data.earlier[selected].map((turn) => element("p", { className: "earlier", textContent: turn })),
     element("p", { className: "prompt", textContent: data.prompts[selected] }),
     legend(),
     element("p", { id: "token", role: "status" }),

@@ -39,7 +39,7 @@ const TRACES = {
   policies(chart) {
     return chart.series.map((series, index) => {
       const { hue, dash, symbol } = style(series, index);
-      const error_y = { type: "data", array: series.error, color: hue, thickness: 1.2, width: 4 };
+      const error_y = { type: "data", symmetric: false, array: series.y.map((y, at) => series.high[at] - y), arrayminus: series.y.map((y, at) => y - series.low[at]), color: hue, thickness: 1.2, width: 4 };
       return { type: "scatter", mode: "lines+markers", name: series.name, x: series.x, y: series.y, error_y, line: { color: hue, width: 1.6, dash }, marker: { color: hue, symbol, size: 7 }, hovertemplate: "%{y:.4g}" };
     });
   },
@@ -65,7 +65,7 @@ const TRACES = {
 
 function layout(chart) {
   const [ink, quiet, grid, paper] = ["ink", "quiet", "grid", "paper"].map(colour);
-  const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, tickfont: { color: quiet, size: 11 }, automargin: true, fixedrange: isNarrow() };
+  const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, tickfont: { color: quiet, size: 11 }, automargin: true, exponentformat: "e", fixedrange: isNarrow() };
   const shapes = [], annotations = [];
   for (const mark of chart.marks) {
     shapes.push({ type: "line", x0: mark.x, x1: mark.x, yref: "paper", y0: 0, y1: 1, line: { color: quiet, width: 1, dash: "dot" } });
@@ -81,7 +81,7 @@ function layout(chart) {
     margin: { l: 44, r: 14, t: chart.marks.length ? 20 : 8, b: 34 }, hovermode: bars ? "y unified" : chart.kind === "distributions" ? "closest" : "x unified",
     hoverlabel: { bgcolor: paper, bordercolor: grid, font: { color: ink } },
     showlegend: new Set(chart.series.map((series) => series.name)).size > 1, legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", font: { size: 11 }, traceorder: "normal" },
-    xaxis: { ...axis, showgrid: bars }, yaxis: { ...axis, showgrid: !bars }, shapes, annotations, uirevision: "kept", dragmode: isNarrow() ? false : "zoom",
+    xaxis: { ...axis, showgrid: bars }, yaxis: { ...axis, showgrid: !bars, ...(chart.range ? { range: chart.range } : {}) }, shapes, annotations, uirevision: "kept", dragmode: isNarrow() ? false : "zoom",
   };
   if (chart.kind === "distributions") Object.assign(result, { violinmode: "overlay", violingap: 0.25 });
   if (bars) Object.assign(result, { barmode: "stack", bargap: 0.35, yaxis: { ...axis, showgrid: false, autorange: "reversed" } });

@@ -2,6 +2,8 @@
 
 const ROW_HEIGHT = 52;
 const EXPERT = 0, GREEDY = 1;
+// What the address calls each field of the form.
+const ASKED = { search: "query", policy: "filter-policy", answer: "filter-kind", verdict: "filter-right", finish: "filter-finish", min: "shortest", max: "longest" };
 
 async function inflate(text) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -21,7 +23,7 @@ async function decode(packed) {
   for (let row = columns.prompt.length - 1; row >= 0; row--) firstRow[columns.prompt[row]] = row;
   return {
     ...columns, firstToken, firstRow, lengths: new Uint16Array(tokens, 0, count), ratios: new Int16Array(tokens, 2 * count, count),
-    lowerPrompts: columns.prompts.map((text) => text.toLowerCase()), lowerTexts: columns.texts.map((text) => text.toLowerCase()),
+    lowerPrompts: columns.prompts.map((text, at) => [...columns.earlier[at], text].join("\n").toLowerCase()), lowerTexts: columns.texts.map((text) => text.toLowerCase()),
   };
 }
 
@@ -55,7 +57,7 @@ function isPlain({ policy, kind, right, finish, shortest, longest }) {
 /** Which answers pass the filters; the expert's pass only where nothing but the text is asked for. */
 function matching(data, filters) {
   const { query, policy, kind, right, finish, shortest, longest } = filters;
-  const wanted = { policy: policy === "" ? -1 : Number(policy), kind: kind === "" ? -1 : data.kinds.indexOf(kind) };
+  const wanted = { policy: policy === "" ? -1 : data.policies.indexOf(policy), kind: kind === "" ? -1 : data.kinds.indexOf(kind) };
   const plain = isPlain(filters);
   const textHit = query ? data.lowerTexts.map((text) => text.includes(query)) : null;
   const promptHit = query ? data.lowerPrompts.map((text) => text.includes(query)) : null;
@@ -133,7 +135,7 @@ function optionRow(place) {
   }
   meta.append(marks);
   row.append(meta);
-  row.addEventListener("click", () => select(prompt, { scroll: false }));
+  row.addEventListener("click", () => { select(prompt, { scroll: false }); writeAddress(); });
   return row;
 }
 
@@ -165,6 +167,30 @@ function move(by) {
   if (!found.length) return;
   const place = Math.max(0, found.indexOf(browser.selected));
   select(found[Math.min(found.length - 1, Math.max(0, place + by))]);
+  writeAddress();
+}
+
+/** Keeps the filters and the chosen prompt in the address, so that it can be kept and sent. */
+function writeAddress() {
+  const { data, selected } = browser, asked = new URLSearchParams();
+  for (const [name, id] of Object.entries(ASKED)) if (byId(id).value !== "") asked.set(name, byId(id).value);
+  if (selected >= 0) asked.set("prompt", data.indices[selected]);
+  history.replaceState(null, "", `#samples?${asked}`);
+}
+
+/** Takes filters and prompt from the address, where it has some, and goes to the samples. */
+function readAddress() {
+  if (!location.hash.startsWith("#samples?")) return;
+  const asked = new URLSearchParams(location.hash.slice("#samples?".length));
+  for (const [name, id] of Object.entries(ASKED)) byId(id).value = asked.get(name) ?? "";
+  applyFilters();
+  const prompt = browser.data.indices.indexOf(Number(asked.get("prompt") ?? NaN));
+  if (browser.found.includes(prompt)) select(prompt);
+  goToSamples();
+}
+
+function goToSamples() {
+  byId("samples").scrollIntoView({ behavior: "instant" });
 }
 
 function fillSelects() {
@@ -172,9 +198,9 @@ function fillSelects() {
   const fill = (id, entries) => {
     const chosen = byId(id).value;
     byId(id).replaceChildren(element("option", { value: "", textContent: "any" }), ...entries.map(([value, text]) => element("option", { value, textContent: text })));
-    byId(id).value = entries.some(([value]) => String(value) === chosen) ? chosen : "";
+    byId(id).value = entries.some(([value]) => value === chosen) ? chosen : "";
   };
-  fill("filter-policy", data.policies.map((name, place) => [place, name]));
+  fill("filter-policy", data.policies.map((name) => [name, name]));
   fill("filter-finish", [...new Set(data.finish)].sort().map((name) => [name, name === "stop" ? "by itself" : name === "length" ? "cut" : name]));
   byId("filter-right").disabled = data.right.every((right) => right === null);
 }
@@ -197,20 +223,23 @@ function listen() {
     else return;
     event.preventDefault();
   });
-  form.addEventListener("input", applyFilters);
+  const ask = () => { applyFilters(); writeAddress(); };
+  form.addEventListener("input", ask);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(applyFilters));
+  form.addEventListener("reset", () => setTimeout(ask));
+  window.addEventListener("hashchange", readAddress);
   byId("query").addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown") { event.preventDefault(); list.focus(); }
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) return;
     event.preventDefault();
-    byId("query").focus();
+    goToSamples();
+    byId("query").focus({ preventScroll: true });
   });
 }
 
 if (byId("browser")) {
   listen();
-  decode(readJson("answers")).then(showAnswers);
+  decode(readJson("answers")).then(showAnswers).then(readAddress);
 }

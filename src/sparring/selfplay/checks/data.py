@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sparring.data import CALLED, Dataset
+from sparring.data import CALLED, Dataset, prompts_of_iteration
 from sparring.errors import InputError
 from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings
 from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.phases import Phase, errors_name_phase
 from sparring.types import EARLIER_FIELDS
 
@@ -26,16 +27,29 @@ def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: J
             fix = "set evaluation.judge, or another metric"
             raise InputError("nobody compares held-out responses", where="stop.metric", fix=fix)
         return
-    if data.held_out and data.held_out[0].response is None:
-        problem = f"'{metric}' compares with expert responses, and no held-out row has one"
+    needed = "reference_answer" if metric.startswith("accuracy") else "response"
+    if data.held_out and getattr(data.held_out[0], needed) is None:
+        problem = f"'{metric}' compares with {CALLED[needed]}, and no held-out row has one"
         raise InputError(problem, where="stop.metric", fix="set it to auto, or hold out rows that have one")
+
+
+def _check_warmup(config: WarmupConfig, train: Sequence[EncodedExample]) -> None:
+    taught, validation = config.split(train)
+    if not taught and not validation:
+        fix = "add rows with one, or remove the warm-up"
+        raise InputError("no training row has an expert response, which the warm-up needs", where="warmup", fix=fix)
+    if not taught:
+        problem = f"all {len(validation)} training rows with an expert response are set apart, so none is trained on"
+        raise InputError(problem, where="warmup.validation", fix="lower it, add rows, or remove until: plateau")
 
 
 def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequence[EncodedExample]) -> None:
     """Raises InputError where a phase or the warm-up has no prompts, or prompts with different numbers of responses."""
-    if config.warmup is not None and not any(item.expert_ids for item in train):
-        fix = "add rows with one, or remove the warm-up"
-        raise InputError("no training row has an expert response, which the warm-up needs", where="warmup", fix=fix)
+    if config.warmup is not None:
+        _check_warmup(config.warmup, train)
+    if config.control and not any(item.response is not None for item in train):
+        problem = "no training row has an expert response, which the control trains on"
+        raise InputError(problem, where="control", fix="add rows with one, or remove control")
     for phase in phases:
         prompts = phase.prompts(train)
         with errors_name_phase(config, phase.number):
@@ -44,6 +58,7 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
                 wishes = " and ".join(CALLED[part] for part in sorted(phase.needs))
                 problem = f"no training row has what {phase.title} needs: {wishes}"
                 raise InputError(problem, where="objective.name", fix=fix)
+            _check_lessons(config, phase, prompts)
             if config.data.prompts_per_iteration is not None and phase.objective.requires & EARLIER_FIELDS:
                 raise InputError(
                     f"{phase.title} learns from earlier policies' responses to the same prompts in every iteration",
@@ -58,3 +73,23 @@ def check_prompts(config: SelfPlayConfig, phases: Sequence[Phase], train: Sequen
                     where="responses",
                     fix="give the same number for every prompt",
                 )
+
+
+def _check_lessons(config: SelfPlayConfig, phase: Phase, prompts: Sequence[EncodedExample]) -> None:
+    """Raises InputError where a reward player that learns from experts has too few of them in some iteration."""
+    player = phase.reward_player
+    if player is None or config.data.teacher is not None:
+        return
+    for iteration in phase.iterations:
+        played = prompts_of_iteration(len(prompts), config.data.prompts_per_iteration, iteration, config.seed)
+        taught = {tuple(prompts[position].prompt_ids) for position in played if prompts[position].expert_ids}
+        if len(taught) < player.folds:
+            rotates = config.data.prompts_per_iteration is not None
+            when = f" in iteration {iteration}" if rotates else ""
+            more = "raise data.prompts_per_iteration" if rotates else "give more prompts an expert's response"
+            raise InputError(
+                f"the reward player learns from at least {player.folds} different prompts with an expert's response, "
+                f"one for each fold, and has {len(taught)}{when}",
+                where="evaluation.explicit_reward" if phase.judge is None else "judge.folds",
+                fix=f"{more}, or do without it" if phase.judge is None else f"{more}, or lower the number of folds",
+            )

@@ -12,7 +12,7 @@ from sparring.own_code import is_own
 from sparring.policies import BASE
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig
-from sparring.tokens import TokenLogProbs
+from sparring.tokens import NextTokenLogProbs, TokenLogProbs
 from sparring.types import TOKEN_FIELDS, LogRatios, Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
 
 _PROMPTS = 2
@@ -75,8 +75,14 @@ def _made_up(requires: object, what: str, samples: int) -> LogRatios:
         value = torch.full(shape, 0.5)
         log_prob = name not in {"preference", "pairwise"} and not name.endswith(("weight", "length"))
         value.requires_grad_(log_prob)
-        values[name] = TokenLogProbs.unpadded(value) if name in TOKEN_FIELDS else value
+        values[name] = value if name not in TOKEN_FIELDS else _of_tokens(name, value)
     return LogRatios(**values or {"expert": torch.zeros(_PROMPTS)})
+
+
+def _of_tokens(name: str, value: torch.Tensor) -> TokenLogProbs | NextTokenLogProbs:
+    if name == "generated_next_tokens":
+        return NextTokenLogProbs.unpadded(value, torch.full_like(value, -1.0))
+    return TokenLogProbs.unpadded(value)
 
 
 def _try_opponent(what: str, opponent: Opponent) -> None:

@@ -10,6 +10,7 @@ from sparring.judges import JUDGES, JudgeSettings
 from sparring.objectives import OBJECTIVES
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
+from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, TEAM_FIELDS, Objective, Opponent
 
 
@@ -27,6 +28,8 @@ def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings 
         if needed:
             problem = f"objective '{name}' needs preferences, which only a judge can give"
             fix = f"add judge: {{name: …}} ({', '.join(JUDGES)}), or take an imitation objective, such as spif"
+            if split_regularizers(objective)[0].compares_any_pair:
+                fix += "; where the data hold preferences, set responses: data"
             raise InputError(problem, where="objective.name", fix=fix)
         return
     if not needed:
@@ -61,6 +64,31 @@ def check_log_ratios(config: SelfPlayConfig, judge: JudgeSettings | None, iterat
             where="judge.name",
             fix="add warmup: {}, or let a phase with another objective or judge go first",
         )
+
+
+def check_scorer(config: SelfPlayConfig, phase: PhaseConfig, scorer: ScorerConfig | None) -> None:
+    """Checks that a phase is given a scorer only where its objective reads one, and one that exists.
+
+    Args:
+        config: The run's.
+        phase: The phase.
+        scorer: Its scorer, by default or as given; None where its objective reads none.
+
+    Raises:
+        InputError: It does not; or responses would be learnt from that nobody scores.
+    """
+    if scorer is None:
+        if phase.scorer is not None:
+            problem = f"objective '{phase.objective.name}' reads no scorer's next tokens"
+            fix = "remove the scorer; in a phase of a run that has one, set scorer: null"
+            raise InputError(problem, where="scorer", fix=fix)
+        return
+    if scorer.policy == "teacher" and config.data.teacher is None:
+        problem, fix = "the run has no teacher", "add data.teacher, or set it to previous or base"
+        raise InputError(problem, where="scorer.policy", fix=fix)
+    if phase.judge is not None and phase.judge.expert_plays:
+        problem = "the scorer reads generated responses alone, and the expert's response plays among them"
+        raise InputError(problem, where="judge.expert_plays", fix="set it to false")
 
 
 def check_team(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:

@@ -6,19 +6,19 @@ from typing import Any
 
 from sparring.errors import InputError
 from sparring.models.adapters import Adapter, adapter_of
+from sparring.models.lora import lora_config
 from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.checks.quantization import check_quantization
 from sparring.selfplay.checks.workers import check_workers
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import errors_name_phase
-from sparring.selfplay.policy import lora_config
 from sparring.trainer.arguments import autocast_dtype
 
 
 def check_training(config: SelfPlayConfig) -> None:
     """Raises InputError where training arguments, workers, the adapter or what it is trained on are wrong."""
     if config.warmup is not None:
-        arguments_of(config, config.training | config.warmup.training)
+        arguments_of(config, config.warmup.fields(config.training))
     own = arguments_of(config, config.training)
     for number, phase in enumerate(config.phases):
         with errors_name_phase(config, number):

@@ -17,8 +17,11 @@ from sparring.metrics.stability import CHECKS, StabilityConfig
 from sparring.models import ModelConfig
 from sparring.own_code import importable_from, is_own
 from sparring.registry import require_one_of
+from sparring.selfplay.config.explain import explain
 from sparring.selfplay.config.keep import KeepConfig
-from sparring.selfplay.config.yaml import Dumper, apply_overrides, explain, read_yaml
+from sparring.selfplay.config.scorer import ScorerConfig
+from sparring.selfplay.config.warmup import WarmupConfig
+from sparring.selfplay.config.yaml import Dumper, apply_overrides, read_yaml
 from sparring.work.config import WorkersConfig
 
 
@@ -51,21 +54,6 @@ class JudgeConfig(Component):
     include_self: bool = False
 
 
-class WarmupConfig(BaseModel):
-    """Supervised fine-tuning before the first iteration.
-
-    Self-play starts from a model that can already produce the expert's format: with reward bound R the log ratio
-    moves R/β nats an iteration, no more.
-
-    Attributes:
-        training: Fields of `TrainingArguments` that differ from the run's own `training`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    training: dict[str, Any] = Field(default_factory=dict)
-
-
 class EvaluationConfig(BaseModel):
     """How every policy is measured on the held-out set.
 
@@ -76,6 +64,8 @@ class EvaluationConfig(BaseModel):
             the judge of training unless it may cost money.
         embedder: A local folder or Hugging Face id of a model whose mean hidden states are sentence embeddings; None
             measures no distances between embeddings. It stays in memory beside the policy.
+        explicit_reward: Whether a reward player learns explicitly, after every generation, what an imitation objective
+            learns implicitly, so that the two can be compared (`rewards/agreement`). It changes no training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,6 +73,7 @@ class EvaluationConfig(BaseModel):
     samples_per_prompt: int = Field(default=1, ge=1)
     judge: Component | Literal["training", "none"] | None = None
     embedder: str | None = None
+    explicit_reward: bool = False
 
 
 class StopConfig(BaseModel):
@@ -92,7 +83,7 @@ class StopConfig(BaseModel):
         enabled: Whether to watch at all.
         metric: The held-out metric to watch; higher is better. "auto" is greedy accuracy where the data have a
             verifier, else the win rate over the base model where a judge compares the two, else the expert's
-            log-likelihood a token.
+            log-likelihood a token, else the share of the data's preferences that the policy shares.
         max_drop: How far below the best policy so far an iterate may fall: a difference of accuracy or of win rates
             (0.1 is ten points) or of nats a token. A fall within two standard errors of the difference counts as noise.
         alarms: Checks of the stability monitor, from `CHECKS`, whose alarm also ends the run. By default none does: a
@@ -102,7 +93,14 @@ class StopConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = True
-    metric: Literal["auto", "accuracy/greedy", "accuracy/sampled", "win_rate/base", "log_likelihood/token"] = "auto"
+    metric: Literal[
+        "auto",
+        "accuracy/greedy",
+        "accuracy/sampled",
+        "win_rate/base",
+        "log_likelihood/token",
+        "preference/accuracy",
+    ] = "auto"
     max_drop: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
     alarms: tuple[str, ...] = ()
 
@@ -127,6 +125,7 @@ class PhaseConfig(BaseModel):
         responses: Where the responses come from: "opponent" generates them in every iteration; "data" has them already,
             with preferences.
         judge: The judge that compares responses; needed by the objectives that learn from preferences.
+        scorer: Who scores the responses token by token, for the objectives that read it; None takes the defaults.
         training: Fields of transformers' `TrainingArguments`, for every iteration.
     """
 
@@ -139,6 +138,7 @@ class PhaseConfig(BaseModel):
     generation: AnyGenerationConfig = Field(default_factory=generation_config)
     responses: Literal["opponent", "data"] = "opponent"
     judge: JudgeConfig | None = None
+    scorer: ScorerConfig | None = None
     training: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -146,12 +146,17 @@ class SelfPlayConfig(PhaseConfig):
     """A whole self-play run: one phase, with the fields of `PhaseConfig`, or several that share what they leave out.
 
     Attributes:
+        iterations: As in `PhaseConfig`; 0 ends a run after its warm-up.
+        recipe: "auto" looks at the data and chooses what is not set here (`sparring.selfplay.auto`); the run itself has
+            what it chose written out, and no recipe.
         output: The run directory.
         seed: The seed from which every use of chance derives its own.
         model: The base model.
         data: The prompts, with experts' responses, compared responses, both or neither.
         lora: Fields of peft's `LoraConfig`; None trains all weights.
         warmup: Supervised fine-tuning first; None starts from the model as it is.
+        control: Whether supervised fine-tuning goes on from where play starts too, for as much computation as the play
+            took, so that play can be compared with what more of it would have brought.
         evaluation: How every policy is measured, on responses that the run's own `generation` samples.
         stop: When to end the run before it collapses.
         stability: The limits of the stability monitor.
@@ -164,12 +169,16 @@ class SelfPlayConfig(PhaseConfig):
             one.
     """
 
+    # A run may end after its warm-up, a phase has something to play.
+    iterations: int = Field(default=2, ge=0)
+    recipe: Literal["auto"] | None = None
     output: Path = Path("runs/selfplay")
     seed: int = Field(default=0, ge=0)
     model: ModelConfig = Field(default_factory=ModelConfig)
     data: DataConfig
     lora: dict[str, Any] | None = None
-    warmup: WarmupConfig | None = None
+    warmup: WarmupConfig | None = Field(default=None, validate_default=True)
+    control: bool = False
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     stop: StopConfig = Field(default_factory=StopConfig)
     stability: StabilityConfig = Field(default_factory=StabilityConfig)
@@ -190,6 +199,16 @@ class SelfPlayConfig(PhaseConfig):
         return sum(phase.iterations for phase in self.schedule)
 
     @property
+    def controls(self) -> int:
+        """The number of policies of the control: as many as the play has, but one of them is not alone."""
+        return max(self.total_iterations, 2) if self.control and self.total_iterations else 0
+
+    @property
+    def measured(self) -> int:
+        """The number of policies that are measured: those that are trained, and the base model."""
+        return 1 + (self.warmup is not None) + self.total_iterations + self.controls
+
+    @property
     def own_code(self) -> tuple[str, ...]:
         """The import paths of the components of the user's own, each once."""
         named = [self.evaluation.judge.name] if isinstance(self.evaluation.judge, Component) else []
@@ -204,6 +223,13 @@ class SelfPlayConfig(PhaseConfig):
         own = {name: info.data[name] for name in PhaseConfig.model_fields if name in info.data}
         many = isinstance(phases, Sequence) and not isinstance(phases, str)
         return [_filled(phase, own) for phase in phases] if many else phases
+
+    @field_validator("warmup")
+    @classmethod
+    def _trains(cls, warmup: WarmupConfig | None, info: ValidationInfo) -> WarmupConfig | None:
+        if warmup is None and info.data.get("iterations") == 0 and info.data.get("recipe") is None:
+            raise ValueError("without iterations and without a warm-up nothing is trained; set one of the two")
+        return warmup
 
     @field_validator("lora")
     @classmethod

@@ -1,17 +1,16 @@
-"""Configurations as YAML files, overrides, and errors that name the key and the fix."""
+"""Configurations as YAML files, and overrides."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, Tag
 
-from sparring.errors import InputError, did_you_mean
+from sparring.errors import InputError
 from sparring.inputs import check_settings, kind, read_text
 
 _NO_YAML = (yaml.YAMLError, ValueError, RecursionError)
@@ -151,52 +150,3 @@ def _told(error: Exception) -> str:
 def shortened(text: str) -> str:
     """A text as an error shows it."""
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-
-
-def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
-    """One validation error as 'key: problem; fix'."""
-    path, here = _locate(model, error["loc"])
-    key = ".".join(path)
-    match error["type"]:
-        case "extra_forbidden":
-            return f"{key}: unknown key; {did_you_mean(path[-1], _fields(here))}"
-        case "missing":
-            return f"{key}: missing; {key} is required"
-        case "union_tag_invalid":
-            name = error["ctx"]["tag"]
-            return f"{key}.name: unknown name '{shortened(name)}'; {did_you_mean(name, _members(here))}"
-        case "union_tag_not_found":
-            return f"{key}: must be a mapping of keys to values, got {shortened(repr(error['input']))}"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" + (f", got {shortened(repr(error['input']))}" if error["type"] != "value_error" else "")
-
-
-def _locate(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], Any]:
-    """The keys that lead to an error, as in the file, and the type there, or above it where the key is unknown."""
-    path: list[str] = []
-    here: Any = model
-    for part in map(str, loc):
-        members = _members(here)
-        if part in members:
-            # The name of a union's member is no key.
-            here = members[part]
-            continue
-        path.append(part)
-        here = _fields(here).get(part, here)
-    return path, here
-
-
-def _fields(annotation: Any) -> dict[str, Any]:
-    """The fields of the model that an annotation names, alone, optional or in a sequence."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return {name: field.annotation for name, field in annotation.model_fields.items()}
-    found = (_fields(each) for each in get_args(annotation))
-    return next((fields for fields in found if fields), {})
-
-
-def _members(annotation: Any) -> dict[str, Any]:
-    """The members of a tagged union, by tag; none where it is something else."""
-    tags = [each.tag for each in getattr(annotation, "__metadata__", ()) if isinstance(each, Tag)]
-    if tags:
-        return {tags[0]: get_args(annotation)[0]}
-    return {tag: member for each in get_args(annotation) for tag, member in _members(each).items()}

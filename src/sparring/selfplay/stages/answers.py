@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tokenizers.decoders import DecodeStream
 
+from sparring.examples import EncodedExample
 from sparring.metrics import Response
 from sparring.selfplay.stages.score import Responses
 from sparring.shards import AnswerRow, ResponseKey, read_scores
@@ -21,7 +22,7 @@ def answer_rows(
     *,
     own: Mapping[Path, Responses],
     base: Mapping[Path, Responses],
-    prompts: Mapping[int, str],
+    examples: Mapping[int, EncodedExample],
     tokenizer: Any,
 ) -> list[AnswerRow]:
     """One row a response.
@@ -31,32 +32,35 @@ def answer_rows(
         responses: The responses, by prompt index and sample number (None for the expert's).
         own: The files of their log-probs under the policy, each with its responses.
         base: Likewise under the base model.
-        prompts: The prompts as plain text, by index.
+        examples: The prompts, by index.
         tokenizer: The tokenizer of the token ids.
 
     Returns:
         `text`, with special tokens; `ends`, where in it each token ends, in characters; `log_ratios`, log
-        π(token) − log π_base(token), nats; `log_prob`, log π(y|x); `right`, the verifier's verdict.
+        π(token) − log π_base(token), nats; `log_prob`, log π(y|x); `right`, the verifier's verdict; `earlier`, where a
+        prompt has system or other turns before it.
     """
+    chats = any(example.earlier for example in examples.values())
     ids = {key: tokens for part in own.values() for key, (_, tokens) in part.items()}
     by_policy, by_base = _token_log_probs(own), _token_log_probs(base)
     rows: list[AnswerRow] = []
     for key, response in responses.items():
         pieces = token_texts(tokenizer, ids[key])
-        rows.append(
-            {
-                "kind": kind,
-                "index": key[0],
-                "sample": key[1],
-                "prompt": prompts[key[0]],
-                "text": "".join(pieces),
-                "ends": np.array([*accumulate(map(len, pieces))], dtype=np.int32),
-                "log_ratios": by_policy[key] - by_base[key],
-                "log_prob": response.log_prob,
-                "finish_reason": response.finish_reason,
-                "right": response.right,
-            }
-        )
+        row: AnswerRow = {
+            "kind": kind,
+            "index": key[0],
+            "sample": key[1],
+            "prompt": examples[key[0]].prompt,
+            "text": "".join(pieces),
+            "ends": np.array([*accumulate(map(len, pieces))], dtype=np.int32),
+            "log_ratios": by_policy[key] - by_base[key],
+            "log_prob": response.log_prob,
+            "finish_reason": response.finish_reason,
+            "right": response.right,
+        }
+        if chats:
+            row["earlier"] = examples[key[0]].earlier
+        rows.append(row)
     return rows
 
 

@@ -14,6 +14,7 @@ from sparring.digests import DamagedError
 from sparring.files import remove
 from sparring.integrity import DIGESTS, check_folder, seal
 from sparring.progress import console
+from sparring.trainer.plateau import best_of, looks_of
 
 # Weights are read as safetensors.
 _PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin")
@@ -40,7 +41,7 @@ class Checkpoints(TrainerCallback):
     """Writes the digests of each checkpoint, the last of its files, and only then removes older checkpoints.
 
     Args:
-        keep: How many to keep; None keeps all.
+        keep: How many to keep, besides that of the best look at validation prompts; None keeps all.
         log_lines: Counts the lines of the run's log.
     """
 
@@ -61,8 +62,10 @@ class Checkpoints(TrainerCallback):
         folder = Path(str(args.output_dir))
         seal(folder / f"checkpoint-{state.global_step}", log_lines=self._log_lines())
         if self._keep is not None:
+            best = best_of(looks_of(state.log_history))
             for path in _newest_first(folder)[max(self._keep, 1) :]:
-                remove(path)
+                if best is None or path.name != f"checkpoint-{best.step}":
+                    remove(path)
 
 
 def last_checkpoint(folder: Path) -> Path | None:

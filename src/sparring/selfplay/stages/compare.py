@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sparring.judges import Verdict
 from sparring.metrics import Duel
-from sparring.policies import BASE
+from sparring.policies import BASE, before
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.judge import judge_file, question, totals
 from sparring.shards import SampleRow, held_out_verdicts_path
@@ -32,7 +32,7 @@ def compare(run: Run, policy: int, samples: Callable[[int], Samples]) -> Compare
     """
     if run.prepared.held_out_judge is None or run.directory.weights(policy) is None:
         return {}
-    previous = BASE if run.directory.weights(policy - 1) is None else policy - 1
+    previous = BASE if run.directory.weights(before(policy)) is None else before(policy)
     by_policy = {number: samples(number) for number in dict.fromkeys((policy, BASE, previous))}
 
     def judged() -> Compared:

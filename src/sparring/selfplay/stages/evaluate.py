@@ -10,7 +10,7 @@ from sparring.data import is_right
 from sparring.digests import DamagedError
 from sparring.examples import EncodedExample
 from sparring.files import remove, write_json
-from sparring.metrics import Estimate, HeldOut, Response, measure
+from sparring.metrics import Estimate, HeldOut, Preferences, Response, measure
 from sparring.policies import BASE, TEACHER, Drawn
 from sparring.progress import console
 from sparring.run_files import read_evaluation
@@ -19,7 +19,8 @@ from sparring.selfplay.stages.answers import answer_rows
 from sparring.selfplay.stages.compare import compare
 from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_scores, score_files_of
 from sparring.selfplay.stages.score import Scores
-from sparring.selfplay.stages.unseen import game_on_held_out
+from sparring.selfplay.stages.tracked import track
+from sparring.selfplay.stages.unseen import game_on_held_out, responses_in_game
 from sparring.shards import (
     AnswerRow,
     LogRatioRow,
@@ -77,6 +78,7 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
         estimates = measure(held_out)
     if policy > 0 and run.held_out:
         estimates |= game_on_held_out(run, policy - 1)
+    track(run, policy, estimates)
     values = {name: estimate.to_json() for name, estimate in estimates.items()}
     # Others' too: their policies scored these responses.
     for each in processes.on_main(run.directory.stages):
@@ -87,18 +89,20 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
 
 
 def _estimates(values: Mapping[str, Any]) -> dict[str, Estimate]:
-    return {name: Estimate(**value) for name, value in values.items()}
+    return {name: Estimate.from_json(value) for name, value in values.items()}
 
 
 def _held_out(run: Run, policy: int) -> HeldOut:
     greedy, sampled = (held_out_samples(run, drawn) for drawn in (Drawn(policy, "greedy"), Drawn(policy, "sampled")))
-    # One policy after the other, since each change may load weights.
-    own = {kind: held_out_scores(run, policy, by) for kind, by in _kinds(policy).items()}
-    base = {kind: held_out_scores(run, BASE, by) for kind, by in _kinds(policy).items()}
+    kinds = _kinds(policy)
+    # One policy after the other, since each change may load weights; what the game reads is scored in the same rows.
+    game = responses_in_game(run, policy - 1) if policy > 0 else []
+    own = held_out_scores(run, policy, *kinds.values(), "data", *game)
+    base = held_out_scores(run, BASE, kinds["greedy"], kinds["sampled"]) | held_out_scores(run, BASE, "expert", "data")
     teacher: Scores = {}
     if run.teacher is not None:
-        by_teacher = (held_out_scores(run, TEACHER, by) for by in ("expert", Drawn(policy, "sampled")))
-        teacher = dict(chain.from_iterable(scores.items() for scores in by_teacher))
+        for by in (kinds["expert"], kinds["sampled"]):
+            teacher |= held_out_scores(run, TEACHER, by)[by]
 
     def responses(kind: str, example: EncodedExample, rows: Sequence[SampleRow]) -> list[Response]:
         return [
@@ -106,10 +110,10 @@ def _held_out(run: Run, policy: int) -> HeldOut:
                 text=row["text"],
                 tokens=len(row["response_ids"]),
                 finish_reason=row["finish_reason"],
-                log_prob=own[kind][example.index, row["sample"]],
-                log_prob_base=base[kind][example.index, row["sample"]],
+                log_prob=own[kinds[kind]][example.index, row["sample"]],
+                log_prob_base=base[kinds[kind]][example.index, row["sample"]],
                 log_prob_expert=teacher.get((example.index, row["sample"])) if kind == "sampled" else None,
-                right=is_right(run.prepared.verifier, row["text"], example.response),
+                right=is_right(run.prepared.verifier, row["text"], example.reference_answer),
             )
             for row in rows
         ]
@@ -130,6 +134,17 @@ def _held_out(run: Run, policy: int) -> HeldOut:
         greedy=[responses("greedy", example, greedy[example.index])[0] for example in run.held_out],
         sampled=[responses("sampled", example, sampled[example.index]) for example in run.held_out],
         duels=compare(run, policy, lambda number: held_out_samples(run, Drawn(number, "sampled"))),
+        compared=[
+            Preferences(
+                log_ratios=[
+                    own["data"][example.index, k] - base["data"][example.index, k]
+                    for k in range(len(example.compared_ids))
+                ],
+                pairwise=example.comparison.pairwise,
+            )
+            for example in run.held_out
+            if example.comparison is not None
+        ],
         embed=run.embed,
     )
 
@@ -152,12 +167,12 @@ def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
         "greedy": {(example.index, 0): greedy for example, greedy, _ in examples},
         "sampled": {(each.index, k): answer for each, _, answers in examples for k, answer in enumerate(answers)},
     }
-    prompts = {example.index: example.prompt for example in run.held_out}
+    asked = {example.index: example for example in run.held_out}
     own, base = ({k: score_files_of(run, who, by) for k, by in _kinds(policy).items()} for who in (policy, BASE))
 
     def write() -> None:
         kinds = (
-            answer_rows(kind, answers, own=own[kind], base=base[kind], prompts=prompts, tokenizer=run.policy.tokenizer)
+            answer_rows(kind, answers, own=own[kind], base=base[kind], examples=asked, tokenizer=run.policy.tokenizer)
             for kind, answers in responses.items()
         )
         write_shard(path, chain.from_iterable(kinds))

@@ -16,7 +16,7 @@ from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
 from sparring.shards import SampleRow, samples_path
 from sparring.work.fill import Work
-from sparring.work.job import Rows
+from sparring.work.job import Rows, Shards
 
 Piece = tuple[Sequence[EncodedExample], int]
 """A batch of prompts and its seed."""
@@ -79,18 +79,18 @@ def sample_shards(
     With a `base_share` above zero the samples are drawn from the mixture with the base model; see `OpponentSpec`.
     """
     batches = run.generator(config).plan(prompts)
-    pieces = {path(number): (batch, derive_seed(seed, number)) for number, batch in enumerate(batches)}
-    run.fill(
-        Sampling(policy, config, base_share),
-        Work(
-            pieces=pieces,
-            missing=lambda shard: not shard.exists(),
-            tokens=lambda rows: sum(len(row["response_ids"]) for row in rows),
-            title=title,
-            shared=is_start(policy),
-        ),
+    pieces: dict[Shards, Piece] = {
+        (path(number),): (batch, derive_seed(seed, number)) for number, batch in enumerate(batches)
+    }
+    work = Work(
+        pieces=pieces,
+        missing=lambda shard: not shard.exists(),
+        tokens=lambda rows: sum(len(row["response_ids"]) for row in rows),
+        title=title,
+        shared=is_start(policy),
     )
-    return list(pieces)
+    run.fill(Sampling(policy, config, base_share), work)
+    return work.shards
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class Sampling:
     base_share: float
 
     @contextmanager
-    def open(self, run: Run) -> Iterator[Callable[[Piece], Rows]]:
-        """Loads the policy, and yields the function from a batch and its seed to rows."""
+    def open(self, run: Run) -> Iterator[Callable[[Piece], list[Rows]]]:
+        """Loads the policy, and yields the function from a batch and its seed to the rows of its shard."""
         with run.sampler(self.policy, self.config, self.base_share) as sampler:
-            yield lambda piece: _sample_rows(run, sampler, *piece)
+            yield lambda piece: [_sample_rows(run, sampler, *piece)]
 
     def origin(self, run: Run) -> dict[str, Any]:
         """See `Job`."""

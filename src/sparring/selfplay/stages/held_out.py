@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from sparring.generation import GenerationConfig
-from sparring.policies import TEACHER, Drawn, How, is_start
+from sparring.policies import TEACHER, Drawn, How, is_start, words
 from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.generate import sample_shards
-from sparring.selfplay.stages.score import Responses, Scores, score_files
-from sparring.shards import SampleRow, held_out_path, held_out_scores_path, read_samples
+from sparring.selfplay.stages.score import Responses, Scores, joined, score_files
+from sparring.shards import ResponseKey, SampleRow, held_out_path, held_out_scores_path, read_samples
 
-By = Drawn | Literal["expert"]
-"""The author of held-out responses: the expert, or a policy."""
+By = Drawn | Literal["expert", "data"]
+"""The author of held-out responses: the expert, a policy, or whoever wrote those that the data compare."""
+
+Turns = Mapping[int, Drawn]
+"""The generator whose responses to a held-out prompt are the generated ones, by prompt index."""
 
 # The word from which each seed is derived.
 _SEEDED = {"sampled": "sampled", "greedy": "greedy", "mixture": "mixed"}
@@ -25,37 +29,93 @@ def held_out_samples(run: Run, drawn: Drawn) -> dict[int, list[SampleRow]]:
     return read_samples(_sample(run, drawn))
 
 
-def held_out_scores(run: Run, policy: int, by: By) -> Scores:
-    """Log-probs of held-out responses under a policy; missing ones are computed."""
-    by_start = by == "expert" or is_start(by.policy)
-    return score_files(
+def held_out_turns(run: Run, iteration: int) -> Turns:
+    """The opponent's generators, which share the held-out prompts as they share those of training.
+
+    Empty where no game is played on them: the iteration needs no samples, or a prompt has no expert's response.
+    """
+    phase = run.phase(iteration)
+    if not phase.needs_samples or not all(example.expert_ids for example in run.held_out):
+        return {}
+    spec = phase.opponent.spec(iteration)
+    players = [Drawn(policy, "mixture" if spec.base_share else "sampled") for policy in spec.generators]
+    return {example.index: players[n % len(players)] for n, example in enumerate(run.held_out)}
+
+
+def held_out_responses(run: Run, iteration: int) -> Responses:
+    """The expert's response to each held-out prompt, and after it those of the generator whose turn it is."""
+    turns = held_out_turns(run, iteration)
+    authors: set[By] = {"expert", *turns.values()}
+    written = {by: _responses(run, by) for by in authors}
+    return {
+        key: (example.prompt_ids, ids)
+        for example in run.held_out
+        if example.index in turns
+        for by in ("expert", turns[example.index])
+        for key, ids in written[by][example.index].items()
+    }
+
+
+def held_out_scores(run: Run, policy: int, *authors: By) -> dict[By, Scores]:
+    """Log-probs of some authors' held-out responses under a policy; missing ones are computed.
+
+    All that these authors wrote to a prompt is computed together, so that the prompt, and what their responses have in
+    common, is read once. If any of it is missing, all of it is computed, lest what a kill left decides its bits.
+    """
+    shards = {by: _shards(run, policy, by) for by in dict.fromkeys(authors)}
+    together = [[each for each in batch if each[1]] for batch in zip(*shards.values(), strict=True)]
+    wrote = [by for by, of_author in shards.items() if any(responses for _, responses in of_author)]
+    scored = score_files(
         run,
         policy,
-        score_files_of(run, policy, by),
-        title=f"{run.directory.stage(policy).path.name}: score {_title(by)}",
+        {tuple(path for path, _ in batch): [responses for _, responses in batch] for batch in together if batch},
+        title=f"{run.directory.stage(policy).path.name}: score {_title(wrote)}",
         per_token=True,
-        shared=is_start(policy) and by_start,
+        shared=is_start(policy) and all(isinstance(by, str) or is_start(by.policy) for by in wrote),
     )
+    return {by: joined(scored[path] for path, part in of_author if part) for by, of_author in shards.items()}
 
 
 def score_files_of(run: Run, policy: int, by: By) -> dict[Path, Responses]:
-    """The files of these log-probs, each with its responses."""
-    batches = _expert_batches(run) if by == "expert" else [_drawn_batch(shard) for shard in _sample(run, by)]
+    """The shards of these log-probs, each with its responses."""
+    return {path: responses for path, responses in _shards(run, policy, by) if responses}
+
+
+def _shards(run: Run, policy: int, by: By) -> list[tuple[Path, Responses]]:
+    """For each batch of held-out prompts the shard of an author's log-probs, and his responses, which may be none."""
+    prompts = {each.index: each.prompt_ids for each in run.held_out}
     if policy == TEACHER and run.teacher is not None:
-        prompts = run.teacher.held_out_ids
-        batches = [{key: (prompts[key[0]], answer) for key, (_, answer) in batch.items()} for batch in batches]
-    stage = run.directory.stage(policy)
-    return {held_out_scores_path(stage, by, number): batch for number, batch in enumerate(batches)}
+        prompts |= run.teacher.held_out_ids
+    written, size = _responses(run, by), run.config.generation.batch_size
+    batches = [run.held_out[start : start + size] for start in range(0, len(run.held_out), size)]
+    return [
+        (
+            held_out_scores_path(run.directory.stage(policy), by, number),
+            {key: (prompts[each.index], ids) for each in batch for key, ids in written[each.index].items()},
+        )
+        for number, batch in enumerate(batches)
+    ]
+
+
+def _responses(run: Run, by: By) -> dict[int, dict[ResponseKey, Sequence[int]]]:
+    """An author's responses to each held-out prompt, by its index, as token ids."""
+    if by == "expert":
+        return {each.index: {(each.index, None): each.expert_ids} if each.expert_ids else {} for each in run.held_out}
+    if by == "data":
+        return {each.index: {(each.index, k): ids for k, ids in enumerate(each.compared_ids)} for each in run.held_out}
+    samples = held_out_samples(run, by)
+    return {index: {(index, row["sample"]): row["response_ids"] for row in rows} for index, rows in samples.items()}
 
 
 def expert_log_probs(run: Run, policy: int) -> list[float]:
     """Log-probs of the held-out expert responses under a policy that was evaluated, nats, in their order."""
-    scores = held_out_scores(run, policy, "expert")
+    scores = held_out_scores(run, policy, "expert")["expert"]
     return [scores[example.index, None] for example in run.held_out if example.expert_ids]
 
 
-def _title(by: By) -> str:
-    return "the expert's responses" if by == "expert" else str(by)
+def _title(authors: Iterable[By]) -> str:
+    names = [*dict.fromkeys(f"the {by}'s" if isinstance(by, str) else f"{words(by.policy)}'s" for by in authors)]
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) + " responses"
 
 
 def _sample(run: Run, drawn: Drawn) -> list[Path]:
@@ -77,20 +137,3 @@ def _sample(run: Run, drawn: Drawn) -> list[Path]:
 def _settings(run: Run, how: How) -> GenerationConfig:
     config = run.config.generation.untruncated(run.config.evaluation.samples_per_prompt)
     return config.greedy() if how == "greedy" else config
-
-
-def _expert_batches(run: Run) -> list[Responses]:
-    size = run.config.generation.batch_size
-    experts = [item for item in run.held_out if item.expert_ids]
-    return [
-        {(item.index, None): (item.prompt_ids, item.expert_ids) for item in experts[start : start + size]}
-        for start in range(0, len(experts), size)
-    ]
-
-
-def _drawn_batch(shard: Path) -> Responses:
-    return {
-        (index, row["sample"]): (row["prompt_ids"], row["response_ids"])
-        for index, rows in read_samples([shard]).items()
-        for row in rows
-    }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
+from sparring.data import is_right
 from sparring.errors import RunError
 from sparring.examples import EncodedExample
 from sparring.judges import Question, StartedJudge, Verdict
@@ -16,7 +19,16 @@ from sparring.progress import console, progress
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.score import log_ratios_to_base
-from sparring.shards import VerdictRow, judgements_path, read_samples, read_verdicts, remove_damaged, write_shard
+from sparring.shards import (
+    VerdictRow,
+    judgements_path,
+    read_rewards,
+    read_samples,
+    read_verdicts,
+    remove_damaged,
+    rewards_path,
+    write_shard,
+)
 from sparring.trainer.triples import Triple
 from sparring.types import EXPERT_FIELDS
 
@@ -29,26 +41,43 @@ Verdicts = dict[int, Verdict]
 def judge_samples(run: Run, iteration: int, shards: Sequence[Path]) -> Verdicts:
     """Compares the responses of every sample shard, and logs how many pairs are undecided and what the judge cost.
 
+    Where the data have a verifier, `judge/right` is the share of pairs of a right and a wrong response in which the
+    judge prefers the right one, a tie for half.
+
     Returns:
         The verdict on each training prompt.
     """
     judge, stage = run.judges.of_phases[run.phase(iteration).number], run.directory.iteration(iteration)
     verdicts: Verdicts = {}
+    found: list[float] = []
     with progress(f"iteration {iteration}: judge", total=len(shards), unit="comparisons") as meter:
         for shard in shards:
             questions = _questions(run, iteration, shard)
-            verdicts |= judge_file(judge, questions, judgements_path(stage, shard))
+            judged = judge_file(judge, questions, judgements_path(stage, shard))
+            found += chain.from_iterable(_right(run, questions[index], judged[index]) for index in questions)
+            verdicts |= judged
             meter.advance(quantity=sum(n * (n - 1) // 2 for n in map(len, (q.responses for q in questions.values()))))
     counts = totals(verdicts.values())
     pairs = sum(len(verdict.pairwise) * (len(verdict.pairwise) - 1) // 2 for verdict in verdicts.values())
     decided = sum(_decides(verdict) for verdict in verdicts.values())
-    run.log({"stage": "judge", "iteration": iteration, **counts, "judge/comparisons": pairs, "judge/decided": decided})
+    right = {"judge/right": math.fsum(found) / len(found), "judge/right_pairs": len(found)} if found else {}
+    numbers = {**counts, "judge/comparisons": pairs, "judge/decided": decided, **right}
+    run.log({"stage": "judge", "iteration": iteration, **numbers})
     console.print(
         f"iteration {iteration}: of {pairs} comparisons {counts['judge/ties']} are ties, {counts['judge/abstentions']} "
         f"abstentions, {counts['judge/unparsable']} unreadable; some response is preferred to another on {decided} of "
         f"{len(verdicts)} prompts" + ("" if decided else ", so there is nothing to learn"),
     )
     return verdicts
+
+
+def _right(run: Run, question: Question, verdict: Verdict) -> Iterator[float]:
+    """Of each pair of a right and a wrong response, by the data's verifier: 1 where the right one wins, ½ for a tie."""
+    known = [is_right(run.prepared.verifier, text, question.reference_answer) for text in question.responses]
+    for i, j in product(range(len(known)), repeat=2):
+        p = verdict.pairwise[i][j]
+        if known[i] is True and known[j] is False and p is not None:
+            yield 0.5 if p == 0.5 else float(p > 0.5)
 
 
 def _decides(verdict: Verdict) -> bool:
@@ -124,7 +153,7 @@ def question(example: EncodedExample, generated: Sequence[str], *, expert_plays:
         prompt=example.prompt,
         messages=example.messages,
         responses=(*plays, *generated),
-        expert=example.response,
+        reference_answer=example.reference_answer,
         expert_plays=expert_plays,
     )
 
@@ -136,14 +165,22 @@ def _questions(run: Run, iteration: int, shard: Path) -> dict[int, Question]:
         index: question(examples[index], [row["text"] for row in rows], expert_plays=phase.expert_plays)
         for index, rows in samples.items()
     }
-    if phase.judge is None or not phase.judge.reads_log_ratios:
-        return questions
-    ratios = log_ratios_to_base(run, iteration, shard)
-    for index, rows in samples.items():
-        compared: dict[int | None, int] = {None: len(examples[index].expert_ids)} if phase.expert_plays else {}
-        compared |= {row["sample"]: len(row["response_ids"]) for row in rows}
-        told = tuple(ratios[index, sample] for sample in compared)
-        questions[index] = replace(questions[index], log_ratios=told, lengths=tuple(compared.values()))
+    compared = {
+        index: [*([None] if phase.expert_plays else []), *(row["sample"] for row in rows)]
+        for index, rows in samples.items()
+    }
+    if phase.judge is not None and phase.judge.reward_player() is not None:
+        rewards = read_rewards(rewards_path(run.directory.iteration(iteration), shard))
+        known = {(row["index"], row["sample"]): row["reward"] for row in rewards}
+        for index, keys in compared.items():
+            questions[index] = replace(questions[index], rewards=tuple(known[index, key] for key in keys))
+    if phase.judge is not None and phase.judge.reads_log_ratios:
+        ratios = log_ratios_to_base(run, iteration, shard)
+        for index, keys in compared.items():
+            told = tuple(ratios[index, key] for key in keys)
+            lengths = [len(examples[index].expert_ids)] if phase.expert_plays else []
+            lengths += [len(row["response_ids"]) for row in samples[index]]
+            questions[index] = replace(questions[index], log_ratios=told, lengths=tuple(lengths))
     return questions
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from sparring.shards import ResponseKey, SampleRow, ScoreRow, read_samples, read
 from sparring.trainer.triples import Round, Triple
 from sparring.types import OPPONENT_FIELDS, REFERENCE_FIELDS
 from sparring.work.fill import Work
-from sparring.work.job import Rows
+from sparring.work.job import Rows, Shards
 
 Scores = dict[ResponseKey, float]
 """log π(y|x) by response, nats."""
@@ -30,19 +29,24 @@ Scores = dict[ResponseKey, float]
 Responses = Mapping[ResponseKey, tuple[Sequence[int], Sequence[int]]]
 """Token ids of a prompt and a response, by response."""
 
+Parts = Mapping[Shards, Sequence[Responses]]
+"""The responses of each shard of log-probs, by the shards that are computed together."""
+
 
 def score(run: Run, iteration: int, shards: Sequence[Path]) -> list[Triple]:
     """Scores the responses under each scorer of an iteration, and joins them into training triples."""
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
     experts = {item.index: item.expert_ids for item in run.prompts(iteration)} if phase.reads_expert else {}
-    responses = {shard: _responses(shard, experts) for shard in shards}
+    responses = {shard: responses_of(shard, experts) for shard in shards}
     by_scorer = {
-        policy: score_files(
-            run,
-            policy,
-            {scores_path(stage, shard, policy): part for shard, part in responses.items()},
-            title=f"iteration {iteration}: score under {words(policy)}",
-            shared=iteration == 0,
+        policy: joined(
+            score_files(
+                run,
+                policy,
+                {(scores_path(stage, shard, policy),): [part] for shard, part in responses.items()},
+                title=f"iteration {iteration}: score under {words(policy)}",
+                shared=iteration == 0,
+            ).values()
         )
         for policy in phase.scorers(iteration)
     }
@@ -62,35 +66,41 @@ def log_ratios_to_base(run: Run, iteration: int, shard: Path) -> Scores:
 def score_files(
     run: Run,
     policy: int,
-    parts: Mapping[Path, Responses],
+    parts: Parts,
     *,
     title: str,
     per_token: bool = False,
     shared: bool = False,
-) -> Scores:
-    """Log-probs of responses under one policy: read from their files, or computed and written there.
+) -> dict[Path, Scores]:
+    """Log-probs of responses under one policy, by shard: read from their shards, or computed and written there.
 
     Each is stored with a digest of its tokens, so a score of other tokens is never used; if `per_token`, also with its
     terms, one a token. `shared` scores are kept for other runs.
     """
-    lengths = {key: len(answer) for part in parts.values() for key, (_, answer) in part.items()}
+    responses = {path: part for shards, of_each in parts.items() for path, part in zip(shards, of_each, strict=True)}
+    lengths = {tokens_digest(*tokens): len(tokens[1]) for part in responses.values() for tokens in part.values()}
     run.fill(
         Scoring(policy, per_token),
         Work(
             pieces=parts,
-            missing=lambda path: _stored(path, parts[path], per_token=per_token) is None,
-            tokens=lambda rows: sum(lengths[row["index"], row["sample"]] for row in rows),
+            missing=lambda path: _stored(path, responses[path], per_token=per_token) is None,
+            tokens=lambda rows: sum(lengths[row["digest"]] for row in rows),
             title=title,
             shared=shared,
         ),
     )
-    scores: Scores = {}
-    for path, part in parts.items():
+    scores: dict[Path, Scores] = {}
+    for path, part in responses.items():
         stored = _stored(path, part, per_token=per_token)
         if stored is None:
             raise RunError(f"{path} holds scores of other responses; delete it, then `sparring resume`")
-        scores |= stored
+        scores[path] = stored
     return scores
+
+
+def joined(parts: Iterable[Scores]) -> Scores:
+    """The scores of several shards of one author's responses."""
+    return {key: log_prob for part in parts for key, log_prob in part.items()}
 
 
 @dataclass(frozen=True)
@@ -106,29 +116,32 @@ class Scoring:
     per_token: bool
 
     @contextmanager
-    def open(self, run: Run) -> Iterator[Callable[[Responses], Rows]]:
-        """Loads the policy, and yields the function from responses to rows."""
+    def open(self, run: Run) -> Iterator[Callable[[Sequence[Responses]], list[Rows]]]:
+        """Loads the policy, and yields the function from the responses of some shards to the rows of each."""
         run.activate(self.policy)
-        yield lambda responses: _score_rows(run, self, responses)
+        yield lambda parts: _score_rows(run, self, parts)
 
     def origin(self, run: Run) -> dict[str, Any]:
         """See `Job`."""
         return run.origin(self.policy) | {"work": "score", "policy": self.policy, "per_token": self.per_token}
 
 
-def _score_rows(run: Run, job: Scoring, responses: Responses) -> list[ScoreRow]:
-    # Responses of one prompt go together, so that the prompt is computed once.
-    groups = [list(keys) for _, keys in groupby(responses, key=lambda key: key[0])]
+def _score_rows(run: Run, job: Scoring, parts: Sequence[Responses]) -> list[Rows]:
+    # Responses to one prompt go together, whichever shard they are of, so that the prompt is computed once.
+    groups: dict[int, list[tuple[int, ResponseKey]]] = {}
+    for number, part in enumerate(parts):
+        for key in part:
+            groups.setdefault(key[0], []).append((number, key))
     values = run.policy.log_probs(
-        [responses[keys[0]][0] for keys in groups],
-        [[responses[key][1] for key in keys] for keys in groups],
+        [parts[number][key][0] for (number, key), *_ in groups.values()],
+        [[parts[number][key][1] for number, key in group] for group in groups.values()],
         temperature=run.temperature(job.policy),
     )
-    return [
-        _score_row(job, key, tokens, _digest(*responses[key]))
-        for keys, of_prompt in zip(groups, values, strict=True)
-        for key, tokens in zip(keys, of_prompt, strict=True)
-    ]
+    rows: list[list[ScoreRow]] = [[] for _ in parts]
+    for group, of_prompt in zip(groups.values(), values, strict=True):
+        for (number, key), tokens in zip(group, of_prompt, strict=True):
+            rows[number].append(_score_row(job, key, tokens, tokens_digest(*parts[number][key])))
+    return [*rows]
 
 
 def _score_row(job: Scoring, key: ResponseKey, tokens: torch.Tensor, digest: str) -> ScoreRow:
@@ -152,7 +165,7 @@ def _score_row(job: Scoring, key: ResponseKey, tokens: torch.Tensor, digest: str
 def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | None:
     """The scores in a file; None unless it has those of exactly these responses, with their terms if `per_token`."""
     rows = read_scores(path) if path.exists() else []
-    digests = {key: _digest(*tokens) for key, tokens in responses.items()}
+    digests = {key: tokens_digest(*tokens) for key, tokens in responses.items()}
     if {(row["index"], row["sample"]): row["digest"] for row in rows} != digests:
         return None
     if per_token and any(row.get("token_log_probs") is None for row in rows):
@@ -160,7 +173,8 @@ def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | No
     return {(row["index"], row["sample"]): row["log_prob"] for row in rows}
 
 
-def _digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
+def tokens_digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
+    """The digest that is kept beside what was computed of a response, by which another response's is told."""
     return hashlib.sha256(f"{list(prompt_ids)}{list(response_ids)}".encode()).hexdigest()[:16]
 
 
@@ -175,9 +189,10 @@ def opponent_scores(run: Run, iteration: int, by_scorer: Mapping[int, Scores]) -
     return dict(zip(keys, opponent.combine(iteration, tensors).tolist(), strict=True))
 
 
-def _responses(
+def responses_of(
     shard: Path, experts: Mapping[int, Sequence[int]]
 ) -> dict[ResponseKey, tuple[Sequence[int], Sequence[int]]]:
+    """The responses of a sample shard, each prompt's after those of its expert where it has one."""
     responses: dict[ResponseKey, tuple[Sequence[int], Sequence[int]]] = {}
     for index, rows in read_samples([shard]).items():
         if index in experts:
@@ -228,8 +243,8 @@ def _round(run: Run, member: int, experts: Mapping[int, Sequence[int]]) -> Calla
     """What a member of a team generated in its own iteration, by prompt index, with the scores that it gave then."""
     stage = run.directory.iteration(member)
     shards = list(samples_of(stage))
-    parts = {scores_path(stage, shard, member): _responses(shard, experts) for shard in shards}
-    scores = score_files(run, member, parts, title=f"iteration {member}: score under {words(member)}")
+    parts: Parts = {(scores_path(stage, shard, member),): [responses_of(shard, experts)] for shard in shards}
+    scores = joined(score_files(run, member, parts, title=f"iteration {member}: score under {words(member)}").values())
     samples = read_samples(shards)
 
     def of_prompt(index: int) -> Round:

@@ -21,6 +21,7 @@ from sparring.selfplay.run import Run
 from sparring.selfplay.stages.checkpoints import Checkpoints, last_checkpoint
 from sparring.trainer.arguments import training_arguments
 from sparring.trainer.callbacks import StageCallback, StopCallback
+from sparring.trainer.plateau import Plateau, PlateauCallback
 from sparring.trainer.trackers import steps_before, trackers
 from sparring.trainer.trainer import DivergedError, SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
@@ -41,6 +42,7 @@ def train(
     fields: Mapping[str, Any],
     name: str,
     labels: Mapping[str, Any],
+    until: Plateau | None = None,
 ) -> None:
     """Trains policy `start` on the triples and saves the result as the stage's model.
 
@@ -56,6 +58,7 @@ def train(
         fields: Fields of `TrainingArguments`.
         name: The stage's name in the progress bar; its seed derives from it too.
         labels: Fields of every logged event.
+        until: Where it ends before its last step, and which step's policy is taken; None takes the last one's.
     """
     args = training_arguments(
         fields,
@@ -75,14 +78,18 @@ def train(
     # All processes stop after the same step, whichever of them was asked to.
     stop = StopCallback(lambda: processes.any_of_them(interruptions.is_asked()), _stop)
     shown = StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs}))
-    trainer = SelfPlayTrainer(
-        model, objective=objective, args=args, train_dataset=triples, callbacks=[shown, checkpoints, stop, *tracked]
-    )
+    callbacks = [shown, checkpoints, stop, *tracked, *run.callbacks]
+    trainer = SelfPlayTrainer(model, objective=objective, args=args, train_dataset=triples, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
+    plateau = None if until is None else PlateauCallback(trainer, until)
+    if plateau is not None:
+        trainer.add_callback(plateau)
     checkpoint = processes.on_main(lambda: last_checkpoint(stage.training))
     try:
         with quiet_transformers(), closing(shown), interruptions.deferred():
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            if plateau is not None:
+                plateau.take_best()
         _leave_training(trainer, run.policy)
         processes.on_main(lambda: _save(run, stage, triples.items[:_PROBED]))
     except DivergedError as error:
@@ -112,7 +119,7 @@ def _save(run: Run, stage: StageDirectory, probes: Sequence[Triple]) -> None:
 def _cure(run: Run, start: int, labels: Mapping[str, Any], rate: float) -> str:
     """What to do after a training diverged: it would again, since a run's configuration stands."""
     folder, last = run.directory.path, run.directory.name(start)
-    section = "warmup" if labels["stage"] == "warmup" else ""
+    section = "" if "iteration" in labels else "warmup"
     if not section and run.config.phases:
         section = f"phases.{run.phase(labels['iteration']).number}"
     key = f"{section}.training.learning_rate".lstrip(".")

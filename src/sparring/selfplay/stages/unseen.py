@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from sparring.metrics import Estimate
+from sparring.metrics import Estimate, reward_agreement
 from sparring.policies import BASE, TEACHER, Drawn
 from sparring.regularizers import Regularized
+from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.held_out import held_out_samples, held_out_scores
+from sparring.selfplay.stages.held_out import Turns, held_out_samples, held_out_scores, held_out_turns
 from sparring.selfplay.stages.score import Scores, opponent_scores
-from sparring.shards import log_ratios_path, write_shard
+from sparring.shards import held_out_rewards_path, log_ratios_path, read_rewards, write_shard
 from sparring.types import (
     OPPONENT_FIELDS,
     PREFERENCE_FIELDS,
@@ -28,9 +29,6 @@ from sparring.types import (
 )
 from sparring.work import processes
 
-Turns = Mapping[int, Drawn]
-"""The generator whose responses to a held-out prompt are the generated ones, by prompt index."""
-
 
 def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
     """The objective and its metrics after an iteration, on the held-out prompts.
@@ -39,36 +37,67 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
     ratios to the opponent are kept as a shard. Nothing is measured where no expert's response is held out.
     """
     phase = run.phase(iteration)
-    if not phase.needs_samples or not all(example.expert_ids for example in run.held_out):
+    if not (turns := held_out_turns(run, iteration)):
         return {}
     spec = phase.opponent.spec(iteration)
-    players = [Drawn(policy, "mixture" if spec.base_share else "sampled") for policy in spec.generators]
-    turns = {example.index: players[n % len(players)] for n, example in enumerate(run.held_out)}
     by_scorer = {scorer: _on_turn(run, scorer, turns) for scorer in phase.scorers(iteration)}
     policy = _on_turn(run, iteration + 1, turns)
     fields = _sides("policy_", policy, run) | _sides("", _lengths(run, turns), run, suffix="_length")
-    requires = phase.objective.requires
+    requires, found = phase.objective.requires, dict[str, Estimate]()
     if requires & OPPONENT_FIELDS:
         ratios = _sides("", _minus(policy, opponent_scores(run, iteration, by_scorer)), run)
         _keep_log_ratios(run, iteration, ratios)
         fields |= ratios
-    # No judge compares the opponent's held-out responses, and of the expert's only sums are at hand.
-    if requires & (PREFERENCE_FIELDS | TOKEN_FIELDS):
-        return {}
+        found = _agreement(run, iteration, ratios)
+    if not _is_measured(phase):
+        return found
     if requires & TEAM_FIELDS:
         fields |= _team(run, iteration)
     if requires & REFERENCE_FIELDS:
         fields |= _sides("reference_", _minus(policy, by_scorer[BASE]), run)
     samples = range(run.config.evaluation.samples_per_prompt)
-    for name, number in (("policy_initial", phase.iterations.start), ("policy_reference", BASE)):
-        if name in requires:
-            scores = held_out_scores(run, iteration + 1, Drawn(number, "sampled"))
-            fields[name] = _column(scores, run, samples)
+    for name, drawn in _others(phase).items():
+        fields[name] = _column(held_out_scores(run, iteration + 1, drawn)[drawn], run, samples)
     output = phase.objective(LogRatios(**fields))
     values = {"objective": output.loss} | output.metrics
     if run.teacher is not None and "divergence_estimate" in output.metrics and spec.base_share == 0.0:
         values["truth/divergence"] = _true_divergence(run, phase.objective, spec, turns)
-    return {name: Estimate.of(value.tolist()) for name, value in values.items()}
+    return found | {name: Estimate.of(value.tolist()) for name, value in values.items()}
+
+
+def _agreement(run: Run, iteration: int, ratios: Mapping[str, torch.Tensor]) -> dict[str, Estimate]:
+    """How far the implicit reward and the explicit one, where it was learnt, rank the same responses alike."""
+    path = held_out_rewards_path(run.directory.iteration(iteration))
+    if not path.exists():
+        return {}
+    rewards = {(row["index"], row["sample"]): row["reward"] for row in read_rewards(path)}
+    explicit = _sides("", rewards, run)
+    return reward_agreement(
+        *(torch.cat([side["expert"][:, None], side["generated"]], dim=1).tolist() for side in (ratios, explicit))
+    )
+
+
+def responses_in_game(run: Run, iteration: int) -> list[Drawn]:
+    """Whose held-out responses `game_on_held_out` reads besides the expert's; the iteration's policy scores them all.
+
+    Where there is nothing to measure, none.
+    """
+    phase, players = run.phase(iteration), list(dict.fromkeys(held_out_turns(run, iteration).values()))
+    if not players or not _is_measured(phase):
+        return players
+    members = phase.team(iteration) if phase.objective.requires & TEAM_FIELDS else ()
+    return [*players, *(Drawn(member, "sampled") for member in members), *_others(phase).values()]
+
+
+def _is_measured(phase: Phase) -> bool:
+    """Whether the objective can be: no judge compares held-out responses, and of the expert's only sums are at hand."""
+    return not phase.objective.requires & (PREFERENCE_FIELDS | TOKEN_FIELDS)
+
+
+def _others(phase: Phase) -> dict[str, Drawn]:
+    """The responses that are neither the expert's nor the opponent's, by the field for which they are scored."""
+    numbers = {"policy_initial": phase.iterations.start, "policy_reference": BASE}
+    return {name: Drawn(n, "sampled") for name, n in numbers.items() if name in phase.objective.requires}
 
 
 def _true_divergence(run: Run, objective: Objective, spec: OpponentSpec, turns: Turns) -> torch.Tensor:
@@ -130,9 +159,10 @@ def _sides(prefix: str, scores: Scores, run: Run, suffix: str = "") -> dict[str,
 
 
 def _on_turn(run: Run, policy: int, turns: Turns) -> Scores:
-    scores = dict(held_out_scores(run, policy, "expert"))
+    # One by one: most were scored before, together with what else was then at hand.
+    scores = dict(held_out_scores(run, policy, "expert")["expert"])
     for player in dict.fromkeys(turns.values()):
-        sampled = held_out_scores(run, policy, player)
+        sampled = held_out_scores(run, policy, player)[player]
         scores |= {key: value for key, value in sampled.items() if turns[key[0]] == player}
     return scores
 

@@ -1,0 +1,40 @@
+"""Commands that take settings as KEY.PATH=VALUE: one that is written as an option is told how it is written."""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import Any
+
+from typer.core import TyperCommand
+
+from sparring.errors import InputError
+
+
+class TakesSettings(TyperCommand):
+    """A command whose arguments are settings of a run."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The arguments that are left when the options were read.
+
+        Raises:
+            InputError: An option is none, but a setting; it says how that is written.
+        """
+        known = {name for option in self.get_params(ctx) for name in (*option.opts, *option.secondary_opts)}
+        given = list(takewhile(lambda each: each != "--", args))
+        for place, each in enumerate(given):
+            option, separator, value = each.partition("=")
+            if option.startswith("--") and option not in known:
+                _check_setting(option, value if separator else "".join(given[place + 1 : place + 2]))
+        return super().parse_args(ctx, args)
+
+
+def _check_setting(option: str, value: str) -> None:
+    """Raises InputError where an unknown option is the name of a setting."""
+    from sparring.selfplay.config.explain import homes
+    from sparring.selfplay.config.schema import SelfPlayConfig
+
+    name = option.lstrip("-").replace("-", "_")
+    keys = [name] if "." in name else homes(SelfPlayConfig, name)
+    if keys:
+        fix = f"write {' or '.join(f'{key}={value}' for key in keys)}"
+        raise InputError("is a setting, and no option", where=option, fix=fix)

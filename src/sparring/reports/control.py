@@ -1,0 +1,38 @@
+"""The play beside its control, as much more supervised fine-tuning, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sparring.reports.gain import gain
+from sparring.reports.samples import Answers
+from sparring.reports.summary import MORE_SFT, PolicyRow, Summary
+
+
+def beside_control(summary: Summary, metric: str, answers: Answers | None) -> Iterator[str]:
+    """The gain of the best iteration over the best policy of the control, where there is one, and what it says.
+
+    Both are the best by the same metric on the same prompts, and both were measured as often.
+    """
+    played, control = (_best(summary.rows, name, metric) for name in ("iteration", MORE_SFT))
+    if played is None or control is None:
+        return
+    found = gain(control, played, metric, answers)
+    low, high = found.interval
+    paired = f", paired over {summary.prompts} prompts" if found.paired else ""
+    verdict = "the two cannot be told apart"
+    if low > 0:
+        verdict = "play was the better buy"
+    if high < 0:
+        verdict = "more supervised fine-tuning was the better buy"
+    text = (
+        f"For as much computation, more supervised fine-tuning reached {control.cell(metric, 3)} at its best "
+        f"({control.name}). {played.name[:1].upper()}{played.name[1:]} is better than that by {found.value:+.3f} "
+        f"(95 % interval {low:+.3f} to {high:+.3f}{paired}): {verdict}."
+    )
+    yield text.replace("-", "−").replace("fine−tuning", "fine-tuning")
+
+
+def _best(rows: Sequence[PolicyRow], name: str, metric: str) -> PolicyRow | None:
+    known = [row for row in rows if row.name.startswith(name) and metric in row.estimates]
+    return max(known, key=lambda row: float(row.estimates[metric]["mean"]), default=None)

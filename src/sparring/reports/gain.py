@@ -1,0 +1,103 @@
+"""The gain of one policy over another, prompt by prompt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparring.reports.samples import Answers
+from sparring.reports.summary import PolicyRow
+
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """The gain of one policy over another in a metric, on the same held-out prompts.
+
+    Attributes:
+        over: The other policy's name.
+        value: The difference of means.
+        standard_error: Its standard error over prompts: of the paired differences or, where the values of single
+            prompts were not kept, of the two means as if they were independent, which overstates it.
+        paired: Whether it is that of paired differences.
+    """
+
+    over: str
+    value: float
+    standard_error: float
+    paired: bool
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % interval, by the normal distribution."""
+        return self.value - _Z * self.standard_error, self.value + _Z * self.standard_error
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether it is within two standard errors of zero."""
+        return abs(self.value) <= 2 * self.standard_error
+
+    def __str__(self) -> str:
+        value = f"{self.value:+.3f}".replace("-", "−")
+        return f"{value} ± {self.standard_error:.3f} over the {self.over}"
+
+
+def gain(before: PolicyRow, after: PolicyRow, metric: str, answers: Answers | None) -> Gain:
+    """The gain of one policy over another."""
+    over = {"base": "base model"}.get(before.name, before.name)
+    changes = list(differences(before.name, after.name, metric, answers).values())
+    if changes:
+        is_rate = "interval" in before.estimates.get(metric, {})
+        error = _rate_error(changes) if is_rate else _mean_error(changes)
+        return Gain(over=over, value=math.fsum(changes) / len(changes), standard_error=error, paired=True)
+    first, second = before.estimates[metric], after.estimates[metric]
+    error = math.hypot(_error(first), _error(second))
+    return Gain(over=over, value=second["mean"] - first["mean"], standard_error=error, paired=False)
+
+
+def _mean_error(changes: Sequence[float]) -> float:
+    n = len(changes)
+    mean = math.fsum(changes) / n
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in changes) / max(n - 1, 1) / n)
+
+
+def _rate_error(changes: Sequence[float]) -> float:
+    """The standard error of a difference of rates on the same n prompts, which is never 0.
+
+    It counts two prompts more: half a prompt each that got better and that got worse, and one that stayed as it was.
+
+    Source: Agresti and Min 2005 (Statistics in Medicine 24, section 4), with changes of −1, 0 and 1.
+    """
+    n = len(changes) + 2
+    total, squares = math.fsum(changes), math.fsum(value * value for value in changes) + 1.0
+    return math.sqrt(squares - total * total / n) / n
+
+
+def _error(estimate: Mapping[str, Any]) -> float:
+    if "interval" not in estimate:
+        return float(estimate["standard_error"])
+    low, high = estimate["interval"]
+    return float(high - low) / (2.0 * _Z)
+
+
+def differences(before: str, after: str, metric: str, answers: Answers | None) -> dict[int, float]:
+    """By how much a metric changed on each held-out prompt, by index; empty where that was not kept."""
+    if answers is None or before not in answers.policies or after not in answers.policies:
+        return {}
+    first, second = (_per_prompt(answers, answers.policies.index(name), metric) for name in (before, after))
+    return {index: second[index] - first[index] for index in first if index in second}
+
+
+def _per_prompt(answers: Answers, policy: int, metric: str) -> Mapping[int, float]:
+    if metric == "log_likelihood/token":
+        ends = answers.values(policy, "expert", "ends")
+        scores = answers.values(policy, "expert", "log_prob")
+        return {index: score / len(ends[index][0]) for index, (score,) in scores.items()}
+    if not metric.startswith("accuracy/"):
+        return {}
+    verdicts = answers.values(policy, metric.removeprefix("accuracy/"), "right")
+    known = {index: each for index, each in verdicts.items() if None not in each}
+    return {index: sum(each) / len(each) for index, each in known.items()}

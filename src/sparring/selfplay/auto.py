@@ -1,0 +1,212 @@
+"""The recipe `auto`: looks at the data, writes out what they are best played with, and says why.
+
+What a person set themselves stands; the rest becomes an ordinary configuration, which is the run's. The rules are
+`RULES`, the first that fits; the page docs/auto.md has them as a table. A number stands here where it was measured or
+derived, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sparring.data import load
+from sparring.errors import InputError
+from sparring.selfplay.config.schema import SelfPlayConfig
+
+# As measured: "Self-play with a judge, algorithm beside algorithm", docs/benchmarks.md. η = 10 asks for five nats of a
+# decided preference.
+_LORA = {"r": 16, "lora_alpha": 32}
+_SPPO = {
+    "iterations": 3,
+    "objective": {"name": "sppo", "eta": 10.0},
+    "generation": {"samples_per_prompt": 4},
+    "training": {
+        "learning_rate": 5e-4,
+        "lr_scheduler_type": "linear",
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 2,
+    },
+}
+# An exact iteration of SPPO against the discriminator converges fastest at η = 4T (docs/judges.md), and T is 1.
+_IMITATION = _SPPO | {"objective": {"name": "sppo", "eta": 4.0}}
+# As published, once: nothing bounds its step but β, so its rate is that of the recipes. See the same measurement.
+_DPO = {
+    "iterations": 1,
+    "objective": {"name": "dpo", "beta": 0.1},
+    "responses": "data",
+    "training": {"learning_rate": 1e-4, "num_train_epochs": 1},
+}
+# At a constant rate the likelihood of held-out experts peaks after an epoch or two, long before the answers are as good
+# as they get; with a rate that falls to zero it rises again at the end (docs/auto.md). So no look ends it early.
+_WARMUP = {"learning_rate": 2e-4, "lr_scheduler_type": "linear", "num_train_epochs": 4}
+# All weights are trained at a fifth of an adapter's rate, as the recipes are.
+_WHOLE = 0.2
+_SECTIONS = ("generation", "training", "warmup")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the training prompts have.
+
+    Attributes:
+        prompts: How many there are.
+        experts: How many have an expert's response.
+        answers: How many have a reference answer: a ground truth, or an expert's response.
+        compared: How many have compared responses.
+        verifier: The rule that says what an answer is, if there is one.
+        judged: Whether the configuration names a judge.
+    """
+
+    prompts: int
+    experts: int
+    answers: int
+    compared: int
+    verifier: str | None
+    judged: bool
+
+    @classmethod
+    def of(cls, config: SelfPlayConfig) -> Facts:
+        """Reads the data; raises InputError where they are wrong."""
+        train = load(config.data, config.seed, {"auto": frozenset()}).train
+        return cls(
+            prompts=len(train),
+            experts=sum(item.response is not None for item in train),
+            answers=sum(item.reference_answer is not None for item in train),
+            compared=sum(item.comparison is not None for item in train),
+            verifier=config.data.verifier,
+            judged=config.judge is not None,
+        )
+
+    def __str__(self) -> str:
+        verified = f", {self.answers} an answer for '{self.verifier}' to verify against" if self.verifier else ""
+        compared = f", {self.compared} compared responses" if self.compared else ""
+        return f"of {self.prompts} training prompts {self.experts} have an expert's response{verified}{compared}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What is played on which data.
+
+    Attributes:
+        data: What the data have, in words.
+        fits: Whether they have it.
+        plays: The settings.
+        because: Why, in words.
+    """
+
+    data: str
+    fits: Callable[[Facts], bool]
+    plays: Callable[[Facts], Mapping[str, Any]]
+    because: str
+
+
+RULES = (
+    Rule(
+        data="a judge in the configuration",
+        fits=lambda facts: facts.judged,
+        plays=lambda _: _SPPO,
+        because="sppo on what the judge prefers: it can judge prompts that no expert answered, which supervised "
+        "fine-tuning cannot learn from",
+    ),
+    Rule(
+        data="a verifier, and an answer to verify against on every prompt",
+        fits=lambda facts: facts.verifier is not None and facts.answers == facts.prompts,
+        plays=lambda facts: _SPPO | {"judge": {"name": "verifier", "rule": facts.verifier}},
+        because="sppo on what the verifier finds right among four samples: it tells right from wrong where supervised "
+        "fine-tuning sees one right response or none",
+    ),
+    Rule(
+        data="responses with preferences",
+        fits=lambda facts: facts.compared > 0,
+        plays=lambda _: _DPO,
+        because="dpo on the data's own preferences",
+    ),
+    Rule(
+        data="a verifier, and prompts without an answer to verify against",
+        fits=lambda facts: facts.verifier is not None,
+        plays=lambda facts: _SPPO | {"judge": {"name": "consensus", "rule": facts.verifier}},
+        because="sppo on the answer that most samples share: some prompts have no answer to verify against, and the "
+        "verifier says which answers are the same. It sharpens what the policy believes already, right or wrong; "
+        "without the prompts that have no answer the verifier would judge",
+    ),
+    Rule(
+        data="an expert's response on some prompts, and nothing that judges",
+        fits=lambda facts: 0 < facts.experts < facts.prompts,
+        plays=lambda _: _IMITATION | {"judge": {"name": "discriminator"}},
+        because="sppo on what a discriminator takes for the expert's: it learns from the prompts that have one, and "
+        "judges the others, which supervised fine-tuning cannot learn from",
+    ),
+    Rule(
+        data="an expert's response on every prompt, and nothing that judges",
+        fits=lambda facts: facts.experts > 0,
+        plays=lambda _: {"iterations": 0, "objective": {"name": "sft"}},
+        because="nothing: on prompts that all have an expert, imitation by self-play has not beaten more supervised "
+        "fine-tuning, so that is the better buy, and it ends where it stops helping. objective.name=spif plays on",
+    ),
+)
+
+
+def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
+    """The configuration with what the recipe chooses written out, and the reasons; as it is without the recipe.
+
+    Raises:
+        InputError: The data are wrong, or nothing in them says which response is better.
+    """
+    if config.recipe is None:
+        return config, ()
+    given = config.model_dump(exclude_unset=True, exclude={"recipe"})
+    if config.phases:
+        fix = "remove them, or remove recipe: auto"
+        raise InputError("the recipe auto chooses what is played, and there are phases", where="phases", fix=fix)
+    if config.judge is None:
+        given.pop("judge", None)
+    facts = Facts.of(config)
+    chosen: dict[str, Any] = {"lora": _LORA}
+    reasons = [f"auto: {facts}"]
+    if facts.experts > 1 and given.get("warmup", {}) is not None:
+        chosen["warmup"] = {"until": "plateau", "patience": _WARMUP["num_train_epochs"], "training": _WARMUP}
+        reasons.append(
+            f"auto warms up on the {facts.experts} experts until some of them, which it does not train on, grow no "
+            "likelier: from there on, more of it learns them by heart"
+        )
+    if "objective" in given:
+        reasons.append(f"auto plays '{config.objective.name}', which the configuration names")
+    else:
+        rule = _rule(facts, config)
+        chosen |= rule.plays(facts)
+        reasons.append(f"auto plays {rule.because}")
+    reasons.append("auto keeps the policy that is best on the held-out prompts, the one before play included")
+    if given.get("lora", _LORA) is None:
+        chosen = _slower(chosen)
+    return SelfPlayConfig.model_validate(_filled(chosen, given)), tuple(reasons)
+
+
+def _rule(facts: Facts, config: SelfPlayConfig) -> Rule:
+    for rule in RULES:
+        if rule.fits(facts):
+            return rule
+    raise InputError(
+        "nothing says which response to a prompt is better: there is no expert's response, no verifier, no preference",
+        where=config.data.title,
+        fix="give some prompts a response, set data.verifier or a judge, or compare responses in the data",
+    )
+
+
+def _filled(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, over what was chosen: sections key by key, components as a whole."""
+    filled = {**chosen, **given}
+    for name in _SECTIONS:
+        own, other = chosen.get(name), given.get(name)
+        if isinstance(own, Mapping) and isinstance(other, Mapping):
+            filled[name] = _filled(own, other)
+    return filled
+
+
+def _slower(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with every learning rate as all weights are trained at."""
+    return {
+        name: _slower(value) if name in _SECTIONS else value * _WHOLE if name == "learning_rate" else value
+        for name, value in chosen.items()
+    }

@@ -1,0 +1,120 @@
+"""What is wrong with a configuration, said with the key and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, get_args, get_origin
+
+from pydantic import BaseModel, Tag
+
+from sparring.errors import did_you_mean
+from sparring.selfplay.config.yaml import shortened
+
+
+class _Free(NamedTuple):
+    """What may stand in a section whose keys are another library's, or a component's."""
+
+    fields: Collection[str]
+    meant: Mapping[str, str] = {}
+
+
+def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
+    """One validation error as 'key: problem; fix'."""
+    path, here = _locate(model, error["loc"])
+    key = ".".join(path)
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{key}: unknown key; {_meant(path, here)}"
+        case "missing":
+            return f"{key}: missing; {key} is required"
+        case "union_tag_invalid":
+            name = error["ctx"]["tag"]
+            return f"{key}.name: unknown name '{shortened(name)}'; {did_you_mean(name, _members(here))}"
+        case "union_tag_not_found" | "model_type" | "dict_type":
+            return f"{key}: must be a mapping of keys to values, got {_no_mapping(path, error['input'], here)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" + (f", got {shortened(repr(error['input']))}" if error["type"] != "value_error" else "")
+
+
+def homes(model: Any, name: str) -> list[str]:
+    """The dotted keys of the settings that a name alone may mean, of those nearest to the top; none for no setting."""
+    found = [(name,)] if name in _fields(model) else list(_below(model, name, _free()))
+    shortest = min(map(len, found), default=0)
+    return [".".join(path) for path in found if len(path) == shortest]
+
+
+def _meant(path: Sequence[str], here: Any) -> str:
+    """What an unknown key may have been: a setting of a section below its own, or a name like it."""
+    *section, name = path
+    named = "' or '".join(".".join((*section, inner)) for inner in homes(here, name))
+    return f"did you mean '{named}'?" if named else did_you_mean(name, _fields(here))
+
+
+def _no_mapping(path: Sequence[str], value: Any, here: Any) -> str:
+    """A value that should have been a mapping, and how it is written."""
+    key, told = ".".join(path), shortened(repr(value))
+    if isinstance(value, str) and "name" in _fields(here):
+        inside = f"{{name: {shortened(value)}}}"
+        return f"{told}; write {inside}" if path[-1].isdecimal() else f"{told}; write {key}.name={shortened(value)}"
+    if value is True:
+        return f"{told}; write {key}: {{}} for the defaults, or {key}={{}} as an override"
+    return f"{told}; write null to do without" if value is False else told
+
+
+def _free() -> dict[str, _Free]:
+    """The free sections by name. Their libraries are heavy, and needed only where something is wrong."""
+    from sparring.models import lora
+    from sparring.objectives import OBJECTIVES
+    from sparring.opponents import OPPONENTS
+    from sparring.trainer import arguments
+
+    components: dict[str, Mapping[str, type]] = {"objective": OBJECTIVES, "opponent": OPPONENTS}
+    options = {
+        name: _Free({option for each in registry.values() for option in getattr(each, "__dataclass_fields__", ())})
+        for name, registry in components.items()
+    }
+    training, adapter = arguments.training_fields(), lora.lora_fields()
+    return {"training": _Free(training, arguments.MEANT), "lora": _Free(adapter, lora.MEANT), **options}
+
+
+def _below(annotation: Any, name: str, free: Mapping[str, _Free]) -> Iterator[tuple[str, ...]]:
+    """The paths of the settings that a name may mean in the sections of a model, and in theirs."""
+    for section, inner in _fields(annotation).items():
+        # The entries of a list have numbers, which nobody can guess.
+        if get_origin(inner) is tuple:
+            continue
+        fields, meant = free.get(section, _Free(()))
+        if meant.get(name, name) in {*_fields(inner), *fields}:
+            yield section, meant.get(name, name)
+        yield from ((section, *path) for path in _below(inner, name, free))
+
+
+def _locate(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], Any]:
+    """The keys that lead to an error, as in the file, and the type there, or above it where the key is unknown."""
+    path: list[str] = []
+    here: Any = model
+    for part in map(str, loc):
+        members = _members(here) | {getattr(each, "__name__", ""): each for each in get_args(here)}
+        if part in members or part.startswith("literal["):
+            # The name of a union's member is no key.
+            here = members.get(part, here)
+            continue
+        path.append(part)
+        here = _fields(here).get(part, here)
+    return path, here
+
+
+def _fields(annotation: Any) -> dict[str, Any]:
+    """The fields of the model that an annotation names, alone, optional or in a sequence."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {name: field.annotation for name, field in annotation.model_fields.items()}
+    found = (_fields(each) for each in get_args(annotation))
+    return next((fields for fields in found if fields), {})
+
+
+def _members(annotation: Any) -> dict[str, Any]:
+    """The members of a tagged union, by tag; none where it is something else."""
+    tags = [each.tag for each in getattr(annotation, "__metadata__", ()) if isinstance(each, Tag)]
+    if tags:
+        return {tags[0]: get_args(annotation)[0]}
+    return {tag: member for each in get_args(annotation) for tag, member in _members(each).items()}

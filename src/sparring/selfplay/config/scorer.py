@@ -1,0 +1,48 @@
+"""The section `scorer`: who says, token by token, what the policy should have expected."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sparring.data import DEMONSTRATION, PROMPT
+from sparring.policies import BASE, TEACHER
+
+
+class ScorerConfig(BaseModel):
+    """Who scores the generated responses token by token, for objectives that read it, and what it is shown.
+
+    Attributes:
+        policy: "previous", the policy that the iteration starts from, or "base", the base model, either of them shown
+            the expert's response to the prompt; or "teacher", that of `data.teacher`, which is asked as that says.
+        template: What a scorer other than the teacher is asked in the place of a prompt, or of a chat's last user turn:
+            text in which `{prompt}` stands for these words and `{demonstration}` for the expert's response. By default
+            a chat asks for another answer beside the demonstration; a plain prompt is followed by the demonstration,
+            and then stands there again.
+        candidates: How many of the scorer's likeliest next tokens are told apart; all others count together.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    policy: Literal["previous", "base", "teacher"] = "previous"
+    template: str | None = None
+    candidates: int = Field(default=32, ge=1)
+
+    @field_validator("template")
+    @classmethod
+    def _shows(cls, template: str | None) -> str | None:
+        for mark in (PROMPT, DEMONSTRATION):
+            if template is not None and mark not in template:
+                raise ValueError(f"must have {mark} in it, which stands for what the scorer is shown")
+        return template
+
+    @model_validator(mode="after")
+    def _is_asked(self) -> Self:
+        if self.policy == "teacher" and self.template is not None:
+            raise ValueError("the teacher is asked as data.teacher says; remove template, or set policy")
+        return self
+
+    def number(self, iteration: int) -> int:
+        """The number of the policy that scores in an iteration."""
+        return {"previous": iteration, "base": BASE, "teacher": TEACHER}[self.policy]

@@ -1,0 +1,85 @@
+"""Control: more supervised fine-tuning from where play started, for as much computation as the play took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sparring.errors import RunError
+from sparring.objectives import Sft
+from sparring.policies import CONTROL, before
+from sparring.progress import console
+from sparring.selfplay.config.warmup import WarmupConfig
+from sparring.selfplay.run import Run
+from sparring.selfplay.stages.train import demonstrations, is_trained, train
+from sparring.trainer.triples import Triple, Triples
+from sparring.work import processes
+
+
+def log_cost(run: Run, iteration: int, triples: Sequence[Triple]) -> None:
+    """Logs the tokens that an iteration trains on in an epoch, and those that it reads to sample and to score them."""
+    phase, tokens = run.phase(iteration), sum(map(_tokens, triples))
+    readers = bool(phase.samples) + len(phase.scorers(iteration)) if phase.needs_samples else 0
+    run.log({"stage": "tokens", "iteration": iteration, "tokens/epoch": tokens, "tokens/read": readers * tokens})
+
+
+def control_epochs(run: Run, iterations: int) -> list[float]:
+    """After how many epochs the control is measured: as often as the play was, last where it took as much computation.
+
+    Twice at least: one length alone may be one at which it had learned its experts by heart.
+
+    A token that is read takes 2P operations, one that is trained on 4P and 2 for every trained weight. The lengths are
+    in a constant ratio, E^(k/T) for k = 1 … T, so that a short continuation stands beside a long one.
+
+    Raises:
+        RunError: The log lacks what an iteration took.
+    """
+    spent = processes.on_main(lambda: _spent(run, range(iterations)))
+    epochs = spent / sum(map(_tokens, demonstrations(run.train)))
+    shares = [k / max(iterations, 2) for k in range(1, max(iterations, 2) + 1)]
+    return [epochs**share if epochs > 1.0 else epochs * share for share in shares]
+
+
+def train_control(run: Run, policy: int, epochs: float) -> None:
+    """Trains a policy of the control for so many epochs from the one before it, unless it is trained."""
+    stage, number = run.directory.stage(policy), CONTROL - policy
+    if is_trained(stage):
+        return
+    warmup = run.config.warmup or WarmupConfig()
+    console.print(f"control {number}: {epochs:.3g} more epochs of supervised fine-tuning, for comparison")
+    with run.timed(stage="control", policy=run.directory.name(policy)):
+        train(
+            run,
+            start=before(policy),
+            stage=stage,
+            triples=Triples(demonstrations(run.train)),
+            objective=Sft(),
+            fields=warmup.fields(run.config.training) | {"num_train_epochs": epochs, "max_steps": -1},
+            name=f"control {number}",
+            labels={"stage": f"control {number}"},
+        )
+
+
+def _spent(run: Run, iterations: Sequence[int]) -> float:
+    """What some iterations took, in tokens trained on."""
+    logged, epochs = dict[int, float](), dict[int, float]()
+    events = [event for event in run.directory.events() if event.get("iteration") in iterations]
+    weights = [(weight.numel(), weight.requires_grad) for weight in run.policy.model.parameters()]
+    whole, trained = sum(count for count, _ in weights), sum(count for count, needed in weights if needed)
+    for event in events:
+        if event.get("stage") == "train" and "epoch" in event:
+            epochs[event["iteration"]] = max(event["epoch"], epochs.get(event["iteration"], 0.0))
+    for event in events:
+        if event.get("stage") == "tokens" and event["iteration"] in epochs:
+            read = event["tokens/read"] * whole / (2 * whole + trained)
+            logged[event["iteration"]] = epochs[event["iteration"]] * event["tokens/epoch"] + read
+    if logged.keys() != {*iterations}:
+        raise RunError(
+            f"{run.directory.metrics} lacks what an iteration took, so nobody knows how long the control would train; "
+            "restore it from a copy of the run"
+        )
+    return sum(logged.values())
+
+
+def _tokens(triple: Triple) -> int:
+    """As a packed row has them: the prompt once."""
+    return len(triple.prompt_ids) + sum(map(len, triple.responses))

@@ -1,0 +1,77 @@
+"""Rows as TRL's trainers take them: chosen and rejected responses, and responses that are conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
+
+from sparring.errors import InputError
+from sparring.progress import console
+
+_NAMES = {"chosen": "expert", "rejected": "generated"}
+
+Turns = Sequence[Mapping[str, str]]
+"""The messages of a chat, each with its `role` and `content`."""
+
+
+def named(dataset: Iterable[Mapping[str, Any]], where: str) -> Iterator[Mapping[str, Any]]:
+    """The rows with the columns `expert` and `generated`, which TRL calls `chosen` and `rejected`; said once."""
+    told = False
+    for row in dataset:
+        taken = {theirs: ours for theirs, ours in _NAMES.items() if theirs in row and row.get(ours) is None}
+        if taken and not told:
+            console.print(f"{where}: {', '.join(f'{theirs} is taken as {ours}' for theirs, ours in taken.items())}")
+            told = True
+        yield {taken.get(name, name): value for name, value in row.items()} if taken else row
+
+
+def is_turns(value: Any) -> TypeGuard[Turns]:
+    """Whether a value is a conversation."""
+    return isinstance(value, Sequence) and bool(value) and all(isinstance(turn, Mapping) for turn in value)
+
+
+def split(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The row with its conversations as a prompt, a list of messages, and responses, the content of one message each.
+
+    A row whose responses are no conversations stays as it is. Without a prompt, all but the expert's last message is.
+
+    Raises:
+        InputError: A response is not one message of the assistant, which the prompt may precede.
+    """
+    expert, generated, prompt = (row.get(name) for name in ("expert", "generated", "prompt"))
+    if not is_turns(expert):
+        return row
+    if prompt is None:
+        prompt = expert[:-1]
+    turns: Turns = prompt if is_turns(prompt) else [{"role": "user", "content": str(prompt)}]
+    answers = generated if isinstance(generated, Sequence) and all(map(is_turns, generated)) else [generated]
+    others = [_content(each, turns, f"{where}, generated") for each in answers]
+    return {**row, "prompt": list(turns), "expert": _content(expert, turns, f"{where}, expert"), "generated": others}
+
+
+def _content(response: Any, prompt: Turns, where: str) -> str:
+    if isinstance(response, str):
+        return response
+    turns = list(response) if is_turns(response) else []
+    if turns[: len(prompt)] == list(prompt):
+        turns = turns[len(prompt) :]
+    if len(turns) != 1 or turns[0].get("role") != "assistant":
+        problem = "must be one message of the assistant, after the prompt or alone"
+        raise InputError(
+            problem, where=where, fix="move the earlier turns to the prompt; both responses answer the same"
+        )
+    return turns[0]["content"]
+
+
+def turn_end(tokenizer: Any, prompt: Turns, response: str) -> list[int]:
+    """The tokens with which the chat template ends an assistant's turn, up to the first special one.
+
+    The end-of-sequence token where the template writes none.
+    """
+    turn = {"role": "assistant", "content": response}
+    whole = tokenizer.apply_chat_template([*prompt, turn], tokenize=False)
+    _, found, tail = whole.rpartition(response.strip())
+    ids = list(tokenizer(tail, add_special_tokens=False).input_ids) if found else []
+    special = {token for token, each in tokenizer.added_tokens_decoder.items() if each.special}
+    place = next((place for place, token in enumerate(ids) if token in special), None)
+    return [tokenizer.eos_token_id] if place is None else ids[: place + 1]

@@ -1,0 +1,68 @@
+"""What a trainer may be given in place of a model, an objective or triples: an id, a name, settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import TrainingArguments
+
+from sparring.errors import InputError
+from sparring.models import ModelConfig, load_model, load_tokenizer
+from sparring.objectives import OBJECTIVES
+from sparring.progress import console
+from sparring.registry import build
+from sparring.trainer.trackers import check_trackers
+from sparring.types import Objective
+
+
+def model_of(model: Any, tokenizer: Any, args: TrainingArguments | None) -> tuple[Any, Any]:
+    """The model and its tokenizer, loaded where the model is an id or a folder, and no tokenizer is given.
+
+    Raises:
+        InputError: There is no such model.
+    """
+    if not isinstance(model, str):
+        return model, tokenizer
+    config = ModelConfig(name=model, device="cpu" if args is not None and args.use_cpu else "auto")
+    return load_model(config), load_tokenizer(config) if tokenizer is None else tokenizer
+
+
+def objective_of(objective: Objective | str | Mapping[str, Any]) -> Objective:
+    """The objective of a name, or of a name with settings: `{"name": "spin", "beta": 0.5}`; or the objective itself.
+
+    Raises:
+        InputError: The name or a setting is unknown or wrong.
+    """
+    if isinstance(objective, str):
+        objective = {"name": objective}
+    if not isinstance(objective, Mapping):
+        return objective
+    options = dict(objective)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise InputError("has no name", where="objective", fix='write {"name": "spin", …}, or the name alone')
+    return build(OBJECTIVES, "objective", name, options)
+
+
+def check_arguments(args: TrainingArguments) -> None:
+    """Checks the trackers, and says what arguments of another trainer nobody reads here.
+
+    Raises:
+        InputError: A tracker is unknown, or its package is missing.
+    """
+    try:
+        check_trackers(args.report_to)
+    except Exception as error:
+        # What a tracker's package raises where it is missing or not set up may be anything.
+        fix = "install its package, or set report_to to 'none'"
+        raise InputError(" ".join(str(error).split()), where="args.report_to", fix=fix) from error
+    own = {field.name for field in dataclasses.fields(args)} - {
+        field.name for field in dataclasses.fields(TrainingArguments)
+    }
+    if own:
+        console.print(
+            f"args: the fields that {type(args).__name__} adds to TrainingArguments are not read; "
+            "the objective has settings of its own"
+        )

@@ -1,0 +1,138 @@
+"""Ends a training where validation experts grow no likelier, and goes back to the step that found them likeliest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from sparring.integrity import check_folder
+from sparring.logprobs import per_token_log_probs
+from sparring.trainer.trainer import SelfPlayTrainer
+from sparring.trainer.triples import Triple
+
+LIKELIHOOD = "eval_log_likelihood/token"
+"""What a look is logged as: the mean over the validation prompts of (1/T) log π(y|x) of the expert's response, nats."""
+
+
+class Look(NamedTuple):
+    """How likely the validation experts were after a step."""
+
+    step: int
+    epoch: float
+    likelihood: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau:
+    """Where a training ends.
+
+    Attributes:
+        triples: The validation prompts with their experts' responses.
+        every: Epochs between two looks.
+        patience: After how many looks in a row without a new best it ends.
+        tell: Is called with what a person should know.
+    """
+
+    triples: Sequence[Triple]
+    every: float
+    patience: int
+    tell: Callable[[str], None]
+
+
+def looks_of(log: Sequence[Mapping[str, Any]]) -> list[Look]:
+    """The looks in a trainer's log, the one before the first step first: a checkpoint has them all."""
+    return [Look(entry["step"], entry["epoch"], entry[LIKELIHOOD]) for entry in log if LIKELIHOOD in entry]
+
+
+def best_of(looks: Sequence[Look]) -> Look | None:
+    """The look at the likeliest experts, the earliest among equals; not the one before the first step."""
+    return max((look for look in looks if look.step > 0), key=lambda look: look.likelihood, default=None)
+
+
+class PlateauCallback(TrainerCallback):
+    """Looks at the validation prompts, keeps a checkpoint of the best look, and ends the training.
+
+    All that it knows is in the trainer's log, so a training that is resumed ends at the same step. It must be the last
+    callback: where the training ends, no checkpoint may be written from which a resumed one would go on.
+    """
+
+    def __init__(self, trainer: SelfPlayTrainer, plateau: Plateau) -> None:
+        self._trainer, self._plateau = trainer, plateau
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Looks before the first step."""
+        if not self._looks:
+            self._look()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Looks after so many epochs, and at the last step."""
+        epoch = math.ceil(len(kwargs["train_dataloader"]) / args.gradient_accumulation_steps)
+        last = state.global_step >= state.max_steps
+        if state.global_step % max(1, round(self._plateau.every * epoch)) and not last:
+            return
+        self._look()
+        behind = self._behind
+        self._tell_look(behind)
+        if behind >= self._plateau.patience:
+            control.should_training_stop, control.should_save = True, False
+        elif not behind and not last:
+            control.should_save = True
+
+    def take_best(self) -> None:
+        """Gives the trained model the weights of the best look, and says which that is.
+
+        Raises:
+            DamagedError: Its checkpoint is not what was written.
+        """
+        start, *looks = self._looks
+        best = best_of(looks)
+        assert best is not None  # noqa: S101 - there is a look at the last step
+        if best.step != looks[-1].step:
+            folder = Path(str(self._trainer.args.output_dir)) / f"checkpoint-{best.step}"
+            check_folder(folder, fix=f"remove {folder.parent} and run `sparring resume RUN`, which trains again")
+            self._trainer.restore(folder)
+        text = (
+            f"taken after {best.epoch:.3g} of {looks[-1].epoch:.3g} epochs, where the validation experts "
+            f"({len(self._plateau.triples)}) were likeliest: {_nats(best)}"
+        )
+        if self._behind < self._plateau.patience:
+            text += "; the limit of epochs came before a plateau, so more may help (warmup.training.num_train_epochs)"
+        if best.likelihood < start.likelihood:
+            text += f"; warning: before the first step it was {start.likelihood:.4g}: lower the learning rate"
+        self._plateau.tell(text)
+
+    @property
+    def _looks(self) -> list[Look]:
+        return looks_of(self._trainer.state.log_history)
+
+    @property
+    def _behind(self) -> int:
+        """How many looks there were since the best one."""
+        looks = self._looks
+        best = best_of(looks)
+        return 0 if best is None else sum(look.step > best.step for look in looks)
+
+    def _look(self) -> None:
+        trainer, triples = self._trainer, self._plateau.triples
+        trainer.model.eval()
+        with torch.no_grad(), trainer.accelerator.autocast():
+            scored = per_token_log_probs(
+                trainer.model, [each.prompt_ids for each in triples], [[each.expert_ids] for each in triples]
+            )
+        means = [float(tokens.double().mean()) for (tokens,) in scored]
+        trainer.log({LIKELIHOOD: math.fsum(means) / len(means)})
+
+    def _tell_look(self, behind: int) -> None:
+        look = self._looks[-1]
+        standing = "the best so far" if not behind else f"{behind} after the best"
+        self._plateau.tell(f"after epoch {look.epoch:.3g}: validation {_nats(look)}, {standing}")
+
+
+def _nats(look: Look) -> str:
+    return f"{look.likelihood:.4g} nats a token"

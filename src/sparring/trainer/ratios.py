@@ -1,0 +1,80 @@
+"""The log ratios of a batch, from the log-probs of the model in training and those that came with the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparring.logprobs import log_probs_at, per_token_log_probs
+from sparring.tokens import NextTokenLogProbs, TokenLogProbs
+from sparring.trainer.triples import Counts
+from sparring.types import PREFERENCE_FIELDS, TEAM_FIELDS, LogRatios
+
+
+def log_ratios(model: Any, inputs: Mapping[str, Any], requires: Set[str]) -> LogRatios:
+    """What an objective reads, differentiable in the model's weights.
+
+    Args:
+        model: The model in training.
+        inputs: A batch, as `collate` makes it.
+        requires: The fields that the objective requires; those that cost something of their own are left out else.
+    """
+    terms, next_tokens = _terms(model, inputs, requires)
+    rows = torch.stack([torch.stack([tokens.sum() for tokens in answers]) for answers in terms])
+    counts: Counts = inputs["counts"]
+    policy = counts.split(rows)
+    fields = {f"policy_{kind}": values for kind, values in policy.items() if kind != "team"}
+    for side in ("expert", "generated"):
+        if f"opponent_{side}" in inputs:
+            fields[side] = policy[side] - inputs[f"opponent_{side}"]
+        if f"reference_{side}" in inputs:
+            fields[f"reference_{side}"] = policy[side] - inputs[f"reference_{side}"]
+    fields |= {name: inputs[name] for name in PREFERENCE_FIELDS if name in inputs}
+    if TEAM_FIELDS & requires:
+        fields |= _team(inputs, policy, fields["expert"], fields["generated"])
+    tokens = None
+    if "expert_tokens" in requires:
+        # The expert's response comes first.
+        tokens = TokenLogProbs.of([answers[0] for answers in terms])
+    lengths = _lengths(inputs["responses"], counts, rows)
+    return LogRatios(expert_tokens=tokens, generated_next_tokens=next_tokens, **fields, **lengths)
+
+
+def _terms(
+    model: Any, inputs: Mapping[str, Any], requires: Set[str]
+) -> tuple[list[list[Tensor]], NextTokenLogProbs | None]:
+    """The log-probs of the tokens of all responses; and what a scorer expects at generated ones, beside the policy."""
+    prompts, responses, counts = inputs["prompts"], inputs["responses"], inputs["counts"]
+    if "generated_next_tokens" not in requires:
+        return per_token_log_probs(model, prompts, responses), None
+    scorer = inputs["likely_tokens"]
+    generated = slice(counts.expert, counts.expert + counts.generated)
+    count = scorer[0][0].ids.shape[-1]
+    # No scorer has read the other responses: any tokens do.
+    ids = [[torch.zeros(len(answer), count, dtype=torch.long) for answer in answers] for answers in responses]
+    for of_prompt, known in zip(ids, scorer, strict=True):
+        of_prompt[generated] = [each.ids.long() for each in known]
+    both = log_probs_at(model, prompts, responses, ids)
+    policy = [[at for _, at in answers[generated]] for answers in both]
+    of_scorer = [[each.log_probs.to(policy[0][0]) for each in known] for known in scorer]
+    return [[own for own, _ in answers] for answers in both], NextTokenLogProbs.of(policy, of_scorer)
+
+
+def _team(
+    inputs: Mapping[str, Any], policy: Mapping[str, Tensor], expert: Tensor, generated: Tensor
+) -> dict[str, Tensor]:
+    """Δ against each member of a team: the opponent, `[B]` and `[B, K]`, then those of earlier rounds."""
+    members, samples = [expert.unsqueeze(-1)], [generated.unsqueeze(1)]
+    if "team_expert" in inputs:
+        earlier = inputs["team_generated"]
+        members.append(policy["expert"].unsqueeze(-1) - inputs["team_expert"])
+        samples.append(policy["team"].view_as(earlier) - earlier)
+    return {"team_expert": torch.cat(members, dim=1), "team_generated": torch.cat(samples, dim=1)}
+
+
+def _lengths(responses: Sequence[Sequence[Sequence[int]]], counts: Counts, like: Tensor) -> dict[str, Tensor]:
+    lengths = counts.split(like.new_tensor([[len(answer) for answer in answers] for answers in responses]))
+    return {f"{kind}_length": values for kind, values in lengths.items() if kind in {"expert", "generated"}}

@@ -1,0 +1,98 @@
+"""`init` writes a configuration that works as it stands, from what a data file holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.prepared import prepare
+
+Sparring = Callable[..., tuple[object, str]]
+
+
+@pytest.fixture
+def begin(sparring: Sparring, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    monkeypatch.chdir(tmp_path)
+
+    def give(*rows: Any) -> tuple[object, str]:
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        Path("mine.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return sparring("init", "mine.jsonl", "--model", tiny_folder)
+
+    return give
+
+
+def read() -> SelfPlayConfig:
+    return SelfPlayConfig.from_yaml("sparring.yaml")
+
+
+def test_a_file_of_demonstrations_is_imitated(begin: Callable[..., Any]) -> None:
+    code, told = begin(*({"prompt": f"{n}?", "response": "x" * (n + 60)} for n in range(10)))
+    assert (code, told.splitlines()) == (
+        0,
+        [
+            "mine.jsonl: 10 rows with an expert's response",
+            "configuration: sparring.yaml",
+            "next: sparring plan sparring.yaml",
+        ],
+    )
+    config = read()
+    assert (config.objective.name, config.responses, config.iterations) == ("spif", "opponent", 2)
+    # A byte is a token of the tiny model: 69 and the end token.
+    assert config.data.max_response_tokens == 128
+    assert "the longest response has 70" in Path("sparring.yaml").read_text(encoding="utf-8")
+    assert config.warmup is not None
+    assert config.warmup.until == "plateau"
+    prepared = prepare(config)
+    assert len(prepared.train.examples) == 8
+
+
+def test_a_file_of_preferences_is_learned_from(begin: Callable[..., Any]) -> None:
+    code, _ = begin(*({"prompt": f"{n}?", "chosen": "yes", "rejected": "no"} for n in range(10)))
+    assert code == 0
+    config = read()
+    assert (config.objective.name, config.responses, config.warmup) == ("dpo", "data", None)
+    prepare(config)
+
+
+def test_what_is_commented_out_is_valid_too(begin: Callable[..., Any]) -> None:
+    begin({"prompt": "a?", "response": "b"})
+    text = Path("sparring.yaml").read_text(encoding="utf-8")
+    shown = text.replace("# lora:\n#   r", "lora:\n  r").replace("  # held_out: 32  #", "  held_out: 32  #")
+    config = SelfPlayConfig.from_mapping(yaml.safe_load(shown))
+    assert (config.lora, config.data.held_out) == ({"r": 16}, 32)
+
+
+def test_wrong_rows_are_left_out_and_said(begin: Callable[..., Any]) -> None:
+    code, told = begin(*({"prompt": f"{n}?", "response": "b"} for n in range(10)), {"prompt": "c?", "response": " "})
+    assert code == 0
+    assert "10 rows with an expert's response; 1 others are wrong and left out; mine.jsonl, line 11" in told
+    assert read().data.skip_invalid
+    assert len(prepare(read()).train.examples) == 8
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prompt": "a?"}, "mine.jsonl: holds prompts alone, so there is nobody to learn from"),
+        ({"prompt": "a?", "response": 3}, "line 1, field 'response': must be text, got int"),
+        ("{", "is not valid JSON"),
+        ({"question": "a?", "reply": "b"}, "fit no format"),
+    ],
+)
+def test_a_file_with_nothing_to_learn_from(begin: Callable[..., Any], row: Any, said: str) -> None:
+    code, told = begin(row)
+    assert (code, said in told, Path("sparring.yaml").exists()) == (2, True, False), told
+
+
+def test_what_is_there_is_kept(begin: Callable[..., Any]) -> None:
+    Path("sparring.yaml").write_text("mine", encoding="utf-8")
+    code, told = begin({"prompt": "a?", "response": "b"})
+    assert (code, "sparring.yaml: is there already" in told) == (2, True)
+    assert Path("sparring.yaml").read_text(encoding="utf-8") == "mine"

@@ -1,0 +1,111 @@
+"""What people write who know other tools, and what each is told to write instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+CONFIG = """\
+data: {source: sft.jsonl, held_out: 1}
+objective: {name: spif, beta: 1.0, reward_bound: 2.0}
+"""
+MISTAKES = {
+    "objective=spin": ["objective: must be a mapping of keys to values, got 'spin'; write objective.name=spin"],
+    "objective.name=SPIN": ["unknown objective 'SPIN'", "fix: did you mean 'spin'?"],
+    "learning_rate=1e-4": ["learning_rate: unknown key; did you mean 'training.learning_rate'?"],
+    "lr=1e-4": ["lr: unknown key; did you mean 'training.learning_rate'?"],
+    "warmup.learning_rate=1e-4": ["warmup.learning_rate: unknown key; did you mean 'warmup.training.learning_rate'?"],
+    "training.per_device_batch_size=2": ["has no field", "fix: did you mean 'per_device_train_batch_size'?"],
+    "training.lr=1e-4": ["has no field 'lr'", "fix: did you mean 'learning_rate'?"],
+    "training.learning_rate=1e-4x": [
+        "must be a number, got '1e-4x'",
+        "fix: write digits alone, such as 0.0001 or 1e-4",
+    ],
+    "training.learning_rate='1e-4'": ["must be a number, got '1e-4'", "fix: write it without quotes"],
+    "lora.rank=8": ["LoraConfig has no field 'rank'", "fix: did you mean 'r'?"],
+    "lora=true": ["lora: must be a mapping", "write lora: {} for the defaults, or lora={} as an override"],
+    "lora=false": ["lora: must be a mapping", "write null to do without"],
+    "warmup=true": ["warmup: must be a mapping", "write warmup: {} for the defaults"],
+    "objective.name=dpo": ["objective 'dpo' has no option 'reward_bound'", "fix: remove it: it is left from spif;"],
+    "objective={name: dpo}": ["needs preferences", "where the data hold preferences, set responses: data"],
+    "data.source=preferences.jsonl": [
+        "line 1, field 'response': objective 'spif' needs an expert response",
+        "the rows hold preferences: learn from those with objective: {name: dpo} and responses: data",
+        "or imitate what was chosen, with data.columns: {response: chosen}",
+    ],
+    "data.source=compared.jsonl": ["the rows hold preferences", "and responses: data; or leave out"],
+    "--output x": ["--output: is a setting, and no option", "fix: write output=x"],
+    "--learning-rate=1e-4": ["--learning-rate: is a setting", "fix: write training.learning_rate=1e-4"],
+    "--lora.r 8": ["fix: write lora.r=8"],
+    "generation=vllm": ["got 'vllm'; write generation.name=vllm"],
+    "regularizers=[sft]": ["regularizers.0: must be a mapping of keys to values, got 'sft'; write {name: sft}"],
+    "evaluation.judge=verifier": ["evaluation.judge: must be a mapping", "write evaluation.judge.name=verifier"],
+    "phases=[{learning_rate: 1}]": [
+        "phases.0.learning_rate: unknown key; did you mean 'phases.0.training.learning_rate'?"
+    ],
+    "samples_per_prompt=4": ["'generation.samples_per_prompt' or 'evaluation.samples_per_prompt'?"],
+    "beta=1": ["did you mean 'objective.beta'?"],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    rows = [{"prompt": f"{number}?", "response": f"{number}!"} for number in range(4)]
+    write(tmp_path / "sft.jsonl", rows)
+    write(
+        tmp_path / "preferences.jsonl", [{"prompt": row["prompt"], "chosen": "yes", "rejected": "no"} for row in rows]
+    )
+    write(
+        tmp_path / "compared.jsonl",
+        [{"prompt": row["prompt"], "responses": ["a", "b"], "scores": [1, 2]} for row in rows],
+    )
+    (tmp_path / "mine.yaml").write_text(CONFIG, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_what_to_write(
+    sparring: Callable[..., tuple[object, str]], folder: Path, mistake: str
+) -> None:
+    # Options are separate arguments; a setting may hold spaces.
+    given = mistake.split() if mistake.startswith("--") else [mistake]
+    code, told = sparring("plan", "mine.yaml", *given)
+    assert code == 2
+    missing = [text for text in MISTAKES[mistake] if text not in told]
+    assert not missing, f"{missing} not in: {told}"
+
+
+def test_a_file_of_another_ending_is_named(sparring: Callable[..., tuple[object, str]], folder: Path) -> None:
+    code, told = sparring("train", "mine.yml")
+    assert (code, told.splitlines()[-1].strip()) == (2, "fix: did you mean 'mine.yaml', which is there?")
+    code, told = sparring("train", folder / "mine.yml")
+    assert (code, f"did you mean '{folder / 'mine.yaml'}', which is there?" in told) == (2, True)
+    code, told = sparring("train", "quickstrat")
+    assert (code, told.splitlines()[-1].strip()) == (2, "fix: did you mean 'quickstart'?")
+
+
+def test_what_is_no_setting_either_is_left_to_the_options(
+    sparring: Callable[..., tuple[object, str]], folder: Path
+) -> None:
+    code, told = sparring("plan", "mine.yaml", "--jso")
+    assert code == 2
+    assert "No such option: --jso" in told
+    assert "--json" in told
+
+
+def test_following_the_advice_on_preferences_is_enough(
+    sparring: Callable[..., tuple[object, str]], folder: Path, tiny_folder: Path
+) -> None:
+    common = ("plan", "mine.yaml", "data.source=preferences.jsonl", f"model.name={tiny_folder}", "--no-calibration")
+    code, told = sparring(*common, "objective={name: dpo}", "responses=data", "data.max_response_tokens=8")
+    assert code == 0, told
+    code, told = sparring(*common, "data.columns={response: chosen}", "data.max_response_tokens=8")
+    assert code == 0, told

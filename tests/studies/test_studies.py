@@ -1,0 +1,65 @@
+"""What the studies compute from runs: paired differences, chosen policies, tables made from results."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import noise
+import tables
+from methods import METHODS
+from outcomes import CHOOSING, Outcome, paired
+from sparring.recipes import recipes
+
+
+def outcome(*likelihoods: float) -> Outcome:
+    """A run whose policies give every problem that log-prob a token, except that the last problem is one lower."""
+    n = CHOOSING + 2
+    policies = [
+        {"greedy": [1.0] * n, "sampled": [0.5] * n, "likelihood": [value] * (n - 1) + [value - 1]}
+        for value in likelihoods
+    ]
+    return Outcome(problems=policies, overall=[{"kl_to_base": 0.0}] * len(policies), seconds={"train": 2.0})
+
+
+def test_paired_differences_by_hand() -> None:
+    # Differences 1, 0, 0, 1 over two runs: mean ½, sample variance ⅓, standard error √(⅓/4).
+    estimate = paired([[1.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 0.0]])
+    assert (estimate.mean, estimate.n) == (0.5, 4)
+    assert math.isclose(estimate.standard_error, math.sqrt(1 / 3 / 4))
+
+
+def test_the_best_policy_is_told_by_the_choosing_problems() -> None:
+    run = outcome(-0.1, -0.5, -0.2, -0.3)
+    assert (run.best(), run.best(first=1)) == (0, 2)
+    run.problems[1]["greedy"][-2:], run.problems[3]["sampled"][0] = [2.0, 2.0], 0.75
+    assert run.best() == 3
+
+
+def test_reported_problems_are_those_that_choose_nothing() -> None:
+    assert outcome(-0.5).reported(0, "likelihood") == [-0.5, -1.5]
+
+
+def test_outcomes_survive_being_written() -> None:
+    before = outcome(-0.5, -0.25)
+    assert Outcome.from_json(json.loads(json.dumps(before.to_json()))) == before
+
+
+def test_so_many_experts_are_wrong_and_always_the_same_ones(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n}+1=", "response": str(n + 1)} for n in range(40)]
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    first, second = (noise.spoiled(problems, tmp_path, 0.25, seed=3).read_text(encoding="utf-8") for _ in range(2))
+    changed = [json.loads(line) != row for line, row in zip(first.splitlines(), rows, strict=True)]
+    assert first == second
+    assert sum(changed) == 10
+
+
+def test_methods_play_recipes_that_exist() -> None:
+    assert {method.recipe for method in METHODS.values()} <= recipes().keys()
+
+
+def test_the_page_shows_the_results_as_they_are() -> None:
+    text = tables.PAGE.read_text(encoding="utf-8")
+    assert tables.filled(text) == text

@@ -1,0 +1,165 @@
+"""What people of TRL's trainers have: their columns, their conversations, a model's id, an objective's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from peft import LoraConfig
+from transformers import TrainingArguments
+
+from sparring.errors import InputError
+from sparring.objectives import OBJECTIVES
+from sparring.progress import console
+from sparring.trainer.trainer import SelfPlayTrainer
+from sparring.trainer.triples import triples_from
+from tiny import tiny_model, tiny_tokenizer
+
+TEXT = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n * n}"} for n in range(4)]
+
+
+def asked(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def said(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+CHAT = [
+    {"prompt": [asked(row["prompt"])], "chosen": [said(row["chosen"])], "rejected": [said(row["rejected"])]}
+    for row in TEXT
+]
+WHOLE = [{name: [*row["prompt"], *row[name]] for name in ("chosen", "rejected")} for row in CHAT]
+
+
+def arguments(folder: Path, **settings: Any) -> TrainingArguments:
+    own = {"use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "dataloader_pin_memory": False, "max_steps": 1}
+    return TrainingArguments(output_dir=str(folder), **{"report_to": "none", **own, **settings})
+
+
+def ids(rows: Any) -> list[tuple[Any, Any, Any]]:
+    items = triples_from(rows, tiny_tokenizer()).items
+    return [(item.prompt_ids, item.expert_ids, item.generated_ids) for item in items]
+
+
+def test_chosen_and_rejected_are_the_expert_and_the_generated_response_and_it_is_said_once() -> None:
+    ours = [{"prompt": row["prompt"], "expert": row["chosen"], "generated": row["rejected"]} for row in TEXT]
+    with console.capture() as shown:
+        assert ids(TEXT) == ids(ours)
+    assert shown.get() == "train_dataset: chosen is taken as expert, rejected is taken as generated\n"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [CHAT, WHOLE, datasets.Dataset.from_list(CHAT), [{**row, "prompt": row["prompt"][0]["content"]} for row in CHAT]],
+    ids=["turns", "with the prompt inside", "dataset", "a text as prompt"],
+)
+def test_conversations_become_the_tokens_that_the_chat_template_writes(rows: Any) -> None:
+    tokenizer = tiny_tokenizer()
+    for (prompt, expert, generated), row in zip(ids(rows), CHAT, strict=True):
+        for response, name in ((expert, "chosen"), (generated[0], "rejected")):
+            whole = tokenizer.apply_chat_template([*row["prompt"], *row[name]], return_dict=False)
+            # The template's line end after the end token belongs to no response.
+            assert [*prompt, *response] == whole[: len(prompt) + len(response)]
+            assert tokenizer.decode(whole[len(prompt) + len(response) :]) == "\n"
+            assert response[-1] == tokenizer.eos_token_id
+
+
+def test_a_turn_ends_as_the_template_ends_it_though_the_tokenizer_ends_a_text_otherwise() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": "<|pad|>"})
+    (triple, *_) = triples_from(CHAT, tokenizer).items
+    assert triple.expert_ids[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+    (triple, *_) = triples_from(TEXT, tokenizer).items
+    assert triple.expert_ids[-1] == tokenizer.convert_tokens_to_ids("<|pad|>")
+
+
+def test_several_generated_conversations_are_several_responses() -> None:
+    rows = [
+        {"prompt": row["prompt"], "expert": row["chosen"], "generated": [row["rejected"], row["chosen"]]}
+        for row in CHAT
+    ]
+    (_, expert, generated), *_ = ids(rows)
+    assert len(generated) == 2
+    assert generated[1] == expert
+
+
+def test_a_response_is_one_message_of_the_assistant() -> None:
+    longer = [{**CHAT[0], "rejected": [said("a"), asked("b"), said("c")]}]
+    with pytest.raises(InputError, match="must be one message of the assistant") as caught:
+        triples_from(longer, tiny_tokenizer(), where="eval_dataset")
+    assert caught.value.where == "eval_dataset row 0, generated"
+
+
+def test_a_model_by_its_folder_an_objective_by_its_name_an_adapter_and_an_evaluation_set(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    trainer = SelfPlayTrainer(
+        str(tiny_folder),
+        "spin",
+        args=arguments(tmp_path),
+        train_dataset=TEXT,
+        eval_dataset=TEXT[:2],
+        peft_config=LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+    assert trainer.objective == OBJECTIVES["spin"]()
+    assert trainer.processing_class.eos_token == tiny_tokenizer().eos_token
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(0.693147, abs=1e-4)
+    trainer.train()
+    assert trainer.state.global_step == 1
+
+
+Build = Callable[..., SelfPlayTrainer]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    def make(objective: Any = "spin", **settings: Any) -> SelfPlayTrainer:
+        args = settings.pop("args", None) or arguments(tmp_path, **settings)
+        return SelfPlayTrainer(tiny_model(), objective, args, TEXT, processing_class=tiny_tokenizer())
+
+    return make
+
+
+def test_an_objective_may_be_given_with_its_settings(build: Build) -> None:
+    assert build({"name": "spif", "beta": 0.5}).objective == OBJECTIVES["spif"](beta=0.5)
+    ready = OBJECTIVES["space"]()
+    assert build(ready).objective is ready
+
+
+@pytest.mark.parametrize(
+    ("objective", "problem"),
+    [
+        ("SPIN", "did you mean 'spin'"),
+        ({"beta": 1.0}, "objective: has no name"),
+        ({"name": "spin", "bta": 1.0}, "did you mean 'beta'"),
+    ],
+)
+def test_a_wrong_objective_is_named(build: Build, objective: Any, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        build(objective)
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "nobodys-tracker"])
+def test_a_tracker_that_is_missing_is_told_when_the_trainer_is_made(build: Build, tracker: str) -> None:
+    with pytest.raises(InputError, match=tracker) as caught:
+        build(report_to=tracker)
+    assert caught.value.where == "args.report_to"
+
+
+@dataclass
+class OtherArguments(TrainingArguments):
+    """As DPOConfig: training arguments with a loss's settings among them."""
+
+    beta: float = 0.1
+
+
+def test_settings_of_another_trainers_loss_are_said_not_to_be_read(build: Build, tmp_path: Path) -> None:
+    with console.capture() as shown:
+        build(args=OtherArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none"))
+    assert "the fields that OtherArguments adds to TrainingArguments are not read" in shown.get()
