@@ -1,10 +1,13 @@
 """How fast is sampling? Tokens a CPU-second of transformers and vLLM on equal prompts, 64-token answers.
 
-    python benchmarks/generation.py [--model NAME] [--prompts N] [--json FILE]
+    python benchmarks/generation.py [--model NAME] [--prompts N] [--turns N] [--json FILE]
 
-Run it where vLLM is installed: `make vllm`. Every way of sampling runs in a child process of its own, through the very
-generator that a run would use. The CPU time is that of all its processes over the measured batches; starting, loading
-and one small batch to warm up are not in it. No end token is set, so that every answer has its 64 tokens.
+With --turns, `transformers` beside the plain `generate` of the library of that name, and a step of it beside its matrix
+products, on one thread, so many times; see `against_generate.py`. It needs no vLLM.
+
+Without, run it where vLLM is installed: `make vllm`. Every way of sampling runs in a child process of its own, through
+the very generator that a run would use. The CPU time is that of all its processes over the measured batches; starting,
+loading and one small batch to warm up are not in it. No end token is set, so that every answer has its 64 tokens.
 """
 
 from __future__ import annotations
@@ -98,16 +101,48 @@ def child(way: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def against_generate(model: str, count: int, turns: int) -> dict[str, Any]:
+    """The comparison with `generate`, and what it was made on."""
+    import torch
+
+    from against_generate import AT_ONCE, SAMPLES, ratios, steady
+    from sparring.logprobs import layout_of
+    from sparring.models import ModelConfig, load_model
+
+    torch.set_num_threads(1)
+    loaded = load_model(ModelConfig(name=model, device="cpu", dtype="float32")).eval()
+    # It exchanges the attention, as a run does before it samples.
+    layout_of(loaded)
+    ids = [text.prompt_ids for text in prompts(model, count)]
+    return {
+        "model": model,
+        "prompts": count,
+        "prompt_tokens": round(sum(map(len, ids)) / len(ids), 1),
+        "samples_per_prompt": SAMPLES,
+        "at_once": AT_ONCE,
+        "turns": turns,
+        "hardware": hardware(),
+        "load": os.getloadavg()[0],
+        "versions": versions(),
+        "cases": ratios(loaded, ids, turns),
+        "steady": steady(loaded, ids, turns),
+    }
+
+
 def main() -> None:
     """Prints a line for each way of sampling, and the whole as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--turns", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--way", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way is not None:
         print(json.dumps(measure(options.way, options.model, options.prompts)))
+        return
+    if options.turns:
+        report(against_generate(options.model, options.prompts, options.turns), options.json)
         return
     result = {
         "model": options.model,
@@ -122,9 +157,14 @@ def main() -> None:
         found = child(way, options)
         result["ways"].append(found)
         print(json.dumps(found), file=sys.stderr)
+    report(result, options.json)
+
+
+def report(result: dict[str, Any], path: Path | None) -> None:
+    """Prints the figures, and writes them where they are wanted."""
     print(json.dumps(result, indent=2))
-    if options.json is not None:
-        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if path is not None:
+        path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
