@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 # One of each way of being scored and sampled, or refused.
 SOME = {
     "llama": ("packed", "batched"),
-    "falcon_h1": ("padded", "batched"),
+    "falcon_h1": ("padded", "batched, by batch"),
     "bart": ("padded", "equal lengths"),
     "rwkv": ("padded", "one by one"),
     "zamba2": ("padded", "batched, not shared, no cache"),
