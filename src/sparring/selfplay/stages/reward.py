@@ -114,7 +114,7 @@ def _feature_rows(run: Run, responses: Responses) -> list[FeatureRow]:
 def _feature_row(key: ResponseKey, features: torch.Tensor, digest: str) -> FeatureRow:
     if not bool(features.isfinite().all()):
         raise RunError(
-            f"the features of a response to the prompt of row {key[0]} are not finite: the policy's logits overflow there\n"
+            f"the features of a response to the prompt of row {key[0]} are not finite: its logits overflow there\n"
             "  fix: compute in float32 (model.dtype, without fp16), or start a new run with a lower learning rate"
         )
     return {"index": key[0], "sample": key[1], "digest": digest, "features": features.numpy(force=True)}
