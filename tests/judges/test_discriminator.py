@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from a_run import a_config
 from sparring.errors import InputError
 from sparring.files import remove
 from sparring.judges import JUDGES, Question
-from sparring.logprobs import response_features
 from sparring.planning.plan import plan
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.loop import resume, run
@@ -31,7 +29,6 @@ from sparring.shards import (
     rewards_path,
     samples_of,
 )
-from tiny import tiny_model
 
 PLAYED: dict[str, Any] = {
     "data": {"source": "arithmetic", "limit": 7, "held_out": 3, "max_response_tokens": 6},
@@ -59,17 +56,6 @@ def test_preferences_are_bradley_terry_on_rewards() -> None:
     assert verdict.ties == 1
     with pytest.raises(ValueError, match="needs the reward of every response"):
         judge([Question(prompt="q", responses=("a", "b"))])
-
-
-def test_features_are_the_mean_and_the_last_of_the_hidden_states_of_a_response() -> None:
-    model = tiny_model().eval()
-    prompts, responses = [[5, 6, 7], [8, 9]], [[[10, 11, 12], [13]], [[14, 15]]]
-    with torch.no_grad():
-        found = response_features(model, prompts, responses)
-        for prompt, answers, features in zip(prompts, responses, found, strict=True):
-            for answer, feature in zip(answers, features, strict=True):
-                states = model.model(torch.tensor([[*prompt, *answer]])).last_hidden_state[0, len(prompt) :]
-                assert torch.allclose(feature, torch.cat([states.mean(dim=0), states[-1]]), atol=1e-5)
 
 
 @pytest.mark.parametrize("expert_plays", [False, True])

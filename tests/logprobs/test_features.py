@@ -1,4 +1,4 @@
-"""Features of responses, in every layout: those of the hidden states of each row alone."""
+"""Features of responses, in every layout: the gradient of the log-probs at the hidden states, in absolute value."""
 
 from __future__ import annotations
 
@@ -9,50 +9,61 @@ import torch
 
 from families import PROMPTS, RESPONSES, build
 from sparring.errors import InputError
-from sparring.logprobs import decoder, features, layout_of, response_features
+from sparring.logprobs import layout_of, response_features
 from sparring.logprobs.decoder import decoder_of
 
-# One of each layout.
-FAMILIES = {
-    "llama": "packed",
-    "hyperclovax": "packed",
-    "gemma2": "padded",
-    "mamba": "padded",
-    "rwkv": "padded",
-    "electra": "whole",
-}
+# One of each layout that can be read, and what scales or caps its logits.
+FAMILIES = {"llama": "packed", "granite": "packed", "gemma2": "padded", "mamba": "padded", "rwkv": "padded"}
 
 
 @pytest.mark.parametrize("max_tokens", [16, 8192])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_they_are_the_mean_and_the_last_of_a_rows_own_states(family: str, max_tokens: int) -> None:
+def test_they_are_the_size_of_the_gradient_at_each_hidden_state(family: str, max_tokens: int) -> None:
     model = build(family)
+    own = [
+        [surprise(model, prompt, answer) for answer in answers]
+        for prompt, answers in zip(PROMPTS, RESPONSES, strict=True)
+    ]
     with torch.no_grad():
-        own = [
-            [states(model, prompt, answer) for answer in answers]
-            for prompt, answers in zip(PROMPTS, RESPONSES, strict=True)
-        ]
         found = response_features(model, PROMPTS, RESPONSES, max_tokens=max_tokens)
     assert layout_of(model).rows == FAMILIES[family]
     assert [len(each) for each in found] == [3, 1, 2, 0]
     for ours, theirs in zip(found, own, strict=True):
-        for feature, state in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(feature, torch.cat([state.mean(dim=0), state[-1]]), rtol=1e-4, atol=1e-4)
+        for feature, expected in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(feature, expected, rtol=1e-4, atol=1e-4)
+    assert all(weight.grad is None for weight in model.parameters())
 
 
-def states(model: Any, prompt: list[int], answer: list[int]) -> torch.Tensor:
-    """`[T, d]` the hidden states at a response's tokens, by an unpadded forward pass of the model as it came."""
-    hidden: torch.Tensor = decoder_of(model)(input_ids=torch.tensor([[*prompt, *answer]]))[0][0, len(prompt) :]
-    return hidden
+def surprise(model: Any, prompt: list[int], answer: list[int]) -> torch.Tensor:
+    """`[d]` by the model's own unpadded forward pass, whose decoder's result a hook makes a leaf."""
+    caught: list[torch.Tensor] = []
+
+    def catch(_module: Any, _inputs: Any, output: Any) -> Any:
+        caught.append(output[0].detach().requires_grad_())
+        output.last_hidden_state = caught[0]
+        return output
+
+    hook = decoder_of(model).register_forward_hook(catch)
+    logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0]
+    hook.remove()
+    log_probs = logits.log_softmax(-1)
+    sum(log_probs[len(prompt) - 1 + step, token] for step, token in enumerate(answer)).backward()
+    model.zero_grad(set_to_none=True)
+    gradient = caught[0].grad
+    assert gradient is not None
+    return gradient[0, len(prompt) - 1 : -1].abs().sum(dim=0)
 
 
-def test_a_model_without_hidden_states_ends_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_linear_head_it_is_the_tokens_embedding_less_the_expected_one() -> None:
+    model = build("llama")
+    with torch.no_grad():
+        ((feature,),) = response_features(model, [[5, 6, 7]], [[[9]]])
+        logits = model(input_ids=torch.tensor([[5, 6, 7]])).logits[0, -1]
+        weight = model.get_output_embeddings().weight
+        torch.testing.assert_close(feature, (weight[9] - logits.softmax(-1) @ weight).abs(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_of_whose_head_nothing_is_known_ends_in_words() -> None:
     model = build("electra")
-    assert layout_of(model).rows == "whole"
-
-    def none(core: Any) -> Any:
-        raise decoder.UnknownDecoderError("it has no part that gives hidden states")
-
-    monkeypatch.setattr("sparring.logprobs.padded.decoder_of", none)
-    with pytest.raises(InputError, match="no part that gives hidden states, which a reward is learnt from"):
-        features.response_features(model, PROMPTS, RESPONSES)
+    with pytest.raises(InputError, match="of this model's head nothing is known"):
+        response_features(model, PROMPTS, RESPONSES)

@@ -1,17 +1,15 @@
-"""Features of responses: what a model's hidden states say of them, in one vector each."""
+"""Features of responses: where, and by how much, a model's predictions of the tokens were off."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sparring.errors import InputError
-from sparring.logprobs.decoder import UnknownDecoderError
 from sparring.logprobs.layout import MAX_TOKENS, SCORES, layout_of
-from sparring.logprobs.readouts import States
+from sparring.logprobs.readouts import Errors
 
 
 def response_features(
@@ -21,7 +19,11 @@ def response_features(
     *,
     max_tokens: int = MAX_TOKENS,
 ) -> list[list[Tensor]]:
-    """φ(x, y) of each response: the mean over its tokens of the last hidden state, and that of its last token.
+    """The surprise of each response by direction: φ(x, y) = Σ_t |∂ log π(y_t | x, y_<t) / ∂h_t|, number by number.
+
+    h_t is the hidden state from which the head predicts y_t. For a linear head W the gradient is
+    W[y_t] − Σ_v π(v) W[v], the token's embedding less the expected one. It is 0 where the token was certain. Over
+    draws of the policy its mean is 0 in every direction; its size is not, and is what tells one response from another.
 
     Args:
         model: As `sequence_log_probs` takes it.
@@ -30,25 +32,14 @@ def response_features(
         max_tokens: Positions in one forward pass.
 
     Returns:
-        For each prompt and each of its responses a tensor `[2d]`, in fp32.
+        For each prompt and each of its responses a tensor `[d]`, one number a hidden dimension, in fp32.
 
     Raises:
-        InputError: The model has no part that gives hidden states.
+        InputError: Nothing is known of the model's head.
     """
-    # A row ends before the last token that it predicts, so what follows a response is taken to be that token again.
-    longer = [[[*answer, answer[-1]] for answer in answers] for answers in responses]
-    layout = layout_of(model).rows
-    try:
-        # Of a head of which nothing is known no use is made here.
-        states = SCORES["single" if layout == "whole" else layout](model, prompts, longer, max_tokens, States())
-    except UnknownDecoderError as error:
-        problem, fix = f"{error}, which a reward is learnt from", "take another judge, or another model"
-        raise InputError(problem, where="model.name", fix=fix) from error
-    parts = iter(states)
-    return [[_features(next(parts)) for _ in answers] for answers in responses]
-
-
-def _features(states: Tensor) -> Tensor:
-    # The first is that of the prompt's last token.
-    own = states[1:].float()
-    return torch.cat([own.mean(dim=0), own[-1]])
+    rows = layout_of(model).rows
+    if rows == "whole":
+        problem = "of this model's head nothing is known, and a reward is learnt from how it predicts"
+        raise InputError(problem, where="model.name", fix="take another judge, or another model")
+    parts = iter(SCORES[rows](model, prompts, responses, max_tokens, Errors()))
+    return [[next(parts).abs().sum(dim=0) for _ in answers] for answers in responses]

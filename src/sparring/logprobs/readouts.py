@@ -88,12 +88,15 @@ class At(Readout):
 
 
 @dataclass(frozen=True)
-class States(Readout):
-    """The hidden states themselves."""
+class Errors(Readout):
+    """The gradient of each token's log-prob with respect to the hidden state that predicts it."""
 
-    def of_hidden(self, _model: Any, hidden: Tensor, _targets: Tensor, _numbers: Sequence[int]) -> Tensor:
-        """`[N, d]`, in fp32 at least."""
-        return hidden.float() if hidden.dtype.itemsize < torch.float32.itemsize else hidden
+    def of_hidden(self, model: Any, hidden: Tensor, targets: Tensor, _numbers: Sequence[int]) -> Tensor:
+        """`[N, d]` ∂ log π(target | hidden)/∂hidden, in fp32."""
+        with torch.enable_grad():
+            leaf = hidden.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(read_in_chunks(model, leaf, targets, own_log_probs).sum(), leaf)
+        return gradient.float()
 
     def of_logits(self, logits: Tensor, targets: Tensor, numbers: Sequence[int]) -> Tensor:
         """Never: logits do not tell the hidden states."""

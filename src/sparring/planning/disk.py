@@ -112,7 +112,7 @@ def _sample_bytes(prepared: Prepared, phase: Phase, iteration: int) -> int:
     scorers = len(phase.scorers(iteration))
     candidates = 0 if phase.scorer is None else phase.scorer.candidates
     # The features of `response_features` in fp32, beside a number and a digest, and the reward.
-    each: int = 8 * prepared.model_config.get_text_config().hidden_size + 2 * _SCORE
+    each: int = 4 * prepared.model_config.get_text_config().hidden_size + 2 * _SCORE
     rewarded = sum(each * len(row.responses) for row in rewarded_rows(prepared, phase, iteration))
     return (
         rewarded

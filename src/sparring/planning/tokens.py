@@ -23,7 +23,7 @@ class Tokens:
 
     Attributes:
         generate: Sampled tokens; one from a mixture counts twice, since two models read it.
-        score: Scored tokens, prompts included, and those whose hidden states a reward is learnt from.
+        score: Scored tokens, prompts included, and those from whose predictions a reward is learnt.
         train: Trained tokens, prompts included, of all epochs.
     """
 
@@ -53,7 +53,7 @@ def shown_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[Tok
 
 
 def rewarded_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
-    """The rows whose hidden states an iteration's reward player reads; none where it has no such player."""
+    """The rows from whose predictions an iteration's reward player learns; none where it has no such player."""
     if phase.reward_player is None:
         return
     for item, played in _played(prepared, phase, iteration):

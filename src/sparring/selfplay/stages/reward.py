@@ -64,7 +64,7 @@ def learn_rewards(run: Run, iteration: int, shards: Sequence[Path]) -> None:
             pieces={(path,): part for path, part in parts.items()},
             missing=lambda path: not _is_of(path, parts[path]),
             tokens=lambda rows: sum(lengths[row["index"], row["sample"]] for row in rows),
-            title=f"iteration {iteration}: read hidden states",
+            title=f"iteration {iteration}: read features",
         ),
     )
     written = {rewards_path(stage, shard): features_path(stage, shard) for shard in shards}
@@ -76,7 +76,7 @@ def learn_rewards(run: Run, iteration: int, shards: Sequence[Path]) -> None:
 
 @dataclass(frozen=True)
 class Featuring:
-    """The job that reads features of responses from a policy's hidden states.
+    """The job that reads features of responses off a policy's predictions.
 
     Attributes:
         policy: The policy's number.
@@ -114,7 +114,7 @@ def _feature_rows(run: Run, responses: Responses) -> list[FeatureRow]:
 def _feature_row(key: ResponseKey, features: torch.Tensor, digest: str) -> FeatureRow:
     if not bool(features.isfinite().all()):
         raise RunError(
-            f"the hidden states of a response to the prompt of row {key[0]} are not finite: they overflow there\n"
+            f"the features of a response to the prompt of row {key[0]} are not finite: its logits overflow there\n"
             "  fix: compute in float32 (model.dtype, without fp16), or start a new run with a lower learning rate"
         )
     return {"index": key[0], "sample": key[1], "digest": digest, "features": features.numpy(force=True)}
