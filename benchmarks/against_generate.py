@@ -23,7 +23,7 @@ from sparring.generation.decoding import Decoding
 from sparring.generation.draws import Draws
 from sparring.generation.products import laid_out
 from sparring.generation.reading import reading_of
-from sparring.generation.rows import Asked, Row, decode, shared_by
+from sparring.generation.rows import Asked, SampledRow, decode, shared_by
 
 SAMPLES, AT_ONCE, TURNS_OF_A_BATCH = 4, 32, 4
 MEAN, DEVIATION, SHORTEST = 15, 3.6, 3
@@ -80,7 +80,7 @@ def ours(model: Any, prompts: Prompts, lengths: Lengths) -> None:
     size = AT_ONCE // SAMPLES * TURNS_OF_A_BATCH
     for start in range(0, len(prompts), size):
         asked = [
-            Asked(prompts[place], [Row(place, number, limit) for number, limit in enumerate(lengths[place])])
+            Asked(prompts[place], [SampledRow(place, number, limit) for number, limit in enumerate(lengths[place])])
             for place in range(start, min(start + size, len(prompts)))
         ]
         with laid_out(model):
@@ -127,7 +127,7 @@ def steady(model: Any, prompts: Prompts, turns: int, *, steps: int = 8) -> dict[
     """The products of a step of 32 rows alone, as torch does them, in shares of the CPU time of the whole step."""
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     states = {layer.in_features: torch.randn(AT_ONCE, layer.in_features) for layer in layers}
-    rows = [Row(place, number, 10**6) for place in range(AT_ONCE // SAMPLES) for number in range(SAMPLES)]
+    rows = [SampledRow(place, number, 10**6) for place in range(AT_ONCE // SAMPLES) for number in range(SAMPLES)]
     draws, shares = Draws(generation_config(), 0, lambda row: row.prompt), []
     for _ in range(turns):
         with laid_out(model):

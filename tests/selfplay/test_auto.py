@@ -89,7 +89,7 @@ def test_what_is_set_stands(tmp_path: Path) -> None:
     assert resolved.training["num_train_epochs"] == 2
     assert (resolved.generation.samples_per_prompt, resolved.generation.batch_size) == (6, 16)
     assert resolved.warmup is not None
-    assert (resolved.warmup.patience, resolved.warmup.training) == (3, {"learning_rate": 2e-4})
+    assert (resolved.warmup.patience, resolved.warmup.training["learning_rate"]) == (3, 2e-4)
     assert resolved.judge is not None
 
 

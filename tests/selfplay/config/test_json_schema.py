@@ -17,7 +17,8 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 DATA = {"source": "x.jsonl"}
 
 
-@pytest.mark.parametrize("name", recipes())
+# The recipe `auto` waits for the data of its user.
+@pytest.mark.parametrize("name", sorted(recipes().keys() - {"auto"}))
 def test_every_recipe_is_valid_as_written_and_with_all_defaults(name: str) -> None:
     VALIDATOR.validate(yaml.safe_load(find(name).read_text(encoding="utf-8")))
     written = yaml.safe_load(SelfPlayConfig.from_yaml(find(name)).to_yaml())
@@ -58,6 +59,6 @@ def test_what_a_run_refuses_is_not(settings: dict[str, Any]) -> None:
 
 def test_keys_are_described_as_in_the_documentation() -> None:
     assert SCHEMA["properties"]["seed"]["description"].startswith("The seed from which every use of chance")
-    assert SCHEMA["properties"]["iterations"]["description"].startswith("T, the number of iterations")
+    assert SCHEMA["$defs"]["PhaseConfig"]["properties"]["iterations"]["description"].startswith("T, the number of")
     assert SCHEMA["$defs"]["WarmupConfig"]["properties"]["training"]["description"].startswith("Fields of")
     assert "Number of training examples" in SCHEMA["$defs"]["DataConfig"]["properties"]["limit"]["description"]
