@@ -16,8 +16,8 @@ SOME = {
     "falcon_h1": ("padded", "batched, by batch"),
     "bart": ("padded", "equal lengths"),
     "rwkv": ("padded", "one by one"),
-    "zamba2": ("padded", "batched, not shared, no cache"),
-    "xlm": ("single", ""),
+    "zamba2": ("padded", "batched, no cache"),
+    "xlm": ("single", "equal lengths, no cache"),
     "rembert": ("whole", "batched"),
     "cpmant": ("", ""),
 }
