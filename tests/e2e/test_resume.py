@@ -79,7 +79,7 @@ def test_killed_run_ends_with_the_same_bits(
     assert not list(killed.rglob("*.partial"))
 
 
-@pytest.mark.parametrize("policy", ["previous", "base"])
+@pytest.mark.parametrize("policy", ["previous", pytest.param("base", marks=pytest.mark.slow)])
 def test_a_distilled_run_that_is_killed_ends_with_the_same_bits(
     cli: Callable[..., subprocess.CompletedProcess[str]],
     tiny_config: Callable[..., Path],
@@ -116,7 +116,7 @@ def test_a_distilled_run_that_is_killed_ends_with_the_same_bits(
     assert any("next-tokens" in str(name) for name in expected)
 
 
-@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+@pytest.mark.parametrize("quantization", ["nf4", pytest.param("int8", marks=pytest.mark.slow)])
 def test_killed_on_a_quantised_base_it_ends_with_the_same_bits(
     cli: Callable[..., subprocess.CompletedProcess[str]],
     tiny_config: Callable[..., Path],
@@ -167,7 +167,7 @@ def _is_exported_as_it_plays(
             assert float(found[0]) == pytest.approx(scored[row["index"]], abs=2e-3)
 
 
-@pytest.mark.parametrize("lora", [None, {"r": 2}], ids=["full", "lora"])
+@pytest.mark.parametrize("lora", [None, pytest.param({"r": 2}, marks=pytest.mark.slow)], ids=["full", "lora"])
 def test_killed_while_decoding_a_mixture_it_ends_with_the_same_bits(
     cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path, lora: object
 ) -> None:
@@ -265,7 +265,7 @@ def test_same_config_and_seed_give_the_same_bits(
     assert contents(tmp_path / "first") != contents(tmp_path / "other")
 
 
-@pytest.mark.parametrize("lora", [None, {"r": 2}], ids=["full", "lora"])
+@pytest.mark.parametrize("lora", [None, pytest.param({"r": 2}, marks=pytest.mark.slow)], ids=["full", "lora"])
 def test_killed_on_the_way_to_a_plateau_it_ends_with_the_same_bits(
     cli: Callable[..., object], tiny_config: Callable[..., Path], tmp_path: Path, lora: object
 ) -> None:
