@@ -66,21 +66,18 @@ def read_in_chunks(model: Any, hidden: Tensor, targets: Tensor, read: Callable[[
     return torch.cat(parts)
 
 
-def head_bytes(calls: Sequence[int], *, shape: tuple[int, int], element: int, trained: bool) -> int:
-    """Peak bytes that `token_log_probs` takes for logits and probabilities, until its backward pass has ended.
+def head_bytes(calls: Sequence[int], *, vocabulary: int, element: int, trained: bool) -> int:
+    """Peak bytes that `token_log_probs` takes for logits and probabilities, until the backward pass.
 
     Args:
         calls: The largest N of each call whose result the loss sums; a call may also have fewer positions.
-        shape: V and d.
+        vocabulary: V.
         element: Bytes of a number in the dtype in which the head multiplies.
-        trained: Whether the head's weight has a gradient: it is summed in fp32 before it is added to what is there.
+        trained: Whether the head's weight has a gradient.
     """
-    vocabulary, width = shape
     computed = 4 * vocabulary * min(max(calls), _chunk(vocabulary))
-    if not trained:
-        return computed
-    kept = element * sum(min(n * vocabulary, _PROBABILITIES_KEPT) for n in calls)
-    return computed + kept + 4 * vocabulary * width
+    kept = element * sum(min(n * vocabulary, _PROBABILITIES_KEPT) for n in calls) if trained else 0
+    return computed + kept
 
 
 def _chunk(vocabulary: int) -> int:

@@ -17,11 +17,9 @@ from sparring.models.loading import stored_dtype
 from sparring.models.quantization import largest_rebuilt, stored_bytes
 from sparring.models.quiet import quiet_transformers
 
-# Numbers that a transformer layer holds, a token and hidden unit, while gradient checkpointing computes it again: the
-# inputs of its projections, of its norms, of its activation and of its attention.
-_HELD_PER_UNIT = 24
-# Activation functions that one operation computes: their results, and what is multiplied with them, are made again.
-_OF_ONE_OPERATION = frozenset({"silu", "swish", "gelu", "gelu_pytorch_tanh"})
+# Numbers that a transformer layer keeps for the backward pass, a token and hidden unit, without gradient
+# checkpointing: the inputs of its projections, of its norms, of its activation and of its attention.
+_KEPT_PER_UNIT = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,38 +63,28 @@ class Batch:
     """The largest batch that one process trains on, and the largest that it decodes.
 
     Attributes:
-        tokens: Positions in training at once: prompts once, and all their responses.
-        copied: Keys that are copied, for each response to a prompt but its first: the prompt's and its own.
+        tokens: Positions in training: prompts once, and all their responses.
         predicted: How many of them are predicted, in each of the packed rows that they make.
         decoded: Positions in the cache of keys and values.
     """
 
     tokens: int
-    copied: int
     predicted: tuple[int, ...]
     decoded: int
 
     @classmethod
-    def largest(
-        cls, rows: Iterable[TokenCounts], *, prompts: int, positions: int | None, sequences: int, limit: int
-    ) -> Batch:
-        """So many `prompts` in training, and so many `sequences` decoded up to `limit` tokens.
-
-        With `positions`, the prompts are trained on in parts of so many at most, or of one prompt.
-        """
-        longest = answers = prompt = copied = 0
+    def largest(cls, rows: Iterable[TokenCounts], *, prompts: int, sequences: int, limit: int) -> Batch:
+        """So many `prompts` in training, and so many `sequences` decoded up to `limit` tokens."""
+        longest = answers = prompt = 0
         for row in rows:
             read = sum(row.responses)
             longest, answers, prompt = max(longest, row.prompt + read), max(answers, read), max(prompt, row.prompt)
-            copied = max(copied, sum(row.prompt + response for response in row.responses[1:]))
-        if positions is not None:
-            prompts = min(prompts, max(1, positions // longest))
         # A row takes as many prompts as fit into a forward pass, or a prompt as many rows as it needs.
         together, parts = max(1, MAX_TOKENS // longest), -(-longest // MAX_TOKENS)
         filled = [min(together, prompts - start) for start in range(0, prompts, together)]
         predicted = tuple(-(-n * answers // parts) for n in filled for _ in range(parts))
         decoded = sequences * (prompt + limit)
-        return cls(tokens=prompts * longest, copied=prompts * copied, predicted=predicted, decoded=decoded)
+        return cls(tokens=prompts * longest, predicted=predicted, decoded=decoded)
 
 
 def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | None) -> Any:
@@ -132,43 +120,21 @@ def memory(model: Any, args: Any, batch: Batch, *, shards: int, quantization: Qu
     head = any(p.requires_grad for p in model.get_output_embeddings().parameters())
     states = sum(p.numel() * state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad)
     number = 2 if args.mixed_precision in {"bf16", "fp16"} else next(model.parameters()).element_size()
-    layers, (heads, width) = config.num_hidden_layers, _keys(config)
-    norms = any(p.requires_grad for p in model.parameters() if p.ndim == 1)
+    units = batch.tokens * config.hidden_size * number
+    layers = config.num_hidden_layers
     # With checkpointing, the input of every layer and all of the one that is computed again.
-    held = (layers + _HELD_PER_UNIT) * batch.tokens * config.hidden_size
-    each = batch.tokens * _kept(config, trained_norms=norms) + 2 * batch.copied * heads * width
-    kept = number * (held if args.gradient_checkpointing else layers * each)
+    kept = units * (layers + _KEPT_PER_UNIT if args.gradient_checkpointing else layers * _KEPT_PER_UNIT)
     kept += batch.tokens * _adapter_inputs(model, number) // (layers if args.gradient_checkpointing else 1)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return Memory(
         weights=whole // shards,
         gradients=trained // shards,
         optimizer=states // shards,
         activations=kept + rebuilt,
-        logits=head_bytes(batch.predicted, shape=(config.vocab_size, config.hidden_size), element=number, trained=head),
+        logits=head_bytes(batch.predicted, vocabulary=config.vocab_size, element=number, trained=head),
         playing=whole + rebuilt + 2 * layers * heads * width * batch.decoded * next(model.parameters()).element_size(),
     )
-
-
-def _keys(config: Any) -> tuple[int, int]:
-    """Heads of keys and values, and how wide a head is."""
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    return heads, getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-
-
-def _kept(config: Any, *, trained_norms: bool) -> int:
-    """Numbers that a layer keeps of a token for the backward pass.
-
-    They are its two inputs of norms, and their results where the norms' weights are frozen; queries, keys, values, and
-    what attention makes of them, twice, since segments become a row; and what the activation function reads, with what
-    is multiplied with it: its own steps too where it has several.
-    """
-    heads, width = _keys(config)
-    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    names = ("hidden_act", "hidden_activation", "activation_function")
-    acts = {getattr(config, name, None) for name in names}
-    norms = (2 if trained_norms else 4) * config.hidden_size
-    attention = (3 * config.num_attention_heads + 2 * heads) * width
-    return norms + attention + (2 if acts & _OF_ONE_OPERATION else 6) * inner
 
 
 def _adapter_inputs(model: Any, number: int) -> int:

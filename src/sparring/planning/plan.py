@@ -218,7 +218,6 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Mem
     batch = Batch.largest(
         (row for iteration in different for row in trained_rows(prepared, phase, iteration)),
         prompts=args.per_device_train_batch_size,
-        positions=None if computes_whole(phase.objective, sharded=shards > 1) else positions_at_once(args.device.type),
         sequences=phase.config.generation.batch_size,
         limit=prepared.config.data.max_response_tokens,
     )
