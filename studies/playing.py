@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from sparring.run_directory import RunDirectory
 
 
@@ -83,4 +85,5 @@ def sparring(*arguments: object, threads: int) -> None:
 
 
 def _threads(at_once: int) -> int:
-    return max(1, (os.cpu_count() or 1) // at_once)
+    # Of the cores that this process may use, which may be fewer than there are.
+    return max(1, torch.get_num_threads() // at_once)
