@@ -101,4 +101,4 @@ def test_every_response_that_is_laid_out_counts(
     experts = sum(len(item.expert_ids) for item in prepared.train.examples)
     prompts = sum(len(item.prompt_ids) for item in prepared.train.examples)
     assert count_tokens(prepared, 1).generate == (2 * 3 + reference) * experts
-    assert count_tokens(prepared, 1).train == 2 * trained * (prompts + experts)
+    assert count_tokens(prepared, 1).train == 2 * (prompts + trained * experts)

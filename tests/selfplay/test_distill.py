@@ -202,7 +202,7 @@ def test_a_plan_counts_what_the_scorer_reads_and_what_is_stored(tiny_folder: Pat
     prepared = prepare(config)
     (phase,) = prepared.phases
     asked = prepared.asked_by_scorer(phase, prepared.train.examples)
-    read = sum(2 * (len(asked[item.index]) + len(item.expert_ids)) for item in prepared.train.examples)
+    read = sum(len(asked[item.index]) + 2 * len(item.expert_ids) for item in prepared.train.examples)
     assert all(len(asked[item.index]) > len(item.prompt_ids) for item in prepared.train.examples)
     assert count_tokens(prepared, 1).score == 2 * read
     foretold = plan(config, calibrated=False).disk.end.samples

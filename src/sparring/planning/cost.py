@@ -53,9 +53,14 @@ class TokenCounts:
     responses: tuple[int, ...]
 
     @property
-    def tokens(self) -> int:
-        """Where every response is read after the prompt."""
-        return sum(self.prompt + response for response in self.responses)
+    def read(self) -> int:
+        """Where the prompt is read once for all responses, as packed rows do."""
+        return self.prompt + sum(self.responses) if self.responses else 0
+
+    @property
+    def apart(self) -> int:
+        """Where every response has the prompt before it."""
+        return len(self.responses) * self.prompt + sum(self.responses)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,7 @@ def _sample_bytes(prepared: Prepared, phase: Phase, iteration: int) -> int:
     return (
         rewarded
         + sum(
-            _SAMPLE * row.tokens + _SCORE * scorers * len(row.responses)
+            _SAMPLE * row.apart + _SCORE * scorers * len(row.responses)
             for row in scored_rows(prepared, phase, iteration)
         )
         + sum(_NEXT_TOKEN * candidates * sum(row.responses) for row in shown_rows(prepared, phase, iteration))

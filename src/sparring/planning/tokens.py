@@ -19,7 +19,9 @@ from sparring.types import EXPERT_FIELDS
 class Tokens:
     """Tokens of the whole run.
 
-    A generated response is taken to be as long as the expert's, or the limit where a prompt has none.
+    A generated response is taken to be as long as the expert's, or the limit where a prompt has none. A prompt counts
+    once for all responses that are read with it, as packed rows read it; a model that reads padded rows reads it once
+    for each of them.
 
     Attributes:
         generate: Sampled tokens; one from a mixture counts twice, since two models read it.
@@ -143,16 +145,16 @@ def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
     total = Tokens(generate=0, score=0, train=0)
     for iteration in phase.iterations:
         prompts = prepared.prompts(phase, iteration)
-        trained = sum(row.tokens for row in trained_rows(prepared, phase, iteration))
+        trained = sum(row.read for row in trained_rows(prepared, phase, iteration))
         scorers = len(phase.scorers(iteration)) if phase.needs_samples else 0
         readers = 2 if phase.opponent.spec(iteration).base_share else 1
         epochs = _epochs(prepared, phase.config.training, len(prompts), processes)
         generated = phase.samples * sum(_length(prepared, item) for item in prompts)
-        shown = sum(row.tokens for row in shown_rows(prepared, phase, iteration))
-        rewarded = sum(row.tokens for row in rewarded_rows(prepared, phase, iteration))
+        shown = sum(row.read for row in shown_rows(prepared, phase, iteration))
+        rewarded = sum(row.read for row in rewarded_rows(prepared, phase, iteration))
         total += Tokens(
             generate=readers * generated,
-            score=scorers * sum(row.tokens for row in scored_rows(prepared, phase, iteration)) + shown + rewarded,
+            score=scorers * sum(row.read for row in scored_rows(prepared, phase, iteration)) + shown + rewarded,
             train=round(trained * epochs),
         )
     return total
@@ -163,14 +165,16 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
     config = prepared.config
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
     samples, policies = config.evaluation.samples_per_prompt, config.measured
-    # Every policy scores the experts, its greedy answer and its samples, of which the base model scores the last two
-    # too. For the game it scores its opponent's samples, those of earlier members of a team too, and those scorers come
-    # that have not done so yet; of a mixture there are other samples, for which two models read every token.
-    scored, mixed = policies * (3 + 2 * samples), 0
+    # Every policy scores the experts, its greedy answer and its samples in one reading of the prompt, and the base
+    # model the last two in another. For the game the policy reads its opponent's samples with its own, those of earlier
+    # members of a team too, and those scorers come that have not done so yet; of a mixture there are other samples,
+    # for which two models read every token.
+    asked, scored, mixed = 2 * policies, policies * (3 + 2 * samples), 0
     for phase in prepared.phases:
         played = phase.iterations if phase.needs_samples else range(0)
         others = sum(len({*phase.scorers(iteration)} - {iteration, BASE}) for iteration in played)
         earlier = sum(len(phase.team(iteration)[1:]) for iteration in played)
+        asked += others
         scored += (len(played) + earlier) * samples + others * (1 + samples)
         mixed += sum(2 * samples for iteration in played if phase.opponent.spec(iteration).base_share)
     lengths = [_length(prepared, item) for item in held_out]
@@ -178,7 +182,7 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
     compared = sum(len(item.prompt_ids) + sum(map(len, item.compared_ids)) for item in held_out if item.compared_ids)
     return Tokens(
         generate=(policies * (1 + samples) + mixed) * sum(lengths),
-        score=scored * (sum(len(item.prompt_ids) for item in held_out) + sum(lengths)) + policies * compared,
+        score=asked * sum(len(item.prompt_ids) for item in held_out) + scored * sum(lengths) + policies * compared,
         train=0,
     )
 
