@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test install lint types docs tests benchmark campaigns audit harness vllm clean
+.PHONY: quickstart test install lint types docs tests benchmark campaigns audit release harness vllm clean
 
 quickstart: $(VENV)/.installed  ## Supervised fine-tuning, self-play, and as much more fine-tuning; prints what each brought.
 	@if [ -f runs/quickstart/config.yaml ]; then $(BIN)/sparring resume runs/quickstart; \
@@ -72,6 +72,14 @@ audit: $(VENV)/.installed $(VENV)-audit/.installed  ## Known vulnerabilities of 
 	$(VENV)-audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
 		--skip-editable --progress-spinner off
 
+$(VENV)-release/.installed:
+	$(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install --quiet build==1.6.1 cffconvert==2.0.0 twine==7.0.0
+	touch $@
+
+release: $(VENV)-release/.installed  ## Checks a release, builds it into dist/, and says how to publish it; publishes nothing.
+	$(VENV)-release/bin/python tools/release.py
+
 harness: $(VENV)/.installed-dev  ## The tests of the tasks of lm-evaluation-harness, which brings 200 MB.
 	$(PIP) --editable '.[harness]'
 	$(BIN)/python -m pytest tests/evaluation/test_harness.py tests/e2e/test_benchmarks.py
@@ -91,4 +99,4 @@ vllm: $(VENV)-vllm/.installed  ## The tests that need vLLM, on the CPU, and how 
 	$(VENV)-vllm/bin/python benchmarks/generation.py --json benchmarks/results/generation.json
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit $(VENV)-vllm build site runs
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-release $(VENV)-vllm build dist site runs
