@@ -1,0 +1,138 @@
+"""What the documentation tells a reader to write works: configurations, commands and code are taken from its pages."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer.main
+import yaml
+
+from sparring.cli.app import app
+from sparring.recipes import find, recipes
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.phases import phases_of
+from sparring.selfplay.prepared import prepare
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+HOW_TO = [page for page in PAGES if page.parent.name == "how-to"]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+# The files that the pages speak of.
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "demonstrations": [{"prompt": f"{n} + 1?", "response": f"It is {n + 1}."} for n in range(12)],
+    "problems": [{"prompt": f"{n} + 1?", "ground_truth": str(n + 1)} for n in range(12)],
+    "prompts": [{"prompt": f"{n} + 1?"} for n in range(12)],
+    "preferences": [{"prompt": f"{n} + 1?", "chosen": f"{n + 1}", "rejected": f"{n}"} for n in range(12)],
+    "spin_iter0": [
+        {
+            side: [{"role": "user", "content": f"{n} + 1?"}, {"role": "assistant", "content": f"{n + shift}"}]
+            for side, shift in (("real", 1), ("generated", 0))
+        }
+        for n in range(12)
+    ],
+}
+
+
+def blocks(language: str, pages: list[Path] = PAGES) -> list[Any]:
+    """Every block of a language on some pages."""
+    return [
+        pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in pages
+        for number, (found, text) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+        if found == language
+    ]
+
+
+def commands() -> Iterator[Any]:
+    """Every command line of sparring, with its page."""
+    for page in PAGES:
+        for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+            if language in ("console", "bash"):
+                for line in text.replace("\\\n", " ").splitlines():
+                    command = line.removeprefix("$ ")
+                    if command.startswith("sparring ") and "…" not in command:
+                        yield pytest.param(command, id=f"{page.relative_to(ROOT)}: {command[:60]}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the data, modules and templates that the pages speak of, in which Python stands."""
+    for name, rows in ROWS.items():
+        text = "\n".join(json.dumps(row) for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    for page in PAGES:
+        for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+            if language == "python" and (name := re.match(r'"""(\w+\.py)"""\n', text)):
+                (tmp_path / name[1]).write_text(text, encoding="utf-8")
+                monkeypatch.delitem(sys.modules, name[1].removesuffix(".py"), raising=False)
+            if language == "jinja":
+                (tmp_path / "instruction.jinja").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    return tmp_path
+
+
+def configuration(folder: Path, text: str, *overrides: str) -> SelfPlayConfig:
+    """What a page shows of a configuration, with some data, or what a judge is for, where it leaves them out."""
+    shown = yaml.safe_load(text)
+    missing = [] if {"source", "sources"} & {*shown.get("data", {})} else ["data.source=arithmetic", "data.limit=12"]
+    if "judge" in shown and "objective" not in shown:
+        missing += ["objective.name=sppo", "generation.samples_per_prompt=4"]
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    return SelfPlayConfig.from_yaml(folder / "config.yaml", [*missing, *overrides])
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_a_configuration_is_read_and_its_components_are_built(text: str, folder: Path) -> None:
+    assert phases_of(configuration(folder, text))
+
+
+@pytest.mark.parametrize("text", blocks("yaml", HOW_TO))
+def test_a_configuration_of_a_how_to_passes_the_checks_before_a_run(text: str, folder: Path, tiny_folder: Path) -> None:
+    if "name: vllm" in text or "name: reward-model" in text:
+        pytest.skip("needs vLLM, or a reward model")
+    prepared = prepare(configuration(folder, text, f"model.name={tiny_folder}", "data.max_response_tokens=32"))
+    assert all(prepared.prompts(phase, 0) for phase in prepared.phases)
+
+
+@pytest.mark.parametrize("command", list(commands()))
+def test_a_command_is_understood(command: str, folder: Path) -> None:
+    words = shlex.split(command, comments=True)[1:]
+    current: Any = typer.main.get_command(app)
+    context = current.make_context("sparring", list(words), resilient_parsing=False)
+    while isinstance(current, click.Group):
+        _, current, rest = current.resolve_command(context, [*context._protected_args, *context.args])
+        context = current.make_context(current.name, list(rest), parent=context)
+    config = context.params.get("config")
+    if config in recipes():
+        assert SelfPlayConfig.from_yaml(find(config), context.params["overrides"] or ())
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_code_is_python(text: str) -> None:
+    ast.parse(text)
+
+
+@pytest.mark.parametrize("text", [each for each in blocks("python", HOW_TO) if "SelfPlayTrainer(" in each.values[0]])
+def test_a_script_with_the_trainer_runs(text: str, folder: Path, tiny_folder: Path) -> None:
+    script = re.sub(r'model="[^"]+"', f"model={str(tiny_folder)!r}", text)
+    script = script.replace("TrainingArguments(", "TrainingArguments(max_steps=1, use_cpu=True, output_dir=")
+    space: dict[str, Any] = {}
+    exec(compile(script, "page", "exec"), space)
+    assert space["trainer"].state.global_step == 1
+
+
+def test_the_readme_leads_to_pages_that_are_there() -> None:
+    for path in re.findall(r"\]\((docs/[^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert (ROOT / path).exists(), path
