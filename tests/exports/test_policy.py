@@ -14,11 +14,12 @@ from datasets import load_dataset
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM
 
+from exports.hub_server import TOKEN, HubServer
 from sparring import SelfPlayConfig, run
 from sparring.cli.models import export_command, export_samples_command
 from sparring.data import load
 from sparring.data.verifiers import FinalNumber
-from sparring.errors import InputError
+from sparring.errors import InputError, RunError
 from sparring.exports.policy import components
 from sparring.files import read_json, write_json
 from sparring.judges import JUDGES
@@ -88,6 +89,27 @@ def test_the_exported_model_carries_its_card(
     assert "The adapter was merged into the base's weights and rounded to float32: over" in card.text
     with pytest.raises(InputError, match="there already"):
         export_command(played.path, tmp_path / "mine", "base", trust_remote_code=False, as_json=True)
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
+def test_export_pushes_what_it_wrote(
+    hub: HubServer, tmp_path: Path, played: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="--private: nothing is uploaded"):
+        export_command(played.path, tmp_path / "out", "base", private=True, trust_remote_code=False, as_json=True)
+    hub.cuts.append("whoami")
+    with pytest.raises(RunError, match="nothing was written yet"):
+        export_command(played.path, tmp_path / "out", "base", push_to="ada/mine", trust_remote_code=False, as_json=True)
+    assert not (tmp_path / "out").exists()
+    hub.cuts.clear()
+    export_command(played.path, tmp_path / "out", "base", push_to="ada/mine", trust_remote_code=False, as_json=True)
+    told = capsys.readouterr()
+    assert json.loads(told.out)["commit"] == f"{hub.url}/ada/mine/commit/1234"
+    assert "files to the public repository" in told.err
+    assert TOKEN not in told.out + told.err
+    sent = hub.repositories["ada/mine"]
+    assert sent == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert b'from_pretrained("ada/mine")' in sent["README.md"]
 
 
 def test_samples_are_written_as_what_their_name_says(played: RunDirectory, tmp_path: Path) -> None:

@@ -181,19 +181,23 @@ def report(
 
 
 @app.command()
-def export(
+def export(  # noqa: PLR0917 - options of a command
     run: RunFolder,
     to: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the model.")],
     policy: Annotated[
         str, typer.Option(help="best, or a policy's folder in the run, e.g. iterations/001 or warmup.")
     ] = "best",
+    push_to: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload it to this repository of the Hugging Face hub too.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Upload to a private repository, or not at all.")] = False,
     trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
     """Write a policy as a whole model with its card, adapters merged, that `from_pretrained` loads."""
     from sparring.cli.models import export_command
 
-    export_command(run, to, policy, trust_remote_code=trust_remote_code, as_json=json)
+    export_command(run, to, policy, push_to=push_to, private=private, trust_remote_code=trust_remote_code, as_json=json)
 
 
 @app.command()

@@ -15,9 +15,11 @@ from sparring.data import Conversation, read_prompts
 from sparring.errors import InputError
 from sparring.evaluation import answer
 from sparring.generation import generation_config
+from sparring.progress import console
 from sparring.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    from sparring.exports.hub import Repository
     from sparring.exports.merge import Merge
 
 
@@ -68,27 +70,40 @@ def _after_system(system: str, prompt: str | Conversation) -> Conversation:
     return [{"role": "system", "content": system}, *(turn for turn in turns if turn["role"] != "system")]
 
 
-def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool, as_json: bool) -> None:
-    """Writes a policy as a whole model with its card, and prints where it is."""
+def export_command(
+    run: Path,
+    to: Path,
+    policy: str,
+    *,
+    push_to: str | None = None,
+    private: bool = False,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> None:
+    """Writes a policy as a whole model with its card, and prints where it is; uploads it where it is asked to."""
     from sparring.exports.card import model_card
+    from sparring.exports.hub import find_repository
     from sparring.exports.policy import components, export, policy_folder, weights_of
     from sparring.models import load_tokenizer
     from sparring.models.origin import origin
     from sparring.reports.summary import summarize
     from sparring.selfplay.checks.consent import read_config
 
+    if private and push_to is None:
+        raise InputError("nothing is uploaded", where="--private", fix="say where to: --push-to OWNER/NAME")
     summary, directory = summarize(run), RunDirectory(run)
     config = read_config(directory, trust_remote_code=trust_remote_code)
     folder = policy_folder(directory, policy)
     # Fails where there is no such policy, before a card is written.
     weights_of(directory, folder)
+    repository = None if push_to is None else find_repository(push_to, private=private)
     chat = config.data.template(load_tokenizer(config.model)).chat
 
     def card(merged: Merge | None, shipped: Mapping[str, object]) -> str:
         return model_card(
             summary,
             folder,
-            name=to.name,
+            name=push_to or to.name,
             base=origin(config.model),
             settings=components(config),
             chat=chat,
@@ -97,10 +112,22 @@ def export_command(run: Path, to: Path, policy: str, *, trust_remote_code: bool,
         )
 
     merged = export(run, to, folder, card=card, trust_remote_code=trust_remote_code)
+    commit = None if repository is None else _push(to, repository)
     if as_json:
-        print_json({"model": str(to), "policy": folder, "merged": merged and asdict(merged)})
-    else:
-        print_lines([f"model: {to.resolve()}, the run's {folder}", *([str(merged)] if merged else [])])
+        print_json({"model": str(to), "policy": folder, "merged": merged and asdict(merged), "commit": commit})
+        return
+    print_lines([f"model: {to.resolve()}, the run's {folder}", *([str(merged)] if merged else [])])
+    if commit is not None:
+        print_lines([f"uploaded: {commit}"])
+
+
+def _push(folder: Path, to: Repository) -> str:
+    """Says what will be uploaded, and uploads it."""
+    from sparring.exports.hub import announcement, upload
+
+    for line in announcement(folder, to):
+        console.print(line)
+    return upload(folder, to)
 
 
 def export_samples_command(run: Path, to: Path, *, as_json: bool) -> None:
