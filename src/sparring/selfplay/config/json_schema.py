@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,7 @@ def json_schema() -> dict[str, Any]:
         described = schema if model is SelfPlayConfig else definitions.get(name)
         if described is not None:
             described.pop("description", None)
-            for field, text in _told(model).items():
+            for field, text in _fields_told(model).items():
                 described["properties"].get(field, {}).setdefault("description", text)
     for described in (schema, definitions["PhaseConfig"]):
         _name_components(described["properties"])
@@ -70,10 +71,7 @@ def _keys(names: frozenset[str]) -> dict[str, Any]:
 def _component(registry: Registry[Any], properties: Mapping[str, Any] = {}) -> dict[str, Any]:
     """A mapping with the name of a component, or the import path of one of the user's own, and the options of all."""
     options: dict[str, Any] = {
-        option: {}
-        for each in registry.values()
-        for option, field in getattr(each, "__dataclass_fields__", {}).items()
-        if field.init
+        field.name: {} for each in registry.values() for field in dataclasses.fields(each) if field.init
     }
     name = {"anyOf": [{"enum": sorted(registry)}, _OWN]}
     return {"type": "object", "properties": {**options, **properties, "name": name}, "required": ["name"]}
@@ -89,10 +87,14 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models(each)
 
 
-def _told(model: type[BaseModel]) -> dict[str, str]:
-    """What the docstrings of a model, and of those it is derived from, say of its fields."""
+def documented(kind: type) -> dict[str, str]:
+    """What the docstrings of a class, and of those it is derived from, say of its attributes."""
     told: dict[str, str] = {}
-    for each in reversed(model.__mro__):
+    for each in reversed(kind.__mro__):
         doc = inspect.getdoc(each) or ""
         told |= {name: " ".join(text.split()) for name, text in _FIELD.findall(doc.partition("Attributes:\n")[2])}
-    return {name: text for name, text in told.items() if name in model.model_fields}
+    return told
+
+
+def _fields_told(model: type[BaseModel]) -> dict[str, str]:
+    return {name: text for name, text in documented(model).items() if name in model.model_fields}
