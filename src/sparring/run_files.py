@@ -75,6 +75,7 @@ class _Manifest(_Part):
     phases: list[_Objective] | None = None
     fingerprints: dict[str, str] = {}
     own_code: dict[str, _Code] = {}
+    auto: list[str] = []
 
 
 class _Result(_Part):

@@ -252,5 +252,15 @@ def test_a_card_tells_of_the_judge_the_teacher_and_the_limits_but_no_paths() -> 
     }
     judge = dataclasses.asdict(JUDGES["reward-model"](model="judge", temperature=2.0))
     assert told["judge"] == {"name": "reward-model", **judge, "expert_plays": True, "include_self": False}
-    assert (told["training"], told["warmup"]) == ({"max_steps": 3}, {"max_steps": 2})
+    assert (told["training"], told["warmup"]) == ({"max_steps": 3}, {"until": "end", "training": {"max_steps": 2}})
     assert "secret" not in yaml.safe_dump(told)
+
+
+def test_a_card_tells_when_the_warm_up_ended() -> None:
+    warmup = {"until": "plateau", "patience": 4, "every": 0.5, "training": {"learning_rate": 2e-4}}
+    settings = {"data": {"source": "arithmetic", "limit": 1}, "warmup": warmup}
+    assert components(SelfPlayConfig.model_validate(settings))["warmup"] == warmup
+    settings["warmup"] = warmup | {"validation": 7}
+    assert components(SelfPlayConfig.model_validate(settings))["warmup"] == warmup | {"validation": 7}
+    settings["warmup"] = {}
+    assert components(SelfPlayConfig.model_validate(settings))["warmup"] == {"until": "end", "training": {}}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reports.whole_run import answer, write_run
-from sparring.files import write_json
+from sparring.files import read_json, write_json
 from sparring.reports.page import Page, described, figure, render
 from sparring.reports.run import run_page, write_report
 from sparring.reports.summary import summarize
@@ -94,6 +94,16 @@ def test_sections_headings_and_charts_have_their_places(page: Page) -> None:
     labelled = {each["aria-labelledby"] for tag, each in elements.found if tag == "section"}
     assert labelled <= set(ids)
     assert all(each.get("aria-label") for tag, each in elements.found if each.get("role") == "img")
+
+
+def test_what_auto_chose_stands_near_the_top_with_its_reasons(tmp_path: Path, page: Page) -> None:
+    assert "recipe auto" not in page.main
+    directory = write_run(tmp_path)
+    reasons = ["auto: of 16 training prompts <4> have a response", "auto plays sppo"]
+    write_json(directory.manifest, read_json(directory.manifest) | {"auto": reasons})
+    main = run_page(summarize(tmp_path)).main
+    assert "<li>auto: of 16 training prompts &lt;4&gt; have a response</li><li>auto plays sppo</li>" in main
+    assert main.index('class="headline"') < main.index("auto plays sppo") < main.index('class="facts"')
 
 
 def test_the_command_that_does_it_again(page: Page) -> None:

@@ -23,6 +23,7 @@ from sparring.run_files import read_manifest, read_result
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.components import objective_of, scorer_of
 from sparring.selfplay.config.schema import Component, JudgeConfig, PhaseConfig, SelfPlayConfig
+from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.manifest import run_clock
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import run_tokenizer
@@ -105,7 +106,7 @@ def components(config: SelfPlayConfig) -> dict[str, Any]:
         "model": _without_empty({"dtype": config.model.dtype, "quantization": config.model.quantization}),
         "data": _data(config.data),
         **({"phases": played} if config.phases else played[0]),
-        "warmup": None if config.warmup is None else _training(config.warmup.training),
+        "warmup": None if config.warmup is None else _warmup(config.warmup),
         "lora": config.lora,
     }
     return _without_empty(sections)
@@ -124,6 +125,12 @@ def _teacher(config: DataConfig) -> dict[str, Any] | None:
 
 def _training(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in _PRIVATE_TRAINING}
+
+
+def _warmup(config: WarmupConfig) -> dict[str, Any]:
+    # The other settings are those of a plateau.
+    fields = {"until"} if config.until == "end" else {"until", "validation", "patience", "every"}
+    return _without_empty(config.model_dump(include=fields)) | {"training": _training(config.training)}
 
 
 def _judge(config: JudgeConfig | None) -> dict[str, Any] | None:

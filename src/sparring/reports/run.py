@@ -53,6 +53,7 @@ def run_page(summary: Summary) -> Page:
         name=summary.path.resolve().name,
         conclusion=conclude(summary, answers),
         changes=changes(summary, answers),
+        reasons=summary.manifest.get("auto", []),
         facts=_facts(summary, answers, seconds),
         stability=summary.stability,
         stability_numbers=[phase.stability for phase in summary.phases if phase.stability],
