@@ -136,3 +136,38 @@ def test_a_script_with_the_trainer_runs(text: str, folder: Path, tiny_folder: Pa
 def test_the_readme_leads_to_pages_that_are_there() -> None:
     for path in re.findall(r"\]\((docs/[^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
         assert (ROOT / path).exists(), path
+
+
+def methods() -> list[Any]:
+    """The rows of the table of methods: its cells' names, and what says which response is better."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (DOCS / "concepts.md").read_text(encoding="utf-8").splitlines()
+        if re.search(r"\| `[a-z-]+` \| `[a-z-]+` \| (–|`)", line)
+    ]
+    return [pytest.param([re.findall(r"`([^`]+)`", cell) for cell in row[1:]], row[4], id=row[0]) for row in rows]
+
+
+@pytest.mark.parametrize(("names", "better"), methods())
+def test_a_row_of_the_table_of_methods_is_a_configuration_and_agrees_with_its_recipe(
+    names: list[list[str]], better: str
+) -> None:
+    (objective,), (opponent,), regularizers, judge, recipe = names
+    settings = {
+        "data": {"source": "arithmetic", "limit": 8},
+        "objective": {"name": objective},
+        "opponent": {"name": opponent},
+        "regularizers": [{"name": name, "weight": 0.1} for name in regularizers],
+        "generation": {"samples_per_prompt": 2},
+        "warmup": {},
+    }
+    if judge:
+        settings["judge"] = {"name": judge[0], **({"model": "some/model"} if judge[0] == "reward-model" else {})}
+    if better == "the data's preferences":
+        settings["responses"] = "data"
+    assert phases_of(SelfPlayConfig.from_mapping(settings))
+    if recipe:
+        shipped = SelfPlayConfig.from_yaml(find(recipe[0]))
+        assert (shipped.objective.name, shipped.opponent.name) == (objective, opponent)
+        assert [each.name for each in shipped.regularizers] == regularizers
+        assert ([] if shipped.judge is None else [shipped.judge.name]) == judge
