@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from pyarrow import parquet
 from safetensors.torch import load_file
 
 from e2e.child import PRELOADED
 from e2e.several import FSDP2, play_together
+from sparring import recipes
 
 TINY: dict[str, object] = {
     "iterations": 1,
@@ -38,9 +44,7 @@ def launch(tmp_path: Path) -> Launch:
         kill_at: dict[int, tuple[str, int]] | None = None,
         by: int = signal.SIGKILL,
     ) -> list[int]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         command = [str(argument) for argument in arguments]
         started = [
             context.Process(
@@ -60,6 +64,23 @@ def launch(tmp_path: Path) -> Launch:
         return [process.exitcode for process in started]
 
     return run
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(*command: object) -> subprocess.Popen[str]:
+    """`python -m COMMAND`, as a person gives it."""
+    given = [sys.executable, "-m", *map(str, command)]
+    return subprocess.Popen(given, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def end(command: subprocess.Popen[str]) -> str:
+    """What it wrote to stderr until it ended."""
+    return command.communicate(timeout=120)[1]
 
 
 def losses(run: Path) -> list[float]:
@@ -122,10 +143,71 @@ def test_two_processes_play_as_one_and_resume_to_the_same_bits(
     # One is asked to stop, so all stop after the same step, with one whole checkpoint.
     asked = {1: (COMPUTE_LOSS, 1)}
     assert launch("resume", resumed, environment=environment, kill_at=asked, by=signal.SIGTERM) == [1, 143]
-    assert "another process of the launch was asked to stop; `sparring resume RUN` goes on" in errors(tmp_path)
+    assert "another process of the launch was asked to stop; `sparring launch RUN` goes on" in errors(tmp_path)
     assert list((resumed / "iterations/000/training").glob("checkpoint-3/rng_state_1.pth"))
     assert launch("resume", resumed, environment=environment) == [0, 0], errors(tmp_path)
     assert furthest(two, resumed) == 0.0
+
+
+def test_the_command_plays_as_any_launcher_does(
+    cli: Callable[..., subprocess.CompletedProcess[str]],
+    launch: Launch,
+    tiny_config: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    config, plain, started = tiny_config(**TINY), tmp_path / "plain", tmp_path / "started"
+    assert launch("train", config, f"output={plain}") == [0, 0], errors(tmp_path)
+    done = cli("launch", config, f"output={started}", "--processes", 2, environment={"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    assert furthest(plain, started) == 0.0
+    assert samples(plain) == samples(started)
+
+
+@pytest.mark.slow
+def test_the_command_plays_on_two_nodes_as_accelerate_does_on_one(
+    tiny_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    config, one, two = tiny_config(**TINY), tmp_path / "one", tmp_path / "two"
+    settings = Path(recipes.__file__).parent / "accelerate" / "ddp.yaml"
+    accelerate = ("accelerate.commands.launch", "--config_file", settings, "--num_processes", 2)
+    command = start(*accelerate, "--module", "sparring", "train", config, f"output={one}")
+    told = end(command)
+    assert command.returncode == 0, told
+    nodes = ("--nodes", 2, "--processes", 1, "--main-address", f"127.0.0.1:{free_port()}", "--node-rank")
+    commands = [start("sparring", "launch", config, f"output={two}", *nodes, rank) for rank in range(2)]
+    told = "\n".join(map(end, commands))
+    assert [each.returncode for each in commands] == [0, 0], told
+    assert furthest(one, two) == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("by", "whom", "code", "told"),
+    [
+        (signal.SIGINT, "launcher", 130, "stopped by SIGINT: nothing finished is lost; go on with `sparring launch "),
+        (signal.SIGKILL, "process", 1, "process 1 was ended by SIGKILL, as happens where memory runs out"),
+        (signal.SIGTERM, "process", 143, "stopped by SIGTERM: nothing finished is lost; go on with `sparring launch "),
+    ],
+)
+def test_the_command_ends_as_its_processes_do_and_goes_on(
+    tiny_config: Callable[..., Path], tmp_path: Path, by: int, whom: str, code: int, told: str
+) -> None:
+    run, long = tmp_path / "run", {"max_steps": 60, "save_steps": 10, "per_device_train_batch_size": 2}
+    command = start("sparring", "launch", tiny_config(**TINY | {"training": long}), "--processes", "2")
+    checkpoint = run / "iterations/000/training/checkpoint-10"
+    deadline = time.monotonic() + 90
+    while not checkpoint.exists() and command.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    asked = psutil.Process(command.pid)
+    (asked if whom == "launcher" else asked.children()[1]).send_signal(by)
+    said = end(command)
+    # One process is asked to stop by a signal, the other by it; either may be the first to have ended.
+    assert command.returncode in {code, 1}, said
+    assert told in said
+    assert "Traceback" not in said
+    again = start("sparring", "launch", run, "--processes", "2")
+    said = end(again)
+    assert again.returncode == 0, said
 
 
 @pytest.mark.slow

@@ -76,6 +76,45 @@ def resume(run: RunFolder, trust_remote_code: Trust = False, json: Json = False)
 
 
 @app.command(cls=TakesSettings)
+def launch(  # noqa: PLR0917 - options of a command
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG|RUN",
+            help="A YAML file, or the name of a recipe; or the directory of a run to continue.",
+            autocompletion=configurations,
+        ),
+    ],
+    overrides: Overrides = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many processes on each node; by default one on each GPU.")
+    ] = None,
+    sharded: Annotated[
+        bool, typer.Option("--sharded", help="Share out weights, gradients and optimizer states (FSDP2).")
+    ] = False,
+    nodes: Annotated[int, typer.Option(min=1, help="How many machines; give the same command on each.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="The number of this one, counted from 0.")] = 0,
+    main_address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where the others reach node 0; the port must be free.")
+    ] = None,
+    trust_remote_code: Trust = False,
+    skip_invalid: SkipInvalid = False,
+) -> None:
+    """Play or continue a run in several processes, on one GPU each or on processors."""
+    from sparring.cli.launch import Nodes, launch_command
+
+    launch_command(
+        target,
+        overrides or [],
+        processes=processes,
+        sharded=sharded,
+        nodes=Nodes(count=nodes, rank=node_rank, main=main_address),
+        trust_remote_code=trust_remote_code,
+        skip_invalid=skip_invalid,
+    )
+
+
+@app.command(cls=TakesSettings)
 def plan(  # noqa: PLR0917 - options of a command
     config: Config,
     overrides: Overrides = None,

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from sparring.selfplay.result import Result
 
 
-def _config(config: str, overrides: Sequence[str], *, skip_invalid: bool) -> SelfPlayConfig:
+def read_config(config: str, overrides: Sequence[str], *, skip_invalid: bool) -> SelfPlayConfig:
+    """The configuration that a command names, a file or a recipe, with settings changed."""
     more = ["data.skip_invalid=true"] if skip_invalid else []
     return SelfPlayConfig.from_yaml(find(config), [*overrides, *more])
 
@@ -28,7 +29,7 @@ def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, 
     """Plays a run and reports on it."""
     from sparring.selfplay.loop import run
 
-    checked = _config(config, overrides, skip_invalid=skip_invalid)
+    checked = read_config(config, overrides, skip_invalid=skip_invalid)
     with _resumable(checked.output):
         _report(run(checked), as_json=as_json)
 
@@ -47,7 +48,9 @@ def _resumable(run: Path) -> Iterator[None]:
 
     def farewell() -> str:
         if RunDirectory(run).manifest.exists():
-            return f"nothing finished is lost; go on with `sparring resume {shlex.quote(str(run))}`"
+            from sparring.work.processes import going_on
+
+            return f"nothing finished is lost; go on with `{going_on(shlex.quote(str(run)))}`"
         return "the run had not started; go on with the same command"
 
     try:
@@ -78,7 +81,7 @@ def plan_command(
     """Checks a configuration and prints what it would take."""
     from sparring.planning.plan import plan
 
-    checked = _config(config, overrides, skip_invalid=skip_invalid)
+    checked = read_config(config, overrides, skip_invalid=skip_invalid)
     result = plan(checked, processes=processes, sharded=sharded, calibrated=calibrated)
     if as_json:
         print_json(result.to_json())

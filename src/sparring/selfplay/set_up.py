@@ -159,7 +159,9 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
             raise InputError(
                 f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
                 where={"model": config.model.name, "processes": "launcher"}.get(what, config.data.title),
-                fix="restore it, or start a new run with another output",
+                fix=f"start {fingerprints.get(what)}: `sparring launch {path} --processes N`, N of them on each node"
+                if what == "processes"
+                else "restore it, or start a new run with another output",
             )
     for name, version in versions(config).items():
         if version != started.get("versions", {}).get(name):
@@ -265,7 +267,7 @@ def _explain_taken(config: SelfPlayConfig, directory: RunDirectory) -> None:
         config
     )
     if same:
-        problem, fix = "this run was started before", f"continue it with `sparring resume {directory.path}`"
+        problem, fix = "this run was started before", f"continue it with `{processes.going_on(str(directory.path))}`"
     else:
         problem = "the folder holds a run with another configuration"
         fix = "choose another with output=PATH, or remove the folder"

@@ -48,6 +48,11 @@ def is_main() -> bool:
     return index() == 0
 
 
+def going_on(run: str = "RUN") -> str:
+    """The command that continues a run: as many processes as play it now are needed."""
+    return f"sparring {'launch' if _launched() > 1 else 'resume'} {run}"
+
+
 def wait() -> None:
     """Returns when all processes have come here, however long that takes."""
     if _joined():
@@ -76,7 +81,7 @@ def _told(failure: Exception) -> SparringError:
     """What the other processes are told of an error of the main one."""
     if isinstance(failure, SparringError):
         return failure
-    return refusal(failure, again="`sparring resume RUN`") or RunError(f"process 0: {failure}")
+    return refusal(failure, again=f"`{going_on()}`") or RunError(f"process 0: {failure}")
 
 
 def any_of_them(yes: bool) -> bool:
@@ -132,14 +137,19 @@ def losses_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        launched = _launched()
         if launched == 1 or not _is_loss(error):
             raise
         raise RunError(
             f"process {os.environ.get('RANK')} of {launched} on {socket.gethostname()} lost the connection to another "
             "process of the launch, which died or was stopped; its own output, or the launcher's, says why. What is "
-            "finished is on disk: mend that, then launch `sparring resume RUN` with as many processes"
+            f"finished is on disk: mend that, then `{going_on()}` with as many processes"
         ) from error
+
+
+def _launched() -> int:
+    """The number of processes that a launcher started, which may not have joined yet."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _is_loss(error: RuntimeError) -> bool:

@@ -101,7 +101,7 @@ def train(
 
 def _stop() -> None:
     interruptions.check()
-    raise RunError("another process of the launch was asked to stop; `sparring resume RUN` goes on from here")
+    raise RunError(f"another process of the launch was asked to stop; `{processes.going_on()}` goes on from here")
 
 
 def _save(run: Run, stage: StageDirectory, probes: Sequence[Triple]) -> None:
