@@ -142,3 +142,8 @@ def test_labels_that_no_legend_could_hold_have_a_letter(runs: list[Summary]) -> 
 
 def test_flatten() -> None:
     assert flatten({"a": {"b": {"c": 1}, "d": {}}, "e": [1]}) == {"a.b.c": 1, "a.d": {}, "e": [1]}
+
+
+def test_a_chart_of_several_runs_says_its_unit_and_not_its_title_again(runs: list[Summary]) -> None:
+    units = {chart["title"]: chart["unit"] for chart in comparison_page(runs).charts.values()}
+    assert (units["Loss"], units["Implicit rewards"]) == ("", "rewards/expert")

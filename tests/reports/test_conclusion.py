@@ -98,6 +98,16 @@ def test_a_check_that_warned_more_than_once_is_told_once(tmp_path: Path) -> None
     assert told == ["Iteration 1 (and 1 before it): 1 is gone"]
 
 
+def test_policies_that_did_as_well_are_a_list_in_words(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    stages = (directory.base, directory.warmup, directory.iteration(0), directory.iteration(1))
+    for number, stage in enumerate(stages):
+        likelihood = estimate([-9.0 + number, -9.0 + number])
+        write_json(stage.evaluation, {"accuracy/greedy": rate([0.0] * 4), "log_likelihood/token": likelihood})
+    (told,) = (each for each in judged(directory).sentences if "did as well" in each)
+    assert told.startswith("base, warm-up and iteration 0 did as well, but iteration 1")
+
+
 def test_where_several_are_equally_good_it_says_what_decided(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     for number, likelihood in ((0, [-2.0, -4.0]), (1, [-1.0, -3.0])):

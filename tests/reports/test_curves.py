@@ -11,7 +11,7 @@ import yaml
 
 from reports.whole_run import write_run
 from sparring.files import read_json, write_json
-from sparring.reports.cost import cost_chart, judge_counts, seconds_by_stage
+from sparring.reports.cost import cost_chart, judge_counts, seconds_by_stage, stages_of
 from sparring.reports.curves import Chart, learning_curves, number, policy_charts, policy_series
 from sparring.reports.page import described
 from sparring.reports.rewards import reward_charts
@@ -46,8 +46,8 @@ def test_the_two_rewards_share_a_chart_and_the_warm_up_has_its_own() -> None:
 @pytest.mark.parametrize(
     ("values", "ends"),
     [
-        ([2e-5, 2e-5], (0.0, 4e-5)),
-        ([-3.0], (-6.0, 0.0)),
+        ([2e-5, 2e-5], (0.0, 2.5e-5)),
+        ([-3.0], (-3.75, 0.0)),
         ([0.0, 0.0], (0.0, 1.0)),
         ([1e-5, 2e-5], None),
         ([None], None),
@@ -176,6 +176,8 @@ def test_time_is_summed_by_policy_and_stage(tmp_path: Path) -> None:
     generate = next(series for series in chart.series if series["name"] == "generate")
     assert generate["y"] == pytest.approx([0.0, 100 / 60, 100 / 60, 0.0, 0.0], abs=1e-5)
     assert cost_chart({}) is None
+    mixed = {"base": {"evaluate": 1.0}, "iteration 0": {"rest": 1.0, "train": 1.0, "generate": 1.0, "evaluate": 1.0}}
+    assert stages_of(mixed) == ["generate", "train", "evaluate", "rest"]
 
 
 def test_the_judge_is_counted_by_iteration(tmp_path: Path) -> None:

@@ -88,3 +88,9 @@ def test_tf32_is_other_arithmetic() -> None:
     fast = arithmetic()
     assert json.loads(json.dumps(fast)) == fast
     assert {name for name in exact if exact[name] != fast[name]} == {"float32_precision"}
+
+
+@pytest.mark.parametrize("program", ["/usr/bin/sparring", "/site-packages/sparring/__main__.py"])
+def test_the_command_is_one_that_can_be_given_again(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [program, "train", "auto", "data.source=https://ada:pw@example.org/a"])
+    assert manifest._command() == ["sparring", "train", "auto", "data.source=https://***@example.org/a"]

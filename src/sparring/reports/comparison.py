@@ -173,7 +173,8 @@ def _cell(value: tuple[float, float | None] | None, digits: int) -> str:
     if value is None:
         return "–"
     mean, deviation = value
-    return f"{mean:.{digits}f}" if deviation is None else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    cell = f"{mean:.{digits}f}" if deviation is None else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    return cell.replace("-", "−")
 
 
 def _run_row(run: Summary, columns: Sequence[tuple[str, str, int]]) -> list[str]:
@@ -187,7 +188,7 @@ def _run_row(run: Summary, columns: Sequence[tuple[str, str, int]]) -> list[str]
     base, gained = run.rows[0], "–"
     if metric is not None and best is not base and metric in base.estimates:
         gained = str(gain(base, best, metric, run.answers()))
-    return [*start, best.name, gained, *(best.cell(key, digits) for key, _, digits in columns)]
+    return [*start, best.name, gained, *(best.cell(key, digits).replace("-", "−") for key, _, digits in columns)]
 
 
 def _measured(groups: Sequence[Group], key: str, heading: str) -> Chart | None:
@@ -220,7 +221,8 @@ def _overlaid(groups: Sequence[Group]) -> list[Chart]:
             for chart in learning_curves(run.events):
                 # Only the first series, of rewards the expert's: two lines a run could not be told apart.
                 curve = chart.series[0]
+                unit = curve["name"] if len(chart.series) > 1 else chart.unit
                 known = merged[chart.title].series if chart.title in merged else []
                 line = curve | {"name": f"{each.name}, seed {run.config['seed']}", "group": hue, "dash": place}
-                merged[chart.title] = replace(chart, unit=curve["name"], marks=[], series=[*known, line])
+                merged[chart.title] = replace(chart, unit=unit, marks=[], series=[*known, line])
     return list(merged.values())

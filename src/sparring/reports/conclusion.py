@@ -111,7 +111,8 @@ def _tie(rows: Sequence[PolicyRow], best: PolicyRow, metric: str) -> Iterator[st
     rivals = [row.estimates[_LIKELIHOOD]["mean"] for row in equal if _LIKELIHOOD in row.estimates]
     if rivals and max(rivals) < best.estimates[_LIKELIHOOD]["mean"]:
         cell = best.cell(_LIKELIHOOD, 3).replace("-", "−")
-        names = " and ".join(row.name for row in equal)
+        *others, last = (row.name for row in equal)
+        names = f"{', '.join(others)} and {last}" if others else last
         yield f"{names} did as well, but {best.name} finds the experts' responses likeliest: {cell} nats a token."
 
 

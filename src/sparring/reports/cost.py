@@ -34,17 +34,21 @@ def _owner(event: Mapping[str, Any]) -> str:
     return {"base": "base", "warmup": "warm-up"}.get(folder.name) or f"iteration {int(folder.name)}"
 
 
+def stages_of(seconds: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The stages that took time, in the order of `STAGES`."""
+    timed = {name for stages in seconds.values() for name in stages}
+    return [*(name for name in STAGES if name in timed), *sorted(timed - set(STAGES))]
+
+
 def cost_chart(seconds: Mapping[str, Mapping[str, float]]) -> Chart | None:
     """Bars of minutes or hours, a policy a bar; None where no time was logged."""
     if not seconds:
         return None
     most = max(sum(stages.values()) for stages in seconds.values())
     unit, size = next((unit, size) for unit, size in _UNITS if most > 2 * size or size == 1)
-    stages = [*STAGES, *sorted({name for each in seconds.values() for name in each} - set(STAGES))]
     series = [
         {"name": stage, "x": list(seconds), "y": [number(each.get(stage, 0.0) / size) for each in seconds.values()]}
-        for stage in stages
-        if any(stage in each for each in seconds.values())
+        for stage in stages_of(seconds)
     ]
     return Chart(title="Time by stage", unit=unit, kind="bars", series=series)
 

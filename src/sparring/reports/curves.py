@@ -27,6 +27,10 @@ _STEPS: dict[str, tuple[str, str]] = {
     "rewards/margins": ("Reward margin", "expert − generated"),
     "rewards/accuracies": ("Reward accuracy", "share of pairs"),
     "rewards/past_bound": ("Rewards past the bound", "share"),
+    "log_ratios/generated": ("Log ratio to the opponent", "Δ of the generated, nats"),
+    "residuals/generated": ("Distance to the target", "nats"),
+    "preferences/generated": ("Preference over the opponent", "P"),
+    "preferences/decided": ("How decided the preferences are", "(2P − 1)²"),
     "log_likelihood/expert": ("Expert log-likelihood", "nats a response"),
     "grad_norm": ("Gradient norm", ""),
     "learning_rate": ("Learning rate", ""),
@@ -95,7 +99,7 @@ class Chart:
         if self.kind not in {"steps", "policies"} or not known or min(known) != max(known):
             return None
         value = known[0]
-        return (0.0, 1.0) if value == 0.0 else (min(0.0, 2.0 * value), max(0.0, 2.0 * value))
+        return (0.0, 1.0) if value == 0.0 else (min(0.0, 1.25 * value), max(0.0, 1.25 * value))
 
     def to_json(self) -> dict[str, Any]:
         """The chart as plain values."""

@@ -12,7 +12,7 @@ from sparring.files import write_text
 from sparring.progress import duration
 from sparring.reports.changes import changes
 from sparring.reports.conclusion import conclude
-from sparring.reports.cost import cost_chart, judge_counts, seconds_by_stage
+from sparring.reports.cost import cost_chart, judge_counts, seconds_by_stage, stages_of
 from sparring.reports.curves import learning_curves, policy_charts
 from sparring.reports.page import Page, build, figure, render
 from sparring.reports.rewards import reward_charts
@@ -123,7 +123,7 @@ def _judged(summary: Summary) -> dict[str, Any]:
 
 
 def _costs(seconds: dict[str, dict[str, float]]) -> dict[str, Any]:
-    stages = [*dict.fromkeys(stage for each in seconds.values() for stage in each)]
+    stages = stages_of(seconds)
     rows = [
         [owner, *(duration(each[stage]) if stage in each else "–" for stage in stages), duration(sum(each.values()))]
         for owner, each in seconds.items()

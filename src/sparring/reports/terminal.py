@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparring.progress import duration
-from sparring.reports.cost import seconds_by_stage
+from sparring.reports.cost import seconds_by_stage, stages_of
 from sparring.reports.sparkline import sparkline
 from sparring.reports.summary import PolicyRow, Summary
 
@@ -111,12 +111,13 @@ def training(summary: Summary) -> Table:
 
 def costs(summary: Summary) -> Table:
     """What each stage took, over all iterations, and the peak of memory."""
+    by_policy = seconds_by_stage(summary.events)
     seconds: Counter[str] = Counter()
-    for stages in seconds_by_stage(summary.events).values():
+    for stages in by_policy.values():
         seconds.update(stages)
     table = _table("cost", "stage", "time", "share")
-    for stage, spent in seconds.items():
-        table.add_row(stage, duration(spent), f"{spent / max(seconds.total(), 1e-9):.0%}")
+    for stage in stages_of(by_policy):
+        table.add_row(stage, duration(seconds[stage]), f"{seconds[stage] / max(seconds.total(), 1e-9):.0%}")
     table.add_section()
     table.add_row("all", duration(seconds.total()), "")
     if summary.result is not None:

@@ -55,7 +55,7 @@ def manifest(
     `elsewhere` names the settings that do not change the result, for comparisons of runs by their `config.yaml`.
     """
     return {
-        "command": [Path(sys.argv[0]).name, *map(without_user, sys.argv[1:])],
+        "command": _command(),
         "versions": versions(config),
         "seed": config.seed,
         **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),
@@ -88,6 +88,12 @@ def _objective(phase: Phase) -> dict[str, Any]:
         "settings": dataclasses.asdict(alone),
         "stability": stability and f"{stability.symbol} = {stability.value:g}: {stability.verdict}",
     }
+
+
+def _command() -> list[str]:
+    name = Path(sys.argv[0]).name
+    # What `python -m sparring` is called by.
+    return ["sparring" if name == "__main__.py" else name, *map(without_user, sys.argv[1:])]
 
 
 def versions(config: SelfPlayConfig) -> dict[str, str]:

@@ -1,7 +1,7 @@
 // Charts: drawn when they come into view, in the colours of the reader's theme.
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "x", "star"];
-const SERIES = 6;
+const SERIES = 9;
 
 let charts = readJson("charts");
 const inView = new Set();
@@ -83,6 +83,8 @@ function layout(chart) {
     showlegend: new Set(chart.series.map((series) => series.name)).size > 1, legend: { orientation: "h", x: 0, y: -0.16, yanchor: "top", font: { size: 11 }, traceorder: "normal" },
     xaxis: { ...axis, showgrid: bars }, yaxis: { ...axis, showgrid: !bars, ...(chart.range ? { range: chart.range } : {}) }, shapes, annotations, uirevision: "kept", dragmode: isNarrow() ? false : "zoom",
   };
+  // Below there are the policies' names, which a narrow screen turns.
+  if (chart.kind === "policies") Object.assign(result.legend, { y: 1.02, yanchor: "bottom" });
   if (chart.kind === "distributions") Object.assign(result, { violinmode: "overlay", violingap: 0.25 });
   if (bars) Object.assign(result, { barmode: "stack", bargap: 0.35, yaxis: { ...axis, showgrid: false, autorange: "reversed" } });
   return result;
