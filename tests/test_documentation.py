@@ -133,6 +133,14 @@ def test_a_script_with_the_trainer_runs(text: str, folder: Path, tiny_folder: Pa
     assert space["trainer"].state.global_step == 1
 
 
+@pytest.mark.parametrize("path", sorted((DOCS / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    exec(compile(code, path.name, "exec"), {"__name__": "__main__"})
+
+
 def test_the_readme_leads_to_pages_that_are_there() -> None:
     for path in re.findall(r"\]\((docs/[^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8")):
         assert (ROOT / path).exists(), path

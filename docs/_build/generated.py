@@ -1,4 +1,4 @@
-"""The pages that the code itself writes when the site is built: every key of a configuration, every command."""
+"""Pages that are written when the site is built: every key of a configuration, every command, the notebooks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
 from typing import Any
 
 import typer.main
@@ -74,6 +75,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages to those of the folder."""
     files.append(File.generated(config, "configuration.md", content=CONFIGURATION + "\n".join(configuration())))
     files.append(File.generated(config, "commands.md", content=commands()))
+    for path in sorted(Path(config.docs_dir, "notebooks").glob("*.ipynb")):
+        page = notebook(path.read_text(encoding="utf-8"), path.name)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
     return files
 
 
@@ -157,3 +161,18 @@ def _first(build: type) -> str:
 
 def _cell(text: str) -> str:
     return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("None ", "`null` ")
+
+
+def notebook(text: str, name: str) -> str:
+    """A notebook as a page: its words, its code, and what that printed."""
+    page = [f"[This page as a notebook]({name}), to run and change.", ""]
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            page += [source, ""]
+            continue
+        page += ["```python", source, "```", ""]
+        said = ["".join(each.get("text") or each["data"]["text/plain"]) for each in cell["outputs"]]
+        page += ["```text", "".join(said).strip("\n"), "```", ""] if said else []
+    title, *rest = "\n".join(page[2:]).split("\n", 1)
+    return "\n".join([title, "", *page[:2], *rest])
