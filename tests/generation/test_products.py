@@ -30,6 +30,29 @@ def test_products_are_those_of_the_layer(shape: tuple[int, ...], bias: bool) -> 
     assert "forward" not in layer.__dict__
 
 
+@pytest.mark.skipif(not products.multiplies_bf16(), reason="this processor has no products in bf16")
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_products_in_bf16_are_as_exact_as_the_layers(autocast: bool, bias: bool) -> None:
+    layer = nn.Linear(96, 130, bias=bias, dtype=torch.float32 if autocast else torch.bfloat16)
+    rows = torch.randn(3, 4, 96, dtype=layer.weight.dtype)
+    exact = torch.nn.functional.linear(*(each.bfloat16().double() for each in (rows, layer.weight)))
+    exact = exact if layer.bias is None else exact + layer.bias.bfloat16().double()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast), laid_out(layer), torch.no_grad():
+        assert "forward" in layer.__dict__
+        found = layer(rows)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=2.0**-7, atol=2.0**-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_processor_without_products_in_bf16_gets_none(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    monkeypatch.setattr(products, "multiplies_bf16", lambda: False)
+    assert changed(nn.Linear(4, 4, dtype=dtype)) == (dtype == torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not changed(nn.Linear(4, 4, dtype=dtype))
+
+
 def test_weights_that_were_trained_in_between_are_laid_out_anew() -> None:
     layer, rows = nn.Linear(64, 64), torch.randn(3, 64)
     for _ in range(2):
@@ -72,9 +95,9 @@ class Other(nn.Linear):
 
 def test_what_does_not_suit_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert changed(nn.Linear(4, 4))
-    assert not changed(nn.Linear(4, 4, dtype=torch.bfloat16))
+    assert not changed(nn.Linear(4, 4, dtype=torch.float16))
     assert not changed(Other(4, 4))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.float16):
         assert not changed(nn.Linear(4, 4))
     hooked: Any = nn.Linear(4, 4)
     hooked.forward = own = lambda rows: rows

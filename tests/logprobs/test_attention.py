@@ -77,6 +77,22 @@ def varlen_by_definition(
     return torch.cat(outputs)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_on_a_processor_halves_are_computed_in_fp32_and_rounded_once(dtype: torch.dtype, autocast: bool) -> None:
+    halves = [states(heads, seed).to(dtype).requires_grad_() for seed, heads in enumerate((4, 2, 2))]
+    wider = [each.detach().float().requires_grad_() for each in halves]
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        found = segment_attention(*halves, SEGMENTS)
+    exact = segment_attention(*wider, SEGMENTS)
+    assert torch.equal(found, exact.to(dtype))
+    found.float().square().sum().backward()
+    exact.to(dtype).float().square().sum().backward()
+    for half, whole in zip(halves, wider, strict=True):
+        assert half.grad is not None
+        assert torch.equal(half.grad, whole.grad.to(dtype))
+
+
 @pytest.mark.parametrize("window", [None, 1, 3, 100])
 def test_the_arguments_for_flash_attention_mean_the_same(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel needs a GPU; what it is given is checked against its documented meaning."""
