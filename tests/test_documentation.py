@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import typer.main
 import yaml
+from typer.core import TyperGroup
 
 from sparring.cli.app import app
 from sparring.recipes import find, recipes
@@ -27,6 +27,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 HOW_TO = [page for page in PAGES if page.parent.name == "how-to"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = {page: BLOCK.findall(page.read_text(encoding="utf-8")) for page in PAGES}
 
 # The files that the pages speak of.
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -49,20 +50,19 @@ def blocks(language: str, pages: list[Path] = PAGES) -> list[Any]:
     return [
         pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
         for page in pages
-        for number, (found, text) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+        for number, (found, text) in enumerate(BLOCKS[page])
         if found == language
     ]
 
 
 def commands() -> Iterator[Any]:
     """Every command line of sparring, with its page."""
-    for page in PAGES:
-        for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-            if language in ("console", "bash"):
-                for line in text.replace("\\\n", " ").splitlines():
-                    command = line.removeprefix("$ ")
-                    if command.startswith("sparring ") and "…" not in command:
-                        yield pytest.param(command, id=f"{page.relative_to(ROOT)}: {command[:60]}")
+    for page, found in BLOCKS.items():
+        for text in (text for language, text in found if language in ("console", "bash")):
+            for line in text.replace("\\\n", " ").splitlines():
+                command = line.removeprefix("$ ")
+                if command.startswith("sparring ") and "…" not in command:
+                    yield pytest.param(command, id=f"{page.relative_to(ROOT)}: {command[:60]}")
 
 
 @pytest.fixture
@@ -71,13 +71,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, rows in ROWS.items():
         text = "\n".join(json.dumps(row) for row in rows)
         (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    for page in PAGES:
-        for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-            if language == "python" and (name := re.match(r'"""(\w+\.py)"""\n', text)):
-                (tmp_path / name[1]).write_text(text, encoding="utf-8")
-                monkeypatch.delitem(sys.modules, name[1].removesuffix(".py"), raising=False)
-            if language == "jinja":
-                (tmp_path / "instruction.jinja").write_text(text, encoding="utf-8")
+    for language, text in (block for found in BLOCKS.values() for block in found):
+        if language == "python" and (name := re.match(r'"""(\w+\.py)"""\n', text)):
+            (tmp_path / name[1]).write_text(text, encoding="utf-8")
+            monkeypatch.delitem(sys.modules, name[1].removesuffix(".py"), raising=False)
+        if language == "jinja":
+            (tmp_path / "instruction.jinja").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     return tmp_path
@@ -108,15 +107,15 @@ def test_a_configuration_of_a_how_to_passes_the_checks_before_a_run(text: str, f
 
 @pytest.mark.parametrize("command", list(commands()))
 def test_a_command_is_understood(command: str, folder: Path) -> None:
-    words = shlex.split(command, comments=True)[1:]
+    words = shlex.split(command.partition(" > ")[0], comments=True)[1:]
     current: Any = typer.main.get_command(app)
-    context = current.make_context("sparring", list(words), resilient_parsing=False)
-    while isinstance(current, click.Group):
-        _, current, rest = current.resolve_command(context, [*context._protected_args, *context.args])
+    context = current.make_context("sparring", list(words))
+    while isinstance(current, TyperGroup) and (given := [*context._protected_args, *context.args]):
+        _, current, rest = current.resolve_command(context, given)
         context = current.make_context(current.name, list(rest), parent=context)
-    config = context.params.get("config")
-    if config in recipes():
-        assert SelfPlayConfig.from_yaml(find(config), context.params["overrides"] or ())
+    overrides = context.params.get("overrides") or ()
+    if context.params.get("config") in recipes() and "DATA" not in overrides:
+        assert SelfPlayConfig.from_yaml(find(context.params["config"]), overrides)
 
 
 @pytest.mark.parametrize("text", blocks("python"))
