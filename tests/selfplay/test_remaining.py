@@ -8,7 +8,7 @@ import pytest
 
 from sparring.progress import console
 from sparring.run_directory import RunDirectory
-from sparring.selfplay.remaining import iteration_seconds, tell_remaining
+from sparring.selfplay.remaining import estimated_seconds, iteration_seconds, tell_remaining
 
 EVENTS = [
     {"kind": "time", "stage": "warmup", "seconds": 100.0},
@@ -27,6 +27,21 @@ def test_an_iterations_seconds_are_those_of_its_stages_and_its_policy() -> None:
     assert iteration_seconds(EVENTS, 0, "iterations/000") == 100.0
     assert iteration_seconds(EVENTS, 1, "iterations/001") == 5.0
     assert iteration_seconds([], 0, "iterations/000") == 0.0
+
+
+def test_an_iteration_is_estimated_before_it_trains() -> None:
+    # 100 s for 2 epochs of 500 tokens: 0.1 s a token.
+    events = [
+        {"stage": "warmup", "step": 1, "loss": 2.0, "epoch": 1.0},
+        {"stage": "warmup", "step": 2, "loss": 1.0, "epoch": 2.0},
+        *EVENTS[:4],
+        {"stage": "tokens", "iteration": 0, "tokens/epoch": 300},
+    ]
+    sampled, trained, evaluated = 20.0 + 10.0, 3 * 300 * 0.1, 50.0
+    assert estimated_seconds(events, epochs=3.0, warmup_tokens=500) == pytest.approx(sampled + trained + evaluated)
+    for needed in (events[:2], events[2:3], events[3:4], events[-1:]):
+        known = [event for event in events if event not in needed]
+        assert estimated_seconds(known, epochs=3.0, warmup_tokens=500) is None
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from sparring.examples import EncodedExample
 from sparring.planning.cost import TokenCounts
 from sparring.policies import BASE
-from sparring.selfplay.arguments import arguments_of
+from sparring.selfplay.arguments import epochs_of
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared
 from sparring.types import EXPERT_FIELDS
@@ -128,7 +127,7 @@ def _warmup_tokens(prepared: Prepared, processes: int) -> Tokens:
     if warmup is None:
         return Tokens(generate=0, score=0, train=0)
     taught, validation = warmup.split(prepared.train.examples)
-    epochs = _epochs(prepared, warmup.fields(config.training), len(taught), processes)
+    epochs = epochs_of(config, warmup.fields(config.training), rows=len(taught), processes=processes)
     once, look = (sum(len(item.prompt_ids) + len(item.expert_ids) for item in items) for items in (taught, validation))
     return Tokens(generate=0, score=round(look * (1 + epochs / warmup.every)), train=round(epochs * once))
 
@@ -148,7 +147,7 @@ def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
         trained = sum(row.read for row in trained_rows(prepared, phase, iteration))
         scorers = len(phase.scorers(iteration)) if phase.needs_samples else 0
         readers = 2 if phase.opponent.spec(iteration).base_share else 1
-        epochs = _epochs(prepared, phase.config.training, len(prompts), processes)
+        epochs = epochs_of(prepared.config, phase.config.training, rows=len(prompts), processes=processes)
         generated = phase.samples * sum(_length(prepared, item) for item in prompts)
         shown = sum(row.read for row in shown_rows(prepared, phase, iteration))
         rewarded = sum(row.read for row in rewarded_rows(prepared, phase, iteration))
@@ -185,12 +184,3 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
         score=asked * sum(len(item.prompt_ids) for item in held_out) + scored * sum(lengths) + policies * compared,
         train=0,
     )
-
-
-def _epochs(prepared: Prepared, fields: Mapping[str, Any], rows: int, processes: int) -> float:
-    """Passes over so many rows: as many as are asked for, or as the steps make that are set instead."""
-    args = arguments_of(prepared.config, fields)
-    if args.max_steps <= 0:
-        return float(args.num_train_epochs)
-    step = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
-    return float(args.max_steps * step / rows)

@@ -21,6 +21,15 @@ def arguments_of(config: SelfPlayConfig, fields: Mapping[str, Any]) -> TrainingA
     return training_arguments(fields, output=config.output, seed=config.seed, device=config.model.device)
 
 
+def epochs_of(config: SelfPlayConfig, fields: Mapping[str, Any], *, rows: int, processes: int) -> float:
+    """Passes over so many rows of a stage that trains with these fields: what they ask for, or the steps make."""
+    args = arguments_of(config, fields)
+    if args.max_steps <= 0:
+        return float(args.num_train_epochs)
+    step = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
+    return float(args.max_steps * step / rows)
+
+
 def run_autocast(config: SelfPlayConfig) -> torch.dtype | None:
     """The dtype of mixed precision in which all policies of a run train and score; None: the weights' own."""
     return autocast_dtype(arguments_of(config, config.training))

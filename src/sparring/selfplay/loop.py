@@ -17,7 +17,7 @@ from sparring.selfplay.monitor import monitor, tell_start
 from sparring.selfplay.notes import announce
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import prepare
-from sparring.selfplay.remaining import tell_remaining
+from sparring.selfplay.remaining import tell_estimate, tell_remaining
 from sparring.selfplay.result import Result, conclude
 from sparring.selfplay.retention import retain
 from sparring.selfplay.run import Run
@@ -132,6 +132,8 @@ def _iterate(run: Run, iteration: int) -> None:
         return
     triples = _triples(run, phase, iteration) if phase.needs_samples else demonstrations(run.train)
     log_cost(run, iteration, triples)
+    if iteration == 0:
+        tell_estimate(run)
     with run.timed(stage="train", iteration=iteration):
         train(
             run,
