@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test install lint types docs tests benchmark campaigns audit release harness vllm clean
+.PHONY: quickstart test install lint types docs tests benchmark gpu campaigns audit release harness vllm clean
 
 quickstart: $(VENV)/.installed  ## Supervised fine-tuning, self-play, and as much more fine-tuning; prints what each brought.
 	@if [ -f runs/quickstart/config.yaml ]; then $(BIN)/sparring resume runs/quickstart; \
@@ -46,6 +46,11 @@ tests: $(VENV)/.installed-dev
 benchmark: $(VENV)/.installed-dev  ## Log-probs, loss and gradients against TRL on identical triples.
 	$(PIP) --group dev trl
 	$(BIN)/python benchmarks/trl_parity.py
+
+# The packages that the benchmark needs besides; torch is the one for CUDA where the index has it.
+gpu: $(VENV)/.installed  ## All that one GPU can tell, in at most eight minutes, without a network once it is installed.
+	$(PIP) bitsandbytes pytest trl
+	$(BIN)/python benchmarks/gpu.py --json benchmarks/results/gpu.json
 
 # One after the other, each with a seed and a bound; the figures of docs/reliability.md.
 campaigns: $(VENV)/.installed-dev  ## Everything that docs/reliability.md has figures of: about three hours.

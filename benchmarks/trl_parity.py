@@ -1,6 +1,6 @@
 """Do we compute what TRL computes? Log-probs, SPIN loss and gradients against DPOTrainer (sigmoid), on equal tokens.
 
-    python benchmarks/trl_parity.py [--model NAME] [--triples N] [--beta B] [--lora] [--json FILE]
+    python benchmarks/trl_parity.py [--model NAME] [--triples N] [--beta B] [--lora] [--device cuda] [--json FILE]
 
 SPIN with the logistic link is DPO's loss with the expert's response chosen and the opponent's rejected, the opponent
 being the reference. Both sides score the same token ids under the same weights; then the weights are moved by noise,
@@ -43,11 +43,11 @@ def triples(count: int) -> Dataset:
     )
 
 
-def peer(model: Any, tokenizer: Any, data: Dataset, beta: float, folder: str) -> trl.DPOTrainer:
+def peer(model: Any, tokenizer: Any, data: Dataset, options: argparse.Namespace, folder: str) -> trl.DPOTrainer:
     """TRL's trainer, in fp32, its reference log-probs computed by the model itself."""
     args = trl.DPOConfig(
         output_dir=folder,
-        beta=beta,
+        beta=options.beta,
         loss_type="sigmoid",
         bf16=False,
         gradient_checkpointing=False,
@@ -55,20 +55,21 @@ def peer(model: Any, tokenizer: Any, data: Dataset, beta: float, folder: str) ->
         per_device_train_batch_size=4,
         max_length=None,
         report_to="none",
-        use_cpu=True,
+        use_cpu=options.device == "cpu",
         disable_tqdm=True,
     )
     return trl.DPOTrainer(model=model, args=args, train_dataset=data, processing_class=tokenizer)
 
 
-def ours(model: Any, rows: list[dict[str, Any]], beta: float, folder: str) -> SelfPlayTrainer:
+def ours(model: Any, rows: list[dict[str, Any]], options: argparse.Namespace, folder: str) -> SelfPlayTrainer:
     """Our trainer on the peer's token ids."""
     data = [
         {"prompt_ids": row["prompt_ids"], "expert_ids": row["chosen_ids"], "generated_ids": [row["rejected_ids"]]}
         for row in rows
     ]
-    args = TrainingArguments(output_dir=folder, report_to="none", use_cpu=True, disable_tqdm=True)
-    trainer = SelfPlayTrainer(model, objective=OBJECTIVES["spin"](beta=beta), args=args, train_dataset=data)
+    on_cpu = options.device == "cpu"
+    args = TrainingArguments(output_dir=folder, report_to="none", use_cpu=on_cpu, disable_tqdm=True)
+    trainer = SelfPlayTrainer(model, objective=OBJECTIVES["spin"](beta=options.beta), args=args, train_dataset=data)
     trainer.score()
     return trainer
 
@@ -90,15 +91,15 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 def compare(options: argparse.Namespace, folder: str) -> dict[str, float]:
     """Relative differences of log-probs, loss and gradient."""
-    config = ModelConfig(name=options.model)
+    config = ModelConfig(name=options.model, device=options.device)
     model, tokenizer = load_model(config), load_tokenizer(config)
     if options.lora:
         from peft import LoraConfig, get_peft_model
 
         model = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
-    theirs = peer(model, tokenizer, triples(options.triples), options.beta, folder)
+    theirs = peer(model, tokenizer, triples(options.triples), options, folder)
     rows = theirs.train_dataset.to_list()
-    mine = ours(model, rows, options.beta, folder)
+    mine = ours(model, rows, options, folder)
     scored = mine.train_dataset.items
     log_probs = relative(
         torch.tensor([[item.opponent_expert, *item.opponent_generated] for item in scored], dtype=torch.float64),
@@ -109,9 +110,12 @@ def compare(options: argparse.Namespace, folder: str) -> dict[str, float]:
         if parameter.requires_grad:
             parameter.data += 0.02 * parameter.data.std().nan_to_num().clamp(min=1e-3) * torch.randn_like(parameter)
     model.train()
-    batch = theirs.data_collator(rows)
-    their_loss, their_gradient = loss_and_gradient(model, lambda: theirs.compute_loss(model, batch))
-    our_loss, our_gradient = loss_and_gradient(model, lambda: mine.compute_loss(model, mine.data_collator(scored)))
+    their_batch, our_batch = (
+        trainer._prepare_inputs(trainer.data_collator(each))  # noqa: SLF001 - puts them where the model is
+        for trainer, each in ((theirs, rows), (mine, scored))
+    )
+    their_loss, their_gradient = loss_and_gradient(model, lambda: theirs.compute_loss(model, their_batch))
+    our_loss, our_gradient = loss_and_gradient(model, lambda: mine.compute_loss(model, our_batch))
     assert our_gradient.keys() == their_gradient.keys()
     flat = [torch.cat([g.flatten().double() for g in part.values()]) for part in (our_gradient, their_gradient)]
     return {
@@ -130,6 +134,7 @@ def main() -> int:
     parser.add_argument("--triples", type=int, default=8)
     parser.add_argument("--beta", type=float, default=0.1)
     parser.add_argument("--lora", action="store_true")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
