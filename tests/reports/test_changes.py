@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reports.whole_run import answer, write_run
-from sparring.files import remove, write_json
+from reports.whole_run import answer, rate, write_run
+from sparring.files import read_json, remove, write_json
 from sparring.policies import BASE
 from sparring.reports.changes import Changes, changes
 from sparring.reports.page import render
@@ -38,6 +38,16 @@ def test_what_the_verifier_calls_better_is_shown_before_and_after(tmp_path: Path
     assert told.better[0].after == "= 7<|im_end|"
     assert told.better[0].before == "no idea<|im_end|>"
     assert told.worse == []
+
+
+def test_where_the_best_policy_is_none_of_self_play_the_best_of_that_is_shown(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    write_json(directory.result, read_json(directory.result) | {"best": "control/000"})
+    for number, right in enumerate(([1.0] * 4, [1.0, 0.0] * 2)):
+        write_json(directory.iteration(number).evaluation, {"accuracy/greedy": rate(right)})
+    assert found(summarize(directory.path)).after == "iteration 0"
+    write_json(directory.result, read_json(directory.result) | {"metric": None})
+    assert found(summarize(directory.path)).after == "iteration 1"
 
 
 def test_what_got_worse_and_no_more_than_three(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ class Changes:
 
     Attributes:
         before: The name of the policy that self-play started from.
-        after: The name of the best policy or, where that is none of self-play, of the last one.
+        after: The name of the best policy or, where that is none of self-play, of the best of self-play; while the run
+            goes on, or where nothing tells which is the best, of the last one.
         told_by: What tells better from worse.
         kind: Whether the answers are greedy or sampled.
         better: Some answers that got better, those that changed most first.
@@ -90,10 +91,10 @@ def changes(summary: Summary, answers: Answers | None) -> Changes | None:
 
 
 def _ends(summary: Summary) -> tuple[PolicyRow | None, PolicyRow | None]:
-    played = [row for row in summary.rows if row.name.startswith("iteration")]
-    best = (summary.result or {}).get("best")
-    after = next((row for row in played if row.path == best), played[-1] if played else None)
-    return summary.start, after
+    played = {row.path: row for row in summary.rows if row.name.startswith("iteration")}
+    last, result = next(reversed(played.values()), None), summary.result or {}
+    best = None if result.get("metric") is None else summary.best_of("iteration", result["metric"])
+    return summary.start, played.get(result.get("best", ""), best or last)
 
 
 def _judged(summary: Summary, before: PolicyRow, after: PolicyRow) -> dict[int, float]:

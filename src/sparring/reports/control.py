@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from sparring.reports.gain import gain
 from sparring.reports.samples import Answers
-from sparring.reports.summary import MORE_SFT, PolicyRow, Summary
+from sparring.reports.summary import MORE_SFT, Summary
 
 
 def beside_control(summary: Summary, metric: str, answers: Answers | None) -> Iterator[str]:
@@ -14,7 +14,7 @@ def beside_control(summary: Summary, metric: str, answers: Answers | None) -> It
 
     Both are the best by the same metric on the same prompts, and both were measured as often.
     """
-    played, control = (_best(summary.rows, name, metric) for name in ("iteration", MORE_SFT))
+    played, control = (summary.best_of(name, metric) for name in ("iteration", MORE_SFT))
     if played is None or control is None:
         return
     found = gain(control, played, metric, answers)
@@ -25,14 +25,11 @@ def beside_control(summary: Summary, metric: str, answers: Answers | None) -> It
         verdict = "play was the better buy"
     if high < 0:
         verdict = "more supervised fine-tuning was the better buy"
+    better = found.value >= 0
+    by, least, most = (found.value, low, high) if better else (-found.value, -high, -low)
     text = (
         f"For as much computation, more supervised fine-tuning reached {control.cell(metric, 3)} at its best "
-        f"({control.name}). {played.name[:1].upper()}{played.name[1:]} is better than that by {found.value:+.3f} "
-        f"(95 % interval {low:+.3f} to {high:+.3f}{paired}): {verdict}."
+        f"({control.name}). {played.name[:1].upper()}{played.name[1:]} is {'better' if better else 'worse'} than that "
+        f"by {by:+.3f} (95 % interval {least:+.3f} to {most:+.3f}{paired}): {verdict}."
     )
     yield text.replace("-", "−").replace("fine−tuning", "fine-tuning")
-
-
-def _best(rows: Sequence[PolicyRow], name: str, metric: str) -> PolicyRow | None:
-    known = [row for row in rows if row.name.startswith(name) and metric in row.estimates]
-    return max(known, key=lambda row: float(row.estimates[metric]["mean"]), default=None)

@@ -155,6 +155,11 @@ class Summary:
         """The policy that self-play started from, as far as it is measured."""
         return next((row for row in reversed(self.rows) if row.name in {"base", "warm-up"}), None)
 
+    def best_of(self, kind: str, metric: str) -> PolicyRow | None:
+        """The best by a metric of the policies whose names begin alike: "iteration", or `MORE_SFT`."""
+        known = [row for row in self.rows if row.name.startswith(kind) and metric in row.estimates]
+        return max(known, key=lambda row: float(row.estimates[metric]["mean"]), default=None)
+
     def answers(self) -> Answers | None:
         """Reads the responses to the held-out prompts; None where there are none."""
         return read_answers([(row.name, StageDirectory(self.path / row.path)) for row in self.rows])
