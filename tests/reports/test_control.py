@@ -25,7 +25,7 @@ def test_play_that_is_no_worse(tmp_path: Path, more: int, said: str) -> None:
 
 def test_play_that_is_worse_is_not_called_better_by_less(tmp_path: Path) -> None:
     text = told(tmp_path, played=0, more=4)
-    assert "Iteration 0 is worse than that by +1.000 (95 % interval +" in text
+    assert "Iteration 0 is worse than that by 1.000 (95 % interval 0." in text
     assert text.endswith("more supervised fine-tuning was the better buy.")
 
 
