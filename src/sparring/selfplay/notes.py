@@ -6,7 +6,10 @@ import dataclasses
 from typing import Any
 
 from sparring.data import Encoded
+from sparring.generation.products import multiplies_bf16
+from sparring.models.loading import torch_device
 from sparring.progress import console
+from sparring.selfplay.arguments import run_autocast
 from sparring.selfplay.prepared import Prepared
 
 _SHOWN = 10
@@ -29,6 +32,7 @@ def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
     lines = [*prepared.reasons]
     lines += _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared) + _control(prepared)
+    lines += _number_format(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     if prepared.report.unread:
@@ -109,6 +113,22 @@ def _control(prepared: Prepared) -> list[str]:
     return [
         "the control: supervised fine-tuning goes on from where play starts too, for as much computation as the play "
         "takes, and is measured as often"
+    ]
+
+
+def _number_format(prepared: Prepared) -> list[str]:
+    """Where a processor multiplies faster in another format than the run computes in."""
+    config = prepared.config
+    if (
+        config.model.dtype != "float32"
+        or run_autocast(config) is not None
+        or torch_device(config.model.device).type != "cpu"
+        or not multiplies_bf16()
+    ):
+        return []
+    return [
+        "this processor multiplies in bf16 as well: model.dtype=bfloat16 takes about two thirds of the time and half "
+        "of the memory for weights, with log-probs that are rounded by up to 0.04 nats a token"
     ]
 
 
