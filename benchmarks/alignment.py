@@ -30,9 +30,10 @@ from sparring.data import TASKS, VERIFIERS, load
 from sparring.files import read_json
 from sparring.metrics import Estimate
 from sparring.reports.samples import read_answers
-from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
 from sparring.shards import read_samples
+from sparring.stage_directory import StageDirectory
 
 # Recipe, and what makes the algorithm of it. The steps are alike: a decided preference asks for five nats. RSPO's leash
 # is ten times the others', so that it shows: τ = λ/η = 0.1, where INPO has τ = 0.01 and Nash-MD α/η = 0.01.

@@ -100,7 +100,7 @@ def iteration(options: argparse.Namespace) -> dict[str, Any]:
     from sparring.run_directory import RunDirectory
     from sparring.selfplay.config.schema import SelfPlayConfig
     from sparring.selfplay.loop import run as play
-    from sparring.shards import read_shard
+    from sparring.shard_files import read_shard
 
     shape = "random-tiny" if options.tiny else "random-0.5b"
     path = shapes.write(shape, options.folder, device=options.device)

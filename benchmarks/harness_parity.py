@@ -21,8 +21,9 @@ from measuring import hardware, versions
 from sparring.files import write_json
 from sparring.models import resolve
 from sparring.models.loading import torch_device
-from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.stage_directory import StageDirectory
 
 TASKS = Path(__file__).parent / "tasks" / "arithmetic"
 NAMES = ("arithmetic_solve", "arithmetic_choose")

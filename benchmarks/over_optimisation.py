@@ -30,8 +30,8 @@ from measuring import hardware, versions
 from sparring.data.verifiers import final_number
 from sparring.metrics import Estimate
 from sparring.reports.summary import summarize
-from sparring.run_directory import StageDirectory
 from sparring.shards import read_samples
+from sparring.stage_directory import StageDirectory
 
 # η = 10 asks for ±5 nats.
 GAME = ("judge={name: verifier, rule: 'over_optimisation:larger'}", "objective.eta=10", f"iterations={ITERATIONS}")

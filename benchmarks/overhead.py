@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from measuring import hardware, times, versions
+from sparring.log_ratios import LogRatios
 from sparring.logprobs import sequence_log_probs
 from sparring.models import ModelConfig, load_model
 from sparring.objectives import OBJECTIVES
-from sparring.types import LogRatios
 
 PROMPT, RESPONSE, SAMPLES = 64, 64, 2
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import torch
 
 from sparring.games import StochasticGame, Training
+from sparring.log_ratios import LogRatios
 from sparring.objectives import Renyi
-from sparring.types import LogRatios, Objective, ObjectiveOutput
+from sparring.types import Objective, ObjectiveOutput
 
 SEEDS = range(8)
 ITERATIONS = 3

@@ -29,8 +29,10 @@ from sparring.files import write_json, write_text
 from sparring.reports.run import run_page, write_report
 from sparring.reports.samples import packed
 from sparring.reports.summary import summarize
-from sparring.run_directory import RunDirectory, StageDirectory
-from sparring.shards import answers_path, log_ratios_path, write_shard
+from sparring.run_directory import RunDirectory
+from sparring.shard_files import write_shard
+from sparring.shards import answers_path, log_ratios_path
+from sparring.stage_directory import StageDirectory
 
 ITERATIONS = 3
 POLICIES = ITERATIONS + 2  # the base model and the warm-up

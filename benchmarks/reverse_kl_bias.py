@@ -24,9 +24,10 @@ from plotly.subplots import make_subplots
 from torch import Tensor
 
 from sparring.games import PreferenceGame
+from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES
 from sparring.regularizers import REGULARIZERS, ReverseKl
-from sparring.types import LogRatios, Regularizer
+from sparring.types import Regularizer
 
 OUTCOMES, SEED = 8, 0
 # How far along the way from π_o the policy is, as a share of a direction drawn at random.

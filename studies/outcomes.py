@@ -15,7 +15,8 @@ from sparring.files import read_json
 from sparring.metrics import Estimate
 from sparring.reports.cost import seconds_by_stage
 from sparring.reports.samples import read_answers
-from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.run_directory import RunDirectory
+from sparring.stage_directory import StageDirectory
 
 MEASURES = ("greedy", "sampled", "likelihood")
 """Of a problem: whether the greedy answer is right, the share of sampled ones that are, the log-prob of a token of the

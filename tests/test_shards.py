@@ -17,7 +17,7 @@ from pyarrow import parquet
 from sparring.data import DataConfig, load
 from sparring.errors import InputError
 from sparring.policies import BASE, TEACHER, Drawn, How
-from sparring.run_directory import StageDirectory
+from sparring.shard_files import read_columns, read_shard, write_shard
 from sparring.shards import (
     LogRatioRow,
     SampleRow,
@@ -29,15 +29,13 @@ from sparring.shards import (
     held_out_verdicts_path,
     judgements_path,
     log_ratios_path,
-    read_columns,
     read_scores,
-    read_shard,
     samples_of,
     samples_path,
     scores_of,
     scores_path,
-    write_shard,
 )
+from sparring.stage_directory import StageDirectory
 
 ROWS: list[dict[str, Any]] = [
     {"index": 7, "sample": 0, "response_ids": [5, 6, 2], "text": "a\nb", "log_prob": -1.1234567890123456, "seed": 0},

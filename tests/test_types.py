@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives import Spif, Spin
-from sparring.types import LogRatios, Objective, StabilityNumber
+from sparring.types import Objective, StabilityNumber
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The shards of a run: their names, their rows, and how they are written and read.
+"""The shards of a run: their names and their rows; `sparring.shard_files` writes and reads one.
 
 A shard is one Parquet file, whole or absent. Nobody else writes or reads the name of one:
 
@@ -23,20 +23,16 @@ A shard is one Parquet file, whole or absent. Nobody else writes or reads the na
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
+from typing import Literal, NotRequired, TypedDict, cast, get_args
 
 import numpy as np
 
-from sparring.columns import check_columns
-from sparring.digests import DamagedError
-from sparring.files import atomic_path, remove
 from sparring.policies import BASE, CONTROL, TEACHER, Drawn, How
-from sparring.progress import console
-from sparring.run_directory import StageDirectory
+from sparring.shard_files import read_columns
+from sparring.stage_directory import StageDirectory
 
 Split = Literal["train", "held-out"]
 ResponseKey = tuple[int, int | None]
@@ -240,93 +236,6 @@ def answers_path(stage: StageDirectory) -> Path:
 def log_ratios_path(stage: StageDirectory) -> Path:
     """The log ratios of the iteration's game on the held-out prompts."""
     return stage.held_out / _file("log-ratios", 0)
-
-
-def write_shard(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes rows as one Parquet file, atomically, with a digest of all its bytes in the metadata of its footer."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    table = pa.Table.from_pylist([dict(row) for row in rows])
-    with atomic_path(path) as partial:
-        # pyarrow takes a relative path such as "s3:run" for an address.
-        with parquet.ParquetWriter(partial.absolute(), table.schema) as writer:
-            writer.write_table(table)
-            # Room for the digest, which is that of the file with these zeros.
-            writer.add_key_value_metadata({_DIGEST.decode(): _ZEROS.decode()})
-        content = partial.read_bytes()
-        at = _digest_place(content)
-        assert at is not None  # noqa: S101 - it was just written
-        partial.write_bytes(content[:at] + _digest(content, at) + content[at + len(_ZEROS) :])
-
-
-def read_shard(path: Path) -> list[dict[str, Any]]:
-    """Reads one shard, as rows.
-
-    Raises:
-        DamagedError: It is damaged; the fix names the file to delete.
-    """
-    rows: list[dict[str, Any]] = _read(path).to_pylist()
-    return rows
-
-
-def read_columns(path: Path, row: type) -> Any:
-    """Reads one shard, as a table of pyarrow with the columns of a type of row.
-
-    Raises:
-        DamagedError: It is damaged; the fix names the file to delete.
-        InputError: It is whole, and another file than the run writes there.
-    """
-    table = _read(path)
-    check_columns(table, row, where=str(path), fix=_FIX)
-    return table
-
-
-def _read(path: Path) -> Any:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _damaged(path, str(error.strerror)) from error
-    if not _is_whole(content):
-        raise _damaged(path, "its sha256 is not that of its content")
-    return parquet.read_table(pa.BufferReader(content))
-
-
-def remove_damaged(path: Path) -> None:
-    """Removes a shard that is there and is not what was written, and says that it is computed again."""
-    if path.exists() and not _is_whole(path.read_bytes()):
-        console.print(f"{path} is damaged, and computed again")
-        remove(path)
-
-
-_FIX = "delete it and run `sparring resume RUN`, which computes what is missing again, with the same seed"
-_DIGEST, _ZEROS = b"sparring.sha256", b"0" * 64
-
-
-def _is_whole(content: bytes) -> bool:
-    at = _digest_place(content)
-    return at is not None and content[at : at + len(_ZEROS)] == _digest(content, at)
-
-
-def _digest_place(content: bytes) -> int | None:
-    """Where in a Parquet file its digest begins: in its footer, after the key and the length of the text."""
-    found = content.rfind(_DIGEST)
-    return None if found < 0 else found + len(_DIGEST) + 2
-
-
-def _digest(content: bytes, at: int) -> bytes:
-    """The sha256 of a file with zeros in place of the digest."""
-    digest = hashlib.sha256(content[:at])
-    digest.update(_ZEROS)
-    digest.update(content[at + len(_ZEROS) :])
-    return digest.hexdigest().encode()
-
-
-def _damaged(path: Path, why: str) -> DamagedError:
-    return DamagedError(f"the shard is damaged ({why})", where=str(path), fix=_FIX)
 
 
 def read_samples(paths: Iterable[Path]) -> dict[int, list[SampleRow]]:

@@ -19,7 +19,7 @@ from sparring.generation.protocol import Generator
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.manifest import config_fingerprint
 from sparring.selfplay.stages.generate import generate
-from sparring.shards import read_shard
+from sparring.shard_files import read_shard
 from tiny_engine import TinyEngine
 
 ROWS = [pytest.param(name, row, id=name) for name, row in GENERATOR_ROWS.items()]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from sparring.log_ratios import TOKEN_FIELDS, LogRatios
 from sparring.tokens import NextTokenLogProbs, TokenLogProbs
-from sparring.types import TOKEN_FIELDS, LogRatios
 
 SHAPES = {
     **dict.fromkeys(("expert", "expert_weight", "reference_expert", "policy_expert", "expert_length"), "[B]"),

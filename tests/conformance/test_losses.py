@@ -15,9 +15,10 @@ from torch import Tensor
 
 from conformance.rows import Row, cases
 from objectives.exact import over_prompts
+from sparring.log_ratios import TOKEN_FIELDS, LogRatios
 from sparring.regularizers import REGULARIZERS
 from sparring.tokens import NextTokenLogProbs, TokenLogProbs
-from sparring.types import TOKEN_FIELDS, LogRatios, Objective, ObjectiveOutput, Regularizer
+from sparring.types import Objective, ObjectiveOutput, Regularizer
 
 Loss = Objective | Regularizer
 every_loss = pytest.mark.parametrize(("build", "settings", "row"), cases("objective", "regularizer"))

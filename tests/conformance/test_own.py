@@ -21,7 +21,8 @@ from sparring.selfplay.components import judge_of, objective_of, opponent_of
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import phases_of
 from sparring.selfplay.prepared import prepare
-from sparring.shards import read_shard, samples_of
+from sparring.shard_files import read_shard
+from sparring.shards import samples_of
 from sparring.types import Objective
 
 PARTS = """
@@ -36,7 +37,8 @@ from torch import Tensor
 
 from sparring.generation.batches import as_sample, batches
 from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, verdict_of_scores
-from sparring.types import LogRatios, Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
+from sparring.log_ratios import LogRatios
+from sparring.types import Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from conformance.rows import REGISTRIES, Row, cases, settings_of
+from sparring.log_ratios import DRAWN_FIELDS, PREFERENCE_FIELDS, LogRatios
 from sparring.metrics import METRICS
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.regularizers import REGULARIZERS
-from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, LogRatios, Objective, Opponent, Regularizer
+from sparring.types import Objective, Opponent, Regularizer
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from sparring.log_ratios import LogRatios
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import phases_of
-from sparring.types import LogRatios
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-own.md").read_text(encoding="utf-8")
 

@@ -10,12 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from sparring.log_ratios import PREFERENCE_FIELDS, SUPERVISED_FIELDS, TEAM_FIELDS
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.recipes import recipes
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
-from sparring.types import PREFERENCE_FIELDS, SUPERVISED_FIELDS, TEAM_FIELDS, Objective, Opponent
+from sparring.types import Objective, Opponent
 
 Cli = Callable[..., SimpleNamespace]
 Config = Callable[..., Path]

@@ -11,7 +11,7 @@ import pytest
 
 from judges.server import serving
 from sparring.run_directory import RunDirectory
-from sparring.shards import read_shard
+from sparring.shard_files import read_shard
 
 
 def answer(prompt: str) -> str:

@@ -21,7 +21,7 @@ import pytest
 
 from sparring.models.smollm2 import embedded_model
 from sparring.run_directory import RunDirectory
-from sparring.shards import read_shard
+from sparring.shard_files import read_shard
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="needs vLLM; see `make vllm`")
 

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 from pyarrow import parquet
 
-from sparring.run_directory import RunDirectory, StageDirectory
-from sparring.shards import read_shard
+from sparring.run_directory import RunDirectory
+from sparring.shard_files import read_shard
+from sparring.stage_directory import StageDirectory
 
 ANSWERS = ["Because.", "No."]
 KINDS: list[dict[str, object]] = [

@@ -17,7 +17,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from sparring.shards import read_shard
+from sparring.shard_files import read_shard
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -12,7 +12,8 @@ from judges.reward import problems, train_reward_model, wrong
 from sparring.data import VERIFIERS
 from sparring.judges import JUDGES, Question
 from sparring.run_directory import RunDirectory
-from sparring.shards import read_samples, read_shard
+from sparring.shard_files import read_shard
+from sparring.shards import read_samples
 
 
 def test_a_reward_model_that_was_trained_here_judges_a_run(

@@ -28,7 +28,8 @@ from sparring.opponents import OPPONENTS
 from sparring.policies import Drawn
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
-from sparring.shards import held_out_scores, read_shard
+from sparring.shard_files import read_shard
+from sparring.shards import held_out_scores
 
 
 def chat(number: int) -> list[dict[str, str]]:

@@ -11,8 +11,8 @@ from games.random_games import FEW, distribution, imitation_games
 from sparring.games import ImitationGame
 from sparring.games.adversarial import PAYOFFS, free_value, policy_value
 from sparring.games.players import best_response, expected_loss
+from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES
-from sparring.types import LogRatios
 
 # Objective, settings of its divergence, and c in loss = constant − c · payoff.
 GAMES = [

@@ -14,11 +14,12 @@ from torch.nn import functional
 
 from a_run import a_config
 from sparring.judges import JUDGES, Question, Verdict
+from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.loop import run
-from sparring.shards import judgements_path, read_samples, read_shard, samples_of
-from sparring.types import LogRatios
+from sparring.shard_files import read_shard
+from sparring.shards import judgements_path, read_samples, samples_of
 
 
 def judged(responses: tuple[str, ...], **settings: Any) -> Verdict:

@@ -19,7 +19,8 @@ from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.loop import run
 from sparring.selfplay.phases import phases_of
-from sparring.shards import judgements_path, read_samples, read_scores, read_shard, samples_of, scores_path
+from sparring.shard_files import read_shard
+from sparring.shards import judgements_path, read_samples, read_scores, samples_of, scores_path
 
 
 def judged(ratios: tuple[float, ...], lengths: tuple[int, ...], **settings: Any) -> Verdict:

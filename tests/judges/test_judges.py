@@ -17,9 +17,9 @@ from sparring.data import Clock
 from sparring.errors import InputError, RunError
 from sparring.judges import JUDGES, Question, Verdict, fingerprint
 from sparring.judges.protocol import pairs, verdict_of_scores
+from sparring.log_ratios import LogRatios
 from sparring.models import context_length
 from sparring.objectives import OBJECTIVES
-from sparring.types import LogRatios
 from tiny import CHATML, save_tiny, tiny_model, tiny_tokenizer
 
 

@@ -8,7 +8,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sparring.types import LogRatios, Objective
+from sparring.log_ratios import LogRatios
+from sparring.types import Objective
 
 
 def distributions(size: int) -> st.SearchStrategy[Tensor]:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparring.games import ImitationGame
+from sparring.log_ratios import LogRatios
 from sparring.objectives import Renyi
-from sparring.types import LogRatios
 
 EXPERT = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
 START = torch.tensor([0.5, 0.3, 0.1, 0.1], dtype=torch.float64)

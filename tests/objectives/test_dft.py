@@ -12,11 +12,11 @@ from transformers import TrainingArguments
 from objectives.exact import best_response, over_prompts
 from sparring.games import ImitationGame
 from sparring.games.newton import NoMinimiserError
+from sparring.log_ratios import LogRatios
 from sparring.logprobs import per_token_log_probs
 from sparring.objectives import Dft
 from sparring.tokens import TokenLogProbs
 from sparring.trainer.trainer import SelfPlayTrainer
-from sparring.types import LogRatios
 from tiny import tiny_model
 
 V = 3

@@ -14,12 +14,12 @@ from transformers import TrainingArguments
 from objectives.exact import best_response, over_prompts
 from sparring.errors import InputError
 from sparring.games import ImitationGame
+from sparring.log_ratios import LogRatios
 from sparring.logprobs import likely_tokens
 from sparring.objectives import Distill
 from sparring.tokens import NextTokenLogProbs
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
-from sparring.types import LogRatios
 from tiny import tiny_model
 
 V = 3

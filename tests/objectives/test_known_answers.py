@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives import FDivergence, Renyi, Sft, Space, Spif, Spin, TSpin
-from sparring.types import LogRatios
 
 POINTS = settings(max_examples=25, deadline=None)
 nats = st.floats(-5, 5, allow_nan=False)

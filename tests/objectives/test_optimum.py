@@ -12,8 +12,9 @@ from torch import Tensor
 
 from objectives.exact import distributions, estimate
 from sparring.games.adversarial import PAYOFFS, free_value
+from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES
-from sparring.types import LogRatios, Objective, Variational
+from sparring.types import Objective, Variational
 
 Divergence = Callable[[Tensor, Tensor], float]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES
 from sparring.regularizers import REGULARIZERS, Regularized
-from sparring.types import LogRatios
 
 K = 4
 Array = np.ndarray

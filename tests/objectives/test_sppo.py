@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives import Sppo
-from sparring.types import LogRatios
 
 
 def ratios(delta: list[float], preference: list[float], weight: list[float] | None = None) -> LogRatios:

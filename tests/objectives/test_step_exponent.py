@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from objectives.exact import best_response, log_error, over_prompts, play, ratios
+from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES, FDivergence, Renyi, Spin, TSpin
-from sparring.types import LogRatios, Objective
+from sparring.types import Objective
 
 EXPERT = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
 PERTURBATION = 1e-4 * torch.tensor([1.0, -2.0, 0.5, 1.0], dtype=torch.float64)

@@ -12,9 +12,9 @@ from games.random_games import distribution
 from objectives.exact import over_prompts
 from sparring.games import ImitationGame
 from sparring.games.stability import NoFixedPointError, contraction_factor, stability
+from sparring.log_ratios import LogRatios
 from sparring.objectives import Spin, Tpaw
 from sparring.opponents import Team
-from sparring.types import LogRatios
 
 
 def softplus(t: float) -> float:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from objectives.exact import over_prompts
+from sparring.log_ratios import LogRatios
 from sparring.regularizers import REGULARIZERS
-from sparring.types import LogRatios
 
 SIZE = 6
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from objectives.exact import best_response
+from sparring.log_ratios import LogRatios
 from sparring.objectives import Spin, Sppo
 from sparring.regularizers import ChiSquared, Entropy, ForwardKl, Regularized, ReverseKl, SftPenalty
-from sparring.types import LogRatios
 
 
 def batch() -> LogRatios:

@@ -13,8 +13,10 @@ from sparring.reports.changes import Changes, changes
 from sparring.reports.page import render
 from sparring.reports.run import run_page
 from sparring.reports.summary import Summary, summarize
-from sparring.run_directory import RunDirectory, StageDirectory
-from sparring.shards import answers_path, held_out_verdicts_path, write_shard
+from sparring.run_directory import RunDirectory
+from sparring.shard_files import write_shard
+from sparring.shards import answers_path, held_out_verdicts_path
+from sparring.stage_directory import StageDirectory
 
 
 def found(summary: Summary) -> Changes:

@@ -16,7 +16,8 @@ from sparring.reports.curves import Chart, learning_curves, number, policy_chart
 from sparring.reports.page import described
 from sparring.reports.rewards import reward_charts
 from sparring.reports.summary import summarize
-from sparring.shards import log_ratios_path, write_shard
+from sparring.shard_files import write_shard
+from sparring.shards import log_ratios_path
 
 
 def steps(*events: dict[str, object]) -> list[dict[str, object]]:

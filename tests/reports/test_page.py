@@ -16,7 +16,8 @@ from sparring.files import read_json, write_json
 from sparring.reports.page import Page, described, figure, render
 from sparring.reports.run import run_page, write_report
 from sparring.reports.summary import summarize
-from sparring.shards import answers_path, write_shard
+from sparring.shard_files import write_shard
+from sparring.shards import answers_path
 
 
 class Elements(html.parser.HTMLParser):

@@ -13,8 +13,9 @@ import pytest
 from reports.whole_run import EXPERTS, PROMPTS, answer, write_run
 from sparring.reports.samples import packed, read_answers
 from sparring.reports.summary import summarize
-from sparring.run_directory import StageDirectory
-from sparring.shards import answers_path, write_shard
+from sparring.shard_files import write_shard
+from sparring.shards import answers_path
+from sparring.stage_directory import StageDirectory
 
 
 def decoded(pack: dict[str, str]) -> tuple[dict[str, list[object]], np.ndarray, np.ndarray]:

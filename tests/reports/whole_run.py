@@ -11,8 +11,10 @@ import yaml
 
 from sparring.files import write_json, write_text
 from sparring.metrics import Estimate
-from sparring.run_directory import RunDirectory, StageDirectory
-from sparring.shards import answers_path, log_ratios_path, write_shard
+from sparring.run_directory import RunDirectory
+from sparring.shard_files import write_shard
+from sparring.shards import answers_path, log_ratios_path
+from sparring.stage_directory import StageDirectory
 
 PROMPTS = ("Add 1 and 2.", "Add 3 and 4.", "Name a <b>bold</b> café.", "Count to three.")
 EXPERTS = ("= 3", "= 7", "the \U0001f980 café", "1 2 3")

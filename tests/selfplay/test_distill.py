@@ -16,7 +16,7 @@ from sparring.errors import InputError, RunError
 from sparring.planning.plan import plan
 from sparring.planning.tokens import count_tokens
 from sparring.policies import BASE, TEACHER
-from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.selfplay.loop import run
@@ -25,7 +25,9 @@ from sparring.selfplay.prepared import prepare
 from sparring.selfplay.set_up import reopen, set_up
 from sparring.selfplay.stages.next_tokens import with_next_tokens
 from sparring.selfplay.stages.score import score
-from sparring.shards import next_tokens_path, read_next_tokens, read_samples, samples_of, scores_of, write_shard
+from sparring.shard_files import write_shard
+from sparring.shards import next_tokens_path, read_next_tokens, read_samples, samples_of, scores_of
+from sparring.stage_directory import StageDirectory
 from tiny import save_tiny, tiny_tokenizer
 
 DATA = {"source": "arithmetic", "limit": 3, "held_out": 0, "max_response_tokens": 5}

@@ -18,7 +18,7 @@ from sparring.exports.samples import export_samples
 from sparring.planning.plan import plan
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.prepared import prepare
-from sparring.shards import read_shard
+from sparring.shard_files import read_shard
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 
 TEACHER = {"system": "Hm.", "temperature": 0.7}

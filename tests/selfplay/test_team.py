@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 
 from a_run import a_config
 from sparring.errors import InputError
+from sparring.log_ratios import LogRatios
 from sparring.logprobs import sequence_log_probs
 from sparring.objectives import OBJECTIVES
 from sparring.planning.tokens import trained_rows
@@ -24,7 +25,6 @@ from sparring.selfplay.stages.score import score
 from sparring.shards import read_samples, samples_of
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Round, Triple, Triples
-from sparring.types import LogRatios
 from tiny import tiny_model
 
 DATA = {"source": "arithmetic", "limit": 3, "held_out": 0, "max_response_tokens": 5}

@@ -11,7 +11,7 @@ from typing import Any, Self
 import pytest
 
 from launch import together
-from sparring.shards import read_shard, write_shard
+from sparring.shard_files import read_shard, write_shard
 from sparring.work import processes
 from sparring.work.config import WorkersConfig
 from sparring.work.fill import Work, fill

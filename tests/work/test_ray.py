@@ -20,7 +20,7 @@ from sparring.selfplay.prepared import prepare
 from sparring.selfplay.set_up import set_up
 from sparring.selfplay.stages.generate import generate
 from sparring.selfplay.stages.score import score
-from sparring.shards import read_shard
+from sparring.shard_files import read_shard
 from sparring.work.config import WorkersConfig
 from sparring.work.ray import RayWorkers, _Actor
 

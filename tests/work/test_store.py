@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.shards import read_shard, write_shard
+from sparring.shard_files import read_shard, write_shard
 from sparring.work.store import Shelf, Store, Taken
 
 ROWS = [{"index": 0, "text": "seven"}, {"index": 1, "text": "eight"}]

@@ -11,8 +11,9 @@ from sparring.errors import InputError
 from sparring.links import refuse_links
 from sparring.models import ModelConfig, fingerprint, load_model, load_tokenizer
 from sparring.progress import console
-from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.stage_directory import StageDirectory
 
 if TYPE_CHECKING:
     from sparring.evaluation import LoadedModel

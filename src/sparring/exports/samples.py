@@ -17,7 +17,7 @@ from sparring.errors import InputError
 from sparring.examples import Example
 from sparring.files import atomic_path
 from sparring.policies import Drawn
-from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import phases_of, row_needs
@@ -36,6 +36,7 @@ from sparring.shards import (
     scores_of,
     teacher_samples,
 )
+from sparring.stage_directory import StageDirectory
 
 LogProbs = MutableMapping[ResponseKey, dict[str, float]]
 """Log-probs of each response, by the folder of the scoring policy."""

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from sparring.games.players import Play, play_rounds
 from sparring.games.simplex import chi_squared, distribution, kl_divergence, log_error, total_variation
+from sparring.log_ratios import LogRatios
 from sparring.tokens import NextTokenLogProbs, TokenLogProbs
-from sparring.types import LogRatios, Objective, Opponent
+from sparring.types import Objective, Opponent
 
 
 @dataclass(frozen=True, kw_only=True)

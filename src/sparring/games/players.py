@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from sparring.games.newton import minimise
+from sparring.log_ratios import LogRatios
 from sparring.logprobs.mixture import geometric_mixture
 from sparring.opponents import OPPONENTS
 from sparring.policies import BASE
 from sparring.registry import build
-from sparring.types import LogRatios, Objective, Opponent
+from sparring.types import Objective, Opponent
 
 # An outcome of probability 1e-10 has curvature of that order, against rounding errors of 1e-17 in the gradient from the
 # other outcomes: its best log-prob is resolved to 1e-7 nats. Below, a best response is no longer exact.

@@ -11,8 +11,9 @@ from torch import Tensor
 from sparring.games import equilibrium
 from sparring.games.players import Play, play_rounds
 from sparring.games.simplex import distribution
+from sparring.log_ratios import LogRatios
 from sparring.regularizers import Regularized
-from sparring.types import LogRatios, Objective, Opponent, Regularizer
+from sparring.types import Objective, Opponent, Regularizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 from sparring.errors import RunError
 from sparring.games.imitation import ImitationGame
 from sparring.games.players import ExactGame, expected_loss, from_odds, to_odds
-from sparring.types import PREFERENCE_FIELDS, Objective, StabilityNumber
+from sparring.log_ratios import PREFERENCE_FIELDS
+from sparring.types import Objective, StabilityNumber
 
 _NUDGE = 1e-6  # nats
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from sparring.games.players import opponent_of, opponent_policy
 from sparring.games.simplex import distribution, kl_divergence, total_variation
+from sparring.log_ratios import LogRatios
 from sparring.registry import require_positive
 from sparring.tokens import NextTokenLogProbs, TokenLogProbs
-from sparring.types import LogRatios, Objective, Opponent
+from sparring.types import Objective, Opponent
 
 
 @dataclass(frozen=True, kw_only=True)

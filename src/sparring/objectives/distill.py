@@ -10,8 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sparring.log_ratios import LogRatios
 from sparring.registry import require_one_of
-from sparring.types import LogRatios, Objective, ObjectiveOutput
+from sparring.types import Objective, ObjectiveOutput
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives.pairs import PairObjective
 from sparring.objectives.rewards import require_stake
-from sparring.types import LogRatios
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives.pairs import PairObjective
 from sparring.registry import require_positive
-from sparring.types import LogRatios
 
 
 @dataclass(frozen=True, kw_only=True)

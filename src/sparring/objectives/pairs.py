@@ -12,8 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sparring.log_ratios import LogRatios
 from sparring.registry import require_one_of
-from sparring.types import LogRatios, Objective, ObjectiveOutput
+from sparring.types import Objective, ObjectiveOutput
 
 PAIRS = ("best-worst", "all")
 """`best-worst`: the sample with the highest P(y ≻ π_o) is chosen, the one with the lowest rejected; samples that tie

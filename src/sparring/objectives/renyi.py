@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, require_stake, reward_metrics
-from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumber
+from sparring.types import Objective, ObjectiveOutput, StabilityNumber
 
 ADAPTIVE = "adaptive"
 _NEAREST = 0.01

@@ -10,7 +10,7 @@ from sparring.registry import require_positive
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sparring.types import LogRatios
+    from sparring.log_ratios import LogRatios
 
 
 def require_stake(beta: float, reward: str = "the implicit reward βΔ") -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sparring.types import LogRatios, Objective, ObjectiveOutput
+from sparring.log_ratios import LogRatios
+from sparring.types import Objective, ObjectiveOutput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from torch.nn import functional
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives.rewards import density_ratio_rewards, implicit_rewards, require_stake, reward_metrics
 from sparring.registry import require_positive
-from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumber
+from sparring.types import Objective, ObjectiveOutput, StabilityNumber
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives.rewards import implicit_rewards, require_stake, reward_metrics
 from sparring.registry import require_positive
-from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumber
+from sparring.types import Objective, ObjectiveOutput, StabilityNumber
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives.rewards import implicit_rewards, require_stake, reward_metrics
 from sparring.registry import require_one_of
-from sparring.types import LogRatios, Objective, ObjectiveOutput, StabilityNumber
+from sparring.types import Objective, ObjectiveOutput, StabilityNumber
 
 _LINEAR_FROM = -50.0
 

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives.pairs import PAIRS, best_and_worst
 from sparring.registry import require_one_of, require_positive
-from sparring.types import LogRatios, Objective, ObjectiveOutput
+from sparring.types import Objective, ObjectiveOutput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from torch.nn import functional
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives.rewards import require_stake, reward_metrics
 from sparring.registry import require_positive
-from sparring.types import LogRatios, Objective, ObjectiveOutput
+from sparring.types import Objective, ObjectiveOutput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from sparring.examples import EncodedExample
+from sparring.log_ratios import EXPERT_FIELDS
 from sparring.planning.cost import TokenCounts
 from sparring.policies import BASE
 from sparring.selfplay.arguments import epochs_of
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared
-from sparring.types import EXPERT_FIELDS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparring.types import LogRatios, Objective, ObjectiveOutput, Regularizer, StabilityNumber
+from sparring.log_ratios import LogRatios
+from sparring.types import Objective, ObjectiveOutput, Regularizer, StabilityNumber
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sparring.log_ratios import LogRatios
 from sparring.regularizers.estimation import check, fields, mean_under_policy, penalty
-from sparring.types import LogRatios, ObjectiveOutput, Regularizer
+from sparring.types import ObjectiveOutput, Regularizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from sparring.log_ratios import LogRatios
 from sparring.registry import require_one_of, require_positive
-from sparring.types import LogRatios, ObjectiveOutput, Regularizer
+from sparring.types import ObjectiveOutput, Regularizer
 
 LARGEST_CLIP = 30.0
 """At this clip the product of two weights e^30 and a squared log ratio of 1e4 nats still fits into fp32."""

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from sparring.log_ratios import LogRatios
 from sparring.registry import require_one_of
 from sparring.regularizers.estimation import check, fields, penalty, reference_over_opponent
-from sparring.types import LogRatios, ObjectiveOutput, Regularizer
+from sparring.types import ObjectiveOutput, Regularizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sparring.log_ratios import LogRatios
 from sparring.registry import require_positive
 from sparring.regularizers.estimation import penalty
-from sparring.types import LogRatios, ObjectiveOutput, Regularizer
+from sparring.types import ObjectiveOutput, Regularizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from sparring.policies import BASE
 from sparring.reports.gain import differences
 from sparring.reports.samples import Answers
 from sparring.reports.summary import PolicyRow, Summary
-from sparring.run_directory import StageDirectory
 from sparring.shards import held_out_verdicts_path, read_verdicts
+from sparring.stage_directory import StageDirectory
 
 _MOST = 3
 

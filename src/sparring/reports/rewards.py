@@ -10,7 +10,8 @@ import numpy as np
 from sparring.reports.curves import Chart, number
 from sparring.reports.summary import PlayedPhase, Summary
 from sparring.run_directory import RunDirectory
-from sparring.shards import LogRatioRow, log_ratios_path, read_columns
+from sparring.shard_files import read_columns
+from sparring.shards import LogRatioRow, log_ratios_path
 
 _QUANTILES = 401
 

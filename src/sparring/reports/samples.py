@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from sparring.errors import InputError
-from sparring.run_directory import StageDirectory
-from sparring.shards import AnswerRow, answers_path, read_columns
+from sparring.shard_files import read_columns
+from sparring.shards import AnswerRow, answers_path
+from sparring.stage_directory import StageDirectory
 
 KINDS = ("expert", "greedy", "sampled")
 # A log ratio is kept in hundredths of a nat, as a 16-bit number.

@@ -11,8 +11,9 @@ from sparring.digests import DamagedError
 from sparring.errors import InputError
 from sparring.reports.samples import Answers, read_answers
 from sparring.reports.settings import read_run_config
-from sparring.run_directory import RunDirectory, StageDirectory
+from sparring.run_directory import RunDirectory
 from sparring.run_files import AGAIN, read_evaluation, read_manifest, read_result, read_stability
+from sparring.stage_directory import StageDirectory
 
 MORE_SFT = "more SFT"
 """What the policies of the control are called, before their number."""

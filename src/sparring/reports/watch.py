@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from sparring.errors import InputError, SparringError
 from sparring.reports.page import Page, render
-from sparring.run_directory import SAMPLE_FOLDERS
+from sparring.stage_directory import SAMPLE_FOLDERS
 
 _HOST = "127.0.0.1"
 # Folders of a run that a report does not read.

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sparring.files import write_json
+from sparring.log_ratios import EXPERT_FIELDS
 from sparring.metrics import Estimate
 from sparring.metrics.stability import Finding, History, examine
 from sparring.progress import console
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.held_out import expert_log_probs
-from sparring.types import EXPERT_FIELDS
 from sparring.work import processes
 
 # Nats a token: a perplexity of about 12. Fluent text that a model was tuned on is above −2.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sparring.errors import InputError
 from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings, RewardPlayer
+from sparring.log_ratios import EXPERT_FIELDS, OPPONENT_FIELDS, REFERENCE_FIELDS, SUPERVISED_FIELDS
 from sparring.policies import BASE
 from sparring.selfplay.checks.own import check_own
 from sparring.selfplay.checks.players import (
@@ -23,7 +24,7 @@ from sparring.selfplay.checks.players import (
 from sparring.selfplay.components import judge_of, objective_of, opponent_of, scorer_of
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.selfplay.config.scorer import ScorerConfig
-from sparring.types import EXPERT_FIELDS, OPPONENT_FIELDS, REFERENCE_FIELDS, SUPERVISED_FIELDS, Objective, Opponent
+from sparring.types import Objective, Opponent
 
 
 @dataclass(frozen=True, kw_only=True)

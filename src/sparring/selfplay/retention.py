@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sparring.files import discard, write_json
 from sparring.progress import console
-from sparring.run_directory import SAMPLE_FOLDERS, StageDirectory
 from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
+from sparring.stage_directory import SAMPLE_FOLDERS, StageDirectory
 from sparring.work import processes
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sparring.errors import InputError, RunError
+from sparring.log_ratios import OPPONENT_FIELDS, PREFERENCE_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
 from sparring.trainer.given import check_arguments, model_of, objective_of
@@ -21,7 +22,7 @@ from sparring.trainer.memory import keep_freed_memory
 from sparring.trainer.ratios import log_ratios
 from sparring.trainer.triples import Triples, collate, triples_from
 from sparring.trainer.unlogged import Unlogged
-from sparring.types import OPPONENT_FIELDS, PREFERENCE_FIELDS, Objective, ObjectiveOutput
+from sparring.types import Objective, ObjectiveOutput
 
 
 class DivergedError(RunError):

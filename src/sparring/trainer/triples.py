@@ -10,9 +10,9 @@ import torch
 from torch.utils.data import Dataset
 
 from sparring.errors import InputError, did_you_mean
+from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.tokens import LikelyTokens
 from sparring.trainer.conversations import named, split, turn_end
-from sparring.types import PREFERENCE_FIELDS
 
 _TEXT = ("prompt", "expert", "generated")
 _IDS = ("prompt_ids", "expert_ids", "generated_ids")

@@ -11,7 +11,7 @@ from typing import Any, Generic
 
 from sparring.errors import RunError
 from sparring.progress import console, progress
-from sparring.shards import remove_damaged, write_shard
+from sparring.shard_files import remove_damaged, write_shard
 from sparring.work import processes
 from sparring.work.job import ContextT, Job, PieceT, Rows, Shards, Workers
 from sparring.work.store import Shelf, Store

@@ -32,7 +32,7 @@ from sparring.errors import InputError
 from sparring.files import atomic_path, cache_root, lock, remove, write_json
 from sparring.links import refuse_link, refuse_links
 from sparring.progress import console
-from sparring.shards import read_shard
+from sparring.shard_files import read_shard
 
 _SHARD, _ORIGIN = "shard.parquet", "origin.json"
 _DAY_S = 86400.0

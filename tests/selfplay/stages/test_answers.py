@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from sparring.examples import EncodedExample
 from sparring.metrics import Response
 from sparring.selfplay.stages.answers import answer_rows, token_texts
-from sparring.shards import write_shard
+from sparring.shard_files import write_shard
 from tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()

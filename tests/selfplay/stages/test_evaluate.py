@@ -21,7 +21,8 @@ from sparring.selfplay.run import Run
 from sparring.selfplay.set_up import reopen, set_up
 from sparring.selfplay.stages.evaluate import evaluate
 from sparring.selfplay.stages.held_out import expert_log_probs, held_out_samples, held_out_scores
-from sparring.shards import answers_path, read_shard
+from sparring.shard_files import read_shard
+from sparring.shards import answers_path
 from sparring.shards import held_out_samples as shards_of
 from sparring.shards import held_out_scores as score_shards_of
 from tiny import tiny_model

@@ -20,7 +20,8 @@ from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.judge import join, judge_samples
-from sparring.shards import read_shard, samples_path, write_shard
+from sparring.shard_files import read_shard, write_shard
+from sparring.shards import samples_path
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples, collate, triples_from
 from tiny import tiny_model

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sparring.selfplay.stages.score import _stored, tokens_digest
-from sparring.shards import write_shard
+from sparring.shard_files import write_shard
 
 RESPONSES = {(0, 0): ([1, 2], [3, 4]), (0, 1): ([1, 2], [5])}
 TERMS = {(0, 0): [-1.0, -0.5], (0, 1): [-0.25]}

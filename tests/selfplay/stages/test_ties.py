@@ -12,7 +12,8 @@ from sparring.policies import Drawn
 from sparring.selfplay import loop
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.ties import tell_ties
-from sparring.shards import samples_path, write_shard
+from sparring.shard_files import write_shard
+from sparring.shards import samples_path
 
 
 @pytest.fixture

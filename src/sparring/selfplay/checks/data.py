@@ -8,10 +8,10 @@ from sparring.data import CALLED, Dataset, prompts_of_iteration
 from sparring.errors import InputError
 from sparring.examples import EncodedExample
 from sparring.judges import JudgeSettings
+from sparring.log_ratios import EARLIER_FIELDS
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.phases import Phase, errors_name_phase
-from sparring.types import EARLIER_FIELDS
 
 
 def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: JudgeSettings | None) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from sparring.errors import InputError, did_you_mean
+from sparring.log_ratios import TOKEN_FIELDS, LogRatios
 from sparring.own_code import is_own
 from sparring.policies import BASE
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig
 from sparring.tokens import NextTokenLogProbs, TokenLogProbs
-from sparring.types import TOKEN_FIELDS, LogRatios, Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
+from sparring.types import Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
 
 _PROMPTS = 2
 _KNOWN = frozenset(field.name for field in fields(LogRatios))

@@ -7,11 +7,12 @@ import torch
 from sparring.errors import InputError
 from sparring.generation import names
 from sparring.judges import JUDGES, JudgeSettings
+from sparring.log_ratios import DRAWN_FIELDS, PREFERENCE_FIELDS, TEAM_FIELDS
 from sparring.objectives import OBJECTIVES
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
 from sparring.selfplay.config.scorer import ScorerConfig
-from sparring.types import DRAWN_FIELDS, PREFERENCE_FIELDS, TEAM_FIELDS, Objective, Opponent
+from sparring.types import Objective, Opponent
 
 
 def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings | None) -> None:

@@ -21,17 +21,8 @@ from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_sco
 from sparring.selfplay.stages.score import Scores
 from sparring.selfplay.stages.tracked import track
 from sparring.selfplay.stages.unseen import game_on_held_out, responses_in_game
-from sparring.shards import (
-    AnswerRow,
-    LogRatioRow,
-    ResponseKey,
-    SampleRow,
-    answers_path,
-    log_ratios_path,
-    read_columns,
-    remove_damaged,
-    write_shard,
-)
+from sparring.shard_files import read_columns, remove_damaged, write_shard
+from sparring.shards import AnswerRow, LogRatioRow, ResponseKey, SampleRow, answers_path, log_ratios_path
 from sparring.work import processes
 
 

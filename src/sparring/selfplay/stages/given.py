@@ -7,7 +7,8 @@ from pathlib import Path
 from sparring.examples import EncodedExample
 from sparring.judges import Verdict
 from sparring.selfplay.run import Run
-from sparring.shards import SampleRow, samples_path, write_shard
+from sparring.shard_files import write_shard
+from sparring.shards import SampleRow, samples_path
 from sparring.work import processes
 
 

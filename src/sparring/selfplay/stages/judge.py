@@ -15,22 +15,14 @@ from sparring.errors import RunError
 from sparring.examples import EncodedExample
 from sparring.judges import Question, StartedJudge, Verdict
 from sparring.judges.protocol import COUNTS
+from sparring.log_ratios import EXPERT_FIELDS
 from sparring.progress import console, progress
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.score import log_ratios_to_base
-from sparring.shards import (
-    VerdictRow,
-    judgements_path,
-    read_rewards,
-    read_samples,
-    read_verdicts,
-    remove_damaged,
-    rewards_path,
-    write_shard,
-)
+from sparring.shard_files import remove_damaged, write_shard
+from sparring.shards import VerdictRow, judgements_path, read_rewards, read_samples, read_verdicts, rewards_path
 from sparring.trainer.triples import Triple
-from sparring.types import EXPERT_FIELDS
 
 _ASKED = [field.name for field in fields(Question)]
 

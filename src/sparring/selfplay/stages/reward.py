@@ -20,6 +20,7 @@ from sparring.progress import console
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.held_out import held_out_responses
 from sparring.selfplay.stages.score import Responses, responses_of, tokens_digest
+from sparring.shard_files import remove_damaged, write_shard
 from sparring.shards import (
     FeatureRow,
     ResponseKey,
@@ -28,9 +29,7 @@ from sparring.shards import (
     held_out_rewards_path,
     read_features,
     read_rewards,
-    remove_damaged,
     rewards_path,
-    write_shard,
 )
 from sparring.work import processes
 from sparring.work.fill import Work

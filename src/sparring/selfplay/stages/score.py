@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from sparring.errors import RunError
+from sparring.log_ratios import OPPONENT_FIELDS, REFERENCE_FIELDS
 from sparring.policies import BASE, words
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.generate import generate_reference
 from sparring.shards import ResponseKey, SampleRow, ScoreRow, read_samples, read_scores, samples_of, scores_path
 from sparring.trainer.triples import Round, Triple
-from sparring.types import OPPONENT_FIELDS, REFERENCE_FIELDS
 from sparring.work.fill import Work
 from sparring.work.job import Rows, Shards
 

@@ -14,11 +14,11 @@ from sparring.errors import RunError
 from sparring.examples import EncodedExample
 from sparring.files import remove
 from sparring.models.quiet import quiet_transformers
-from sparring.run_directory import StageDirectory
 from sparring.seeding import derive_seed
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.checkpoints import Checkpoints, last_checkpoint
+from sparring.stage_directory import StageDirectory
 from sparring.trainer.arguments import training_arguments
 from sparring.trainer.callbacks import StageCallback, StopCallback
 from sparring.trainer.plateau import Plateau, PlateauCallback

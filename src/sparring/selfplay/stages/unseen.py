@@ -8,6 +8,14 @@ from typing import Any
 
 import torch
 
+from sparring.log_ratios import (
+    OPPONENT_FIELDS,
+    PREFERENCE_FIELDS,
+    REFERENCE_FIELDS,
+    TEAM_FIELDS,
+    TOKEN_FIELDS,
+    LogRatios,
+)
 from sparring.metrics import Estimate, reward_agreement
 from sparring.policies import BASE, TEACHER, Drawn
 from sparring.regularizers import Regularized
@@ -15,18 +23,9 @@ from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.held_out import Turns, held_out_samples, held_out_scores, held_out_turns
 from sparring.selfplay.stages.score import Scores, opponent_scores
-from sparring.shards import held_out_rewards_path, log_ratios_path, read_rewards, write_shard
-from sparring.types import (
-    OPPONENT_FIELDS,
-    PREFERENCE_FIELDS,
-    REFERENCE_FIELDS,
-    TEAM_FIELDS,
-    TOKEN_FIELDS,
-    LogRatios,
-    Objective,
-    OpponentSpec,
-    Variational,
-)
+from sparring.shard_files import write_shard
+from sparring.shards import held_out_rewards_path, log_ratios_path, read_rewards
+from sparring.types import Objective, OpponentSpec, Variational
 from sparring.work import processes
 
 
