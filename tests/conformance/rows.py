@@ -101,6 +101,7 @@ OBJECTIVE_ROWS = {
         any_pair=True,
     ),
     "nash-md": Row(settings=({}, {"eta": 5.0}), nonsense=scale("eta")),
+    "raft": Row(settings=({},)),
     "tpaw": Row(
         settings=({}, {"beta": 0.5, "guard": 1.0}, {"guard": 2.5, "sharpness": 3.0}),
         nonsense=(

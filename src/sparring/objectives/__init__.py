@@ -19,6 +19,7 @@ from sparring.objectives.f_divergence import FDivergence
 from sparring.objectives.inpo import Inpo
 from sparring.objectives.ipo import Ipo
 from sparring.objectives.nash_md import NashMd
+from sparring.objectives.raft import Raft
 from sparring.objectives.renyi import Renyi
 from sparring.objectives.sft import Sft
 from sparring.objectives.space import Space
@@ -44,6 +45,7 @@ OBJECTIVES: Registry[Objective] = Registry(
         "ipo": Ipo,
         "inpo": Inpo,
         "nash-md": NashMd,
+        "raft": Raft,
         "tpaw": Tpaw,
         "distill": Distill,
         "dft": Dft,
@@ -60,6 +62,7 @@ __all__ = [
     "Inpo",
     "Ipo",
     "NashMd",
+    "Raft",
     "Renyi",
     "Sft",
     "Space",
