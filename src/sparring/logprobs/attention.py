@@ -346,11 +346,11 @@ def _gather(segments: tuple[Segment, ...], device: torch.device) -> tuple[Tensor
     Every layer of a row asks for the same.
     """
     sequences = _sequences(segments)
-    index = [i for ranges in sequences for start, stop in ranges for i in range(start, stop)]
+    index = torch.cat([torch.arange(start, stop) for ranges in sequences for start, stop in ranges])
     queries = [stop - start for _, start, stop in segments]
     keys = [sum(stop - start for start, stop in ranges) for ranges in sequences]
 
     def cumulative(lengths: list[int]) -> Tensor:
         return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
 
-    return torch.tensor(index, device=device), cumulative(queries), cumulative(keys), max(queries), max(keys)
+    return index.to(device), cumulative(queries), cumulative(keys), max(queries), max(keys)

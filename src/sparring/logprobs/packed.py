@@ -6,6 +6,7 @@ prompt begin with is one for these. A causal model computes the same for each of
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -44,18 +45,21 @@ class _Row:
         ids: `[T]` token ids.
         depths: `[T]` place of each token in its sequences.
         segments: What attends to what.
-        predictions: `[N]` positions, each with a token that its hidden state predicts, and the number of the two.
-        responses: The numbers of the predictions of each response.
+        predictors: `[N]` positions of which the hidden state predicts a token.
+        targets: `[N]` these tokens.
+        numbers: Which of these predictions each token of the responses is, response by response.
+        lengths: Of each response, in tokens.
         first: The place of the first of these responses among all responses of the call.
     """
 
     def __init__(self, first: int) -> None:
         self.first = first
-        self.ids: list[int] = []
-        self.depths: list[int] = []
+        # Arrays become tensors as they are; lists would be gone through number by number, while a GPU waits.
+        self.ids, self.depths = array("q"), array("q")
         self.segments: list[Segment] = []
-        self.predictions: dict[tuple[int, int], int] = {}
-        self.responses: list[list[int]] = []
+        self.predictors, self.targets, self.numbers = array("q"), array("q"), array("q")
+        self.lengths: list[int] = []
+        self._predictions: dict[tuple[int, int], int] = {}
         # The position of each token by the position that it follows.
         self._following: dict[tuple[int, int], int] = {}
 
@@ -65,8 +69,13 @@ class _Row:
         for response in responses:
             # The last token of a response is predicted, and predicts nothing: it has no position.
             predictors = [end, *self._place(end, response[:-1])]
-            pairs = zip(predictors, response, strict=True)
-            self.responses.append([self.predictions.setdefault(pair, len(self.predictions)) for pair in pairs])
+            for predictor, target in zip(predictors, response, strict=True):
+                number = self._predictions.setdefault((predictor, target), len(self.targets))
+                if number == len(self.targets):
+                    self.predictors.append(predictor)
+                    self.targets.append(target)
+                self.numbers.append(number)
+            self.lengths.append(len(response))
 
     def missing(self, prompt: Ids, responses: Sequence[Ids]) -> int:
         """How many positions `add` makes at most: fewer where responses have a beginning in common."""
@@ -111,7 +120,7 @@ def _rows(prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]], max_tokens
         for part in _parts(prompt, answers, max_tokens):
             if row.ids and len(row.ids) + row.missing(prompt, part) > max_tokens:
                 yield row
-                row = _Row(first=row.first + len(row.responses))
+                row = _Row(first=row.first + len(row.lengths))
             row.add(prompt, part)
     if row.ids:
         yield row
@@ -133,18 +142,21 @@ def _score(model: Any, row: _Row, readout: Readout) -> list[Tensor]:
     device = model.get_input_embeddings().weight.device
     decoder = decoder_of(model)
     hidden = decoder(
-        input_ids=torch.tensor([row.ids], device=device),
-        position_ids=torch.tensor([row.depths], device=device),
+        input_ids=_tensor(row.ids, device)[None],
+        position_ids=_tensor(row.depths, device)[None],
         attention_mask=layout_tensor(row.segments),
         **plain_options(decoder),
     ).last_hidden_state[0]
-    predictors, targets = torch.tensor([*row.predictions], device=device).T
-    numbers = torch.tensor([number for response in row.responses for number in response], device=device)
-    places = range(row.first, row.first + len(row.responses))
+    predictors, targets, numbers = (_tensor(each, device) for each in (row.predictors, row.targets, row.numbers))
+    places = range(row.first, row.first + len(row.lengths))
     # By `index_select`, whose gradient adds up in a fixed order on a CPU.
     if readout.alike:
         values = readout.of_hidden(model, hidden.index_select(0, predictors), targets, places)
         values = values.index_select(0, numbers)
     else:
         values = readout.of_hidden(model, hidden.index_select(0, predictors[numbers]), targets[numbers], places)
-    return [*values.split([len(response) for response in row.responses])]
+    return [*values.split(row.lengths)]
+
+
+def _tensor(numbers: array[int], device: torch.device) -> Tensor:
+    return torch.frombuffer(numbers, dtype=torch.long).to(device)

@@ -86,7 +86,8 @@ def _batches(rows: list[_Row], max_tokens: int) -> Iterator[list[int]]:
 def _score(model: Any, rows: list[_Row], readout: Readout) -> list[Tensor]:
     device = model.get_input_embeddings().weight.device
     longest = max(map(len, rows))
-    # Which positions predict a response token: the last of the prompt up to the last but one of the response.
+    # Which positions predict a response token: the last of the prompt up to the last but one of the response. They are
+    # counted here: a mask on an accelerator would have it told how many there are before anything follows.
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     mask = torch.zeros_like(ids)
     predicts = torch.zeros_like(ids, dtype=torch.bool)
@@ -94,10 +95,11 @@ def _score(model: Any, rows: list[_Row], readout: Readout) -> list[Tensor]:
         ids[i, : len(row)] = torch.tensor([*row.prompt, *row.response])
         mask[i, : len(row)] = 1
         predicts[i, len(row.prompt) - 1 : len(row) - 1] = True
-    targets = ids.roll(-1, dims=1)[predicts].to(device)
+    targets, places = ids.roll(-1, dims=1)[predicts].to(device), predicts.flatten().nonzero().squeeze(-1).to(device)
     decoder = decoder_of(model)
     # A row alone is computed as the model's own forward pass computes it, which is given no mask.
     masked = {"attention_mask": mask.to(device)} if len(rows) > 1 else {}
     hidden = decoder(input_ids=ids.to(device), **masked, **plain_options(decoder)).last_hidden_state
-    values = readout.of_hidden(model, hidden[predicts.to(device)], targets, [row.number for row in rows])
+    chosen = hidden.flatten(0, 1).index_select(0, places)
+    values = readout.of_hidden(model, chosen, targets, [row.number for row in rows])
     return [*values.split([len(row.response) for row in rows])]
