@@ -36,7 +36,8 @@ def test_another_number_of_processes_makes_other_batches(tiny_folder: Path, tmp_
     manifest = read_json(directory.manifest)
     assert manifest["fingerprints"]["processes"] == "1"
     write_json(directory.manifest, manifest | {"fingerprints": manifest["fingerprints"] | {"processes": "2"}})
-    with pytest.raises(InputError, match="the number of processes changed"):
+    again = "continue it in 2 processes over all nodes: `sparring launch "
+    with pytest.raises(InputError, match=f"(?s)the number of processes changed.*{again}"):
         reopen(directory.path)
 
 

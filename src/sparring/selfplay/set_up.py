@@ -159,15 +159,22 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
             raise InputError(
                 f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
                 where={"model": config.model.name, "processes": "launcher"}.get(what, config.data.title),
-                fix=f"start {fingerprints.get(what)}: `sparring launch {path} --processes N`, N of them on each node"
-                if what == "processes"
-                else "restore it, or start a new run with another output",
+                fix=_restore(what, path, fingerprints.get(what)),
             )
     for name, version in versions(config).items():
         if version != started.get("versions", {}).get(name):
             was = started.get("versions", {}).get(name)
             console.print(f"{name} is {version}, the run was started with {was}: the bits may differ")
     return prepared, directory
+
+
+def _restore(what: str, run: Path, was: str | None) -> str:
+    """What to do where something changed after a run started."""
+    if what != "processes" or was is None:
+        return "restore it, or start a new run with another output"
+    if was == "1":
+        return f"continue it in one process: `sparring resume {run}`"
+    return f"continue it in {was} processes over all nodes: `sparring launch {run} --processes N`, N of them on each"
 
 
 def set_up(prepared: Prepared, directory: RunDirectory, callbacks: Sequence[Any] = ()) -> Run:
