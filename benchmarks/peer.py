@@ -60,7 +60,7 @@ CASES = {
     "k4": Case(128, 128, samples=4, prompts=6, batch=2),
     # To try the command, and for an accelerator.
     "tiny": Case(16, 16, samples=2, prompts=4, batch=2),
-    "wide": Case(512, 256, samples=1, prompts=64, batch=16),
+    "wide": Case(512, 256, samples=1, prompts=48, batch=8),
     "wide-k4": Case(256, 256, samples=4, prompts=32, batch=8),
 }
 ON_CPU = ("gsm8k", "prompt-heavy", "response-heavy", "k4")
