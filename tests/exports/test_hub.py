@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import huggingface_hub
@@ -9,7 +12,7 @@ import pytest
 
 from exports.hub_server import TOKEN, HubServer
 from sparring.errors import InputError, RunError
-from sparring.exports.hub import Repository, announcement, find_repository, upload
+from sparring.exports.hub import Repository, _in_words, announcement, find_repository, upload
 
 # The client's own way to send a file.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
@@ -100,6 +103,31 @@ def test_a_connection_that_is_lost(
     hub.cuts.clear()
     upload(folder, find_repository("ada/mine", private=True))
     assert hub.repositories["ada/mine"] == FILES
+
+
+def test_what_fails_over_xet_is_said_too(hub: HubServer, folder: Path) -> None:
+    """In a process of its own, with its settings in the environment, as a person has them."""
+    code = (
+        "import sys; from pathlib import Path; from sparring.exports.hub import find_repository, upload\n"
+        "upload(Path(sys.argv[1]), find_repository('ada/mine', private=True))"
+    )
+    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    done = subprocess.run(
+        (sys.executable, "-c", code, str(folder)),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert any("/xet-write-token/" in request for request in hub.requests)
+    assert "sparring.errors.RunError: ada/mine: the upload failed (ConnectionError Network error" in done.stderr
+    assert TOKEN not in done.stderr
+
+
+def test_a_file_that_cannot_be_read_is_no_fault_of_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), _in_words("ada/mine", fix=""):
+        (tmp_path / "nowhere").read_bytes()
 
 
 def test_nothing_is_sent_where_the_hub_is_switched_off_or_is_not_named(

@@ -147,7 +147,10 @@ def _in_words(name: str, *, fix: str) -> Iterator[None]:
     """Turns what goes wrong between here and the hub into words, without the token, whoever repeats it."""
     try:
         yield
-    except (httpx2.HTTPError, httpx2.InvalidURL, RuntimeError, ValueError, KeyError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, RuntimeError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            # This machine's own: a file that cannot be read. Xet's have no number.
+            raise
         # What went wrong with one file comes wrapped.
         cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ is not None else error
         told = _told(cause).replace(get_token() or "", "***")
@@ -163,6 +166,6 @@ def _told(error: BaseException) -> str:
     what = f"{type(error).__name__} {error}".strip()
     if isinstance(error, httpx2.HTTPError):
         return f"the connection to {constants.ENDPOINT} failed ({what})"
-    if isinstance(error, RuntimeError):
+    if isinstance(error, RuntimeError | OSError):
         return f"the upload failed ({what})"
     return f"the hub at {constants.ENDPOINT} gave an answer that cannot be read ({what})"
