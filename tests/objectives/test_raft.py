@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES
-from sparring.types import LogRatios
 
 RAFT = OBJECTIVES["raft"]()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sparring.log_ratios import LogRatios
 from sparring.objectives.pairs import best_and_worst
-from sparring.types import LogRatios, Objective, ObjectiveOutput
+from sparring.types import Objective, ObjectiveOutput
 
 
 @dataclass(frozen=True, kw_only=True)
