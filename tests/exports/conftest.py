@@ -15,9 +15,10 @@ from exports.hub_server import TOKEN, HubServer, serving
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
     constants = huggingface_hub.constants
     with serving() as server:
-        # What HF_ENDPOINT, HF_HUB_DISABLE_XET and HF_HOME become when the client is imported.
+        # What HF_ENDPOINT, HF_HUB_DISABLE_XET, HF_HUB_OFFLINE and HF_HOME become when the client is imported.
         monkeypatch.setattr(constants, "ENDPOINT", server.url)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server

@@ -111,7 +111,8 @@ def test_what_fails_over_xet_is_said_too(hub: HubServer, folder: Path) -> None:
         "import sys; from pathlib import Path; from sparring.exports.hub import find_repository, upload\n"
         "upload(Path(sys.argv[1]), find_repository('ada/mine', private=True))"
     )
-    environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    off = dict.fromkeys(("HF_HUB_DISABLE_XET", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"), "0")
+    environment = os.environ | off | {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     done = subprocess.run(
         (sys.executable, "-c", code, str(folder)),
         env=environment,
