@@ -65,21 +65,28 @@ def commands() -> Iterator[Any]:
                     yield pytest.param(command, id=f"{page.relative_to(ROOT)}: {command[:60]}")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the data, modules and templates that the pages speak of, in which Python stands."""
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data, modules and templates that the pages speak of."""
+    folder = tmp_path_factory.mktemp("pages")
     for name, rows in ROWS.items():
-        text = "\n".join(json.dumps(row) for row in rows)
-        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     for language, text in (block for found in BLOCKS.values() for block in found):
         if language == "python" and (name := re.match(r'"""(\w+\.py)"""\n', text)):
-            (tmp_path / name[1]).write_text(text, encoding="utf-8")
-            monkeypatch.delitem(sys.modules, name[1].removesuffix(".py"), raising=False)
+            (folder / name[1]).write_text(text, encoding="utf-8")
         if language == "jinja":
-            (tmp_path / "instruction.jinja").write_text(text, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    return tmp_path
+            (folder / "instruction.jinja").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def folder(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That folder, in which Python stands; what is imported from it is forgotten."""
+    for module in files.glob("*.py"):
+        monkeypatch.delitem(sys.modules, module.stem, raising=False)
+    monkeypatch.chdir(files)
+    monkeypatch.setattr(sys, "path", [str(files), *sys.path])
+    return files
 
 
 def configuration(folder: Path, text: str, *overrides: str) -> SelfPlayConfig:
