@@ -70,6 +70,8 @@ def main() -> None:
         files = build(ROOT)
     except NotReadyError as problem:
         sys.exit(f"not ready: {problem}")
+    except FileNotFoundError as missing:
+        sys.exit(f"not ready: {missing.filename} is not there; `make release` makes an environment that has it")
     except subprocess.CalledProcessError as failure:
         sys.exit(f"not ready: `{' '.join(map(str, failure.cmd))}` failed")
     names = " ".join(str(file.relative_to(ROOT)) for file in files)
