@@ -17,6 +17,7 @@ import yaml
 from typer.core import TyperGroup
 
 from sparring.cli.app import app
+from sparring.objectives import OBJECTIVES
 from sparring.recipes import find, recipes
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import phases_of
@@ -160,6 +161,10 @@ def methods() -> list[Any]:
         if re.search(r"\| `[a-z-]+` \| `[a-z-]+` \| (–|`)", line)
     ]
     return [pytest.param([re.findall(r"`([^`]+)`", cell) for cell in row[1:]], row[4], id=row[0]) for row in rows]
+
+
+def test_every_objective_has_a_row_in_the_table_of_methods() -> None:
+    assert {row.values[0][0][0] for row in methods()} == set(OBJECTIVES)
 
 
 @pytest.mark.parametrize(("names", "better"), methods())
