@@ -72,10 +72,11 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(*command: object) -> subprocess.Popen[str]:
-    """`python -m COMMAND`, as a person gives it."""
-    given = [sys.executable, "-m", *map(str, command)]
-    return subprocess.Popen(given, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+def start(*command: object, at: Path | None = None) -> subprocess.Popen[str]:
+    """`python -P -m COMMAND`, as a person gives it."""
+    given = [sys.executable, "-P", "-m", *map(str, command)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(given, stderr=subprocess.PIPE, text=True, env=environment, cwd=at)
 
 
 def end(command: subprocess.Popen[str]) -> str:
@@ -149,6 +150,17 @@ def test_two_processes_play_as_one_and_resume_to_the_same_bits(
     assert furthest(two, resumed) == 0.0
 
 
+def test_the_command_ends_as_what_it_started(
+    cli: Callable[..., subprocess.CompletedProcess[str]], tiny_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = tiny_config(**TINY | {"data": {"source": str(tmp_path / "nothing.jsonl")}})
+    done = cli("launch", config, "--processes", 1)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"sparring: {tmp_path / 'nothing.jsonl'}: there is no such file\n")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
 def test_the_command_plays_as_any_launcher_does(
     cli: Callable[..., subprocess.CompletedProcess[str]],
     launch: Launch,
@@ -157,8 +169,10 @@ def test_the_command_plays_as_any_launcher_does(
 ) -> None:
     config, plain, started = tiny_config(**TINY), tmp_path / "plain", tmp_path / "started"
     assert launch("train", config, f"output={plain}") == [0, 0], errors(tmp_path)
-    done = cli("launch", config, f"output={started}", "--processes", 2, environment={"OMP_NUM_THREADS": "1"})
+    command = ("launch", config, f"output={started}", "--processes", 2, "--json")
+    done = cli(*command, environment={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"] == str(started)
     assert furthest(plain, started) == 0.0
     assert samples(plain) == samples(started)
 
@@ -174,7 +188,10 @@ def test_the_command_plays_on_two_nodes_as_accelerate_does_on_one(
     told = end(command)
     assert command.returncode == 0, told
     nodes = ("--nodes", 2, "--processes", 1, "--main-address", f"127.0.0.1:{free_port()}", "--node-rank")
-    commands = [start("sparring", "launch", config, f"output={two}", *nodes, rank) for rank in range(2)]
+    # A module of the working directory, which is none of ours, takes no library's place.
+    (tmp_path / "datasets.py").write_text("raise SystemExit('not this one')")
+    given = ("sparring", "launch", config, f"output={two}", *nodes)
+    commands = [start(*given, rank, at=tmp_path) for rank in range(2)]
     told = "\n".join(map(end, commands))
     assert [each.returncode for each in commands] == [0, 0], told
     assert furthest(one, two) == 0.0

@@ -99,6 +99,7 @@ def launch(  # noqa: PLR0917 - options of a command
     ] = None,
     trust_remote_code: Trust = False,
     skip_invalid: SkipInvalid = False,
+    json: Json = False,
 ) -> None:
     """Play or continue a run in several processes, on one GPU each or on processors."""
     from sparring.cli.launch import Nodes, launch_command
@@ -111,6 +112,7 @@ def launch(  # noqa: PLR0917 - options of a command
         nodes=Nodes(count=nodes, rank=node_rank, main=main_address),
         trust_remote_code=trust_remote_code,
         skip_invalid=skip_invalid,
+        as_json=json,
     )
 
 

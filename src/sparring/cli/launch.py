@@ -82,6 +82,7 @@ def launch_command(
     nodes: Nodes,
     trust_remote_code: bool,
     skip_invalid: bool,
+    as_json: bool,
 ) -> None:
     """Starts a run in several processes, or continues one, and ends with the code of the first that failed.
 
@@ -93,6 +94,7 @@ def launch_command(
         nodes: The machines.
         trust_remote_code: As `sparring resume` takes it.
         skip_invalid: As `sparring train` takes it.
+        as_json: Whether the main process prints its result for programs.
 
     Raises:
         InputError: They cannot play this run.
@@ -104,7 +106,9 @@ def launch_command(
     settings = ["--config_file", str(_SETTINGS / ("fsdp2.yaml" if sharded else "ddp.yaml"))]
     threads = os.environ.get("OMP_NUM_THREADS") or max(1, torch.get_num_threads() // each)
     given = ["--num_processes", str(each * nodes.count), "--num_cpu_threads_per_process", str(threads)]
-    _start([*settings, *given, *nodes.options(), "--module", "sparring", *command], nodes)
+    _start(
+        [*settings, *given, *nodes.options(), "--module", "sparring", *command, *(["--json"] if as_json else [])], nodes
+    )
 
 
 def _command(
@@ -147,6 +151,8 @@ def _start(arguments: list[str], nodes: Nodes) -> None:
     # The process that failed has said why; what the launcher's libraries log of that are tables of exit codes.
     logging.disable(logging.ERROR)
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_GRACE_S))
+    # `python -m sparring` would look for modules in the working directory first; the command `sparring` does not.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         accelerate_launch(launch_command_parser().parse_args(arguments))
     except SignalException as asked:
