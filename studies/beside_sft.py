@@ -1,10 +1,10 @@
 """Play beside more supervised fine-tuning for as much computation, in runs of the recipe `auto` with a control.
 
-    python studies/beside_sft.py FOLDER [--seeds 0 1 2] [--table]
+    python studies/beside_sft.py FOLDER [--plays raft sppo …] [--seeds 0 1 2] [--at-once 1] [--table]
 
 Few problems with an expert's response, many with the right answer alone, and a verifier. A run warms up on the former,
-then plays on all; its control goes on with supervised fine-tuning from the same warm-up. Started again, the command
-goes on where it was stopped; `--table` plays nothing.
+then plays on all; the control of the first play goes on with supervised fine-tuning from the same warm-up. Started
+again, the command goes on where it was stopped; `--table` plays nothing.
 """
 
 from __future__ import annotations
@@ -19,13 +19,21 @@ from sparring.run_directory import RunDirectory
 
 RUN = (
     "quickstart",
+    "model.dtype=bfloat16",
     "data.limit=256",
     "data.experts=32",
-    "data.max_response_tokens=40",
-    "iterations=3",
-    "data.prompts_per_iteration=64",
-    "training.num_train_epochs=1",
+    "data.prompts_per_iteration=128",
+    "iterations=2",
+    "stop.enabled=false",
 )
+# What is changed in the recipe's choice. The warm-up is the same in all, and so is the control: one is enough.
+PLAYS: dict[str, tuple[str, ...]] = {
+    "raft": (),
+    "sppo": ("objective={name: sppo, eta: 10}", "judge={name: verifier, rule: final-number}", "control=false"),
+    "spif": ("objective={name: spif, beta: 1, reward_bound: 2}", "control=false"),
+    "consensus": ("judge={name: consensus, rule: final-number}", "control=false"),
+    "discriminator": ("judge={name: discriminator}", "control=false"),
+}
 RESULTS = Path(__file__).resolve().parent / "results" / "beside_sft.json"
 
 
@@ -33,15 +41,25 @@ def main() -> None:
     """Plays what is missing, then adds it to the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--plays", nargs="+", choices=PLAYS, default=list(PLAYS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="play nothing")
     options = parser.parse_args()
-    runs = {seed: options.folder.absolute() / f"beside-sft-{seed}" for seed in options.seeds}
+    folder = options.folder.absolute() / "beside-sft"
+    runs = {(play, seed): folder / f"{play}-{seed}" for seed in options.seeds for play in options.plays}
+
+    def take_in() -> None:
+        played: dict[str, dict[str, Any]] = read(RESULTS)["plays"] if RESULTS.exists() else {}
+        for (play, seed), run in runs.items():
+            if RunDirectory(run).result.exists():
+                played.setdefault(play, {})[str(seed)] = measured(run)
+        write(RESULTS, {"plays": played})
+
     if not options.table:
-        play_all([Play(run=run, arguments=(*RUN, f"seed={seed}")) for seed, run in runs.items()], at_once=1)
-    known: dict[str, Any] = read(RESULTS)["runs"] if RESULTS.exists() else {}
-    found = {str(seed): measured(run) for seed, run in runs.items() if run.exists()}
-    write(RESULTS, {"runs": known | found})
+        plays = [Play(run=run, arguments=(*RUN, *PLAYS[play], f"seed={seed}")) for (play, seed), run in runs.items()]
+        play_all(plays, at_once=options.at_once, after_each=take_in)
+    take_in()
 
 
 def measured(run: Path) -> dict[str, dict[str, list[float]]]:

@@ -39,12 +39,12 @@ def config(folder: Path, rows: list[dict[str, Any]], data: Any = None, **setting
 
 # What the data have, what is played on it, whether there is a warm-up, and how many iterations.
 CASES: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str, str | None, bool, int]] = {
-    "experts and a verifier": (DEMONSTRATED, NUMBERS, "sppo", "verifier", True, 3),
-    "ground truths alone": (VERIFIED, NUMBERS, "sppo", "verifier", False, 3),
-    "some experts and ground truths": (DEMONSTRATED + VERIFIED, NUMBERS, "sppo", "verifier", True, 3),
-    "a verifier and no answers": (ASKED, NUMBERS, "sppo", "consensus", False, 3),
-    "a verifier and few answers": (DEMONSTRATED[:4] + ASKED, NUMBERS, "sppo", "consensus", True, 3),
-    "some experts": (DEMONSTRATED + ASKED, {}, "sppo", "discriminator", True, 3),
+    "experts and a verifier": (DEMONSTRATED, NUMBERS, "raft", "verifier", True, 2),
+    "ground truths alone": (VERIFIED, NUMBERS, "raft", "verifier", False, 2),
+    "some experts and ground truths": (DEMONSTRATED + VERIFIED, NUMBERS, "raft", "verifier", True, 2),
+    "a verifier and no answers": (ASKED, NUMBERS, "sppo", "consensus", False, 2),
+    "a verifier and few answers": (DEMONSTRATED[:4] + ASKED, NUMBERS, "sppo", "consensus", True, 2),
+    "some experts": (DEMONSTRATED + ASKED, {}, "sppo", "discriminator", True, 2),
     "experts": (DEMONSTRATED, {}, "sft", None, True, 0),
     "preferences": (COMPARED, {}, "dpo", None, False, 1),
     "preferences and a verifier without answers": (COMPARED, NUMBERS, "dpo", None, False, 1),
@@ -86,7 +86,7 @@ def test_what_is_set_stands(tmp_path: Path) -> None:
     resolved, _ = resolve(config(tmp_path, DEMONSTRATED, NUMBERS, **settings))
     assert (resolved.iterations, resolved.lora) == (5, {"r": 8})
     assert resolved.training["learning_rate"] == 1e-5
-    assert resolved.training["num_train_epochs"] == 2
+    assert resolved.training["num_train_epochs"] == 1
     assert (resolved.generation.samples_per_prompt, resolved.generation.batch_size) == (6, 16)
     assert resolved.warmup is not None
     assert (resolved.warmup.patience, resolved.warmup.training["learning_rate"]) == (3, 2e-4)
@@ -189,7 +189,7 @@ def test_the_run_has_what_was_chosen_written_out(tmp_path: Path, tiny: dict[str,
     directory = RunDirectory(result.directory)
     written = SelfPlayConfig.of_run(directory.config)
     assert written == resolve(asked)[0]
-    assert (written.recipe, written.objective.name) == (None, "sppo")
+    assert (written.recipe, written.objective.name) == (None, "raft")
     assert read_json(directory.manifest)["auto"] == list(prepare(asked).reasons)
     # The demonstrations warm up, and every prompt is played.
     assert {len(rows) for rows in read_samples(samples_of(directory.iteration(0))).values()} == {4}
