@@ -22,7 +22,7 @@ RUN = (
     "model.dtype=bfloat16",
     "data.limit=256",
     "data.experts=32",
-    "data.prompts_per_iteration=128",
+    "data.prompts_per_iteration=null",
     "iterations=2",
     "stop.enabled=false",
 )
