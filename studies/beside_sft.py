@@ -33,6 +33,18 @@ PLAYS: dict[str, tuple[str, ...]] = {
     "spif": ("objective={name: spif, beta: 1, reward_bound: 2}", "control=false"),
     "consensus": ("judge={name: consensus, rule: final-number}", "control=false"),
     "discriminator": ("judge={name: discriminator}", "control=false"),
+    # From a start that is half done, at a rate that is too high, with a warm-up and a control of its own.
+    "hasty": (
+        "model.dtype=float32",
+        "warmup.training.num_train_epochs=4",
+        "warmup.patience=4",
+        "objective={name: sppo, eta: 10}",
+        "judge={name: verifier, rule: final-number}",
+        "training.learning_rate=5e-4",
+        "iterations=3",
+        "data.prompts_per_iteration=64",
+        "data.max_response_tokens=40",
+    ),
 }
 RESULTS = Path(__file__).resolve().parent / "results" / "beside_sft.json"
 
@@ -41,7 +53,7 @@ def main() -> None:
     """Plays what is missing, then adds it to the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--plays", nargs="+", choices=PLAYS, default=list(PLAYS))
+    parser.add_argument("--plays", nargs="+", choices=PLAYS, default=["raft", "sppo"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="play nothing")

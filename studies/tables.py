@@ -37,6 +37,8 @@ _TITLES = {
     "distill": "distill (SDFT)",
 }
 
+_PLAYS = {"raft": "RAFT", "sppo": "SPPO", "hasty": "SPPO"}
+
 
 def main() -> int:
     """Writes or checks the page."""
@@ -110,23 +112,18 @@ def _seconds(of_seed: dict[str, Outcome]) -> float:
     return mean(sum(s for stage, s in run.seconds.items() if stage != "evaluate") for run in of_seed.values())
 
 
-def beside_sft() -> str:
-    """Play and its control, round by round, over all held-out problems of all seeds."""
-    runs = _read("beside_sft")["runs"]
-    rows = []
-    for name in dict.fromkeys(policy for run in runs.values() for policy in run):
-        kept = [run for run in runs.values() if name in run]
-        kind, _, number = name.partition("/")
-        kinds = {"warmup": "SFT, where play starts", "control": f"more SFT, round {int(number or 0)}"}
-        title = kinds.get(kind, f"play, round {int(number or 0)}")
-        levels = [_spread([mean(run[name][m]) for run in kept], d) for m, d in (("greedy", 2), ("sampled", 2))]
-        row = [title, *levels, _spread([mean(run[name]["likelihood"]) for run in kept], 3)]
-        for other in ("warmup", f"control/{number}"):
-            both = [run for run in kept if other in run and other != name]
-            for measure in ("greedy", "sampled"):
-                pairs = [[run[which][measure] for run in both] for which in (name, other)]
-                row.append(_signed(paired(*pairs), 3) if both else "")
-        rows.append(row)
+def beside_sft(*plays: str) -> str:
+    """Some plays and the control of the first, over all held-out problems of its seeds: levels, and paired gains."""
+    played = _read("beside_sft")["plays"]
+    runs = played[plays[0]]
+    fixed = [name for name in _policies(runs) if not name.startswith("iterations/")]
+    rows = [_beside(_named(name), runs, name, runs) for name in fixed]
+    rows += [
+        _beside(f"{_PLAYS[play]}, {_named(name)}", played[play], name, runs)
+        for play in plays
+        for name in _policies(played[play])
+        if name.startswith("iterations/")
+    ]
     head = (
         "",
         "greedy",
@@ -138,6 +135,30 @@ def beside_sft() -> str:
         "Δ sampled",
     )
     return _table(head, rows)
+
+
+def _policies(runs: dict[str, dict[str, Any]]) -> list[str]:
+    return [*dict.fromkeys(policy for run in runs.values() for policy in run)]
+
+
+def _named(policy: str) -> str:
+    kind, _, number = policy.partition("/")
+    names = {"warmup": "SFT, where play starts", "control": f"more SFT, {int(number or 0)}"}
+    return names.get(kind, f"iteration {int(number or 0)}")
+
+
+def _beside(title: str, runs: dict[str, Any], name: str, controlled: dict[str, Any]) -> list[str]:
+    """A row: a policy's levels, and its gains over the start, and over more SFT of the same number."""
+    seeds = [seed for seed, run in runs.items() if name in run]
+    row = [f"{title} ({len(seeds)})"]
+    for measure, digits in (("greedy", 2), ("sampled", 2), ("likelihood", 3)):
+        row.append(_spread([mean(runs[seed][name][measure]) for seed in seeds], digits))
+    for other in ("warmup", f"control/{name.partition('/')[2]}"):
+        both = [seed for seed in seeds if seed in controlled and other in controlled[seed] and other != name]
+        for measure in ("greedy", "sampled"):
+            pairs = ([runs[n][name][measure] for n in both], [controlled[n][other][measure] for n in both])
+            row.append(_signed(paired(*pairs), 3) if both else "")
+    return row
 
 
 def collapse() -> str:
@@ -229,7 +250,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "beside-sft": beside_sft,
+    "beside-sft": lambda: beside_sft("raft", "sppo"),
+    "beside-sft-hasty": lambda: beside_sft("hasty"),
     "more-sft-smollm2": lambda: contests("smollm2"),
     "collapse": collapse,
     "collapse-signs": signs,
