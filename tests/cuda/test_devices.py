@@ -23,11 +23,11 @@ from sparring.examples import EncodedExample
 from sparring.generation import generation_config, generator
 from sparring.generation.draws import draw
 from sparring.generation.protocol import ChecksItself, GeneratorParts
-from sparring.logprobs import attention, check_log_probs, layout_of
-from sparring.logprobs.attention import Segment, segment_attention
+from sparring.logprobs import check_log_probs, layout_of, segments
 from sparring.logprobs.head import token_log_probs
 from sparring.logprobs.layout import MAX_TOKENS, SCORES
 from sparring.logprobs.readouts import OWN
+from sparring.logprobs.segments import Segment, segment_attention
 from sparring.models import ModelConfig, load_model
 from sparring.objectives import OBJECTIVES
 from tiny import tiny_model, tiny_tokenizer
@@ -73,7 +73,7 @@ def test_attention_by_segments(device: str, window: int | None, dtype: torch.dty
     numbers = torch.Generator().manual_seed(0)
     states = [torch.randn(1, heads, LENGTH, 64, generator=numbers).to(dtype) for heads in (4, 2, 2)]
     inputs = [each.to(device).requires_grad_() for each in states]
-    assert attention._suits_flash(*inputs[::2]) == (device == "cuda" and dtype == torch.bfloat16)
+    assert segments._suits_flash(*inputs[::2]) == (device == "cuda" and dtype == torch.bfloat16)
     exact = [each.double().requires_grad_() for each in states]
     ours, wanted = segment_attention(*inputs, SEGMENTS, window=window), by_definition(*exact, window)
     weight = torch.randn(wanted.shape, generator=numbers).to(dtype)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from families import build
-from sparring.logprobs import attention, layout_of
-from sparring.logprobs.attention import Segment, grouped_attention, segment_attention
+from sparring.logprobs import attention, layout_of, segments
+from sparring.logprobs.attention import grouped_attention
+from sparring.logprobs.segments import Segment, segment_attention
 
 # A sequence of 7; one of 6 that leaves it after 4, and one of 8 that leaves that after 5; one of 7 that leaves the
 # first after 1; another sequence of 3, and one of 4 that goes on where that ends.
@@ -98,7 +99,7 @@ def test_the_arguments_for_flash_attention_mean_the_same(window: int | None, mon
     """The kernel needs a GPU; what it is given is checked against its documented meaning."""
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", varlen_by_definition)
     inputs = [states(heads, seed) for seed, heads in enumerate((4, 2, 2))]
-    ours = attention._varlen(*inputs, SEGMENTS, window=window, scale=0.4)
+    ours = segments._varlen(*inputs, SEGMENTS, window=window, scale=0.4)
     torch.testing.assert_close(ours, whole_row(*inputs, window, 0.4), rtol=0.0, atol=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""Attention over a packed row: every segment sees what it follows and itself, and nothing else.
+"""The attention of a model of transformers, exchanged so that it reads packed rows.
 
 A packed row has the batch size one, so there is no padding to mask, and the slot of the attention mask is free: it
 carries the *layout*, an integer tensor `[1, 1, S, 3]` whose rows are the S segments, in the order of the row.
@@ -8,12 +8,9 @@ through gradient checkpointing, so no model class is patched.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
-from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -24,6 +21,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from sparring.logprobs.segments import Segment, segment_attention
+
 _PREFIX = "packed_"
 # What an attention function may be told without being asked for more than segments' attention computes: anything else
 # (capped scores, sinks, biases, chosen keys) would be left out silently.
@@ -31,15 +30,6 @@ _UNDERSTOOD = frozenset(
     {"dropout", "scaling", "sliding_window", "is_causal", "position_ids", "use_cache", "cache_position"}
     | {"output_attentions", "output_hidden_states", "past_key_values", "return_dict"}
 )
-# Flash kernels go by the name of the implementation, and take heads of at most this size.
-_LARGEST_HEAD = 256
-
-Segment = tuple[int, int, int]
-"""(after, start, stop): the tokens from start to stop follow the one at `after`, which is before them in the row, and
-all that it follows; −1 where they begin a sequence. They see those, and themselves causally."""
-
-Ranges = tuple[tuple[int, int], ...]
-"""From and up to which positions of the row a part of a sequence lies, in the order of the sequence."""
 
 
 _layers: ContextVar[set[int | None] | None] = ContextVar("layers", default=None)
@@ -192,165 +182,3 @@ def _only_kind(module: Any, kwargs: dict[str, Any]) -> str:
     """Of layers that are all alike; a window that is set must be told, where it might be in the mask alone."""
     told = "sliding_window" in kwargs or getattr(module.config, "sliding_window", None) is None
     return "full_attention" if told else "sliding_attention"
-
-
-def segment_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    segments: Sequence[Segment],
-    *,
-    window: int | None = None,
-    scale: float | None = None,
-    dropout: float = 0.0,
-) -> Tensor:
-    """softmax(scale · Q Kᵀ) V, segment by segment.
-
-    Args:
-        query: `[1, H, T, d]`.
-        key: `[1, G, T, d]`, with H a multiple of G.
-        value: `[1, G, T, d]`.
-        segments: They cover the T positions in order, without gaps.
-        window: A query sees the `window` last keys of its own sequence, itself included.
-        scale: 1/√d when absent.
-        dropout: Probability with which an attention weight is dropped.
-
-    Returns:
-        `[1, H, T, d]`.
-    """
-    # Under autocast, positions have left queries and keys in fp32.
-    query, key = query.to(value.dtype), key.to(value.dtype)
-    if _suits_flash(query, value) and not dropout:
-        return _varlen(query, key, value, segments, window=window, scale=scale)
-    kind, dtype = value.device.type, value.dtype
-    # A processor's backward pass in bf16 takes three times as long as in fp32 on segments of a hundred tokens.
-    wider = torch.float32 if kind == "cpu" and dtype in {torch.bfloat16, torch.float16} else dtype
-    with torch.autocast(kind, enabled=False) if wider != dtype else nullcontext():
-        query, key, value = (states.to(wider) for states in (query, key, value))
-        return _by_segment(query, key, value, segments, window=window, scale=scale, dropout=dropout).to(dtype)
-
-
-def _by_segment(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    segments: Sequence[Segment],
-    *,
-    window: int | None,
-    scale: float | None,
-    dropout: float,
-) -> Tensor:
-    """What `segment_attention` says, of one segment after another."""
-    groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    queries_of, keys_of, values_of = (_Cut(states, segments) for states in (query, key, value))
-    outputs = []
-    for seen in _sequences(tuple(segments)):
-        own = seen[-1:]
-        before = sum(stop - start for start, stop in seen[:-1])
-        # A square needs no mask, so half of it is skipped: after little, that outweighs its queries done again.
-        again = before < own[0][1] - own[0][0]
-        queries = queries_of(seen if again else own)
-        keys, values = keys_of(seen), values_of(seen)
-        mask = _mask(queries.shape[2], keys.shape[2], window, query.device)
-        output = scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale, dropout_p=dropout
-        )
-        outputs.append(output[:, :, before:] if again else output)
-    return torch.cat(outputs, dim=2)
-
-
-@lru_cache(maxsize=8)
-def _sequences(segments: tuple[Segment, ...]) -> tuple[Ranges, ...]:
-    """What each segment sees: what it follows, and at last itself. Every layer of a row asks for the same."""
-    starts = [start for _, start, _ in segments]
-    found: list[Ranges] = []
-    for after, start, stop in segments:
-        if after < 0:
-            found.append(((start, stop),))
-            continue
-        *earlier, (first, _) = found[bisect_right(starts, after) - 1]
-        found.append((*earlier, (first, after + 1), (start, stop)))
-    return tuple(found)
-
-
-class _Cut:
-    """States `[1, H, T, d]`, cut once where any segment begins or is left.
-
-    Not slices: the backward pass of each of them would fill and add a whole row.
-    """
-
-    def __init__(self, states: Tensor, segments: Sequence[Segment]) -> None:
-        edges = sorted({0, states.shape[2], *(after + 1 for after, _, _ in segments), *(s for _, s, _ in segments)})
-        self._number = {edge: number for number, edge in enumerate(edges)}
-        self._pieces = states.split([stop - start for start, stop in pairwise(edges)], dim=2)
-
-    def __call__(self, ranges: Ranges) -> Tensor:
-        """The states of the ranges, one after the other."""
-        pieces: list[Tensor] = []
-        for start, stop in ranges:
-            pieces.extend(self._pieces[self._number[start] : self._number[stop]])
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
-
-
-def _suits_flash(query: Tensor, value: Tensor) -> bool:
-    return (
-        query.is_cuda
-        and query.dtype in {torch.float16, torch.bfloat16}
-        and query.shape[-1] == value.shape[-1] <= _LARGEST_HEAD
-        and torch.cuda.get_device_capability(query.device) >= (8, 0)
-    )
-
-
-@lru_cache(maxsize=16)
-def _mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
-    """`[queries, keys]`, true where a query may look; None is plain causal attention. Every layer asks for the same."""
-    if queries == keys and (window is None or window >= keys):
-        return None
-    position = torch.arange(keys - queries, keys, device=device)[:, None]
-    ahead = torch.arange(keys, device=device)[None, :] - position
-    return (ahead <= 0) if window is None else (ahead <= 0) & (ahead > -window)
-
-
-def _varlen(
-    query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], *, window: int | None, scale: float | None
-) -> Tensor:
-    """The same by one call of flash attention over sequences of different lengths."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    index, starts, key_starts, longest, longest_keys = _gather(tuple(segments), query.device)
-    groups = query.shape[1] // key.shape[1]
-    # Keys and values of what a segment follows are read once a segment; heads are repeated for releases without grouped
-    # queries.
-    keys, values = (states[0].transpose(0, 1)[index].repeat_interleave(groups, dim=1) for states in (key, value))
-    output: Any = varlen_attn(
-        query[0].transpose(0, 1),
-        keys,
-        values,
-        starts,
-        key_starts,
-        longest,
-        longest_keys,
-        scale=scale,
-        # Causal is aligned at the last query and the last key, as segments are.
-        window_size=(-1 if window is None else window - 1, 0),
-    )
-    result: Tensor = output.transpose(0, 1)[None]
-    return result
-
-
-@lru_cache(maxsize=8)
-def _gather(segments: tuple[Segment, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
-    """Which positions the concatenated keys are, where each segment's queries and keys start, and the longest of each.
-
-    Every layer of a row asks for the same.
-    """
-    sequences = _sequences(segments)
-    index = torch.cat([torch.arange(start, stop) for ranges in sequences for start, stop in ranges])
-    queries = [stop - start for _, start, stop in segments]
-    keys = [sum(stop - start for start, stop in ranges) for ranges in sequences]
-
-    def cumulative(lengths: list[int]) -> Tensor:
-        return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
-
-    return index.to(device), cumulative(queries), cumulative(keys), max(queries), max(keys)
