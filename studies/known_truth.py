@@ -27,7 +27,13 @@ METHODS: dict[str, tuple[str, ...]] = {
     "space": ("objective={name: space, beta: 1}",),
     "f-divergence": ("objective={name: f-divergence, beta: 1}",),
 }
-_KEPT = ("truth/forward_kl", "truth/reverse_kl", "truth/total_variation", "objective/divergence_estimate")
+_KEPT = (
+    "truth/forward_kl",
+    "truth/reverse_kl",
+    "truth/total_variation",
+    "truth/divergence",
+    "divergence_estimate",
+)
 RESULTS = Path(__file__).resolve().parent / "results"
 
 

