@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sparring.errors import InputError
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.prepared import prepare
 
@@ -37,7 +38,8 @@ def test_a_file_of_demonstrations_is_imitated(begin: Callable[..., Any]) -> None
     assert (code, told.splitlines()) == (
         0,
         [
-            "mine.jsonl: 10 rows with an expert's response",
+            "mine.jsonl: 10 rows",
+            "  10 rows with an expert's response",
             "configuration: sparring.yaml",
             "next: sparring plan sparring.yaml",
         ],
@@ -49,8 +51,18 @@ def test_a_file_of_demonstrations_is_imitated(begin: Callable[..., Any]) -> None
     assert "the longest response has 70" in Path("sparring.yaml").read_text(encoding="utf-8")
     assert config.warmup is not None
     assert config.warmup.until == "plateau"
+    assert not config.data.skip_invalid
     prepared = prepare(config)
     assert len(prepared.train.examples) == 8
+
+
+def test_more_fine_tuning_is_offered_where_experts_are_all_there_is(begin: Callable[..., Any]) -> None:
+    begin(*({"prompt": f"{n}?", "response": "b"} for n in range(10)))
+    text = Path("sparring.yaml").read_text(encoding="utf-8")
+    assert "more supervised fine-tuning is the better buy" in text
+    assert "#   sparring train auto data.source=mine.jsonl\n" in text
+    # What the comment says of `iterations: 0` holds.
+    assert prepare(SelfPlayConfig.from_yaml("sparring.yaml", ["iterations=0"])).config.total_iterations == 0
 
 
 def test_a_file_of_preferences_is_learned_from(begin: Callable[..., Any]) -> None:
@@ -69,12 +81,34 @@ def test_what_is_commented_out_is_valid_too(begin: Callable[..., Any]) -> None:
     assert (config.lora, config.data.held_out) == ({"r": 16}, 32)
 
 
-def test_wrong_rows_are_left_out_and_said(begin: Callable[..., Any]) -> None:
-    code, told = begin(*({"prompt": f"{n}?", "response": "b"} for n in range(10)), {"prompt": "c?", "response": " "})
+def test_every_row_is_accounted_for(begin: Callable[..., Any]) -> None:
+    experts = [{"prompt": f"{n}?", "response": "b"} for n in range(10)]
+    compared = [{"prompt": f"{n}, of two?", "responses": ["a", "b"], "scores": [1, 2]} for n in range(2)]
+    code, told = begin(*experts, {"prompt": "alone?"}, {"prompt": "c?", "response": " "}, *compared)
     assert code == 0
-    assert "10 rows with an expert's response; 1 others are wrong and left out; mine.jsonl, line 11" in told
+    kinds = [
+        "10 rows with an expert's response",
+        "2 rows with preferences, left out: those with an expert's response are imitated",
+        "1 row with a prompt alone, left out: mine.jsonl, line 11",
+        "1 row is wrong, left out: mine.jsonl, line 12, field 'response': is empty",
+    ]
+    assert told.splitlines()[:5] == ["mine.jsonl: 14 rows", *(f"  {kind}" for kind in kinds)]
+    text = Path("sparring.yaml").read_text(encoding="utf-8")
+    assert [f"#   {kind}" for kind in kinds] == text.splitlines()[1:5]
+    assert "without this setting they stop the run.\n  skip_invalid: true\n" in text
     assert read().data.skip_invalid
     assert len(prepare(read()).train.examples) == 8
+    with pytest.raises(InputError, match="line 11"):
+        prepare(SelfPlayConfig.from_yaml("sparring.yaml", ["data.skip_invalid=false"]))
+
+
+def test_many_rows_of_a_kind_are_counted_alone(begin: Callable[..., Any]) -> None:
+    alone, wrong = ({"prompt": f"{n}!"} for n in range(6)), [{"prompt": " ", "response": "b"}] * 2
+    _, told = begin(*({"prompt": f"{n}?", "response": "b"} for n in range(10)), *alone, *wrong)
+    assert told.splitlines()[2:4] == [
+        "  6 rows with a prompt alone, left out",
+        "  2 rows are wrong, left out: the first is mine.jsonl, line 17, field 'prompt': is empty",
+    ]
 
 
 @pytest.mark.parametrize(

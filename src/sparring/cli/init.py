@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from sparring.models import ModelConfig, load_tokenizer
 # What is measured in tokens; a longer file is like its beginning.
 _MEASURED = 2000
 _STEP, _LONGEST = 64, 1024
+# So many lines are named one by one.
+_FEW = 5
 
 _HEAD = """\
-# Self-play on {source}: {told}.
+# Self-play on {source}, {told}
 # Every value works as it stands. `sparring plan {to}` says what it takes, `sparring train {to}` plays it.
 output: runs/{name}
 seed: 0
@@ -33,7 +36,15 @@ data:
   max_response_tokens: {limit}  # {lengths}
   # held_out: 32  # examples set apart to measure every policy on; by default a fifth, at most 32
 """
+_SKIP = """\
+  # Leaves out the rows that are said above to be left out; without this setting they stop the run.
+  skip_invalid: true
+"""
 _IMITATION = """\
+# Where every prompt has an expert's response and nothing judges, more supervised fine-tuning is the better buy: no
+# self-play that was measured beat it (README, docs/auto.md). The recipe `auto` looks at the data and chooses so:
+#   sparring train auto data.source={source}
+# Here `iterations: 0` ends the run after its supervised fine-tuning.
 # Supervised fine-tuning first, until prompts set apart for it say that it no longer helps.
 warmup:
   until: plateau
@@ -66,30 +77,53 @@ class _Look:
     """What was found in a data file.
 
     Attributes:
-        examples: The rows that are valid.
-        wrong: The first problem, and how many rows have one.
+        read: How many rows it has.
+        experts: The rows with an expert's response.
+        compared: The rows with preferences, and no expert's response.
+        alone: Where the rows are that hold a prompt alone.
+        problems: What is wrong with each of the others.
     """
 
-    examples: list[Example]
-    wrong: tuple[InputError | None, int]
+    read: int
+    experts: list[Example]
+    compared: list[Example]
+    alone: list[str]
+    problems: list[InputError]
 
     @property
-    def compared(self) -> bool:
-        """Whether the rows hold preferences, and no expert's response."""
-        return not any(each.response is not None for each in self.examples)
+    def leaves_out(self) -> bool:
+        """Whether some rows are of no use to the game."""
+        return len(self.experts or self.compared) < self.read
 
-    def told(self) -> str:
-        """Rows and what they hold, in words."""
-        first, count = self.wrong
-        what = "responses with preferences" if self.compared else "an expert's response"
-        left = "" if first is None else f"; {count} others are wrong and left out; {first.where}: {first.problem}"
-        return " ".join(f"{len(self.examples)} rows with {what}{left}".split())
+    def told(self) -> list[str]:
+        """How many rows there are, then what they hold, a line for each kind; together they are all rows."""
+        left = ", left out: those with an expert's response are imitated" if self.experts else ""
+        kinds = [
+            (len(self.experts), "with an expert's response"),
+            (len(self.compared), f"with preferences{left}"),
+            (len(self.alone), f"with a prompt alone, left out{_few(self.alone)}"),
+        ]
+        lines = [f"{_rows(count)} {what}" for count, what in kinds if count]
+        if self.problems:
+            first, count = self.problems[0], len(self.problems)
+            head = f"{_rows(count)} {'is' if count == 1 else 'are'} wrong, left out"
+            lines.append(f"{head}: {'' if count == 1 else 'the first is '}{first.where}: {first.problem}")
+        return [_rows(self.read), *(" ".join(line.split()) for line in lines)]
 
     def responses(self) -> Iterable[str]:
-        """Every response that the rows hold."""
-        for each in self.examples:
-            yield from () if each.response is None else (each.response,)
+        """Every response that the game may train on."""
+        yield from (each.response for each in self.experts if each.response is not None)
+        for each in self.experts + self.compared:
             yield from () if each.comparison is None else each.comparison.responses
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+def _few(places: Sequence[str]) -> str:
+    """The places, where they are few."""
+    return f": {'; '.join(places)}" if len(places) <= _FEW else ""
 
 
 def init_command(source: str, to: Path, model: str) -> None:
@@ -107,23 +141,30 @@ def init_command(source: str, to: Path, model: str) -> None:
     limit = min(-(-longest // _STEP) * _STEP, _LONGEST)
     lengths = f"the longest response has {longest}" + ("; longer ones are cut" if longest > limit else "")
     name = Path(source).stem or "selfplay"
-    values = {"told": look.told(), "to": to, "name": name, "limit": limit, "lengths": lengths}
-    head = _HEAD.format(source=_scalar(source), model=_scalar(model), **values)
-    skip = "  skip_invalid: true\n" if look.wrong[1] else ""
-    write_text(to, head + skip + (_PREFERENCE if look.compared else _IMITATION) + _TAIL)
-    print_lines([f"{source}: {look.told()}", f"configuration: {to}", f"next: sparring plan {to}"])
+    first, *kinds = look.told()
+    values = {"told": f"{first}:", "to": to, "name": name, "limit": limit, "lengths": lengths}
+    head, rest = _HEAD.format(source=_scalar(source), model=_scalar(model), **values).split("\n", 1)
+    lines = [head, *(f"#   {kind}" for kind in kinds), rest]
+    play = _IMITATION.format(source=shlex.quote(source)) if look.experts else _PREFERENCE
+    write_text(to, "\n".join(lines) + (_SKIP if look.leaves_out else "") + play + _TAIL)
+    print_lines([f"{source}: {first}", *(f"  {kind}" for kind in kinds), f"configuration: {to}"])
+    print_lines([f"next: sparring plan {to}"])
 
 
 def _look(source: str) -> _Look:
-    needs = {"the model": frozenset[str]()}
-    rows = parse(DataConfig(source=source), SourceConfig(source=source), needs, start=0, seen={})
-    examples = [each for each in rows.valid if each.response is not None or each.comparison is not None]
-    if not examples:
+    needs, seen = {"the model": frozenset[str]()}, dict[bytes, str]()
+    rows = parse(DataConfig(source=source), SourceConfig(source=source), needs, start=0, seen=seen)
+    # Without a verifier every row that was seen is valid, so these are their places.
+    valid = list(zip(rows.valid, seen.values(), strict=True))
+    experts = [each for each, _ in valid if each.response is not None]
+    compared = [each for each, _ in valid if each.response is None and each.comparison is not None]
+    if not experts and not compared:
         if rows.problems:
             raise rows.problems[0]
         fix = "add responses; or let a judge tell better samples from worse, as `sparring recipes show consensus` does"
         raise InputError("holds prompts alone, so there is nobody to learn from", where=source, fix=fix)
-    return _Look(examples=examples, wrong=(next(iter(rows.problems), None), len(rows.problems)))
+    alone = [where for each, where in valid if each.response is None and each.comparison is None]
+    return _Look(read=rows.read, experts=experts, compared=compared, alone=alone, problems=rows.problems)
 
 
 def _scalar(text: str) -> str:
