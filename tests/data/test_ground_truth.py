@@ -77,6 +77,13 @@ def test_a_bad_row(tmp_path: Path, row: dict[str, object], needs: Any, problem: 
     assert "line 1" in str(caught.value.where)
 
 
+def test_a_rule_on_preferences_is_told_of_a_judge_that_needs_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs a ground truth or an expert response") as caught:
+        loaded(tmp_path, [{"prompt": "3 + 4?", "chosen": "7", "rejected": "8"}])
+    assert "objective: {name: dpo} and responses: data" in str(caught.value.fix)
+    assert "own samples with a class of yours that has needs_reference_answer = False" in str(caught.value.fix)
+
+
 def test_prompts_alone_are_enough_beside_it_and_not_without(tmp_path: Path) -> None:
     assert loaded(tmp_path, [{"prompt": "3 + 4?", "ground_truth": "7"}]).train
     with pytest.raises(InputError, match="fit no format but prompt-only, and objective 'sppo' with judge 'verifier'"):

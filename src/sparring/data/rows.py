@@ -173,6 +173,8 @@ def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> 
     if example.comparison is not None:
         fix = "the rows hold preferences: learn from those with objective: {name: dpo} and responses: data"
         fix += ", or imitate what was chosen, with data.columns: {response: chosen}" if "chosen" in form.fields else ""
+        if any("reference_answer" in parts for parts in missing.values()):
+            fix += ", or judge the policy's own samples with a class of yours that has needs_reference_answer = False"
     column = form.answer if any("comparison" not in parts for parts in missing.values()) else form.fields[-1]
     raise record.error(column, f"{wishes}, and there is none", fix)
 
