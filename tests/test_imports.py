@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -39,6 +40,10 @@ def test_public_names_are_there_and_others_are_not() -> None:
     assert [getattr(sparring, name).__name__ for name in sparring.__all__] == sparring.__all__
     with pytest.raises(AttributeError, match="'rum'"):
         _ = sparring.rum
+
+
+def test_a_kernel_that_is_not_used_is_not_warned_of() -> None:
+    assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)
 
 
 def loaded_by(code: str) -> list[str]:

@@ -9,6 +9,7 @@ Importing this package is cheap; torch and transformers are imported when they a
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from sparring.selfplay.config.schema import SelfPlayConfig
     from sparring.selfplay.result import Result
     from sparring.trainer.trainer import SelfPlayTrainer
+
+# Libraries import it where it is there, and it then warns of a kernel that is not used here.
+logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
 
 __all__ = ["Result", "SelfPlayConfig", "SelfPlayTrainer", "resume", "run"]
 

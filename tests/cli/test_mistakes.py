@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sparring.cli.training import train_command
+from sparring.errors import InputError
+
 CONFIG = """\
 data: {source: sft.jsonl, held_out: 1}
 objective: {name: spif, beta: 1.0, reward_bound: 2.0}
@@ -26,7 +29,10 @@ MISTAKES = {
     ],
     "training.learning_rate='1e-4'": ["must be a number, got '1e-4'", "fix: write it without quotes"],
     "lora.rank=8": ["LoraConfig has no field 'rank'", "fix: did you mean 'r'?"],
-    "lora=true": ["lora: must be a mapping", "write lora: {} for the defaults, or lora={} as an override"],
+    "lora=true": [
+        "lora: must be a mapping of keys to values, got true;",
+        "write lora: {} for the defaults, or lora={} as an override",
+    ],
     "lora=false": ["lora: must be a mapping", "write null to do without"],
     "warmup=true": ["warmup: must be a mapping", "write warmup: {} for the defaults"],
     "objective.name=dpo": ["objective 'dpo' has no option 'reward_bound'", "fix: remove it: it is left from spif;"],
@@ -47,6 +53,15 @@ MISTAKES = {
         "phases.0.learning_rate: unknown key; did you mean 'phases.0.training.learning_rate'?"
     ],
     "samples_per_prompt=4": ["'generation.samples_per_prompt' or 'evaluation.samples_per_prompt'?"],
+    "warmup.until=null": [
+        "sparring: command line, warmup.until=null: warmup.until: Input should be 'end' or 'plateau', got null",
+        "; write 'end' or 'plateau'",
+    ],
+    "data.limit=many": ["command line, data.limit=many: data.limit: ", "got 'many'; write a whole number, or null"],
+    "data.limit=0": ["got 0; write 1 or more, or null"],
+    "warmup.patience=0": ["command line, warmup.patience=0: ", "got 0; write 1 or more"],
+    "stop.enabled=maybe": ["got 'maybe'; write true or false"],
+    "objectve.beta=2": ["sparring: command line, objectve.beta=2: objectve: unknown key; did you mean 'objective'?"],
     "beta=1": ["did you mean 'objective.beta'?"],
 }
 
@@ -81,6 +96,26 @@ def test_a_mistake_is_told_what_to_write(
     assert code == 2
     missing = [text for text in MISTAKES[mistake] if text not in told]
     assert not missing, f"{missing} not in: {told}"
+
+
+def test_each_of_two_mistakes_is_told_where_it_stands(
+    sparring: Callable[..., tuple[object, str]], folder: Path
+) -> None:
+    Path("mine.yaml").write_text(CONFIG + "iterations: few\n", encoding="utf-8")
+    code, told = sparring("plan", "mine.yaml", "data.limit=many")
+    assert code == 2
+    assert "command line, data.limit=many: data.limit: " in told
+    assert "mine.yaml: iterations: " in told
+
+
+def test_the_first_word_of_a_run_comes_before_what_takes_time(
+    folder: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ["data.source=preferences.jsonl", f"model.name={tiny_folder}"]
+    with pytest.raises(InputError, match="needs an expert response"):
+        train_command("mine.yaml", changes, skip_invalid=False, as_json=True)
+    told = capsys.readouterr()
+    assert (told.out, told.err.splitlines()[0]) == ("", f"reading the data, then loading {tiny_folder}")
 
 
 def test_a_file_of_another_ending_is_named(sparring: Callable[..., tuple[object, str]], folder: Path) -> None:

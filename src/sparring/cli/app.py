@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import os
 import sys
 from io import TextIOWrapper
@@ -273,8 +272,6 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             # A terminal of another encoding than UTF-8 lacks some characters, and a path may hold bytes that are none.
             stream.reconfigure(errors="backslashreplace")
-    # Libraries import it where it is there, and it then warns of a kernel that is not used here.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         _check_text(sys.argv[1:])
         app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from sparring import interruptions
 from sparring.cli.output import out, print_json, print_lines, print_report
 from sparring.errors import StopError
+from sparring.progress import console
 from sparring.recipes import find
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -27,9 +29,12 @@ def read_config(config: str, overrides: Sequence[str], *, skip_invalid: bool) ->
 
 def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, as_json: bool) -> None:
     """Plays a run and reports on it."""
+    checked = read_config(config, overrides, skip_invalid=skip_invalid)
+    if os.environ.get("RANK", "0") == "0":
+        # What follows imports and loads for seconds or minutes before the first progress.
+        console.print(f"reading the data, then loading {checked.model.name}")
     from sparring.selfplay.loop import run
 
-    checked = read_config(config, overrides, skip_invalid=skip_invalid)
     with _resumable(checked.output):
         _report(run(checked), as_json=as_json)
 

@@ -32,8 +32,43 @@ def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
             return f"{key}.name: unknown name '{shortened(name)}'; {did_you_mean(name, _members(here))}"
         case "union_tag_not_found" | "model_type" | "dict_type":
             return f"{key}: must be a mapping of keys to values, got {_no_mapping(path, error['input'], here)}"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" + (f", got {shortened(repr(error['input']))}" if error["type"] != "value_error" else "")
+    if error["type"] == "value_error":
+        return f"{key}: {error['msg'].removeprefix('Value error, ')}"
+    return f"{key}: {error['msg']}, got {_as_written(error['input'])}{_allowed(error, here)}"
+
+
+def origin(model: type[BaseModel], error: Mapping[str, Any], overrides: Sequence[str]) -> str | None:
+    """The override that an error is about, as a place; None where it is about none.
+
+    That is the last one whose key is the error's, or above it, or below it where the error's key is unknown.
+    """
+    path, _ = _locate(model, error["loc"])
+    for override in reversed(overrides):
+        key = override.partition("=")[0].split(".")
+        unknown = error["type"] == "extra_forbidden" and key[: len(path)] == path
+        if unknown or path[: len(key)] == key:
+            return f"command line, {shortened(override)}"
+    return None
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list"}
+_LIMITS = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
+
+
+def _allowed(error: Mapping[str, Any], here: Any) -> str:
+    """What may be written in place of a value, as the end of a sentence; nothing where that is not known."""
+    limits = [text.format(error["ctx"][name]) for name, text in _LIMITS.items() if name in error.get("ctx", {})]
+    kind, _, wrong = error["type"].partition("_")
+    if error["type"] == "literal_error":
+        what = error["ctx"]["expected"]
+    else:
+        what = limits[0] if limits else _KINDS.get(kind, "") if wrong in {"type", "parsing", "from_float"} else ""
+    return f"; write {what}{', or null' if type(None) in get_args(here) else ''}" if what else ""
+
+
+def _as_written(value: Any) -> str:
+    """A value as YAML has it, where Python's word for it is another."""
+    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), shortened(repr(value)))
 
 
 def homes(model: Any, name: str) -> list[str]:
@@ -52,7 +87,7 @@ def _meant(path: Sequence[str], here: Any) -> str:
 
 def _no_mapping(path: Sequence[str], value: Any, here: Any) -> str:
     """A value that should have been a mapping, and how it is written."""
-    key, told = ".".join(path), shortened(repr(value))
+    key, told = ".".join(path), _as_written(value)
     if isinstance(value, str) and "name" in _fields(here):
         inside = f"{{name: {shortened(value)}}}"
         return f"{told}; write {inside}" if path[-1].isdecimal() else f"{told}; write {key}.name={shortened(value)}"

@@ -17,7 +17,7 @@ from sparring.metrics.stability import CHECKS, StabilityConfig
 from sparring.models import ModelConfig
 from sparring.own_code import importable_from, is_own
 from sparring.registry import require_one_of
-from sparring.selfplay.config.explain import explain
+from sparring.selfplay.config.explain import explain, origin
 from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.selfplay.config.warmup import WarmupConfig
@@ -257,7 +257,8 @@ class SelfPlayConfig(PhaseConfig):
             InputError: The file is missing or no YAML mapping, a key is unknown, or a value is wrong.
         """
         path = Path(path)
-        config = cls.from_mapping(apply_overrides(read_yaml(path), overrides), where=str(path))
+        values = apply_overrides(read_yaml(path), overrides)
+        config = cls._checked(values, where=str(path), overrides=overrides)
         importable_from(path.parent)
         return config
 
@@ -277,12 +278,19 @@ class SelfPlayConfig(PhaseConfig):
         Raises:
             InputError: Every problem that was found, each with its key and what to write instead.
         """
+        return cls._checked(values, where=where)
+
+    @classmethod
+    def _checked(cls, values: Mapping[str, Any], *, where: str, overrides: Sequence[str] = ()) -> Self:
+        """`from_mapping` for values of which some are overrides: what is wrong with one is said to be there."""
         check_settings(values, where=where)
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problems = [explain(cls, item) for item in error.errors()]
-            raise InputError("\n  ".join(problems), where=where) from error
+            problems = [(origin(cls, item, overrides) or where, explain(cls, item)) for item in error.errors()]
+            first = problems[0][0]
+            told = [problem if place == first else f"{place}: {problem}" for place, problem in problems]
+            raise InputError("\n  ".join(told), where=first) from error
 
     def to_yaml(self) -> str:
         """The resolved configuration, every default written out."""
