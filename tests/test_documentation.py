@@ -36,6 +36,14 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "problems": [{"prompt": f"{n} + 1?", "ground_truth": str(n + 1)} for n in range(12)],
     "prompts": [{"prompt": f"{n} + 1?"} for n in range(12)],
     "preferences": [{"prompt": f"{n} + 1?", "chosen": f"{n + 1}", "rejected": f"{n}"} for n in range(12)],
+    "chats": [
+        {
+            "prompt": [{"role": "user", "content": f"{n} + 1?"}],
+            "chosen": [{"role": "assistant", "content": f"{n + 1}"}],
+            "rejected": [{"role": "assistant", "content": f"{n}"}],
+        }
+        for n in range(12)
+    ],
     "spin_iter0": [
         {
             side: [{"role": "user", "content": f"{n} + 1?"}, {"role": "assistant", "content": f"{n + shift}"}]
@@ -133,7 +141,7 @@ def test_code_is_python(text: str) -> None:
 
 @pytest.mark.parametrize("text", [each for each in blocks("python", HOW_TO) if "SelfPlayTrainer(" in each.values[0]])
 def test_a_script_with_the_trainer_runs(text: str, folder: Path, tiny_folder: Path) -> None:
-    script = re.sub(r'model="[^"]+"', f"model={str(tiny_folder)!r}", text)
+    script = re.sub(r'(model|name) ?= ?"[^"/]+/[^"]+"', rf"\1={str(tiny_folder)!r}", text)
     script = script.replace("TrainingArguments(", "TrainingArguments(max_steps=1, use_cpu=True, output_dir=")
     space: dict[str, Any] = {}
     exec(compile(script, "page", "exec"), space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import datasets
 import pytest
+import torch
 from peft import LoraConfig
 from transformers import TrainingArguments
 
@@ -119,9 +121,9 @@ Build = Callable[..., SelfPlayTrainer]
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    def make(objective: Any = "spin", **settings: Any) -> SelfPlayTrainer:
+    def make(objective: Any = "spin", *, rows: Any = TEXT, **settings: Any) -> SelfPlayTrainer:
         args = settings.pop("args", None) or arguments(tmp_path, **settings)
-        return SelfPlayTrainer(tiny_model(), objective, args, TEXT, processing_class=tiny_tokenizer())
+        return SelfPlayTrainer(tiny_model(), objective, args, rows, processing_class=tiny_tokenizer())
 
     return make
 
@@ -138,11 +140,76 @@ def test_an_objective_may_be_given_with_its_settings(build: Build) -> None:
         ("SPIN", "did you mean 'spin'"),
         ({"beta": 1.0}, "objective: has no name"),
         ({"name": "spin", "bta": 1.0}, "did you mean 'beta'"),
+        (None, r'the objective is missing\n  fix: pass objective=\{"name": "dpo", "beta": 0.1\}'),
+        (tiny_model(), "objective: must be an objective, got LlamaForCausalLM"),
     ],
 )
 def test_a_wrong_objective_is_named(build: Build, objective: Any, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         build(objective)
+
+
+SEVERAL = [{**row, "rejected": [row["rejected"], "worse"]} for row in TEXT]
+
+
+@pytest.mark.parametrize("rows", [TEXT, CHAT, SEVERAL], ids=["text", "chat", "several rejected"])
+def test_dpo_on_chosen_and_rejected_takes_the_steps_of_spin(build: Build, rows: Any) -> None:
+    logs, weights = [], []
+    for objective in ({"name": "dpo", "beta": 0.1}, {"name": "spin", "beta": 0.1}):
+        trainer = build(objective, rows=rows, max_steps=3, learning_rate=1e-3, logging_steps=1)
+        trainer.train()
+        names = ("loss", "grad_norm", "rewards/margins")
+        logs.append([[event[name] for name in names] for event in trainer.state.log_history if "loss" in event])
+        weights.append(trainer.model.state_dict())
+    assert logs[0][-1][0] < logs[0][0][0] == pytest.approx(math.log(2.0), abs=1e-6)
+    for ours, theirs in zip(*logs, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], rtol=0, atol=1e-4)
+
+
+def test_all_pairs_are_known_of_two_responses_and_not_of_more(build: Build) -> None:
+    with console.capture() as shown:
+        (first, *_) = build({"name": "dpo", "pairs": "all"}).train_dataset.items
+    assert shown.get() == "train_dataset: chosen is preferred to rejected\n"
+    assert (first.preference, first.pairwise) == ([1.0, 0.0], [[0.5, 1.0], [0.0, 0.5]])
+    with pytest.raises(InputError, match='"spin"}: on chosen and rejected it is DPO\'s loss'):
+        build({"name": "dpo", "pairs": "all"}, rows=SEVERAL)
+
+
+def test_numbers_of_a_judge_and_scores_are_honoured(build: Build) -> None:
+    known = {"opponent_expert_log_prob": -1.0, "opponent_generated_log_probs": [-2.0]}
+    (first, *_) = build("dpo", rows=[{**row, **known} for row in TEXT]).train_dataset.items
+    assert (first.opponent_expert, first.opponent_generated) == (None, [-1.0, -2.0])
+    judged = [{**row, "rejected": [row["rejected"], "worse"], "preference": [0.9, 0.2]} for row in TEXT]
+    (first, *_) = build("dpo", rows=judged).train_dataset.items
+    assert (first.preference, len(first.expert_ids) > 0) == ([0.9, 0.2], True)
+
+
+def test_pairs_are_no_draws_of_the_opponent_and_have_no_reference_beside_it(build: Build) -> None:
+    with pytest.raises(InputError, match="the objective needs a judge's 'preference'"):
+        build("sppo")
+    with pytest.raises(InputError, match="needs the log-probs of a reference beside the opponent"):
+        build("inpo")
+
+
+def test_arguments_of_trl_are_told_what_replaces_them() -> None:
+    given = {"ref_model": None, "beta": 0.1, "tokenizer": tiny_tokenizer(), "max_length": 512}
+    with pytest.raises(InputError) as caught:
+        SelfPlayTrainer(tiny_model(), train_dataset=TEXT, **given)
+    assert caught.value.where == "ref_model, beta, tokenizer, max_length"
+    for part in ("ref_model: none is needed", "beta: it belongs to the objective", "tokenizer: write processing_class"):
+        assert part in str(caught.value.fix)
+    assert "max_length: nothing is cut here" in str(caught.value.fix)
+
+
+def test_a_row_longer_than_the_models_context_is_refused(build: Build) -> None:
+    room = 512 - len(triples_from(TEXT, tiny_tokenizer()).items[0].prompt_ids) - 1
+    build(rows=[{**TEXT[0], "rejected": "x" * room}])
+    with pytest.raises(InputError, match="1 of 2 rows are longer than the model's context of 512 tokens") as caught:
+        build(rows=[TEXT[1], {**TEXT[0], "rejected": "x" * (room + 1)}])
+    assert caught.value.where == "train_dataset row 1"
+    assert "has 513, prompt and response together" in caught.value.problem
 
 
 @pytest.mark.parametrize("tracker", ["wandb", "nobodys-tracker"])

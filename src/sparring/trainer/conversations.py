@@ -14,15 +14,25 @@ Turns = Sequence[Mapping[str, str]]
 """The messages of a chat, each with its `role` and `content`."""
 
 
-def named(dataset: Iterable[Mapping[str, Any]], where: str) -> Iterator[Mapping[str, Any]]:
-    """The rows with the columns `expert` and `generated`, which TRL calls `chosen` and `rejected`; said once."""
+def named(dataset: Iterable[Mapping[str, Any]], where: str, *, pairs: bool) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """The rows with the columns `expert` and `generated`, which TRL calls `chosen` and `rejected`; said once.
+
+    Beside each stands whether both were called so: then the one is preferred to the other.
+
+    Args:
+        dataset: The rows.
+        where: What messages call them.
+        pairs: Whether they are read as pairs, of which one is preferred, which is then what is said.
+    """
     told = False
     for row in dataset:
         taken = {theirs: ours for theirs, ours in _NAMES.items() if theirs in row and row.get(ours) is None}
+        preferred = len(taken) == len(_NAMES)
         if taken and not told:
-            console.print(f"{where}: {', '.join(f'{theirs} is taken as {ours}' for theirs, ours in taken.items())}")
+            renamed = ", ".join(f"{theirs} is taken as {ours}" for theirs, ours in taken.items())
+            console.print(f"{where}: {'chosen is preferred to rejected' if pairs and preferred else renamed}")
             told = True
-        yield {taken.get(name, name): value for name, value in row.items()} if taken else row
+        yield {taken.get(name, name): value for name, value in row.items()} if taken else row, preferred
 
 
 def is_turns(value: Any) -> TypeGuard[Turns]:

@@ -16,6 +16,22 @@ from sparring.registry import build
 from sparring.trainer.trackers import check_trackers
 from sparring.types import Objective
 
+# Arguments of TRL's trainers, and what takes their place.
+_REPLACED = {
+    "ref_model": "none is needed: the model as it is when training starts is the reference, and is scored once",
+    "beta": 'it belongs to the objective, as in objective={"name": "spin", "beta": 0.1}',
+    "tokenizer": "write processing_class",
+    **dict.fromkeys(("max_length", "max_prompt_length"), "nothing is cut here: cut or leave out long rows before"),
+}
+
+
+def check_names(given: Mapping[str, Any]) -> None:
+    """Raises InputError where arguments of TRL's trainers were given that have no place here."""
+    replaced = [name for name in _REPLACED if name in given]
+    if replaced:
+        fix = "; ".join(f"{name}: {_REPLACED[name]}" for name in replaced)
+        raise InputError("SelfPlayTrainer does not take this", where=", ".join(replaced), fix=fix)
+
 
 def model_of(model: Any, tokenizer: Any, args: TrainingArguments | None) -> tuple[Any, Any]:
     """The model and its tokenizer, loaded where the model is an id or a folder, and no tokenizer is given.
@@ -29,15 +45,23 @@ def model_of(model: Any, tokenizer: Any, args: TrainingArguments | None) -> tupl
     return load_model(config), load_tokenizer(config) if tokenizer is None else tokenizer
 
 
-def objective_of(objective: Objective | str | Mapping[str, Any]) -> Objective:
+def objective_of(objective: Objective | str | Mapping[str, Any] | None) -> Objective:
     """The objective of a name, or of a name with settings: `{"name": "spin", "beta": 0.5}`; or the objective itself.
 
     Raises:
-        InputError: The name or a setting is unknown or wrong.
+        InputError: There is none, or the name or a setting is unknown or wrong.
     """
+    if objective is None:
+        fix = (
+            'pass objective={"name": "dpo", "beta": 0.1} for DPO on chosen and rejected, or another of docs/concepts.md'
+        )
+        raise InputError("the objective is missing", where="objective", fix=fix)
     if isinstance(objective, str):
         objective = {"name": objective}
     if not isinstance(objective, Mapping):
+        if not hasattr(objective, "requires"):
+            fix = 'write {"name": "spin", …}, or give an object that derives from sparring.types.Objective'
+            raise InputError(f"must be an objective, got {type(objective).__name__}", where="objective", fix=fix)
         return objective
     options = dict(objective)
     name = options.pop("name", None)

@@ -16,7 +16,8 @@ from sparring.errors import InputError, RunError
 from sparring.log_ratios import OPPONENT_FIELDS, PREFERENCE_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
-from sparring.trainer.given import check_arguments, model_of, objective_of
+from sparring.trainer.checks import check_fields, check_lengths
+from sparring.trainer.given import check_arguments, check_names, model_of, objective_of
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
 from sparring.trainer.ratios import log_ratios
@@ -46,7 +47,7 @@ class SelfPlayTrainer(Trainer):
     Args:
         model: A causal language model of transformers, or one wrapped by peft; or its Hugging Face id or folder.
         objective: The loss to minimise: its name, such as "spin"; or its settings, such as
-            `{"name": "spif", "beta": 1.0, "reward_bound": 2.0}`; or any callable of the protocol `Objective`.
+            `{"name": "spif", "beta": 1.0, "reward_bound": 2.0}`; or any callable of the protocol `Objective`. Required.
         args: transformers' training arguments.
         train_dataset: Ready triples; see `triples_from` for the columns.
         eval_dataset: Likewise, to evaluate the loss and metrics on.
@@ -55,15 +56,16 @@ class SelfPlayTrainer(Trainer):
         **kwargs: Anything else that `transformers.Trainer` takes (callbacks, optimizers, …).
 
     Raises:
-        InputError: A triple lacks a field, or the triples differ in K; there is no such model or objective; or a
-            tracker's package is missing.
+        InputError: A triple lacks a field, or is longer than the model's context, or the triples differ in K; there is
+            no such model or objective; an argument is one of TRL's that has no place here; or a tracker's package is
+            missing.
         DivergedError: While training, when a logged value, or a weight to be saved, is no longer a finite number.
     """
 
     def __init__(  # noqa: PLR0917 - positional as in the Trainer and in TRL
         self,
         model: Any,
-        objective: Objective | str | Mapping[str, Any],
+        objective: Objective | str | Mapping[str, Any] | None = None,
         args: TrainingArguments | None = None,
         train_dataset: Iterable[Mapping[str, Any]] | Triples | None = None,
         eval_dataset: Iterable[Mapping[str, Any]] | Triples | None = None,
@@ -71,6 +73,7 @@ class SelfPlayTrainer(Trainer):
         peft_config: Any = None,
         **kwargs: Any,
     ) -> None:
+        check_names(kwargs)
         if train_dataset is None:
             raise InputError("the training set is missing", where="train_dataset", fix="pass train_dataset=triples")
         self.objective = objective_of(objective)
@@ -89,43 +92,28 @@ class SelfPlayTrainer(Trainer):
             model=model,
             args=args,
             data_collator=collate,
-            train_dataset=triples_from(train_dataset, processing_class),
+            train_dataset=self._triples(train_dataset, processing_class, "train_dataset"),
             eval_dataset=None
             if eval_dataset is None
-            else triples_from(eval_dataset, processing_class, where="eval_dataset"),
+            else self._triples(eval_dataset, processing_class, "eval_dataset"),
             processing_class=processing_class,
             **kwargs,
         )
         check_launch()
-        self._check_preferences()
-        self._check_next_tokens()
+        for where in ("train_dataset", "eval_dataset"):
+            if (triples := getattr(self, where)) is not None:
+                self._check(triples, where)
         # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
         self.add_callback(_GoesOn(self))
 
-    @staticmethod
-    def _held_out(rows: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any) -> Triples:
-        return triples_from(rows, tokenizer, where="eval_dataset")
+    def _triples(self, rows: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any, where: str) -> Triples:
+        pairs = bool(self.objective.requires & PREFERENCE_FIELDS) and self.objective.compares_any_pair
+        return triples_from(rows, tokenizer, where=where, pairs=pairs)
 
-    def _check_preferences(self) -> None:
-        for triples in (self.train_dataset, self.eval_dataset):
-            for name in self.objective.requires & PREFERENCE_FIELDS if triples is not None else ():
-                if any(getattr(triple, name) is None for triple in triples.items):
-                    raise InputError(
-                        f"the objective needs a judge's '{name}', and a triple has none",
-                        where="train_dataset" if triples is self.train_dataset else "eval_dataset",
-                        fix=f"give the column '{name}', or take an imitation objective",
-                    )
-
-    def _check_next_tokens(self) -> None:
-        for triples in (self.train_dataset, self.eval_dataset):
-            needed = triples is not None and "generated_next_tokens" in self.objective.requires
-            if needed and not all(triple.likely_tokens for triple in triples.items):
-                raise InputError(
-                    "the objective needs what a scorer expects at each generated token, and a triple lacks it",
-                    where="train_dataset" if triples is self.train_dataset else "eval_dataset",
-                    fix="let `sparring train` play it, whose runs have a scorer, or take another objective",
-                )
+    def _check(self, triples: Triples, where: str) -> None:
+        check_fields(triples, self.objective, where)
+        check_lengths(triples, self.model.config, where)
 
     @property
     def shards_weights(self) -> bool:
@@ -145,10 +133,11 @@ class SelfPlayTrainer(Trainer):
         triples = (
             self.eval_dataset
             if eval_dataset is None
-            else triples_from(eval_dataset, self.processing_class, where="eval_dataset")
+            else self._triples(eval_dataset, self.processing_class, "eval_dataset")
         )
         if triples is None:
             raise InputError("the evaluation set is missing", where="eval_dataset", fix="pass eval_dataset=triples")
+        self._check(triples, "eval_dataset")
         if self.state.global_step > 0 and self._unscored(triples):
             raise InputError(
                 "the opponent, the model as it was before training, is no longer in memory to score this set",

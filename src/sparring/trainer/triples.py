@@ -87,6 +87,26 @@ class Triple:
         expert = log_probs[0] if experts else None
         return replace(self, opponent_expert=expert, opponent_generated=tuple(log_probs[experts:]))
 
+    def as_pairs(self) -> Triple:
+        """The same responses as 1 + K generated ones, of which the expert's, the first, beats every other: P = 1.
+
+        With K = 1 all P(y_i ≻ y_j) are known; with more, nobody compared the others with each other.
+        """
+        known = opponent = None
+        if len(self.generated_ids) == 1:
+            known = [[0.5, 1.0], [0.0, 0.5]]
+        if self.opponent_expert is not None and self.opponent_generated is not None:
+            opponent = [self.opponent_expert, *self.opponent_generated]
+        return replace(
+            self,
+            expert_ids=(),
+            generated_ids=self.responses,
+            opponent_expert=None,
+            opponent_generated=opponent,
+            preference=[1.0, *[0.0] * len(self.generated_ids)],
+            pairwise=known,
+        )
+
 
 class Triples(Dataset[Triple]):
     """Triples that all have the same number K of generated responses."""
@@ -126,7 +146,11 @@ def _check_all_or_none(what: str, given: Sequence[bool]) -> None:
 
 
 def triples_from(
-    dataset: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any, *, where: str = "train_dataset"
+    dataset: Iterable[Mapping[str, Any]] | Triples,
+    tokenizer: Any,
+    *,
+    where: str = "train_dataset",
+    pairs: bool = False,
 ) -> Triples:
     """The triples of a data set.
 
@@ -143,6 +167,8 @@ def triples_from(
         dataset: Rows: a `datasets.Dataset`, or any iterable of mappings.
         tokenizer: Needed for text only.
         where: What errors call the data set.
+        pairs: Whether `chosen` and `rejected` are compared, as DPO does, where the row has no judge's numbers: as
+            generated responses, of which the chosen one is preferred.
 
     Raises:
         InputError: A row lacks a field, or text is given without a tokenizer.
@@ -150,9 +176,12 @@ def triples_from(
     if isinstance(dataset, Triples):
         # A copy, so that the scores of one trainer's opponent never reach another trainer.
         return Triples(dataset.items)
-    return Triples(
-        _triple(row, number, tokenizer, f"{where} row {number}") for number, row in enumerate(named(dataset, where))
-    )
+    triples = []
+    for number, (row, preferred) in enumerate(named(dataset, where, pairs=pairs)):
+        triple = _triple(row, number, tokenizer, f"{where} row {number}")
+        ready = triple.preference is not None or triple.pairwise is not None or _IDS[0] in row
+        triples.append(triple.as_pairs() if pairs and preferred and not ready else triple)
+    return Triples(triples)
 
 
 def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str) -> Triple:

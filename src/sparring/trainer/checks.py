@@ -1,0 +1,47 @@
+"""Whether triples have what an objective reads, and fit into the model."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedConfig
+
+from sparring.errors import InputError
+from sparring.log_ratios import PREFERENCE_FIELDS, REFERENCE_FIELDS
+from sparring.models import context_length
+from sparring.trainer.triples import Triples
+from sparring.types import Objective
+
+
+def check_fields(triples: Triples, objective: Objective, where: str) -> None:
+    """Raises InputError where a triple lacks what a judge, a reference or a scorer says of it, and that is needed."""
+    for name in objective.requires & PREFERENCE_FIELDS:
+        if any(getattr(triple, name) is None for triple in triples.items):
+            fix = f'give the column \'{name}\', or take {{"name": "spin"}}: on chosen and rejected it is DPO\'s loss'
+            raise InputError(f"the objective needs a judge's '{name}', and a triple has none", where=where, fix=fix)
+    for name in objective.requires & REFERENCE_FIELDS:
+        if any(getattr(triple, name) is None for triple in triples.items):
+            problem = "the objective needs the log-probs of a reference beside the opponent, and a triple lacks them"
+            fix = "let `sparring train` play it, whose runs have a reference, or take another objective"
+            raise InputError(problem, where=where, fix=fix)
+    if "generated_next_tokens" in objective.requires and not all(triple.likely_tokens for triple in triples.items):
+        raise InputError(
+            "the objective needs what a scorer expects at each generated token, and a triple lacks it",
+            where=where,
+            fix="let `sparring train` play it, whose runs have a scorer, or take another objective",
+        )
+
+
+def check_lengths(triples: Triples, config: PreTrainedConfig, where: str) -> None:
+    """Raises InputError where a prompt and a response together are longer than the model's context.
+
+    A run never trains on such a row either: it drops or cuts them before.
+    """
+    limit = context_length(config)
+    lengths = [len(each.prompt_ids) + max(map(len, each.responses), default=0) for each in triples.items]
+    long = [number for number, length in enumerate(lengths) if length > limit]
+    if long:
+        raise InputError(
+            f"{len(long)} of {len(lengths)} rows are longer than the model's context of {limit} tokens; this one has "
+            f"{lengths[long[0]]}, prompt and response together",
+            where=f"{where} row {long[0]}",
+            fix="cut such rows or leave them out before: the trainer cuts nothing",
+        )
