@@ -87,7 +87,11 @@ class Objective(Protocol):
 
     @property
     def stability(self) -> StabilityNumber | None:
-        """The stability number of its settings, or None where no exact iteration ends at the expert."""
+        """The stability number of its settings, by a formula of its own; None, the default, where it gives none.
+
+        None says nothing of the iteration: `sparring.games.stability` then differentiates the loss, and returns None in
+        its turn where no exact iteration ends at the expert.
+        """
         return None
 
     @property

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from games.random_games import distribution
 from sparring.games import ImitationGame, contraction_factor, stability
 from sparring.games.stability import NoFixedPointError
 from sparring.objectives import OBJECTIVES
+from sparring.types import Objective, ObjectiveOutput
 
 SETTINGS = [
     *[("spin", {"beta": beta, "link": link}) for beta in (0.3, 1.0, 2.0) for link in ("logistic", "exponential")],
@@ -75,3 +80,67 @@ def test_elsewhere_than_at_a_fixed_point_it_refuses():
 
 def test_a_flat_loss_has_an_infinite_factor():
     assert math.isinf(stability(OBJECTIVES["spin"](link="hinge")).contraction_factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linked(Objective):
+    """A link of the margin t of the expert over the mean generated response; no formula is given."""
+
+    link: Callable[[Tensor], Tensor]
+
+    requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated"})
+
+    def __call__(self, ratios):
+        margin = ratios.require("expert") - ratios.mean_over_samples(ratios.require("generated"))
+        return ObjectiveOutput(loss=self.link(margin))
+
+
+def huber(target, delta):
+    return lambda t: functional.huber_loss(t, torch.full_like(t, target), delta=delta, reduction="none")
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        lambda t: functional.relu(1.0 - t),
+        lambda t: functional.relu(1.0 - 300.0 * t),
+        huber(1.0, 0.5),
+        # Curvature of rounding's size, of either sign.
+        lambda t: 1e-17 * t.square() - t,
+        lambda t: -1e-17 * t.square() - t,
+    ],
+)
+def test_a_link_that_is_straight_at_the_start_has_an_infinite_exponent_and_its_cure(link):
+    number = stability(Linked(link=link))
+    assert number.value == number.step_exponent == number.contraction_factor == math.inf
+    assert number.verdict.startswith("overshoots")
+    assert number.cure == "take a link that is curved at 0"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        # The second derivative is 1 above 0 and 0 below; and the other way round.
+        huber(1.0, 1.0),
+        huber(-1.0, 1.0),
+        lambda t: functional.relu(t).square() - t,
+        # 0.5 and 1, which is no more than a difference of degree.
+        lambda t: torch.where(t > 0, 0.5, 1.0) * t.square() - t,
+        torch.abs,
+    ],
+)
+def test_a_kink_in_the_loss_or_its_slope_gives_no_number(link):
+    assert stability(Linked(link=link)) is None
+
+
+@pytest.mark.parametrize("beta", [1e-2, 1.0, 1e2])
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_a_smooth_link_keeps_its_number_at_any_scale(beta, scale):
+    # e = minus slope over curvature at 0.
+    number = stability(Linked(link=lambda t: scale * functional.softplus(-beta * t)))
+    assert number.step_exponent == pytest.approx(2.0 / beta, rel=1e-9)
+
+
+def test_where_the_loss_is_highest_there_is_no_number():
+    # The expert is then no best response to itself.
+    assert stability(Linked(link=lambda t: -0.5 * (t + 1.0).square())) is None

@@ -14,6 +14,8 @@ from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.types import Objective, StabilityNumber
 
 _NUDGE = 1e-6  # nats
+_KINK = 1e-2  # jump of the slope's derivative, as a share of it; a smooth loss has at most a nudge's worth
+_FLAT = 1e-13  # curvature, of either sign, that rounding makes of none
 
 
 class NoFixedPointError(RunError):
@@ -24,7 +26,8 @@ def stability(objective: Objective) -> StabilityNumber | None:
     """The stability number of an objective's exact self-play iteration against the previous policy.
 
     The objective's own formula where it has one, else `contraction_factor` in a fixed game of four outcomes. None
-    where the expert is no fixed point: for preference objectives, which imitate nobody, and for `t-spin`.
+    where the expert is no fixed point: for preference objectives, which imitate nobody, and for `t-spin`; and where the
+    loss or its slope has a kink there. The step exponent is infinite where the loss has no curvature there.
     """
     if objective.stability is not None:
         return objective.stability
@@ -38,7 +41,8 @@ def stability(objective: Objective) -> StabilityNumber | None:
     dominant = eigenvalues[eigenvalues.abs().argmax()]
     # Log π_{t+1} − log π_E = (1 − e)(log π_t − log π_E): e from the eigenvalue that decays last.
     exponent = 1.0 - math.copysign(float(dominant.abs()), float(dominant.real))
-    return StabilityNumber(symbol="step exponent", value=exponent, step_exponent=exponent, cure="take a shorter step")
+    cure = "take a link that is curved at 0" if math.isinf(exponent) else "take a shorter step"
+    return StabilityNumber(symbol="step exponent", value=exponent, step_exponent=exponent, cure=cure)
 
 
 def contraction_factor(game: ExactGame, objective: Objective, fixed_point: Tensor) -> float:
@@ -54,11 +58,11 @@ def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: 
     """`[n−1]` complex eigenvalues of d log π_{t+1} / d log π_t at a fixed point `[n]`.
 
     The best response x solves ∂L/∂x(x, o) = 0, so dx/do = −(∂²L/∂x²)⁻¹ ∂²L/∂x∂o; both Hessians come from automatic
-    differentiation of the population loss in log odds.
+    differentiation of the population loss in log odds. All are −∞ where the loss has no curvature in some direction.
 
     Raises:
-        NoFixedPointError: The policy is not a fixed point: its loss still falls when it plays against itself. Or it
-            cannot be told, since the loss has a kink there.
+        NoFixedPointError: The policy is not a fixed point: against itself its loss still falls, or has no minimum. Or
+            it cannot be told, since the loss or its slope has a kink there.
     """
     log_policy = fixed_point.to(torch.float64).log()
     pivot, size = int(log_policy.argmax()), len(log_policy) - 1
@@ -79,13 +83,21 @@ def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: 
         for entry in gradient[:size]
     ]
     hessian, mixed = torch.stack(rows).split(size, dim=1)
-    # Of a smooth loss the rest is of second order in the nudge, 1e-12.
-    beside = torch.cat([odds + _NUDGE, odds]).requires_grad_()
-    (moved,) = torch.autograd.grad(loss(beside), beside)
-    rest = moved[:size] - gradient.detach()[:size] - _NUDGE * hessian.sum(dim=1)
-    if float(rest.abs().max()) > _NUDGE * max(1.0, float(hessian.abs().max())):
-        raise NoFixedPointError("the loss against itself has a kink, where it cannot be differentiated")
-    if float(hessian.abs().max()) < 1e-13:
-        return torch.full((size,), math.inf, dtype=torch.complex128)
+    derivative = torch.cat([hessian, mixed], dim=1)
+    scale = float(derivative.abs().max())
+    # No two log ratios move alike, so that every difference of them moves too; a kink shows on one side or the other.
+    step = _NUDGE * torch.linspace(0.5, 1.0, 2 * size, dtype=torch.float64).square()
+    for nudge in (step, -step):
+        beside = (both.detach() + nudge).requires_grad_()
+        (moved,) = torch.autograd.grad(loss(beside), beside)
+        rest = moved[:size] - gradient.detach()[:size] - derivative @ nudge
+        if float(rest.abs().max()) > _KINK * _NUDGE * max(_NUDGE, scale):
+            raise NoFixedPointError("the loss against itself, or its slope, has a kink: no derivative tells the step")
+    lowest, flat = float(torch.linalg.eigvalsh(hessian)[0]), _FLAT * max(1.0, scale)
+    if lowest < -flat:
+        raise NoFixedPointError("not a fixed point: the loss against itself has no minimum there")
+    if lowest < flat:
+        # The eigenvalues are 1 − e, and a step that does not shrink with the error has e = +∞.
+        return torch.full((size,), -math.inf, dtype=torch.complex128)
     eigenvalues: Tensor = torch.linalg.eigvals(-torch.linalg.solve(hessian, mixed))
     return eigenvalues
