@@ -46,9 +46,9 @@ def measure_rates(prepared: Prepared, policy: Policy) -> Rates:
     # From the middle: neither the shortest nor the longest are typical.
     batch = by_length[len(by_length) // 2 :][:8] or by_length
     return Rates(
-        generate=_rate(lambda: _generate(prepared, policy, batch)),
-        score=_rate(lambda: _score(policy, batch)),
-        train=_rate(lambda: _train(policy, batch[:4])),
+        generate=_rate(lambda: generate_once(prepared, policy, batch)),
+        score=_rate(lambda: score_once(policy, batch)),
+        train=_rate(lambda: train_once(policy, batch[:4])),
     )
 
 
@@ -63,7 +63,8 @@ def _rate(work: Callable[[], int]) -> float:
     return tokens / (time.perf_counter() - start)
 
 
-def _generate(prepared: Prepared, policy: Policy, batch: Sequence[EncodedExample]) -> int:
+def generate_once(prepared: Prepared, policy: Policy, batch: Sequence[EncodedExample]) -> int:
+    """Samples 16 tokens at most to as many sequences as are decoded at once; returns how many tokens there were."""
     config = prepared.config.generation
     player = generator_for(config, policy, prepared.engine, stop_ids=prepared.train.stop_ids, max_new_tokens=16)
     repeated = [batch[n % len(batch)] for n in range(config.prompts_per_batch)]
@@ -71,12 +72,13 @@ def _generate(prepared: Prepared, policy: Policy, batch: Sequence[EncodedExample
         return sum(len(sample.response_ids) for sample in player.sample(repeated, seed=0))
 
 
-def _score(policy: Policy, batch: Sequence[EncodedExample]) -> int:
+def score_once(policy: Policy, batch: Sequence[EncodedExample]) -> int:
+    """Scores the expert of each prompt; returns the tokens that were read."""
     policy.log_probs([item.prompt_ids for item in batch], [[_answer(item)] for item in batch])
     return sum(map(_tokens, batch))
 
 
-def _train(policy: Policy, batch: Sequence[EncodedExample]) -> int:
+def train_once(policy: Policy, batch: Sequence[EncodedExample]) -> int:
     """A forward and a backward pass; the optimizer's step is small beside them and is left out."""
     policy.model.train()
     with policy.forward_dtype():
