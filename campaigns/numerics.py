@@ -31,6 +31,11 @@ from ground import Cli, Figures, command_line, save_tiny, write_tiny_config
 from tiny import tiny_model, tiny_tokenizer
 
 PROMISED = 1e4
+# The inputs that are log-probs, which are never positive; the others are log ratios.
+LOG_PROBS = frozenset(
+    {"policy_expert", "policy_generated", "policy_initial", "policy_reference"}
+    | {"expert_tokens", "generated_next_tokens"}
+)
 EXTREMES = (0.0, 1e-38, 1e-8, 1.0, 60.0, PROMISED, 1e8, 1e20, 3e38, math.inf, math.nan)
 # Words of a library, which say nothing of where.
 _FOREIGN = re.compile(r"Traceback|probability tensor|multinomial|Aborted!|device-side assert")
@@ -157,7 +162,7 @@ def objectives(figures: Figures, rng: random.Random, count: int) -> dict[str, in
         top = rng.randrange(1, len(EXTREMES) + 1)
         for name in INPUTS:
             chosen = [rng.choice(EXTREMES[:top]) for _ in range(values[name].numel())]
-            signed = [-each if name.startswith("policy") else rng.choice((-1.0, 1.0)) * each for each in chosen]
+            signed = [-each if name in LOG_PROBS else rng.choice((-1.0, 1.0)) * each for each in chosen]
             largest = max([largest, *(math.inf if math.isnan(each) else abs(each) for each in signed)])
             values[name] = torch.tensor(signed).reshape(values[name].shape).requires_grad_()
         told = f"{build.__name__}({settings}) at {EXTREMES[top - 1]:g}"

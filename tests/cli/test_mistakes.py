@@ -115,7 +115,7 @@ def test_the_first_word_of_a_run_comes_before_what_takes_time(
     with pytest.raises(InputError, match="needs an expert response"):
         train_command("mine.yaml", changes, skip_invalid=False, as_json=True)
     told = capsys.readouterr()
-    assert (told.out, told.err.splitlines()[0]) == ("", f"reading the data, then loading {tiny_folder}")
+    assert (told.out, told.err.splitlines()[0]) == ("", "reading the data, then loading the model")
 
 
 def test_a_file_of_another_ending_is_named(sparring: Callable[..., tuple[object, str]], folder: Path) -> None:

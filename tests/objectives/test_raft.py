@@ -36,7 +36,7 @@ def test_it_rests_at_the_opponent_restricted_to_its_best_responses() -> None:
         value.backward()
         return value
 
-    for _ in range(20):
+    for _ in range(3):
         optimizer.step(loss)
     torch.testing.assert_close(
         logits.detach().softmax(-1)[0, [0, 2]], torch.tensor([0.25, 0.75]).double(), atol=1e-4, rtol=0

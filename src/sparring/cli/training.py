@@ -32,7 +32,7 @@ def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, 
     checked = read_config(config, overrides, skip_invalid=skip_invalid)
     if os.environ.get("RANK", "0") == "0":
         # What follows imports and loads for seconds or minutes before the first progress.
-        console.print(f"reading the data, then loading {checked.model.name}")
+        console.print("reading the data, then loading the model")
     from sparring.selfplay.loop import run
 
     with _resumable(checked.output):
