@@ -8,17 +8,15 @@ other work beside it hardly counts.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
-from measuring import hardware, versions
+from measuring import hardware, options_of, versions
 
 FORMATS: dict[str, dict[str, Any]] = {
     "fp32": {},
@@ -30,11 +28,7 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Prints a row of each format."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = options_of(__doc__)
     torch.set_num_threads(1)
     found = {}
     for name, settings in FORMATS.items():

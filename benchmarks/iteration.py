@@ -14,18 +14,17 @@ both sides tell how many tokens they drew.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from measuring import hardware, now, versions
+import peer
+from measuring import hardware, in_a_process, now, ratios, versions
 
 SIDES = ("ours", "generate and TRL")
 LIMIT, BATCH, AT_ONCE = 48, 4, 32
@@ -42,17 +41,15 @@ def main() -> None:
         job = prepared(options, Path(folder))
         for turn in range(options.turns):
             for side in SIDES[:: 1 if turn % 2 == 0 else -1]:
-                runs[side].append(run(job | {"side": side, "output": f"{folder}/{turn}-{side}"}, Path(folder)))
+                own = job | {"side": side, "output": f"{folder}/{turn}-{side}"}
+                runs[side].append(in_a_process(__file__, own, Path(folder)))
                 print(f"{turn + 1}/{options.turns} {side}: {runs[side][-1]}", file=sys.stderr)
-    ratios = {}
-    for key in ("seconds", "cpu_seconds", "peak_mb"):
-        by_turn = sorted(peer[key] / own[key] for own, peer in zip(*runs.values(), strict=True))
-        ratios[key] = [round(value, 3) for value in (median(by_turn), by_turn[0], by_turn[-1])]
-    print("generate and TRL / ours, median and range:", json.dumps(ratios))
+    found = ratios(runs[SIDES[1]], runs[SIDES[0]], ("seconds", "cpu_seconds", "peak_mb"))
+    print("generate and TRL / ours, median and range:", json.dumps(found))
     if options.json is not None:
         about = {"hardware": hardware(), "versions": versions("trl"), "model": options.model}
         about |= {"prompts": options.prompts, "samples": options.samples, "limit": LIMIT}
-        options.json.write_text(json.dumps(about | {"ratios": ratios, "runs": runs}, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(about | {"ratios": found, "runs": runs}, indent=1) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
@@ -70,55 +67,32 @@ def arguments() -> argparse.Namespace:
 def prepared(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The model and the prompts that both sides read."""
     from sparring.data import TASKS
-    from sparring.models import ModelConfig, load_model, load_tokenizer
+    from sparring.models import ModelConfig, load_tokenizer
 
-    config = ModelConfig(name=options.model, device="cpu")
-    load_model(config).save_pretrained(folder / "model")
-    load_tokenizer(config).save_pretrained(folder / "model")
+    model, _ = peer.prepared(options.model, "cpu", folder)
+    load_tokenizer(ModelConfig(name=options.model)).save_pretrained(model)
     rows = [
         {"prompt": each.prompt, "response": each.response}
         for each in TASKS["arithmetic"].generate(options.prompts, 1, 0)
     ]
     data = folder / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return {"model": str(folder / "model"), "data": str(data), "samples": options.samples}
-
-
-def run(job: dict[str, Any], folder: Path) -> dict[str, float]:
-    """One side, in a process of its own."""
-    path = folder / "job.json"
-    path.write_text(json.dumps(job), encoding="utf-8")
-    command = [sys.executable, __file__, "--worker", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{job['side']} failed:\n{done.stderr[-4000:]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return {"model": model, "data": str(data), "samples": options.samples}
 
 
 def work(job: dict[str, Any]) -> dict[str, float]:
     """One side's iteration: seconds, CPU time, the most memory, and how many tokens it drew."""
     side: Callable[[dict[str, Any]], int] = ours if job["side"] == "ours" else plain
-    import_what_it_uses(job["side"])
+    # Imports are no work of an iteration.
+    importlib.import_module("sparring.trainer.trainer" if side is ours else "trl.trainer.dpo_trainer")
     start, cpu = now(), time.process_time()
     tokens = side(job)
     return {
         "seconds": now() - start,
         "cpu_seconds": time.process_time() - cpu,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "peak_mb": peer.peak_mb("cpu"),
         "tokens": tokens,
     }
-
-
-def import_what_it_uses(side: str) -> None:
-    """Imports are no work of an iteration."""
-    import transformers  # noqa: F401 - as above
-
-    if side == "ours":
-        import sparring.api
-        import sparring.trainer.trainer  # noqa: F401 - as above
-    else:
-        import trl.trainer.dpo_trainer  # noqa: F401 - as above
 
 
 def ours(job: dict[str, Any]) -> int:

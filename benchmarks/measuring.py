@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
+import json
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -27,6 +32,36 @@ def times(function: Callable[[], Any], repeats: int) -> list[float]:
         start = now()
         function()
         found.append(now() - start)
+    return found
+
+
+def options_of(description: str | None) -> argparse.Namespace:
+    """The command line of a benchmark of one model: `--model`, `--repeats` and `--json`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def in_a_process(script: str, job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What `script --worker JOB` prints in its last line, as JSON: one side, in a process of its own."""
+    path = folder / "job.json"
+    path.write_text(json.dumps(job), encoding="utf-8")
+    command = [sys.executable, script, "--worker", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{job['side']} failed:\n{done.stderr[-4000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def ratios(peer: list[dict[str, Any]], ours: list[dict[str, Any]], keys: tuple[str, ...]) -> dict[str, list[float]]:
+    """Peer / ours by turn, as [median, lowest, highest]."""
+    found = {}
+    for key in keys:
+        by_turn = sorted(theirs[key] / own[key] for theirs, own in zip(peer, ours, strict=True))
+        found[key] = [round(value, 3) for value in (median(by_turn), by_turn[0], by_turn[-1])]
     return found
 
 

@@ -9,17 +9,15 @@ two parts are timed apart because their ratio is far below the noise of a step.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from measuring import hardware, times, versions
+from measuring import hardware, options_of, times, versions
 from sparring.log_ratios import LogRatios
 from sparring.logprobs import sequence_log_probs
 from sparring.models import ModelConfig, load_model
@@ -76,11 +74,7 @@ def measure(objective: Any, model: Any, repeats: int) -> dict[str, float]:
 
 def main() -> None:
     """Prints and stores one line an objective."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = options_of(__doc__)
     model = load_model(ModelConfig(name=options.model)).train()
     torch.manual_seed(0)
     results = {}

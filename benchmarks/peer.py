@@ -21,7 +21,6 @@ import importlib
 import json
 import random
 import resource
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -30,10 +29,11 @@ from statistics import median
 from typing import Any
 
 import shapes
-from measuring import hardware, now, versions
+from measuring import hardware, in_a_process, now, ratios, versions
 from shapes import SHAPES
 
 SIDES = ("ours", "trl-tuned", "trl-default")
+MEASURED = ("step_s", "epoch_s", "peak_mb")
 BETA, LEARNING_RATE = 0.1, 1e-6
 # Relatively: bf16 has three digits.
 TOLERANCES = {"cpu": 1e-4, "cuda": 2e-2}
@@ -178,7 +178,8 @@ def compare(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
     for turn in range(options.repeats):
         # Every other turn goes backwards, so that a drift of the machine's speed favours nobody.
         for side in options.sides[:: 1 if turn % 2 == 0 else -1]:
-            runs[side].append(run({**job, "side": side, "folder": str(folder / f"{name}-{side}-{turn}")}, folder))
+            place = str(folder / f"{name}-{side}-{turn}")
+            runs[side].append(in_a_process(__file__, {**job, "side": side, "folder": place}, folder))
             print(f"{name} {turn + 1}/{options.repeats} {side}: {runs[side][-1]}", file=sys.stderr)
     tokens = sum(len(r["prompt_ids"]) * (1 + len(r["rejected_ids"])) for r in data) + sum(
         len(answer) for r in data for answer in (r["chosen_ids"], *r["rejected_ids"])
@@ -186,7 +187,7 @@ def compare(name: str, options: argparse.Namespace, folder: Path) -> dict[str, A
     return {
         "what": asdict(CASES[name]) | {"tokens": tokens},
         "sides": {side: {"summary": summary(found, tokens), "runs": found} for side, found in runs.items()},
-        "ratios": {side: ratios(runs[side], runs["ours"]) for side in options.sides if side != "ours"},
+        "ratios": {side: ratios(runs[side], runs["ours"], MEASURED) for side in options.sides if side != "ours"},
         "losses_agree": "trl-tuned" not in runs
         or agree(runs["ours"][0]["losses"], runs["trl-tuned"][0]["losses"], TOLERANCES[options.device]),
     }
@@ -205,19 +206,6 @@ def prepared(model: str, device: str, folder: Path) -> tuple[str, int]:
     return str(path), loaded.config.vocab_size
 
 
-def run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """One side, in a process of its own."""
-    path = folder / "job.json"
-    path.write_text(json.dumps(job), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, __file__, "--worker", str(path)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{job['side']} failed:\n{done.stderr[-4000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def summary(runs: list[dict[str, Any]], tokens: int) -> dict[str, Any]:
     """Medians over the repeats. Tokens are counted as the peer lays them out: the prompt once a response."""
     epoch = median(item["epoch_s"] for item in runs)
@@ -227,15 +215,6 @@ def summary(runs: list[dict[str, Any]], tokens: int) -> dict[str, Any]:
         "tokens_per_s": tokens / epoch,
         "peak_mb": median(item["peak_mb"] for item in runs),
     }
-
-
-def ratios(peer: list[dict[str, Any]], ours: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Peer / ours by turn, as [median, lowest, highest]."""
-    found = {}
-    for key in ("step_s", "epoch_s", "peak_mb"):
-        by_turn = sorted(theirs[key] / own[key] for theirs, own in zip(peer, ours, strict=True))
-        found[key] = [round(value, 3) for value in (median(by_turn), by_turn[0], by_turn[-1])]
-    return found
 
 
 def agree(ours: list[float], theirs: list[float], tolerance: float) -> bool:

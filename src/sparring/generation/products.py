@@ -28,7 +28,8 @@ def laid_out(model: Any) -> Iterator[None]:
         model: The model; nothing of it is changed in the end.
     """
     layers = [layer for layer in model.modules() if _suits(layer)] if _possible() else []
-    if sum(layer.weight.numel() * _multiplied_in(layer).itemsize for layer in layers) > _SHARE * _memory():
+    size = sum(layer.weight.numel() * _multiplied_in(layer).itemsize for layer in layers)
+    if size > _SHARE * psutil.virtual_memory().total:
         layers = []
     try:
         for layer in layers:
@@ -40,11 +41,6 @@ def laid_out(model: Any) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.__dict__.pop("forward", None)
-
-
-def _memory() -> int:
-    total: int = psutil.virtual_memory().total
-    return total
 
 
 def _possible() -> bool:

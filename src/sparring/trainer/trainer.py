@@ -130,14 +130,12 @@ class SelfPlayTrainer(Trainer):
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The loss and metrics on `eval_dataset`, or on that of the constructor."""
-        triples = (
-            self.eval_dataset
-            if eval_dataset is None
-            else self._triples(eval_dataset, self.processing_class, "eval_dataset")
-        )
+        triples = self.eval_dataset
+        if eval_dataset is not None:
+            triples = self._triples(eval_dataset, self.processing_class, "eval_dataset")
+            self._check(triples, "eval_dataset")
         if triples is None:
             raise InputError("the evaluation set is missing", where="eval_dataset", fix="pass eval_dataset=triples")
-        self._check(triples, "eval_dataset")
         if self.state.global_step > 0 and self._unscored(triples):
             raise InputError(
                 "the opponent, the model as it was before training, is no longer in memory to score this set",
