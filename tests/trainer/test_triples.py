@@ -9,7 +9,8 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from sparring.errors import InputError
-from sparring.trainer.triples import Counts, Triple, Triples, collate, triples_from
+from sparring.trainer.collation import Counts, collate
+from sparring.trainer.triples import Triple, Triples, triples_from
 from tiny import tiny_tokenizer
 
 ROW: dict[str, Any] = {"prompt_ids": [3], "expert_ids": [4, 2], "generated_ids": [[5], [6, 2]]}

@@ -11,7 +11,7 @@ from torch import Tensor
 from sparring.log_ratios import PREFERENCE_FIELDS, TEAM_FIELDS, LogRatios
 from sparring.logprobs import log_probs_at, per_token_log_probs
 from sparring.tokens import NextTokenLogProbs, TokenLogProbs
-from sparring.trainer.triples import Counts
+from sparring.trainer.collation import Counts
 
 
 def log_ratios(model: Any, inputs: Mapping[str, Any], requires: Set[str]) -> LogRatios:

@@ -17,11 +17,12 @@ from sparring.log_ratios import OPPONENT_FIELDS, PREFERENCE_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
 from sparring.trainer.checks import check_fields, check_lengths
+from sparring.trainer.collation import collate
 from sparring.trainer.given import check_arguments, check_names, model_of, objective_of
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
 from sparring.trainer.ratios import log_ratios
-from sparring.trainer.triples import Triples, collate, triples_from
+from sparring.trainer.triples import Triples, triples_from
 from sparring.trainer.unlogged import Unlogged
 from sparring.types import Objective, ObjectiveOutput
 

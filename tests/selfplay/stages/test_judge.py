@@ -22,8 +22,9 @@ from sparring.selfplay.run import Run
 from sparring.selfplay.stages.judge import join, judge_samples
 from sparring.shard_files import read_shard, write_shard
 from sparring.shards import samples_path
+from sparring.trainer.collation import collate
 from sparring.trainer.trainer import SelfPlayTrainer
-from sparring.trainer.triples import Triple, Triples, collate, triples_from
+from sparring.trainer.triples import Triple, Triples, triples_from
 from tiny import tiny_model
 
 TEXTS = {7: ("= 3", "= 4", "= 3"), 9: ("no", "idea", "5")}
