@@ -26,18 +26,20 @@ RUN = (
     "iterations=2",
     "stop.enabled=false",
 )
-# What is changed in the recipe's choice. The warm-up is the same in all, and so is the control: one is enough.
+# What is changed in the recipe's choice. The warm-up is the same in all but the last two, and so is the control: one is
+# enough.
 PLAYS: dict[str, tuple[str, ...]] = {
     "raft": (),
     "sppo": ("objective={name: sppo, eta: 10}", "judge={name: verifier, rule: final-number}", "control=false"),
     "spif": ("objective={name: spif, beta: 1, reward_bound: 2}", "control=false"),
     "consensus": ("judge={name: consensus, rule: final-number}", "control=false"),
     "discriminator": ("judge={name: discriminator}", "control=false"),
+    # Supervised fine-tuning on solutions to all problems, as if somebody had written them.
+    "all-solutions": ("data.experts=null", "warmup.until=end", "iterations=0", "control=false"),
     # From a start that is half done, at a rate that is too high, with a warm-up and a control of its own.
     "hasty": (
         "model.dtype=float32",
-        "warmup.training.num_train_epochs=4",
-        "warmup.patience=4",
+        "warmup={until: plateau, patience: 4, training: {num_train_epochs: 4}}",
         "objective={name: sppo, eta: 10}",
         "judge={name: verifier, rule: final-number}",
         "training.learning_rate=5e-4",

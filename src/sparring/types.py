@@ -94,6 +94,19 @@ class Objective(Protocol):
         """
         return None
 
+    def samples_read(self, judged: LogRatios) -> Tensor | None:
+        """Which generated responses its loss and metrics depend on, told by what a judge said of them.
+
+        The others have no gradient, so training does not read them: their log-probs are zero in what it is called with.
+
+        Args:
+            judged: The fields of `PREFERENCE_FIELDS` that it requires, and no other.
+
+        Returns:
+            `[B, K]` booleans; None, the default, is all of them.
+        """
+        return None
+
     @property
     def reach(self) -> float | None:
         """How far one iteration moves the log ratio of a whole response, nats; None where nothing bounds it."""

@@ -60,9 +60,19 @@ def test_what_is_played_on_which_data(tmp_path: Path, name: str) -> None:
     assert (resolved.warmup is not None) == warm
     assert resolved.iterations == iterations
     assert resolved.recipe is None
-    assert resolved.warmup is None or resolved.warmup.until == "plateau"
+    assert resolved.warmup is None or resolved.warmup.until == "end"
     assert resolved.judge is None or judge == "discriminator" or resolved.judge.options == {"rule": "final-number"}
     assert len(reasons) == 3 + warm
+
+
+@pytest.mark.parametrize(("experts", "until"), [(63, "end"), (64, "plateau")])
+def test_few_experts_are_all_trained_on(tmp_path: Path, experts: int, until: str) -> None:
+    rows = [{"prompt": f"{n} and 1?", "response": f"#### {n + 1}"} for n in range(experts + 2)]
+    resolved, reasons = resolve(config(tmp_path, rows, NUMBERS))
+    assert resolved.warmup is not None
+    assert resolved.warmup.until == until
+    assert resolved.warmup.training["num_train_epochs"] == 8
+    assert ("too few to tell when to end" in reasons[1]) == (until == "end")
 
 
 def test_a_judge_that_is_given_is_played_with(tmp_path: Path) -> None:

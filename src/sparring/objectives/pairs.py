@@ -75,6 +75,11 @@ class PairObjective(Objective):
         }
         return ObjectiveOutput(loss=loss, metrics=metrics)
 
+    def samples_read(self, judged: LogRatios) -> Tensor:
+        """Those that are in a pair which counts."""
+        weight = _pair_weights(judged, self.pairs)
+        return (weight > 0).any(dim=-1) | (weight > 0).any(dim=-2)
+
 
 def best_and_worst(ratios: LogRatios) -> tuple[Tensor, Tensor]:
     """Weights `[B, K]` of the best and of the worst sample; each sums to one, and samples that tie share it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from sparring.log_ratios import LogRatios
 from sparring.objectives.pairs import best_and_worst
 from sparring.types import Objective, ObjectiveOutput
@@ -28,8 +30,17 @@ class Raft(Objective):
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """The loss `[B]`; metrics: the log-likelihood of the best samples, and the share of prompts that have some."""
-        best, worst = best_and_worst(ratios)
-        decided = (best != worst).any(dim=-1).to(best.dtype)
-        log_likelihood = decided * (best * ratios.require("policy_generated")).sum(dim=-1)
-        metrics = {"log_likelihood/chosen": log_likelihood.detach(), "preferences/decided": decided}
+        weight = _weight(ratios)
+        log_likelihood = (weight * ratios.require("policy_generated")).sum(dim=-1)
+        metrics = {"log_likelihood/chosen": log_likelihood.detach(), "preferences/decided": weight.sum(dim=-1)}
         return ObjectiveOutput(loss=-log_likelihood, metrics=metrics)
+
+    def samples_read(self, judged: LogRatios) -> Tensor:
+        """The best samples, of prompts that have some."""
+        return _weight(judged) > 0
+
+
+def _weight(ratios: LogRatios) -> Tensor:
+    """`[B, K]` b; zero where all samples tie."""
+    best, worst = best_and_worst(ratios)
+    return best * (best != worst).any(dim=-1, keepdim=True)

@@ -43,6 +43,9 @@ _DPO = {
 # At a constant rate the likelihood of held-out experts peaks after an epoch or two, long before the answers are as good
 # as they get; with a rate that falls to zero it rises again at the end (docs/auto.md). So no look ends it early.
 _WARMUP = {"learning_rate": 2e-4, "lr_scheduler_type": "linear", "num_train_epochs": 8}
+# Of fewer experts a fifth are too few to tell a plateau by: of six of 32 the likeliest came after epoch 2 of 8, where
+# the answers were far from as good as after the eighth (docs/auto.md).
+_FEW = 64
 # All weights are trained at a fifth of an adapter's rate, as the recipes are.
 _WHOLE = 0.2
 _SECTIONS = ("generation", "training", "warmup")
@@ -168,11 +171,8 @@ def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
     chosen: dict[str, Any] = {"lora": _LORA}
     reasons = [f"auto: {facts}"]
     if facts.experts > 1 and given.get("warmup", {}) is not None:
-        chosen["warmup"] = {"until": "plateau", "patience": _WARMUP["num_train_epochs"], "training": _WARMUP}
-        reasons.append(
-            f"auto warms up on the {facts.experts} experts until some of them, which it does not train on, grow no "
-            "likelier: from there on, more of it learns them by heart"
-        )
+        chosen["warmup"], reason = _warmup(facts.experts)
+        reasons.append(reason)
     if "objective" in given:
         reasons.append(f"auto plays '{config.objective.name}', which the configuration names")
     else:
@@ -183,6 +183,22 @@ def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
     if given.get("lora", _LORA) is None:
         chosen = _slower(chosen)
     return SelfPlayConfig.model_validate(_filled(chosen, given)), tuple(reasons)
+
+
+def _warmup(experts: int) -> tuple[Mapping[str, Any], str]:
+    """The settings of a warm-up on so many experts, and why."""
+    epochs = _WARMUP["num_train_epochs"]
+    if experts < _FEW:
+        reason = (
+            f"auto warms up on the {experts} experts for {epochs} epochs: some of them set apart would be too few to "
+            "tell when to end"
+        )
+        return {"training": _WARMUP}, reason
+    reason = (
+        f"auto warms up on the {experts} experts until some of them, which it does not train on, grow no likelier: "
+        "from there on, more of it learns them by heart"
+    )
+    return {"until": "plateau", "patience": epochs, "training": _WARMUP}, reason
 
 
 def _rule(facts: Facts, config: SelfPlayConfig) -> Rule:

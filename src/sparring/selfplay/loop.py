@@ -130,8 +130,8 @@ def _iterate(run: Run, iteration: int) -> None:
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
     if is_trained(stage):
         return
-    triples = _triples(run, phase, iteration) if phase.needs_samples else demonstrations(run.train)
-    log_cost(run, iteration, triples)
+    triples = Triples(_triples(run, phase, iteration) if phase.needs_samples else demonstrations(run.train))
+    log_cost(run, iteration, triples.items)
     if iteration == 0:
         tell_estimate(run)
     with run.timed(stage="train", iteration=iteration):
@@ -139,7 +139,7 @@ def _iterate(run: Run, iteration: int) -> None:
             run,
             start=iteration,
             stage=stage,
-            triples=Triples(triples),
+            triples=triples,
             objective=phase.objective,
             fields=phase.config.training,
             name=f"iteration {iteration}",

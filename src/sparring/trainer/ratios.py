@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import torch
@@ -12,17 +13,21 @@ from sparring.log_ratios import PREFERENCE_FIELDS, TEAM_FIELDS, LogRatios
 from sparring.logprobs import log_probs_at, per_token_log_probs
 from sparring.tokens import NextTokenLogProbs, TokenLogProbs
 from sparring.trainer.collation import Counts
+from sparring.trainer.reading import read_by
+from sparring.types import Objective
 
 
-def log_ratios(model: Any, inputs: Mapping[str, Any], requires: Set[str]) -> LogRatios:
+def log_ratios(model: Any, inputs: Mapping[str, Any], objective: Objective) -> LogRatios:
     """What an objective reads, differentiable in the model's weights.
 
     Args:
         model: The model in training.
         inputs: A batch, as `collate` makes it.
-        requires: The fields that the objective requires; those that cost something of their own are left out else.
+        objective: Says which fields it requires, of which those that cost something of their own are left out else; and
+            which generated responses it reads: the log-probs of the others are zero.
     """
-    terms, next_tokens = _terms(model, inputs, requires)
+    requires = objective.requires
+    terms, next_tokens = _terms(model, inputs, objective)
     rows = torch.stack([torch.stack([tokens.sum() for tokens in answers]) for answers in terms])
     counts: Counts = inputs["counts"]
     policy = counts.split(rows)
@@ -44,12 +49,21 @@ def log_ratios(model: Any, inputs: Mapping[str, Any], requires: Set[str]) -> Log
 
 
 def _terms(
-    model: Any, inputs: Mapping[str, Any], requires: Set[str]
+    model: Any, inputs: Mapping[str, Any], objective: Objective
 ) -> tuple[list[list[Tensor]], NextTokenLogProbs | None]:
-    """The log-probs of the tokens of all responses; and what a scorer expects at generated ones, beside the policy."""
+    """The log-probs of the tokens of all responses; and what a scorer expects at generated ones, beside the policy.
+
+    Of a response that is not read there is one token of probability 1.
+    """
     prompts, responses, counts = inputs["prompts"], inputs["responses"], inputs["counts"]
-    if "generated_next_tokens" not in requires:
-        return per_token_log_probs(model, prompts, responses), None
+    if "generated_next_tokens" not in objective.requires:
+        masks = read_by(objective, inputs)
+        chosen = [[*compress(answers, mask)] for answers, mask in zip(responses, masks, strict=True)]
+        read = iter([tokens for answers in per_token_log_probs(model, prompts, chosen) for tokens in answers])
+        found = [[next(read) if each else None for each in mask] for mask in masks]
+        some = next(tokens for answers in found for tokens in answers if tokens is not None)
+        certain = torch.zeros(1, dtype=some.dtype, device=some.device)
+        return [[certain if tokens is None else tokens for tokens in answers] for answers in found], None
     scorer = inputs["likely_tokens"]
     generated = slice(counts.expert, counts.expert + counts.generated)
     count = scorer[0][0].ids.shape[-1]

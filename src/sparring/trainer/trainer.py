@@ -188,7 +188,7 @@ class SelfPlayTrainer(Trainer):
     ) -> Any:
         """The objective's mean over the prompts of the batch."""
         with self.accelerator.autocast():
-            output = self.objective(log_ratios(model, inputs, self.objective.requires))
+            output = self.objective(log_ratios(model, inputs, self.objective))
         loss = output.loss.mean()
         self._record(output, "train" if model.training else "eval")
         self._losses.append((inputs["rows"], output.loss.detach()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 
 from sparring.errors import RunError
 from sparring.objectives import Sft
@@ -11,7 +12,10 @@ from sparring.progress import console
 from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.train import demonstrations, is_trained, train
+from sparring.trainer.collation import collate
+from sparring.trainer.reading import read_by
 from sparring.trainer.triples import Triple, Triples
+from sparring.types import Objective
 from sparring.work import processes
 
 
@@ -19,7 +23,8 @@ def log_cost(run: Run, iteration: int, triples: Sequence[Triple]) -> None:
     """Logs the tokens that an iteration trains on in an epoch, and those that it reads to sample and to score them."""
     phase, tokens = run.phase(iteration), sum(map(_tokens, triples))
     readers = bool(phase.samples) + len(phase.scorers(iteration)) if phase.needs_samples else 0
-    run.log({"stage": "tokens", "iteration": iteration, "tokens/epoch": tokens, "tokens/read": readers * tokens})
+    trained = _trained_on(triples, phase.objective)
+    run.log({"stage": "tokens", "iteration": iteration, "tokens/epoch": trained, "tokens/read": readers * tokens})
 
 
 def control_epochs(run: Run, iterations: int) -> list[float]:
@@ -78,6 +83,16 @@ def _spent(run: Run, iterations: Sequence[int]) -> float:
             "restore it from a copy of the run"
         )
     return sum(logged.values())
+
+
+def _trained_on(triples: Sequence[Triple], objective: Objective) -> int:
+    """The tokens of the responses that the objective reads, and of their prompts."""
+    batch = collate(triples)
+    read = [
+        (prompt, [*compress(responses, mask)])
+        for prompt, responses, mask in zip(batch["prompts"], batch["responses"], read_by(objective, batch), strict=True)
+    ]
+    return sum(len(prompt) + sum(map(len, responses)) for prompt, responses in read if responses)
 
 
 def _tokens(triple: Triple) -> int:
