@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -60,6 +60,14 @@ class StabilityNumber:
         if factor < 1.0 + 1e-9:
             return "at the edge: the exact iteration neither shrinks nor grows the error"
         return f"overshoots: the exact iteration does not settle near the expert; {self.cure}"
+
+    def __str__(self) -> str:
+        """The number and its verdict, as people read them."""
+        return f"{self.symbol} = {self.value:g}; {self.verdict}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Its attributes, factor and verdict, for programs."""
+        return asdict(self) | {"contraction_factor": self.contraction_factor, "verdict": self.verdict}
 
 
 class Objective(Protocol):

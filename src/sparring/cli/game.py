@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,26 +13,28 @@ from sparring.errors import InputError
 
 if TYPE_CHECKING:
     from sparring.registry import Registry
+    from sparring.types import StabilityNumber
 
 app = typer.Typer(help="Play an exact tabular game with the objects that train language models.", no_args_is_help=True)
 
 ROCK_PAPER_SCISSORS = "0.5,0,1;1,0.5,0;0,1,0.5"
 
-Objective = Annotated[
-    str,
+Objectives = Annotated[
+    list[str] | None,
     typer.Argument(
-        metavar="OBJECTIVE[:OPTION=VALUE,...]", help="E.g. spif:beta=1,reward_bound=2, or my_module:MyObjective"
+        metavar="[OBJECTIVE[:OPTION=VALUE,...]]...",
+        help="E.g. spif:beta=1,reward_bound=2, or my_module:MyObjective; several are compared.",
     ),
 ]
 Opponent = Annotated[str, typer.Option(help="E.g. previous, or fictitious-play:history=3")]
 Iterations = Annotated[int, typer.Option(min=1, help="How many exact best responses.")]
-Html = Annotated[Path | None, typer.Option("--html", help="Write the trajectory as a page.")]
+Html = Annotated[Path | None, typer.Option("--html", help="Write the trajectory as a page, of one objective.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @app.command()
 def imitation(  # noqa: PLR0917 - options of a command
-    objective: Objective = "spif",
+    objectives: Objectives = None,
     expert: Annotated[str, typer.Option(help="π_E, comma-separated.")] = "0.6,0.3,0.1",
     initial: Annotated[str, typer.Option(help="π_0, comma-separated.")] = "0.2,0.3,0.5",
     opponent: Opponent = "previous",
@@ -39,18 +42,21 @@ def imitation(  # noqa: PLR0917 - options of a command
     html: Html = None,
     json: Json = False,
 ) -> None:
-    """Imitate an expert: the distance to π_E after every exact best response."""
-    from sparring.games import ImitationGame
+    """Imitate an expert, by spif or other objectives: the distance to π_E after every exact best response."""
+    from sparring.games import ImitationGame, stability
 
     game = _valid(lambda: ImitationGame(expert=_row(expert), initial=_row(initial)))
-    play = _valid(lambda: game.play(_objective(objective), opponent=_opponent(opponent), iterations=iterations))
-    curves = {name: getattr(play, name).tolist() for name in ("kl", "total_variation", "chi_squared", "log_error")}
-    _show(f"imitation, {objective}", play, curves, html=html, as_json=json)
+    against = _opponent(opponent)
+    played = [
+        _play(text, lambda each: game.play(each, opponent=against, iterations=iterations), _DISTANCES, stability)
+        for text in objectives or ["spif"]
+    ]
+    _show("imitation", played, html=html, as_json=json)
 
 
 @app.command()
 def preference(  # noqa: PLR0917 - options of a command
-    objective: Objective = "sppo",
+    objectives: Objectives = None,
     table: Annotated[
         str,
         typer.Option("--preference", help="P(row ≻ column), rows separated by ';'; rock–paper–scissors by default."),
@@ -64,7 +70,7 @@ def preference(  # noqa: PLR0917 - options of a command
     html: Html = None,
     json: Json = False,
 ) -> None:
-    """Play for preferences: the exploitability of the last iterate and of the average."""
+    """Play for preferences, by sppo or other objectives: the exploitability of the last iterate and the average."""
     import torch
 
     from sparring.games import PreferenceGame
@@ -73,15 +79,61 @@ def preference(  # noqa: PLR0917 - options of a command
     rows = [_row(row) for row in table.split(";")]
     game = _valid(lambda: PreferenceGame(preference=torch.stack(rows), reference=_row(reference)))
     penalties = [_component(REGULARIZERS, "regularizer", text) for text in regularizer or []]
-    play = _valid(lambda: game.play(_objective(objective), penalties, _opponent(opponent), iterations))
-    curves = {name: getattr(play, name).tolist() for name in ("exploitability", "average_exploitability")}
-    _show(f"preference, {objective}", play, curves, html=html, as_json=json)
+    against = _opponent(opponent)
+    played = [
+        # No stability number: it would depend on the preferences.
+        _play(text, lambda each: game.play(each, penalties, against, iterations), _EXPLOITABILITIES, lambda _: None)
+        for text in objectives or ["sppo"]
+    ]
+    _show("preference", played, html=html, as_json=json)
 
 
-def _objective(text: str) -> Any:
+_DISTANCES = ("kl", "total_variation", "chi_squared", "log_error")
+_EXPLOITABILITIES = ("exploitability", "average_exploitability")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Played:
+    """An objective's play; `problem` says why there is none, and where one stopped early why."""
+
+    objective: str
+    stability: StabilityNumber | None
+    policies: list[list[float]] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    problem: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        number = self.stability and self.stability.to_json()
+        ended = {"policies": self.policies, **self.curves, "stopped": self.problem}
+        return {"objective": self.objective, "stability": number} | ended
+
+    def row(self) -> tuple[str, str, dict[str, list[float]], str]:
+        """What `comparison` shows of it."""
+        number = self.stability
+        known = "" if number is None else f"{number.symbol} = {number.value:g}, × {number.contraction_factor:.2g}"
+        return self.objective, known, self.curves, self.problem or ""
+
+
+def _play(
+    text: str, play: Callable[[Any], Any], curves: Sequence[str], number: Callable[[Any], StabilityNumber | None]
+) -> _Played:
+    """Plays an objective that is written on the command line."""
+    from sparring.games.newton import NoMinimiserError
     from sparring.objectives import OBJECTIVES
 
-    return _component(OBJECTIVES, "objective", text)
+    objective = _component(OBJECTIVES, "objective", text)
+    known = _valid(lambda: number(objective))
+    try:
+        played = _valid(lambda: play(objective))
+    except NoMinimiserError as error:
+        return _Played(objective=text, stability=known, problem=str(error))
+    return _Played(
+        objective=text,
+        stability=known,
+        policies=played.policies.tolist(),
+        curves={name: getattr(played, name).tolist() for name in curves},
+        problem=played.stopped,
+    )
 
 
 def _opponent(text: str) -> Any:
@@ -115,27 +167,42 @@ def _row(text: str) -> Any:
 
 
 def _valid(make: Callable[[], Any]) -> Any:
-    """Makes something of the games, and turns their errors into InputError."""
+    """Makes something of the games, and turns their errors into InputError, but for NoMinimiserError."""
+    from sparring.games.newton import NoMinimiserError
+
     try:
         return make()
-    except InputError:
+    except (InputError, NoMinimiserError):
         raise
     except (ValueError, RuntimeError) as error:
         raise InputError(str(error), where="game") from error
 
 
-def _show(title: str, play: Any, curves: Mapping[str, Sequence[float]], *, html: Path | None, as_json: bool) -> None:
-    from sparring.cli.output import out, print_json, print_lines
-    from sparring.reports.trajectory import table, write_page
+def _show(game: str, played: Sequence[_Played], *, html: Path | None, as_json: bool) -> None:
+    from sparring.cli.output import print_json, print_lines, print_table
+    from sparring.reports.trajectory import comparison, table, write_page
 
-    policies = play.policies.tolist()
-    if html is not None:
-        write_page(html, title, policies, curves)
-    if as_json:
-        print_json({"policies": policies, **curves, "stopped": play.stopped, "page": str(html) if html else None})
+    if len(played) > 1:
+        if html is not None:
+            raise InputError("is a page of one objective", where="--html", fix="give one objective, or leave it out")
+        if as_json:
+            print_json({"plays": [each.to_json() for each in played]})
+        else:
+            print_table(comparison(game, [each.row() for each in played]))
         return
-    out.print(table(title, policies, curves))
-    if play.stopped is not None:
-        print_lines([f"stopped: {play.stopped}"])
+    only = played[0]
+    if not only.policies:
+        raise InputError(str(only.problem), where="game")
+    title = f"{game}, {only.objective}"
+    if html is not None:
+        write_page(html, title, only.policies, only.curves)
+    if as_json:
+        print_json(only.to_json() | {"page": str(html) if html else None})
+        return
+    print_table(table(title, only.policies, only.curves))
+    if only.stability is not None:
+        print_lines([f"stability against 'previous': {only.stability}"])
+    if only.problem is not None:
+        print_lines([f"stopped: {only.problem}"])
     if html is not None:
         print_lines([f"page: {html.resolve()}"])

@@ -20,6 +20,7 @@ from sparring.selfplay.notes import notes
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import Prepared, prepare
+from sparring.types import StabilityNumber
 from sparring.work import processes as launched
 
 
@@ -35,7 +36,7 @@ class PhasePlan:
     objective: str
     iterations: int
     prompts: int
-    stability: dict[str, Any] | None
+    stability: StabilityNumber | None
     comparisons: int
     experts: int | None
 
@@ -46,9 +47,8 @@ class PhasePlan:
         times = "1 iteration" if self.iterations == 1 else f"{self.iterations} iterations"
         rows = [("game", f"{self.game}; {times} on {self.prompts} prompts")]
         if self.stability is not None:
-            number = f"{self.stability['symbol']} = {self.stability['value']:g}"
             limit = "that is of exact iterations: in training the learning rate decides first"
-            rows.append(("stability", f"{number}; {self.stability['verdict']}; {limit}"))
+            rows.append(("stability", f"{self.stability}; {limit}"))
         elif self.comparisons:
             rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
         if self.comparisons:
@@ -57,6 +57,10 @@ class PhasePlan:
         if self.experts is not None:
             rows.append(("reward player", f"learns from the experts of {self.experts} of {self.prompts} prompts"))
         return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"stability": self.stability and self.stability.to_json()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,7 @@ class Plan:
         """Plain values; bytes, seconds, tokens a second."""
         totals = {"peak": self.disk.peak.total, "end": self.disk.end.total}
         return asdict(self) | {
+            "phases": [phase.to_json() for phase in self.phases],
             "memory_total": self.memory.total,
             "disk_total": totals,
             "seconds_total": sum(self.seconds.values()),
@@ -194,16 +199,13 @@ def _answered(prepared: Prepared) -> Prepared:
 
 
 def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
-    number, verdict = phase.objective.stability, None
-    if number is not None:
-        verdict = asdict(number) | {"contraction_factor": number.contraction_factor, "verdict": number.verdict}
     prompts = prepared.prompts(phase, phase.iterations.start)
     penalties = [f"{each.options['weight']:g} × {each.name}" for each in phase.config.regularizers]
     return PhasePlan(
         game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
         objective=phase.config.objective.name,
         iterations=len(phase.iterations),
-        stability=verdict,
+        stability=phase.objective.stability,
         prompts=len(prompts),
         comparisons=_comparisons(phase.config, len(prompts)),
         experts=None if phase.reward_player is None else sum(bool(item.expert_ids) for item in prompts),

@@ -34,6 +34,33 @@ def table(title: str, policies: Sequence[Sequence[float]], curves: Mapping[str, 
     return result
 
 
+def comparison(title: str, plays: Sequence[tuple[str, str, Mapping[str, Sequence[float]], str]]) -> Table:
+    """A table of plays of one game, a row each.
+
+    Args:
+        title: The game.
+        plays: Of each its name, its stability number with the factor of an error's each iteration ("" where there is
+            none), its curves, of which the last value is shown, and why it stopped early. One without curves has none
+            at all.
+    """
+    names = list(dict.fromkeys(name for _, _, curves, _ in plays for name in curves))
+    known, stopped = (any(play[place] for play in plays) for place in (1, 3))
+    result = Table(title=title, title_justify="left")
+    result.add_column("objective")
+    if known:
+        result.add_column("stability, error an iteration")
+    for name in names:
+        result.add_column(f"{name.replace('_', ' ')}, last", justify="right")
+    result.add_column("from first to last")
+    if stopped:
+        result.add_column("stopped")
+    for objective, number, curves, why in plays:
+        last = [f"{curves[name][-1]:.3g}" if name in curves else "" for name in names]
+        drawn = sparkline(curves[names[0]], logarithmic=True) if names and names[0] in curves else ""
+        result.add_row(objective, *([number] if known else []), *last, drawn, *([why] if stopped else []))
+    return result
+
+
 def write_page(
     path: Path, title: str, policies: Sequence[Sequence[float]], curves: Mapping[str, Sequence[float]]
 ) -> None:

@@ -86,7 +86,7 @@ def _objective(phase: Phase) -> dict[str, Any]:
     return {
         "name": phase.config.objective.name,
         "settings": dataclasses.asdict(alone),
-        "stability": stability and f"{stability.symbol} = {stability.value:g}: {stability.verdict}",
+        "stability": stability and str(stability),
     }
 
 
