@@ -26,6 +26,11 @@ def test_a_recipe_is_shown_as_it_is(sparring: Sparring) -> None:
     assert sparring("recipes", "show", "spin") == (0, find("spin").read_text(encoding="utf-8"))
     code, told = sparring("recipes", "show", "spn")
     assert (code, told) == (2, "sparring: spn: no recipe of that name\n  fix: did you mean 'spin'?\n")
+    for written in ("spin", "spn"):
+        code, told = sparring("recipes", written)
+        problem = f"sparring: {written}: is no command of `sparring recipes`"
+        assert (code, told) == (2, f"{problem}\n  fix: write sparring recipes show spin\n")
+    assert "fix: write sparring recipes show NAME, with a NAME of sparring recipes" in sparring("recipes", "xyz")[1]
     code, told = sparring("recipes")
     assert code == 0
     assert [line.split()[0] for line in told.splitlines()] == list(recipes())

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from sparring.cli.completion import recipe_names
 from sparring.cli.options import Json
+from sparring.errors import InputError, nearest
 
-app = typer.Typer(help="List the vetted configurations, or show one.", invoke_without_command=True)
+
+class _Recipes(TyperGroup):
+    """Tells who gives a recipe's name alone how one is shown."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is named.
+
+        Raises:
+            InputError: There is none of that name.
+        """
+        from sparring.recipes import recipes
+
+        if self.get_command(ctx, args[0]) is None:
+            near = nearest(args[0], recipes())
+            fix = f"write sparring recipes show {near or 'NAME'}" + ("" if near else ", with a NAME of sparring recipes")
+            raise InputError("is no command of `sparring recipes`", where=args[0], fix=fix)
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(cls=_Recipes, help="List the vetted configurations, or show one.", invoke_without_command=True)
 
 
 @app.callback()
