@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.cli.training import train_command
+from sparring.cli.training import resume_command, train_command
 from sparring.errors import InputError
 
 CONFIG = """\
@@ -116,6 +116,23 @@ def test_the_first_word_of_a_run_comes_before_what_takes_time(
         train_command("mine.yaml", changes, skip_invalid=False, as_json=True)
     told = capsys.readouterr()
     assert (told.out, told.err.splitlines()[0]) == ("", "reading the data, then loading the model")
+
+
+@pytest.mark.parametrize(
+    ("trained", "line"),
+    [([], "going on before any training ended: "), (["warmup", "iterations/000"], "going on after iterations/000: ")],
+)
+def test_a_resumed_run_says_first_what_it_goes_on_with(
+    trained: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("objective: {name: none}", encoding="utf-8")
+    (tmp_path / "manifest.json").write_text("{}", encoding="utf-8")
+    for stage in trained:
+        (tmp_path / stage / "model").mkdir(parents=True)
+    with pytest.raises(InputError):
+        resume_command(tmp_path, trust_remote_code=False, as_json=True)
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"{line}reading the data, then loading the model\n")
 
 
 def test_a_file_of_another_ending_is_named(sparring: Callable[..., tuple[object, str]], folder: Path) -> None:

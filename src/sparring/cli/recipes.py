@@ -24,8 +24,8 @@ class _Recipes(TyperGroup):
         from sparring.recipes import recipes
 
         if self.get_command(ctx, args[0]) is None:
-            near = nearest(args[0], recipes())
-            fix = f"write sparring recipes show {near or 'NAME'}" + ("" if near else ", with a NAME of sparring recipes")
+            shown = nearest(args[0], recipes()) or "NAME, with a NAME of sparring recipes"
+            fix = f"write sparring recipes show {shown}"
             raise InputError("is no command of `sparring recipes`", where=args[0], fix=fix)
         return super().resolve_command(ctx, args)
 

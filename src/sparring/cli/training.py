@@ -30,9 +30,7 @@ def read_config(config: str, overrides: Sequence[str], *, skip_invalid: bool) ->
 def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, as_json: bool) -> None:
     """Plays a run and reports on it."""
     checked = read_config(config, overrides, skip_invalid=skip_invalid)
-    if os.environ.get("RANK", "0") == "0":
-        # What follows imports and loads for seconds or minutes before the first progress.
-        console.print("reading the data, then loading the model")
+    _tell("reading the data, then loading the model")
     from sparring.selfplay.loop import run
 
     with _resumable(checked.output):
@@ -41,10 +39,21 @@ def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, 
 
 def resume_command(run: Path, *, trust_remote_code: bool, as_json: bool) -> None:
     """Continues a run and reports on it."""
+    directory = RunDirectory(run)
+    directory.require()
+    last = directory.stages()[-1]
+    done = "before any training ended" if last == directory.base else f"after {last.path.relative_to(run)}"
+    _tell(f"going on {done}: reading the data, then loading the model")
     from sparring.selfplay.loop import resume
 
     with _resumable(run):
         _report(resume(run, trust_remote_code=trust_remote_code), as_json=as_json)
+
+
+def _tell(first: str) -> None:
+    """The first line: what follows imports and loads for seconds or minutes before the first progress."""
+    if os.environ.get("RANK", "0") == "0":
+        console.print(first)
 
 
 @contextmanager
