@@ -102,6 +102,11 @@ class Objective(Protocol):
         """
         return None
 
+    @property
+    def couples_prompts(self) -> bool:
+        """Whether a prompt's loss depends on the other prompts of its batch, so that parts of it have another mean."""
+        return False
+
     def samples_read(self, judged: LogRatios) -> Tensor | None:
         """Which generated responses its loss and metrics depend on, told by what a judge said of them.
 

@@ -78,6 +78,11 @@ class Renyi(Objective):
                     f"take {limit}, the limit"
                 )
 
+    @property
+    def couples_prompts(self) -> bool:
+        """The expectations run over the whole batch."""
+        return True
+
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """The batch's loss, `[B]` times the same, and its metrics; see the class."""
         expert, generated = implicit_rewards(ratios, self.beta)

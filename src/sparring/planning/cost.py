@@ -78,12 +78,19 @@ class Batch:
     decoded: int
 
     @classmethod
-    def largest(cls, rows: Iterable[TokenCounts], *, prompts: int, sequences: int, limit: int) -> Batch:
-        """So many `prompts` in training, and so many `sequences` decoded up to `limit` tokens."""
+    def largest(
+        cls, rows: Iterable[TokenCounts], *, prompts: int, sequences: int, limit: int, part: int | None = None
+    ) -> Batch:
+        """So many `prompts` in training, and so many `sequences` decoded up to `limit` tokens.
+
+        `part` is the number of positions that are trained on at a time, None for the whole batch.
+        """
         longest = answers = prompt = 0
         for row in rows:
             read = sum(row.responses)
             longest, answers, prompt = max(longest, row.prompt + read), max(answers, read), max(prompt, row.prompt)
+        if part is not None:
+            prompts = min(prompts, max(1, part // longest))
         # A row takes as many prompts as fit into a forward pass, or a prompt as many rows as it needs.
         together, parts = max(1, MAX_TOKENS // longest), -(-longest // MAX_TOKENS)
         filled = [min(together, prompts - start) for start in range(0, prompts, together)]

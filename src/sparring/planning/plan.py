@@ -20,6 +20,7 @@ from sparring.selfplay.notes import notes
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import Prepared, prepare
+from sparring.trainer.parts import PART_TOKENS, in_parts
 from sparring.types import StabilityNumber
 from sparring.work import processes as launched
 
@@ -171,7 +172,7 @@ def plan(
         rates=rates,
         quantized=0.0 if config.model.quantization is None else share_quantized(model),
         memory=max(
-            (_memory(prepared, phase, model, shards=processes if sharded else 1) for phase in prepared.phases),
+            (_memory(prepared, phase, model, processes, sharded=sharded) for phase in prepared.phases),
             key=lambda each: each.total,
         ),
         disk=disk(prepared, model, processes=processes),
@@ -212,7 +213,7 @@ def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
     )
 
 
-def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Memory:
+def _memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sharded: bool) -> Memory:
     args = arguments_of(prepared.config, phase.config.training)
     # Where every iteration is played on all prompts, one stands for all: the last, by when a team is complete.
     # A run that ends after its warm-up has the objective of that.
@@ -222,7 +223,9 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, *, shards: int) -> Mem
         prompts=args.per_device_train_batch_size,
         sequences=phase.config.generation.batch_size,
         limit=prepared.config.data.max_response_tokens,
+        part=PART_TOKENS if in_parts(phase.objective, args.device.type, processes) else None,
     )
+    shards = processes if sharded else 1
     return memory(model, args, batch, shards=shards, quantization=prepared.config.model.quantization)
 
 

@@ -37,6 +37,11 @@ class Regularized(Objective):
         """The fields that the objective or a regularizer reads."""
         return self.objective.requires.union(*(regularizer.requires for regularizer in self.regularizers))
 
+    @property
+    def couples_prompts(self) -> bool:
+        """As the objective."""
+        return self.objective.couples_prompts
+
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """The summed loss `[B]` and the merged metrics."""
         output = self.objective(ratios)

@@ -39,11 +39,12 @@ class Counts:
 def collate(triples: Sequence[Triple]) -> dict[str, Any]:
     """A batch of triples: token ids as lists, since the log-prob engine lays them out, and scores as tensors.
 
-    `responses` are all responses to a prompt, in the order of `counts`.
+    `responses` are all responses to a prompt, in the order of `counts`; `whole` is the number of prompts.
     """
     first = triples[0]
     earlier = [[ids for each in triple.rounds for ids in each.generated_ids] for triple in triples]
     batch: dict[str, Any] = {
+        "whole": len(triples),
         "rows": [triple.row for triple in triples],
         "prompts": [triple.prompt_ids for triple in triples],
         "responses": [

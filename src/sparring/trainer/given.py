@@ -59,7 +59,7 @@ def objective_of(objective: Objective | str | Mapping[str, Any] | None) -> Objec
     if isinstance(objective, str):
         objective = {"name": objective}
     if not isinstance(objective, Mapping):
-        if not hasattr(objective, "requires"):
+        if Objective not in type(objective).__mro__:
             fix = 'write {"name": "spin", …}, or give an object that derives from sparring.types.Objective'
             raise InputError(f"must be an objective, got {type(objective).__name__}", where="objective", fix=fix)
         return objective
