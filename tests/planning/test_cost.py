@@ -12,7 +12,7 @@ from transformers import LlamaConfig
 from sparring.models import ModelConfig
 from sparring.planning.cost import Batch, TokenCounts, described, flops, memory
 from sparring.planning.plan import plan
-from sparring.planning.tokens import count_tokens
+from sparring.planning.tokens import Tokens, tokens_by_part
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.prepared import prepare
 from sparring.trainer.arguments import training_arguments
@@ -144,7 +144,8 @@ def test_steps_that_are_set_count_instead_of_epochs_and_so_do_all_scorers(tiny_f
     base = {"data": data, "model": {"name": str(tiny_folder)}, "iterations": 3}
 
     def tokens(processes: int = 1, **more: object) -> dict[str, int]:
-        return asdict(count_tokens(prepare(SelfPlayConfig.model_validate(base | more)), processes))
+        parts = tokens_by_part(prepare(SelfPlayConfig.model_validate(base | more)), processes)
+        return asdict(Tokens.total(parts.values()))
 
     plain = tokens()
     # Six examples are three steps of two, for each of two processes 1.5.

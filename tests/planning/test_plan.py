@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sparring.planning.plan import _comparisons, _held_out_comparisons, plan
-from sparring.planning.tokens import Tokens, count_tokens, scored_rows, trained_rows
+from sparring.planning.plan import _comparisons, _held_out_comparisons, _seconds, plan
+from sparring.planning.rates import Rates
+from sparring.planning.tokens import Tokens, scored_rows, tokens_by_part, trained_rows
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.prepared import prepare
 
@@ -18,7 +19,7 @@ def count(tiny_folder: Path) -> Any:
     def tokens(**opponent: Any) -> Tokens:
         data = {"source": "arithmetic", "limit": 6, "held_out": 3, "max_response_tokens": 24}
         config = {"data": data, "model": {"name": str(tiny_folder)}, "iterations": 3, "opponent": opponent}
-        return count_tokens(prepare(SelfPlayConfig.model_validate(config)), 1)
+        return Tokens.total(tokens_by_part(prepare(SelfPlayConfig.model_validate(config)), 1).values())
 
     return tokens
 
@@ -100,5 +101,39 @@ def test_every_response_that_is_laid_out_counts(
     # A generated response is taken to be as long as the expert's, which the base model samples once, not an iteration.
     experts = sum(len(item.expert_ids) for item in prepared.train.examples)
     prompts = sum(len(item.prompt_ids) for item in prepared.train.examples)
-    assert count_tokens(prepared, 1).generate == (2 * 3 + reference) * experts
-    assert count_tokens(prepared, 1).train == 2 * (prompts + trained * experts)
+    total = Tokens.total(tokens_by_part(prepared, 1).values())
+    assert total.generate == (2 * 3 + reference) * experts
+    assert total.train == 2 * (prompts + trained * experts)
+
+
+def test_what_each_part_takes_of_the_whole(tiny_folder: Path) -> None:
+    config = {
+        "data": {"source": "arithmetic", "limit": 4, "held_out": 0, "max_response_tokens": 24},
+        "model": {"name": str(tiny_folder)},
+        "iterations": 2,
+        "objective": {"name": "spin"},
+        "warmup": {"training": {"num_train_epochs": 3}},
+        "control": True,
+    }
+    planned = plan(SelfPlayConfig.model_validate(config), calibrated=False)
+    parts = {name: part.tokens for name, part in planned.parts.items()}
+    # Nothing is held out, and no teacher writes.
+    assert list(parts) == ["warm-up", "play", "control"]
+    examples = prepare(SelfPlayConfig.model_validate(config)).train.examples
+    prompts, experts = (sum(len(getattr(item, name)) for item in examples) for name in ("prompt_ids", "expert_ids"))
+    assert parts["warm-up"] == Tokens(generate=0, score=0, train=3 * (prompts + experts))
+    # Two iterations on the expert's response and one of the opponent's.
+    play = parts["play"]
+    assert (play.generate, play.train) == (2 * experts, 2 * (prompts + 2 * experts))
+    # For as much computation: a token that is read takes a third of one that is trained on.
+    assert parts["control"].train == play.train + (play.generate + play.score) // 3
+    assert planned.tokens == Tokens.total(parts.values())
+    shown = dict(zip(*(column.cells for column in planned.table().columns), strict=True))
+    assert shown["of that, warm-up"] == f"{3 * (prompts + experts):,} tokens"
+    assert planned.to_json()["parts"]["control"]["tokens"]["train"] == parts["control"].train
+
+
+def test_a_part_takes_the_time_of_its_tokens() -> None:
+    rates = Rates(generate=10.0, score=100.0, train=50.0)
+    assert _seconds(Tokens(generate=20, score=400, train=50), rates, 2) == {"generate": 1.0, "score": 2.0, "train": 0.5}
+    assert _seconds(Tokens(generate=20, score=400, train=50), None, 2) == {}

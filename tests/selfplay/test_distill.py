@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from a_run import a_config
 from sparring.errors import InputError, RunError
 from sparring.planning.plan import plan
-from sparring.planning.tokens import count_tokens
+from sparring.planning.tokens import tokens_by_part
 from sparring.policies import BASE, TEACHER
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -206,7 +206,7 @@ def test_a_plan_counts_what_the_scorer_reads_and_what_is_stored(tiny_folder: Pat
     asked = prepared.asked_by_scorer(phase, prepared.train.examples)
     read = sum(len(asked[item.index]) + 2 * len(item.expert_ids) for item in prepared.train.examples)
     assert all(len(asked[item.index]) > len(item.prompt_ids) for item in prepared.train.examples)
-    assert count_tokens(prepared, 1).score == 2 * read
+    assert tokens_by_part(prepared, 1)["play"].score == 2 * read
     foretold = plan(config, calibrated=False).disk.end.samples
     run(config)
     stored = sum(path.stat().st_size for path in (tmp_path / "run").glob("iterations/*/s*/*.parquet"))

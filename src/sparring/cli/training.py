@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparring import interruptions
-from sparring.cli.output import out, print_json, print_lines, print_report
+from sparring.cli.output import print_json, print_lines, print_report, print_table
 from sparring.errors import StopError
 from sparring.progress import console
 from sparring.recipes import find
@@ -101,4 +101,4 @@ def plan_command(
         print_json(result.to_json())
     else:
         print_lines(result.notes)
-        out.print(result.table())
+        print_table(result.table())

@@ -11,7 +11,7 @@ from sparring.models.quantization import share_quantized
 from sparring.planning.cost import Batch, Memory, described, flops, memory
 from sparring.planning.disk import Disk, disk
 from sparring.planning.rates import Rates, measure_rates
-from sparring.planning.tokens import Tokens, count_tokens, trained_rows
+from sparring.planning.tokens import Tokens, tokens_by_part, trained_rows
 from sparring.progress import duration
 from sparring.selfplay.arguments import arguments_of, run_autocast
 from sparring.selfplay.checks.quantization import refuse_sharding
@@ -65,12 +65,21 @@ class PhasePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a part of a run takes of the whole; `seconds` is None where no speed was measured."""
+
+    tokens: Tokens
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What `sparring plan` prints: the phases one by one, and of all of them together what they take.
 
     `comparisons` are those of policies on the held-out set; the phases have their own. `notes` say what was left out
     of the data or cut, and what the model sees otherwise than the rows say. `quantized` is the share of the model's
-    weights that `model.quantization` holds in few bits.
+    weights that `model.quantization` holds in few bits. `parts` are what the warm-up, the play, the control and the
+    like take of the tokens and the seconds.
     """
 
     processes: int
@@ -85,6 +94,7 @@ class Plan:
     disk: Disk
     flops: dict[str, float]
     seconds: dict[str, float]
+    parts: dict[str, Part]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; bytes, seconds, tokens a second."""
@@ -110,6 +120,9 @@ class Plan:
             rate = "" if self.rates is None else f" at {getattr(self.rates, name):,.0f} a second and process"
             spent = f": {duration(self.seconds[name])}" if rate else ""
             table.add_row(name, f"{count:,} tokens, {self.flops[name]:.2g} FLOPs{rate}{spent}")
+        for name, part in self.parts.items():
+            spent = "" if part.seconds is None else f": {duration(part.seconds)}"
+            table.add_row(f"of that, {name}", f"{sum(asdict(part.tokens).values()):,} tokens{spent}")
         if self.quantized:
             table.add_row("quantised", f"{self.quantized:.1%} of the model's weights")
         for name, size in asdict(self.memory).items():
@@ -151,7 +164,8 @@ def plan(
     # With what a recipe chose written out.
     config = prepared.config
     processes = launched.count() if processes is None else processes
-    tokens = count_tokens(prepared, processes)
+    parts = tokens_by_part(prepared, processes)
+    tokens = Tokens.total(parts.values())
     rates: Rates | None = None
     model = described(config.model, prepared.model_config, config.lora)
     if calibrated:
@@ -181,10 +195,19 @@ def plan(
             **asdict(tokens),
             checkpointing=any(arguments_of(config, each.training).gradient_checkpointing for each in config.schedule),
         ),
-        seconds={}
-        if rates is None
-        else {name: getattr(tokens, name) / rate / processes for name, rate in asdict(rates).items()},
+        seconds=_seconds(tokens, rates, processes),
+        parts={
+            name: Part(tokens=part, seconds=None if rates is None else sum(_seconds(part, rates, processes).values()))
+            for name, part in parts.items()
+        },
     )
+
+
+def _seconds(tokens: Tokens, rates: Rates | None, processes: int) -> dict[str, float]:
+    """How long some tokens take, by what is done with them; nothing where no speed was measured."""
+    if rates is None:
+        return {}
+    return {name: getattr(tokens, name) / rate / processes for name, rate in asdict(rates).items()}
 
 
 def _answered(prepared: Prepared) -> Prepared:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from sparring.examples import EncodedExample
@@ -34,6 +34,11 @@ class Tokens:
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
+
+    @classmethod
+    def total(cls, parts: Iterable[Tokens]) -> Tokens:
+        """The sum of some."""
+        return sum(parts, cls(generate=0, score=0, train=0))
 
 
 def scored_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
@@ -92,19 +97,26 @@ def _length(prepared: Prepared, item: EncodedExample) -> int:
     return len(item.expert_ids) or prepared.config.data.max_response_tokens
 
 
-def count_tokens(prepared: Prepared, processes: int) -> Tokens:
-    """What a whole run takes, played by so many processes."""
-    total = _teacher_tokens(prepared) + _held_out_tokens(prepared) + _warmup_tokens(prepared, processes)
-    total += _reference_tokens(prepared)
-    for phase in prepared.phases:
-        played = _phase_tokens(prepared, phase, processes)
-        total += played
-        if prepared.config.control:
-            # For as much computation: a token that is read takes a third of one that is trained on, or half of one of
-            # which an adapter alone is trained.
-            read = (played.generate + played.score) // (3 if prepared.config.lora is None else 2)
-            total += Tokens(generate=0, score=0, train=played.train + read)
-    return total
+def tokens_by_part(prepared: Prepared, processes: int) -> dict[str, Tokens]:
+    """What a run takes, played by so many processes: its parts by name, those that take nothing left out."""
+    phases = [_phase_tokens(prepared, phase, processes) for phase in prepared.phases]
+    parts = {
+        "teacher": _teacher_tokens(prepared),
+        "warm-up": _warmup_tokens(prepared, processes),
+        "play": Tokens.total([_reference_tokens(prepared), *phases]),
+        "control": _control_tokens(prepared, phases),
+        "evaluation": _held_out_tokens(prepared),
+    }
+    return {name: tokens for name, tokens in parts.items() if any(asdict(tokens).values())}
+
+
+def _control_tokens(prepared: Prepared, phases: Iterable[Tokens]) -> Tokens:
+    """What the control trains on, for as much computation as the phases take."""
+    if not prepared.config.control:
+        return Tokens(generate=0, score=0, train=0)
+    # A token that is read takes a third of one that is trained on, or half of one of which an adapter alone is trained.
+    share = 3 if prepared.config.lora is None else 2
+    return Tokens(generate=0, score=0, train=sum(each.train + (each.generate + each.score) // share for each in phases))
 
 
 def _teacher_tokens(prepared: Prepared) -> Tokens:
