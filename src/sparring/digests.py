@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sparring.errors import InputError
+from sparring.json_text import to_json
 
 KEY = "sha256"
 
@@ -33,6 +34,6 @@ def without_digest(value: Any) -> dict[str, Any] | None:
 
 
 def _digest(value: Mapping[str, Any]) -> str:
-    # As it will be read: keys become text, tuples lists.
-    plain = json.loads(json.dumps(value))
+    # As it will be read: keys become text, tuples lists, and what is no number its word.
+    plain = json.loads(to_json(value))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

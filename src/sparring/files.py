@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from sparring.digests import DamagedError, with_digest, without_digest
 from sparring.inputs import kind, place
+from sparring.json_text import to_json
 from sparring.links import open_plain
 
 _PARTIAL = ".partial"
@@ -76,7 +77,7 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
     """Writes a JSON object with its digest, or a list, which is for other programs, as it is; atomically."""
     whole = with_digest(value) if isinstance(value, Mapping) else value
-    write_text(path, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, to_json(whole, indent=2) + "\n")
 
 
 def read_json(path: Path, *, fix: str = "restore it from a copy") -> dict[str, Any]:
@@ -102,7 +103,7 @@ def read_json(path: Path, *, fix: str = "restore it from a copy") -> dict[str, A
 
 def write_json_lines(path: Path, values: Iterable[Any]) -> None:
     """Writes a whole file of JSON lines atomically."""
-    write_text(path, "".join(f"{json.dumps(value, ensure_ascii=False)}\n" for value in values))
+    write_text(path, "".join(f"{to_json(value)}\n" for value in values))
 
 
 def append_json_line(path: Path, value: Any) -> None:
@@ -112,7 +113,7 @@ def append_json_line(path: Path, value: Any) -> None:
     """
     with os.fdopen(open_plain(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as file:
         _remove_torn_line(file)
-        file.write((json.dumps(value, ensure_ascii=False) + "\n").encode())
+        file.write((to_json(value) + "\n").encode())
 
 
 def whole_lines(path: Path) -> list[bytes]:

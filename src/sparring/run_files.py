@@ -17,6 +17,7 @@ from sparring.digests import DamagedError, with_digest, without_digest
 from sparring.errors import InputError
 from sparring.files import read_json, whole_lines
 from sparring.inputs import check_settings, kind
+from sparring.json_text import numbers
 
 AGAIN = "run `sparring resume` on the run: what is missing or damaged is computed again"
 """How to mend what a run can compute again."""
@@ -169,12 +170,12 @@ def read_result(path: Path, *needed: str) -> dict[str, Any]:
 
 def read_evaluation(path: Path) -> dict[str, dict[str, Any]]:
     """The estimates of a policy, by name."""
-    return _read(path, _EVALUATION, fix=AGAIN)
+    return _read(path, _EVALUATION, fix=AGAIN, measured=True)
 
 
 def read_stability(path: Path) -> list[dict[str, Any]]:
     """What the stability monitor found."""
-    found: list[dict[str, Any]] = _read(path, _STABILITY, fix=AGAIN)["findings"]
+    found: list[dict[str, Any]] = _read(path, _STABILITY, fix=AGAIN, measured=True)["findings"]
     return found
 
 
@@ -213,7 +214,7 @@ def count_lines(path: Path) -> int:
 
 def _event(line: bytes, where: str) -> dict[str, Any] | None:
     try:
-        event = without_digest(json.loads(line))
+        event: dict[str, Any] | None = numbers(without_digest(json.loads(line)))
     except (ValueError, RecursionError):
         return None
     if event is not None:
@@ -221,10 +222,14 @@ def _event(line: bytes, where: str) -> dict[str, Any] | None:
     return event
 
 
-def _read(path: Path, shape: TypeAdapter[Any], needed: Sequence[str] = (), *, fix: str = _FIX) -> dict[str, Any]:
+def _read(
+    path: Path, shape: TypeAdapter[Any], needed: Sequence[str] = (), *, fix: str = _FIX, measured: bool = False
+) -> dict[str, Any]:
+    """The content of a file; with `measured` it holds numbers and no text of others, so that numbers may be worded."""
     if kind(path) != "file":
         raise DamagedError("there is no such file", where=str(path), fix=fix)
     found = read_json(path, fix=fix)
+    found = numbers(found) if measured else found
     _check(found, shape, str(path), most=path.stat().st_size, fix=fix)
     for name in needed:
         part: Any = found

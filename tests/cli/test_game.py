@@ -29,6 +29,7 @@ def test_several_objectives_are_compared(sparring: Sparring) -> None:
     factors = [each["stability"]["contraction_factor"] for each in (spin, space)]
     assert factors == pytest.approx([0.25, 1.5])
     assert spin["log_error"][2] / spin["log_error"][1] == pytest.approx(0.25)
+    assert hinge["stability"]["contraction_factor"] == "Infinity"
     assert (hinge["policies"], "no smooth minimiser" in hinge["stopped"]) == ([], True)
     rows = sparring(*given)[1].splitlines()
     assert any("spin:beta=0.8" in row and "β = 0.8, × 0.25" in row for row in rows)

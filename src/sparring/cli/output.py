@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 
+from sparring.json_text import to_json
 from sparring.terminal import Terminal
 
 # Nothing is wrapped, so that a program may read it line by line.
@@ -17,7 +17,7 @@ out = Terminal(soft_wrap=True)
 
 def print_json(value: Any) -> None:
     """Prints one JSON document."""
-    out.print(json.dumps(value, indent=2, ensure_ascii=False))
+    out.print(to_json(value, indent=2))
 
 
 def print_lines(lines: Iterable[str]) -> None:

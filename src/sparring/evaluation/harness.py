@@ -24,6 +24,7 @@ from typing import Any
 from sparring.errors import InputError, did_you_mean
 from sparring.evaluation.answering import LoadedModel
 from sparring.files import read_json, write_json
+from sparring.json_text import numbers
 from sparring.progress import console
 
 # The Open LLM Leaderboard as SPIN reports it (arXiv 2401.01335, table 1), with its numbers of shots.
@@ -98,7 +99,7 @@ class Benchmark:
         digest = hashlib.sha256(_canonical(self.identity)).hexdigest()
         path = None if folder is None else folder / f"{self.name.replace('/', '_')}-{digest[:8]}.json"
         if path is not None and path.exists():
-            kept: Record = read_json(path)
+            kept: Record = numbers(read_json(path))
             return kept
         record = {"identity": self.identity} | self.run(load())
         if path is not None:

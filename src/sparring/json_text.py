@@ -1,0 +1,45 @@
+"""JSON, which has no word for NaN and ±∞: they are written as the texts "NaN", "Infinity" and "-Infinity".
+
+Python's `float` and JavaScript's `Number` read these texts as the numbers that they stand for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def to_json(value: Any, **layout: Any) -> str:
+    """A value as JSON.
+
+    Args:
+        value: Plain values.
+        layout: As `json.dumps` takes it.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False, **layout)
+    except ValueError:
+        return json.dumps(_worded(value), allow_nan=False, ensure_ascii=False, **layout)
+
+
+def numbers(value: Any) -> Any:
+    """What was read of JSON in which no text is free, with the numbers that such texts stand for."""
+    if isinstance(value, dict):
+        return {name: numbers(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [numbers(entry) for entry in value]
+    return _NUMBERS.get(value, value) if isinstance(value, str) else value
+
+
+def _worded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _worded(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_worded(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
