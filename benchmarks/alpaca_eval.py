@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from scipy.stats import spearmanr
 
 from sparring.evaluation import Anchor, Annotations, Pool, WinRate, length_controlled_win_rate, win_rate
 from sparring.files import write_json
+from sparring.json_text import to_json
 
 BASELINE = "gpt4_1106_preview"
 # Mean φ (its sign turned to ours) and ψ of the baseline told to be verbose and told to be concise, as the official
@@ -160,7 +160,7 @@ def main() -> None:
     with (options.folder / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
         leaderboard = {row["model"]: row for row in csv.DictReader(file)}
     result = compare(read(options.folder), leaderboard)
-    print(json.dumps(result, indent=2))
+    print(to_json(result, indent=2))
     if options.json is not None:
         write_json(options.json, result)
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from outcomes import problems_of, read, write
+from outcomes import add, problems_of
 from playing import Play, play_all
 from sparring.run_directory import RunDirectory
 
@@ -64,11 +63,15 @@ def main() -> None:
     runs = {(play, seed): folder / f"{play}-{seed}" for seed in options.seeds for play in options.plays}
 
     def take_in() -> None:
-        played: dict[str, dict[str, Any]] = read(RESULTS)["plays"] if RESULTS.exists() else {}
-        for (play, seed), run in runs.items():
-            if RunDirectory(run).result.exists():
-                played.setdefault(play, {})[str(seed)] = measured(run)
-        write(RESULTS, {"plays": played})
+        ended = {key: run for key, run in runs.items() if RunDirectory(run).result.exists()}
+        add(
+            RESULTS,
+            "plays",
+            {
+                play: {str(seed): measured(run) for (name, seed), run in ended.items() if name == play}
+                for play in dict.fromkeys(name for name, _ in ended)
+            },
+        )
 
     if not options.table:
         plays = [Play(run=run, arguments=(*RUN, *PLAYS[play], f"seed={seed}")) for (play, seed), run in runs.items()]

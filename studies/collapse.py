@@ -16,10 +16,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from scipy.stats import spearmanr
-
 from grounds import on_sums, start_on_sums
-from outcomes import CHOOSING, Outcome, write
+from outcomes import CHOOSING, Outcome, add
 from playing import Play, options, play_all
 from sparring.objectives import OBJECTIVES
 from sparring.run_directory import RunDirectory
@@ -47,7 +45,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main() -> None:
-    """Plays what is missing, then writes the results."""
+    """Plays what is missing, then adds it to the results."""
     chosen = options(__doc__)
     folder: Path = chosen.folder.absolute() / "collapse"
     cases = {seed: plays(folder / f"seed-{seed}", seed) for seed in chosen.seeds}
@@ -55,7 +53,7 @@ def main() -> None:
         for seed in chosen.seeds:
             start_on_sums(folder / f"seed-{seed}", seed)
         play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=chosen.at_once)
-    write(RESULTS / "collapse.json", results(cases))
+    add(RESULTS / "collapse.json", "cases", results(cases))
 
 
 def plays(place: Path, seed: int) -> dict[str, Play]:
@@ -80,30 +78,22 @@ def plays(place: Path, seed: int) -> dict[str, Play]:
     return cases
 
 
-def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, Any]:
-    """What every case kept of the start's right answers, and how well each sign told it."""
-    rows: dict[str, Any] = {}
-    signs: dict[str, list[tuple[float, float]]] = {}
+def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, dict[str, Any]]:
+    """What every case kept of the start's right answers, and the signs of what it would."""
+    rows: dict[str, dict[str, Any]] = {}
     for seed, of_seed in cases.items():
         for name, play in of_seed.items():
             if not play.ended:
                 continue
             outcome = Outcome.of(play.run)
-            greedy = [mean(policy["greedy"][CHOOSING:]) for policy in outcome.problems]
-            row = rows.setdefault(name, {})
-            row[str(seed)] = {
-                "greedy": greedy,
+            rows.setdefault(name, {})[str(seed)] = {
+                "greedy": [mean(policy["greedy"][CHOOSING:]) for policy in outcome.problems],
                 "sampled": [mean(policy["sampled"][CHOOSING:]) for policy in outcome.problems],
                 "likelihood": [mean(policy["likelihood"][CHOOSING:]) for policy in outcome.problems],
                 "kl_to_base": [policy["kl_to_base"] for policy in outcome.overall],
+                "signs": signs_of(name, play, outcome),
             }
-            for sign, value in signs_of(name, play, outcome).items():
-                signs.setdefault(sign, []).append((value, greedy[0] - greedy[-1]))
-    told = {
-        sign: {"spearman": round(float(spearmanr(*zip(*pairs, strict=True)).statistic), 3), "runs": len(pairs)}
-        for sign, pairs in signs.items()
-    }
-    return {"cases": rows, "signs": told}
+    return rows
 
 
 def signs_of(name: str, play: Play, outcome: Outcome) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from grounds import on_sums, start_on_sums
-from outcomes import write
+from outcomes import add
 from playing import Play, options, play_all
 from sparring.files import read_json
 from sparring.run_directory import RunDirectory
@@ -38,7 +38,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main() -> None:
-    """Plays what is missing, then writes the results."""
+    """Plays what is missing, then adds it to the results."""
     chosen = options(__doc__)
     folder: Path = chosen.folder.absolute() / "truth"
     cases: dict[int, dict[str, Play]] = {}
@@ -50,7 +50,7 @@ def main() -> None:
         cases[seed] = plays(place, seed)
     if not chosen.table:
         play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=chosen.at_once)
-    write(RESULTS / "known_truth.json", results(cases))
+    add(RESULTS / "known_truth.json", "methods", results(cases))
 
 
 def plays(place: Path, seed: int) -> dict[str, Play]:
@@ -63,14 +63,14 @@ def plays(place: Path, seed: int) -> dict[str, Play]:
     }
 
 
-def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, Any]:
+def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, dict[str, Any]]:
     """The divergences of every policy of every run."""
-    rows: dict[str, Any] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for seed, of_seed in cases.items():
         for name, play in of_seed.items():
             if play.ended:
                 rows.setdefault(name, {})[str(seed)] = of_policies(RunDirectory(play.run))
-    return {"methods": rows}
+    return rows
 
 
 def of_policies(run: RunDirectory) -> list[dict[str, float]]:

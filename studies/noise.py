@@ -17,7 +17,7 @@ from statistics import mean
 from typing import Any
 
 from grounds import on_sums, start_on_sums
-from outcomes import CHOOSING, Outcome, write
+from outcomes import CHOOSING, Outcome, add
 from playing import Play, options, play_all
 
 ITERATIONS, RATE = 3, 3e-4
@@ -39,13 +39,13 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main() -> None:
-    """Plays what is missing, then writes the results."""
+    """Plays what is missing, then adds it to the results."""
     chosen = options(__doc__)
     folder: Path = chosen.folder.absolute() / "noise"
     cases = {seed: plays(folder / f"seed-{seed}", seed, begin=not chosen.table) for seed in chosen.seeds}
     if not chosen.table:
         play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=chosen.at_once)
-    write(RESULTS / "noise.json", results(cases))
+    add(RESULTS / "noise.json", "cases", results(cases))
 
 
 def plays(place: Path, seed: int, *, begin: bool) -> dict[str, Play]:
@@ -74,9 +74,9 @@ def spoiled(problems: Path, folder: Path, share: float, seed: int) -> Path:
     return path
 
 
-def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, Any]:
+def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, dict[str, Any]]:
     """What every case had right before and after play."""
-    rows: dict[str, Any] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for seed, of_seed in cases.items():
         for name, play in of_seed.items():
             if play.ended:
@@ -85,7 +85,7 @@ def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, Any]:
                     measure: [mean(policy[measure][CHOOSING:]) for policy in outcome.problems]
                     for measure in ("greedy", "sampled", "likelihood")
                 }
-    return {"cases": rows}
+    return rows
 
 
 if __name__ == "__main__":

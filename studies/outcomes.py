@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean
@@ -12,6 +12,7 @@ from typing import Any, Self
 import benchmarks_path  # noqa: F401 - the next one is found by it
 from measuring import hardware, versions
 from sparring.files import read_json
+from sparring.json_text import numbers, to_json
 from sparring.metrics import Estimate
 from sparring.reports.cost import seconds_by_stage
 from sparring.reports.samples import read_answers
@@ -25,6 +26,7 @@ expert's response, nats."""
 CHOOSING, REPORTED = 32, 128
 """The numbers of held-out problems that choose, the first ones, and of those that are reported."""
 
+_ABOUT = ("hardware", "versions")
 _OVERALL = ("kl_to_base", "entropy/token", "length/sampled", "self_bleu/corpus")
 
 
@@ -118,12 +120,22 @@ def _overall(stage: StageDirectory) -> dict[str, float]:
 
 def read(path: Path) -> dict[str, Any]:
     """A study's results, as `write` wrote them."""
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    values: dict[str, Any] = numbers(json.loads(path.read_text(encoding="utf-8")))
     return values
+
+
+def add(path: Path, section: str, found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Adds runs, by case and seed, to a section of a study's results; one that is there already is replaced."""
+    if not any(found.values()):
+        return
+    kept = read(path) if path.exists() else {}
+    runs: dict[str, dict[str, Any]] = kept.get(section, {})
+    merged = {case: runs.get(case, {}) | dict(found.get(case, {})) for case in dict.fromkeys([*runs, *found])}
+    write(path, {name: value for name, value in kept.items() if name not in _ABOUT} | {section: merged})
 
 
 def write(path: Path, values: dict[str, Any]) -> None:
     """Writes a study's results, with what they were measured on last."""
     path.parent.mkdir(exist_ok=True)
-    about = {"hardware": hardware(), "versions": versions("peft")}
-    path.write_text(json.dumps(about | values, separators=(",", ":")) + "\n", encoding="utf-8")
+    about = dict(zip(_ABOUT, (hardware(), versions("peft")), strict=True))
+    path.write_text(to_json(about | values, separators=(",", ":")) + "\n", encoding="utf-8")

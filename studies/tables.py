@@ -15,6 +15,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from outcomes import Outcome, paired, read
 from sparring.metrics import Estimate
 
@@ -175,11 +177,27 @@ def collapse() -> str:
 
 def signs() -> str:
     """How well what is known early tells what is lost."""
-    told = sorted(_read("collapse")["signs"].items(), key=lambda item: -item[1]["spearman"])
+    results = _read("collapse")
+    # Results of before runs had signs hold the correlations themselves.
+    told = correlations(results["cases"]) or {
+        name: (each["spearman"], each["runs"]) for name, each in results["signs"].items()
+    }
     return _table(
         ("sign", "Spearman with greedy answers lost", "runs"),
-        [[name, f"{each['spearman']:+.2f}", str(each["runs"])] for name, each in told],
+        [[name, f"{rho:+.2f}", str(runs)] for name, (rho, runs) in sorted(told.items(), key=lambda item: -item[1][0])],
     )
+
+
+def correlations(cases: dict[str, dict[str, Any]]) -> dict[str, tuple[float, int]]:
+    """By sign: the rank correlation with the greedy answers that a run lost, and over how many runs."""
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for run in (run for of_seed in cases.values() for run in of_seed.values()):
+        for sign, value in run.get("signs", {}).items():
+            pairs.setdefault(sign, []).append((value, run["greedy"][0] - run["greedy"][-1]))
+    return {
+        sign: (round(float(spearmanr(*zip(*each, strict=True)).statistic), 3), len(each))
+        for sign, each in pairs.items()
+    }
 
 
 def noise() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import noise
 import tables
 from methods import METHODS
-from outcomes import CHOOSING, Outcome, paired
+from outcomes import CHOOSING, Outcome, add, paired, read
 from sparring.recipes import recipes
 
 
@@ -44,6 +44,29 @@ def test_reported_problems_are_those_that_choose_nothing() -> None:
 def test_outcomes_survive_being_written() -> None:
     before = outcome(-0.5, -0.25)
     assert Outcome.from_json(json.loads(json.dumps(before.to_json()))) == before
+
+
+def test_runs_are_added_to_those_of_other_cases_and_seeds(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    add(path, "cases", {"spin": {"0": 1, "1": 2}, "spif": {"0": 3}})
+    add(path, "cases", {"spin": {"1": math.inf}, "space": {"0": 5}})
+    assert read(path)["cases"] == {"spin": {"0": 1, "1": math.inf}, "spif": {"0": 3}, "space": {"0": 5}}
+    # What else is in the file stays, and what it was measured on is told anew.
+    path.write_text(json.dumps({"hardware": "another", "signs": [1], "cases": {}}), encoding="utf-8")
+    add(path, "cases", {"spin": {}})
+    assert read(path)["hardware"] == "another"
+    add(path, "cases", {"spin": {"0": 1}})
+    assert (read(path)["signs"], read(path)["hardware"] == "another") == ([1], False)
+
+
+def test_signs_are_ranked_against_what_every_stored_run_lost() -> None:
+    def run(lost: float, **signs: float) -> dict[str, object]:
+        return {"greedy": [1.0, 0.5, 1.0 - lost], "signs": signs}
+
+    cases = {"spin": {"0": run(0.1, rate=1.0, drift=3.0), "1": run(0.2, rate=2.0, drift=2.0)}}
+    cases["sft"] = {"0": run(0.3, rate=9.0), "1": {"greedy": [1.0, 0.0]}}
+    assert tables.correlations(cases) == {"rate": (1.0, 3), "drift": (-1.0, 2)}
+    assert tables.correlations({"sft": {"1": {"greedy": [1.0, 0.0]}}}) == {}
 
 
 def test_so_many_experts_are_wrong_and_always_the_same_ones(tmp_path: Path) -> None:
