@@ -8,7 +8,7 @@ import pytest
 
 from sparring.metrics import Estimate
 from sparring.metrics.stability import Finding
-from sparring.selfplay.config.schema import StopConfig
+from sparring.selfplay.config.stop import StopConfig
 from sparring.selfplay.early_stop import Standing, watch
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sparring.metrics import Estimate
 from sparring.metrics.stability import Finding
-from sparring.selfplay.config.schema import StopConfig
+from sparring.selfplay.config.stop import StopConfig
 
 _LIKELIHOOD = "log_likelihood/token"
 _WATCHED = ("accuracy/greedy", "win_rate/base", _LIKELIHOOD, "preference/accuracy")

@@ -13,13 +13,13 @@ from sparring.data import DataConfig
 from sparring.errors import InputError
 from sparring.generation import AnyGenerationConfig, GenerationConfig, generation_config
 from sparring.inputs import check_settings
-from sparring.metrics.stability import CHECKS, StabilityConfig
+from sparring.metrics.stability import StabilityConfig
 from sparring.models import ModelConfig
 from sparring.own_code import importable_from, is_own
-from sparring.registry import require_one_of
 from sparring.selfplay.config.explain import explain, origin
 from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.config.scorer import ScorerConfig
+from sparring.selfplay.config.stop import StopConfig
 from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.config.yaml import Dumper, apply_overrides, read_yaml
 from sparring.work.config import WorkersConfig
@@ -74,42 +74,6 @@ class EvaluationConfig(BaseModel):
     judge: Component | Literal["training", "none"] | None = None
     embedder: str | None = None
     explicit_reward: bool = False
-
-
-class StopConfig(BaseModel):
-    """When to end a run before it collapses.
-
-    Attributes:
-        enabled: Whether to watch at all.
-        metric: The held-out metric to watch; higher is better. "auto" is greedy accuracy where the data have a
-            verifier, else the win rate over the base model where a judge compares the two, else the expert's
-            log-likelihood a token, else the share of the data's preferences that the policy shares.
-        max_drop: How far below the best policy so far an iterate may fall: a difference of accuracy or of win rates
-            (0.1 is ten points) or of nats a token. A fall within two standard errors of the difference counts as noise.
-        alarms: Checks of the stability monitor, from `CHECKS`, whose alarm also ends the run. By default none does: a
-            run that oscillates, say, may still end with a better policy than it began with.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    enabled: bool = True
-    metric: Literal[
-        "auto",
-        "accuracy/greedy",
-        "accuracy/sampled",
-        "win_rate/base",
-        "log_likelihood/token",
-        "preference/accuracy",
-    ] = "auto"
-    max_drop: float = Field(default=0.1, ge=0.0, allow_inf_nan=False)
-    alarms: tuple[str, ...] = ()
-
-    @field_validator("alarms")
-    @classmethod
-    def _known_checks(cls, alarms: tuple[str, ...]) -> tuple[str, ...]:
-        for name in alarms:
-            require_one_of("check", name, CHECKS)
-        return alarms
 
 
 class PhaseConfig(BaseModel):
