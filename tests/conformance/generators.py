@@ -57,9 +57,9 @@ class GeneratorRow:
     facts: Mapping[str, bool]
 
 
-IN_PLACE = {"one_process": False, "mixes": True, "reusable": True}
-ENGINE = {"one_process": True, "mixes": False, "reusable": False}
-OWN = {"one_process": False, "mixes": False, "reusable": False}
+IN_PLACE = {"one_process": False, "mixes": True, "together": True, "reusable": True}
+ENGINE = {"one_process": True, "mixes": False, "together": False, "reusable": False}
+OWN = {"one_process": False, "mixes": False, "together": False, "reusable": False}
 NO_TOLERANCE = ({"tolerance": 0.0}, "greater than 0")
 
 GENERATOR_ROWS: dict[str, GeneratorRow] = {

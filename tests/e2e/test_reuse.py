@@ -48,11 +48,9 @@ def test_a_warm_cache_changes_no_bit_and_a_run_needs_it_no_more(
         assert (second / shard.relative_to(first)).read_bytes() == shard.read_bytes()
     # Of 12 and of 4 prompts, four a batch: base and warm-up on the held-out set, iteration 0, and the reference.
     assert reused(second) == {
-        "base: evaluate greedy": 1,
-        "base: evaluate sampled": 1,
+        "base: evaluate sampled and greedy": 2,
         "base: score the expert's and the base model's responses": 3,
-        "warmup: evaluate greedy": 1,
-        "warmup: evaluate sampled": 1,
+        "warmup: evaluate sampled and greedy": 2,
         "warmup: score the expert's and policy 0's responses": 3,
         "base: score policy 0's responses": 2,
         "iteration 0: generate": 3,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from sparring.generation import generation_config
-from sparring.generation.draws import Draws, draw
+from sparring.generation.draws import Draws, DrawsByKind, draw
 from sparring.generation.rows import SampledRow
 from sparring.seeding import uniform
 
@@ -96,6 +96,16 @@ def test_settings_are_those_of_transformers(chosen: dict[str, float]) -> None:
     numbers = [uniform(7, 5, row.sample, 0) for row in rows]
     assert drawn == draw(warpers(None, logits[None]).expand(len(rows), -1), numbers)
     assert len(set(drawn)) > 2
+
+
+def test_each_row_is_drawn_as_its_kind_has_it() -> None:
+    config, logits = generation_config(), torch.randn(5, 300, generator=torch.Generator().manual_seed(0))
+    kinds = [Draws(config, 7, lambda row: row.prompt), Draws(config.greedy(), 7, lambda row: row.prompt)]
+    rows = [SampledRow(place, 0, 9, kind=kind) for place, kind in enumerate((1, 0, 0, 1, 0))]
+    sampled, greedy = (draws(rows, logits) for draws in kinds)
+    expected = [greedy[0], *sampled[1:3], greedy[3], sampled[4]]
+    assert DrawsByKind(kinds)(rows, logits) == expected
+    assert greedy == logits.argmax(-1).tolist() != sampled
 
 
 def test_numbers_are_of_the_prompt_the_sample_and_the_position_alone() -> None:

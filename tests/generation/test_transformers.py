@@ -195,6 +195,32 @@ def test_greedy_is_the_most_likely_token_whatever_else_is_in_the_batch() -> None
             ids.append(token)
 
 
+@pytest.mark.parametrize("at_once", [4, 64])
+def test_several_settings_draw_together_what_each_draws_alone(at_once: int) -> None:
+    model, batch = tiny_model(initializer_range=0.3), prompts([4, 5, 6, 7, 8, 9, 10], [6], [50, 51, 52], [7, 8])
+    sampled = generation_config(samples_per_prompt=3, batch_size=at_once)
+    settings = [(sampled, 5), (sampled.greedy(), 6), (generation_config(temperature=0.5, top_k=9), 5)]
+    together = build(model, batch_size=at_once).sample_together(batch, settings)
+    assert together == [build(model, **config.model_dump()).sample(batch, seed=seed) for config, seed in settings]
+    assert [len(samples) for samples in together] == [12, 4, 4]
+    assert len({tuple(sample.response_ids) for samples in together for sample in samples}) > 12
+
+
+def test_a_prompt_is_read_once_for_several_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, config = tiny_model(), generation_config()
+    sampler, batch = build(model, max_new_tokens=3, stop_ids=(99,)), prompts([4, 5, 6], [7, 8, 9])
+    settings = [(config, 0), (config.greedy(), 0)]
+    expected, read, forward = sampler.sample_together(batch, settings), [], model.forward
+
+    def noted(**inputs: Any) -> Any:
+        read.append(tuple(inputs["input_ids"].shape))
+        return forward(**inputs)
+
+    monkeypatch.setattr(model, "forward", noted)
+    assert sampler.sample_together(batch, settings) == expected
+    assert read == [(2, 3), (4, 1), (4, 1)]
+
+
 def test_what_the_checkpoint_ships_has_no_effect_and_is_put_back() -> None:
     plain, batch = tiny_model(), prompts([4, 5], [6])
     expected = build(plain, samples_per_prompt=8).sample(batch, seed=3)

@@ -38,6 +38,7 @@ class GenerationConfig(BaseModel):
             decide no sample; they may change when a run is resumed, and set no two runs apart.
         one_process: Class attribute: whether only one process may sample.
         mixes: Class attribute: whether it can mix every token's distribution with the base model's.
+        together: Class attribute: whether its generator `SamplesTogether`: reads a prompt once for several settings.
         reusable: Class attribute: whether all that decides the bits of its samples is known here, so that another run
             may take them.
     """
@@ -49,6 +50,7 @@ class GenerationConfig(BaseModel):
     reached_by: ClassVar[frozenset[str]] = frozenset()
     one_process: ClassVar[bool] = False
     mixes: ClassVar[bool] = False
+    together: ClassVar[bool] = False
     reusable: ClassVar[bool] = False
 
     name: str
@@ -118,6 +120,7 @@ class TransformersConfig(GenerationConfig):
 
     made_by: ClassVar[str] = "sparring.generation.transformers:TransformersGenerator"
     mixes: ClassVar[bool] = True
+    together: ClassVar[bool] = True
     reusable: ClassVar[bool] = True
 
     name: Literal["transformers"] = "transformers"

@@ -64,6 +64,29 @@ class Draws:
             )
 
 
+class DrawsByKind:
+    """Draws the next token of each row as its kind has it.
+
+    Args:
+        kinds: The draws of each kind.
+    """
+
+    def __init__(self, kinds: Sequence[Draws]) -> None:
+        self._kinds = kinds
+
+    def __call__(self, rows: Sequence[SampledRow], logits: Tensor) -> list[int]:
+        """See `Draws`."""
+        tokens = [0] * len(rows)
+        for kind, draws in enumerate(self._kinds):
+            places = [place for place, row in enumerate(rows) if row.kind == kind]
+            if places:
+                own = logits if len(places) == len(rows) else logits[places]
+                drawn = draws([rows[place] for place in places], own)
+                for place, token in zip(places, drawn, strict=True):
+                    tokens[place] = token
+        return tokens
+
+
 def draw(logits: Tensor, uniforms: Sequence[float]) -> list[int]:
     """The tokens at which the distribution function of softmax(logits) passes the given numbers.
 

@@ -32,6 +32,17 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class SamplesTogether(Protocol):
+    """A generator that reads a prompt once for all that is drawn from it, in however many ways."""
+
+    def sample_together(
+        self, batch: Sequence[EncodedExample], asked: Sequence[tuple[GenerationConfig, int]]
+    ) -> list[list[Sample]]:
+        """For each of several settings, with a seed, what `Generator.sample` returns; of equal logits, the same."""
+        ...
+
+
+@runtime_checkable
 class ChecksItself(Protocol):
     """A generator that proves itself at the start of a run."""
 

@@ -22,6 +22,7 @@ class SampledRow:
         limit: How many tokens it may have.
         tokens: Those that it has.
         ended: Whether it has its last token.
+        kind: How its tokens are drawn, by number, where the rows of a prompt are drawn in several ways.
     """
 
     prompt: int
@@ -29,6 +30,7 @@ class SampledRow:
     limit: int
     tokens: list[int] = field(default_factory=list)
     ended: bool = False
+    kind: int = 0
 
     def take(self, token: int, ends: Collection[int]) -> None:
         """Adds a token, and ends with it where it is one of the `ends` or the last that may be."""

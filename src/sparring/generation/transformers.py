@@ -13,7 +13,7 @@ from sparring.examples import EncodedExample
 from sparring.generation.batches import as_sample, batches
 from sparring.generation.config import GenerationConfig
 from sparring.generation.decoding import Decoding
-from sparring.generation.draws import Draws
+from sparring.generation.draws import Draws, DrawsByKind
 from sparring.generation.mixture import Mixed, Mixture
 from sparring.generation.products import laid_out
 from sparring.generation.proof import decoding_of
@@ -67,7 +67,6 @@ class TransformersGenerator:
         """Batches of prompts of similar length; see `Generator`."""
         return batches(self._config, prompts, turns=True)
 
-    @torch.no_grad()
     def sample(self, batch: Sequence[EncodedExample], *, seed: int) -> list[Sample]:
         """K samples for each prompt of the batch; see `Generator`.
 
@@ -75,12 +74,37 @@ class TransformersGenerator:
             InputError: The model cannot be sampled right; found out with the first batch.
             RunError: It gives no probabilities for a next token: its logits are NaN or infinite.
         """
-        way, numbers = self.decoding(), range(self._config.samples_per_prompt)
-        rows = [[SampledRow(place, number, self._max_new_tokens) for number in numbers] for place in range(len(batch))]
-        asked = [Asked(prompt.prompt_ids, own) for prompt, own in zip(batch, rows, strict=True)]
-        draws = Draws(self._config, seed, lambda row: batch[row.prompt].index)
-        self._decode(way, asked, draws, self._config.batch_size, ends=self._stop_ids)
-        return [self._sample(batch[row.prompt], row, seed) for own in rows for row in own]
+        (samples,) = self.sample_together(batch, [(self._config, seed)])
+        return samples
+
+    @torch.no_grad()
+    def sample_together(
+        self, batch: Sequence[EncodedExample], asked: Sequence[tuple[GenerationConfig, int]]
+    ) -> list[list[Sample]]:
+        """The samples of several settings, whose rows are decoded together; see `SamplesTogether`.
+
+        Raises:
+            InputError: As `sample` does.
+            RunError: As `sample` does.
+        """
+        seeds = [seed for _, seed in asked]
+        rows = [
+            [
+                SampledRow(place, number, self._max_new_tokens, kind=kind)
+                for kind, (config, _) in enumerate(asked)
+                for number in range(config.samples_per_prompt)
+            ]
+            for place in range(len(batch))
+        ]
+        prompts = [Asked(prompt.prompt_ids, own) for prompt, own in zip(batch, rows, strict=True)]
+        draws = DrawsByKind([Draws(config, seed, lambda row: batch[row.prompt].index) for config, seed in asked])
+        way = self._decoding(sum(config.samples_per_prompt for config, _ in asked))
+        self._decode(way, prompts, draws, self._config.batch_size, ends=self._stop_ids)
+        drawn = [row for own in rows for row in own]
+        return [
+            [self._sample(batch[row.prompt], row, seed) for row in drawn if row.kind == kind]
+            for kind, seed in enumerate(seeds)
+        ]
 
     def check(self) -> None:
         """Finds out how the model is decoded; see `ChecksItself`.
@@ -96,7 +120,9 @@ class TransformersGenerator:
         Raises:
             InputError: The model cannot be sampled right.
         """
-        copies = self._config.samples_per_prompt
+        return self._decoding(self._config.samples_per_prompt)
+
+    def _decoding(self, copies: int) -> Decoding:
         endless = partial(self._decode, ends=())
         return decoding_of(self._model, endless, copies=copies, mixture=self._mixture)
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from a_run import a_config, a_run
 from sparring.files import read_json, write_json
-from sparring.policies import BASE, Drawn
+from sparring.policies import BASE, Drawn, How
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.loop import run
 from sparring.selfplay.prepared import prepare
@@ -142,6 +142,17 @@ def test_greedy_answers_are_the_models_most_likely_tokens(playing: Run) -> None:
                 break
         (answer,) = held_out_samples(playing, Drawn(BASE, "greedy"))[item.index]
         assert answer["response_ids"] == ids[len(item.prompt_ids) :]
+
+
+@pytest.mark.parametrize("lost", ["greedy", "sampled"])
+def test_what_a_kill_left_of_the_answers_does_not_decide_their_bits(playing: Run, lost: How) -> None:
+    evaluate(playing, BASE)
+    shards = shards_of(playing.directory.base)
+    whole = {path: path.read_bytes() for path in shards}
+    for path in (path for path, how in shards.items() if how == lost):
+        path.unlink()
+    held_out_samples(playing, Drawn(BASE, "greedy" if lost == "sampled" else "sampled"))
+    assert {path: path.read_bytes() for path in shards} == whole
 
 
 def test_every_response_is_scored_under_the_policy_that_drew_it(playing: Run) -> None:

@@ -9,7 +9,7 @@ from sparring.examples import EncodedExample
 from sparring.policies import TEACHER
 from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.generate import sample_shards
+from sparring.selfplay.stages.generate import Wanted, sample_shards
 from sparring.shards import Split, read_samples, teacher_path
 
 
@@ -34,10 +34,12 @@ def _with_responses(
     shards = sample_shards(
         run,
         TEACHER,
-        run.config.generation.untruncated(1, temperature=run.temperature(TEACHER)),
+        Wanted(
+            config=run.config.generation.untruncated(1, temperature=run.temperature(TEACHER)),
+            path=lambda number: teacher_path(run.directory.teacher, split, number),
+            seed=derive_seed(run.config.seed, "teacher", split),
+        ),
         asked,
-        path=lambda number: teacher_path(run.directory.teacher, split, number),
-        seed=derive_seed(run.config.seed, "teacher", split),
         title=f"teacher: answer {split}",
     )
     answers = {index: rows[0] for index, rows in read_samples(shards).items()}

@@ -10,16 +10,32 @@ from typing import Any
 
 from sparring.examples import EncodedExample
 from sparring.generation import GenerationConfig
-from sparring.generation.protocol import Generator
+from sparring.generation.protocol import SamplesTogether
 from sparring.policies import BASE, Drawn, is_start
 from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
 from sparring.shards import SampleRow, samples_path
+from sparring.types import Sample
 from sparring.work.fill import Work
 from sparring.work.job import Rows, Shards
 
-Piece = tuple[Sequence[EncodedExample], int]
-"""A batch of prompts and its seed."""
+Piece = tuple[Sequence[EncodedExample], tuple[int, ...]]
+"""A batch of prompts, and a seed for each of the settings that it is sampled with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Samples that are to be drawn.
+
+    Attributes:
+        config: The sampling settings.
+        path: Where the samples of a batch lie, by its number.
+        seed: From which each batch's own is derived.
+    """
+
+    config: GenerationConfig
+    path: Callable[[int], Path]
+    seed: int
 
 
 def generate(run: Run, iteration: int) -> list[Path]:
@@ -37,10 +53,12 @@ def generate(run: Run, iteration: int) -> list[Path]:
         shards += sample_shards(
             run,
             policy,
-            phase.config.generation,
+            Wanted(
+                config=phase.config.generation,
+                path=lambda number, drawn=drawn: samples_path(stage, drawn, number),  # type: ignore[misc]
+                seed=derive_seed(run.config.seed, "generate", iteration, policy),
+            ),
             prompts[slot :: len(spec.generators)],
-            path=lambda number, drawn=drawn: samples_path(stage, drawn, number),  # type: ignore[misc]
-            seed=derive_seed(run.config.seed, "generate", iteration, policy),
             title=f"iteration {iteration}: generate",
             base_share=spec.base_share,
         )
@@ -55,10 +73,12 @@ def generate_reference(run: Run) -> list[Path]:
     return sample_shards(
         run,
         BASE,
-        run.config.generation.untruncated(run.config.generation.samples_per_prompt),
+        Wanted(
+            config=run.config.generation.untruncated(run.config.generation.samples_per_prompt),
+            path=lambda number: samples_path(run.directory.base, Drawn(BASE, "sampled"), number),
+            seed=derive_seed(run.config.seed, "generate", BASE, BASE),
+        ),
         run.train,
-        path=lambda number: samples_path(run.directory.base, Drawn(BASE, "sampled"), number),
-        seed=derive_seed(run.config.seed, "generate", BASE, BASE),
         title="base: generate",
     )
 
@@ -66,21 +86,46 @@ def generate_reference(run: Run) -> list[Path]:
 def sample_shards(
     run: Run,
     policy: int,
-    config: GenerationConfig,
+    wanted: Wanted,
     prompts: Sequence[EncodedExample],
     *,
-    path: Callable[[int], Path],
-    seed: int,
     title: str,
     base_share: float = 0.0,
 ) -> list[Path]:
-    """Samples the missing shards of a policy's responses: batch i is shard i, at `path(i)`, with a seed of its own.
+    """Samples the missing shards of a policy's responses: batch i is shard i, with a seed of its own.
 
     With a `base_share` above zero the samples are drawn from the mixture with the base model; see `OpponentSpec`.
     """
-    batches = run.generator(config).plan(prompts)
+    (shards,) = _sample(run, policy, [wanted], prompts, title=title, base_share=base_share)
+    return shards
+
+
+def sample_several(
+    run: Run, policy: int, wanted: Sequence[Wanted], prompts: Sequence[EncodedExample], *, title: str
+) -> list[list[Path]]:
+    """Samples the missing shards of each of several kinds of a policy's responses to the same prompts.
+
+    Where the generator samples together, it reads each prompt once for all kinds. A batch is then what it would be for
+    the first kind alone, and its shards of all kinds are made together or not at all.
+    """
+    if wanted[0].config.together:
+        return _sample(run, policy, wanted, prompts, title=title)
+    return [sample_shards(run, policy, each, prompts, title=title) for each in wanted]
+
+
+def _sample(
+    run: Run,
+    policy: int,
+    wanted: Sequence[Wanted],
+    prompts: Sequence[EncodedExample],
+    *,
+    title: str,
+    base_share: float = 0.0,
+) -> list[list[Path]]:
+    batches = run.generator(wanted[0].config).plan(prompts)
     pieces: dict[Shards, Piece] = {
-        (path(number),): (batch, derive_seed(seed, number)) for number, batch in enumerate(batches)
+        tuple(each.path(number) for each in wanted): (batch, tuple(derive_seed(each.seed, number) for each in wanted))
+        for number, batch in enumerate(batches)
     }
     work = Work(
         pieces=pieces,
@@ -89,8 +134,8 @@ def sample_shards(
         title=title,
         shared=is_start(policy),
     )
-    run.fill(Sampling(policy, config, base_share), work)
-    return work.shards
+    run.fill(Sampling(policy, tuple(each.config for each in wanted), base_share), work)
+    return [[shards[place] for shards in pieces] for place in range(len(wanted))]
 
 
 @dataclass(frozen=True)
@@ -99,35 +144,44 @@ class Sampling:
 
     Attributes:
         policy: The policy's number.
-        config: The sampling settings.
+        configs: The sampling settings: one, or several with which a generator samples together.
         base_share: As in `OpponentSpec`.
     """
 
     policy: int
-    config: GenerationConfig
+    configs: tuple[GenerationConfig, ...]
     base_share: float
 
     @contextmanager
     def open(self, run: Run) -> Iterator[Callable[[Piece], list[Rows]]]:
-        """Loads the policy, and yields the function from a batch and its seed to the rows of its shard."""
-        with run.sampler(self.policy, self.config, self.base_share) as sampler:
-            yield lambda piece: [_sample_rows(run, sampler, *piece)]
+        """Loads the policy, and yields the function from a batch and its seeds to the rows of its shards."""
+        with run.sampler(self.policy, self.configs[0], self.base_share) as sampler:
+
+            def sample(piece: Piece) -> list[Rows]:
+                batch, seeds = piece
+                with run.policy.forward_dtype():
+                    if len(seeds) == 1:
+                        drawn = [sampler.sample(batch, seed=seeds[0])]
+                    else:
+                        assert isinstance(sampler, SamplesTogether)  # noqa: S101 - its settings say so
+                        drawn = sampler.sample_together(batch, list(zip(self.configs, seeds, strict=True)))
+                return [_sample_rows(batch, samples) for samples in drawn]
+
+            yield sample
 
     def origin(self, run: Run) -> dict[str, Any]:
         """See `Job`."""
         return run.origin(self.policy) | {
             "work": "sample",
-            "generation": self.config.decisive(),
+            "generation": [config.decisive() for config in self.configs],
             "base_share": self.base_share,
             "stop_ids": list(run.stop_ids),
             "max_new_tokens": run.config.data.max_response_tokens,
         }
 
 
-def _sample_rows(run: Run, generator: Generator, batch: Sequence[EncodedExample], seed: int) -> list[SampleRow]:
+def _sample_rows(batch: Sequence[EncodedExample], samples: Sequence[Sample]) -> list[SampleRow]:
     prompts = {prompt.index: prompt for prompt in batch}
-    with run.policy.forward_dtype():
-        samples = generator.sample(batch, seed=seed)
     return [
         {
             "index": sample.index,

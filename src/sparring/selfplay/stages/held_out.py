@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from sparring.generation import GenerationConfig
-from sparring.policies import TEACHER, Drawn, How, is_start, words
+from sparring.policies import TEACHER, Drawn, is_start, words
 from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.generate import sample_shards
+from sparring.selfplay.stages.generate import Wanted, sample_several, sample_shards
 from sparring.selfplay.stages.score import Responses, Scores, joined, score_files
 from sparring.shards import ResponseKey, SampleRow, held_out_path, held_out_scores_path, read_samples
 
@@ -119,21 +118,32 @@ def _title(authors: Iterable[By]) -> str:
 
 
 def _sample(run: Run, drawn: Drawn) -> list[Path]:
-    """The shards of a policy's responses; for a mixture, of the iteration that starts from the policy."""
+    """The shards of a policy's responses; for a mixture, of the iteration that starts from the policy.
+
+    Whichever of the policy's own responses are wanted, the others are sampled with them: it is measured by both.
+    """
+    name = run.directory.stage(drawn.policy).path.name
+    if drawn.how == "mixture":
+        spec = run.phase(drawn.policy).opponent.spec(drawn.policy)
+        return sample_shards(
+            run,
+            drawn.policy,
+            _wanted(run, drawn),
+            run.held_out,
+            title=f"{name}: evaluate mixture",
+            base_share=spec.base_share,
+        )
+    kinds = [Drawn(drawn.policy, "sampled"), Drawn(drawn.policy, "greedy")]
+    wanted = [_wanted(run, kind) for kind in kinds]
+    shards = sample_several(run, drawn.policy, wanted, run.held_out, title=f"{name}: evaluate sampled and greedy")
+    return shards[kinds.index(drawn)]
+
+
+def _wanted(run: Run, drawn: Drawn) -> Wanted:
     stage, how = run.directory.stage(drawn.policy), drawn.how
-    spec = run.phase(drawn.policy).opponent.spec(drawn.policy) if how == "mixture" else None
-    return sample_shards(
-        run,
-        drawn.policy,
-        _settings(run, how),
-        run.held_out,
+    config = run.config.generation.untruncated(run.config.evaluation.samples_per_prompt)
+    return Wanted(
+        config=config.greedy() if how == "greedy" else config,
         path=lambda number: held_out_path(stage, how, number),
         seed=derive_seed(run.config.seed, "held-out", _SEEDED[how]),
-        title=f"{stage.path.name}: evaluate {how}",
-        base_share=0.0 if spec is None else spec.base_share,
     )
-
-
-def _settings(run: Run, how: How) -> GenerationConfig:
-    config = run.config.generation.untruncated(run.config.evaluation.samples_per_prompt)
-    return config.greedy() if how == "greedy" else config
