@@ -84,6 +84,63 @@ def test_adapters_stay_active() -> None:
             torch.testing.assert_close(model(input_ids=ids).logits, plain, rtol=1e-4, atol=1e-4)
 
 
+def an_adapter(dtype: torch.dtype = torch.float32, *, bias: bool = False, **settings: Any) -> Any:
+    """A layer of peft, 96 to 130, whose adapter says something."""
+    model = nn.Sequential(nn.Linear(96, 130, bias=bias, dtype=dtype))
+    layer = get_peft_model(model, LoraConfig(target_modules=["0"], r=4, lora_alpha=12, **settings)).eval().model[0]
+    with torch.no_grad():
+        layer.lora_B["default"].weight.normal_(std=0.5)
+    return layer
+
+
+def exact_sum(layer: Any, rows: torch.Tensor) -> torch.Tensor:
+    """W x + 3 B A x + b in fp64."""
+    linear, down, up = layer.base_layer, layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    whole = linear.weight.double() + 3.0 * up.double() @ down.double()
+    return torch.nn.functional.linear(rows.double(), whole, None if linear.bias is None else linear.bias.double())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_adapter_is_multiplied_with_its_layer_at_once(bias: bool) -> None:
+    layer, rows = an_adapter(bias=bias), torch.randn(3, 4, 96)
+    with laid_out(layer), torch.no_grad():
+        assert "forward" in layer.__dict__
+        assert "forward" not in layer.base_layer.__dict__
+        found = layer(rows)
+        layer.enable_adapters(enabled=False)
+        base = layer(rows)
+        layer.enable_adapters(enabled=True)
+    torch.testing.assert_close(found.double(), exact_sum(layer, rows), rtol=0, atol=1e-4)
+    torch.testing.assert_close(base, layer.base_layer(rows), rtol=0, atol=1e-5)
+    assert "forward" not in layer.__dict__
+
+
+@pytest.mark.skipif(not products.multiplies_bf16(), reason="this processor has no products in bf16")
+def test_an_adapter_in_bf16_is_rounded_once() -> None:
+    """Peft rounds the layer's product and then the sum; so the error here is the smaller one."""
+    layer, rows = an_adapter(torch.bfloat16), torch.randn(50, 96).bfloat16()
+    exact = exact_sum(layer, rows)
+    with torch.no_grad():
+        plain = layer(rows)
+        with laid_out(layer):
+            found = layer(rows)
+    assert found.dtype == plain.dtype == torch.bfloat16
+    once = (exact.bfloat16().double() - exact).norm()
+    assert (found.double() - exact).norm() < 1.01 * once < (plain.double() - exact).norm()
+
+
+def test_an_adapter_that_does_more_is_left_to_peft() -> None:
+    for settings in ({"use_dora": True}, {"lora_bias": True}):
+        layer = an_adapter(bias=True, **settings)
+        with laid_out(layer):
+            assert "forward" not in layer.__dict__
+            assert "forward" in layer.base_layer.__dict__
+    for layer in (an_adapter(lora_dropout=0.5).train(), an_adapter()):
+        layer.merge() if not layer.training else None
+        with laid_out(layer):
+            assert "forward" not in layer.__dict__
+
+
 def changed(layer: nn.Linear) -> bool:
     with laid_out(layer):
         return "forward" in layer.__dict__

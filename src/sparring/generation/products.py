@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,6 +17,19 @@ from torch import Tensor, nn
 _SHARE = 1 / 8
 
 
+@dataclass(frozen=True)
+class _LowRank:
+    """What an adapter adds to a weight: `up @ down`, in fp32.
+
+    Attributes:
+        down: `[r, i]`.
+        up: `[o, r]`, with the adapter's scale in it.
+    """
+
+    down: Tensor
+    up: Tensor
+
+
 @contextmanager
 def laid_out(model: Any) -> Iterator[None]:
     """Within, linear layers on a processor multiply with a copy of their weights, laid out as oneDNN reads it.
@@ -24,23 +39,95 @@ def laid_out(model: Any) -> Iterator[None]:
     never stale. Layers multiply in fp32, or in bf16 on processors that do so. Nothing is done for layers of other kinds
     or formats, where oneDNN is missing, or where the copy would take too much of the machine's memory.
 
+    A LoRA adapter is multiplied with its layer at once: W x + s B A x = [W, s B] [x, A x]. In bf16 both parts of
+    the added columns are sums of two numbers, as exact as 16 bits of mantissa, and the whole is rounded once.
+
     Args:
-        model: The model; nothing of it is changed in the end.
+        model: The model, in evaluation; nothing of it is changed in the end.
     """
-    layers = [layer for layer in model.modules() if _suits(layer)] if _possible() else []
-    size = sum(layer.weight.numel() * _multiplied_in(layer).itemsize for layer in layers)
-    if size > _SHARE * psutil.virtual_memory().total:
-        layers = []
+    layers = _layers(model) if _possible() else {}
+    if sum(_size(_linear(layer), adapter) for layer, adapter in layers.items()) > (
+        _SHARE * psutil.virtual_memory().total
+    ):
+        layers = {}
     try:
-        for layer in layers:
-            dtype = _multiplied_in(layer)
-            bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+        for layer, adapter in layers.items():
             # The instance's own attribute stands before the class's method.
-            layer.forward = partial(_multiply, _reorder(layer.weight.detach().to(dtype)), bias)
+            layer.forward = _forward(layer, adapter)
         yield
     finally:
         for layer in layers:
             layer.__dict__.pop("forward", None)
+
+
+def _layers(model: nn.Module) -> dict[Any, _LowRank | None]:
+    """The layers whose products are exchanged, each with its adapter, whose own layers are then passed over."""
+    found: dict[Any, _LowRank | None] = {}
+    passed = set[nn.Module]()
+    for layer in model.modules():
+        if layer in passed:
+            continue
+        adapter = _adapter(layer)
+        if adapter is not None:
+            passed.update(layer.modules())
+        if adapter is not None or _suits(layer):
+            found[layer] = adapter
+    return found
+
+
+def _adapter(layer: Any) -> _LowRank | None:
+    """The adapter of a layer of peft that adds s B A x to the product of a linear layer, and does no more."""
+    peft = sys.modules.get("peft.tuners.lora.layer")
+    if peft is None or type(layer) is not peft.Linear or "forward" in layer.__dict__ or layer.merged:
+        return None
+    names = [name for name in layer.active_adapters if name in layer.lora_A]
+    if len(names) != 1 or names[0] in layer.lora_variant or not _suits(layer.base_layer):
+        return None
+    (name,) = names
+    down, up, dropout = layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name]
+    inert = isinstance(dropout, nn.Identity) or not dropout.training
+    if not (inert and _suits(down) and _suits(up) and down.bias is None and up.bias is None):
+        return None
+    return _LowRank(down.weight.detach().float(), layer.scaling[name] * up.weight.detach().float())
+
+
+def _linear(layer: Any) -> nn.Linear:
+    linear: nn.Linear = layer if type(layer) is nn.Linear else layer.base_layer
+    return linear
+
+
+def _size(linear: nn.Linear, adapter: _LowRank | None) -> int:
+    """Bytes of the copy."""
+    dtype = _multiplied_in(linear)
+    added = 0 if adapter is None else sum(each.numel() for each in _columns(adapter.up, dtype))
+    return (linear.weight.numel() + added) * dtype.itemsize
+
+
+def _forward(layer: Any, adapter: _LowRank | None) -> Callable[[Tensor], Tensor]:
+    linear = _linear(layer)
+    dtype = _multiplied_in(linear)
+    weight = linear.weight.detach().to(dtype)
+    bias = None if linear.bias is None else linear.bias.detach().to(dtype)
+    if adapter is None:
+        return partial(_multiply, _reorder(weight), bias)
+    whole = _reorder(torch.cat([weight, *_columns(adapter.up, dtype)], dim=-1))
+    return partial(_multiply_adapted, layer, whole, bias, _reorder(adapter.down))
+
+
+def _columns(up: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """What stands beside a weight; in bf16 against high, rest and high of `_entries`: only rest · rest is left out."""
+    if dtype == torch.float32:
+        return [up]
+    high = up.to(dtype)
+    return [high, high, (up - high).to(dtype)]
+
+
+def _entries(low: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """What stands beside a row, against `_columns`."""
+    if dtype == torch.float32:
+        return [low]
+    high = low.to(dtype)
+    return [high, (low - high).to(dtype), high]
 
 
 def _possible() -> bool:
@@ -75,8 +162,22 @@ def _reorder(weight: Tensor) -> Tensor:
     return laid
 
 
+def _multiply_adapted(layer: Any, weight: Tensor, bias: Tensor | None, down: Tensor, rows: Tensor) -> Tensor:
+    if torch.is_autocast_enabled("cpu"):
+        rows = rows.to(torch.get_autocast_dtype("cpu"))
+    low = _product(down, None, rows.float())
+    if layer.disable_adapters:
+        # The base model, which a mixture asks in between.
+        low = torch.zeros_like(low)
+    return _product(weight, bias, torch.cat([rows, *_entries(low, rows.dtype)], dim=-1))
+
+
 def _multiply(weight: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:
     if torch.is_autocast_enabled("cpu"):
         rows = rows.to(torch.get_autocast_dtype("cpu"))
+    return _product(weight, bias, rows)
+
+
+def _product(weight: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:
     product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")  # noqa: SLF001 - no public name
     return product
