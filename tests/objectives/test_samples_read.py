@@ -14,7 +14,7 @@ from sparring.objectives import OBJECTIVES
 from sparring.regularizers import REGULARIZERS
 from sparring.regularizers.composition import Regularized
 from sparring.trainer.collation import collate
-from sparring.trainer.reading import read_by
+from sparring.trainer.reading import read_by, taught
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple
 from sparring.types import Objective
@@ -61,6 +61,16 @@ def test_a_penalty_on_the_samples_reads_all() -> None:
 def test_of_a_batch_that_teaches_nothing_the_shortest_response_is_read() -> None:
     masks = read_by(OBJECTIVES["raft"](), collate(triples([[0.5] * 4] * 4)))
     assert [(b, k) for b, row in enumerate(masks) for k, read in enumerate(row) if read] == [(0, 0)]
+
+
+def test_only_prompts_that_teach_something_are_trained_on() -> None:
+    rows = triples(WIN_RATES)
+    assert taught(OBJECTIVES["raft"](), rows) == rows[1:]
+    assert taught(OBJECTIVES["dpo"](), rows) == rows
+    assert taught(OBJECTIVES["sppo"](), rows) == rows
+    # Where there is nothing to learn, an iteration still has its steps.
+    assert taught(OBJECTIVES["raft"](), triples([[0.5] * 4] * 4)) == triples([[0.5] * 4] * 4)
+    assert taught(OBJECTIVES["raft"](), []) == []
 
 
 @pytest.mark.parametrize("name", ["raft", "dpo", "ipo", "inpo"])

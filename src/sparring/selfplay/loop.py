@@ -34,6 +34,7 @@ from sparring.selfplay.stages.score import score
 from sparring.selfplay.stages.ties import tell_ties
 from sparring.selfplay.stages.train import demonstrations, is_trained, train
 from sparring.selfplay.stages.warm_up import warm_up
+from sparring.trainer.reading import taught
 from sparring.trainer.triples import Triple, Triples
 from sparring.work import processes
 
@@ -130,8 +131,8 @@ def _iterate(run: Run, iteration: int) -> None:
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
     if is_trained(stage):
         return
-    triples = Triples(_triples(run, phase, iteration) if phase.needs_samples else demonstrations(run.train))
-    log_cost(run, iteration, triples.items)
+    triples = _triples(run, phase, iteration) if phase.needs_samples else demonstrations(run.train)
+    log_cost(run, iteration, triples)
     if iteration == 0:
         tell_estimate(run)
     with run.timed(stage="train", iteration=iteration):
@@ -139,7 +140,7 @@ def _iterate(run: Run, iteration: int) -> None:
             run,
             start=iteration,
             stage=stage,
-            triples=triples,
+            triples=_taught(phase, iteration, triples),
             objective=phase.objective,
             fields=phase.config.training,
             name=f"iteration {iteration}",
@@ -162,6 +163,14 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
         with run.timed(stage="judge", iteration=iteration):
             verdicts = processes.on_main(lambda: judge_samples(run, iteration, shards))
     return triples if verdicts is None else join(run, iteration, triples, verdicts)
+
+
+def _taught(phase: Phase, iteration: int, triples: Sequence[Triple]) -> Triples:
+    """The triples from which the objective learns anything."""
+    learnt = taught(phase.objective, triples)
+    if len(learnt) < len(triples):
+        console.print(f"iteration {iteration}: trains on {len(learnt)} prompts; the others' samples teach nothing")
+    return Triples(learnt)
 
 
 def _evaluate(run: Run, policy: int) -> dict[str, Estimate]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparring.log_ratios import PREFERENCE_FIELDS, LogRatios
-from sparring.trainer.collation import Counts
+from sparring.trainer.collation import Counts, collate
+from sparring.trainer.triples import Triple
 from sparring.types import Objective
 
 
@@ -20,19 +21,31 @@ def read_by(objective: Objective, inputs: Mapping[str, Any]) -> list[list[bool]]
         objective: Says which generated responses it needs; all others are read always.
         inputs: A batch, as `collate` makes it.
     """
-    counts: Counts = inputs["counts"]
-    sizes = [list(map(len, answers)) for answers in inputs["responses"]]
-    judged = {name: inputs[name] for name in PREFERENCE_FIELDS & objective.requires}
-    samples = objective.samples_read(LogRatios(**judged)) if judged else None
-    if samples is None:
-        return [[True] * len(row) for row in sizes]
-    end = counts.expert + counts.generated
-    masks = [
-        [True] * counts.expert + row + [True] * (len(size) - end)
-        for row, size in zip(samples.tolist(), sizes, strict=True)
-    ]
+    masks = _read_by(objective, inputs)
     if not any(map(any, masks)):
-        places = ((length, b, k) for b, row in enumerate(sizes) for k, length in enumerate(row))
+        answers = inputs["responses"]
+        places = ((len(answer), b, k) for b, row in enumerate(answers) for k, answer in enumerate(row))
         _, prompt, shortest = min(places)
         masks[prompt][shortest] = True
     return masks
+
+
+def taught(objective: Objective, triples: Sequence[Triple]) -> list[Triple]:
+    """The triples of which the objective reads anything; all of them where it reads nothing of any."""
+    if not triples:
+        return []
+    masks = _read_by(objective, collate(triples))
+    return [triple for triple, mask in zip(triples, masks, strict=True) if any(mask)] or list(triples)
+
+
+def _read_by(objective: Objective, inputs: Mapping[str, Any]) -> list[list[bool]]:
+    counts: Counts = inputs["counts"]
+    sizes = list(map(len, inputs["responses"]))
+    judged = {name: inputs[name] for name in PREFERENCE_FIELDS & objective.requires}
+    samples = objective.samples_read(LogRatios(**judged)) if judged else None
+    if samples is None:
+        return [[True] * size for size in sizes]
+    end = counts.expert + counts.generated
+    return [
+        [True] * counts.expert + row + [True] * (size - end) for row, size in zip(samples.tolist(), sizes, strict=True)
+    ]

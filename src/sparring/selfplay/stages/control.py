@@ -87,6 +87,8 @@ def _spent(run: Run, iterations: Sequence[int]) -> float:
 
 def _trained_on(triples: Sequence[Triple], objective: Objective) -> int:
     """The tokens of the responses that the objective reads, and of their prompts."""
+    if not triples:
+        return 0
     batch = collate(triples)
     read = [
         (prompt, [*compress(responses, mask)])
