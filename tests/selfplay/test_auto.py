@@ -75,6 +75,24 @@ def test_few_experts_are_all_trained_on(tmp_path: Path, experts: int, until: str
     assert ("too few to tell when to end" in reasons[1]) == (until == "end")
 
 
+@pytest.mark.parametrize(
+    ("experts", "given", "until", "patience"),
+    [
+        (70, {"until": "end"}, "end", 2),
+        (10, {"until": "plateau"}, "plateau", 8),
+        (10, {"until": "plateau", "patience": 3}, "plateau", 3),
+        (10, {"training": {"learning_rate": 1e-5}}, "end", 2),
+    ],
+)
+def test_a_warm_up_that_was_asked_for(
+    tmp_path: Path, experts: int, given: dict[str, Any], until: str, patience: int
+) -> None:
+    rows = [{"prompt": f"{n} and 1?", "response": f"#### {n + 1}"} for n in range(experts + 2)]
+    resolved, _ = resolve(config(tmp_path, rows, NUMBERS, warmup=given))
+    assert resolved.warmup is not None
+    assert (resolved.warmup.until, resolved.warmup.patience) == (until, patience)
+
+
 def test_a_judge_that_is_given_is_played_with(tmp_path: Path) -> None:
     resolved, _ = resolve(
         config(tmp_path, ASKED, judge={"name": "llm", "model": "m", "base_url": "http://127.0.0.1:1"})

@@ -171,7 +171,7 @@ def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
     chosen: dict[str, Any] = {"lora": _LORA}
     reasons = [f"auto: {facts}"]
     if facts.experts > 1 and given.get("warmup", {}) is not None:
-        chosen["warmup"], reason = _warmup(facts.experts)
+        chosen["warmup"], reason = _warmup(facts.experts, given.get("warmup", {}))
         reasons.append(reason)
     if "objective" in given:
         reasons.append(f"auto plays '{config.objective.name}', which the configuration names")
@@ -185,20 +185,18 @@ def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
     return SelfPlayConfig.model_validate(_filled(chosen, given)), tuple(reasons)
 
 
-def _warmup(experts: int) -> tuple[Mapping[str, Any], str]:
-    """The settings of a warm-up on so many experts, and why."""
+def _warmup(experts: int, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The settings of a warm-up on so many experts, beside those that were given, and why."""
     epochs = _WARMUP["num_train_epochs"]
-    if experts < _FEW:
+    until = given.get("until") or ("plateau" if experts >= _FEW else "end")
+    if until == "plateau":
         reason = (
-            f"auto warms up on the {experts} experts for {epochs} epochs: some of them set apart would be too few to "
-            "tell when to end"
+            f"auto warms up on the {experts} experts until some of them, which it does not train on, grow no likelier: "
+            "from there on, more of it learns them by heart"
         )
-        return {"training": _WARMUP}, reason
-    reason = (
-        f"auto warms up on the {experts} experts until some of them, which it does not train on, grow no likelier: "
-        "from there on, more of it learns them by heart"
-    )
-    return {"until": "plateau", "patience": epochs, "training": _WARMUP}, reason
+        return {"until": until, "patience": epochs, "training": _WARMUP}, reason
+    few = ": some of them set apart would be too few to tell when to end" if experts < _FEW else ""
+    return {"training": _WARMUP}, f"auto warms up on the {experts} experts for {epochs} epochs{few}"
 
 
 def _rule(facts: Facts, config: SelfPlayConfig) -> Rule:
