@@ -114,8 +114,9 @@ def test_what_is_set_stands(tmp_path: Path) -> None:
     resolved, _ = resolve(config(tmp_path, DEMONSTRATED, NUMBERS, **settings))
     assert (resolved.iterations, resolved.lora) == (5, {"r": 8})
     assert resolved.training["learning_rate"] == 1e-5
-    assert resolved.training["num_train_epochs"] == 1
+    assert resolved.training["num_train_epochs"] == 4
     assert (resolved.generation.samples_per_prompt, resolved.generation.batch_size) == (6, 16)
+    assert resolved.generation.temperature == 1.5
     assert resolved.warmup is not None
     assert (resolved.warmup.patience, resolved.warmup.training["learning_rate"]) == (3, 2e-4)
     assert resolved.judge is not None

@@ -18,17 +18,20 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 # As measured: "Prompts without an expert", docs/studies.md. From a start that has learnt what its experts teach, 5e-4
 # unlearns some of it in one iteration, and 2e-4 does not.
 _LORA = {"r": 16, "lora_alpha": 32}
-_PLAY = {
-    "iterations": 2,
-    "generation": {"samples_per_prompt": 4},
-    "training": {
-        "learning_rate": 2e-4,
-        "lr_scheduler_type": "linear",
-        "num_train_epochs": 1,
-        "per_device_train_batch_size": 2,
-    },
+_PLAY_TRAINING = {
+    "learning_rate": 2e-4,
+    "lr_scheduler_type": "linear",
+    "num_train_epochs": 1,
+    "per_device_train_batch_size": 2,
 }
-_RAFT = _PLAY | {"objective": {"name": "raft"}}
+_PLAY = {"iterations": 2, "generation": {"samples_per_prompt": 4}, "training": _PLAY_TRAINING}
+# It trains on the few prompts of which some samples are right and some wrong, so on each more than once; a temperature
+# above 1 makes them more, and what it imitates was found right at any (docs/studies.md, as above).
+_RAFT = _PLAY | {
+    "objective": {"name": "raft"},
+    "generation": {"samples_per_prompt": 4, "temperature": 1.5},
+    "training": {**_PLAY_TRAINING, "num_train_epochs": 4},
+}
 # η = 10 asks for five nats of a decided preference.
 _SPPO = _PLAY | {"objective": {"name": "sppo", "eta": 10.0}}
 # An exact iteration of SPPO against the discriminator converges fastest at η = 4T (docs/judges.md), and T is 1.
