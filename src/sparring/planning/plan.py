@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
 from rich.table import Table
 
+from sparring.log_ratios import PREFERENCE_FIELDS, LogRatios
 from sparring.models.quantization import share_quantized
 from sparring.planning.cost import Batch, Memory, described, flops, memory
 from sparring.planning.disk import Disk, disk
@@ -180,7 +182,7 @@ def plan(
             "train": len(prepared.train.examples),
             "held_out": len(prepared.held_out.examples) if prepared.held_out is not None else 0,
         },
-        notes=notes(prepared),
+        notes=[*notes(prepared), *_at_most(prepared)],
         comparisons=_held_out_comparisons(prepared),
         tokens=tokens,
         rates=rates,
@@ -250,6 +252,26 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sha
     )
     shards = processes if sharded else 1
     return memory(model, args, batch, shards=shards, quantization=prepared.config.model.quantization)
+
+
+def _at_most(prepared: Prepared) -> list[str]:
+    """Which objectives train on fewer tokens than are counted: how many, only the judge's verdicts can tell."""
+    names = dict.fromkeys(phase.config.objective.name for phase in prepared.phases if _reads_part(phase))
+    return [
+        f"{name} trains on the samples that the judge's verdicts give a weight, and on no prompt without any: "
+        "training, and a control beside it, take less than is counted here, often several times less"
+        for name in names
+    ]
+
+
+def _reads_part(phase: Phase) -> bool:
+    """Whether the objective leaves out some of K samples of which each beats the next."""
+    rank = torch.arange(phase.config.generation.samples_per_prompt, dtype=torch.float32)
+    table = (rank[:, None] < rank).float() + 0.5 * torch.eye(len(rank))
+    wins: dict[str, Any] = {"preference": table.mean(dim=-1)[None], "pairwise": table[None]}
+    given = PREFERENCE_FIELDS & phase.objective.requires
+    read = phase.objective.samples_read(LogRatios(**{field: wins[field] for field in given})) if given else None
+    return read is not None and not bool(read.all())
 
 
 def _comparisons(config: PhaseConfig, prompts: int) -> int:
