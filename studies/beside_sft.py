@@ -1,10 +1,11 @@
 """Play beside more supervised fine-tuning for as much computation, in runs of the recipe `auto` with a control.
 
-    python studies/beside_sft.py FOLDER [--plays raft sppo …] [--seeds 0 1 2] [--at-once 1] [--table]
+    python studies/beside_sft.py FOLDER [--plays raft sppo …] [--model FOLDER] [--seeds 0 1 2] [--at-once 1] [--table]
 
 Few problems with an expert's response, many with the right answer alone, and a verifier. A run warms up on the former,
-then plays on all; the control of the first play goes on with supervised fine-tuning from the same warm-up. Started
-again, the command goes on where it was stopped; `--table` plays nothing.
+then plays on all; the control of the first play goes on with supervised fine-tuning from the same warm-up. With another
+model the results are under its folder's name. Started again, the command goes on where it was stopped; `--table` plays
+nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ RUN = (
 # enough.
 PLAYS: dict[str, tuple[str, ...]] = {
     "raft": (),
-    "sppo": ("objective={name: sppo, eta: 10}", "judge={name: verifier, rule: final-number}", "control=false"),
+    "sppo": (
+        "objective={name: sppo, eta: 10}",
+        "judge={name: verifier, rule: final-number}",
+        "iterations=1",
+        "training.num_train_epochs=1",
+        "control=false",
+    ),
     "spif": ("objective={name: spif, beta: 1, reward_bound: 2}", "control=false"),
     "consensus": ("judge={name: consensus, rule: final-number}", "control=false"),
     "discriminator": ("judge={name: discriminator}", "control=false"),
@@ -55,12 +62,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--plays", nargs="+", choices=PLAYS, default=["raft", "sppo"])
+    parser.add_argument("--model", type=Path, help="a folder; SmolLM2 by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="play nothing")
     options = parser.parse_args()
     folder = options.folder.absolute() / "beside-sft"
-    runs = {(play, seed): folder / f"{play}-{seed}" for seed in options.seeds for play in options.plays}
+    model, of_model = (
+        ((), "") if options.model is None else ((f"model.name={options.model}",), f"-{options.model.name}")
+    )
+    runs = {(play, seed): folder / f"{play}{of_model}-{seed}" for seed in options.seeds for play in options.plays}
 
     def take_in() -> None:
         ended = {key: run for key, run in runs.items() if RunDirectory(run).result.exists()}
@@ -68,13 +79,15 @@ def main() -> None:
             RESULTS,
             "plays",
             {
-                play: {str(seed): measured(run) for (name, seed), run in ended.items() if name == play}
+                play + of_model: {str(seed): measured(run) for (name, seed), run in ended.items() if name == play}
                 for play in dict.fromkeys(name for name, _ in ended)
             },
         )
 
     if not options.table:
-        plays = [Play(run=run, arguments=(*RUN, *PLAYS[play], f"seed={seed}")) for (play, seed), run in runs.items()]
+        plays = [
+            Play(run=run, arguments=(*RUN, *model, *PLAYS[play], f"seed={seed}")) for (play, seed), run in runs.items()
+        ]
         play_all(plays, at_once=options.at_once, after_each=take_in)
     take_in()
 

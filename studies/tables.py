@@ -39,7 +39,15 @@ _TITLES = {
     "distill": "distill (SDFT)",
 }
 
-_PLAYS = {"raft": "RAFT", "sppo": "SPPO", "hasty": "SPPO"}
+_PLAYS = {
+    "raft": "RAFT",
+    "raft-gemma": "RAFT",
+    "sppo": "SPPO",
+    "hasty": "SPPO",
+    "spif": "SPIF",
+    "all-solutions": "SFT on a solution to every problem",
+}
+_START = "warmup"
 
 
 def main() -> int:
@@ -121,11 +129,10 @@ def beside_sft(*plays: str) -> str:
     fixed = [name for name in _policies(runs) if not name.startswith("iterations/")]
     rows = [_beside(_named(name), runs, name, runs) for name in fixed]
     rows += [
-        _beside(f"{_PLAYS[play]}, {_named(name)}", played[play], name, runs)
+        _beside(", ".join([_PLAYS[play], *([] if name == _START else [_named(name)])]), played[play], name, runs)
         for play in plays
         if play in played
-        for name in _policies(played[play])
-        if name.startswith("iterations/")
+        for name in _played(played[play])
     ]
     head = (
         "",
@@ -144,9 +151,14 @@ def _policies(runs: dict[str, dict[str, Any]]) -> list[str]:
     return [*dict.fromkeys(policy for run in runs.values() for policy in run)]
 
 
+def _played(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """The policies of a play; its start where it has no iteration."""
+    return [name for name in _policies(runs) if name.startswith("iterations/")] or [_START]
+
+
 def _named(policy: str) -> str:
     kind, _, number = policy.partition("/")
-    names = {"warmup": "SFT, where play starts", "control": f"more SFT, {int(number or 0)}"}
+    names = {_START: "SFT, where play starts", "control": f"more SFT, {int(number or 0)}"}
     return names.get(kind, f"iteration {int(number or 0)}")
 
 
@@ -156,8 +168,12 @@ def _beside(title: str, runs: dict[str, Any], name: str, controlled: dict[str, A
     row = [f"{title} ({len(seeds)})"]
     for measure, digits in (("greedy", 2), ("sampled", 2), ("likelihood", 3)):
         row.append(_spread([mean(runs[seed][name][measure]) for seed in seeds], digits))
-    for other in ("warmup", f"control/{name.partition('/')[2]}"):
-        both = [seed for seed in seeds if seed in controlled and other in controlled[seed] and other != name]
+    for other in (_START, f"control/{name.partition('/')[2]}"):
+        both = [
+            seed
+            for seed in seeds
+            if seed in controlled and other in controlled[seed] and controlled[seed][other] is not runs[seed][name]
+        ]
         for measure in ("greedy", "sampled"):
             pairs = ([runs[n][name][measure] for n in both], [controlled[n][other][measure] for n in both])
             row.append(_signed(paired(*pairs), 3) if both else "")
@@ -281,7 +297,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "beside-sft": lambda: beside_sft("raft", "sppo"),
+    "beside-sft": lambda: beside_sft("raft", "sppo", "all-solutions"),
+    "beside-sft-gemma": lambda: beside_sft("raft-gemma"),
     "beside-sft-hasty": lambda: beside_sft("hasty"),
     "more-sft-smollm2": lambda: contests("smollm2"),
     "collapse": collapse,
