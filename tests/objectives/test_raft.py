@@ -16,7 +16,7 @@ def test_the_best_samples_share_the_place_of_an_expert() -> None:
     win_rates = torch.tensor([[0.25, 0.75, 0.75, 0.25], [0.125, 0.5, 0.875, 0.5], [0.5, 0.5, 0.5, 0.5]])
     output = RAFT(LogRatios(policy_generated=log_probs, preference=win_rates))
     assert output.loss.tolist() == [3.0, 4.0, 0.0]
-    assert output.metrics["preferences/decided"].tolist() == [1.0, 1.0, 0.0]
+    assert output.metrics["log_likelihood/chosen"].tolist() == [-3.0, -4.0, 0.0]
     output.loss.sum().backward()
     assert log_probs.grad is not None
     assert log_probs.grad.tolist() == [[0.0, -0.5, -0.5, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0] * 4]

@@ -29,11 +29,9 @@ class Raft(Objective):
     requires: ClassVar[frozenset[str]] = frozenset({"policy_generated", "preference"})
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
-        """The loss `[B]`; metrics: the log-likelihood of the best samples, and the share of prompts that have some."""
-        weight = _weight(ratios)
-        log_likelihood = (weight * ratios.require("policy_generated")).sum(dim=-1)
-        metrics = {"log_likelihood/chosen": log_likelihood.detach(), "preferences/decided": weight.sum(dim=-1)}
-        return ObjectiveOutput(loss=-log_likelihood, metrics=metrics)
+        """The loss `[B]`; metrics: the log-likelihood of the best samples."""
+        log_likelihood = (_weight(ratios) * ratios.require("policy_generated")).sum(dim=-1)
+        return ObjectiveOutput(loss=-log_likelihood, metrics={"log_likelihood/chosen": log_likelihood.detach()})
 
     def samples_read(self, judged: LogRatios) -> Tensor:
         """The best samples, of prompts that have some."""
