@@ -121,14 +121,14 @@ FILES = {
         b"prompt,response\nq,a\np,a\n",
         {"limit": 3, "held_out": 2},
         "…: 5 usable rows are needed (data.limit 3 + data.held_out 2), 2 are there\n"
-        "  fix: add rows, or lower data.limit or data.held_out",
+        "  fix: add rows, or lower data.held_out (or data.limit)",
     ),
     "too few without a limit": (
         "d.csv",
         b"prompt,response\nq,a\np,a\n",
         {"held_out": 2},
         "…: 3 usable rows are needed (1 for training + data.held_out 2), 2 are there\n"
-        "  fix: add rows, or lower data.limit or data.held_out",
+        "  fix: add rows, or lower data.held_out (or data.limit)",
     ),
 }
 
@@ -202,5 +202,5 @@ def test_too_few_held_out_rows_in_their_own_source(tmp_path):
     other.write_text('{"prompt": "t", "response": "a"}')
     assert failure(path, held_out=2, held_out_source=str(other)) == (
         f"{other}: 2 usable rows are needed (data.held_out), 1 are there\n"
-        "  fix: add rows, or lower data.limit or data.held_out"
+        "  fix: add rows, or lower data.held_out (or data.limit)"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,12 @@ def test_what_was_asked_and_said_is_text_on_the_page(tmp_path: Path) -> None:
         assert "<script>alert" not in text
         assert "<img src=x" not in text
     assert 'href="#samples?prompt=0"' in page.main
+
+
+def test_a_run_that_warms_up_has_no_start_before_it_is_measured(tmp_path: Path) -> None:
+    whole = summarize(write_run(tmp_path).path)
+    assert whole.start is not None
+    early = replace(whole, config={**whole.config, "warmup": {"until": "end"}}, rows=whole.rows[:1])
+    assert [row.name for row in early.rows] == ["base"]
+    assert early.start is None
+    assert replace(early, config=whole.config).start == early.rows[0]

@@ -102,6 +102,19 @@ def test_a_judge_that_is_given_is_played_with(tmp_path: Path) -> None:
     assert resolved.judge.options["model"] == "m"
 
 
+def test_with_the_judge_verifier_raft_is_played(tmp_path: Path) -> None:
+    resolved, reasons = resolve(config(tmp_path, VERIFIED, judge={"name": "verifier", "rule": "exact"}))
+    assert (resolved.objective.name, resolved.generation.temperature) == ("raft", 1.5)
+    assert resolved.judge is not None
+    assert resolved.judge.options == {"rule": "exact"}
+    assert "auto plays raft on what the judge finds right" in reasons[1]
+
+
+def test_the_reason_of_a_warm_up_has_the_epochs_that_are_set(tmp_path: Path) -> None:
+    _, reasons = resolve(config(tmp_path, DEMONSTRATED, NUMBERS, warmup={"training": {"num_train_epochs": 5}}))
+    assert "experts for 5 epochs" in reasons[1]
+
+
 def test_what_is_set_stands(tmp_path: Path) -> None:
     settings = {
         "iterations": 5,

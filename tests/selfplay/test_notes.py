@@ -27,3 +27,24 @@ def test_a_processor_with_products_in_bf16_is_told_of(
     assert says_bf16(tiny_folder, tmp_path) == has
     assert not says_bf16(tiny_folder, tmp_path, dtype="bfloat16")
     assert not says_bf16(tiny_folder, tmp_path, training={"bf16": True})
+
+
+@pytest.mark.parametrize(("held_out", "warned"), [(3, True), (128, False)])
+def test_too_few_held_out_prompts_for_a_control_are_told(
+    held_out: int, warned: bool, tiny_folder: Path, tmp_path: Path
+) -> None:
+    data = {"source": "arithmetic", "limit": 8, "held_out": held_out, "max_response_tokens": 12}
+    config = a_config(tiny_folder, tmp_path / "run", data=data, control=True)
+    found = [line for line in told.notes(prepare(config)) if line.startswith("warning: on 3 held-out prompts")]
+    assert bool(found) == warned
+    # 2 · 0.47 / √3.
+    assert not warned or "less than about 0.54 cannot be told from chance" in found[0]
+
+
+@pytest.mark.parametrize(("limit", "told_of"), [(64, False), (400, True)])
+def test_a_limit_far_beyond_the_experts_is_told(limit: int, told_of: bool, tiny_folder: Path, tmp_path: Path) -> None:
+    data = {"source": "arithmetic", "limit": 4, "held_out": 2, "max_response_tokens": limit}
+    prepared = prepare(a_config(tiny_folder, tmp_path / "run", data=data))
+    longest = max(len(item.expert_ids) for item in prepared.train.examples)
+    text = f"a response may have {limit} tokens, and the longest expert's has {longest}: data.max_response_tokens="
+    assert any(line.startswith(f"{text}{2 * longest} ") for line in told.notes(prepared)) == told_of

@@ -154,7 +154,9 @@ def generate(  # noqa: PLR0917 - options of a command
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system turn before every prompt.")] = None,
     samples: Annotated[int, typer.Option("--samples", "-k", min=1, help="Responses a prompt.")] = 1,
-    temperature: Annotated[float | None, typer.Option(min=1e-6, help="By default the run's; of a model, 1.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=1e-6, help="By default the run's, at most 1; of a model, 1.")
+    ] = None,
     top_p: Annotated[float | None, typer.Option(min=1e-6, max=1.0, help="Likewise.")] = None,
     top_k: Annotated[int | None, typer.Option(min=0, help="1 is greedy; by default the run's, or 0: all.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="By default the run's; of a model, 256.")] = None,

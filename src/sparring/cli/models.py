@@ -43,7 +43,10 @@ def generate_command(
         raise InputError("prompts must come from exactly one place", fix="give --prompt TEXT, or --data FILE")
     asked = candidate(model, trust_remote_code=trust_remote_code)
     run = None if asked.config is None else asked.config()
-    own = {} if run is None else {name: getattr(run.generation, name) for name in ("temperature", "top_p", "top_k")}
+    own = {} if run is None else {name: getattr(run.generation, name) for name in ("top_p", "top_k")}
+    if run is not None:
+        # A higher one is for exploring, not for answering.
+        own["temperature"] = min(run.generation.temperature, 1.0)
     try:
         config = generation_config(**own | dict(settings))
     except ValidationError as error:

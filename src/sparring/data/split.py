@@ -135,7 +135,7 @@ def _apart(examples: Sequence[Example], held_out: Collection[Example]) -> tuple[
 def _require(needed: int, found: int, source: str, what: str) -> None:
     if found < needed:
         problem = f"{needed} usable rows are needed ({what}), {found} are there"
-        raise InputError(problem, where=source, fix="add rows, or lower data.limit or data.held_out")
+        raise InputError(problem, where=source, fix="add rows, or lower data.held_out (or data.limit)")
 
 
 def _measurable(examples: list[Example]) -> tuple[str, list[Example]]:

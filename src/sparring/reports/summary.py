@@ -153,8 +153,9 @@ class Summary:
 
     @property
     def start(self) -> PolicyRow | None:
-        """The policy that self-play started from, as far as it is measured."""
-        return next((row for row in reversed(self.rows) if row.name in {"base", "warm-up"}), None)
+        """The policy that self-play starts from, if it was measured."""
+        names = {"warm-up"} if self.config.get("warmup") else {"base", "warm-up"}
+        return next((row for row in reversed(self.rows) if row.name in names), None)
 
     def best_of(self, kind: str, metric: str) -> PolicyRow | None:
         """The best by a metric of the policies whose names begin alike: "iteration", or `MORE_SFT`."""

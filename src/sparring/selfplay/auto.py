@@ -64,7 +64,7 @@ class Facts:
         answers: How many have a reference answer: a ground truth, or an expert's response.
         compared: How many have compared responses.
         verifier: The rule that says what an answer is, if there is one.
-        judged: Whether the configuration names a judge.
+        judge: The name of the judge in the configuration, if there is one.
     """
 
     prompts: int
@@ -72,7 +72,7 @@ class Facts:
     answers: int
     compared: int
     verifier: str | None
-    judged: bool
+    judge: str | None
 
     @classmethod
     def of(cls, config: SelfPlayConfig) -> Facts:
@@ -84,7 +84,7 @@ class Facts:
             answers=sum(item.reference_answer is not None for item in train),
             compared=sum(item.comparison is not None for item in train),
             verifier=config.data.verifier,
-            judged=config.judge is not None,
+            judge=None if config.judge is None else config.judge.name,
         )
 
     def __str__(self) -> str:
@@ -112,8 +112,15 @@ class Rule:
 
 RULES = (
     Rule(
-        data="a judge in the configuration",
-        fits=lambda facts: facts.judged,
+        data="the judge `verifier` in the configuration",
+        fits=lambda facts: facts.judge == "verifier",
+        plays=lambda _: _RAFT,
+        because="raft on what the judge finds right among four samples: it is fine-tuning on right answers where no "
+        "expert wrote one",
+    ),
+    Rule(
+        data="another judge in the configuration",
+        fits=lambda facts: facts.judge is not None,
         plays=lambda _: _SPPO,
         because="sppo on what the judge prefers: it can judge prompts that no expert answered, which supervised "
         "fine-tuning cannot learn from",
@@ -190,16 +197,16 @@ def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
 
 def _warmup(experts: int, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The settings of a warm-up on so many experts, beside those that were given, and why."""
-    epochs = _WARMUP["num_train_epochs"]
+    epochs = {**_WARMUP, **given.get("training", {})}["num_train_epochs"]
     until = given.get("until") or ("plateau" if experts >= _FEW else "end")
     if until == "plateau":
         reason = (
             f"auto warms up on the {experts} experts until some of them, which it does not train on, grow no likelier: "
             "from there on, more of it learns them by heart"
         )
-        return {"until": until, "patience": epochs, "training": _WARMUP}, reason
+        return {"until": until, "patience": _WARMUP["num_train_epochs"], "training": _WARMUP}, reason
     few = ": some of them set apart would be too few to tell when to end" if experts < _FEW else ""
-    return {"training": _WARMUP}, f"auto warms up on the {experts} experts for {epochs} epochs{few}"
+    return {"training": _WARMUP}, f"auto warms up on the {experts} experts for {epochs:g} epochs{few}"
 
 
 def _rule(facts: Facts, config: SelfPlayConfig) -> Rule:

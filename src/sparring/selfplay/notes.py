@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from sparring.data import Encoded
@@ -13,6 +14,10 @@ from sparring.selfplay.arguments import run_autocast
 from sparring.selfplay.prepared import Prepared
 
 _SHOWN = 10
+# The standard deviation, over problems, of the difference between two policies' right answers (docs/studies.md).
+_PAIRED_DEVIATION = 0.47
+_TELLING = 128
+_FAR_LONGER = 8
 
 
 def announce(prepared: Prepared) -> None:
@@ -32,7 +37,7 @@ def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
     lines = [*prepared.reasons]
     lines += _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared) + _control(prepared)
-    lines += _number_format(prepared)
+    lines += _number_format(prepared) + _limit(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     if prepared.report.unread:
@@ -110,9 +115,29 @@ def _control(prepared: Prepared) -> list[str]:
     """What a control adds."""
     if not prepared.config.controls:
         return []
-    return [
+    lines = [
         "the control: supervised fine-tuning goes on from where play starts too, for as much computation as the play "
         "takes, and is measured as often"
+    ]
+    count = 0 if prepared.held_out is None else len(prepared.held_out.examples)
+    if 0 < count < _TELLING:
+        lines.append(
+            f"warning: on {count} held-out prompts a difference in right answers of less than about "
+            f"{2 * _PAIRED_DEVIATION / math.sqrt(count):.2f} cannot be told from chance; {_TELLING} and more tell one "
+            f"of {2 * _PAIRED_DEVIATION / math.sqrt(_TELLING):.2f} (data.held_out)"
+        )
+    return lines
+
+
+def _limit(prepared: Prepared) -> list[str]:
+    """Where responses may grow far longer than any expert's, of which sampling an untrained model makes use."""
+    longest = max((len(item.expert_ids) for item in prepared.train.examples), default=0)
+    limit = prepared.config.data.max_response_tokens
+    if not longest or limit < _FAR_LONGER * longest:
+        return []
+    return [
+        f"a response may have {limit} tokens, and the longest expert's has {longest}: data.max_response_tokens="
+        f"{2 * longest} would spare what is sampled beyond, by a policy that does not end in time"
     ]
 
 
