@@ -10,6 +10,7 @@ import pytest
 from transformers import LlamaConfig
 
 from sparring.models import ModelConfig
+from sparring.objectives.spif import Spif
 from sparring.planning.cost import Batch, TokenCounts, described, flops, memory
 from sparring.planning.plan import plan
 from sparring.planning.tokens import Tokens, tokens_by_part
@@ -175,3 +176,23 @@ def test_a_plan_says_where_training_reads_less_than_it_counts(
     )
     found = plan(config, calibrated=False).notes
     assert any(note.startswith(f"{objective} trains on the samples that") for note in found) == told
+
+
+def test_an_objective_without_a_formula_has_its_number_by_differentiation(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SelfPlayConfig.from_mapping(
+        {
+            "output": str(tmp_path / "run"),
+            "model": {"name": str(tiny_folder), "device": "cpu"},
+            "data": {"source": "arithmetic", "limit": 4, "held_out": 2},
+            "objective": {"name": "spif", "beta": 1.0, "reward_bound": 1.0},
+        }
+    )
+    (by_formula,) = plan(config, calibrated=False).phases
+    monkeypatch.setattr(Spif, "stability", None)
+    (differentiated,) = plan(config, calibrated=False).phases
+    assert by_formula.stability is not None
+    assert differentiated.stability is not None
+    assert differentiated.stability.symbol == "step exponent" != by_formula.stability.symbol
+    assert differentiated.stability.step_exponent == pytest.approx(by_formula.stability.step_exponent, rel=1e-3)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from sparring.games.stability import stability
 from sparring.log_ratios import PREFERENCE_FIELDS, LogRatios
 from sparring.models.quantization import share_quantized
 from sparring.planning.cost import Batch, Memory, described, flops, memory
@@ -231,7 +232,7 @@ def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
         game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
         objective=phase.config.objective.name,
         iterations=len(phase.iterations),
-        stability=phase.objective.stability,
+        stability=stability(phase.objective),
         prompts=len(prompts),
         comparisons=_comparisons(phase.config, len(prompts)),
         experts=None if phase.reward_player is None else sum(bool(item.expert_ids) for item in prompts),

@@ -18,6 +18,7 @@ import torch
 
 from sparring.data import Clock
 from sparring.errors import without_user
+from sparring.games.stability import stability
 from sparring.regularizers import split_regularizers
 from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest
@@ -82,11 +83,11 @@ def run_clock(directory: RunDirectory) -> Clock:
 def _objective(phase: Phase) -> dict[str, Any]:
     """The objective of a phase with all its settings, defaults included."""
     alone: Any = split_regularizers(phase.objective)[0]
-    stability = phase.objective.stability
+    number = stability(phase.objective)
     return {
         "name": phase.config.objective.name,
         "settings": dataclasses.asdict(alone),
-        "stability": stability and str(stability),
+        "stability": number and str(number),
     }
 
 
