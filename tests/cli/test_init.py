@@ -88,17 +88,19 @@ def test_every_row_is_accounted_for(begin: Callable[..., Any]) -> None:
     assert code == 0
     kinds = [
         "10 rows with an expert's response",
-        "2 rows with preferences, left out: those with an expert's response are imitated",
-        "1 row with a prompt alone, left out: mine.jsonl, line 11",
+        "2 rows with preferences",
+        "1 row with a prompt alone: mine.jsonl, line 11",
         "1 row is wrong, left out: mine.jsonl, line 12, field 'response': is empty",
+        "auto plays dpo on the data's own preferences",
+        "1 row of no use to that, left out: those with neither preferences nor a response",
     ]
-    assert told.splitlines()[:5] == ["mine.jsonl: 14 rows", *(f"  {kind}" for kind in kinds)]
+    assert told.splitlines()[:7] == ["mine.jsonl: 14 rows", *(f"  {kind}" for kind in kinds)]
     text = Path("sparring.yaml").read_text(encoding="utf-8")
-    assert [f"#   {kind}" for kind in kinds] == text.splitlines()[1:5]
+    assert [f"#   {kind}" for kind in kinds] == text.splitlines()[1:7]
     assert "without this setting they stop the run.\n  skip_invalid: true\n" in text
     assert read().data.skip_invalid
-    assert len(prepare(read()).train.examples) == 8
-    with pytest.raises(InputError, match="line 11"):
+    assert len(prepare(read()).train.examples) == 10
+    with pytest.raises(InputError, match="line 12"):
         prepare(SelfPlayConfig.from_yaml("sparring.yaml", ["data.skip_invalid=false"]))
 
 
@@ -106,9 +108,42 @@ def test_many_rows_of_a_kind_are_counted_alone(begin: Callable[..., Any]) -> Non
     alone, wrong = ({"prompt": f"{n}!"} for n in range(6)), [{"prompt": " ", "response": "b"}] * 2
     _, told = begin(*({"prompt": f"{n}?", "response": "b"} for n in range(10)), *alone, *wrong)
     assert told.splitlines()[2:4] == [
-        "  6 rows with a prompt alone, left out",
+        "  6 rows with a prompt alone",
         "  2 rows are wrong, left out: the first is mine.jsonl, line 17, field 'prompt': is empty",
     ]
+    # Who judges the prompts alone is said, and they are played on.
+    assert "auto plays sppo on what a discriminator takes for the expert's" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "verifier"), [("ground_truth", 7, "final-number"), ("answer", "x", "exact")]
+)
+def test_right_answers_are_kept_and_verified(begin: Callable[..., Any], name: str, answer: Any, verifier: str) -> None:
+    known = ({"prompt": f"{n}!", name: answer} for n in range(5))
+    _, told = begin(*({"prompt": f"{n}?", "response": f"#### {n}"} for n in range(10)), *known)
+    assert told.splitlines()[1:3] == ["  10 rows with an expert's response", "  5 rows with the right answer alone"]
+    assert ("  the column 'answer' is taken for the right answer, by its name" in told.splitlines()) == (
+        name == "answer"
+    )
+    config = read()
+    assert (config.recipe, config.data.verifier, config.data.skip_invalid) == ("auto", verifier, False)
+    assert config.data.columns == ({"ground_truth": "answer"} if name == "answer" else {})
+    prepared = prepare(config)
+    assert prepared.config.judge is not None
+    assert (prepared.config.objective.name, prepared.config.judge.name) == ("raft", "verifier")
+    # What init says is what the run says.
+    assert next(each for each in prepared.reasons if each.startswith("auto plays")) in told
+    assert sum(each.ground_truth == str(answer) for each in prepared.train.examples) == 5
+
+
+def test_right_answers_alone_are_enough(begin: Callable[..., Any]) -> None:
+    code, _ = begin(*({"prompt": f"{n}?", "answer": n} for n in range(10)), {"prompt": "why?"})
+    config = read()
+    assert (code, config.data.max_response_tokens, config.data.verifier) == (0, 256, "final-number")
+    # One prompt has no answer, which the verifier cannot judge.
+    prepared = prepare(config)
+    assert prepared.config.judge is not None
+    assert prepared.config.judge.name == "consensus"
 
 
 @pytest.mark.parametrize(

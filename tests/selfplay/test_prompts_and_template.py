@@ -16,6 +16,7 @@ from sparring.errors import InputError
 from sparring.exports.policy import export
 from sparring.planning.plan import plan
 from sparring.run_directory import RunDirectory
+from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.loop import resume, run
 from sparring.selfplay.manifest import run_clock
 from sparring.selfplay.notes import notes
@@ -107,3 +108,22 @@ def test_what_a_person_should_know_is_said_before_the_run(tmp_path: Path, monkey
     assert told[2].startswith("warning: training examples: 4 of 8 turns are not written by the chat template")
     assert told[3].startswith("warning: training examples: 4 of 4 responses are cut at data.max_response_tokens (5)")
     assert plan(config, calibrated=False).notes == told
+
+
+def test_an_unread_right_answer_is_named_before_what_auto_plays(tmp_path: Path) -> None:
+    source = tmp_path / "mixed.jsonl"
+    rows = [{"prompt": f"{n}?", **({"response": "#### 1"} if n % 2 else {"answer": 1})} for n in range(24)]
+    source.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    values: dict[str, Any] = {
+        "recipe": "auto",
+        "model": {"name": str(save_tiny(tmp_path / "model"))},
+        "data": {"source": str(source)},
+    }
+    told = notes(prepare(SelfPlayConfig.from_mapping(values)))
+    assert told[:2] == [
+        "columns that hold something and are not read: answer",
+        "if 'answer' is the right answer, set data.columns.ground_truth=answer and data.verifier",
+    ]
+    assert told[2].startswith("auto: ")
+    values["data"] |= {"verifier": "exact", "columns": {"ground_truth": "answer"}}
+    assert notes(prepare(SelfPlayConfig.from_mapping(values)))[0].startswith("auto: ")

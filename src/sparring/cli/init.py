@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from sparring.cli.output import print_lines
 from sparring.data import DataConfig, SourceConfig
-from sparring.data.rows import parse
+from sparring.data.formats import GROUND_TRUTH, likely_ground_truths
+from sparring.data.rows import Rows, parse
+from sparring.data.verifiers import FinalNumber, is_number
 from sparring.errors import InputError
 from sparring.examples import Example
 from sparring.files import write_text
 from sparring.models import ModelConfig, load_tokenizer
+from sparring.selfplay.auto import resolve
+from sparring.selfplay.config.schema import SelfPlayConfig
 
 # What is measured in tokens; a longer file is like its beginning.
 _MEASURED = 2000
@@ -39,6 +43,19 @@ data:
 _SKIP = """\
   # Leaves out the rows that are said above to be left out; without this setting they stop the run.
   skip_invalid: true
+"""
+_COLUMN = """\
+  # By its name this column holds the right answer. If it is a response to imitate, map `response` to it instead.
+  columns: {{ground_truth: {column}}}
+"""
+_VERIFIER = """\
+  # What makes a response right, given the right answer. exact: it is that answer and no more; final-number: it ends in
+  # the same number; math: in the same formula (pip install 'sparring[math]').
+  verifier: {verifier}
+"""
+_AUTO = """\
+# `auto` looks at the data and chooses what is not set here, as is said above; `sparring plan` shows its numbers.
+recipe: auto
 """
 _IMITATION = """\
 # Where every prompt has an expert's response and nothing judges, more supervised fine-tuning is the better buy: no
@@ -78,36 +95,66 @@ class _Look:
 
     Attributes:
         read: How many rows it has.
+        examples: What the valid ones hold.
+        problems: What is wrong with each of the others.
+        column: The column that was taken for the right answer by its name, if one was.
         experts: The rows with an expert's response.
         compared: The rows with preferences, and no expert's response.
-        alone: Where the rows are that hold a prompt alone.
-        problems: What is wrong with each of the others.
+        known: The rows with the right answer alone.
+        alone: The rows with a prompt alone.
     """
 
     read: int
-    experts: list[Example]
-    compared: list[Example]
-    alone: list[str]
+    examples: list[Example]
     problems: list[InputError]
+    column: str | None
+    experts: list[Example] = field(init=False, default_factory=list)
+    compared: list[Example] = field(init=False, default_factory=list)
+    known: list[Example] = field(init=False, default_factory=list)
+    alone: list[Example] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        for each in self.examples:
+            if each.response is not None:
+                kind = self.experts
+            elif each.comparison is not None:
+                kind = self.compared
+            else:
+                kind = self.alone if each.ground_truth is None else self.known
+            kind.append(each)
 
     @property
-    def leaves_out(self) -> bool:
-        """Whether some rows are of no use to the game."""
-        return len(self.experts or self.compared) < self.read
+    def verifier(self) -> str | None:
+        """The rule that fits the right answers; None where no row tells one apart from its response."""
+        truths = [each.ground_truth for each in self.examples if each.ground_truth is not None]
+        if not truths:
+            return None
+        # An expert's response is an answer to verify against too, and a row is wrong where the rule finds none in it.
+        answers, rule = [each.reference_answer for each in self.examples], FinalNumber()
+        numbers = all(map(is_number, truths)) and all(rule(each, each) for each in answers if each is not None)
+        return "final-number" if numbers else "exact"
+
+    @property
+    def alike(self) -> bool:
+        """Whether all rows hold an expert's response, or all hold preferences, and none holds more."""
+        kinds = {(each.response is None, each.comparison is None) for each in self.examples}
+        return self.verifier is None and kinds in ({(False, True)}, {(True, False)})
 
     def told(self) -> list[str]:
         """How many rows there are, then what they hold, a line for each kind; together they are all rows."""
-        left = ", left out: those with an expert's response are imitated" if self.experts else ""
         kinds = [
             (len(self.experts), "with an expert's response"),
-            (len(self.compared), f"with preferences{left}"),
-            (len(self.alone), f"with a prompt alone, left out{_few(self.alone)}"),
+            (len(self.compared), "with preferences"),
+            (len(self.known), "with the right answer alone"),
+            (len(self.alone), f"with a prompt alone{_few([str(each.where) for each in self.alone])}"),
         ]
         lines = [f"{_rows(count)} {what}" for count, what in kinds if count]
         if self.problems:
             first, count = self.problems[0], len(self.problems)
             head = f"{_rows(count)} {'is' if count == 1 else 'are'} wrong, left out"
             lines.append(f"{head}: {'' if count == 1 else 'the first is '}{first.where}: {first.problem}")
+        if self.column is not None:
+            lines.append(f"the column '{self.column}' is taken for the right answer, by its name")
         return [_rows(self.read), *(" ".join(line.split()) for line in lines)]
 
     def responses(self) -> Iterable[str]:
@@ -135,36 +182,70 @@ def init_command(source: str, to: Path, model: str) -> None:
     if to.exists():
         raise InputError("is there already", where=str(to), fix="give another name with --to, or remove it")
     look = _look(source)
-    tokenizer = load_tokenizer(ModelConfig(name=model))
-    # With the end token.
-    longest = max(len(tokenizer(text).input_ids) + 1 for text in itertools.islice(look.responses(), _MEASURED))
-    limit = min(-(-longest // _STEP) * _STEP, _LONGEST)
-    lengths = f"the longest response has {longest}" + ("; longer ones are cut" if longest > limit else "")
+    limit, lengths = _limit(look, model)
+    played, left = (None, 0) if look.alike else _played(look, source)
+    first, *kinds = [*look.told(), *([] if played is None else [played])]
+    if left:
+        kinds.append(f"{_rows(left)} of no use to that, left out: those with neither preferences nor a response")
     name = Path(source).stem or "selfplay"
-    first, *kinds = look.told()
     values = {"told": f"{first}:", "to": to, "name": name, "limit": limit, "lengths": lengths}
     head, rest = _HEAD.format(source=_scalar(source), model=_scalar(model), **values).split("\n", 1)
     lines = [head, *(f"#   {kind}" for kind in kinds), rest]
+    data = "" if look.column is None else _COLUMN.format(column=look.column)
+    data += "" if look.verifier is None else _VERIFIER.format(verifier=look.verifier)
+    data += _SKIP if look.problems or left else ""
     play = _IMITATION.format(source=shlex.quote(source)) if look.experts else _PREFERENCE
-    write_text(to, "\n".join(lines) + (_SKIP if look.leaves_out else "") + play + _TAIL)
+    write_text(to, "\n".join(lines) + data + (_AUTO if played is not None else play + _TAIL))
     print_lines([f"{source}: {first}", *(f"  {kind}" for kind in kinds), f"configuration: {to}"])
     print_lines([f"next: sparring plan {to}"])
 
 
+def _limit(look: _Look, model: str) -> tuple[int, str]:
+    """A limit that the responses keep within, in tokens, and what it is from."""
+    tokenizer = load_tokenizer(ModelConfig(name=model))
+    # With the end token.
+    counts = [len(tokenizer(text).input_ids) + 1 for text in itertools.islice(look.responses(), _MEASURED)]
+    if not counts:
+        return DataConfig.model_fields["max_response_tokens"].default, "no row has a response that tells how long"
+    longest = max(counts)
+    limit = min(-(-longest // _STEP) * _STEP, _LONGEST)
+    return limit, f"the longest response has {longest}" + ("; longer ones are cut" if longest > limit else "")
+
+
+def _played(look: _Look, source: str) -> tuple[str, int]:
+    """What `auto` plays on the rows and why, and of how many it has no use."""
+    columns = {} if look.column is None else {GROUND_TRUTH: look.column}
+    data = {"source": source, "columns": columns, "verifier": look.verifier, "skip_invalid": True}
+    chosen, reasons = resolve(SelfPlayConfig.from_mapping({"recipe": "auto", "data": data}))
+    left = len(look.known) + len(look.alone) if chosen.responses == "data" else 0
+    return next(reason for reason in reasons if reason.startswith("auto plays")), left
+
+
 def _look(source: str) -> _Look:
-    needs, seen = {"the model": frozenset[str]()}, dict[bytes, str]()
-    rows = parse(DataConfig(source=source), SourceConfig(source=source), needs, start=0, seen=seen)
-    # Without a verifier every row that was seen is valid, so these are their places.
-    valid = list(zip(rows.valid, seen.values(), strict=True))
-    experts = [each for each, _ in valid if each.response is not None]
-    compared = [each for each, _ in valid if each.response is None and each.comparison is not None]
-    if not experts and not compared:
+    rows, column = _parsed(source), None
+    for name in likely_ground_truths(rows.unread) if _unanswered(rows) else ():
+        other = _parsed(source, {GROUND_TRUTH: name})
+        if len(other.problems) == len(rows.problems) and _unanswered(other) < _unanswered(rows):
+            rows, column = other, name
+            break
+    look = _Look(read=rows.read, examples=rows.valid, problems=rows.problems, column=column)
+    if not look.experts and not look.compared and not look.known:
         if rows.problems:
             raise rows.problems[0]
-        fix = "add responses; or let a judge tell better samples from worse, as `sparring recipes show consensus` does"
+        fix = "add responses, or right answers as `ground_truth`; or let a judge tell better samples from worse, as "
+        fix += "`sparring recipes show consensus` does"
         raise InputError("holds prompts alone, so there is nobody to learn from", where=source, fix=fix)
-    alone = [where for each, where in valid if each.response is None and each.comparison is None]
-    return _Look(read=rows.read, experts=experts, compared=compared, alone=alone, problems=rows.problems)
+    return look
+
+
+def _parsed(source: str, columns: Mapping[str, str] | None = None) -> Rows:
+    part = SourceConfig(source=source, columns=dict(columns or {}))
+    return parse(DataConfig(source=source), part, {"the model": frozenset()}, start=0, seen={})
+
+
+def _unanswered(rows: Rows) -> int:
+    """How many rows hold a prompt alone."""
+    return sum(each.reference_answer is None and each.comparison is None for each in rows.valid)
 
 
 def _scalar(text: str) -> str:

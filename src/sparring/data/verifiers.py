@@ -86,6 +86,12 @@ def is_right(verifier: Callable[[str, str], bool] | None, response: str, answer:
     return None if verifier is None or answer is None else bool(verifier(response, answer))
 
 
+def is_number(text: str) -> bool:
+    """Whether the text is a number and nothing else, or ends in one after `####`."""
+    _, _, tail = text.rpartition(_MARK)
+    return _NUMBER.fullmatch(tail.strip()) is not None
+
+
 def final_number(text: str) -> Decimal | None:
     """The number that a worked solution ends in, or None; see `FinalNumber`."""
     _, mark, tail = text.rpartition(_MARK)

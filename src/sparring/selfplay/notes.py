@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from sparring.data import Encoded
+from sparring.data.formats import likely_ground_truths
 from sparring.generation.products import multiplies_bf16
 from sparring.models.loading import torch_device
 from sparring.progress import console
@@ -35,14 +36,11 @@ def announce(prepared: Prepared) -> None:
 
 def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
-    lines = [*prepared.reasons]
+    lines = [*_unread(prepared), *prepared.reasons]
     lines += _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared) + _control(prepared)
     lines += _number_format(prepared) + _limit(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
-    if prepared.report.unread:
-        names = ", ".join(prepared.report.unread)
-        lines.append(f"columns that hold something and are not read: {names}")
     unset = prepared.template.unset_variables()
     if unset:
         names = ", ".join(unset)
@@ -98,6 +96,19 @@ def _skipped(prepared: Prepared) -> list[tuple[str, str]]:
     """The rows that were left out as they were read, and those that the template or the tokenizer refused."""
     later = [item for each in _parts(prepared).values() if each is not None for item in each.skipped]
     return [*prepared.report.skipped, *later]
+
+
+def _unread(prepared: Prepared) -> list[str]:
+    """Which columns are not read, and how one is that may hold the right answer: more can be played with it."""
+    unread = prepared.report.unread
+    if not unread:
+        return []
+    lines = [f"columns that hold something and are not read: {', '.join(unread)}"]
+    likely = likely_ground_truths(unread)
+    if likely and all(item.ground_truth is None for item in prepared.train.examples):
+        verifier = " and data.verifier" if prepared.config.data.verifier is None else ""
+        lines.append(f"if '{likely[0]}' is the right answer, set data.columns.ground_truth={likely[0]}{verifier}")
+    return lines
 
 
 def _experts(train: Encoded) -> list[str]:
