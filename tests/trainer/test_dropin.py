@@ -230,3 +230,43 @@ def test_settings_of_another_trainers_loss_are_said_not_to_be_read(build: Build,
     with console.capture() as shown:
         build(args=OtherArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none"))
     assert "the fields that OtherArguments adds to TrainingArguments are not read" in shown.get()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"prompt": "question"}, "row 0: the field 'prompt' is missing\n  fix: known: chosen, question, rejected"),
+        ({"prompt": None}, "row 0: the field 'prompt' is missing"),
+        (
+            {"rejected": "reject"},
+            "'generated' is missing, which may be called 'rejected' too\n  fix: did you mean 'reject'",
+        ),
+        ({"chosen": "accepted"}, "'expert' is missing, which may be called 'chosen' too"),
+    ],
+)
+@pytest.mark.parametrize("rows", [TEXT, CHAT], ids=["text", "chat"])
+def test_a_column_of_another_name_is_no_empty_prompt(
+    build: Build, rows: list[dict[str, Any]], change: dict[str, str | None], problem: str
+) -> None:
+    renamed = [
+        {change.get(name, name): value for name, value in row.items() if change.get(name, name) is not None}
+        for row in rows
+    ]
+    with pytest.raises(InputError) as caught:
+        build("dpo", rows=renamed)
+    assert problem.split("\n", maxsplit=1)[0] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"args": {"learning_rate": 1e-4}}, "args: must be training arguments, got dict"),
+        ({"processing_class": "smollm2-135m"}, "processing_class: must be a tokenizer, got str"),
+        ({"peft_config": {"r": 16}}, "peft_config: must be a peft configuration, got dict"),
+        ({"train_dataset": "prefs.jsonl"}, "train_dataset: must be rows, got str"),
+        ({"eval_dataset": {"train": TEXT}}, "eval_dataset: must be rows, got dict"),
+    ],
+)
+def test_a_name_or_a_mapping_in_the_place_of_an_object_is_told(given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        SelfPlayTrainer(tiny_model(), "spin", **{"train_dataset": TEXT, **given})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from sparring.errors import InputError
+from sparring.errors import InputError, did_you_mean
 from sparring.progress import console
 
 _NAMES = {"chosen": "expert", "rejected": "generated"}
@@ -46,17 +46,27 @@ def split(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     A row whose responses are no conversations stays as it is. Without a prompt, all but the expert's last message is.
 
     Raises:
-        InputError: A response is not one message of the assistant, which the prompt may precede.
+        InputError: There is no prompt, or a response is not one message of the assistant, which the prompt may precede.
     """
     expert, generated, prompt = (row.get(name) for name in ("expert", "generated", "prompt"))
     if not is_turns(expert):
         return row
-    if prompt is None:
-        prompt = expert[:-1]
+    if generated is None:
+        raise missing("generated", row, where)
+    prompt = expert[:-1] if prompt is None else prompt
+    if not prompt:
+        raise missing("prompt", row, where)
     turns: Turns = prompt if is_turns(prompt) else [{"role": "user", "content": str(prompt)}]
     answers = generated if isinstance(generated, Sequence) and all(map(is_turns, generated)) else [generated]
     others = [_content(each, turns, f"{where}, generated") for each in answers]
     return {**row, "prompt": list(turns), "expert": _content(expert, turns, f"{where}, expert"), "generated": others}
+
+
+def missing(name: str, row: Mapping[str, Any], where: str) -> InputError:
+    """The error that a row lacks a field, with the names that it may have."""
+    theirs = next((theirs for theirs, ours in _NAMES.items() if ours == name), None)
+    also = "" if theirs is None else f", which may be called '{theirs}' too"
+    return InputError(f"the field '{name}' is missing{also}", where=where, fix=did_you_mean(theirs or name, row))
 
 
 def _content(response: Any, prompt: Turns, where: str) -> str:

@@ -70,6 +70,29 @@ def objective_of(objective: Objective | str | Mapping[str, Any] | None) -> Objec
     return build(OBJECTIVES, "objective", name, options)
 
 
+def check_kinds(*, args: Any, processing_class: Any, peft_config: Any, **datasets: Any) -> None:
+    """Checks that no name, path or mapping stands where an object is needed.
+
+    Raises:
+        InputError: One does.
+    """
+    if args is not None and not isinstance(args, TrainingArguments):
+        fix = "pass transformers.TrainingArguments(output_dir=…, …)"
+        raise InputError(f"must be training arguments, got {type(args).__name__}", where="args", fix=fix)
+    if isinstance(processing_class, str):
+        fix = "pass AutoTokenizer.from_pretrained(…), or the model by its name and no tokenizer"
+        raise InputError("must be a tokenizer, got str", where="processing_class", fix=fix)
+    if isinstance(peft_config, Mapping):
+        fix = 'pass peft.LoraConfig(…, task_type="CAUSAL_LM")'
+        raise InputError(
+            f"must be a peft configuration, got {type(peft_config).__name__}", where="peft_config", fix=fix
+        )
+    for where, rows in datasets.items():
+        if isinstance(rows, str | Mapping):
+            fix = 'load it and choose a split: datasets.load_dataset(…, split="train")'
+            raise InputError(f"must be rows, got {type(rows).__name__}", where=where, fix=fix)
+
+
 def check_arguments(args: TrainingArguments) -> None:
     """Checks the trackers, and says what arguments of another trainer nobody reads here.
 

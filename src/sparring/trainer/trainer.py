@@ -18,7 +18,7 @@ from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
 from sparring.trainer.checks import check_fields, check_lengths
 from sparring.trainer.collation import collate
-from sparring.trainer.given import check_arguments, check_names, model_of, objective_of
+from sparring.trainer.given import check_arguments, check_kinds, check_names, model_of, objective_of
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import keep_freed_memory
 from sparring.trainer.parts import in_parts, parts
@@ -76,6 +76,13 @@ class SelfPlayTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         check_names(kwargs)
+        check_kinds(
+            args=args,
+            processing_class=processing_class,
+            peft_config=peft_config,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+        )
         if train_dataset is None:
             raise InputError("the training set is missing", where="train_dataset", fix="pass train_dataset=triples")
         self.objective = objective_of(objective)

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from sparring.errors import InputError, did_you_mean
+from sparring.errors import InputError
 from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.tokens import LikelyTokens
-from sparring.trainer.conversations import named, split, turn_end
+from sparring.trainer.conversations import missing, named, split, turn_end
 
 _TEXT = ("prompt", "expert", "generated")
 _IDS = ("prompt_ids", "expert_ids", "generated_ids")
@@ -214,7 +214,7 @@ def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str) -> 
 
 def _field(row: Mapping[str, Any], name: str, where: str) -> Any:
     if row.get(name) is None:
-        raise InputError(f"the field '{name}' is missing", where=where, fix=did_you_mean(name, row))
+        raise missing(name, row, where)
     return row[name]
 
 

@@ -13,8 +13,9 @@ def length_drift(history: History) -> Reading | None:
     now, first = history.now("length/sampled"), history.at_start("length/sampled")
     if now is None or first is None:
         return None
-    expert = history.at_start("length/expert") or first
-    low, high = min(first.mean, expert.mean), max(first.mean, expert.mean)
-    factor = greatest(1.0, now.mean / high, low / now.mean)
-    text = f"{now.mean:.1f} tokens a response; {first.mean:.1f} when play began, {expert.mean:.1f} in the data"
+    expert = history.at_start("length/expert")
+    known = [first.mean, *([] if expert is None else [expert.mean])]
+    factor = greatest(1.0, now.mean / max(known), min(known) / now.mean)
+    data = "" if expert is None else f", {expert.mean:.1f} of the experts"
+    text = f"{now.mean:.1f} tokens a response; {first.mean:.1f} when play began{data}"
     return Reading(value=factor, text=text)
