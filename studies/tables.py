@@ -41,7 +41,6 @@ _TITLES = {
 
 _PLAYS = {
     "raft": "RAFT",
-    "raft-gemma": "RAFT",
     "sppo": "SPPO",
     "hasty": "SPPO",
     "spif": "SPIF",
@@ -298,7 +297,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "beside-sft": lambda: beside_sft("raft", "sppo", "all-solutions"),
-    "beside-sft-gemma": lambda: beside_sft("raft-gemma"),
     "beside-sft-hasty": lambda: beside_sft("hasty"),
     "more-sft-smollm2": lambda: contests("smollm2"),
     "collapse": collapse,

@@ -250,7 +250,8 @@ SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
         WHOLE.replace("(Objective)", ""),
         {},
         [
-            "has no attribute 'compares_any_pair' and no attribute 'stability' and no attribute 'reach'",
+            "has no attribute 'compares_any_pair' and no attribute 'stability' and no attribute 'couples_prompts' and "
+            "no method 'samples_read' and no attribute 'reach'",
             "fix: derive it from sparring.types.Objective",
         ],
     ),
