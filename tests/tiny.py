@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainingArguments
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -55,3 +56,9 @@ def save_tiny(folder: Path, *, seed: int = 0, chat_template: str | None = CHATML
     tiny_model(seed=seed).save_pretrained(folder)
     tiny_tokenizer(chat_template=chat_template).save_pretrained(folder)
     return folder
+
+
+def quiet_arguments(folder: Path, **settings: Any) -> TrainingArguments:
+    """Arguments of a training on the CPU that shows and keeps nothing."""
+    quiet = {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "save_strategy": "no"}
+    return TrainingArguments(output_dir=str(folder), **{**quiet, "dataloader_pin_memory": False, **settings})

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import TrainingArguments
 
 from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES
@@ -18,7 +17,7 @@ from sparring.trainer.reading import read_by, taught
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple
 from sparring.types import Objective
-from tiny import tiny_model
+from tiny import quiet_arguments, tiny_model
 
 # Of each row: all tie, one is best, two share the place, three levels.
 WIN_RATES = [[0.5, 0.5, 0.5, 0.5], [0.3, 0.3, 1.0, 0.3], [0.7, 0.2, 0.7, 0.4], [0.9, 0.6, 0.6, 0.1]]
@@ -109,17 +108,8 @@ def test_training_ends_at_the_same_weights(name: str, undecided: bool, tmp_path:
     rows = triples([[0.5] * 4] * 4 if undecided else WIN_RATES)
     trained = []
     for objective in (OBJECTIVES[name](), _ReadsAll(OBJECTIVES[name]())):
-        args = TrainingArguments(
-            output_dir=str(tmp_path),
-            use_cpu=True,
-            report_to="none",
-            disable_tqdm=True,
-            save_strategy="no",
-            per_device_train_batch_size=2,
-            num_train_epochs=2,
-            learning_rate=1e-2,
-            optim="sgd",
-            dataloader_pin_memory=False,
+        args = quiet_arguments(
+            tmp_path, per_device_train_batch_size=2, num_train_epochs=2, learning_rate=1e-2, optim="sgd"
         )
         model = tiny_model()
         before = {key: value.detach().clone() for key, value in model.named_parameters()}

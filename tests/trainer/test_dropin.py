@@ -19,7 +19,7 @@ from sparring.objectives import OBJECTIVES
 from sparring.progress import console
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import triples_from
-from tiny import tiny_model, tiny_tokenizer
+from tiny import quiet_arguments, tiny_model, tiny_tokenizer
 
 TEXT = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n * n}"} for n in range(4)]
 
@@ -40,8 +40,7 @@ WHOLE = [{name: [*row["prompt"], *row[name]] for name in ("chosen", "rejected")}
 
 
 def arguments(folder: Path, **settings: Any) -> TrainingArguments:
-    own = {"use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "dataloader_pin_memory": False, "max_steps": 1}
-    return TrainingArguments(output_dir=str(folder), **{"report_to": "none", **own, **settings})
+    return quiet_arguments(folder, **{"max_steps": 1, **settings})
 
 
 def ids(rows: Any) -> list[tuple[Any, Any, Any]]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import TrainingArguments
 
 from sparring.objectives import OBJECTIVES
 from sparring.regularizers import REGULARIZERS
@@ -18,7 +17,7 @@ from sparring.trainer.collation import collate
 from sparring.trainer.parts import in_parts, parts
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple
-from tiny import tiny_model
+from tiny import quiet_arguments, tiny_model
 
 SPIN = OBJECTIVES["spin"]()
 
@@ -73,19 +72,14 @@ def test_where_batches_are_trained_on_in_parts(name: str, device: str, processes
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[[], tuple[dict[str, torch.Tensor], list[dict[str, Any]]]]:
     def trained() -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-        args = TrainingArguments(
-            output_dir=str(tmp_path),
-            use_cpu=True,
-            report_to="none",
-            disable_tqdm=True,
-            save_strategy="no",
+        args = quiet_arguments(
+            tmp_path,
             per_device_train_batch_size=3,
             gradient_accumulation_steps=2,
             num_train_epochs=2,
             logging_steps=1,
             learning_rate=1e-2,
             optim="sgd",
-            dataloader_pin_memory=False,
         )
         rows = [
             {"prompt_ids": each.prompt_ids, "expert_ids": each.expert_ids, "generated_ids": each.generated_ids}

@@ -20,7 +20,7 @@ from sparring.logprobs import per_token_log_probs, sequence_log_probs
 from sparring.objectives import OBJECTIVES
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
-from tiny import tiny_model, tiny_tokenizer
+from tiny import quiet_arguments, tiny_model, tiny_tokenizer
 
 TEXT = [{"prompt": f"q{n}" * (n + 1), "expert": f"answer {n}", "generated": f"wrong {n * n}"} for n in range(4)]
 IDS = [
@@ -39,20 +39,14 @@ def build(tmp_path: Path) -> Callable[..., SelfPlayTrainer]:
     def make(rows: Any = TEXT, *, objective: str = "spin", model: Any = None, **kwargs: Any) -> SelfPlayTrainer:
         own = {name: kwargs.pop(name) for name in ("eval_dataset", "peft_config", "callbacks") if name in kwargs}
         settings = {
-            "output_dir": str(tmp_path),
-            "use_cpu": True,
-            "report_to": "none",
-            "disable_tqdm": True,
-            "save_strategy": "no",
             "logging_steps": 1,
             "per_device_train_batch_size": 2,
             "num_train_epochs": 1,
-            "dataloader_pin_memory": False,
         }
         return SelfPlayTrainer(
             model=tiny_model() if model is None else model,
             objective=OBJECTIVES[objective](**kwargs.pop("options", {})),
-            args=TrainingArguments(**(settings | kwargs)),
+            args=quiet_arguments(tmp_path, **(settings | kwargs)),
             train_dataset=rows,
             processing_class=tiny_tokenizer(),
             **own,

@@ -70,7 +70,7 @@ def objective_of(objective: Objective | str | Mapping[str, Any] | None) -> Objec
     return build(OBJECTIVES, "objective", name, options)
 
 
-def check_kinds(*, args: Any, processing_class: Any, peft_config: Any, **datasets: Any) -> None:
+def check_kinds(args: Any, processing_class: Any, peft_config: Any, **datasets: Any) -> None:
     """Checks that no name, path or mapping stands where an object is needed.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sparring.trainer.reading import read_by
+from sparring.trainer.reading import positions
 from sparring.types import Objective
 
 PART_TOKENS = 1024
@@ -33,10 +33,7 @@ def parts(inputs: Mapping[str, Any], objective: Objective) -> Iterator[dict[str,
         objective: Says which responses are read.
     """
     start = size = 0
-    for number, (prompt, answers, mask) in enumerate(
-        zip(inputs["prompts"], inputs["responses"], read_by(objective, inputs), strict=True)
-    ):
-        own = len(prompt) * any(mask) + sum(len(answer) for answer, read in zip(answers, mask, strict=True) if read)
+    for number, own in enumerate(positions(objective, inputs)):
         if size and size + own > PART_TOKENS:
             yield _prompts(inputs, start, number)
             start, size = number, 0

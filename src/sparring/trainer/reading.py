@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from sparring.log_ratios import PREFERENCE_FIELDS, LogRatios
@@ -28,6 +29,16 @@ def read_by(objective: Objective, inputs: Mapping[str, Any]) -> list[list[bool]]
         _, prompt, shortest = min(places)
         masks[prompt][shortest] = True
     return masks
+
+
+def positions(objective: Objective, inputs: Mapping[str, Any]) -> list[int]:
+    """How many tokens of each prompt of a batch training reads: the prompt once, and the responses that are read."""
+    return [
+        len(prompt) * any(mask) + sum(map(len, compress(answers, mask)))
+        for prompt, answers, mask in zip(
+            inputs["prompts"], inputs["responses"], read_by(objective, inputs), strict=True
+        )
+    ]
 
 
 def taught(objective: Objective, triples: Sequence[Triple]) -> list[Triple]:

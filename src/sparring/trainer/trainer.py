@@ -76,13 +76,7 @@ class SelfPlayTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         check_names(kwargs)
-        check_kinds(
-            args=args,
-            processing_class=processing_class,
-            peft_config=peft_config,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-        )
+        check_kinds(args, processing_class, peft_config, train_dataset=train_dataset, eval_dataset=eval_dataset)
         if train_dataset is None:
             raise InputError("the training set is missing", where="train_dataset", fix="pass train_dataset=triples")
         self.objective = objective_of(objective)

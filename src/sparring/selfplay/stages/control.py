@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import compress
 
 from sparring.errors import RunError
 from sparring.objectives import Sft
@@ -13,9 +12,8 @@ from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.train import demonstrations, is_trained, train
 from sparring.trainer.collation import collate
-from sparring.trainer.reading import read_by
+from sparring.trainer.reading import positions
 from sparring.trainer.triples import Triple, Triples
-from sparring.types import Objective
 from sparring.work import processes
 
 
@@ -23,7 +21,7 @@ def log_cost(run: Run, iteration: int, triples: Sequence[Triple]) -> None:
     """Logs the tokens that an iteration trains on in an epoch, and those that it reads to sample and to score them."""
     phase, tokens = run.phase(iteration), sum(map(_tokens, triples))
     readers = bool(phase.samples) + len(phase.scorers(iteration)) if phase.needs_samples else 0
-    trained = _trained_on(triples, phase.objective)
+    trained = sum(positions(phase.objective, collate(triples))) if triples else 0
     run.log({"stage": "tokens", "iteration": iteration, "tokens/epoch": trained, "tokens/read": readers * tokens})
 
 
@@ -83,18 +81,6 @@ def _spent(run: Run, iterations: Sequence[int]) -> float:
             "restore it from a copy of the run"
         )
     return sum(logged.values())
-
-
-def _trained_on(triples: Sequence[Triple], objective: Objective) -> int:
-    """The tokens of the responses that the objective reads, and of their prompts."""
-    if not triples:
-        return 0
-    batch = collate(triples)
-    read = [
-        (prompt, [*compress(responses, mask)])
-        for prompt, responses, mask in zip(batch["prompts"], batch["responses"], read_by(objective, batch), strict=True)
-    ]
-    return sum(len(prompt) + sum(map(len, responses)) for prompt, responses in read if responses)
 
 
 def _tokens(triple: Triple) -> int:
