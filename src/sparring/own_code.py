@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,28 @@ def modules_of(path: str) -> list[str]:
     written = [each.__module__ for each in getattr(found, "__mro__", ())]
     ours = {"sparring", *sys.stdlib_module_names}
     return list(dict.fromkeys([name, *(each for each in written if each.partition(".")[0] not in ours)]))
+
+
+def place(path: str, error: BaseException | None = None) -> str:
+    """The file and line of the class or function that an import path names, once it is imported; else its module.
+
+    Args:
+        path: The import path.
+        error: An error, which the innermost line of these modules that it went through is rather the place of.
+    """
+    name, _, attribute = path.partition(":")
+    files = {getattr(sys.modules[module], "__file__", None) for module in modules_of(path)}
+    through = [] if error is None else traceback.extract_tb(error.__traceback__)
+    inside = [(frame.filename, frame.lineno) for frame in through if frame.filename in files]
+    if inside:
+        file, line = inside[-1]
+    else:
+        found = getattr(sys.modules[name], attribute)
+        try:
+            file, line = inspect.getfile(found), inspect.getsourcelines(found)[1]
+        except (TypeError, OSError):  # no class and no function, or none of Python
+            return name
+    return f"{Path(file).name}, line {line}"
 
 
 def source(module: str) -> Path:

@@ -336,6 +336,57 @@ def test_what_is_said_of_a_judge(tmp_path: Path) -> None:
     )
 
 
+# What its function returns for some questions; what is answered, on a line of its own.
+VERDICTS: dict[str, tuple[str, list[str]]] = {
+    "fails": ("questions[7]", ["it fails on responses of the data (IndexError", "(own_judge.py, line 13)"]),
+    "no list": ("None", ["for 2 questions it returns None", "(own_judge.py, line 6)", "fix: return one "]),
+    "one for all": ("[table((0.5, 1.0), (0.0, 0.5))]", ["for 2 questions it returns [Verdict("]),
+    "scores": ("[0.5 for _ in questions]", ["its verdict on 2 responses is 0.5"]),
+    "another size": ("[table((0.5,)) for _ in questions]", ["its verdict on 2 responses is Verdict("]),
+    "no square": ("[table((0.5, 1.0)) for _ in questions]", ["(ValueError: pairwise must be [n][n]", "line 4)"]),
+    "no number": ("[table((0.5, float('nan')), (0.0, 0.5)) for _ in questions]", ["[0][1] is nan", "line 4)"]),
+    "out of range": ("[table((0.5, 2.0), (-1.0, 0.5)) for _ in questions]", ["pairwise[0][1] is 2.0", "line 4)"]),
+    "not one": ("[table((0.5, 0.9), (0.9, 0.5)) for _ in questions]", ["both together 1", "line 4)"]),
+}
+JUDGE = """
+from dataclasses import dataclass
+from sparring.judges.protocol import JudgeSettings, Verdict
+def table(*rows): return Verdict(pairwise=rows)
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(JudgeSettings):
+    needs_reference_answer = False
+    may_cost_money = {paid}
+    def start(self, cache):
+        return self
+    def __call__(self, questions):
+        return {returns}
+"""
+
+
+@pytest.mark.parametrize("section", ["judge", "evaluation.judge"])
+@pytest.mark.parametrize("case", VERDICTS)
+def test_a_judge_is_asked_once_before_a_model_is_loaded(
+    tiny_folder: Path, tmp_path: Path, case: str, section: str
+) -> None:
+    returns, expected = VERDICTS[case]
+    named = {"name": "own_judge:Mine"}
+    judges = {"judge": named} if section == "judge" else {"judge": {"name": "verifier"}, "evaluation": {"judge": named}}
+    path = written(tmp_path, tiny_folder, objective={"name": "sppo"}, **judges)
+    (tmp_path / "own_judge.py").write_text(JUDGE.format(paid=False, returns=returns), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        prepare(SelfPlayConfig.from_yaml(path))
+    assert str(caught.value.where).startswith(f"{section} 'own_judge:Mine' (own_judge.py, line ")
+    missing = [each for each in expected if each not in str(caught.value)]
+    assert not missing, f"{missing} not in: {caught.value}"
+
+
+def test_a_judge_that_may_cost_money_is_not_tried(tiny_folder: Path, tmp_path: Path) -> None:
+    path = written(tmp_path, tiny_folder, objective={"name": "sppo"}, judge={"name": "own_judge:Mine"})
+    (tmp_path / "own_judge.py").write_text(JUDGE.format(paid=True, returns="questions[7]"), encoding="utf-8")
+    prepare(SelfPlayConfig.from_yaml(path))
+
+
 OPPONENT = """
 @dataclass(frozen=True, kw_only=True)
 class Mine(Opponent):
@@ -423,21 +474,22 @@ RULE = "def right(response, expert):\n    return {returns}\n"
     ("returns", "said"),
     [
         ("len(response) < len(expert)", None),
-        ("response[9999]", "the rule 'own_rules:right' failed on a reference answer"),
+        ("response[9999]", "it fails on responses of the data (IndexError: string index out of range)"),
         ("[response]", "(TypeError: float() argument must be a string or a real number, not 'list')"),
     ],
 )
+@pytest.mark.parametrize("judge", ["verifier", "consensus"])
 def test_a_rule_beside_the_configuration_is_called_once_before_a_model_is_loaded(
-    tiny_folder: Path, tmp_path: Path, returns: str, said: str | None
+    tiny_folder: Path, tmp_path: Path, returns: str, said: str | None, judge: str
 ) -> None:
     (tmp_path / "own_rules.py").write_text(RULE.format(returns=returns), encoding="utf-8")
-    judged = {"objective": {"name": "sppo"}, "judge": {"name": "verifier", "rule": "own_rules:right"}}
+    judged = {"objective": {"name": "sppo"}, "judge": {"name": judge, "rule": "own_rules:right"}}
     config = SelfPlayConfig.from_yaml(written(tmp_path, tiny_folder, **judged))
     if said is not None:
         with pytest.raises(InputError) as caught:
             prepare(config)
         assert said in caught.value.problem
-        assert caught.value.where == "judge.rule"
+        assert "judge 'own_rules:right' (own_rules.py, line " in str(caught.value.where)
         return
     sparring.run(config)
     # A changed rule is another judge.

@@ -6,11 +6,16 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import product
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from sparring.data import Clock
+from sparring.examples import EncodedExample
 from sparring.judges.reward_player import RewardPlayer
+
+_ROUNDING = 1e-6  # of numbers that were float32
 
 Table = tuple[tuple[float | None, ...], ...]
 """`[n][n]` P_ij = P(y_i ≻ y_j | x); None where it is not known."""
@@ -41,6 +46,18 @@ class Question:
     lengths: tuple[int, ...] | None = None
     rewards: tuple[float, ...] | None = None
 
+    @classmethod
+    def about(cls, example: EncodedExample, generated: Sequence[str], *, expert_plays: bool = False) -> Self:
+        """The question about an example's generated responses, after the expert's own where that plays too."""
+        plays = (example.response,) if expert_plays and example.response is not None else ()
+        return cls(
+            prompt=example.prompt,
+            messages=example.messages,
+            responses=(*plays, *generated),
+            reference_answer=example.reference_answer,
+            expert_plays=expert_plays,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -56,6 +73,9 @@ class Verdict:
         prompt_tokens: Tokens of the requests, where an endpoint counts them.
         completion_tokens: Tokens of the judge's answers, likewise.
         cost: The price of those tokens, no matter when they were paid for.
+
+    Raises:
+        ValueError: The table is not square, or not one of probabilities.
     """
 
     pairwise: Table
@@ -65,6 +85,17 @@ class Verdict:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
+
+    def __post_init__(self) -> None:
+        n = len(self.pairwise)
+        if any(len(row) != n for row in self.pairwise):
+            raise ValueError(f"pairwise must be [n][n], got rows of {[len(row) for row in self.pairwise]} numbers")
+        for i, j in product(range(n), repeat=2):
+            p, reverse = self.pairwise[i][j], self.pairwise[j][i]
+            undecided = p is None and reverse is None and i != j
+            if not undecided and not _is_probability(p, reverse):
+                at = f"pairwise[{i}][{j}] is {p!r} and pairwise[{j}][{i}] {reverse!r}"
+                raise ValueError(f"{at}: each must be a number in [0, 1], both together 1; or both None")
 
     def win_rates(self, *, include_self: bool = False, expert_plays: bool = False) -> tuple[float | None, ...]:
         """`[n]` P(y_i ≻ π_o): the mean of P_ij over the *other* generated responses j, which are draws of π_o.
@@ -90,6 +121,17 @@ class Verdict:
         return tuple(rates)
 
 
+def _is_probability(p: Any, reverse: Any) -> bool:
+    """Whether P_ij is a probability, and P_ji = 1 − P_ij."""
+    # NaN fails every comparison.
+    return (
+        isinstance(p, Real)
+        and isinstance(reverse, Real)
+        and 0.0 <= float(p) <= 1.0
+        and abs(float(p) + float(reverse) - 1.0) <= _ROUNDING
+    )
+
+
 COUNTS = tuple(field.name for field in fields(Verdict) if field.name != "pairwise")
 """The fields of `Verdict` that are counts: of what the judge left undecided, and of what it cost."""
 
@@ -111,7 +153,8 @@ class JudgeSettings(Protocol):
     Attributes:
         needs_reference_answer: Whether it compares with a ground truth or, without one, with the expert's response, one
             of which every prompt must then have.
-        may_cost_money: Whether its verdicts may be billed: it then judges held-out responses only when asked to.
+        may_cost_money: Whether its verdicts may be billed: it then judges held-out responses only when asked to, and is
+            not tried before a run.
         ranks_policies: Whether it can prefer one policy's response to another's.
         expert_must_play: Whether it decides nothing unless the expert's response is compared too.
         reads_text: Whether a verdict depends on the text of the responses.

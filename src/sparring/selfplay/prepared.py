@@ -30,7 +30,7 @@ from sparring.models.vocabulary import check_tokens
 from sparring.selfplay.auto import resolve
 from sparring.selfplay.checks.addresses import check_addresses
 from sparring.selfplay.checks.data import check_prompts, check_stop
-from sparring.selfplay.checks.judges import check_answers, check_judges, usable_judge
+from sparring.selfplay.checks.judges import check_answers, check_judges, check_own_judges, usable_judge
 from sparring.selfplay.checks.scorer import check_scorers
 from sparring.selfplay.checks.training import adapter_for, check_training
 from sparring.selfplay.components import held_out_judge
@@ -139,6 +139,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     train = encoded(data.train)
     check_prompts(config, phases, train.examples)
     check_answers(config, phases, train)
+    check_own_judges(config, phases, held_out_by, train.examples, clock)
     check_scorers(config, phases, train.examples, template, model_config)
     held_out = encoded(data.held_out) if data.held_out else None
     check_tokens(model_config, tokenizer, chain(_ids(train), _ids(held_out)))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import cycle, islice
+from typing import Any
 
-from sparring.data import CALLED, Dataset, Encoded
+from sparring.data import CALLED, Clock, Dataset, Encoded
 from sparring.errors import InputError
-from sparring.judges import JudgeSettings
+from sparring.examples import EncodedExample
+from sparring.judges import JudgeSettings, Question
+from sparring.selfplay.checks.own import try_judge
 from sparring.selfplay.config.schema import Component, SelfPlayConfig
 from sparring.selfplay.phases import Phase, errors_name_phase
+from sparring.work import processes
+
+_TRIED = 2  # prompts
 
 
 def usable_judge(config: SelfPlayConfig, judge: JudgeSettings | None, data: Dataset) -> JudgeSettings | None:
@@ -36,10 +45,68 @@ def check_judges(config: SelfPlayConfig, phases: Sequence[Phase], of_held_out: J
             with errors_name_phase(config, phase.number):
                 phase.judge.check()
     if of_held_out is not None and isinstance(config.evaluation.judge, Component):
-        try:
+        with _errors_of_held_out():
             of_held_out.check()
-        except InputError as error:
-            raise InputError(error.problem, where=f"evaluation.{error.where}", fix=error.fix) from error
+
+
+@contextmanager
+def _errors_of_held_out() -> Iterator[None]:
+    """Lets errors raised inside say that the judge is the evaluation's."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.problem, where=f"evaluation.{error.where}", fix=error.fix) from error
+
+
+def check_own_judges(
+    config: SelfPlayConfig,
+    phases: Sequence[Phase],
+    of_held_out: JudgeSettings | None,
+    train: Sequence[EncodedExample],
+    clock: Clock,
+) -> None:
+    """Asks each judge that runs code of the user's own about responses of the data, in the main process alone.
+
+    Not one that compares with what a teacher has still to write.
+
+    Raises:
+        InputError: One fails, or returns something that the loop cannot use.
+    """
+    for phase in phases:
+        if phase.judge is not None and phase.config.judge is not None:
+            with errors_name_phase(config, phase.number):
+                questions = _made_up(phase, phase.prompts(train))
+                _try(config, phase.config.judge.name, phase.judge, questions, clock)
+    if of_held_out is not None and isinstance(config.evaluation.judge, Component):
+        fitting = [item for item in train if item.reference_answer or not of_held_out.needs_reference_answer]
+        with _errors_of_held_out():
+            _try(config, config.evaluation.judge.name, of_held_out, _asked(fitting, 2), clock)
+
+
+def _try(config: SelfPlayConfig, name: str, judge: JudgeSettings, questions: Sequence[Question], clock: Clock) -> None:
+    if judge.needs_reference_answer and config.data.teacher is not None:
+        return
+    told = judge.in_run(config.data.template_options, clock)
+    processes.on_main(lambda: try_judge(name, told, questions))
+
+
+def _made_up(phase: Phase, prompts: Sequence[EncodedExample]) -> list[Question]:
+    """Questions as the phase asks them; what is known only once a policy has answered is made up."""
+    n = phase.samples + phase.expert_plays
+    numbers = tuple(0.1 * place for place in range(n))
+    known: dict[str, Any] = {}
+    if phase.judge is not None and phase.judge.reads_log_ratios:
+        known |= {"log_ratios": numbers, "lengths": tuple(range(1, n + 1))}
+    if phase.reward_player is not None:
+        known |= {"rewards": numbers}
+    return [replace(each, **known) for each in _asked(prompts, phase.samples, expert_plays=phase.expert_plays)]
+
+
+def _asked(prompts: Sequence[EncodedExample], count: int, *, expert_plays: bool = False) -> list[Question]:
+    """Questions about the first prompts, with that many texts of the data in the generated responses' place."""
+    texts = [item.response or item.reference_answer or item.prompt for item in prompts[:count]]
+    generated = list(islice(cycle(texts), count))
+    return [Question.about(item, generated, expert_plays=expert_plays) for item in prompts[:_TRIED]]
 
 
 def check_answers(config: SelfPlayConfig, phases: Sequence[Phase], train: Encoded) -> None:

@@ -1,15 +1,19 @@
-"""Trials of the user's own components on made-up numbers, before anything expensive."""
+"""Trials of the user's own components on made-up numbers, judges on the data's responses, before anything expensive."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from sparring.errors import InputError, did_you_mean
+from sparring.errors import InputError, RunError, did_you_mean
+from sparring.judges import JudgeSettings, Question, Verdict
 from sparring.log_ratios import TOKEN_FIELDS, LogRatios
-from sparring.own_code import is_own
+from sparring.own_code import is_own, place
 from sparring.policies import BASE
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.config.schema import PhaseConfig
@@ -17,6 +21,8 @@ from sparring.tokens import NextTokenLogProbs, TokenLogProbs
 from sparring.types import Objective, ObjectiveOutput, Opponent, OpponentSpec, Regularizer
 
 _PROMPTS = 2
+_NUMBERS = "made-up numbers"
+_LONGEST = 200  # characters of what somebody returned
 _KNOWN = frozenset(field.name for field in fields(LogRatios))
 
 
@@ -29,22 +35,56 @@ def check_own(config: PhaseConfig, objective: Objective, opponent: Opponent) -> 
     samples = config.generation.samples_per_prompt + (config.judge is not None and config.judge.expert_plays)
     alone, penalties = split_regularizers(objective)
     if is_own(config.objective.name):
-        _try_loss(f"objective '{config.objective.name}'", alone, samples)
+        _try_loss("objective", config.objective.name, alone, samples)
     for named, penalty in zip(config.regularizers, penalties, strict=True):
         if is_own(named.name):
-            _try_loss(f"regularizer '{named.name}'", penalty, samples)
+            _try_loss("regularizer", named.name, penalty, samples)
     if is_own(config.opponent.name):
-        _try_opponent(f"opponent '{config.opponent.name}'", opponent)
+        _try_opponent(config.opponent.name, opponent)
 
 
-def _try_loss(what: str, loss: Objective | Regularizer, samples: int) -> None:
+def try_judge(name: str, judge: JudgeSettings, questions: Sequence[Question]) -> None:
+    """Starts a judge that runs code of the user's own, and asks it; not one whose verdicts may be billed.
+
+    Args:
+        name: Its name in the configuration.
+        judge: Its settings, as a run has them.
+        questions: What it is asked.
+
+    Raises:
+        InputError: It fails, or returns something that the loop cannot use.
+    """
+    path = next((each for each in (name, *judge.imports()) if is_own(each)), None)
+    if path is None or judge.may_cost_money:
+        return
+    try:
+        with TemporaryDirectory() as answers:
+            verdicts: object = judge.start(Path(answers))(questions)
+    except InputError:
+        raise
+    except Exception as error:  # it may fail in any way
+        # Where a rule failed, its judge says how a run goes on.
+        reason = error.__cause__ if isinstance(error, RunError) and error.__cause__ is not None else error
+        raise _failed("judge", path, reason, "responses of the data") from error
+    fix = "return one sparring.judges.protocol.Verdict for each question, with a row and a column for each response"
+    if not isinstance(verdicts, list | tuple) or len(verdicts) != len(questions):
+        problem = f"for {len(questions)} questions it returns {_shown(verdicts)}"
+        raise InputError(problem, where=_at("judge", path), fix=fix)
+    for question, verdict in zip(questions, verdicts, strict=True):
+        if not isinstance(verdict, Verdict) or len(verdict.pairwise) != len(question.responses):
+            problem = f"its verdict on {len(question.responses)} responses is {_shown(verdict)}"
+            raise InputError(problem, where=_at("judge", path), fix=fix)
+
+
+def _try_loss(kind: str, path: str, loss: Objective | Regularizer, samples: int) -> None:
+    what = _at(kind, path)
     try:
         requires = loss.requires
         output: object = loss(_made_up(requires, what, samples))
     except InputError:
         raise
     except Exception as error:  # it may fail in any way
-        raise _failed(what, error) from error
+        raise _failed(kind, path, error, _NUMBERS) from error
     if not isinstance(output, ObjectiveOutput):
         problem = f"it returns {type(output).__name__}, not sparring.types.ObjectiveOutput"
         raise InputError(problem, where=what, fix="return ObjectiveOutput(loss=…, metrics={…})")
@@ -86,7 +126,8 @@ def _of_tokens(name: str, value: torch.Tensor) -> TokenLogProbs | NextTokenLogPr
     return TokenLogProbs.unpadded(value)
 
 
-def _try_opponent(what: str, opponent: Opponent) -> None:
+def _try_opponent(path: str, opponent: Opponent) -> None:
+    what = _at("opponent", path)
     for iteration in (0, 1):
         try:
             spec: object = opponent.spec(iteration)
@@ -95,7 +136,7 @@ def _try_opponent(what: str, opponent: Opponent) -> None:
         except InputError:
             raise
         except Exception as error:  # it may fail in any way
-            raise _failed(what, error) from error
+            raise _failed("opponent", path, error, _NUMBERS) from error
         if not isinstance(combined, torch.Tensor) or combined.shape != (_PROMPTS, 2):
             fix = "return one log-prob for each response"
             raise InputError("combine returns another shape than that of the scorers' log-probs", where=what, fix=fix)
@@ -113,6 +154,16 @@ def _checked(spec: object, iteration: int, what: str) -> OpponentSpec:
     return spec
 
 
-def _failed(what: str, error: Exception) -> InputError:
-    problem = f"it fails on made-up numbers ({type(error).__name__}: {error})"
-    return InputError(problem, where=what, fix="mend it, and try it on an exact game: docs/your-own.md")
+def _at(kind: str, path: str, error: BaseException | None = None) -> str:
+    return f"{kind} '{path}' ({place(path, error)})"
+
+
+def _shown(value: object) -> str:
+    """What somebody returned, shortened."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _failed(kind: str, path: str, error: BaseException, on: str) -> InputError:
+    problem = f"it fails on {on} ({type(error).__name__}: {error})"
+    return InputError(problem, where=_at(kind, path, error), fix="mend it; docs/your-own.md says how to try it")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from sparring.judges import Verdict
+from sparring.judges import Question, Verdict
 from sparring.metrics import Duel
 from sparring.policies import BASE, before
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.judge import judge_file, question, totals
+from sparring.selfplay.stages.judge import judge_file, totals
 from sparring.shards import SampleRow, held_out_verdicts_path
 from sparring.work import processes
 
@@ -58,7 +58,10 @@ def _verdicts(run: Run, policy: int, rival: int, sides: Sequence[Samples]) -> li
     return [
         judge_file(
             judge,
-            {each.index: question(each, [side[each.index][k]["text"] for side in sides]) for each in run.held_out},
+            {
+                each.index: Question.about(each, [side[each.index][k]["text"] for side in sides])
+                for each in run.held_out
+            },
             held_out_verdicts_path(stage, rival, k),
         )
         for k in range(run.config.evaluation.samples_per_prompt)

@@ -12,7 +12,6 @@ from typing import Any
 
 from sparring.data import is_right
 from sparring.errors import RunError
-from sparring.examples import EncodedExample
 from sparring.judges import Question, StartedJudge, Verdict
 from sparring.judges.protocol import COUNTS
 from sparring.log_ratios import EXPERT_FIELDS
@@ -138,23 +137,11 @@ def join(run: Run, iteration: int, triples: Sequence[Triple], verdicts: Verdicts
     return decided
 
 
-def question(example: EncodedExample, generated: Sequence[str], *, expert_plays: bool = False) -> Question:
-    """The question to a judge about an example's generated responses, after the expert's own where that plays too."""
-    plays = (example.response,) if expert_plays and example.response is not None else ()
-    return Question(
-        prompt=example.prompt,
-        messages=example.messages,
-        responses=(*plays, *generated),
-        reference_answer=example.reference_answer,
-        expert_plays=expert_plays,
-    )
-
-
 def _questions(run: Run, iteration: int, shard: Path) -> dict[int, Question]:
     examples = {example.index: example for example in run.train}
     phase, samples = run.phase(iteration), read_samples([shard])
     questions = {
-        index: question(examples[index], [row["text"] for row in rows], expert_plays=phase.expert_plays)
+        index: Question.about(examples[index], [row["text"] for row in rows], expert_plays=phase.expert_plays)
         for index, rows in samples.items()
     }
     compared = {
