@@ -63,6 +63,31 @@ MISTAKES = {
     "stop.enabled=maybe": ["got 'maybe'; write true or false"],
     "objectve.beta=2": ["sparring: command line, objectve.beta=2: objectve: unknown key; did you mean 'objective'?"],
     "beta=1": ["did you mean 'objective.beta'?"],
+    # Of TRL.
+    "training.beta=0.1": ["training.beta: 'beta' is not set here", "fix: did you mean 'objective.beta'?"],
+    "training.loss_type=sigmoid": ["did you mean 'objective.name'?"],
+    "training.max_length=512": ["did you mean 'data.max_response_tokens'?"],
+    "training.max_prompt_length=512": ["did you mean 'data.max_prompt_tokens'?"],
+    "training.precompute_ref_log_probs=true": ["fix: remove it: the opponent's log-probs are always computed once"],
+    "warmup={training: {max_length: 512}}": ["did you mean 'data.max_response_tokens'?"],
+    "phases=[{training: {beta: 1}}]": ["phases.0, training.beta", "did you mean 'objective.beta'?"],
+    "data.max_length=512": ["data.max_length: unknown key; did you mean 'data.max_response_tokens'?"],
+    "data.dataset_name=x": ["did you mean 'data.source'?"],
+    "generation.max_new_tokens=8": ["did you mean 'data.max_response_tokens'?"],
+    "phases=[{generation: {num_generations: 4}}]": ["did you mean 'phases.0.generation.samples_per_prompt'?"],
+    "peft.r=8": ["command line, peft.r=8: peft: unknown key; did you mean 'lora'?"],
+    "use_peft=true": ["did you mean 'lora'?"],
+    "lora_r=8": ["did you mean 'lora.r'?"],
+    "lora.learning_rate=1e-4": ["fix: did you mean 'training.learning_rate'?"],
+    "eval_strategy=steps": ["unknown key; the run evaluates after every stage"],
+    "--model_name_or_path x": ["fix: write model.name=x"],
+    "--max-length=512": ["fix: write data.max_response_tokens=512"],
+    # Of another section.
+    "data.iterations=3": ["data.iterations: unknown key; did you mean 'iterations' at the top?"],
+    "training.iterations=3": ["fix: did you mean 'iterations' at the top?"],
+    "training.seed=3": ["fix: set `seed` at the top"],
+    "stop.name=x": ["stop.name: unknown key; known: alarms, enabled, max_drop, metric"],
+    "data=rows.jsonl": ["got 'rows.jsonl'; write data.source=rows.jsonl"],
 }
 
 

@@ -41,6 +41,20 @@ FormatName = Literal[
     "prompt-only",
 ]
 
+MEANT = {
+    **dict.fromkeys(("dataset", "dataset_name", "path", "file"), "source"),
+    "dataset_config": "subset",
+    "dataset_train_split": "split",
+    "dataset_test_split": "held_out_split",
+    "max_prompt_length": "max_prompt_tokens",
+    "truncation_mode": "overlong_prompt",
+    "chat_template_path": "chat_template",
+    # TRL's max_length is that of prompt and response together; what it cuts there is mostly the response.
+    **dict.fromkeys(("max_length", "max_seq_length", "max_completion_length"), "max_response_tokens"),
+    **dict.fromkeys(("max_new_tokens", "max_tokens"), "max_response_tokens"),
+}
+"""Fields by what people write for them."""
+
 
 class SourceConfig(BaseModel):
     """One of several sources of the training examples."""

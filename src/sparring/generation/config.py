@@ -15,6 +15,9 @@ from sparring.web import check_address
 CUSTOM = "module:Class"
 """What stands for the name of a generator of the user's own, where names are listed."""
 
+MEANT = {**dict.fromkeys(("num_generations", "num_return_sequences"), "samples_per_prompt"), "use_vllm": "name"}
+"""Fields by what people write for them."""
+
 
 class GenerationConfig(BaseModel):
     """Sampling settings, which all generators share.

@@ -40,3 +40,13 @@ class ModelConfig(BaseModel):
     attention: str | None = None
     quantization: Quantization | None = None
     trust_remote_code: bool = False
+
+
+MEANT = {
+    **dict.fromkeys(("model_name_or_path", "model_name", "name_or_path"), "name"),
+    "model_revision": "revision",
+    "torch_dtype": "dtype",
+    "attn_implementation": "attention",
+    **dict.fromkeys(("load_in_4bit", "load_in_8bit"), "quantization"),
+}
+"""Fields by what people write for them."""

@@ -8,7 +8,13 @@ from typing import Any
 
 from sparring.errors import InputError, did_you_mean
 
-MEANT = {"rank": "r"}
+MEANT = {
+    **dict.fromkeys(("rank", "lora_r", "lora_rank"), "r"),
+    "alpha": "lora_alpha",
+    "dropout": "lora_dropout",
+    # TRL's names of these have the section in front.
+    **{f"lora_{name}": name for name in ("target_modules", "target_parameters", "modules_to_save")},
+}
 """Fields by what people write for them."""
 
 

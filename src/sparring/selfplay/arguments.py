@@ -8,16 +8,19 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from sparring.selfplay.config.explain import check_section
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.trainer.arguments import autocast_dtype, training_arguments
+from sparring.trainer.arguments import MANAGED, MEANT, autocast_dtype, training_arguments, training_fields
 
 
 def arguments_of(config: SelfPlayConfig, fields: Mapping[str, Any]) -> TrainingArguments:
     """The arguments of a stage that trains with these fields; the stage sets its own folder and seed later.
 
     Raises:
-        InputError: As `training_arguments`.
+        InputError: As `training_arguments`; or a field is a setting of another section.
     """
+    known = training_fields() | MANAGED.keys() | MEANT.keys()
+    check_section(SelfPlayConfig, "training", fields, known=known)
     return training_arguments(fields, output=config.output, seed=config.seed, device=config.model.device)
 
 

@@ -16,8 +16,7 @@ from sparring.errors import InputError, did_you_mean
 from sparring.trainer.launch import check_launch
 from sparring.trainer.trackers import check_trackers
 
-# Fields that a configuration may not set, and what to do instead.
-_MANAGED = {
+MANAGED = {
     "output_dir": "set `output` at the top",
     "seed": "set `seed` at the top",
     "data_seed": "set `seed` at the top",
@@ -39,7 +38,13 @@ _MANAGED = {
         ("torch_compile", "torch_compile_backend", "torch_compile_mode"),
         "remove it: the log-prob engine calls the decoder itself, past what torch.compile makes of the model",
     ),
+    # Of TRL's arguments.
+    "label_smoothing": "remove it: objectives have no labels to smooth",
+    "precompute_ref_log_probs": "remove it: the opponent's log-probs are always computed once, before the first step",
+    **dict.fromkeys(("padding_free", "packing"), "remove it: rows are always packed without padding"),
+    "disable_dropout": "remove it: a model's own dropout is always off",
 }
+"""Fields that a configuration may not set, and what to do instead."""
 _WHOLE = {"per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_steps"}
 _MAPPINGS = {item.name for item in dataclasses.fields(TrainingArguments) if "dict" in str(item.type)}
 _AT_LEAST = {
@@ -157,8 +162,8 @@ def _check_field(name: str, value: Any) -> None:
     """Raises InputError for values that the Trainer would reject only after the responses were generated."""
     defaults = {item.name: item.default for item in dataclasses.fields(TrainingArguments) if item.init}
     where = f"training.{name}"
-    if name in _MANAGED:
-        raise InputError(f"'{name}' is not set here", where=where, fix=_MANAGED[name])
+    if name in MANAGED:
+        raise InputError(f"'{name}' is not set here", where=where, fix=MANAGED[name])
     if name not in defaults:
         fix = did_you_mean(name, training_fields(), meant=MEANT)
         raise InputError(f"TrainingArguments has no field '{name}'", where=where, fix=fix)
@@ -182,7 +187,7 @@ def _check_field(name: str, value: Any) -> None:
 
 def training_fields() -> frozenset[str]:
     """The fields that a configuration may set."""
-    return frozenset(item.name for item in dataclasses.fields(TrainingArguments) if item.init) - _MANAGED.keys()
+    return frozenset(item.name for item in dataclasses.fields(TrainingArguments) if item.init) - MANAGED.keys()
 
 
 def _number_again(value: Any) -> str:

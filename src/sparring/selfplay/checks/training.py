@@ -6,10 +6,11 @@ from typing import Any
 
 from sparring.errors import InputError
 from sparring.models.adapters import Adapter, adapter_of
-from sparring.models.lora import lora_config
+from sparring.models.lora import MEANT, lora_config, lora_fields
 from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.checks.quantization import check_quantization
 from sparring.selfplay.checks.workers import check_workers
+from sparring.selfplay.config.explain import check_section
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import errors_name_phase
 from sparring.trainer.arguments import autocast_dtype
@@ -31,6 +32,7 @@ def check_training(config: SelfPlayConfig) -> None:
     check_workers(config, own.device)
     check_quantization(config, own)
     if config.lora is not None:
+        check_section(SelfPlayConfig, "lora", config.lora, known=lora_fields() | MEANT.keys())
         lora_config(config.lora)
 
 

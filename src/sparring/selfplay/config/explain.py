@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, Tag
 
-from sparring.errors import did_you_mean
+from sparring.data import config as data_config
+from sparring.errors import InputError, did_you_mean
+from sparring.models import config as model_config
 from sparring.selfplay.config.yaml import shortened
 
+# Sections by what people write for them, who come from TRL.
+_SECTIONS = {
+    **dict.fromkeys(("peft", "peft_config", "use_peft"), "lora"),
+    "ref_model": "opponent",
+    "model_init_kwargs": "model",
+    "output_dir": "output",
+}
+# More settings than these of the same name, and nobody is helped by all of them.
+_FEW = 2
 
-class _Free(NamedTuple):
-    """What may stand in a section whose keys are another library's, or a component's."""
 
-    fields: Collection[str]
+class _Section(NamedTuple):
+    """A section's keys that are another library's, or a component's, and its keys by what people write for them."""
+
+    fields: Collection[str] = ()
     meant: Mapping[str, str] = {}
 
 
@@ -24,7 +36,7 @@ def explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     key = ".".join(path)
     match error["type"]:
         case "extra_forbidden":
-            return f"{key}: unknown key; {_meant(path, here)}"
+            return f"{key}: unknown key; {_meant(model, path, here)}"
         case "missing":
             return f"{key}: missing; {key} is required"
         case "union_tag_invalid":
@@ -71,57 +83,101 @@ def _as_written(value: Any) -> str:
     return {"None": "null", "True": "true", "False": "false"}.get(repr(value), shortened(repr(value)))
 
 
-def homes(model: Any, name: str) -> list[str]:
-    """The dotted keys of the settings that a name alone may mean, of those nearest to the top; none for no setting."""
-    found = [(name,)] if name in _fields(model) else list(_below(model, name, _free()))
+def homes(model: Any, name: str, *, section: str = "") -> list[str]:
+    """The dotted keys of the settings that a name alone may mean, of those nearest to the top; none for no setting.
+
+    Args:
+        model: Where they are looked for: the configuration, or a section of it.
+        name: What was written.
+        section: The name of that section.
+    """
+    sections = _sections()
+    own = sections.get(section, _Section()).meant.get(name, name)
+    found = [(own,)] if own in _fields(model) else list(_below(model, name, sections))
     shortest = min(map(len, found), default=0)
     return [".".join(path) for path in found if len(path) == shortest]
 
 
-def _meant(path: Sequence[str], here: Any) -> str:
-    """What an unknown key may have been: a setting of a section below its own, or a name like it."""
-    *section, name = path
-    named = "' or '".join(".".join((*section, inner)) for inner in homes(here, name))
-    return f"did you mean '{named}'?" if named else did_you_mean(name, _fields(here))
+def check_section(model: type[BaseModel], section: str, names: Iterable[str], *, known: Collection[str]) -> None:
+    """Checks that no key of a section that its library does not know is a setting of another section.
+
+    Raises:
+        InputError: One is.
+    """
+    for name in names:
+        told = None if name in known else _elsewhere(model, name)
+        if told:
+            raise InputError(f"'{name}' is not set here", where=f"{section}.{name}", fix=told)
+
+
+def _meant(model: Any, path: Sequence[str], here: Any) -> str:
+    """What an unknown key may have been: a setting of its section or one below it, one elsewhere, or a name like it."""
+    from sparring.trainer.arguments import MANAGED
+
+    *above, name = path
+    section = above[-1] if above else ""
+    inside = homes(here, name, section=section)
+    if inside:
+        named = "' or '".join(".".join((*above, key)) for key in inside)
+        return f"did you mean '{named}'?"
+    meant = _sections().get(section, _Section()).meant
+    return _elsewhere(model, name) or MANAGED.get(name) or did_you_mean(name, _fields(here), meant=meant)
+
+
+def _elsewhere(model: Any, name: str) -> str | None:
+    """Which settings of the configuration a name may mean; None where it means none, or too many to tell."""
+    keys = homes(model, name)
+    named = "' or '".join(keys)
+    if not 0 < len(keys) <= _FEW:
+        return None
+    return f"did you mean '{named}'?" if "." in named else f"did you mean '{named}' at the top?"
 
 
 def _no_mapping(path: Sequence[str], value: Any, here: Any) -> str:
     """A value that should have been a mapping, and how it is written."""
     key, told = ".".join(path), _as_written(value)
-    if isinstance(value, str) and "name" in _fields(here):
-        inside = f"{{name: {shortened(value)}}}"
-        return f"{told}; write {inside}" if path[-1].isdecimal() else f"{told}; write {key}.name={shortened(value)}"
+    first = next((name for name in ("name", "source") if name in _fields(here)), None)
+    if isinstance(value, str) and first is not None:
+        inside = f"{{{first}: {shortened(value)}}}"
+        return f"{told}; write {inside}" if path[-1].isdecimal() else f"{told}; write {key}.{first}={shortened(value)}"
     if value is True:
         return f"{told}; write {key}: {{}} for the defaults, or {key}={{}} as an override"
     return f"{told}; write null to do without" if value is False else told
 
 
-def _free() -> dict[str, _Free]:
-    """The free sections by name. Their libraries are heavy, and needed only where something is wrong."""
+def _sections() -> dict[str, _Section]:
+    """The sections of which more is known than their fields. Their libraries are heavy, and needed only for errors."""
+    from sparring.generation import config as generation_config
     from sparring.models import lora
     from sparring.objectives import OBJECTIVES
     from sparring.opponents import OPPONENTS
     from sparring.trainer import arguments
 
-    components: dict[str, Mapping[str, type]] = {"objective": OBJECTIVES, "opponent": OPPONENTS}
-    options = {
-        name: _Free({option for each in registry.values() for option in getattr(each, "__dataclass_fields__", ())})
-        for name, registry in components.items()
+    def options(registry: Mapping[str, type]) -> set[str]:
+        return {option for each in registry.values() for option in getattr(each, "__dataclass_fields__", ())}
+
+    return {
+        "": _Section(meant=_SECTIONS),
+        "model": _Section(meant=model_config.MEANT),
+        "data": _Section(meant=data_config.MEANT),
+        "generation": _Section(meant=generation_config.MEANT),
+        "objective": _Section(options(OBJECTIVES), {"loss_type": "name"}),
+        "opponent": _Section(options(OPPONENTS)),
+        "training": _Section(arguments.training_fields(), arguments.MEANT),
+        "lora": _Section(lora.lora_fields(), lora.MEANT),
     }
-    training, adapter = arguments.training_fields(), lora.lora_fields()
-    return {"training": _Free(training, arguments.MEANT), "lora": _Free(adapter, lora.MEANT), **options}
 
 
-def _below(annotation: Any, name: str, free: Mapping[str, _Free]) -> Iterator[tuple[str, ...]]:
+def _below(annotation: Any, name: str, sections: Mapping[str, _Section]) -> Iterator[tuple[str, ...]]:
     """The paths of the settings that a name may mean in the sections of a model, and in theirs."""
     for section, inner in _fields(annotation).items():
         # The entries of a list have numbers, which nobody can guess.
         if get_origin(inner) is tuple:
             continue
-        fields, meant = free.get(section, _Free(()))
+        fields, meant = sections.get(section, _Section())
         if meant.get(name, name) in {*_fields(inner), *fields}:
             yield section, meant.get(name, name)
-        yield from ((section, *path) for path in _below(inner, name, free))
+        yield from ((section, *path) for path in _below(inner, name, sections))
 
 
 def _locate(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[list[str], Any]:
