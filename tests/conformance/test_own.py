@@ -166,7 +166,7 @@ def test_a_run_of_ones_own_is_played_resumed_with_consent_and_refused_once_its_c
         (0, 10, "counting"),
         (1, 11, "counting"),
     }
-    assert components(config)["judge"]["by"] == 1
+    assert components(config, "iterations/000")["judge"]["by"] == 1
 
     # As a process would that starts anew, elsewhere, on a run that may be another person's.
     fresh_imports()
@@ -177,7 +177,7 @@ def test_a_run_of_ones_own_is_played_resumed_with_consent_and_refused_once_its_c
         assert "own_parts" not in sys.modules
     assert sparring.resume(directory.path, trust_remote_code=True) == result
     exported, _ = load_policy(directory.path, trust_remote_code=True)
-    assert components(exported)["objective"] == {"name": NAMES[0], "scale": 3}
+    assert components(exported, "iterations/000")["objective"] == {"name": NAMES[0], "scale": 3}
 
     fresh_imports()
     (tmp_path / "own_parts.py").write_text(PARTS.replace("- 0.5", "- 0.4"), encoding="utf-8")

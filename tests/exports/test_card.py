@@ -11,10 +11,12 @@ from huggingface_hub import ModelCard
 
 from reports.finished_run import write_run
 from sparring.exports.card import model_card
+from sparring.exports.policy import components, is_supervised
 from sparring.files import read_json, write_json
 from sparring.models import ModelConfig
 from sparring.models.origin import Origin, origin
 from sparring.reports.summary import summarize
+from sparring.selfplay.config.schema import SelfPlayConfig
 
 SETTINGS = {"objective": {"name": "spif", "beta": 0.25}}
 LLAMA = {"license": "llama3.2", "license_link": "https://example.org/terms"}
@@ -22,8 +24,8 @@ LLAMA = {"license": "llama3.2", "license_link": "https://example.org/terms"}
 
 def card(path: Path, *, policy: str = "iterations/000", base: Origin | None = None, **asked: Any) -> ModelCard:
     base = base or Origin(name="tiny", hub_id="owner/tiny", license=LLAMA, note="Its weights are tiny.")
-    asked = {"chat": True, "shipped": {}} | asked
-    return ModelCard(model_card(summarize(path), policy, name="mine", base=base, settings=SETTINGS, **asked))
+    asked = {"settings": SETTINGS, "supervised": False, "chat": True, "shipped": {}} | asked
+    return ModelCard(model_card(summarize(path), policy, name="mine", base=base, **asked))
 
 
 def test_what_the_hub_reads(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_what_depends_on_the_policy_and_the_run(tmp_path: Path) -> None:
     manifest["data"]["train"]["truncated_responses"] = 3
     write_json(run.manifest, manifest)
     text = card(run.path, policy="warmup").text
-    assert "the policy after supervised fine-tuning" in text
+    assert "the policy after the warm-up" in text
     assert "- data: rows.jsonl: " in text
     assert "secret" not in text
     assert "3 expert responses were cut at 256 tokens" in text
@@ -74,6 +76,38 @@ def test_what_depends_on_the_policy_and_the_run(tmp_path: Path) -> None:
     assert "chosen among" not in text
     assert "**warm-up**" in text
     assert "the base model itself" in card(run.path, policy="base").text
+
+
+def test_a_warm_ups_card_tells_of_no_play(tmp_path: Path) -> None:
+    config = SelfPlayConfig.model_validate(
+        {
+            "data": {"source": "arithmetic", "limit": 16},
+            "warmup": {"training": {"max_steps": 2}},
+            "training": {"seed": 5},
+            "objective": {"name": "sppo"},
+            "judge": {"name": "verifier"},
+        }
+    )
+    settings = components(config, "warmup")
+    assert settings["warmup"] == {"until": "end", "training": {"seed": 5, "max_steps": 2}}
+    assert settings.keys() == {"model", "data", "warmup"}
+    assert is_supervised(config, "warmup")
+    told = card(write_run(tmp_path).path, policy="warmup", settings=settings, supervised=True)
+    assert told.data.tags == ["sparring"]
+    assert "tiny, after supervised fine-tuning alone, with [sparring]" in told.text
+    assert "- trained on: the expert's responses of 12 of them; 3 more were set apart to tell" in told.text
+    assert not [word for word in ("sppo", "pponents", "stopped early", "after self-play") if word in told.text]
+    assert components(config, "base").keys() == {"model", "data"}
+    assert components(config, "control/001")["control"] == {"training": {"seed": 5, "max_steps": 2}}
+
+
+def test_a_card_tells_only_of_the_phases_that_trained_the_policy(tmp_path: Path) -> None:
+    phases = [{"iterations": 2, "objective": {"name": "dft"}}, {"objective": {"name": "spin"}}]
+    config = SelfPlayConfig.model_validate({"data": {"source": "arithmetic", "limit": 1}, "phases": phases})
+    first, second = (components(config, f"iterations/{number:03}")["phases"] for number in (1, 2))
+    assert [[phase["objective"]["name"] for phase in each] for each in (first, second)] == [["dft"], ["dft", "spin"]]
+    assert [is_supervised(config, f"iterations/{number:03}") for number in (1, 2)] == [True, False]
+    assert card(write_run(tmp_path).path, settings={"phases": second}).data.tags[2:] == ["dft", "spin"]
 
 
 def test_a_card_shows_how_to_ask_as_in_training(tmp_path: Path) -> None:

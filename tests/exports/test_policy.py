@@ -215,8 +215,9 @@ def test_a_card_tells_every_component_with_its_defaults(objective: str, opponent
         "judge": {"name": "llm", "model": "large", "base_url": "http://secret:9000"},
     }
     config = SelfPlayConfig.model_validate(settings)
-    told = components(config)
-    phased = components(SelfPlayConfig.model_validate(settings | {"phases": [{}, {"objective": {"name": "spin"}}]}))
+    told = components(config, "iterations/000")
+    two = SelfPlayConfig.model_validate(settings | {"phases": [{}, {"objective": {"name": "spin"}}]})
+    phased = components(two, "iterations/003")
     assert phased["phases"][0] == {name: value for name, value in told.items() if name in phased["phases"][0]}
     assert phased["phases"][1]["objective"]["name"] == "spin"
     assert "objective" not in phased
@@ -244,7 +245,7 @@ def test_a_card_tells_of_the_judge_the_teacher_and_the_limits_but_no_paths() -> 
         "training": {"max_steps": 3, **private},
         "warmup": {"training": {"max_steps": 2, **private}},
     }
-    told = components(SelfPlayConfig.model_validate(settings))
+    told = components(SelfPlayConfig.model_validate(settings), "iterations/000")
     assert told["model"] == {"dtype": "bfloat16"}
     assert told["data"] == {
         "max_response_tokens": 12,
@@ -260,8 +261,12 @@ def test_a_card_tells_of_the_judge_the_teacher_and_the_limits_but_no_paths() -> 
 def test_a_card_tells_when_the_warm_up_ended() -> None:
     warmup = {"until": "plateau", "patience": 4, "every": 0.5, "training": {"learning_rate": 2e-4}}
     settings = {"data": {"source": "arithmetic", "limit": 1}, "warmup": warmup}
-    assert components(SelfPlayConfig.model_validate(settings))["warmup"] == warmup
+
+    def told() -> Any:
+        return components(SelfPlayConfig.model_validate(settings), "iterations/000")["warmup"]
+
+    assert told() == warmup
     settings["warmup"] = warmup | {"validation": 7}
-    assert components(SelfPlayConfig.model_validate(settings))["warmup"] == warmup | {"validation": 7}
+    assert told() == warmup | {"validation": 7}
     settings["warmup"] = {}
-    assert components(SelfPlayConfig.model_validate(settings))["warmup"] == {"until": "end", "training": {}}
+    assert told() == {"until": "end", "training": {}}

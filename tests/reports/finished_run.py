@@ -28,6 +28,7 @@ def write_run(path: Path, *, ended: bool = True, **changes: Any) -> RunDirectory
         "skipped": [],
         "train": {"examples": 16} | counts,
         "held_out": {"examples": 8} | counts,
+        "warmup": {"trained": 12, "validation": 3},
     }
     objective = {"name": "spif", "settings": {"beta": 1.0, "reward_bound": 2.0}, "stability": "R/β = 2: converges"}
     manifest = {

@@ -86,7 +86,7 @@ def export_command(
     """Writes a policy as a whole model with its card, and prints where it is; uploads it where it is asked to."""
     from sparring.exports.card import model_card
     from sparring.exports.hub import find_repository
-    from sparring.exports.policy import components, export, policy_folder, weights_of
+    from sparring.exports.policy import components, export, is_supervised, policy_folder, weights_of
     from sparring.models import load_tokenizer
     from sparring.models.origin import origin
     from sparring.reports.summary import summarize
@@ -108,7 +108,8 @@ def export_command(
             folder,
             name=push_to or to.name,
             base=origin(config.model),
-            settings=components(config),
+            settings=components(config, folder),
+            supervised=is_supervised(config, folder),
             chat=chat,
             shipped=shipped,
             merged="" if merged is None else str(merged),

@@ -19,7 +19,7 @@ _TEMPLATE = """---
 
 # {{ name }}
 
-{{ base }}, after self-play with [sparring](https://sparring.readthedocs.io): {{ which }}
+{{ base }}, {{ after }} with [sparring](https://sparring.readthedocs.io): {{ which }}
 
 ## License
 
@@ -32,8 +32,7 @@ _TEMPLATE = """---
 ```yaml
 {{ settings }}```
 
-Objectives, regularizers, opponents and judges are listed with their defaults, of the fields of training and LoRA only
-those that were set. This is not the whole configuration: paths, addresses and accounts, the templates of a judge and a
+{{ listed }}. This is not the whole configuration: paths, addresses and accounts, the templates of a judge and a
 scorer, and how the data were read are not here.
 
 ## Evaluation
@@ -61,6 +60,11 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
 ```
 """
 
+_OF_PLAY = (
+    "Objectives, regularizers, opponents and judges are listed with their defaults, of the fields of training and LoRA "
+    "only those that were set"
+)
+_OF_FINE_TUNING = "Of the fields of training and LoRA those are listed that were set"
 _PLAIN = (
     "It was trained on plain prompts, which no chat template wrote. A server that is asked for a chat writes it by the "
     "tokenizer's template, if there is one, which this training did not see."
@@ -74,6 +78,7 @@ def model_card(
     name: str,
     base: Origin,
     settings: Mapping[str, Any],
+    supervised: bool,
     chat: bool,
     shipped: Mapping[str, object],
     merged: str = "",
@@ -85,7 +90,8 @@ def model_card(
         policy: The policy's folder in it, e.g. "iterations/001".
         name: The name of the exported model.
         base: The origin of the base model, whose license is carried over.
-        settings: The settings that decided the training, by section of the configuration.
+        settings: The settings that decided its training, by section of the configuration.
+        supervised: Whether supervised fine-tuning alone trained it, if anything did.
         chat: Whether its prompts were written by a chat template, rather than plain text.
         shipped: The sampling settings that the base model came with, which the exported one keeps.
         merged: What became of the adapter, where there was one.
@@ -95,16 +101,18 @@ def model_card(
         **({"license": "unknown"} | base.license),
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["sparring", "self-play", *dict.fromkeys(phase.objective for phase in summary.phases)],
+        tags=["sparring", *([] if supervised else ["self-play"]), *_objectives(settings)],
     )
     card = ModelCard.from_template(
         data,
         template_str=_TEMPLATE,
         name=name,
         base=base.name,
+        after=_after(policy, supervised=supervised),
         which=_which(policy),
+        listed=_OF_PLAY if _objectives(settings) else _OF_FINE_TUNING,
         terms=_terms(base),
-        facts=list(_facts(summary, base)),
+        facts=list(_facts(summary, policy, base)),
         chat=chat,
         settings=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
         table=_table(summary, policy),
@@ -125,11 +133,23 @@ def _elsewhere(shipped: Mapping[str, object], *, chat: bool) -> Iterator[str]:
         )
 
 
+def _objectives(settings: Mapping[str, Any]) -> list[str]:
+    """The names of the objectives that trained it, each once."""
+    parts = [part["objective"]["name"] for part in settings.get("phases", [settings]) if "objective" in part]
+    return [*dict.fromkeys(parts)]
+
+
+def _after(policy: str, *, supervised: bool) -> str:
+    if policy == "base":
+        return "as it came, exported"
+    return "after supervised fine-tuning alone," if supervised else "after self-play"
+
+
 def _which(policy: str) -> str:
     if policy == "base":
         return "this is the base model itself, which no training improved."
     if policy == "warmup":
-        return "this is the policy after supervised fine-tuning, with which self-play began."
+        return "this is the policy after the warm-up (`warmup` of its run); no self-play trained it."
     if policy.startswith("control"):
         return f"this is a policy of more supervised fine-tuning, with which self-play was compared (`{policy}`)."
     return f"this is the policy after iteration {int(Path(policy).name)}, counted from 0 (`{policy}` of its run)."
@@ -149,10 +169,14 @@ def _terms(base: Origin) -> str:
     )
 
 
-def _facts(summary: Summary, base: Origin) -> Iterator[tuple[str, str]]:
+def _facts(summary: Summary, policy: str, base: Origin) -> Iterator[tuple[str, str]]:
     data, source = summary.manifest["data"], public_name(str(summary.config["data"]["source"]))
     yield "base model", base.name if base.hub_id is None else f"[{base.name}](https://huggingface.co/{base.hub_id})"
     yield "data", f"{source}: {data['train']['examples']} training examples, {data['held_out']['examples']} held out"
+    if policy == "warmup" and "warmup" in data:
+        taught, apart = (data["warmup"][side] for side in ("trained", "validation"))
+        until = f"; {apart} more were set apart to tell when to end" if apart else ""
+        yield "trained on", f"the expert's responses of {taught} of them{until}"
     if teacher := summary.config["data"]["teacher"]:
         yield "expert responses", _teacher(teacher, base)
     yield "seed", str(summary.manifest["seed"])
@@ -201,7 +225,7 @@ def _limits(summary: Summary, policy: str, base: Origin) -> Iterator[str]:
         )
     if result is None:
         yield "The run had not ended."
-    elif result["stopped_early"]:
+    elif result["stopped_early"] and policy.startswith("iterations/"):
         yield f"The run was stopped early: {result['reason']}."
     cut = summary.manifest["data"]["train"]["truncated_responses"]
     if cut:
@@ -209,6 +233,6 @@ def _limits(summary: Summary, policy: str, base: Origin) -> Iterator[str]:
     if base.note:
         yield base.note
     yield (
-        "Safety, bias and truthfulness were not evaluated. Self-play imitates its data, mistakes included, and what "
+        "Safety, bias and truthfulness were not evaluated. Training imitates its data, mistakes included, and what "
         "holds for the base model is to be expected here too."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -12,6 +13,7 @@ from sparring.errors import InputError, did_you_mean
 from sparring.exports.merge import Merge, merge
 from sparring.files import atomic_path, public_name
 from sparring.judges import JUDGES
+from sparring.log_ratios import SUPERVISED_FIELDS
 from sparring.models.endings import sampling_settings
 from sparring.models.quiet import quiet_transformers
 from sparring.objectives import OBJECTIVES
@@ -96,20 +98,43 @@ def export(
     return merged
 
 
-def components(config: SelfPlayConfig) -> dict[str, Any]:
-    """The settings that decided the training, by section, with the defaults of the components.
+def components(config: SelfPlayConfig, policy: str) -> dict[str, Any]:
+    """The settings that decided the training of a policy, by section, with the defaults of the components.
 
     Addresses, names of keys, paths, and the templates of a judge and a scorer are left out.
+
+    Args:
+        config: The run's.
+        policy: The policy's folder in it, e.g. "warmup" or "iterations/001".
     """
-    played = [_of_phase(phase) for phase in config.schedule]
+    played = [_of_phase(phase) for phase in phases_of_policy(config, policy)]
+    warmup = None if config.warmup is None or policy == "base" else _warmup(config.warmup)
+    if warmup is not None and not played:
+        # No section of its own says what the warm-up takes over from the run.
+        warmup["training"] = _supervised(config)
     sections = {
         "model": _without_empty({"dtype": config.model.dtype, "quantization": config.model.quantization}),
         "data": _data(config.data),
-        **({"phases": played} if config.phases else played[0]),
-        "warmup": None if config.warmup is None else _warmup(config.warmup),
-        "lora": config.lora,
+        **({"phases": played} if config.phases and played else played[0] if played else {}),
+        "warmup": warmup,
+        "control": {"training": _supervised(config)} if policy.startswith("control") else None,
+        "lora": None if policy == "base" else config.lora,
     }
     return _without_empty(sections)
+
+
+def phases_of_policy(config: SelfPlayConfig, policy: str) -> list[PhaseConfig]:
+    """The phases that trained a policy of a run: none of the base model, of a warm-up or of the control."""
+    if not policy.startswith("iterations/"):
+        return []
+    starts = accumulate((phase.iterations for phase in config.schedule), initial=0)
+    number = int(PurePath(policy).name)
+    return [phase for phase, start in zip(config.schedule, starts, strict=False) if start <= number]
+
+
+def is_supervised(config: SelfPlayConfig, policy: str) -> bool:
+    """Whether supervised fine-tuning alone trained a policy, if anything did."""
+    return all(objective_of(phase).requires <= SUPERVISED_FIELDS for phase in phases_of_policy(config, policy))
 
 
 def _data(config: DataConfig) -> dict[str, Any]:
@@ -125,6 +150,11 @@ def _teacher(config: DataConfig) -> dict[str, Any] | None:
 
 def _training(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in _PRIVATE_TRAINING}
+
+
+def _supervised(config: SelfPlayConfig) -> dict[str, Any]:
+    """The fields of training of the warm-up and the control."""
+    return _training((config.warmup or WarmupConfig()).fields(config.training))
 
 
 def _warmup(config: WarmupConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sparring.generation.products import multiplies_bf16
 from sparring.models.loading import torch_device
 from sparring.progress import console
 from sparring.selfplay.arguments import run_autocast
+from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.prepared import Prepared
 
 _SHOWN = 10
@@ -64,7 +65,7 @@ def notes(prepared: Prepared) -> list[str]:
 
 def data_summary(prepared: Prepared) -> dict[str, Any]:
     """What became of the data: rows read, left out, and cut, with reasons; and how prompts are written."""
-    report, skipped = prepared.report, _skipped(prepared)
+    report, skipped, warmup = prepared.report, _skipped(prepared), prepared.config.warmup
     return {
         "read": report.read,
         "kept": report.read - len(skipped),
@@ -74,6 +75,7 @@ def data_summary(prepared: Prepared) -> dict[str, Any]:
             part.replace("training", "train").replace("-", "_"): _counts(each)
             for part, each in _parts(prepared).items()
         },
+        **({} if warmup is None else {"warmup": _sides(warmup, prepared)}),
         "findings": {
             part: [dataclasses.asdict(finding) for finding in each.findings]
             for part, each in _parts(prepared).items()
@@ -86,6 +88,12 @@ def data_summary(prepared: Prepared) -> dict[str, Any]:
         },
         "stop_ids": list(prepared.train.stop_ids),
     }
+
+
+def _sides(warmup: WarmupConfig, prepared: Prepared) -> dict[str, int]:
+    """On how many examples a warm-up trains, and how many it sets apart."""
+    taught, validation = warmup.split(prepared.train.examples)
+    return {"trained": len(taught), "validation": len(validation)}
 
 
 def _parts(prepared: Prepared) -> dict[str, Encoded | None]:
