@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -223,12 +223,30 @@ class OtherArguments(TrainingArguments):
     """As DPOConfig: training arguments with a loss's settings among them."""
 
     beta: float = 0.1
+    loss_type: list[str] = field(default_factory=lambda: ["sigmoid"])
+    packing: bool = False
+    sync_ref_model: bool = False
 
 
 def test_settings_of_another_trainers_loss_are_said_not_to_be_read(build: Build, tmp_path: Path) -> None:
     with console.capture() as shown:
-        build(args=OtherArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none"))
-    assert "the fields that OtherArguments adds to TrainingArguments are not read" in shown.get()
+        build(args=OtherArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none", packing=True))
+    head, *lines = shown.get().splitlines()
+    assert head == "args: what TrainingArguments does not have is not read:"
+    named = [line.split(":")[0] for line in lines if line.startswith("  ")]
+    assert named == ["  beta", "  loss_type", "  packing"]
+    assert lines[0].startswith("  beta: it belongs to the objective, as in objective={")
+
+
+def test_a_setting_that_was_hung_onto_the_arguments_is_said_not_to_be_read(build: Build, tmp_path: Path) -> None:
+    given = arguments(tmp_path)
+    with console.capture() as shown:
+        build(args=given)
+    assert "not read" not in shown.get()
+    given.beta = 0.5
+    with console.capture() as shown:
+        build(args=given)
+    assert "beta: it belongs to the objective" in shown.get()
 
 
 @pytest.mark.parametrize(

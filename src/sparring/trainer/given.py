@@ -16,10 +16,11 @@ from sparring.registry import build
 from sparring.trainer.trackers import check_trackers
 from sparring.types import Objective
 
-# Arguments of TRL's trainers, and what takes their place.
+# Arguments of TRL's trainers and of their configurations, and what takes their place.
 _REPLACED = {
     "ref_model": "none is needed: the model as it is when training starts is the reference, and is scored once",
     "beta": 'it belongs to the objective, as in objective={"name": "spin", "beta": 0.1}',
+    "loss_type": 'it is the name of the objective, as in objective={"name": "dpo", "beta": 0.1}',
     "tokenizer": "write processing_class",
     **dict.fromkeys(("max_length", "max_prompt_length"), "nothing is cut here: cut or leave out long rows before"),
 }
@@ -94,7 +95,7 @@ def check_kinds(args: Any, processing_class: Any, peft_config: Any, **datasets: 
 
 
 def check_arguments(args: TrainingArguments) -> None:
-    """Checks the trackers, and says what arguments of another trainer nobody reads here.
+    """Checks the trackers, and says what arguments of another trainer nobody reads.
 
     Raises:
         InputError: A tracker is unknown, or its package is missing.
@@ -105,11 +106,21 @@ def check_arguments(args: TrainingArguments) -> None:
         # What a tracker's package raises where it is missing or not set up may be anything.
         fix = "install its package, or set report_to to 'none'"
         raise InputError(" ".join(str(error).split()), where="args.report_to", fix=fix) from error
-    own = {field.name for field in dataclasses.fields(args)} - {
-        field.name for field in dataclasses.fields(TrainingArguments)
-    }
-    if own:
-        console.print(
-            f"args: the fields that {type(args).__name__} adds to TrainingArguments are not read; "
-            "the objective has settings of its own"
-        )
+    _tell_unread(args)
+
+
+def _tell_unread(args: TrainingArguments) -> None:
+    """Says which settings of another trainer's loss nobody reads, and what takes their place."""
+    known = {field.name for field in dataclasses.fields(TrainingArguments)}
+    added = {field.name: field for field in dataclasses.fields(args) if field.name not in known}
+    changed = [name for name, field in added.items() if getattr(args, name) != _default(field)]
+    # Those that have a place here are told of at their default too: it is not the one that trains.
+    replaced = [name for name in _REPLACED if hasattr(args, name)]
+    named = [f"{name}: {_REPLACED[name]}" for name in replaced] + [name for name in changed if name not in replaced]
+    if added or replaced:
+        told = "".join(f"\n  {each}" for each in named)
+        console.print(f"args: what TrainingArguments does not have is not read{':' if told else ''}{told}")
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default_factory() if callable(field.default_factory) else field.default

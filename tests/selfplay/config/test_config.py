@@ -39,7 +39,8 @@ def path(tmp_path: Path) -> Path:
         ({"generation": [1]}, "generation: must be a mapping of keys to values, got [1]"),
         (
             {"generation": {"kv_cache_gib": 2}},
-            "generation.kv_cache_gib: unknown key; known: batch_size, name, samples_per_prompt, temperature, top_k, top_p",
+            "generation.kv_cache_gib: unknown key; "
+            "known: batch_size, name, samples_per_prompt, temperature, top_k, top_p",
         ),
         (
             {"phases": [{"generation": {"name": "vllm", "dtpe": 1}}]},
