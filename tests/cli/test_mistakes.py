@@ -169,6 +169,33 @@ def test_a_file_of_another_ending_is_named(sparring: Callable[..., tuple[object,
     assert (code, told.splitlines()[-1].strip()) == (2, "fix: did you mean 'quickstart'?")
 
 
+@pytest.mark.parametrize("command", ["train", "plan", "launch"])
+@pytest.mark.parametrize("name", ["sft.jsonl", "rows of mine.JSON", "rows.csv", "rows.parquet"])
+def test_a_data_file_in_the_place_of_a_configuration_is_told(
+    sparring: Callable[..., tuple[object, str]], folder: Path, command: str, name: str
+) -> None:
+    if not Path(name).exists():
+        Path(name).write_bytes({"rows.csv": b"prompt,response\na,b\n"}.get(name, b' [{"prompt": "a"}]'))
+    code, told = sparring(command, name)
+    assert (code, f"{name}: is a data file, and no configuration" in told) == (2, True)
+    shown = f"'{name}'" if " " in name else name
+    assert f"fix: `sparring init {shown}` writes a configuration for it; `sparring train auto " in told
+    assert f"data.source={shown}` plays without one" in told
+
+
+def test_a_configuration_may_be_json(sparring: Callable[..., tuple[object, str]], folder: Path) -> None:
+    Path("mine.json").write_text(json.dumps({"data": {"source": "sft.jsonl", "limt": 1}}), encoding="utf-8")
+    code, told = sparring("plan", "mine.json")
+    assert (code, "data.limt: unknown key; did you mean 'limit'?" in told) == (2, True)
+
+
+def test_a_data_file_in_the_place_of_a_setting_is_told(
+    sparring: Callable[..., tuple[object, str]], folder: Path
+) -> None:
+    code, told = sparring("train", "auto", "sft.jsonl")
+    assert (code, "fix: write data.source=sft.jsonl" in told) == (2, True)
+
+
 def test_what_is_no_setting_either_is_left_to_the_options(
     sparring: Callable[..., tuple[object, str]], folder: Path
 ) -> None:

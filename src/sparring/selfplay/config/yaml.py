@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from sparring.data.sources import READERS
 from sparring.errors import InputError
 from sparring.inputs import check_settings, kind, read_text
 
@@ -32,7 +34,9 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
-            raise InputError(f"'{shortened(override)}' is not an override", fix="write key.path=value")
+            source = Path(override).suffix.lower() in READERS and not separator
+            fix = f"write data.source={shortened(override)}" if source else "write key.path=value"
+            raise InputError(f"'{shortened(override)}' is not an override", fix=fix)
         *parents, last = key.split(".")
         target: Any = values
         for parent in parents:
@@ -128,10 +132,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping that a file holds.
 
     Raises:
-        InputError: The file is missing, or does not hold a YAML mapping.
+        InputError: The file is missing, does not hold a YAML mapping, or holds data.
     """
     if kind(path) == "nothing":
         raise InputError("no such configuration", where=str(path), fix="see `sparring recipes` for ready ones")
+    if _holds_rows(path):
+        source = shlex.quote(str(path))
+        fix = f"`sparring init {source}` writes a configuration for it; `sparring train auto data.source={source}` "
+        fix += "plays without one"
+        raise InputError("is a data file, and no configuration", where=str(path), fix=fix)
     text = read_text(path, fix="give a file of YAML", largest=_LARGEST)
     try:
         values = _load(text)
@@ -141,6 +150,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError("a configuration is a mapping of keys to values", where=str(path))
     check_settings(values, where=str(path))
     return values
+
+
+def _holds_rows(path: Path) -> bool:
+    """Whether a file is one of data. JSON is YAML, so that it may be a configuration, which is no list and not large."""
+    ending = path.suffix.lower()
+    if kind(path) != "file" or ending not in READERS:
+        return False
+    if ending != ".json" or path.stat().st_size > _LARGEST:
+        return True
+    with path.open("rb") as file:
+        return file.read(_LARGEST).lstrip().startswith(b"[")
 
 
 def _told(error: Exception) -> str:
