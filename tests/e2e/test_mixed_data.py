@@ -65,7 +65,7 @@ def test_each_phase_plays_on_the_rows_that_have_what_it_needs(
     assert 1 in {index % 4 for index in comparisons} <= {1, 2}
     assert all(sorted(texts) == ANSWERS for texts in comparisons.values())
     assert len(prompts) == 6
-    assert "phase 0, objective 'spin': iterations 0 to 0, on 2 of 6 prompts" in " ".join(done.stderr.split())
+    assert "phase 0, objective 'spin': iteration 0, on 2 of 6 prompts" in " ".join(done.stderr.split())
     # Before its first step DPO knows nothing of who wins: log 2.
     first = next(event for event in run.events() if event.get("phase") == 1 and "rewards/margins" in event)
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)

@@ -186,6 +186,15 @@ def test_an_iteration_in_which_every_comparison_tied_is_said(tmp_path: Path) -> 
     assert told == ["Iteration 1: the judge preferred no response to another, so there was nothing to learn."]
 
 
+@pytest.mark.parametrize(("skipped", "said"), [(1, "1 row of the data was invalid"), (2, "2 rows of the data were ")])
+def test_rows_that_were_left_out_are_counted(tmp_path: Path, skipped: int, said: str) -> None:
+    directory = write_run(tmp_path)
+    manifest = read_json(directory.manifest)
+    manifest["data"]["skipped"] = [["rows.jsonl, line 1", "is empty"]] * skipped
+    write_json(directory.manifest, manifest)
+    assert any(text.startswith(said) for text in judged(directory).warnings)
+
+
 def test_a_best_policy_before_self_play_is_named_as_such(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     write_json(directory.result, read_json(directory.result) | {"best": "warmup"})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from a_run import a_config
+from sparring.progress import console
 from sparring.selfplay import notes as told
 from sparring.selfplay.prepared import prepare
 
@@ -48,3 +50,17 @@ def test_a_limit_far_beyond_the_experts_is_told(limit: int, told_of: bool, tiny_
     longest = max(len(item.expert_ids) for item in prepared.train.examples)
     text = f"a response may have {limit} tokens, and the longest expert's has {longest}: data.max_response_tokens="
     assert any(line.startswith(f"{text}{2 * longest} ") for line in told.notes(prepared)) == told_of
+
+
+def test_one_iteration_and_one_row_are_not_told_as_several(tiny_folder: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{number}?", "response": f"{number}!"} for number in range(4)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, [*rows, {"prompt": "", "response": "x"}])), encoding="utf-8")
+    data = {"source": str(path), "held_out": 0, "max_response_tokens": 8, "skip_invalid": True}
+    phases = [{"iterations": 1}, {"iterations": 2}]
+    with console.capture() as shown:
+        told.announce(prepare(a_config(tiny_folder, tmp_path / "run", data=data, phases=phases)))
+    lines = shown.get().splitlines()
+    assert "phase 0, objective 'spif': iteration 0, on 4 of 4 prompts" in lines
+    assert "phase 1, objective 'spif': iterations 1 to 2, on 4 of 4 prompts" in lines
+    assert "1 row was left out:" in lines

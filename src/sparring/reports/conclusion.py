@@ -158,7 +158,8 @@ def _warnings(summary: Summary, best: PolicyRow | None) -> list[str]:
     found += _unstable(summary.stability)
     skipped = len(summary.manifest["data"]["skipped"])
     if skipped:
-        found.append(f"{skipped} rows of the data were invalid and left out; the manifest lists them.")
+        rows = "1 row of the data was" if skipped == 1 else f"{skipped} rows of the data were"
+        found.append(f"{rows} invalid and left out; see the manifest.")
     return found
 
 

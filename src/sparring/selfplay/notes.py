@@ -30,7 +30,8 @@ def announce(prepared: Prepared) -> None:
         fitting, known = len(phase.prompts(prepared.train.examples)), len(prepared.train.examples)
         each = prepared.config.data.prompts_per_iteration or fitting
         if prepared.config.phases or min(each, fitting) < known:
-            span = f"iterations {phase.iterations.start} to {phase.iterations[-1]}"
+            first, last = phase.iterations.start, phase.iterations[-1]
+            span = f"iteration {first}" if first == last else f"iterations {first} to {last}"
             turns = f", {each} in each iteration" if each < fitting else ""
             console.print(f"phase {phase.number}, {phase.title}: {span}, on {fitting} of {known} prompts{turns}")
 
@@ -193,7 +194,8 @@ def _warmup(prepared: Prepared) -> list[str]:
 def _left_out(skipped: list[tuple[str, str]]) -> list[str]:
     if not skipped:
         return []
-    lines = [f"{len(skipped)} rows were left out:", *(f"  {where}: {reason}" for where, reason in skipped[:_SHOWN])]
+    head = "1 row was left out:" if len(skipped) == 1 else f"{len(skipped)} rows were left out:"
+    lines = [head, *(f"  {where}: {reason}" for where, reason in skipped[:_SHOWN])]
     if len(skipped) > _SHOWN:
         lines.append(f"  … and {len(skipped) - _SHOWN} more, listed in manifest.json")
     return ["\n".join(lines)]
