@@ -26,20 +26,22 @@ RUN = (
     "iterations=2",
     "stop.enabled=false",
 )
+# Of a recipe that is told its objective everything is told: the steps that `auto` takes, one epoch where the loss is an
+# expectation over the policy's own draws.
+_STEPS = (
+    "generation.samples_per_prompt=4",
+    "training={learning_rate: 2e-4, lr_scheduler_type: linear, num_train_epochs: 1, per_device_train_batch_size: 2}",
+    "control=false",
+)
 # What is changed in the recipe's choice. The warm-up is the same in all but the last two, and so is the control: one is
 # enough.
 PLAYS: dict[str, tuple[str, ...]] = {
     "raft": (),
-    "sppo": (
-        "objective={name: sppo, eta: 10}",
-        "judge={name: verifier, rule: final-number}",
-        "iterations=1",
-        "training.num_train_epochs=1",
-        "control=false",
-    ),
-    "spif": ("objective={name: spif, beta: 1, reward_bound: 2}", "control=false"),
-    "consensus": ("judge={name: consensus, rule: final-number}", "control=false"),
-    "discriminator": ("judge={name: discriminator}", "control=false"),
+    "sppo": ("objective={name: sppo, eta: 10}", "judge={name: verifier, rule: final-number}", *_STEPS),
+    "spif": ("objective={name: spif, beta: 1, reward_bound: 2}", *_STEPS, "training.num_train_epochs=4"),
+    "consensus": ("objective={name: sppo, eta: 10}", "judge={name: consensus, rule: final-number}", *_STEPS),
+    "discriminator": ("objective={name: sppo, eta: 4}", "judge={name: discriminator}", *_STEPS),
+    "implicit": ("objective={name: sppo, eta: 10}", "judge={name: implicit}", *_STEPS),
     # Supervised fine-tuning on solutions to all problems, as if somebody had written them.
     "all-solutions": ("data.experts=null", "warmup.until=end", "iterations=0", "control=false"),
     # From a start that is half done, at a rate that is too high, with a warm-up and a control of its own.

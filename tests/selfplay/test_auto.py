@@ -28,6 +28,13 @@ COMPARED = [{"prompt": f"{n} + 4?", "responses": ["yes", "no"], "scores": [1, 0]
 NUMBERS = {"verifier": "final-number"}
 
 
+@pytest.fixture(autouse=True)
+def a_processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With products in bf16 or, as by default, without."""
+    has = getattr(request, "param", False)
+    monkeypatch.setattr("sparring.selfplay.arguments.multiplies_bf16", lambda: has)
+
+
 def config(folder: Path, rows: list[dict[str, Any]], data: Any = None, **settings: Any) -> SelfPlayConfig:
     """Of the rows, each with every column; two of them are held out."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -91,6 +98,31 @@ def test_a_warm_up_that_was_asked_for(
     resolved, _ = resolve(config(tmp_path, rows, NUMBERS, warmup=given))
     assert resolved.warmup is not None
     assert (resolved.warmup.until, resolved.warmup.patience) == (until, patience)
+
+
+@pytest.mark.parametrize("a_processor", [True], indirect=True)
+@pytest.mark.parametrize(
+    ("settings", "dtype"),
+    [
+        ({}, "bfloat16"),
+        ({"model": {"name": "mine"}}, "bfloat16"),
+        ({"model": {"dtype": "float32"}}, "float32"),
+        ({"training": {"bf16": True}}, "float32"),
+        # All weights are trained, and in bf16 small steps of them would be rounded away.
+        ({"lora": None}, "float32"),
+    ],
+)
+def test_an_adapter_is_trained_on_weights_in_bf16_where_that_is_faster(
+    tmp_path: Path, settings: dict[str, Any], dtype: str
+) -> None:
+    resolved, reasons = resolve(config(tmp_path, DEMONSTRATED, NUMBERS, **settings))
+    assert resolved.model.dtype == dtype
+    assert resolved.model.name == settings.get("model", {}).get("name", "smollm2-135m")
+    assert any("in bf16" in reason for reason in reasons) == (dtype == "bfloat16")
+
+
+def test_without_products_in_bf16_auto_computes_in_fp32(tmp_path: Path) -> None:
+    assert resolve(config(tmp_path, DEMONSTRATED, NUMBERS))[0].model.dtype == "float32"
 
 
 def test_a_judge_that_is_given_is_played_with(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def says_bf16(tiny_folder: Path, tmp_path: Path, **changes: Any) -> bool:
 def test_a_processor_with_products_in_bf16_is_told_of(
     has: bool, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(told, "multiplies_bf16", lambda: has)
+    monkeypatch.setattr("sparring.selfplay.arguments.multiplies_bf16", lambda: has)
     assert says_bf16(tiny_folder, tmp_path) == has
     assert not says_bf16(tiny_folder, tmp_path, dtype="bfloat16")
     assert not says_bf16(tiny_folder, tmp_path, training={"bf16": True})

@@ -97,7 +97,7 @@ def test_the_tokens_are_those_of_the_time_that_is_given(tmp_path: Path) -> None:
 
 
 def test_what_a_person_should_know_is_said_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparring.selfplay.notes.multiplies_bf16", lambda: False)
+    monkeypatch.setattr("sparring.selfplay.arguments.multiplies_bf16", lambda: False)
     model = save_tiny(tmp_path / "model", chat_template=TEMPLATE)
     config = a_config(model, tmp_path / "run", **settings(tmp_path, max_response_tokens=5))
     told = notes(prepare(config))

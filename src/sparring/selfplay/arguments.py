@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from sparring.generation.products import multiplies_bf16
+from sparring.models.loading import torch_device
 from sparring.selfplay.config.explain import check_section
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.trainer.arguments import MANAGED, MEANT, autocast_dtype, training_arguments, training_fields
@@ -36,3 +38,17 @@ def epochs_of(config: SelfPlayConfig, fields: Mapping[str, Any], *, rows: int, p
 def run_autocast(config: SelfPlayConfig) -> torch.dtype | None:
     """The dtype of mixed precision in which all policies of a run train and score; None: the weights' own."""
     return autocast_dtype(arguments_of(config, config.training))
+
+
+def bf16_is_faster(config: SelfPlayConfig) -> bool:
+    """Whether a run computes in fp32 on a device that makes more products in bf16.
+
+    Raises:
+        InputError: PyTorch does not see the device.
+    """
+    if config.model.dtype != "float32" or run_autocast(config) is not None:
+        return False
+    kind = torch_device(config.model.device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return kind == "cpu" and multiplies_bf16()

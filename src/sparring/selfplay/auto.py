@@ -13,6 +13,7 @@ from typing import Any
 
 from sparring.data import load
 from sparring.errors import InputError
+from sparring.selfplay.arguments import bf16_is_faster
 from sparring.selfplay.config.schema import SelfPlayConfig
 
 # As measured: "Prompts without an expert", docs/studies.md. From a start that has learnt what its experts teach, 5e-4
@@ -51,7 +52,7 @@ _WARMUP = {"learning_rate": 2e-4, "lr_scheduler_type": "linear", "num_train_epoc
 _FEW = 64
 # All weights are trained at a fifth of an adapter's rate, as the recipes are.
 _WHOLE = 0.2
-_SECTIONS = ("generation", "training", "warmup")
+_SECTIONS = ("generation", "model", "training", "warmup")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +193,9 @@ def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
     reasons.append("auto keeps the policy that is best on the held-out prompts, the one before play included")
     if given.get("lora", _LORA) is None:
         chosen = _slower(chosen)
+    elif "dtype" not in given.get("model", {}) and bf16_is_faster(config):
+        chosen["model"] = {"dtype": "bfloat16"}
+        reasons.append("auto computes in bf16, which this device multiplies faster; the adapter stays in fp32")
     return SelfPlayConfig.model_validate(_filled(chosen, given)), tuple(reasons)
 
 

@@ -8,10 +8,8 @@ from typing import Any
 
 from sparring.data import Encoded
 from sparring.data.formats import likely_ground_truths
-from sparring.generation.products import multiplies_bf16
-from sparring.models.loading import torch_device
 from sparring.progress import console
-from sparring.selfplay.arguments import run_autocast
+from sparring.selfplay.arguments import bf16_is_faster
 from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.prepared import Prepared
 
@@ -163,16 +161,10 @@ def _limit(prepared: Prepared) -> list[str]:
 
 def _number_format(prepared: Prepared) -> list[str]:
     """Where a processor multiplies faster in another format than the run computes in."""
-    config = prepared.config
-    if (
-        config.model.dtype != "float32"
-        or run_autocast(config) is not None
-        or torch_device(config.model.device).type != "cpu"
-        or not multiplies_bf16()
-    ):
+    if not bf16_is_faster(prepared.config):
         return []
     return [
-        "this processor multiplies in bf16 as well: model.dtype=bfloat16 takes about two thirds of the time and half "
+        "this device multiplies in bf16 as well: model.dtype=bfloat16 takes about two thirds of the time and half "
         "of the memory for weights, with log-probs that are rounded by up to 0.04 nats a token"
     ]
 

@@ -76,6 +76,26 @@ def test_the_base_model_is_measured_as_it_is(playing: Run) -> None:
     assert {estimate.n for name, estimate in measured.items() if not name.startswith("distinct")} == {3}
 
 
+def test_what_an_objective_does_not_read_of_held_out_prompts_is_not_scored(tiny_folder: Path, tmp_path: Path) -> None:
+    """RAFT reads no opponent, and nobody judges held-out prompts; SPIN reads both sides of its game on them."""
+    scored = {}
+    for name, settings in {"raft": {"judge": {"name": "verifier"}}, "spin": {}}.items():
+        config = a_config(
+            tiny_folder,
+            tmp_path / name,
+            data=DATA,
+            iterations=1,
+            objective={"name": name},
+            generation={"samples_per_prompt": 2},
+            **settings,
+        )
+        run(config)
+        stage = RunDirectory(config.output).stage(1)
+        scored[name] = {by for by in score_shards_of(stage).values() if by != "expert"}
+    own = {Drawn(1, "greedy"), Drawn(1, "sampled")}
+    assert scored == {"raft": own, "spin": own | {Drawn(0, "sampled")}}
+
+
 def test_preferences_of_the_data_are_measured_on_held_out_rows(tiny_folder: Path, tmp_path: Path) -> None:
     """Against the models' own logits; and as nothing else can, they choose the best policy."""
     source = tmp_path / "preferences.jsonl"

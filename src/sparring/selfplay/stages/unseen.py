@@ -36,7 +36,8 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
     ratios to the opponent are kept as a shard. Nothing is measured where no expert's response is held out.
     """
     phase = run.phase(iteration)
-    if not (turns := held_out_turns(run, iteration)):
+    turns = held_out_turns(run, iteration)
+    if not turns or not _is_read(phase):
         return {}
     spec = phase.opponent.spec(iteration)
     by_scorer = {scorer: _on_turn(run, scorer, turns) for scorer in phase.scorers(iteration)}
@@ -82,10 +83,17 @@ def responses_in_game(run: Run, iteration: int) -> list[Drawn]:
     Where there is nothing to measure, none.
     """
     phase, players = run.phase(iteration), list(dict.fromkeys(held_out_turns(run, iteration).values()))
-    if not players or not _is_measured(phase):
+    if not players or not _is_read(phase):
+        return []
+    if not _is_measured(phase):
         return players
     members = phase.team(iteration) if phase.objective.requires & TEAM_FIELDS else ()
     return [*players, *(Drawn(member, "sampled") for member in members), *_others(phase).values()]
+
+
+def _is_read(phase: Phase) -> bool:
+    """Whether anything of the opponent's held-out responses is: the objective's value, or the log ratios to it."""
+    return _is_measured(phase) or bool(phase.objective.requires & OPPONENT_FIELDS)
 
 
 def _is_measured(phase: Phase) -> bool:
