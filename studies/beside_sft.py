@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from outcomes import add, problems_of
+from outcomes import RESULTS, add, problems_of
 from playing import Play, play_all
+from sparring.reports.cost import seconds_by_stage
 from sparring.run_directory import RunDirectory
 
 RUN = (
@@ -56,7 +58,6 @@ PLAYS: dict[str, tuple[str, ...]] = {
         "data.max_response_tokens=40",
     ),
 }
-RESULTS = Path(__file__).resolve().parent / "results" / "beside_sft.json"
 
 
 def main() -> None:
@@ -77,14 +78,11 @@ def main() -> None:
 
     def take_in() -> None:
         ended = {key: run for key, run in runs.items() if RunDirectory(run).result.exists()}
-        add(
-            RESULTS,
-            "plays",
-            {
-                play + of_model: {str(seed): measured(run) for (name, seed), run in ended.items() if name == play}
-                for play in dict.fromkeys(name for name, _ in ended)
-            },
-        )
+        for section, of_run in {"plays": measured, "costs": costs}.items():
+            found: dict[str, dict[str, Any]] = {}
+            for (play, seed), run in ended.items():
+                found.setdefault(play + of_model, {})[str(seed)] = of_run(run)
+            add(RESULTS / "beside_sft.json", section, found)
 
     if not options.table:
         plays = [
@@ -99,6 +97,24 @@ def measured(run: Path) -> dict[str, dict[str, list[float]]]:
     directory = RunDirectory(run)
     stages = [directory.warmup, *directory.played(), *directory.controlled()]
     return {str(stage.path.relative_to(run)): problems_of(stage) for stage in stages if stage.evaluation.exists()}
+
+
+def costs(run: Path) -> dict[str, dict[str, float]]:
+    """What each policy of a run took: seconds by stage, and of an iteration the tokens that it sampled and trained on.
+
+    A prompt counts once, whatever the number of its responses; `trained` counts a token once an epoch.
+    """
+    events = RunDirectory(run).events()
+    found = {owner: dict(stages) for owner, stages in seconds_by_stage(events).items()}
+    epochs = {
+        event["iteration"]: event["epoch"] for event in events if event.get("stage") == "train" and "epoch" in event
+    }
+    for event in events:
+        if event.get("stage") == "tokens":
+            counted = found[f"iteration {event['iteration']}"]
+            counted["tokens/read"] = event["tokens/read"]
+            counted["tokens/trained"] = event["tokens/epoch"] * epochs[event["iteration"]]
+    return found
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from statistics import mean
 from typing import Any
 
 from grounds import on_sums, start_on_sums
-from outcomes import CHOOSING, Outcome, add
+from outcomes import CHOOSING, RESULTS, Outcome, add
 from playing import Play, options, play_all
 from sparring.objectives import OBJECTIVES
 from sparring.run_directory import RunDirectory
@@ -41,7 +41,6 @@ CURES = {
     "larger batch": ("training.per_device_train_batch_size=128",),
 }
 SGD_RATES = {3e-4: 0.03, 1e-3: 0.1}
-RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main() -> None:

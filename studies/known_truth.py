@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from grounds import on_sums, start_on_sums
-from outcomes import add
+from outcomes import RESULTS, add
 from playing import Play, options, play_all
 from sparring.files import read_json
 from sparring.run_directory import RunDirectory
@@ -34,7 +34,6 @@ _KEPT = (
     "truth/divergence",
     "divergence_estimate",
 )
-RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main() -> None:

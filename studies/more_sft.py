@@ -21,12 +21,11 @@ from typing import Any
 
 from grounds import GROUNDS, LORA, Ground
 from methods import METHODS, RATES
-from outcomes import MEASURES, Outcome, hardware, read, write
+from outcomes import MEASURES, RESULTS, Outcome, hardware, read, write
 from playing import Play, play_all
 
 ITERATIONS = 3
 TUNING_SEED, TUNING_ITERATIONS = 9, 2
-RESULTS = Path(__file__).resolve().parent / "results"
 CONTESTS = (*METHODS, *(f"{name}/others" for name, method in METHODS.items() if method.judged))
 
 

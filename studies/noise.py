@@ -17,7 +17,7 @@ from statistics import mean
 from typing import Any
 
 from grounds import on_sums, start_on_sums
-from outcomes import CHOOSING, Outcome, add
+from outcomes import CHOOSING, RESULTS, Outcome, add
 from playing import Play, options, play_all
 
 ITERATIONS, RATE = 3, 3e-4
@@ -35,7 +35,6 @@ METHODS: dict[str, tuple[str, ...]] = {
         "generation.samples_per_prompt=8",
     ),
 }
-RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main() -> None:

@@ -23,6 +23,8 @@ MEASURES = ("greedy", "sampled", "likelihood")
 """Of a problem: whether the greedy answer is right, the share of sampled ones that are, the log-prob of a token of the
 expert's response, nats."""
 
+RESULTS = Path(__file__).resolve().parent / "results"
+
 CHOOSING, REPORTED = 32, 128
 """The numbers of held-out problems that choose, the first ones, and of those that are reported."""
 
@@ -139,3 +141,8 @@ def write(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(exist_ok=True)
     about = dict(zip(_ABOUT, (hardware(), versions("peft")), strict=True))
     path.write_text(to_json(about | values, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def results_of(study: str) -> dict[str, Any]:
+    """The results of a study, by its name."""
+    return read(RESULTS / f"{study}.json")
