@@ -30,6 +30,15 @@ def test_products_are_those_of_the_layer(shape: tuple[int, ...], bias: bool) -> 
     assert "forward" not in layer.__dict__
 
 
+@pytest.mark.parametrize("capabilities", [{"avx512_f": True}, {"avx512_f": True, "avx512_bf16": False}])
+def test_a_processor_without_products_in_bf16_multiplies_in_fp32(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool]
+) -> None:
+    """Though oneDNN takes bf16 where there is AVX-512 of any kind."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert not products.multiplies_bf16()
+
+
 @pytest.mark.skipif(not products.multiplies_bf16(), reason="this processor has no products in bf16")
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("autocast", [True, False])

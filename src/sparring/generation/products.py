@@ -153,7 +153,7 @@ def _multiplied_in(layer: nn.Linear) -> torch.dtype:
 
 def multiplies_bf16() -> bool:
     """Whether this processor has products in bf16, of which it makes two or three times as many as in fp32."""
-    # oneDNN takes bf16 on processors too that have no such products, and is then slower than in fp32.
+    # oneDNN takes bf16 wherever there is AVX-512, and without such products makes a third as many as in fp32.
     capabilities = torch.cpu.get_capabilities()
     if not any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
         return False

@@ -50,5 +50,6 @@ def bf16_is_faster(config: SelfPlayConfig) -> bool:
         return False
     kind = torch_device(config.model.device).type
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        has: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+        return has
     return kind == "cpu" and multiplies_bf16()
