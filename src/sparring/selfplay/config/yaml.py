@@ -153,7 +153,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _holds_rows(path: Path) -> bool:
-    """Whether a file is one of data. JSON is YAML, so that it may be a configuration, which is no list and not large."""
+    """Whether a file is one of data. JSON is YAML too: a configuration in it is no list and not large."""
     ending = path.suffix.lower()
     if kind(path) != "file" or ending not in READERS:
         return False
