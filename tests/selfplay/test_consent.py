@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sparring.errors import InputError
+from sparring import interruptions
+from sparring.cli.training import resume_command
+from sparring.errors import InputError, StopError
 from sparring.files import write_json
 from sparring.run_directory import RunDirectory
-from sparring.selfplay.checks.consent import read_config
+from sparring.selfplay import loop
+from sparring.selfplay.checks.consent import going_on, read_config
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.set_up import reopen
 
@@ -84,6 +88,7 @@ def test_a_run_that_is_resumed_asks_first(tmp_path: Path, sections: dict[str, An
     assert "; and it" not in caught.value.problem
     assert "--trust-remote-code" in str(caught.value.fix)
     trusted = read_config(directory, trust_remote_code=True, resumes=True)
+    assert going_on(directory) == f"sparring resume {directory.path} --trust-remote-code"
     # Only its model is loaded, so nothing of this would come to pass.
     assert read_config(directory, trust_remote_code=False) == trusted
 
@@ -111,7 +116,9 @@ def test_a_generator_of_the_users_own_is_asked_for_whatever_is_loaded(tmp_path: 
     ids=["regex", "judge", "no key", "server", "server without key", "auto", "ray", "ray client"],
 )
 def test_what_stays_on_this_machine_does_not(tmp_path: Path, sections: dict[str, Any]) -> None:
-    assert read_config(written(tmp_path, **sections), trust_remote_code=False, resumes=True)
+    directory = written(tmp_path, **sections)
+    assert read_config(directory, trust_remote_code=False, resumes=True)
+    assert going_on(directory) == f"sparring resume {directory.path}"
 
 
 def test_a_judge_that_phases_share_is_named_once(tmp_path: Path) -> None:
@@ -127,3 +134,23 @@ def test_everything_is_named_at_once_before_anything_else_is_looked_at(tmp_path:
         reopen(directory.path)
     with pytest.raises(InputError, match="the configuration was changed"):
         reopen(directory.path, trust_remote_code=True)
+
+
+def test_a_model_with_its_own_code_goes_on_with_consent_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a run"
+    folder.mkdir()
+    directory = written(folder, model={"trust_remote_code": True})
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert going_on(directory) == f"sparring launch '{folder}' --trust-remote-code"
+
+
+def test_a_run_that_is_stopped_says_with_which_option_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise interruptions.Interruption(signal.SIGINT)
+
+    directory = written(tmp_path, **RULE)
+    monkeypatch.setattr(loop, "resume", stopped)
+    with pytest.raises(StopError, match=f"go on with `sparring resume {tmp_path} --trust-remote-code`"):
+        resume_command(directory.path, trust_remote_code=True, as_json=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,10 +60,11 @@ def _resumable(run: Path) -> Iterator[None]:
     """Lets a signal that asks to end leave the run as it can be resumed, and says how."""
 
     def farewell() -> str:
-        if RunDirectory(run).manifest.exists():
-            from sparring.work.processes import going_on
+        directory = RunDirectory(run)
+        if directory.manifest.exists():
+            from sparring.selfplay.checks.consent import going_on
 
-            return f"nothing finished is lost; go on with `{going_on(shlex.quote(str(run)))}`"
+            return f"nothing finished is lost; go on with `{going_on(directory)}`"
         return "the run had not started; go on with the same command"
 
     try:

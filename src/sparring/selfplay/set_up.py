@@ -23,7 +23,7 @@ from sparring.progress import console
 from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest
 from sparring.selfplay.arguments import run_autocast
-from sparring.selfplay.checks.consent import read_config
+from sparring.selfplay.checks.consent import consent_option, going_on, read_config
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.manifest import config_fingerprint, manifest, run_clock, versions
@@ -159,7 +159,7 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
             raise InputError(
                 f"the {_CHANGED[what]} changed after the run started, so what is on disk belongs to another",
                 where={"model": config.model.name, "processes": "launcher"}.get(what, config.data.title),
-                fix=_restore(what, path, fingerprints.get(what)),
+                fix=_restore(what, directory, fingerprints.get(what)),
             )
     for name, version in versions(config).items():
         if version != started.get("versions", {}).get(name):
@@ -168,13 +168,14 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     return prepared, directory
 
 
-def _restore(what: str, run: Path, was: str | None) -> str:
+def _restore(what: str, run: RunDirectory, was: str | None) -> str:
     """What to do where something changed after a run started."""
     if what != "processes" or was is None:
         return "restore it, or start a new run with another output"
+    name = f"{run.path}{consent_option(run)}"
     if was == "1":
-        return f"continue it in one process: `sparring resume {run}`"
-    return f"continue it in {was} processes over all nodes: `sparring launch {run} --processes N`, N of them on each"
+        return f"continue it in one process: `sparring resume {name}`"
+    return f"continue it in {was} processes over all nodes: `sparring launch {name} --processes N`, N of them on each"
 
 
 def set_up(prepared: Prepared, directory: RunDirectory, callbacks: Sequence[Any] = ()) -> Run:
@@ -274,7 +275,7 @@ def _explain_taken(config: SelfPlayConfig, directory: RunDirectory) -> None:
         config
     )
     if same:
-        problem, fix = "this run was started before", f"continue it with `{processes.going_on(str(directory.path))}`"
+        problem, fix = "this run was started before", f"continue it with `{going_on(directory)}`"
     else:
         problem = "the folder holds a run with another configuration"
         fix = "choose another with output=PATH, or remove the folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from sparring.consent import is_loopback, reports_to, runs_code, sends_key
@@ -11,6 +12,7 @@ from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.work import processes
 
 
 def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bool = False) -> SelfPlayConfig:
@@ -25,8 +27,7 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
         InputError: Without consent, the run would run code that it brings along, or send a key to another machine.
     """
     config = SelfPlayConfig.of_run(directory.config).model_copy(update={"output": directory.path})
-    # Phases may share a judge, so each is named once.
-    wishes = dict.fromkeys([*_code_that_runs(config), *(_keys_and_addresses(config) if resumes else ())])
+    wishes = _wishes(config, resumes=resumes)
     if wishes and not trust_remote_code:
         fix = "check that you trust that code and those addresses, then give --trust-remote-code"
         raise InputError(f"this run {'; and it '.join(wishes)}", where=str(directory.config), fix=fix)
@@ -34,6 +35,22 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
         for known in read_manifest(directory.manifest, "own_code")["own_code"].values():
             importable_from(directory.path / known["folder"])
     return config
+
+
+def going_on(directory: RunDirectory) -> str:
+    """The command that continues a run, with the option by which a person consents to what it needs."""
+    return f"{processes.going_on(shlex.quote(str(directory.path)))}{consent_option(directory)}"
+
+
+def consent_option(directory: RunDirectory) -> str:
+    """The option, after a space, without which a run would not go on; nothing where it needs no consent."""
+    wishes = _wishes(SelfPlayConfig.of_run(directory.config), resumes=True)
+    return " --trust-remote-code" if wishes else ""
+
+
+def _wishes(config: SelfPlayConfig, *, resumes: bool) -> list[str]:
+    # Phases may share a judge, so each is named once.
+    return [*dict.fromkeys([*_code_that_runs(config), *(_keys_and_addresses(config) if resumes else ())])]
 
 
 def _code_that_runs(config: SelfPlayConfig) -> Iterator[str]:

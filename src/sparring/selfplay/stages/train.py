@@ -15,6 +15,7 @@ from sparring.examples import EncodedExample
 from sparring.files import remove
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
+from sparring.selfplay.checks.consent import going_on
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.checkpoints import Checkpoints, last_checkpoint
@@ -76,7 +77,7 @@ def train(
     args.save_total_limit = None
     model = run.policy.start_training(run.directory.weights(start))
     # All processes stop after the same step, whichever of them was asked to.
-    stop = StopCallback(lambda: processes.any_of_them(interruptions.is_asked()), _stop)
+    stop = StopCallback(lambda: processes.any_of_them(interruptions.is_asked()), lambda: _stop(run))
     shown = StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs}))
     callbacks = [shown, checkpoints, stop, *tracked, *run.callbacks]
     trainer = SelfPlayTrainer(model, objective=objective, args=args, train_dataset=triples, callbacks=callbacks)
@@ -99,9 +100,9 @@ def train(
     processes.on_main(lambda: remove(stage.training))
 
 
-def _stop() -> None:
+def _stop(run: Run) -> None:
     interruptions.check()
-    raise RunError(f"another process of the launch was asked to stop; `{processes.going_on()}` goes on from here")
+    raise RunError(f"another process of the launch was asked to stop; `{going_on(run.directory)}` goes on from here")
 
 
 def _save(run: Run, stage: StageDirectory, probes: Sequence[Triple]) -> None:
