@@ -42,6 +42,15 @@ def test_runs_that_differ_in_the_seed_alone_belong_together(runs: list[Summary])
     assert group(runs[:2])[0].label == "the same settings"
 
 
+def test_runs_of_code_that_changed_between_them_are_told_apart(runs: list[Summary]) -> None:
+    for run, digest in zip(runs[:2], ("1a" * 32, "2b" * 32), strict=True):
+        run.config["objective"] = {"name": "my_objective:Margin"}
+        run.manifest["own_code"] = {"my_objective": {"sha256": digest, "folder": "."}}
+    assert [each.label for each in group(runs[:2])] == [f"own_code.my_objective = {text * 4}" for text in ("1a", "2b")]
+    runs[0].manifest["own_code"] = runs[1].manifest["own_code"]
+    assert [each.seeds for each in group(runs[:2])] == ["2 (0, 1)"]
+
+
 def test_how_servers_were_reached_sets_no_runs_apart(runs: list[Summary]) -> None:
     """The manifest says which settings those are, in phases and in the evaluation too."""
 

@@ -20,6 +20,7 @@ from sparring.settings import remove
 
 # Characters of a label for which a chart's legend has room.
 _LONGEST = 60
+_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,15 @@ def _letter(place: int) -> str:
 
 
 def _decisive(run: Summary) -> dict[str, Any]:
-    """A run's settings without its seed, and without those that do not change the result, which its manifest lists."""
+    """What sets a run apart: its settings, and the code of the user's own, by the first digits of its sha256.
+
+    Without its seed, and without the settings that do not change the result, which its manifest lists.
+    """
     kept = copy.deepcopy(run.config)
     for key in ("seed", *run.manifest["elsewhere"]):
         remove(kept, key)
-    return kept
+    code = {module: known["sha256"][:_DIGITS] for module, known in run.manifest.get("own_code", {}).items()}
+    return kept | ({"own_code": code} if code else {})
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
