@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import ClassVar
 
 import pytest
 import torch
@@ -13,7 +16,9 @@ from hypothesis import strategies as st
 from games.random_games import FEW, distribution, imitation_games
 from sparring.games import ImitationGame
 from sparring.games.newton import NoMinimiserError
+from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES
+from sparring.types import Objective, ObjectiveOutput
 
 
 def normalised(log_weights):
@@ -120,11 +125,52 @@ def test_sft_reaches_the_expert_at_once():
     assert game.play(OBJECTIVES["sft"](), iterations=1).log_error[1] < 1e-12
 
 
-@pytest.mark.parametrize("link", ["linear", "hinge"])
-def test_a_loss_without_a_smooth_minimum_says_so(link):
+@dataclass(frozen=True, kw_only=True)
+class OfMargin(Objective):
+    """f(Δ_E − mean Δ_k), and g of it once the opponent is not the reference."""
+
+    f: Callable[[torch.Tensor], torch.Tensor]
+    g: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated", "reference_expert"})
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        margin = ratios.require("expert") - ratios.mean_over_samples(ratios.require("generated"))
+        moved = (ratios.require("reference_expert") - ratios.require("expert")).abs().max() > 1e-9
+        return ObjectiveOutput(loss=(self.g if self.g is not None and moved else self.f)(margin))
+
+
+LINEAR = OfMargin(f=lambda m: -m)
+CLIPPED = OfMargin(f=lambda m: -m.clamp(-1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        (OBJECTIVES["spin"](link="linear"), "linear and falls for ever"),
+        (LINEAR, "linear and falls for ever"),
+        (OBJECTIVES["spin"](link="hinge"), "lowest at a kink"),
+        (OfMargin(f=lambda m: (m - 1.0).abs()), "lowest at a kink"),
+        (CLIPPED, "ends in a flat part, as past a clip"),
+        (OfMargin(f=lambda m: (m - 1.0).square().clamp(max=0.5)), "ends in a flat part, as past a clip"),
+        (OfMargin(f=lambda m: m.sqrt()), "is no finite number"),
+    ],
+)
+def test_a_loss_without_a_smooth_minimum_says_why(objective, said):
     game = ImitationGame(expert=distribution(3, 1), initial=distribution(3, 2))
-    with pytest.raises(NoMinimiserError, match="no smooth minimiser"):
-        game.play(OBJECTIVES["spin"](link=link), iterations=1)
+    with pytest.raises(NoMinimiserError, match=said):
+        game.play(objective, iterations=1)
+
+
+def test_what_was_played_before_there_was_no_minimum_is_kept():
+    game = ImitationGame(expert=distribution(3, 1), initial=distribution(3, 2))
+    square = OfMargin(f=lambda m: 0.5 * (m - 1.0).square())
+    play = game.play(replace(square, g=LINEAR.f), iterations=5)
+    assert play.stopped is not None
+    assert play.stopped.startswith("iteration 1 has no best response: the expected loss is linear")
+    first = game.play(square, iterations=1)
+    assert torch.equal(play.log_policies, first.log_policies)
+    assert torch.equal(play.loss, first.loss)
 
 
 def test_the_distances_are_what_they_say():

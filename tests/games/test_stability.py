@@ -141,6 +141,10 @@ def test_a_smooth_link_keeps_its_number_at_any_scale(beta, scale):
     assert number.step_exponent == pytest.approx(2.0 / beta, rel=1e-9)
 
 
+def test_where_the_loss_is_flat_whoever_the_opponent_is_there_is_no_number():
+    assert stability(Linked(link=lambda t: -t.clamp(1.0, 2.0))) is None
+
+
 def test_where_the_loss_is_highest_there_is_no_number():
     # The expert is then no best response to itself.
     assert stability(Linked(link=lambda t: -0.5 * (t + 1.0).square())) is None

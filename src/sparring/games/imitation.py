@@ -125,7 +125,7 @@ class ImitationGame:
             iterations: T, how many best responses.
 
         Raises:
-            NoMinimiserError: The expected loss has no minimiser, as with spin's linear link.
+            NoMinimiserError: The first expected loss has no minimiser, as with spin's linear link.
         """
         rounds = play_rounds(self, objective, opponent, iterations)
         return ImitationPlay(expert=self.expert, **vars(rounds))

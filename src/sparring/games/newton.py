@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -14,6 +15,8 @@ Function = Callable[[Tensor], Tensor]
 
 _LONGEST_STEP = 8.0  # nats: where a sigmoid is saturated the quadratic model says nothing about farther points
 _FLAT = 1e-13  # curvature below this share of the gradient counts as none
+_FAR = 23.0  # nats: log 1e10, see LOWEST_PROBABILITY in players.py
+_FOR_EVER = 1e4  # nats
 
 
 class NoMinimiserError(RunError):
@@ -68,29 +71,57 @@ def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max
     taken, and squares the error.
 
     Raises:
-        NoMinimiserError: The function still falls where it has no curvature (it is linear there, so its minimum is at
-            a kink or at infinity), or it did not converge.
+        NoMinimiserError: There is none that can be reached: the function falls for ever, is flat, has its minimum at a
+            kink or at infinity, or is no number; the message says which.
     """
     point = start.detach().clone()
     for _ in range(max_iterations):
         value, gradient, hessian = derivatives(function, point)
-        size = float(gradient.abs().max())
-        if size > tolerance and float(hessian.abs().max()) < _FLAT * max(size, 1.0):
-            raise NoMinimiserError(
-                "the expected loss is linear where it still falls, so it has no smooth minimiser: it falls for ever "
-                "(spin's linear link), or its minimum is a kink (the hinge link)",
-            )
+        size, curvature = float(gradient.abs().max()), float(hessian.abs().max())
+        if not math.isfinite(float(value) + size + curvature):
+            raise NoMinimiserError("the expected loss, its slope or its curvature is no finite number")
+        if size > tolerance and curvature < _FLAT * max(size, 1.0):
+            raise NoMinimiserError(_why_linear(function, point, tolerance))
         step, convex = newton_step(gradient, hessian)
         if size <= tolerance and convex and float(step.abs().max()) <= 1e-6:
             return point + step
+        # Exactly: at infinity both only become very small.
+        if (size, curvature) == (0.0, 0.0):
+            raise NoMinimiserError(_AT_A_FLAT)
         reached = _search(function, point, value, float(gradient @ step), step)
         if reached is None:
             break
         point = reached
-    raise NoMinimiserError(
-        f"Newton's method stopped at a gradient of {size:.1e} after {max_iterations} steps at most: "
+    far = float(point.abs().max()) > _FAR
+    infinity, kink = (
         "the minimum lies at infinity, or beyond what float64 resolves",
+        "it falls no further, as at a kink",
     )
+    raise NoMinimiserError(
+        f"Newton's method stopped at a gradient of {size:.1e} after {max_iterations} steps at most: {infinity if far else kink}",
+    )
+
+
+_AT_A_FLAT = (
+    "the expected loss ends in a flat part, as past a clip: it has no smooth minimiser, since all policies there are "
+    "equally good, and which of them training reaches depends on its steps"
+)
+
+
+def _why_linear(function: Function, point: Tensor, tolerance: float) -> str:
+    """Why a function has no smooth minimiser that is linear where it still falls."""
+    value, gradient, _ = derivatives(function, point)
+    slope = float(gradient.norm())
+    if float(value - function(point - _FOR_EVER * gradient / slope)) > (1.0 - 1e-6) * _FOR_EVER * slope:
+        return "the expected loss is linear and falls for ever (spin's linear link), so it has no smooth minimiser"
+    # Downhill by ever shorter steps, which no kink stops.
+    for number in range(400):
+        point = point - _LONGEST_STEP / (number + 1) * gradient / slope
+        _, gradient, hessian = derivatives(function, point)
+        slope = float(gradient.norm())
+        if slope <= tolerance and float(hessian.abs().max()) <= tolerance:
+            return _AT_A_FLAT
+    return "the expected loss is lowest at a kink (the hinge link), so it has no smooth minimiser"
 
 
 def find_root(system: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor) -> tuple[Tensor, float]:

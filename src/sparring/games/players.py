@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sparring.games.newton import minimise
+from sparring.games.newton import NoMinimiserError, minimise
 from sparring.log_ratios import LogRatios
 from sparring.logprobs.mixture import geometric_mixture
 from sparring.opponents import OPPONENTS
@@ -123,7 +123,7 @@ def play_rounds(game: ExactGame, objective: Objective, opponent: Opponent | str,
     """T best responses; each descent starts from the policy before, as training does.
 
     Raises:
-        NoMinimiserError: An expected loss has no minimiser.
+        NoMinimiserError: The first expected loss has no minimiser. A later one ends the play.
     """
     player = opponent_of(opponent)
     log_policies, stopped = [game.initial.log()], None
@@ -135,7 +135,13 @@ def play_rounds(game: ExactGame, objective: Objective, opponent: Opponent | str,
         def loss(log_policy: Tensor, against: tuple[Tensor, Tensor, Tensor | None] = against) -> Tensor:
             return expected_loss(game, objective, game.ratios(log_policy, *against))
 
-        best = best_response(loss, log_policies[-1])
+        try:
+            best = best_response(loss, log_policies[-1])
+        except NoMinimiserError as error:
+            if not losses:
+                raise
+            stopped = f"iteration {len(losses)} has no best response: {error}"
+            break
         output = objective(game.ratios(best, *against))
         log_policies.append(best)
         losses.append((game.prompt_weight * output.loss).sum())

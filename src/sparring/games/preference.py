@@ -125,7 +125,7 @@ class PreferenceGame:
             iterations: T, how many best responses.
 
         Raises:
-            NoMinimiserError: The expected loss has no minimiser.
+            NoMinimiserError: The first expected loss has no minimiser.
         """
         whole = Regularized(objective, tuple(regularizers)) if regularizers else objective
         rounds = play_rounds(self, whole, opponent, iterations)

@@ -27,7 +27,7 @@ def stability(objective: Objective) -> StabilityNumber | None:
 
     The objective's own formula where it has one, else `contraction_factor` in a fixed game of four outcomes. None
     where the expert is no fixed point: for preference objectives, which imitate nobody, and for `t-spin`; and where the
-    loss or its slope has a kink there. The step exponent is infinite where the loss has no curvature there.
+    loss or its slope has a kink there, or is flat. The step exponent is infinite where the loss has no curvature there.
     """
     if objective.stability is not None:
         return objective.stability
@@ -62,7 +62,7 @@ def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: 
 
     Raises:
         NoFixedPointError: The policy is not a fixed point: against itself its loss still falls, or has no minimum. Or
-            it cannot be told, since the loss or its slope has a kink there.
+            it cannot be told, since the loss or its slope has a kink there, or it is flat, whoever the opponent is.
     """
     log_policy = fixed_point.to(torch.float64).log()
     pivot, size = int(log_policy.argmax()), len(log_policy) - 1
@@ -96,6 +96,8 @@ def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: 
     lowest, flat = float(torch.linalg.eigvalsh(hessian)[0]), _FLAT * max(1.0, scale)
     if lowest < -flat:
         raise NoFixedPointError("not a fixed point: the loss against itself has no minimum there")
+    if scale < flat:
+        raise NoFixedPointError("the loss against itself is flat there, so no best response is told from another")
     if lowest < flat:
         # The eigenvalues are 1 − e, and a step that does not shrink with the error has e = +∞.
         return torch.full((size,), -math.inf, dtype=torch.complex128)
