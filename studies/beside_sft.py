@@ -1,10 +1,10 @@
 """Play beside more supervised fine-tuning for as much computation, in runs of the recipe `auto` with a control.
 
-    python studies/beside_sft.py FOLDER [--plays raft sppo …] [--model FOLDER] [--seeds 0 1 2] [--at-once 1] [--table]
+    python studies/beside_sft.py FOLDER [--plays raft sppo …] [--model FOLDER] [--task words] [--seeds 0 1 2] [--table]
 
 Few problems with an expert's response, many with the right answer alone, and a verifier. A run warms up on the former,
 then plays on all; the control of the first play goes on with supervised fine-tuning from the same warm-up. With another
-model the results are under its folder's name. Started again, the command goes on where it was stopped; `--table` plays
+model or task the results are under its name. Started again, the command goes on where it was stopped; `--table` plays
 nothing.
 """
 
@@ -18,6 +18,7 @@ from outcomes import RESULTS, add, problems_of
 from playing import Play, play_all
 from sparring.reports.cost import seconds_by_stage
 from sparring.run_directory import RunDirectory
+from untuned import TASKS
 
 RUN = (
     "quickstart",
@@ -66,27 +67,31 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--plays", nargs="+", choices=PLAYS, default=["raft", "sppo"])
     parser.add_argument("--model", type=Path, help="a folder; SmolLM2 by default")
+    parser.add_argument(
+        "--task", choices=TASKS, help="one that `auto` was not tuned on; problems of one step by default"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--at-once", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="play nothing")
     options = parser.parse_args()
     folder = options.folder.absolute() / "beside-sft"
-    model, of_model = (
-        ((), "") if options.model is None else ((f"model.name={options.model}",), f"-{options.model.name}")
-    )
-    runs = {(play, seed): folder / f"{play}{of_model}-{seed}" for seed in options.seeds for play in options.plays}
+    model = () if options.model is None else (f"model.name={options.model}",)
+    where = "".join(f"-{name}" for name in (options.model and options.model.name, options.task) if name)
+    runs = {(play, seed): folder / f"{play}{where}-{seed}" for seed in options.seeds for play in options.plays}
 
     def take_in() -> None:
         ended = {key: run for key, run in runs.items() if RunDirectory(run).result.exists()}
         for section, of_run in {"plays": measured, "costs": costs}.items():
             found: dict[str, dict[str, Any]] = {}
             for (play, seed), run in ended.items():
-                found.setdefault(play + of_model, {})[str(seed)] = of_run(run)
+                found.setdefault(play + where, {})[str(seed)] = of_run(run)
             add(RESULTS / "beside_sft.json", section, found)
 
     if not options.table:
+        task = TASKS.get(options.task, lambda _folder, _seed: ())
         plays = [
-            Play(run=run, arguments=(*RUN, *model, *PLAYS[play], f"seed={seed}")) for (play, seed), run in runs.items()
+            Play(run=run, arguments=(*RUN, *model, *task(folder, seed), *PLAYS[play], f"seed={seed}"))
+            for (play, seed), run in runs.items()
         ]
         play_all(plays, at_once=options.at_once, after_each=take_in)
     take_in()

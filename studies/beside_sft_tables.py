@@ -17,6 +17,8 @@ _PLAYS = {
     "discriminator": "SPPO, judge `discriminator`",
     "implicit": "SPPO, judge `implicit`",
     "raft-gemma3-270m": "RAFT",
+    "raft-two-steps": "RAFT",
+    "raft-words": "RAFT",
     "all-solutions": "SFT on a solution to every problem",
 }
 OTHERS = ("sppo", "consensus", "discriminator", "implicit", "spif")

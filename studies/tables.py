@@ -205,6 +205,8 @@ def _title(name: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "beside-sft": lambda: beside_sft("raft", *OTHERS, "all-solutions"),
     "beside-sft-gemma": lambda: beside_sft("raft-gemma3-270m"),
+    "beside-sft-two-steps": lambda: beside_sft("raft-two-steps"),
+    "beside-sft-words": lambda: beside_sft("raft-words"),
     "beside-sft-costs": lambda: beside_sft_costs("raft", *OTHERS),
     "beside-sft-hasty": lambda: beside_sft("hasty"),
     "more-sft-smollm2": lambda: contests("smollm2"),
