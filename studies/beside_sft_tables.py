@@ -21,6 +21,12 @@ _PLAYS = {
     "raft-words": "RAFT",
     "all-solutions": "SFT on a solution to every problem",
 }
+_GROUNDS = {
+    "": "word problems of one step, SmolLM2-135M",
+    "-gemma3-270m": "the same, Gemma-3-270m",
+    "-two-steps": "word problems of two steps, SmolLM2-135M",
+    "-words": "words to be sorted, SmolLM2-135M",
+}
 OTHERS = ("sppo", "consensus", "discriminator", "implicit", "spif")
 _START = "warmup"
 
@@ -100,3 +106,28 @@ def beside_sft_costs(*plays: str) -> str:
             rows.append([_PLAYS[play], *(f"{mean(each.get(name, 0.0) for each in iterations):,.0f}" for name in taken)])
     head = ("", "tokens sampled and scored", "trained on", "seconds: sampling", "scoring", "training")
     return table(head, rows)
+
+
+def contrasts() -> list[list[str]]:
+    """Of each play on each ground a row: its last iteration beside the best policy of SFT, of the seeds of both.
+
+    That is the one of most right answers over all seeds: where play starts, or a length of more SFT.
+    """
+    played, rows = results_of("beside_sft")["plays"], []
+    for where, ground in _GROUNDS.items():
+        controlled = played.get(f"raft{where}", {})
+        for play in ("raft", *OTHERS):
+            runs = {seed: run for seed, run in played.get(play + where, {}).items() if seed in controlled}
+            if not runs:
+                continue
+            last = _played(runs)[-1]
+            sft = max(
+                (name for name in _policies(controlled) if name == _START or name.startswith("control/")),
+                key=lambda name: mean(mean(controlled[seed][name]["greedy"]) for seed in runs),
+            )
+            pairs = [
+                [of_seed[seed][name]["greedy"] for seed in runs] for of_seed, name in ((runs, last), (controlled, sft))
+            ]
+            levels = (f"{mean(map(mean, pair)):.2f}" for pair in reversed(pairs))
+            rows.append([ground, _PLAYS[play], str(len(runs)), *levels, signed(paired(*pairs), 3)])
+    return rows

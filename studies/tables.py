@@ -17,7 +17,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from beside_sft_tables import OTHERS, beside_sft, beside_sft_costs
+from beside_sft_tables import OTHERS, beside_sft, beside_sft_costs, contrasts
 from cells import listed, plain, signed, spread, table
 from outcomes import Outcome, paired, results_of
 
@@ -112,6 +112,23 @@ def _seconds(of_seed: dict[str, Outcome]) -> float:
     return mean(sum(s for stage, s in run.seconds.items() if stage != "evaluate") for run in of_seed.values())
 
 
+def methods_by_ground() -> str:
+    """Every play beside the best SFT, ground by ground; on sums each at the best of its rates."""
+    cases: dict[str, dict[str, list[float]]] = {}
+    for name, of_seed in results_of("collapse")["cases"].items():
+        method, _, rate = name.rpartition(", ")
+        cases.setdefault(method, {})[rate] = [seed["greedy"][-1] for seed in of_seed.values()]
+    best = {method: max(rates.values(), key=mean) for method, rates in cases.items() if " with " not in method}
+    sft = mean(best.pop("sft"))
+    sums = [
+        ["sums with experts, a model that adds", method, str(len(last)), f"{sft:.2f}", f"{mean(last):.2f}", gain]
+        for method, last in best.items()
+        for gain in [plain(f"{mean(last) - sft:+.3f}")]
+    ]
+    head = ("ground", "method", "seeds", "SFT at its best", "after play", "difference")
+    return table(head, [*contrasts(), *sums])
+
+
 def collapse() -> str:
     """Right answers before and after each case of the collapse study."""
     cases = results_of("collapse")["cases"]
@@ -203,6 +220,7 @@ def _title(name: str) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "methods-by-ground": methods_by_ground,
     "beside-sft": lambda: beside_sft("raft", *OTHERS, "all-solutions"),
     "beside-sft-gemma": lambda: beside_sft("raft-gemma3-270m"),
     "beside-sft-two-steps": lambda: beside_sft("raft-two-steps"),
