@@ -122,6 +122,34 @@ def test_unreachable_hub_is_named(monkeypatch: pytest.MonkeyPatch):
         fingerprint("nobody/nothing")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("smolm2-135m", "smollm2-135m"),
+        ("my-modle", "my-model"),
+        ("{here}/my-modle", "{here}/my-model"),
+        ("models/my-modle", "models/my-model"),
+        # An owner's model is not ours, a folder without a model is none, and some names are like nothing here.
+        ("HuggingFaceTB/SmolLM2-360M", None),
+        ("experiments", None),
+        ("{here}/gpt", None),
+    ],
+)
+def test_a_misspelt_model_is_told_the_one_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, meant: str | None
+):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("my-model", "models/my-model"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "experiment").mkdir()
+    with pytest.raises(InputError) as caught:
+        load_model(ModelConfig(name=name.format(here=tmp_path), device="cpu"))
+    told = "" if meant is None else f"did you mean '{meant.format(here=tmp_path)}'? Or "
+    assert str(caught.value.fix).startswith((f"{told}check the name", f"{told}give a folder"))
+
+
 def test_a_hub_model_has_the_fingerprint_of_its_files(folder: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
     monkeypatch.setattr(

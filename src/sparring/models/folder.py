@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sparring.errors import InputError
+from sparring.errors import InputError, nearest
 from sparring.integrity import DIGESTS
+from sparring.models.config import EMBEDDED
 
 # Some repositories hold the same weights a second time, as consolidated.safetensors.
 WEIGHTS = "model*.safetensors"
@@ -41,6 +43,18 @@ def check_whole_model(folder: Path) -> None:
         raise InputError("this is an adapter, not a whole model", where=str(folder), fix=fix)
     fix = "give the folder that `save_pretrained` wrote"
     raise InputError("the folder holds no config.json, so it is not a model", where=str(folder), fix=fix)
+
+
+def near_by(name: str) -> str:
+    """The begin of a cure where there is no model of a name: the folder beside, or the embedded model, most like it."""
+    path = Path(name).expanduser()
+    # An owner's model on the hub is not a misspelt one of ours.
+    known = {} if "/" in name else {EMBEDDED: EMBEDDED}
+    with suppress(OSError):
+        beside = (each for each in sorted(path.parent.iterdir()) if (each / "config.json").is_file())
+        known |= {each.name: str(each) for each in beside}
+    near = nearest(path.name, known)
+    return f"did you mean '{known[near]}'? Or " if near else ""
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -30,7 +30,7 @@ from sparring.errors import InputError
 from sparring.integrity import DIGESTS, check_folder
 from sparring.models.config import EMBEDDED, ModelConfig
 from sparring.models.finite import first_broken
-from sparring.models.folder import ADAPTER, SMALL, WEIGHTS, check_whole_model, ends_digest, weight_files
+from sparring.models.folder import ADAPTER, SMALL, WEIGHTS, check_whole_model, ends_digest, near_by, weight_files
 from sparring.models.noise import without_noise
 from sparring.models.quantization import check_saved, loading_options, settle
 from sparring.models.quiet import quiet_transformers
@@ -54,7 +54,7 @@ def resolve(name: str) -> str:
         return str(folder)
     if folder.exists() or not _HUB_ID.fullmatch(name):
         fix = f"give a folder that `save_pretrained` wrote, a Hugging Face id (owner/model), or '{EMBEDDED}'"
-        raise InputError(f"no model folder at '{name}'", where="model.name", fix=fix)
+        raise InputError(f"no model folder at '{name}'", where="model.name", fix=near_by(name) + fix)
     return name
 
 
@@ -275,11 +275,11 @@ def _cannot_load(path: str, error: Exception) -> InputError:
     if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
         problem = f"looked for '{path}': no such folder here, and the Hugging Face hub could not be reached"
         fix = f"check the name and the connection, download the model first, or take '{EMBEDDED}', which needs neither"
-        return InputError(problem, where="model.name", fix=fix)
+        return InputError(problem, where="model.name", fix=near_by(path) + fix)
     if any(isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in causes):
         problem = f"looked for '{path}': no such folder here, and no such model or revision on the Hugging Face hub"
         fix = "check the name and model.revision; a gated or private model needs `hf auth login` first"
-        return InputError(problem, where="model.name", fix=fix)
+        return InputError(problem, where="model.name", fix=near_by(path) + fix)
     if "trust_remote_code" in (text := str(error)):
         problem, fix = "this model brings its own Python code", "read that code, then set model.trust_remote_code: true"
         return InputError(problem, where=path, fix=fix)
