@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sparring.cli.training import resume_command, train_command
+from sparring.cli.training import plan_command, resume_command, train_command
 from sparring.errors import InputError
 
 CONFIG = """\
@@ -141,6 +141,29 @@ def test_the_first_word_of_a_run_comes_before_what_takes_time(
         train_command("mine.yaml", changes, skip_invalid=False, as_json=True)
     told = capsys.readouterr()
     assert (told.out, told.err.splitlines()[0]) == ("", "reading the data, then loading the model")
+
+
+@pytest.mark.parametrize(
+    ("calibrated", "line"),
+    [(True, "reading the data, then loading the model and timing it here, half a minute"), (False, "reading the data")],
+)
+def test_a_plan_says_at_once_what_takes_time(
+    folder: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str], calibrated: bool, line: str
+) -> None:
+    changes = ["data.source=preferences.jsonl", f"model.name={tiny_folder}"]
+    with pytest.raises(InputError, match="needs an expert response"):
+        plan_command(
+            "mine.yaml",
+            changes,
+            processes=None,
+            sharded=False,
+            calibrated=calibrated,
+            skip_invalid=False,
+            as_json=True,
+        )
+    told = capsys.readouterr()
+    assert (told.out, told.err.splitlines()[0].startswith(line)) == ("", True)
+    assert ("timing" in told.err) == calibrated
 
 
 @pytest.mark.parametrize(

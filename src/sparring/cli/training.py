@@ -93,9 +93,11 @@ def plan_command(
     as_json: bool,
 ) -> None:
     """Checks a configuration and prints what it would take."""
+    checked = read_config(config, overrides, skip_invalid=skip_invalid)
+    timed = ", then loading the model and timing it here, half a minute or so (--no-calibration does without)"
+    _tell(f"reading the data{timed if calibrated else ''}")
     from sparring.planning.plan import plan
 
-    checked = read_config(config, overrides, skip_invalid=skip_invalid)
     result = plan(checked, processes=processes, sharded=sharded, calibrated=calibrated)
     if as_json:
         print_json(result.to_json())

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from sparring.policies import CONTROL
 from sparring.progress import console, duration
 from sparring.selfplay.arguments import epochs_of
 from sparring.selfplay.run import Run
+from sparring.selfplay.stages.control import reading
 from sparring.selfplay.stages.train import is_trained
 from sparring.work import processes
+
+
+class Seconds(NamedTuple):
+    """What an iteration takes, and what of it its training and the evaluation of its policy take."""
+
+    all: float
+    training: float
+    evaluation: float
 
 
 def tell_estimate(run: Run) -> None:
@@ -22,16 +32,16 @@ def tell_estimate(run: Run) -> None:
     if warmup is None or run.config.phases or is_trained(run.directory.iteration(0)):
         return
     taught, _ = warmup.split(run.train)
-    epochs = epochs_of(run.config, run.config.training, rows=len(run.prompts(0)), processes=processes.count())
     tokens = sum(len(item.prompt_ids) + len(item.expert_ids) for item in taught)
-    took = estimated_seconds(run.directory.events(), epochs=epochs, warmup_tokens=tokens)
-    if took:
-        all_of_them = f", {iterations} about {duration(iterations * took)}" if iterations > 1 else ""
-        console.print(f"estimate, by the warm-up's pace: an iteration takes about {duration(took)}{all_of_them}")
+    took = estimated_seconds(run.directory.events(), epochs=_epochs(run, 0), warmup_tokens=tokens)
+    if took is not None:
+        all_of_them = f", {iterations} about {duration(iterations * took.all)}" if iterations > 1 else ""
+        text = f"an iteration takes about {duration(took.all)}{all_of_them}{_after(run, 0, took)}"
+        console.print(f"estimate, by the warm-up's pace: {text}")
 
 
-def estimated_seconds(events: Sequence[Mapping[str, Any]], *, epochs: float, warmup_tokens: int) -> float | None:
-    """About the seconds of the first iteration, its evaluation among them; None where something is not known.
+def estimated_seconds(events: Sequence[Mapping[str, Any]], *, epochs: float, warmup_tokens: int) -> Seconds | None:
+    """About what the first iteration takes; None where something is not known.
 
     What it took before its training, and the evaluation of the warm-up's policy, are in the log. A token that it trains
     on is taken to cost what one of the warm-up did.
@@ -51,29 +61,68 @@ def estimated_seconds(events: Sequence[Mapping[str, Any]], *, epochs: float, war
     tokens = next((event["tokens/epoch"] for event in reversed(events) if event.get("stage") == "tokens"), None)
     if not warmup or not trained or evaluation is None or tokens is None:
         return None
-    return float(before + epochs * tokens * warmup / trained + evaluation)
+    training = epochs * tokens * warmup / trained
+    return Seconds(before + training + evaluation, training, evaluation)
 
 
 def tell_remaining(run: Run, iteration: int) -> None:
-    """Says how long the iterations after this one take, unless the next one was played before, or none is left."""
+    """Says how long what follows this iteration takes, unless the next of it was played before, or nothing follows."""
     left = run.config.total_iterations - iteration - 1
-    if left == 0 or is_trained(run.directory.iteration(iteration + 1)):
+    following = iteration + 1 if left else CONTROL
+    if not (left or run.config.controls) or is_trained(run.directory.stage(following)):
         return
     took = iteration_seconds(run.directory.events(), iteration, run.directory.name(iteration + 1))
-    if took:
+    if took.all:
         more = f"{left} more take" if left > 1 else "the last one takes"
-        console.print(f"iteration {iteration}: took {duration(took)}; {more} about {duration(left * took)}")
+        rest = f"; {more} about {duration(left * took.all)}" if left else ""
+        console.print(f"iteration {iteration}: took {duration(took.all)}{rest}{_after(run, iteration, took)}")
 
 
-def iteration_seconds(events: Iterable[Mapping[str, Any]], iteration: int, policy: str) -> float:
-    """The seconds of an iteration's stages, the evaluation of the policy that it trained among them.
+def iteration_seconds(events: Iterable[Mapping[str, Any]], iteration: int, policy: str) -> Seconds:
+    """What an iteration took, the evaluation of the policy that it trained among it.
 
     Args:
         events: The run's log; a stage that was interrupted has several entries.
         iteration: Its number.
         policy: The folder of the policy that it trained.
     """
-    mine = [event for event in events if event.get("kind") == "time"]
-    return math.fsum(
-        event["seconds"] for event in mine if event.get("iteration") == iteration or event.get("policy") == policy
+    timed = [event for event in events if event.get("kind") == "time"]
+    own = [event for event in timed if event.get("iteration") == iteration]
+    training = math.fsum(event["seconds"] for event in own if event["stage"] == "train")
+    evaluation = math.fsum(event["seconds"] for event in timed if event.get("policy") == policy)
+    return Seconds(math.fsum(event["seconds"] for event in own) + evaluation, training, evaluation)
+
+
+def control_seconds(
+    events: Sequence[Mapping[str, Any]], took: Seconds, *, iteration: int, epochs: float, share: float
+) -> float:
+    """About what training the control takes for one iteration: its computation, at the pace of its training.
+
+    Args:
+        events: The run's log.
+        took: What the iteration takes.
+        iteration: Its number.
+        epochs: Passes of its training over its tokens.
+        share: What it takes to read a token, of what it takes to train on one.
+    """
+    logged = (event for event in reversed(events) if event.get("stage") == "tokens")
+    tokens = next((event for event in logged if event["iteration"] == iteration), None)
+    if tokens is None or not tokens["tokens/epoch"]:
+        return took.training
+    return took.training * (1.0 + share * float(tokens["tokens/read"]) / (epochs * float(tokens["tokens/epoch"])))
+
+
+def _after(run: Run, iteration: int, took: Seconds) -> str:
+    """How long the control takes that follows the play, where every iteration is as this one; nothing without one."""
+    if not run.config.controls:
+        return ""
+    each = control_seconds(
+        run.directory.events(), took, iteration=iteration, epochs=_epochs(run, iteration), share=reading(run)
     )
+    seconds = run.config.total_iterations * each + run.config.controls * took.evaluation
+    return f"; the control after that, about {duration(seconds)}"
+
+
+def _epochs(run: Run, iteration: int) -> float:
+    fields = run.phase(iteration).config.training
+    return epochs_of(run.config, fields, rows=len(run.prompts(iteration)), processes=processes.count())

@@ -30,8 +30,7 @@ def control_epochs(run: Run, iterations: int) -> list[float]:
 
     Twice at least: one length alone may be one at which it had learned its experts by heart.
 
-    A token that is read takes 2P operations, one that is trained on 4P and 2 for every trained weight. The lengths are
-    in a constant ratio, E^(k/T) for k = 1 … T, so that a short continuation stands beside a long one.
+    The lengths are in a constant ratio, E^(k/T) for k = 1 … T, so that a short continuation stands beside a long one.
 
     Raises:
         RunError: The log lacks what an iteration took.
@@ -62,19 +61,25 @@ def train_control(run: Run, policy: int, epochs: float) -> None:
         )
 
 
+def reading(run: Run) -> float:
+    """What it takes to read a token, of what it takes to train on one: 2P operations of 4P and 2 a trained weight."""
+    weights = [(weight.numel(), weight.requires_grad) for weight in run.policy.model.parameters()]
+    whole, trained = sum(count for count, _ in weights), sum(count for count, needed in weights if needed)
+    return float(whole / (2 * whole + trained))
+
+
 def _spent(run: Run, iterations: Sequence[int]) -> float:
     """What some iterations took, in tokens trained on."""
     logged, epochs = dict[int, float](), dict[int, float]()
     events = [event for event in run.directory.events() if event.get("iteration") in iterations]
-    weights = [(weight.numel(), weight.requires_grad) for weight in run.policy.model.parameters()]
-    whole, trained = sum(count for count, _ in weights), sum(count for count, needed in weights if needed)
+    share = reading(run)
     for event in events:
         if event.get("stage") == "train" and "epoch" in event:
             epochs[event["iteration"]] = max(event["epoch"], epochs.get(event["iteration"], 0.0))
     for event in events:
         if event.get("stage") == "tokens" and event["iteration"] in epochs:
-            read = event["tokens/read"] * whole / (2 * whole + trained)
-            logged[event["iteration"]] = epochs[event["iteration"]] * event["tokens/epoch"] + read
+            trained = epochs[event["iteration"]] * event["tokens/epoch"]
+            logged[event["iteration"]] = trained + event["tokens/read"] * share
     if logged.keys() != {*iterations}:
         raise RunError(
             f"{run.directory.metrics} lacks what an iteration took, so nobody knows how long the control would train; "
