@@ -92,13 +92,11 @@ def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max
         if reached is None:
             break
         point = reached
-    far = float(point.abs().max()) > _FAR
-    infinity, kink = (
-        "the minimum lies at infinity, or beyond what float64 resolves",
-        "it falls no further, as at a kink",
-    )
+    why = "the descent ends at a kink"
+    if float(point.abs().max()) > _FAR:
+        why = "the minimum lies at infinity, or beyond what float64 resolves"
     raise NoMinimiserError(
-        f"Newton's method stopped at a gradient of {size:.1e} after {max_iterations} steps at most: {infinity if far else kink}",
+        f"Newton's method stopped at a gradient of {size:.1e} after {max_iterations} steps at most: {why}",
     )
 
 
