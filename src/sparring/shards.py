@@ -116,7 +116,8 @@ class VerdictRow(TypedDict):
 class AnswerRow(TypedDict):
     """A held-out response for a reader; see `sparring.selfplay.stages.answers`.
 
-    `earlier` are the turns before the prompt; where no prompt has any, there is no such column.
+    `earlier` are the turns before the prompt; where no prompt has any, there is no such column. `preference` is P(it
+    beats the prompt's others) of a response that the data compare; likewise.
     """
 
     kind: str
@@ -130,6 +131,7 @@ class AnswerRow(TypedDict):
     finish_reason: str
     right: bool | None
     earlier: NotRequired[list[str]]
+    preference: NotRequired[float | None]
 
 
 class LogRatioRow(TypedDict):

@@ -8,6 +8,7 @@ import html.parser
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,3 +168,19 @@ def test_described_leaves_out_what_is_open() -> None:
 
     chart = Chart(title="T", unit="", kind="steps", series=[{"name": "a", "x": [1], "y": [None]}])
     assert described(chart) == "T. ."
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"judge": {"name": "verifier", "rule": "exact"}}, "verifier exact"),
+        ({"judge": {"name": "mine:Judge"}, "evaluation": {"judge": {"name": "llm", "model": "large"}}}, "mine:Judge"),
+        ({"evaluation": {"judge": {"name": "llm", "model": "large"}}}, "llm large"),
+        ({"responses": "data"}, "the data"),
+    ],
+)
+def test_a_page_says_who_judged(tmp_path: Path, settings: dict[str, Any], told: str) -> None:
+    summary = summarize(write_run(tmp_path / "run").path)
+    summary.config.update(settings)
+    text = render(run_page(summary))
+    assert re.search(rf"<dt>Judge[^<]*</dt>\s*<dd>{re.escape(told)}</dd>", text)

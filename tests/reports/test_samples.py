@@ -97,3 +97,18 @@ def test_values_are_by_prompt(tmp_path: Path, column: str) -> None:
     assert answers is not None
     wanted = {"right": {0: [True], 1: [False], 2: [False], 3: [True]}, "log_prob": {key: [-3.0] for key in range(4)}}
     assert answers.values(1, "greedy" if column == "right" else "expert", column) == wanted[column]
+
+
+def test_what_the_data_compare_stands_beside_the_policies_answers(tmp_path: Path) -> None:
+    rows = [
+        answer("sampled", 0, "so", preference=None),
+        answer("data", 0, "yes", preference=1.0),
+        answer("data", 0, "no", sample=1, preference=0.0),
+    ]
+    write_shard(answers_path(StageDirectory(tmp_path)), rows)
+    answers = read_answers([("base", StageDirectory(tmp_path))])
+    columns, _, _ = decoded(packed(answers))
+    assert [columns["kinds"][kind] for kind in columns["kind"]] == ["sampled", "data", "data"]
+    assert columns["preference"] == [None, 1.0, 0.0]
+    assert answers is not None
+    assert answers.count == 1

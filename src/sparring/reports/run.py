@@ -71,6 +71,7 @@ def _facts(summary: Summary, answers: Answers | None, seconds: dict[str, dict[st
     facts = [
         ("Objective", ", then ".join(map(str, summary.phases))),
         ("Opponent", ", then ".join(dict.fromkeys(phase.opponent for phase in summary.phases))),
+        *_who_judged(config),
         ("Model", config["model"]["name"]),
         ("Data", f"{config['data']['source']}, {_count(data, 'train')} to train, {_count(data, 'held_out')} held out"),
         ("Iterations", f"{played} of {summary.iterations}"),
@@ -87,6 +88,22 @@ def _facts(summary: Summary, answers: Answers | None, seconds: dict[str, dict[st
     if summary.result is not None:
         facts.append(("Peak memory", f"{summary.result['peak_memory_gib']:.2f} GiB"))
     return facts
+
+
+def _who_judged(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """Who said which response is preferred, in training and, where it is named, on held-out prompts."""
+    phases = config["phases"] or [config]
+    judges = ["the data" if phase.get("responses") == "data" else _judge(phase.get("judge")) for phase in phases]
+    other = config.get("evaluation", {}).get("judge")
+    told = [("Judge", ", then ".join(dict.fromkeys(filter(None, judges))))]
+    told += [("Judge of held-out answers", _judge(other))] if isinstance(other, dict) else []
+    return [(what, who) for what, who in told if who]
+
+
+def _judge(named: dict[str, Any] | None) -> str:
+    """A judge with what it goes by."""
+    by = [str(named[option]) for option in ("rule", "model") if named.get(option)] if named else []
+    return " ".join([named["name"], *by]) if named else ""
 
 
 def _count(data: dict[str, Any], part: str) -> str:

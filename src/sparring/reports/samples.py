@@ -18,7 +18,9 @@ from sparring.shard_files import read_columns
 from sparring.shards import AnswerRow, answers_path
 from sparring.stage_directory import StageDirectory
 
-KINDS = ("expert", "greedy", "sampled")
+KINDS = ("expert", "greedy", "sampled", "data")
+# What the data bring along, rather than a policy.
+_GIVEN = ("expert", "data")
 # A log ratio is kept in hundredths of a nat, as a 16-bit number.
 _HUNDREDTHS = 100
 _GREATEST = 2**15 - 1
@@ -40,8 +42,8 @@ class Answers:
 
     @property
     def count(self) -> int:
-        """The number of answers, without the expert's."""
-        return int((self.table["kind"].to_numpy() != "expert").sum())
+        """The number of the policies' answers."""
+        return int((~np.isin(self.table["kind"].to_numpy(), _GIVEN)).sum())
 
     def rows(self, policy: str, kind: str, indices: Sequence[int]) -> list[dict[str, Any]]:
         """A policy's first answer of a kind to some prompts, in their order, with its columns."""
@@ -114,6 +116,7 @@ def packed(answers: Answers | None) -> dict[str, str]:
         "right": table["right"].to_pylist(),
         "log_prob": [round(value, 3) if math.isfinite(value) else None for value in table["log_prob"].to_pylist()],
         "tokens": counts.tolist(),
+        "preference": table["preference"].to_pylist() if "preference" in table.column_names else [],
     }
     hundredths = np.nan_to_num(np.rint(_flat(table["log_ratios"]) * _HUNDREDTHS))
     ratios = np.clip(hundredths, -_GREATEST, _GREATEST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,8 @@ def test_rows_join_both_models_token_by_token(tmp_path: Path) -> None:
         parts[name] = {path: {key: ([3], ids)}}
     response = Response(text="hé", tokens=3, finish_reason="length", log_prob=-3.5, log_prob_base=-3.0, right=False)
     asked = EncodedExample(index=5, prompt_ids=[3], expert_ids=[], prompt="Say it.")
-    (row,) = answer_rows("sampled", {key: response}, **parts, examples={5: asked}, tokenizer=TOKENIZER)
+    told: dict[str, Any] = {**parts, "tokenizer": TOKENIZER, "preferences": {}}
+    (row,) = answer_rows("sampled", {key: response}, **told, examples={5: asked})
     assert row.pop("ends").tolist() == [1, 1, 2]
     assert row.pop("log_ratios").tolist() == pytest.approx([0.5, -1.0, 0.0])
     assert row == {
@@ -74,7 +76,8 @@ def test_rows_join_both_models_token_by_token(tmp_path: Path) -> None:
         "right": False,
     }
     turns = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say it."})
-    (row,) = answer_rows(
-        "sampled", {key: response}, **parts, examples={5: replace(asked, messages=turns)}, tokenizer=TOKENIZER
-    )
+    (row,) = answer_rows("sampled", {key: response}, **told, examples={5: replace(asked, messages=turns)})
     assert (row["earlier"], row["prompt"]) == (["system: Be brief."], "Say it.")
+    for kind, preference in (("data", 0.25), ("sampled", None)):
+        (row,) = answer_rows(kind, {key: response}, **told | {"preferences": {key: 0.25}}, examples={5: asked})
+        assert row["preference"] == preference

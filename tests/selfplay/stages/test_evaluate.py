@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from a_run import a_config, a_run
 from sparring.files import read_json, write_json
 from sparring.policies import BASE, Drawn, How
+from sparring.reports.summary import summarize
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.loop import run
 from sparring.selfplay.prepared import prepare
@@ -126,6 +127,10 @@ def test_preferences_of_the_data_are_measured_on_held_out_rows(tiny_folder: Path
     assert trained["preference/margin"]["mean"] > 0.1
     result = read_json(directory.result)
     assert (result["metric"], result["best"]) == ("preference/accuracy", "iterations/000")
+    answers = summarize(directory.path).answers()
+    assert answers is not None
+    by_prompt = answers.values(1, "data", "preference")
+    assert by_prompt == {item.index: [1.0, 0.0] for item in held_out.examples}
 
 
 def test_data_that_compare_some_held_out_prompts_are_scored_in_the_rows_of_those(

@@ -24,7 +24,12 @@ function showSample() {
   const experts = rows.filter((row) => data.kind[row] === EXPERT);
   const judge = browser.expertUnder ?? data.policies.length - 1;
   const expert = experts.find((row) => data.policy[row] === judge) ?? experts[experts.length - 1];
-  const cards = [...(expert === undefined ? [] : [expertCard(expert, experts)]), ...rows.filter((row) => data.kind[row] !== EXPERT).map(answerCard)];
+  const compared = rows.filter((row) => data.kind[row] === DATA && data.policy[row] === judge);
+  const cards = [
+    ...(expert === undefined ? [] : [givenCard(expert, experts, "expert")]),
+    ...compared.map((row) => givenCard(row, rows.filter((other) => data.kind[other] === DATA && data.text[other] === data.text[row]), `data, ${preferred(data.preference[row])}`)),
+    ...rows.filter((row) => !isGiven(data.kind[row])).map(answerCard),
+  ];
   article.replaceChildren(
     element("div", { className: "detail-head" }, element("h3", { textContent: `Prompt ${data.indices[selected]}` }),
       element("button", { type: "button", textContent: "Previous", onclick: () => move(-1) }), element("button", { type: "button", textContent: "Next", onclick: () => move(1) })),
@@ -68,17 +73,24 @@ function answerCard(row) {
   return element("section", { className: browser.filtered && browser.matches[row] ? "answer match" : "answer", "aria-label": name }, element("h4", { textContent: name }), meta(row), tokenText(row, name));
 }
 
-function expertCard(row, rows) {
+/** What the data say of a response: P(it beats the prompt's others). */
+function preferred(preference) {
+  if (preference === null) return "not compared";
+  return preference === 1 ? "chosen" : preference === 0 ? "rejected" : `preferred by ${preference.toFixed(2)}`;
+}
+
+/** The card of a response that the data bring along, under one of the policies; `rows` has it under each. */
+function givenCard(row, rows, name) {
   const { data } = browser;
-  const under = element("select", { "aria-label": "Under which policy the expert's tokens are coloured" });
+  const under = element("select", { "aria-label": `Under which policy the tokens are coloured: ${name}` });
   for (const other of rows) under.append(element("option", { value: data.policy[other], textContent: data.policies[data.policy[other]], selected: other === row }));
   under.addEventListener("change", () => {
     browser.expertUnder = Number(under.value);
     showSample();
     byId("sample").querySelector("select").focus();
   });
-  const heading = element("div", { className: "detail-head" }, element("h4", { textContent: "expert" }), element("label", { className: "note" }, "under ", under));
-  return element("section", { className: "answer expert", "aria-label": "expert" }, heading, meta(row), tokenText(row, "expert"));
+  const heading = element("div", { className: "detail-head" }, element("h4", { textContent: name }), element("label", { className: "note" }, "under ", under));
+  return element("section", { className: "answer expert", "aria-label": name }, heading, meta(row), tokenText(row, name));
 }
 
 function level(ratio) {

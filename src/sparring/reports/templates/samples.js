@@ -1,7 +1,9 @@
 // The sample browser: decodes the answers, filters and searches them, and lists the prompts of those that match.
 
 const ROW_HEIGHT = 52;
-const EXPERT = 0, GREEDY = 1;
+const EXPERT = 0, GREEDY = 1, DATA = 3;
+// What the data bring along, rather than a policy.
+const isGiven = (kind) => kind === EXPERT || kind === DATA;
 // What the address calls each field of the form.
 const ASKED = { search: "query", policy: "filter-policy", answer: "filter-kind", verdict: "filter-right", finish: "filter-finish", min: "shortest", max: "longest" };
 
@@ -54,7 +56,7 @@ function isPlain({ policy, kind, right, finish, shortest, longest }) {
   return policy === "" && kind === "" && !right && !finish && shortest === 0 && longest === Infinity;
 }
 
-/** Which answers pass the filters; the expert's pass only where nothing but the text is asked for. */
+/** Which answers pass the filters; those that the data bring along pass only where nothing but the text is asked for. */
 function matching(data, filters) {
   const { query, policy, kind, right, finish, shortest, longest } = filters;
   const wanted = { policy: policy === "" ? -1 : data.policies.indexOf(policy), kind: kind === "" ? -1 : data.kinds.indexOf(kind) };
@@ -63,7 +65,7 @@ function matching(data, filters) {
   const promptHit = query ? data.lowerPrompts.map((text) => text.includes(query)) : null;
   const passes = new Uint8Array(data.prompt.length);
   for (let row = 0; row < passes.length; row++) {
-    if (data.kind[row] === EXPERT && !plain) continue;
+    if (isGiven(data.kind[row]) && !plain) continue;
     if (wanted.policy >= 0 && data.policy[row] !== wanted.policy) continue;
     if (wanted.kind >= 0 && data.kind[row] !== wanted.kind) continue;
     if (right && data.right[row] !== (right === "right")) continue;
@@ -83,7 +85,7 @@ function applyFilters() {
   let answers = 0;
   for (let prompt = 0; prompt < data.prompts.length; prompt++) {
     let hits = 0;
-    for (let row = data.firstRow[prompt]; row < data.firstRow[prompt + 1]; row++) hits += browser.matches[row] && data.kind[row] !== EXPERT ? 1 : 0;
+    for (let row = data.firstRow[prompt]; row < data.firstRow[prompt + 1]; row++) hits += browser.matches[row] && !isGiven(data.kind[row]) ? 1 : 0;
     let any = hits > 0;
     for (let row = data.firstRow[prompt]; !any && row < data.firstRow[prompt + 1]; row++) any = browser.matches[row] === 1;
     if (any) found.push(prompt);

@@ -24,16 +24,18 @@ def answer_rows(
     base: Mapping[Path, Responses],
     examples: Mapping[int, EncodedExample],
     tokenizer: Any,
+    preferences: Mapping[ResponseKey, float | None],
 ) -> list[AnswerRow]:
     """One row a response.
 
     Args:
-        kind: "expert", "greedy" or "sampled".
+        kind: "expert", "greedy", "sampled" or "data".
         responses: The responses, by prompt index and sample number (None for the expert's).
         own: The files of their log-probs under the policy, each with its responses.
         base: Likewise under the base model.
         examples: The prompts, by index.
         tokenizer: The tokenizer of the token ids.
+        preferences: P(it beats the prompt's others) of the responses that the data compare.
 
     Returns:
         `text`, with special tokens; `ends`, where in it each token ends, in characters; `log_ratios`, log
@@ -60,6 +62,8 @@ def answer_rows(
         }
         if chats:
             row["earlier"] = examples[key[0]].earlier
+        if preferences:
+            row["preference"] = preferences.get(key) if kind == "data" else None
         rows.append(row)
     return rows
 

@@ -10,6 +10,7 @@ from sparring.data import is_right
 from sparring.digests import DamagedError
 from sparring.examples import EncodedExample
 from sparring.files import remove, write_json
+from sparring.judges import Verdict
 from sparring.metrics import Estimate, HeldOut, Preferences, Response, measure
 from sparring.policies import BASE, TEACHER, Drawn
 from sparring.progress import console
@@ -142,7 +143,8 @@ def _held_out(run: Run, policy: int) -> HeldOut:
 
 def _kinds(policy: int) -> dict[str, By]:
     """The held-out responses that are measured for a policy, by their name in the report."""
-    return {"expert": "expert", "greedy": Drawn(policy, "greedy"), "sampled": Drawn(policy, "sampled")}
+    drawn: dict[str, By] = {"greedy": Drawn(policy, "greedy"), "sampled": Drawn(policy, "sampled")}
+    return {"expert": "expert", **drawn, "data": "data"}
 
 
 def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
@@ -158,14 +160,32 @@ def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
         "greedy": {(example.index, 0): greedy for example, greedy, _ in examples},
         "sampled": {(each.index, k): answer for each, _, answers in examples for k, answer in enumerate(answers)},
     }
+    log_probs = held_out_scores(run, policy, "data")["data"]
+    responses["data"] = {
+        (each.index, k): _compared(run, each, k, log_probs[each.index, k])
+        for each in run.held_out
+        for k in range(len(each.compared_ids))
+    }
+    preferences = {
+        (each.index, k): rate
+        for each in run.held_out
+        if each.comparison is not None
+        for k, rate in enumerate(Verdict(pairwise=each.comparison.pairwise).win_rates())
+    }
     asked = {example.index: example for example in run.held_out}
     own, base = ({k: score_files_of(run, who, by) for k, by in _kinds(policy).items()} for who in (policy, BASE))
 
     def write() -> None:
-        kinds = (
-            answer_rows(kind, answers, own=own[kind], base=base[kind], examples=asked, tokenizer=run.policy.tokenizer)
-            for kind, answers in responses.items()
-        )
+        told: dict[str, Any] = {"examples": asked, "tokenizer": run.policy.tokenizer, "preferences": preferences}
+        kinds = (answer_rows(kind, each, own=own[kind], base=base[kind], **told) for kind, each in responses.items())
         write_shard(path, chain.from_iterable(kinds))
 
     processes.on_main(write)
+
+
+def _compared(run: Run, example: EncodedExample, number: int, log_prob: float) -> Response:
+    """A response that the data compare with others."""
+    assert example.comparison is not None  # noqa: S101 - it has token ids
+    text, ids = example.comparison.responses[number], example.compared_ids[number]
+    right = is_right(run.prepared.verifier, text, example.reference_answer)
+    return Response(text=text, tokens=len(ids), finish_reason=run.finish_reason(ids), log_prob=log_prob, right=right)
