@@ -90,3 +90,21 @@ def test_math_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"pip install 'sparring\[math\]'"):
         VERIFIERS["math"]()
+
+
+@pytest.mark.parametrize(
+    ("response", "answer", "right"),
+    [
+        (' {"b": [1, 2.50], "a": null}\n', '{"a":null,"b":[1.0,2.5]}', True),
+        ("1e2", "100", True),
+        ("[1, 2]", "[2, 1]", False),
+        ('{"a": 1}', '{"a": true}', False),
+        ('{"a": 1}', '{"a": 1, "b": null}', False),
+        ('so {"a": 1}', '{"a": 1}', False),
+        ("NaN", "NaN", False),
+        ("1e99999999999999999999", "1", False),
+        ("[" * 100_000, "1", False),
+    ],
+)
+def test_json_is_compared_as_values(response: str, answer: str, right: bool) -> None:
+    assert VERIFIERS["json"]()(response, answer) is right

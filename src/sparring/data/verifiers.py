@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, NoReturn, Protocol
 
 from sparring.errors import InputError
 
@@ -49,6 +50,37 @@ class Exact:
 
 
 @dataclass(frozen=True)
+class Json:
+    """Right when the whole text is JSON that equals the reference answer's; order of keys and white space don't count.
+
+    Numbers are compared as exact decimals: `1` and `1.0` are equal, `1` and `true` are not. `NaN` is no JSON.
+    """
+
+    def __call__(self, response: str, answer: str) -> bool:
+        """Whether both are JSON, and equal."""
+        try:
+            return _same(*(json.loads(text, **_READING) for text in (response, answer)))
+        except (ValueError, ArithmeticError, RecursionError):
+            return False
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values of JSON are equal; to Python 1 is True."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return type(one) is type(other) and one == other
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+_READING: dict[str, Any] = {"parse_int": Decimal, "parse_float": Decimal, "parse_constant": _no_json}
+
+
+@dataclass(frozen=True)
 class Mathematics:
     r"""Right when the last formula equals the reference answer's: `1/2`, `\frac{1}{2}` and `0.5` are equal.
 
@@ -77,6 +109,7 @@ class Mathematics:
 VERIFIERS: dict[str, type[Verifier]] = {
     "final-number": FinalNumber,
     "exact": Exact,
+    "json": Json,
     "math": Mathematics,
 }
 

@@ -34,7 +34,7 @@ class Consensus(RuleSettings):
     policies, and is of use from K = 3 on.
 
     Attributes:
-        rule: What makes two answers the same: a name in `VERIFIERS` (`final-number`, `exact`, `math`); `regex`; or
+        rule: What makes two answers the same: a name in `VERIFIERS`, such as `final-number`; `regex`; or
             `package.module:function`. Responses agree where the rule takes one for right if the other is the expert's;
             a response that is blank, or not even right by itself, has no answer.
         pattern: For `regex`: what is searched for; the first group, or the whole match, is the answer.
