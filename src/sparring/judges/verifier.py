@@ -23,8 +23,8 @@ class VerifierJudge(RuleSettings):
     Source: reinforcement learning with verifiable rewards, as preferences; derived here.
 
     Attributes:
-        rule: A name in `VERIFIERS`, such as `final-number`; `regex`; or `package.module:function`, any Python function that
-            can be imported. It is run, so name only code that you trust.
+        rule: A name in `VERIFIERS`, such as `final-number`; `regex`; or `package.module:function`, any Python function
+            that can be imported. It is run, so name only code that you trust.
         pattern: For `regex`: the pattern that is searched for in the response and in the reference answer. The response
             is right where the first group, or the whole match of a pattern without groups, is the same in both.
 
