@@ -76,7 +76,7 @@ function answerCard(row) {
 /** What the data say of a response: P(it beats the prompt's others). */
 function preferred(preference) {
   if (preference === null) return "not compared";
-  return preference === 1 ? "chosen" : preference === 0 ? "rejected" : `preferred by ${preference.toFixed(2)}`;
+  return preference === 1 ? "chosen" : preference === 0 ? "rejected" : `preference ${preference.toFixed(2)}`;
 }
 
 /** The card of a response that the data bring along, under one of the policies; `rows` has it under each. */
