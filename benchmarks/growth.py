@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from measuring import hardware, times, versions
 from sparring.logprobs import sequence_log_probs
-from sparring.trainer.memory import keep_freed_memory
+from sparring.trainer.memory import freed_memory_kept
 
 RANGES = {
     "length": [128, 256, 512, 1024, 2048],
@@ -103,6 +103,15 @@ def exponent(values: list[int], times: list[float]) -> float:
     return float(np.polyfit(np.log(values[half:]), np.log(times[half:]), 1)[0])
 
 
+def grown(quantity: str, values: list[int], options: argparse.Namespace) -> dict[str, Any]:
+    """The times of a quantity's values, and how they grow."""
+    measure = (lambda value: scoring(value, options)) if quantity == "history" else None
+    taken = [measure(value) if measure else step(quantity, value, options) for value in values]
+    result = {"values": values, "seconds": taken, "exponent": exponent(values, taken)}
+    print(quantity, json.dumps(result))
+    return result
+
+
 def main() -> None:
     """Prints and stores times and exponents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,13 +119,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    keep_freed_memory()  # as training does
-    results = {}
-    for quantity, values in RANGES.items():
-        measure = (lambda value: scoring(value, options)) if quantity == "history" else None
-        taken = [measure(value) if measure else step(quantity, value, options) for value in values]
-        results[quantity] = {"values": values, "seconds": taken, "exponent": exponent(values, taken)}
-        print(quantity, json.dumps(results[quantity]))
+    with freed_memory_kept():  # as training does
+        results = {quantity: grown(quantity, values, options) for quantity, values in RANGES.items()}
     if options.json is not None:
         report = {"hardware": hardware(options.device), "versions": versions(), "base": BASE, "growth": results}
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

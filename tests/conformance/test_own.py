@@ -14,6 +14,7 @@ import yaml
 import sparring
 from sparring.errors import InputError
 from sparring.exports.policy import components, load_policy
+from sparring.exports.samples import export_samples
 from sparring.own_code import digest, modules_of, own_class, root
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
@@ -170,12 +171,18 @@ def test_a_run_of_ones_own_is_played_resumed_with_consent_and_refused_once_its_c
 
     # As a process would that starts anew, elsewhere, on a run that may be another person's.
     fresh_imports()
-    for act in (lambda: sparring.resume(directory.path), lambda: load_policy(directory.path)):
+    table = tmp_path / "samples.parquet"
+    for act in (
+        lambda: sparring.resume(directory.path),
+        lambda: load_policy(directory.path),
+        lambda: export_samples(directory.path, table),
+    ):
         with pytest.raises(InputError, match="this run plays with Python code that it names") as caught:
             act()
         assert all(name in caught.value.problem for name in NAMES)
         assert "own_parts" not in sys.modules
     assert sparring.resume(directory.path, trust_remote_code=True) == result
+    assert export_samples(directory.path, table, trust_remote_code=True) > 0
     exported, _ = load_policy(directory.path, trust_remote_code=True)
     assert components(exported, "iterations/000")["objective"] == {"name": NAMES[0], "scale": 3}
 

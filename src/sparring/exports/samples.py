@@ -19,6 +19,7 @@ from sparring.files import atomic_path
 from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest
+from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.phases import phases_of, row_needs
 from sparring.selfplay.stages.judge import Verdicts, verdicts_of
@@ -71,7 +72,7 @@ _FIELDS = {
 }
 
 
-def export_samples(run: Path, to: Path) -> int:
+def export_samples(run: Path, to: Path, *, trust_remote_code: bool = False) -> int:
     """Writes every response of a run to a Parquet file, a row each, the experts' among them.
 
     | column | |
@@ -93,12 +94,15 @@ def export_samples(run: Path, to: Path) -> int:
     Args:
         run: The run directory.
         to: The file to write.
+        trust_remote_code: Whether an objective, opponent or judge of somebody's own, whose needs decide which rows are
+            prompts, may be imported; the run may be another person's.
 
     Returns:
         The number of rows.
 
     Raises:
-        InputError: The folder is not a run, the file exists or is a part of the run, or the data have changed since.
+        InputError: The folder is not a run, the file exists or is a part of the run, the data have changed since, or
+            the run needs `trust_remote_code`.
     """
     directory = RunDirectory(run)
     directory.require()
@@ -110,6 +114,8 @@ def export_samples(run: Path, to: Path) -> int:
         if stage.evaluation.exists():
             stage.check_inventory(fix=_FIX)
     config = SelfPlayConfig.of_run(directory.config)
+    if config.own_code:
+        config = read_config(directory, trust_remote_code=trust_remote_code)
     written = _written(directory)
     examples = _examples(config, directory)
     if config.data.teacher is not None:

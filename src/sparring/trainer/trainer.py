@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sparring.trainer.checks import check_fields, check_lengths
 from sparring.trainer.collation import collate
 from sparring.trainer.given import check_arguments, check_kinds, check_names, model_of, objective_of
 from sparring.trainer.launch import check_launch
-from sparring.trainer.memory import keep_freed_memory
+from sparring.trainer.memory import freed_memory_kept
 from sparring.trainer.parts import in_parts, parts
 from sparring.trainer.ratios import log_ratios
 from sparring.trainer.triples import Triples, triples_from
@@ -125,10 +126,9 @@ class SelfPlayTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Scores the triples under the opponent where they are not scored yet, then trains."""
-        if self.args.device.type == "cpu":
-            keep_freed_memory()
-        self.score()
-        result = super().train(*args, **kwargs)
+        with freed_memory_kept() if self.args.device.type == "cpu" else nullcontext():
+            self.score()
+            result = super().train(*args, **kwargs)
         return result._replace(training_loss=result.metrics["train_loss"])
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
