@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,57 @@ def test_every_response_that_is_laid_out_counts(
     total = Tokens.total(tokens_by_part(prepared, 1).values())
     assert total.generate == (2 * 3 + reference) * experts
     assert total.train == 2 * (prompts + trained * experts)
+
+
+@pytest.mark.parametrize(
+    ("objective", "samples", "apart", "alike"),
+    [
+        ("dpo", 4, "2 of the 4", "all"),
+        ("ipo", 3, "2 of the 3", "all"),
+        ("inpo", 4, "2 of the 4", "all"),
+        ("raft", 4, "1 of the 4", "none"),
+        ("raft", 2, "1 of the 2", "none"),
+        ("dpo", 2, None, None),
+        ("sppo", 4, None, None),
+    ],
+)
+def test_what_the_verdicts_leave_out_of_training_is_told(
+    tiny_folder: Path, objective: str, samples: int, apart: str | None, alike: str | None
+) -> None:
+    config = {
+        "data": {"source": "arithmetic", "limit": 4, "held_out": 0, "max_response_tokens": 24},
+        "model": {"name": str(tiny_folder)},
+        "objective": {"name": objective},
+        "judge": {"name": "verifier"},
+        "generation": {"samples_per_prompt": samples},
+    }
+    notes = plan(SelfPlayConfig.model_validate(config), calibrated=False).notes
+    assert [note for note in notes if "trains on" in note] == (
+        []
+        if apart is None
+        else [
+            f"{objective} trains on {apart} responses to a prompt where no two tie, and on {alike} where all tie: "
+            "training, and a control beside it, may take less than is counted here"
+        ]
+    )
+
+
+def test_of_given_preferences_the_responses_of_the_data_count(tiny_folder: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n}?", "chosen": f"{n}", "rejected": "x"} for n in range(4)]
+    scored = [{"prompt": f"{n}?", "responses": ["a", "b", "c"], "scores": [1, 2, 3]} for n in range(4)]
+    found = []
+    for name, data in (("pairs", rows), ("scored", scored)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, data)), encoding="utf-8")
+        config = {
+            "data": {"source": str(tmp_path / f"{name}.jsonl"), "held_out": 0},
+            "model": {"name": str(tiny_folder)},
+            "objective": {"name": "dpo"},
+            "responses": "data",
+            "iterations": 1,
+        }
+        notes = plan(SelfPlayConfig.model_validate(config), calibrated=False).notes
+        found.append([note.partition(" where")[0] for note in notes if "trains on" in note])
+    assert found == [[], ["dpo trains on 2 of the 3 responses to a prompt"]]
 
 
 def test_what_each_part_takes_of_the_whole(tiny_folder: Path) -> None:

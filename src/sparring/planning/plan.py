@@ -24,7 +24,7 @@ from sparring.selfplay.phases import Phase
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import Prepared, prepare
 from sparring.trainer.parts import PART_TOKENS, in_parts
-from sparring.types import StabilityNumber
+from sparring.types import Objective, StabilityNumber
 from sparring.work import processes as launched
 
 
@@ -256,23 +256,42 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sha
 
 
 def _at_most(prepared: Prepared) -> list[str]:
-    """Which objectives train on fewer tokens than are counted: how many, only the judge's verdicts can tell."""
-    names = dict.fromkeys(phase.config.objective.name for phase in prepared.phases if _reads_part(phase))
-    return [
-        f"{name} trains on the samples that the judge's verdicts give a weight, and on no prompt without any: "
-        "training, and a control beside it, take less than is counted here, often several times less"
-        for name in names
-    ]
+    """Which objectives may train on fewer tokens than are counted: how many, only the preferences can tell."""
+    told = (_reading(prepared, phase) for phase in prepared.phases)
+    return [*dict.fromkeys(text for text in told if text is not None)]
 
 
-def _reads_part(phase: Phase) -> bool:
-    """Whether the objective leaves out some of K samples of which each beats the next."""
-    rank = torch.arange(phase.config.generation.samples_per_prompt, dtype=torch.float32)
-    table = (rank[:, None] < rank).float() + 0.5 * torch.eye(len(rank))
-    wins: dict[str, Any] = {"preference": table.mean(dim=-1)[None], "pairwise": table[None]}
-    given = PREFERENCE_FIELDS & phase.objective.requires
-    read = phase.objective.samples_read(LogRatios(**{field: wins[field] for field in given})) if given else None
-    return read is not None and not bool(read.all())
+def _reading(prepared: Prepared, phase: Phase) -> str | None:
+    """How many samples of a prompt are trained on; None where all are, whatever is preferred to what."""
+    size = _compared(prepared, phase)
+    rank = torch.arange(size, dtype=torch.float32)
+    tied = torch.full((size, size), 0.5)
+    apart, alike = (
+        _samples_read(phase.objective, table)
+        for table in ((rank[:, None] < rank).float() + 0.5 * torch.eye(size), tied)
+    )
+    if apart == alike == size:
+        return None
+    rest = {0: "none", size: "all"}.get(alike, str(alike))
+    return (
+        f"{phase.config.objective.name} trains on {apart} of the {size} responses to a prompt where no two tie, and on "
+        f"{rest} where all tie: training, and a control beside it, may take less than is counted here"
+    )
+
+
+def _compared(prepared: Prepared, phase: Phase) -> int:
+    """How many responses to a prompt have preferences among them, at most."""
+    if phase.given:
+        return max(len(item.compared_ids) for item in prepared.prompts(phase, phase.iterations.start))
+    return phase.samples + phase.expert_plays
+
+
+def _samples_read(objective: Objective, pairwise: torch.Tensor) -> int:
+    """Of how many samples an objective reads the log ratios, where `pairwise` `[K, K]` is what is preferred to what."""
+    wins: dict[str, Any] = {"preference": pairwise.mean(dim=-1)[None], "pairwise": pairwise[None]}
+    given = PREFERENCE_FIELDS & objective.requires
+    read = objective.samples_read(LogRatios(**{field: wins[field] for field in given})) if given else None
+    return len(pairwise) if read is None else int(read.sum())
 
 
 def _comparisons(config: PhaseConfig, prompts: int) -> int:

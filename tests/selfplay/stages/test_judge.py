@@ -118,6 +118,24 @@ def test_it_is_said_where_there_is_nothing_to_learn(
     said = " ".join(capsys.readouterr().err.split())
     assert "of 6 comparisons 6 are ties, 0 abstentions, 0 unreadable" in said
     assert "preferred to another on 0 of 2 prompts, so there is nothing to learn" in said
+    assert "(generation.samples_per_prompt)" in said
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"), [((1.0, 1.0), True), ((0.0, 1.0), False), ((None, None), False)], ids=["ties", "half", "open"]
+)
+def test_what_decides_more_prompts_is_said_where_most_tie(
+    game: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str], scores: tuple[float | None, ...], said: bool
+) -> None:
+    def judge(questions: Sequence[Question]) -> list[Verdict]:
+        # Of prompt 9 the responses tie, or nothing is known of them.
+        return [
+            verdict_of_scores([*(scores if "= 3" in question.responses else [scores[-1]] * 2), scores[-1]], 0.0)
+            for question in questions
+        ]
+
+    judge_samples(game(judge=judge), 0, shards(tmp_path))
+    assert ("Some response is preferred on more prompts where" in " ".join(capsys.readouterr().err.split())) == said
 
 
 def test_verdicts_of_another_judge_are_not_taken_for_its_own(game: Play, tmp_path: Path) -> None:

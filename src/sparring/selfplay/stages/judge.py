@@ -25,6 +25,11 @@ from sparring.trainer.triples import Triple
 
 _ASKED = [field.name for field in fields(Question)]
 
+_MORE_DECIDED = (
+    "Some response is preferred on more prompts where more are sampled (generation.samples_per_prompt), where they "
+    "differ more (generation.temperature) and, if none is right, from a stronger start (warmup, or a better model)"
+)
+
 Verdicts = dict[int, Verdict]
 """Verdicts by prompt index."""
 
@@ -59,6 +64,8 @@ def judge_samples(run: Run, iteration: int, shards: Sequence[Path]) -> Verdicts:
         f"abstentions, {counts['judge/unparsable']} unreadable; some response is preferred to another on {decided} of "
         f"{len(verdicts)} prompts" + ("" if decided else ", so there is nothing to learn"),
     )
+    if 2 * decided < len(verdicts) and counts["judge/ties"] > counts["judge/abstentions"] + counts["judge/unparsable"]:
+        console.print(_MORE_DECIDED)
     return verdicts
 
 
