@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from cells import signed, spread, table
@@ -90,10 +90,10 @@ def _beside(title: str, runs: dict[str, Any], name: str, controlled: dict[str, A
 
 
 def beside_sft_costs(*plays: str) -> str:
-    """What an iteration of each play took, the mean over iterations and seeds, and what its warm-up did."""
+    """What an iteration of each play took, the median over iterations and seeds, and what its warm-up did."""
     costs = results_of("beside_sft")["costs"]
     warmups = [each["warm-up"] for play in plays for each in costs.get(play, {}).values()]
-    rows = [["SFT, where play starts", "", "", "", "", f"{mean(each['warmup'] for each in warmups):.0f}"]]
+    rows = [["SFT, where play starts", "", "", "", "", f"{median(each['warmup'] for each in warmups):.0f}"]]
     for play in plays:
         iterations = [
             of_owner
@@ -103,7 +103,9 @@ def beside_sft_costs(*plays: str) -> str:
         ]
         if iterations:
             taken = ("tokens/read", "tokens/trained", "generate", "score", "train")
-            rows.append([_PLAYS[play], *(f"{mean(each.get(name, 0.0) for each in iterations):,.0f}" for name in taken)])
+            rows.append(
+                [_PLAYS[play], *(f"{median(each.get(name, 0.0) for each in iterations):,.0f}" for name in taken)]
+            )
     head = ("", "tokens sampled and scored", "trained on", "seconds: sampling", "scoring", "training")
     return table(head, rows)
 
