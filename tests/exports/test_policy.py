@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from datasets import load_dataset
 from huggingface_hub import ModelCard
+from peft import get_peft_model_state_dict
 from transformers import AutoModelForCausalLM
 
 from exports.hub_server import TOKEN, HubServer
@@ -20,7 +22,7 @@ from sparring.cli.models import export_command, export_samples_command
 from sparring.data import load
 from sparring.data.verifiers import FinalNumber
 from sparring.errors import InputError, RunError
-from sparring.exports.policy import components
+from sparring.exports.policy import components, load_policy
 from sparring.files import read_json, write_json
 from sparring.judges import JUDGES
 from sparring.objectives import OBJECTIVES
@@ -71,7 +73,7 @@ def played(config: SelfPlayConfig) -> RunDirectory:
 @pytest.fixture(scope="module")
 def said(played: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     file, cache = tmp_path_factory.mktemp("export") / "samples.parquet", tmp_path_factory.mktemp("cache")
-    export_samples_command(played.path, file, as_json=True)
+    export_samples_command(played.path, file, trust_remote_code=False, as_json=True)
     return load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(cache)).to_list()
 
 
@@ -90,6 +92,34 @@ def test_the_exported_model_carries_its_card(
     assert "The adapter was merged into the base's weights and rounded to float32: over" in card.text
     with pytest.raises(InputError, match="there already"):
         export_command(played.path, tmp_path / "mine", "base", trust_remote_code=False, as_json=True)
+
+
+@pytest.mark.parametrize(("asked", "written"), [(None, "float32"), ("bfloat16", "bfloat16")])
+def test_an_adapter_on_weights_in_16_bits_is_written_as_it_was_measured(
+    config: SelfPlayConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: str | None, written: str
+) -> None:
+    """In 16 bits most of an adapter would be rounded away: it is small beside the weights."""
+    changed = {
+        "output": tmp_path / "run",
+        "iterations": 1,
+        "model": config.model.model_copy(update={"dtype": "bfloat16"}),
+    }
+    result = run(config.model_copy(update=changed))
+    policy = "iterations/000"
+    export_command(result.directory, tmp_path / "mine", policy, dtype=asked, trust_remote_code=False, as_json=True)
+    merged = json.loads(capsys.readouterr().out)["merged"]
+    assert merged["dtype"] == written
+    assert (merged["moved"] < 1e-5) == (written == "float32")
+    whole = AutoModelForCausalLM.from_pretrained(tmp_path / "mine", dtype="auto")
+    assert whole.dtype == getattr(torch, written)
+    _, played = load_policy(result.directory, policy)
+    base, adapter = played.causal_lm.state_dict(), get_peft_model_state_dict(played.model)
+    name = "model.layers.0.self_attn.q_proj"
+    down, up = (adapter[f"base_model.model.{name}.lora_{side}.weight"].double() for side in "AB")
+    scale = played.model.base_model.model.get_submodule(name).scaling["default"]
+    exact = base[f"{name}.base_layer.weight"].double() + scale * up @ down
+    off = (whole.state_dict()[f"{name}.weight"].double() - exact).abs().max()
+    assert off <= exact.abs().max() * (2.0**-23 if written == "float32" else 2.0**-7)
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
@@ -115,7 +145,7 @@ def test_export_pushes_what_it_wrote(
 
 def test_samples_are_written_as_what_their_name_says(played: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"written as Parquet.*\n.*name it .*said\.parquet"):
-        export_samples_command(played.path, tmp_path / "said.csv", as_json=True)
+        export_samples_command(played.path, tmp_path / "said.csv", trust_remote_code=False, as_json=True)
 
 
 @pytest.mark.parametrize("name", ["iterations/01", "latest"])
@@ -191,17 +221,17 @@ def test_log_probs_are_those_on_the_disk(said: list[dict[str, Any]], played: Run
 def test_what_must_not_be_there_or_must_not_have_changed(played: RunDirectory, tmp_path: Path) -> None:
     (tmp_path / "old.parquet").touch()
     with pytest.raises(InputError, match="the file exists already"):
-        export_samples_command(played.path, tmp_path / "old.parquet", as_json=True)
+        export_samples_command(played.path, tmp_path / "old.parquet", trust_remote_code=False, as_json=True)
     manifest = read_json(played.manifest)
     try:
         write_json(played.manifest, manifest | {"fingerprints": {"data": "other"}})
         with pytest.raises(InputError, match="the data changed"):
-            export_samples_command(played.path, tmp_path / "new.parquet", as_json=True)
+            export_samples_command(played.path, tmp_path / "new.parquet", trust_remote_code=False, as_json=True)
     finally:
         write_json(played.manifest, manifest)
     assert not (tmp_path / "new.parquet").exists()
     with pytest.raises(InputError, match="not a run directory"):
-        export_samples_command(tmp_path, tmp_path / "new.parquet", as_json=True)
+        export_samples_command(tmp_path, tmp_path / "new.parquet", trust_remote_code=False, as_json=True)
 
 
 @pytest.mark.parametrize(("objective", "opponent"), [*zip(OBJECTIVES, itertools.cycle(OPPONENTS), strict=False)])

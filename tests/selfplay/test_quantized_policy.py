@@ -102,7 +102,7 @@ def test_merged_it_is_the_policy_in_plain_weights(folder: Path, kind: str, field
     change(policy, 0)
     policy.save(tmp_path / "model")
     expected = [value for values in scores(policy) for value in values]
-    policy.merged().save_pretrained(tmp_path / "whole")
+    policy.merged(torch.float32).save_pretrained(tmp_path / "whole")
     whole = AutoModelForCausalLM.from_pretrained(tmp_path / "whole").eval()
     assert [*quantized_layers(whole)] == []
     assert not hasattr(whole.config, "quantization_config")

@@ -14,7 +14,7 @@ import typer
 from sparring.cli.completion import configurations
 from sparring.cli.evaluate import app as evaluate
 from sparring.cli.game import app as game
-from sparring.cli.options import Json, Model, Trust
+from sparring.cli.options import Config, Dtype, Json, Model, Overrides, Policy, RunFolder, SkipInvalid, Trust
 from sparring.cli.recipes import app as recipes
 from sparring.cli.settings import TakesSettings
 from sparring.disk import refusal
@@ -33,14 +33,6 @@ app = typer.Typer(
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(game, name="game")
 app.add_typer(recipes, name="recipes")
-
-Config = Annotated[
-    str,
-    typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a recipe.", autocompletion=configurations),
-]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY.PATH=VALUE]...", help="Settings to change.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-SkipInvalid = Annotated[bool, typer.Option("--skip-invalid", help="Leave invalid rows out, counted and listed.")]
 
 
 def _version(asked: bool) -> None:
@@ -226,20 +218,28 @@ def report(
 def export(  # noqa: PLR0917 - options of a command
     run: RunFolder,
     to: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the model.")],
-    policy: Annotated[
-        str, typer.Option(help="best, or a policy's folder in the run, e.g. iterations/001 or warmup.")
-    ] = "best",
+    policy: Policy = "best",
     push_to: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="Upload it to this repository of the Hugging Face hub too.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Upload to a private repository, or not at all.")] = False,
+    dtype: Dtype = None,
     trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
     """Write a policy as a whole model with its card, adapters merged, that `from_pretrained` loads."""
     from sparring.cli.models import export_command
 
-    export_command(run, to, policy, push_to=push_to, private=private, trust_remote_code=trust_remote_code, as_json=json)
+    export_command(
+        run,
+        to,
+        policy,
+        push_to=push_to,
+        private=private,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        as_json=json,
+    )
 
 
 @app.command()

@@ -80,10 +80,13 @@ def export_command(
     *,
     push_to: str | None = None,
     private: bool = False,
+    dtype: str | None = None,
     trust_remote_code: bool,
     as_json: bool,
 ) -> None:
     """Writes a policy as a whole model with its card, and prints where it is; uploads it where it is asked to."""
+    import torch
+
     from sparring.exports.card import model_card
     from sparring.exports.hub import find_repository
     from sparring.exports.policy import components, export, is_supervised, policy_folder, weights_of
@@ -115,12 +118,15 @@ def export_command(
             merged="" if merged is None else str(merged),
         )
 
-    merged = export(run, to, folder, card=card, trust_remote_code=trust_remote_code)
+    number = None if dtype is None else getattr(torch, dtype)
+    merged = export(run, to, folder, card=card, dtype=number, trust_remote_code=trust_remote_code)
     commit = None if repository is None else _push(to, repository)
     if as_json:
         print_json({"model": str(to), "policy": folder, "merged": merged and asdict(merged), "commit": commit})
         return
     print_lines([f"model: {to.resolve()}, the run's {folder}", *([str(merged)] if merged else [])])
+    if merged and merged.dtype != "float32":
+        print_lines(["The run measured the adapter beside the base's weights: --dtype float32 keeps all its digits."])
     if commit is not None:
         print_lines([f"uploaded: {commit}"])
 

@@ -10,6 +10,7 @@ import torch
 from sparring.logprobs import per_token_log_probs
 from sparring.models import ModelConfig
 from sparring.models.config import Quantization
+from sparring.models.loading import load_config, stored_dtype
 from sparring.selfplay.policy import Policy
 
 _PROBE = (
@@ -47,20 +48,27 @@ class Merge:
         )
 
 
-def merge(policy: Policy, config: ModelConfig) -> tuple[Any, Merge | None]:
+def merge(policy: Policy, config: ModelConfig, dtype: torch.dtype | None = None) -> tuple[Any, Merge | None]:
     """A policy as a whole model, and what became of its adapter, if it has one; the policy is of no more use then.
 
     Args:
         policy: The policy.
         config: Its base model.
+        dtype: The number format of the merged weights. Absent, it is the wider one of the base's file and the run's: an
+            adapter is small beside the weights, and in 16 bits most of it may be rounded away.
     """
     if not policy.has_adapter:
         return policy.causal_lm, None
+    if dtype is None:
+        dtype = torch.promote_types(stored_dtype(load_config(config)), policy.causal_lm.dtype)
+    if config.quantization is None and dtype == torch.float32:
+        # So that the distance is that of the weights, and not of what is rounded on the way through the model.
+        policy.model.to(dtype)
     prompt, response = (policy.tokenizer.encode(part, add_special_tokens=False) for part in _PROBE)
     (before,) = policy.log_probs([prompt], [[response]])[0]
-    model = policy.merged().eval()
+    model = policy.merged(dtype).eval()
     with torch.no_grad():
         (after,) = per_token_log_probs(model, [prompt], [[response]])[0]
     distance = (before.double() - after.double()).abs()
-    dtype = str(model.dtype).removeprefix("torch.")
-    return model, Merge(config.quantization, dtype, float(distance.mean()), float(distance.max()), len(response))
+    written = str(model.dtype).removeprefix("torch.")
+    return model, Merge(config.quantization, written, float(distance.mean()), float(distance.max()), len(response))

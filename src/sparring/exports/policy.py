@@ -8,6 +8,8 @@ from itertools import accumulate
 from pathlib import Path, PurePath
 from typing import Any
 
+import torch
+
 from sparring.data import DataConfig
 from sparring.errors import InputError, did_you_mean
 from sparring.exports.merge import Merge, merge
@@ -67,6 +69,7 @@ def export(
     name: str,
     *,
     card: Callable[[Merge | None, Mapping[str, object]], str],
+    dtype: torch.dtype | None = None,
     trust_remote_code: bool = False,
 ) -> Merge | None:
     """Writes a policy to a new folder that `from_pretrained` loads; an adapter is merged into its base.
@@ -77,6 +80,7 @@ def export(
         name: The policy, as in `load_policy`.
         card: Makes the text of its README.md of what became of the adapter, and of the sampling settings that the
             folder keeps from the base model.
+        dtype: The number format of an adapter's merged weights; absent, as `merge` chooses it.
         trust_remote_code: As in `load_policy`.
 
     Returns:
@@ -89,7 +93,7 @@ def export(
     if to.exists():
         raise InputError("the folder is there already", where=str(to), fix="choose another, or remove it")
     config, policy = load_policy(run, name, trust_remote_code=trust_remote_code)
-    model, merged = merge(policy, config.model)
+    model, merged = merge(policy, config.model, dtype)
     kept = sampling_settings(model.generation_config)
     with quiet_transformers(), atomic_path(to) as partial:
         model.save_pretrained(partial)

@@ -215,21 +215,24 @@ class Policy:
             seal(partial, log_lines=log_lines)
         self._active = folder
 
-    def merged(self) -> Any:
+    def merged(self, dtype: torch.dtype) -> Any:
         """The active policy as a whole model without adapters; this one is of no more use then.
 
-        The adapter of a quantised base is merged into the very weights that it was trained on, rebuilt in the run's
-        dtype; the two models are in memory meanwhile.
+        The adapter of a quantised base is merged into the very weights that it was trained on, rebuilt in `dtype`; the
+        two models are in memory meanwhile.
+
+        Args:
+            dtype: The number format of the merged weights.
         """
         if not self.has_adapter:
             return self.causal_lm
         if self._config.quantization is None:
-            return self.model.merge_and_unload()
-        config = self._config.model_copy(update={"quantization": None})
+            return self.model.to(dtype).merge_and_unload()
+        config = self._config.model_copy(update={"quantization": None, "dtype": str(dtype).removeprefix("torch.")})
         whole = Policy(config, self.tokenizer, lora=self._lora, seed=self._seed, stop_ids=self._stop_ids)
         restore(whole.causal_lm, self.causal_lm)
         whole.activate(self.folder)
-        return whole.merged()
+        return whole.merged(dtype)
 
     @contextmanager
     def base_forward(self) -> Iterator[Callable[..., Any]]:
