@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sparring.errors import InputError, RunError
 from sparring.exports.policy import components, load_policy
 from sparring.files import read_json, write_json
 from sparring.judges import JUDGES
+from sparring.models.loading import resolve
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
 from sparring.policies import Drawn
@@ -120,6 +122,41 @@ def test_an_adapter_on_weights_in_16_bits_is_written_as_it_was_measured(
     exact = base[f"{name}.base_layer.weight"].double() + scale * up @ down
     off = (whole.state_dict()[f"{name}.weight"].double() - exact).abs().max()
     assert off <= exact.abs().max() * (2.0**-23 if written == "float32" else 2.0**-7)
+
+
+@pytest.mark.parametrize(
+    ("inside", "policy"),
+    [
+        ("", ""),
+        ("base", "base"),
+        ("iterations/000", "iterations/000"),
+        ("iterations/000/model", "iterations/000"),
+    ],
+)
+def test_a_run_in_the_place_of_a_model_is_told_how_it_becomes_one(
+    played: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str, policy: str
+) -> None:
+    name = str(played.path / inside)
+    command = f"sparring export {played.path} FOLDER{f' --policy {policy}' if policy else ''}"
+    with pytest.raises(InputError, match=f"run of sparring, and no whole model\n.*with `{command}`"):
+        resolve(name)
+    judge = JUDGES["reward-model"](model=name)
+    with pytest.raises(InputError, match=f"^judge.model: .*run of sparring.*\n.*with `{command}`"):
+        judge.check()
+    monkeypatch.chdir(played.path.parent)
+    with pytest.raises(InputError, match="with `sparring export run FOLDER"):
+        resolve(str(Path("run", inside)))
+    whole = tmp_path / "FOLDER"
+    export_command(played.path, whole, policy or "best", trust_remote_code=False, as_json=True)
+    assert resolve(str(whole)) == str(whole)
+
+
+def test_what_a_person_put_into_a_run_is_no_part_of_it(played: RunDirectory, tmp_path: Path) -> None:
+    for folder in (played.path / "mine", tmp_path / "iterations/000/model"):
+        shutil.copytree(played.iteration(1).model, folder)
+        with pytest.raises(InputError, match=r"this is an adapter.*\n.*merge_and_unload"):
+            resolve(str(folder))
+        shutil.rmtree(folder)
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")

@@ -61,8 +61,7 @@ class LocalModel(JudgeSettings):
         try:
             resolve(self.model)
         except InputError as error:
-            fix = "give a folder that `save_pretrained` wrote, or a Hugging Face id (owner/model)"
-            raise InputError(error.problem, where="judge.model", fix=fix) from error
+            raise InputError(error.problem, where="judge.model", fix=error.fix) from error
 
     def on_this_machine(self) -> Iterator[str]:
         """The digest of the model's folder; nothing for a Hugging Face id."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ _MEBIBYTE = 1 << 20
 # Numbers of layers and of labels, as the families of transformers call them.
 _COUNTED = re.compile(r"(^|_)(layers?|labels|blocks)$")
 _MOST = 10_000
+# The layout of `sparring.run_directory`, of which models know no more than it takes to say what a folder is.
+_FILES_OF_RUN = ("config.yaml", "manifest.json")
+_POLICY_OF_RUN = re.compile(r"(base|warmup|(iterations|control)/[0-9]{3,9})(/model)?")
 _SAVE_AGAIN = "where you trust the model, load it in transformers and save it again with `save_pretrained`"
 
 
@@ -38,11 +43,28 @@ def check_whole_model(folder: Path) -> None:
             fix = "merge the adapter into the model (peft's `merge_and_unload()`, then `save_pretrained`), or remove it"
             raise InputError(problem, where=str(adapter), fix=fix)
         return
+    _refuse_part_of_run(folder)
     if adapter.is_file():
         fix = "merge it into its base model (peft's `merge_and_unload()`, then `save_pretrained`) and give that folder"
         raise InputError("this is an adapter, not a whole model", where=str(folder), fix=fix)
     fix = "give the folder that `save_pretrained` wrote"
     raise InputError("the folder holds no config.json, so it is not a model", where=str(folder), fix=fix)
+
+
+def _refuse_part_of_run(folder: Path) -> None:
+    """Raises InputError where a folder is a run of sparring, or that of a policy in one."""
+    here = folder.resolve()
+    near = (here, *here.parents[:3])
+    run = next((each for each in near if all((each / name).is_file() for name in _FILES_OF_RUN)), None)
+    if run is None:
+        return
+    policy = _POLICY_OF_RUN.fullmatch(here.relative_to(run).as_posix())
+    if policy is None and run != here:
+        return
+    what, kind, option = ("it", "a policy of a", f" --policy {policy[1]}") if policy else ("its best policy", "a", "")
+    shown = shlex.quote(str(run) if folder.is_absolute() else os.path.relpath(run))
+    fix = f"write {what} as a whole model with `sparring export {shown} FOLDER{option}`, and give that FOLDER"
+    raise InputError(f"this is {kind} run of sparring, and no whole model", where=str(folder), fix=fix)
 
 
 def near_by(name: str) -> str:
