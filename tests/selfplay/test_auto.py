@@ -72,6 +72,27 @@ def test_what_is_played_on_which_data(tmp_path: Path, name: str) -> None:
     assert len(reasons) == 3 + warm
 
 
+@pytest.mark.parametrize(
+    ("truths", "verifier", "objective", "told"),
+    [
+        ([2, "#### 3"], {}, "raft", "auto verifies by 'final-number'"),
+        (["a word", "two"], {}, "sppo", "auto leaves the ground truths of 8 prompts alone"),
+        ([2, 3], {"verifier": None}, "sppo", "auto leaves the ground truths of 8 prompts alone"),
+        (["a word", "two"], {"verifier": "exact"}, "raft", "8 an answer for 'exact' to verify against"),
+    ],
+)
+def test_ground_truths_without_a_rule(
+    tmp_path: Path, truths: list[Any], verifier: dict[str, Any], objective: str, told: str
+) -> None:
+    rows = [{"prompt": f"{n}?", "ground_truth": truths[n % 2]} for n in range(10)]
+    if objective == "sppo":
+        rows = [row | ({"response": "#### 4"} if n < 5 else {}) for n, row in enumerate(rows)]
+    resolved, reasons = resolve(config(tmp_path, rows, verifier))
+    assert resolved.objective.name == objective
+    assert resolved.data.verifier == ("final-number" if told.startswith("auto verifies") else verifier.get("verifier"))
+    assert any(told in reason for reason in reasons)
+
+
 @pytest.mark.parametrize(("experts", "until"), [(63, "end"), (64, "plateau")])
 def test_few_experts_are_all_trained_on(tmp_path: Path, experts: int, until: str) -> None:
     rows = [{"prompt": f"{n} and 1?", "response": f"#### {n + 1}"} for n in range(experts + 2)]

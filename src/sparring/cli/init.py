@@ -14,7 +14,7 @@ from sparring.cli.output import print_lines
 from sparring.data import DataConfig, SourceConfig
 from sparring.data.formats import GROUND_TRUTH, likely_ground_truths
 from sparring.data.rows import Rows, parse
-from sparring.data.verifiers import FinalNumber, is_number
+from sparring.data.verifiers import fitting_rule
 from sparring.errors import InputError
 from sparring.examples import Example
 from sparring.files import write_text
@@ -126,13 +126,7 @@ class _Look:
     @property
     def verifier(self) -> str | None:
         """The rule that fits the right answers; None where no row tells one apart from its response."""
-        truths = [each.ground_truth for each in self.examples if each.ground_truth is not None]
-        if not truths:
-            return None
-        # An expert's response is an answer to verify against too, and a row is wrong where the rule finds none in it.
-        answers, rule = [each.reference_answer for each in self.examples], FinalNumber()
-        numbers = all(map(is_number, truths)) and all(rule(each, each) for each in answers if each is not None)
-        return "final-number" if numbers else "exact"
+        return fitting_rule(self.examples)
 
     @property
     def alike(self) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NoReturn, Protocol
 
 from sparring.errors import InputError
+from sparring.examples import Answered
 
 _MARK = "####"
 # A minus is a sign only where nothing that could be its left operand stands before it: "10-5" ends in 5, not -5.
@@ -117,6 +118,22 @@ VERIFIERS: dict[str, type[Verifier]] = {
 def is_right(verifier: Callable[[str, str], bool] | None, response: str, answer: str | None) -> bool | None:
     """The verifier's verdict; None where there is no verifier, or no reference answer to compare with."""
     return None if verifier is None or answer is None else bool(verifier(response, answer))
+
+
+def fitting_rule(answers: Iterable[Answered]) -> str | None:
+    """The name of the rule that fits right answers; None where no row tells one apart from its response.
+
+    It is `final-number` where every ground truth is a number and every expert's response ends in one, else `exact`.
+    """
+    known = [each for each in answers if each.reference_answer is not None]
+    truths = [each.ground_truth for each in known if each.ground_truth is not None]
+    if not truths:
+        return None
+    # An expert's response is an answer to verify against too, and a row is wrong where the rule finds none in it.
+    numbers = all(map(is_number, truths)) and all(
+        final_number(str(each.reference_answer)) is not None for each in known
+    )
+    return "final-number" if numbers else "exact"
 
 
 def is_number(text: str) -> bool:

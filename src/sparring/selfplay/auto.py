@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparring.data import load
+from sparring.data.verifiers import fitting_rule
 from sparring.errors import InputError
 from sparring.selfplay.arguments import bf16_is_faster
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -52,7 +53,7 @@ _WARMUP = {"learning_rate": 2e-4, "lr_scheduler_type": "linear", "num_train_epoc
 _FEW = 64
 # All weights are trained at a fifth of an adapter's rate, as the recipes are.
 _WHOLE = 0.2
-_SECTIONS = ("generation", "model", "training", "warmup")
+_SECTIONS = ("data", "generation", "model", "training", "warmup")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,9 @@ class Facts:
         experts: How many have an expert's response.
         answers: How many have a reference answer: a ground truth, or an expert's response.
         compared: How many have compared responses.
-        verifier: The rule that says what an answer is, if there is one.
+        truths: How many have a ground truth.
+        verifier: The rule that says what an answer is: the configuration's, or where it has none `final-number` if that
+            fits all answers.
         judge: The name of the judge in the configuration, if there is one.
     """
 
@@ -72,6 +75,7 @@ class Facts:
     experts: int
     answers: int
     compared: int
+    truths: int
     verifier: str | None
     judge: str | None
 
@@ -79,12 +83,16 @@ class Facts:
     def of(cls, config: SelfPlayConfig) -> Facts:
         """Reads the data; raises InputError where they are wrong."""
         train = load(config.data, config.seed, {"auto": frozenset()}).train
+        chooses = config.judge is None and config.data.verifier is None
+        chooses = chooses and "verifier" not in config.data.model_fields_set
+        numbers = chooses and fitting_rule(train) == "final-number"
         return cls(
             prompts=len(train),
             experts=sum(item.response is not None for item in train),
             answers=sum(item.reference_answer is not None for item in train),
             compared=sum(item.comparison is not None for item in train),
-            verifier=config.data.verifier,
+            truths=sum(item.ground_truth is not None for item in train),
+            verifier="final-number" if numbers else config.data.verifier,
             judge=None if config.judge is None else config.judge.name,
         )
 
@@ -181,6 +189,14 @@ def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
     facts = Facts.of(config)
     chosen: dict[str, Any] = {"lora": _LORA}
     reasons = [f"auto: {facts}"]
+    if config.data.verifier != facts.verifier:
+        chosen["data"] = {"verifier": facts.verifier}
+        reasons.append(f"auto verifies by '{facts.verifier}': all right answers are numbers, or end in one")
+    elif facts.truths and facts.verifier is None and facts.judge is None:
+        reasons.append(
+            f"auto leaves the ground truths of {facts.truths} prompts alone: no rule is set, and they are not all "
+            "numbers. With data.verifier=exact, or a judge with a rule of your own, it plays on what agrees with them"
+        )
     if facts.experts > 1 and given.get("warmup", {}) is not None:
         chosen["warmup"], reason = _warmup(facts.experts, given.get("warmup", {}))
         reasons.append(reason)
