@@ -158,26 +158,6 @@ def test_steps_that_are_set_count_instead_of_epochs_and_so_do_all_scorers(tiny_f
     assert played["score"] * 3 == plain["score"] * (1 + 2 + 2)
 
 
-@pytest.mark.parametrize(
-    ("objective", "samples", "told"), [("raft", 2, True), ("dpo", 2, False), ("dpo", 3, True), ("sppo", 3, False)]
-)
-def test_a_plan_says_where_training_reads_less_than_it_counts(
-    objective: str, samples: int, told: bool, tiny_folder: Path, tmp_path: Path
-) -> None:
-    config = SelfPlayConfig.from_mapping(
-        {
-            "output": str(tmp_path / "run"),
-            "model": {"name": str(tiny_folder), "device": "cpu"},
-            "data": {"source": "arithmetic", "limit": 4, "held_out": 2},
-            "objective": {"name": objective},
-            "judge": {"name": "verifier"},
-            "generation": {"samples_per_prompt": samples},
-        }
-    )
-    found = plan(config, calibrated=False).notes
-    assert any(note.startswith(f"{objective} trains on the samples that") for note in found) == told
-
-
 def test_an_objective_without_a_formula_has_its_number_by_differentiation(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,21 +140,24 @@ def test_what_the_verdicts_leave_out_of_training_is_told(
     )
 
 
-def test_of_given_preferences_the_responses_of_the_data_count(tiny_folder: Path, tmp_path: Path) -> None:
+def test_of_given_preferences_the_data_bring_the_responses(tiny_folder: Path, tmp_path: Path) -> None:
     rows = [{"prompt": f"{n}?", "chosen": f"{n}", "rejected": "x"} for n in range(4)]
     scored = [{"prompt": f"{n}?", "responses": ["a", "b", "c"], "scores": [1, 2, 3]} for n in range(4)]
     found = []
     for name, data in (("pairs", rows), ("scored", scored)):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, data)), encoding="utf-8")
         config = {
-            "data": {"source": str(tmp_path / f"{name}.jsonl"), "held_out": 0},
+            "data": {"source": str(tmp_path / f"{name}.jsonl"), "held_out": 1},
             "model": {"name": str(tiny_folder)},
             "objective": {"name": "dpo"},
             "responses": "data",
             "iterations": 1,
         }
-        notes = plan(SelfPlayConfig.model_validate(config), calibrated=False).notes
-        found.append([note.partition(" where")[0] for note in notes if "trains on" in note])
+        planned = plan(SelfPlayConfig.model_validate(config), calibrated=False)
+        found.append([note.partition(" where")[0] for note in planned.notes if "trains on" in note])
+        named = [*planned.table().columns[0].cells]
+        assert "generate, held out" in named
+        assert "generate" not in named
     assert found == [[], ["dpo trains on 2 of the 3 responses to a prompt"]]
 
 
@@ -181,6 +184,7 @@ def test_what_each_part_takes_of_the_whole(tiny_folder: Path) -> None:
     assert parts["control"].train == play.train + (play.generate + play.score) // 3
     assert planned.tokens == Tokens.total(parts.values())
     shown = dict(zip(*(column.cells for column in planned.table().columns), strict=True))
+    assert shown["generate"].startswith(f"{2 * experts:,} tokens")
     assert shown["of that, warm-up"] == f"{3 * (prompts + experts):,} tokens"
     assert planned.to_json()["parts"]["control"]["tokens"]["train"] == parts["control"].train
 

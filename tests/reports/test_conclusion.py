@@ -178,6 +178,18 @@ def test_a_policy_that_was_chosen_by_the_judge(tmp_path: Path) -> None:
     )
 
 
+def test_that_the_base_model_shares_half_of_the_preferences_is_no_finding(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    for stage, shared in ((directory.base, [0.5] * 4), (directory.iteration(0), [1.0] * 4)):
+        write_json(stage.evaluation, read_json(stage.evaluation) | {"preference/accuracy": estimate(shared)})
+    chosen = {"metric": "preference/accuracy", "best": "iterations/000"}
+    write_json(directory.result, read_json(directory.result) | chosen)
+    assert judged(directory).headline == (
+        "The best policy is iteration 0: share of the data's preferences 1.000 ± 0.000, +0.500 ± 0.000 over the base "
+        "model, which shares half by definition."
+    )
+
+
 def test_an_iteration_in_which_every_comparison_tied_is_said(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     directory.log({"stage": "judge", "iteration": 0, "judge/decided": 3})

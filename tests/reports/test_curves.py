@@ -37,6 +37,21 @@ def test_iterations_follow_each_other_and_their_starts_are_marked() -> None:
     assert loss.marks == [{"x": 0, "text": "iteration 0"}, {"x": 10, "text": "iteration 1"}]
 
 
+@pytest.mark.parametrize(
+    ("beside", "unit"),
+    [
+        (["rewards/expert"], "expert − generated"),
+        (["rewards/chosen"], "chosen − rejected"),
+        (["rewards/chosen", "rewards/expert"], "expert − generated or chosen − rejected"),
+    ],
+)
+def test_a_margin_is_between_the_responses_that_the_objective_compares(beside: list[str], unit: str) -> None:
+    events = [
+        {"iteration": n, "step": 1, "loss": 1.0, "rewards/margins": 0.5, name: 0.2} for n, name in enumerate(beside)
+    ]
+    assert [chart.unit for chart in learning_curves(steps(*events)) if chart.title == "Reward margin"] == [unit]
+
+
 def test_the_two_rewards_share_a_chart_and_the_warm_up_has_its_own() -> None:
     values = {"iteration": 0, "step": 1, "loss": 1.0, "rewards/expert": 0.5, "rewards/generated": -0.5, "new": 2.0}
     charts = learning_curves([*steps(values), {"stage": "warmup", "step": 1, "loss": 9.0}])

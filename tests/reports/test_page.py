@@ -7,6 +7,7 @@ import hashlib
 import html.parser
 import json
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,14 @@ def test_a_page_says_who_judged(tmp_path: Path, settings: dict[str, Any], told: 
     summary.config.update(settings)
     text = render(run_page(summary))
     assert re.search(rf"<dt>Judge[^<]*</dt>\s*<dd>{re.escape(told)}</dd>", text)
+
+
+def test_the_samples_are_said_to_be_those_that_are_there(page: Page, tmp_path: Path) -> None:
+    assert "Held-out prompts, the expert's response, and every policy's answers." in unescape(page.main)
+    directory = write_run(tmp_path)
+    rows = [answer("greedy", 0, "so"), answer("data", 0, "yes", preference=1.0)]
+    for stage in (directory.base, directory.warmup, directory.iteration(0), directory.iteration(1)):
+        write_shard(answers_path(stage), rows)
+        stage.take_inventory()
+    main = run_page(summarize(tmp_path)).main
+    assert "Held-out prompts, the responses that the data compare, and every policy's answers." in main

@@ -111,4 +111,5 @@ def test_what_the_data_compare_stands_beside_the_policies_answers(tmp_path: Path
     assert [columns["kinds"][kind] for kind in columns["kind"]] == ["sampled", "data", "data"]
     assert columns["preference"] == [None, 1.0, 0.0]
     assert answers is not None
+    assert answers.given == ["the responses that the data compare"]
     assert answers.count == 1

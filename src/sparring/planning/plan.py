@@ -122,7 +122,8 @@ class Plan:
         for name, count in asdict(self.tokens).items():
             rate = "" if self.rates is None else f" at {getattr(self.rates, name):,.0f} a second and process"
             spent = f": {duration(self.seconds[name])}" if rate else ""
-            table.add_row(name, f"{count:,} tokens, {self.flops[name]:.2g} FLOPs{rate}{spent}")
+            told = f"{name}, held out" if name == "generate" and self._generates_held_out() else name
+            table.add_row(told, f"{count:,} tokens, {self.flops[name]:.2g} FLOPs{rate}{spent}")
         for name, part in self.parts.items():
             spent = "" if part.seconds is None else f": {duration(part.seconds)}"
             table.add_row(f"of that, {name}", f"{sum(asdict(part.tokens).values()):,} tokens{spent}")
@@ -141,6 +142,10 @@ class Plan:
         if self.seconds:
             table.add_row("time, total", f"about {duration(sum(self.seconds.values()))}")
         return table
+
+    def _generates_held_out(self) -> bool:
+        """Whether all that is generated are answers to held-out prompts, as where the data bring the responses."""
+        return {name for name, part in self.parts.items() if part.tokens.generate} == {"evaluation"}
 
 
 def _size(size: int) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sparring.reports.control import beside_control
 from sparring.reports.curves import LOOK, looks_of_warmup
-from sparring.reports.gain import Gain, gain
+from sparring.reports.gain import BASE_MODEL, Gain, gain
 from sparring.reports.samples import Answers
 from sparring.reports.summary import MORE_SFT, PolicyRow, Summary
 
@@ -18,12 +18,13 @@ _FEW = 100
 # Nats a token; see `sparring.selfplay.monitor`.
 _FAR = -2.5
 _LIKELIHOOD = "log_likelihood/token"
+_PREFERENCE = "preference/accuracy"
 _BEFORE = {"base": "the base model itself", "warm-up": "the warm-up, before any self-play"}
 _NAMES = {
     "accuracy/greedy": "greedy accuracy",
     "accuracy/sampled": "sampled accuracy",
     "win_rate/base": "win rate over the base model",
-    "preference/accuracy": "share of the data's preferences",
+    _PREFERENCE: "share of the data's preferences",
     _LIKELIHOOD: "expert log-likelihood a token (nats)",
 }
 
@@ -64,7 +65,9 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
     headline = _verdict(best, gains, played=bool(summary.iterations))
     if metric in best.estimates:
         headline += f": {_NAMES.get(metric, metric)} {best.cell(metric, 3)}"
-    headline += f", {gains[0]}." if gains else "."
+    headline += f", {gains[0]}" if gains else ""
+    # A preference is shared by the log ratio to the base model, which of that model itself is 0: each is a tie.
+    headline += ", which shares half by definition." if gains and _is_half(gains[0], metric) else "."
     played = best.name.startswith("iteration")
     of_that = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 and played else []
     return Conclusion(
@@ -79,6 +82,11 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
         warnings=_warnings(summary, best),
         gains=gains,
     )
+
+
+def _is_half(found: Gain, metric: str) -> bool:
+    """Whether a gain is over a policy that has ½ by the metric's definition."""
+    return metric == _PREFERENCE and found.over == BASE_MODEL
 
 
 def _warmup(summary: Summary) -> list[str]:

@@ -24,7 +24,7 @@ _STEPS: dict[str, tuple[str, str]] = {
     "divergence/token": ("Divergence from the scorer", "nats a token"),
     "agreement/token": ("Same likeliest token as the scorer", "share of tokens"),
     "rewards/expert": ("Implicit rewards", "βΔ"),
-    "rewards/margins": ("Reward margin", "expert − generated"),
+    "rewards/margins": ("Reward margin", ""),
     "rewards/accuracies": ("Reward accuracy", "share of pairs"),
     "rewards/past_bound": ("Rewards past the bound", "share"),
     "log_ratios/generated": ("Log ratio to the opponent", "Δ of the generated, nats"),
@@ -35,6 +35,8 @@ _STEPS: dict[str, tuple[str, str]] = {
     "grad_norm": ("Gradient norm", ""),
     "learning_rate": ("Learning rate", ""),
 }
+# What the margin is between, by the reward that is logged beside it.
+_MARGINS = {"rewards/expert": "expert − generated", "rewards/chosen": "chosen − rejected"}
 # Title, unit and keys of what is measured on each policy.
 _POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "quality": (
@@ -119,7 +121,7 @@ def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[Chart]:
     charts = [
         Chart(
             title=_STEPS.get(name, (name, ""))[0],
-            unit=_STEPS.get(name, (name, ""))[1],
+            unit=_margins(steps) if name == "rewards/margins" else _STEPS.get(name, (name, ""))[1],
             kind="steps",
             series=[_series(each, steps, places) for each in (name, *_partners(name)) if any(each in e for e in steps)],
             marks=marks,
@@ -142,6 +144,11 @@ def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[Chart]:
 def looks_of_warmup(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The looks at the validation prompts of a warm-up that ends at a plateau, the one before its first step first."""
     return [event for event in events if event.get("stage") == "warmup" and LOOK in event]
+
+
+def _margins(steps: Sequence[Mapping[str, Any]]) -> str:
+    """What the margin is between; phases may have either."""
+    return " or ".join(text for beside, text in _MARGINS.items() if any(beside in event for event in steps))
 
 
 def _partners(name: str) -> list[str]:

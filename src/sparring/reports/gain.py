@@ -10,6 +10,7 @@ from typing import Any
 from sparring.reports.samples import Answers
 from sparring.reports.summary import PolicyRow
 
+BASE_MODEL = "base model"
 _Z = 1.959963984540054
 
 
@@ -47,7 +48,7 @@ class Gain:
 
 def gain(before: PolicyRow, after: PolicyRow, metric: str, answers: Answers | None) -> Gain:
     """The gain of one policy over another."""
-    over = {"base": "base model"}.get(before.name, before.name)
+    over = {"base": BASE_MODEL}.get(before.name, before.name)
     changes = list(differences(before.name, after.name, metric, answers).values())
     if changes:
         is_rate = "interval" in before.estimates.get(metric, {})

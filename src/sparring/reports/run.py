@@ -50,6 +50,7 @@ def run_page(summary: Summary) -> Page:
         summary.path.resolve().name,
         charts,
         answers=packed(answers),
+        given=[] if answers is None else answers.given,
         name=summary.path.resolve().name,
         conclusion=conclude(summary, answers),
         changes=changes(summary, answers),

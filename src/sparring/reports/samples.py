@@ -20,7 +20,7 @@ from sparring.stage_directory import StageDirectory
 
 KINDS = ("expert", "greedy", "sampled", "data")
 # What the data bring along, rather than a policy.
-_GIVEN = ("expert", "data")
+_GIVEN = {"expert": "the expert's response", "data": "the responses that the data compare"}
 # A log ratio is kept in hundredths of a nat, as a 16-bit number.
 _HUNDREDTHS = 100
 _GREATEST = 2**15 - 1
@@ -43,7 +43,13 @@ class Answers:
     @property
     def count(self) -> int:
         """The number of the policies' answers."""
-        return int((~np.isin(self.table["kind"].to_numpy(), _GIVEN)).sum())
+        return int((~np.isin(self.table["kind"].to_numpy(), [*_GIVEN])).sum())
+
+    @property
+    def given(self) -> list[str]:
+        """What the data bring along, in words."""
+        kinds = {*self.table["kind"].to_pylist()}
+        return [_GIVEN[kind] for kind in KINDS if kind in kinds & _GIVEN.keys()]
 
     def rows(self, policy: str, kind: str, indices: Sequence[int]) -> list[dict[str, Any]]:
         """A policy's first answer of a kind to some prompts, in their order, with its columns."""

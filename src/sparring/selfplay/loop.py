@@ -152,7 +152,8 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
     """The training triples of an iteration: responses with their preferences and log-probs."""
     with run.timed(stage="generate", iteration=iteration):
         shards = given_samples(run, iteration) if phase.given else generate(run, iteration)
-    tell_ties(run, iteration, shards)
+    if not phase.given:
+        tell_ties(run, iteration, shards)
     verdicts = given_verdicts(run, iteration) if phase.given else None
     with run.timed(stage="score", iteration=iteration):
         triples = with_next_tokens(run, iteration, shards, score(run, iteration, shards))

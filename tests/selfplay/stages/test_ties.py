@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from a_run import a_config, a_run, a_sample, on
 from sparring.policies import Drawn
+from sparring.run_directory import RunDirectory
 from sparring.selfplay import loop
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.ties import tell_ties
@@ -81,3 +83,15 @@ def test_it_is_said_before_responses_are_judged_and_scored(
     sampled = {"batch_size": 4, "samples_per_prompt": 2}
     loop.run(a_config(tiny_folder, tmp_path / "run", iterations=1, data=data, generation=sampled, **judged))
     assert order == ["tell_ties", "score", "judge_samples"]
+
+
+def test_of_given_preferences_nothing_was_generated_to_be_told_apart(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"{n}?", "chosen": f"{n}", "rejected": "x"} for n in range(2)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = {"source": str(tmp_path / "rows.jsonl"), "columns": {"response": "chosen"}, "held_out": 0}
+    settings = {"data": data, "objective": {"name": "dpo"}, "responses": "data", "iterations": 1}
+    directory = loop.run(a_config(tiny_folder, tmp_path / "run", **settings)).directory
+    assert "generated" not in capsys.readouterr().err
+    assert not any("samples/equal_expert" in event for event in RunDirectory(directory).events())
