@@ -47,6 +47,11 @@ def own_class(kind: str, path: str, protocol: type) -> type[Any]:
     """
     found = _import(kind, path)
     where, name = f"{kind}.name", path.partition(":")[2]
+    home = f"{protocol.__module__}.{protocol.__name__}"
+    if inspect.isroutine(found):
+        rule = f"write {{name: verifier, rule: {path}}}, or consensus in place of verifier; or " * (kind == "judge")
+        fix = f"{rule}write a class that derives from {home}, with @dataclass(frozen=True, kw_only=True) above it"
+        raise InputError(f"{kind} '{path}' is a function, and no class", where=where, fix=fix)
     if not isinstance(found, type) or not dataclasses.is_dataclass(found):
         fix = f"write @dataclass(frozen=True, kw_only=True) above class {name}"
         raise InputError(f"{kind} '{path}' is not a dataclass", where=where, fix=fix)
@@ -56,7 +61,6 @@ def own_class(kind: str, path: str, protocol: type) -> type[Any]:
         raise InputError(problem, where=where, fix="write @dataclass(frozen=True, kw_only=True)")
     missing = _missing(found, protocol, {field.name for field in fields})
     if missing:
-        home = f"{protocol.__module__}.{protocol.__name__}"
         fix = f"derive it from {home}, whose documentation says what they are, and add what has no default"
         raise InputError(f"{kind} '{path}' has no {' and no '.join(missing)}", where=where, fix=fix)
     return found

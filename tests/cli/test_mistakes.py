@@ -87,6 +87,11 @@ MISTAKES = {
     "training.iterations=3": ["fix: did you mean 'iterations' at the top?"],
     "training.seed=3": ["fix: set `seed` at the top"],
     "stop.name=x": ["stop.name: unknown key; known: alarms, enabled, max_drop, metric"],
+    "data.verifier=my_rule:right": [
+        "data.verifier: a function of your own is a judge's rule and no verifier of the data",
+        "write judge (or evaluation.judge): {name: verifier, rule: my_rule:right}",
+        "what can stand here: final-number, ",
+    ],
     "data=rows.jsonl": ["got 'rows.jsonl'; write data.source=rows.jsonl"],
 }
 
@@ -235,4 +240,18 @@ def test_following_the_advice_on_preferences_is_enough(
     code, told = sparring(*common, "objective={name: dpo}", "responses=data", "data.max_response_tokens=8")
     assert code == 0, told
     code, told = sparring(*common, "data.columns={response: chosen}", "data.max_response_tokens=8")
+    assert code == 0, told
+
+
+def test_a_function_in_the_place_of_a_judge_is_told_that_it_is_a_rule(
+    sparring: Callable[..., tuple[object, str]], folder: Path
+) -> None:
+    Path("plain_rule.py").write_text("def right(response, answer): return response == answer\n", encoding="utf-8")
+    given = ("plan", "mine.yaml", "objective={name: sppo}", "generation.samples_per_prompt=2", "--no-calibration")
+    code, told = sparring(*given, "judge.name=plain_rule:right")
+    rule = "{name: verifier, rule: plain_rule:right}"
+    assert code == 2
+    assert "judge 'plain_rule:right' is a function, and no class" in told
+    assert f"fix: write {rule}, or consensus in place of verifier; or write a class that derives from " in told
+    code, told = sparring(*given, f"judge={rule}")
     assert code == 0, told

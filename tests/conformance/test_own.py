@@ -239,7 +239,14 @@ SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
         {},
         ["objective 'own_code:Mine' cannot be imported (ModuleNotFoundError: No module named 'own_other')"],
     ),
-    "function": ("def Mine(ratios): ...", {}, ["objective 'own_code:Mine' is not a dataclass", "kw_only=True) above"]),
+    "function": (
+        "def Mine(ratios): ...",
+        {},
+        [
+            "objective 'own_code:Mine' is a function, and no class",
+            "fix: write a class that derives from sparring.types",
+        ],
+    ),
     "no dataclass": (WHOLE.partition("\n")[2], {}, ["objective 'own_code:Mine' is not a dataclass"]),
     "dataclass that can be changed": (
         WHOLE.replace("frozen=True, ", "").replace("(Objective)", ""),

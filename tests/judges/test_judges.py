@@ -104,8 +104,9 @@ def test_a_rule_that_fails_or_is_not_there() -> None:
     for rule in ("judges.rules:absent", "judges.absent:rule"):
         with pytest.raises(InputError, match="cannot be imported"):
             judged("verifier", question, rule=rule)
-    with pytest.raises(InputError, match="is not a function"):
-        judged("verifier", question, rule="judges.rules:NUMBER")
+    for rule in ("judges.rules:NUMBER", "sparring.judges.consensus:Consensus"):
+        with pytest.raises(InputError, match="is not a function"):
+            judged("verifier", question, rule=rule)
 
 
 @pytest.mark.parametrize("generated", [("a",), ("a", "b", "c")], ids=len)

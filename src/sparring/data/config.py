@@ -14,6 +14,7 @@ from sparring.data.teacher import TeacherConfig
 from sparring.data.template import PromptTemplate, SpecialTokensSetting
 from sparring.data.verifiers import VERIFIERS
 from sparring.errors import did_you_mean
+from sparring.own_code import is_own
 from sparring.registry import require_one_of
 
 if TYPE_CHECKING:
@@ -197,6 +198,10 @@ class DataConfig(BaseModel):
     @field_validator("verifier")
     @classmethod
     def _known_verifier(cls, value: str | None) -> str | None:
+        if value is not None and is_own(value):
+            judge = f"write judge (or evaluation.judge): {{name: verifier, rule: {value}}}"
+            known = f"what can stand here: {', '.join(VERIFIERS)}"
+            raise ValueError(f"a function of your own is a judge's rule and no verifier of the data: {judge}; {known}")
         if value is not None:
             require_one_of("verifier", value, VERIFIERS)
         return value

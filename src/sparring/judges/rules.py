@@ -109,6 +109,7 @@ def _import(name: str) -> Rule:
         problem = f"the rule '{name}' cannot be imported ({type(error).__name__}: {error})"
         fix = "write package.module:function, not a path; put its folder on PYTHONPATH; and check that it imports"
         raise InputError(problem, where="judge.rule", fix=fix) from error
-    if not callable(rule):
-        raise InputError(f"'{name}' is not a function", where="judge.rule", fix="name one of (response, answer)")
+    if not callable(rule) or isinstance(rule, type):
+        fix = "name one of (response, answer); a judge that is a class is given as the judge's name"
+        raise InputError(f"'{name}' is not a function", where="judge.rule", fix=fix)
     return rule
