@@ -43,6 +43,21 @@ def test_too_few_held_out_prompts_for_a_control_are_told(
     assert not warned or "less than about 0.54 cannot be told from chance" in found[0]
 
 
+@pytest.mark.parametrize(("experts", "told_of"), [(6, True), (12, False)])
+def test_held_out_prompts_that_take_some_of_few_experts_are_told(
+    experts: int, told_of: bool, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Where all prompts have an expert, it takes one to hold out a prompt."""
+    rows = [{"prompt": f"{n} + 1?", "response" if n < experts else "ground_truth": f"#### {n + 1}"} for n in range(12)]
+    source = tmp_path / "few.jsonl"
+    source.write_text("".join(json.dumps({"response": None, "ground_truth": None} | row) + "\n" for row in rows))
+    data = {"source": str(source), "held_out": 2, "verifier": "final-number", "max_response_tokens": 12}
+    judged = {"objective": {"name": "raft"}, "judge": {"name": "verifier"}, "generation": {"samples_per_prompt": 2}}
+    lines = told.notes(prepare(a_config(tiny_folder, tmp_path / "run", data=data, control=True, **judged)))
+    (found,) = [line for line in lines if line.startswith("warning: on 2 held-out prompts")]
+    assert ("data.held_out_source" in found) == told_of
+
+
 @pytest.mark.parametrize(("limit", "told_of"), [(64, False), (400, True)])
 def test_a_limit_far_beyond_the_experts_is_told(limit: int, told_of: bool, tiny_folder: Path, tmp_path: Path) -> None:
     data = {"source": "arithmetic", "limit": 4, "held_out": 2, "max_response_tokens": limit}

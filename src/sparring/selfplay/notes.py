@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from sparring.data import Encoded
+from sparring.data import TASKS, Encoded
 from sparring.data.formats import likely_ground_truths
 from sparring.progress import console
 from sparring.selfplay.arguments import bf16_is_faster
@@ -142,9 +142,19 @@ def _control(prepared: Prepared) -> list[str]:
         lines.append(
             f"warning: on {count} held-out prompts a difference in right answers of less than about "
             f"{2 * _PAIRED_DEVIATION / math.sqrt(count):.2f} cannot be told from chance; {_TELLING} and more tell one "
-            f"of {2 * _PAIRED_DEVIATION / math.sqrt(_TELLING):.2f} (data.held_out)"
+            f"of {2 * _PAIRED_DEVIATION / math.sqrt(_TELLING):.2f} (data.held_out{_spared(prepared)})"
         )
     return lines
+
+
+def _spared(prepared: Prepared) -> str:
+    """What spares the experts, where they are few and the held-out prompts take some of them."""
+    data, train = prepared.config.data, prepared.train.examples
+    few = any(not item.expert_ids for item in train) and any(item.expert_ids for item in train)
+    own = data.held_out_source is None and data.held_out_split is None and data.source not in TASKS
+    if not few or not own or prepared.verifier is None:
+        return ""
+    return "; data.held_out_source, a file of prompts with the right answer alone, takes no expert from training"
 
 
 def _limit(prepared: Prepared) -> list[str]:
