@@ -160,7 +160,8 @@ RULES = (
         fits=lambda facts: 0 < facts.experts < facts.prompts,
         plays=lambda _: _IMITATION | {"judge": {"name": "discriminator"}},
         because="sppo on what a discriminator takes for the expert's: it learns from the prompts that have one, and "
-        "judges the others, which supervised fine-tuning cannot learn from",
+        "judges the others, which supervised fine-tuning cannot learn from. Experts that the warm-up learns by heart "
+        "leave it nothing to tell apart",
     ),
     Rule(
         data="an expert's response on every prompt, and nothing that judges",
