@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ Sparring = Callable[..., tuple[object, str]]
 def begin(sparring: Sparring, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.chdir(tmp_path)
 
-    def give(*rows: Any) -> tuple[object, str]:
+    def give(*rows: Any, settings: Sequence[str] = ()) -> tuple[object, str]:
         lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
         Path("mine.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return sparring("init", "mine.jsonl", "--model", tiny_folder)
+        return sparring("init", "mine.jsonl", *settings, "--model", tiny_folder)
 
     return give
 
@@ -144,6 +144,75 @@ def test_right_answers_alone_are_enough(begin: Callable[..., Any]) -> None:
     prepared = prepare(config)
     assert prepared.config.judge is not None
     assert prepared.config.judge.name == "consensus"
+
+
+@pytest.mark.parametrize(
+    ("names", "mapped"),
+    [
+        (("question", "solution"), {"prompt": "question", "response": "solution"}),
+        (("Query", "Answer"), {"prompt": "Query", "response": "Answer"}),
+        (("prompt", "output"), {"response": "output"}),
+        (("instruction", "answer"), {"prompt": "instruction", "response": "answer"}),
+    ],
+)
+def test_prompts_and_responses_are_told_by_their_names(
+    begin: Callable[..., Any], names: tuple[str, str], mapped: dict[str, str]
+) -> None:
+    code, told = begin(*({names[0]: f"{n}?", names[1]: f"it is {n}", "final": n} for n in range(10)))
+    assert code == 0, told
+    assert "  10 rows with an expert's response" in told
+    for field, column in mapped.items():
+        assert f"  the column '{column}' is taken for the {field}, by its name" in told.splitlines()
+    assert "  columns that hold something and are not read: final" in told.splitlines()
+    assert read().data.columns == mapped
+    assert len(prepare(read()).train.examples) == 8
+    # The command that the file shows maps them too.
+    assert "#   sparring train auto data.source=mine.jsonl 'data.columns={" in Path("sparring.yaml").read_text("utf-8")
+
+
+def test_an_instruction_keeps_its_input(begin: Callable[..., Any]) -> None:
+    begin(*({"instruction": "add", "input": f"{n} and 1", "answer": f"it is {n + 1}"} for n in range(10)))
+    assert read().data.columns == {"output": "answer"}
+    assert {"add\n\n3 and 1"} & {each.prompt for each in prepare(read()).train.examples}
+
+
+def test_preferences_get_their_prompt_by_its_name(begin: Callable[..., Any]) -> None:
+    begin(*({"question": f"{n}?", "chosen": "yes", "rejected": "no"} for n in range(10)))
+    assert read().data.columns == {"prompt": "question"}
+    prepare(read())
+
+
+def test_single_words_are_right_answers_rather_than_responses(begin: Callable[..., Any]) -> None:
+    begin(*({"question": f"{n}?", "answer": n} for n in range(10)))
+    assert read().data.columns == {"prompt": "question", "ground_truth": "answer"}
+    prepare(read())
+
+
+def test_of_two_columns_that_fit_none_is_guessed(begin: Callable[..., Any]) -> None:
+    rows = [{"problem": f"{n}?", "solution": f"it is {n}", "answer": n} for n in range(10)]
+    code, told = begin(*rows)
+    assert (code, Path("sparring.yaml").exists()) == (2, False)
+    assert "the columns answer and solution may each be the response, by their names" in told
+    assert "'data.columns={prompt: problem, response: answer}'" in told
+    columns = "{prompt: problem, response: solution, ground_truth: answer}"
+    code, told = begin(*rows, settings=[f"data.columns={columns}"])
+    assert code == 0, told
+    assert read().data.columns == yaml.safe_load(columns)
+    assert all(each.ground_truth is not None for each in prepare(read()).train.examples)
+
+
+def test_a_setting_that_says_nothing_of_the_rows_is_refused(begin: Callable[..., Any]) -> None:
+    code, told = begin({"prompt": "a?", "response": "b"}, settings=["training.learning_rate=1"])
+    assert (code, "write it into sparring.yaml afterwards" in told) == (2, True), told
+
+
+def test_rows_that_repeat_are_left_out_and_counted(begin: Callable[..., Any]) -> None:
+    rows = [{"prompt": f"{n}?", "answer": n} for n in range(10)]
+    code, told = begin(*rows, {"prompt": "3?", "answer": 4}, rows[0])
+    assert code == 0, told
+    assert "1 row is wrong, left out: mine.jsonl, line 12: repeats mine.jsonl, line 1" in told
+    assert read().data.skip_invalid
+    prepare(read())
 
 
 @pytest.mark.parametrize(

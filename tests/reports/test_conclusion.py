@@ -198,7 +198,7 @@ def test_an_iteration_in_which_every_comparison_tied_is_said(tmp_path: Path) -> 
     assert told == ["Iteration 1: the judge preferred no response to another, so there was nothing to learn."]
 
 
-@pytest.mark.parametrize(("skipped", "said"), [(1, "1 row of the data was invalid"), (2, "2 rows of the data were ")])
+@pytest.mark.parametrize(("skipped", "said"), [(1, "1 row of the data was left out"), (2, "2 rows of the data were ")])
 def test_rows_that_were_left_out_are_counted(tmp_path: Path, skipped: int, said: str) -> None:
     directory = write_run(tmp_path)
     manifest = read_json(directory.manifest)

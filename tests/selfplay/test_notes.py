@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from a_run import a_config
+from sparring.errors import InputError
 from sparring.progress import console
 from sparring.selfplay import notes as told
 from sparring.selfplay.prepared import prepare
@@ -78,4 +79,21 @@ def test_one_iteration_and_one_row_are_not_told_as_several(tiny_folder: Path, tm
     lines = shown.get().splitlines()
     assert "phase 0, objective 'spif': iteration 0, on 4 of 4 prompts" in lines
     assert "phase 1, objective 'spif': iterations 1 to 2, on 4 of 4 prompts" in lines
-    assert "1 row was left out:" in lines
+    assert "1 row was left out (1 invalid):" in lines
+
+
+def test_rows_left_out_are_as_many_as_the_error_said_and_those_of_held_out_prompts(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"{number}?", "response": reply} for number in range(12) for reply in ("a", "b")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, [*rows, *rows[:11]])), encoding="utf-8")
+    data = {"source": str(path), "held_out": 1, "max_response_tokens": 8}
+    with pytest.raises(InputError, match=r"leave out all 11 invalid rows with data\.skip_invalid: true"):
+        prepare(a_config(tiny_folder, tmp_path / "run", data=data))
+    lines = told.notes(prepare(a_config(tiny_folder, tmp_path / "run", data=data | {"skip_invalid": True})))
+    (found,) = (line for line in lines if "left out" in line)
+    head, *_, last = found.splitlines()
+    assert head == "12 rows were left out (11 invalid, 1 with the prompt of a held-out row):"
+    # `plan` says it too, and writes no manifest.
+    assert last == "  … and 2 more; the manifest.json of a run lists them all"

@@ -117,9 +117,7 @@ def plan(  # noqa: PLR0917 - options of a command
     sharded: Annotated[
         bool, typer.Option("--sharded", envvar="ACCELERATE_USE_FSDP", help="With weights shared out (FSDP).")
     ] = False,
-    no_calibration: Annotated[
-        bool, typer.Option("--no-calibration", help="Load no weights: sizes and FLOPs, but no times.")
-    ] = False,
+    no_calibration: Annotated[bool, typer.Option("--no-calibration", help="Load no weights: give no times.")] = False,
     skip_invalid: SkipInvalid = False,
     json: Json = False,
 ) -> None:
@@ -173,16 +171,17 @@ def generate(  # noqa: PLR0917 - options of a command
     )
 
 
-@app.command()
+@app.command(cls=TakesSettings)
 def init(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A data file, a folder of them, or a dataset's name.")],
+    overrides: Overrides = None,
     to: Annotated[Path, typer.Option(help="The file to write.")] = Path("sparring.yaml"),
     model: Annotated[str, typer.Option(help="The model that is to play.")] = "smollm2-135m",
 ) -> None:
     """Look at a data file and write a commented configuration for it."""
     from sparring.cli.init import init_command
 
-    init_command(data, to, model)
+    init_command(data, overrides or [], to, model)
 
 
 @app.command()

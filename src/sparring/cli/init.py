@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from sparring.cli.columns import read_by_names, teaches
 from sparring.cli.output import print_lines
-from sparring.data import DataConfig, SourceConfig
-from sparring.data.formats import GROUND_TRUTH, likely_ground_truths
-from sparring.data.rows import Rows, parse
+from sparring.data import DataConfig
+from sparring.data.formats import GROUND_TRUTH
 from sparring.data.verifiers import fitting_rule
 from sparring.errors import InputError
 from sparring.examples import Example
@@ -21,12 +22,14 @@ from sparring.files import write_text
 from sparring.models import ModelConfig, load_tokenizer
 from sparring.selfplay.auto import resolve
 from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.config.yaml import apply_overrides
 
 # What is measured in tokens; a longer file is like its beginning.
 _MEASURED = 2000
 _STEP, _LONGEST = 64, 1024
 # So many lines are named one by one.
 _FEW = 5
+_CALLED = {"prompt": "prompt", "response": "response", "output": "response", GROUND_TRUTH: "right answer"}
 
 _HEAD = """\
 # Self-play on {source}, {told}
@@ -44,10 +47,11 @@ _SKIP = """\
   # Leaves out the rows that are said above to be left out; without this setting they stop the run.
   skip_invalid: true
 """
-_COLUMN = """\
-  # By its name this column holds the right answer. If it is a response to imitate, map `response` to it instead.
-  columns: {{ground_truth: {column}}}
+_COLUMNS = """\
+  # By their names. A response is imitated; a `ground_truth` is the right answer, which a verifier compares with.
 """
+# The settings that say how the rows are read.
+_READING = ("columns", "format", "ignore", "roles", "split", "subset")
 _VERIFIER = """\
   # What makes a response right, given the right answer. exact: it is that answer and no more; final-number: it ends in
   # the same number; math: in the same formula (pip install 'sparring[math]').
@@ -60,7 +64,7 @@ recipe: auto
 _IMITATION = """\
 # Where every prompt has an expert's response and nothing judges, more supervised fine-tuning is the better buy: no
 # self-play that was measured beat it (README, docs/auto.md). The recipe `auto` looks at the data and chooses so:
-#   sparring train auto data.source={source}
+#   sparring train auto {settings}
 # Here `iterations: 0` ends the run after its supervised fine-tuning.
 # Supervised fine-tuning first, until prompts set apart for it say that it no longer helps.
 warmup:
@@ -97,7 +101,8 @@ class _Look:
         read: How many rows it has.
         examples: What the valid ones hold.
         problems: What is wrong with each of the others.
-        column: The column that was taken for the right answer by its name, if one was.
+        mapped: The columns that were taken for a field by their names, by field.
+        unread: The columns that hold something and are not read.
         experts: The rows with an expert's response.
         compared: The rows with preferences, and no expert's response.
         known: The rows with the right answer alone.
@@ -107,7 +112,8 @@ class _Look:
     read: int
     examples: list[Example]
     problems: list[InputError]
-    column: str | None
+    mapped: Mapping[str, str]
+    unread: Collection[str]
     experts: list[Example] = field(init=False, default_factory=list)
     compared: list[Example] = field(init=False, default_factory=list)
     known: list[Example] = field(init=False, default_factory=list)
@@ -147,8 +153,10 @@ class _Look:
             first, count = self.problems[0], len(self.problems)
             head = f"{_rows(count)} {'is' if count == 1 else 'are'} wrong, left out"
             lines.append(f"{head}: {'' if count == 1 else 'the first is '}{first.where}: {first.problem}")
-        if self.column is not None:
-            lines.append(f"the column '{self.column}' is taken for the right answer, by its name")
+        for name, column in self.mapped.items():
+            lines.append(f"the column '{column}' is taken for the {_CALLED[name]}, by its name")
+        if self.unread:
+            lines.append(f"columns that hold something and are not read: {', '.join(sorted(self.unread))}")
         return [_rows(self.read), *(" ".join(line.split()) for line in lines)]
 
     def responses(self) -> Iterable[str]:
@@ -167,31 +175,49 @@ def _few(places: Sequence[str]) -> str:
     return f": {'; '.join(places)}" if len(places) <= _FEW else ""
 
 
-def init_command(source: str, to: Path, model: str) -> None:
+def init_command(source: str, overrides: Sequence[str], to: Path, model: str) -> None:
     """Looks at a data file and writes a configuration for it.
 
     Raises:
-        InputError: There is a file already; the data cannot be read, or hold nothing to learn from.
+        InputError: There is a file already; a setting says not how rows are read; the data cannot be read, or hold
+            nothing to learn from.
     """
     if to.exists():
         raise InputError("is there already", where=str(to), fix="give another name with --to, or remove it")
-    look = _look(source)
+    given = _given(overrides, to)
+    look = _look(source, given)
+    reading = given | ({"columns": {**given.get("columns", {}), **look.mapped}} if look.mapped else {})
     limit, lengths = _limit(look, model)
-    played, left = (None, 0) if look.alike else _played(look, source)
+    played, left = (None, 0) if look.alike else _played(look, source, reading)
     first, *kinds = [*look.told(), *([] if played is None else [played])]
     if left:
         kinds.append(f"{_rows(left)} of no use to that, left out: those with neither preferences nor a response")
     name = Path(source).stem or "selfplay"
     values = {"told": f"{first}:", "to": to, "name": name, "limit": limit, "lengths": lengths}
-    head, rest = _HEAD.format(source=_scalar(source), model=_scalar(model), **values).split("\n", 1)
+    head, rest = _HEAD.format(source=_flow(source), model=_flow(model), **values).split("\n", 1)
     lines = [head, *(f"#   {kind}" for kind in kinds), rest]
-    data = "" if look.column is None else _COLUMN.format(column=look.column)
+    data = _COLUMNS if look.mapped else ""
+    data += "".join(f"  {key}: {_flow(value)}\n" for key, value in reading.items())
     data += "" if look.verifier is None else _VERIFIER.format(verifier=look.verifier)
     data += _SKIP if look.problems or left else ""
-    play = _IMITATION.format(source=shlex.quote(source)) if look.experts else _PREFERENCE
+    settings = " ".join(shlex.quote(f"data.{key}={_flow(value)}") for key, value in reading.items())
+    settings = f"data.source={shlex.quote(source)} {settings}".strip()
+    play = _IMITATION.format(settings=settings) if look.experts else _PREFERENCE
     write_text(to, "\n".join(lines) + data + (_AUTO if played is not None else play + _TAIL))
     print_lines([f"{source}: {first}", *(f"  {kind}" for kind in kinds), f"configuration: {to}"])
     print_lines([f"next: sparring plan {to}"])
+
+
+def _given(overrides: Sequence[str], to: Path) -> dict[str, Any]:
+    """The settings of `data` that say how its rows are read."""
+    values = apply_overrides({}, overrides)
+    data = values.pop("data", {})
+    other = [*values, *(f"data.{key}" for key in data if key not in _READING)]
+    if other:
+        known = ", ".join(f"data.{key}" for key in _READING)
+        fix = f"leave it out, and write it into {to} afterwards"
+        raise InputError(f"says not how the rows are read, as {known} do", where=other[0], fix=fix)
+    return dict(data)
 
 
 def _limit(look: _Look, model: str) -> tuple[int, str]:
@@ -206,43 +232,26 @@ def _limit(look: _Look, model: str) -> tuple[int, str]:
     return limit, f"the longest response has {longest}" + ("; longer ones are cut" if longest > limit else "")
 
 
-def _played(look: _Look, source: str) -> tuple[str, int]:
+def _played(look: _Look, source: str, reading: Mapping[str, Any]) -> tuple[str, int]:
     """What `auto` plays on the rows and why, and of how many it has no use."""
-    columns = {} if look.column is None else {GROUND_TRUTH: look.column}
-    data = {"source": source, "columns": columns, "verifier": look.verifier, "skip_invalid": True}
+    data = {"source": source, **reading, "verifier": look.verifier, "skip_invalid": True}
     chosen, reasons = resolve(SelfPlayConfig.from_mapping({"recipe": "auto", "data": data}))
     left = len(look.known) + len(look.alone) if chosen.responses == "data" else 0
     return next(reason for reason in reasons if reason.startswith("auto plays")), left
 
 
-def _look(source: str) -> _Look:
-    rows, column = _parsed(source), None
-    for name in likely_ground_truths(rows.unread) if _unanswered(rows) else ():
-        other = _parsed(source, {GROUND_TRUTH: name})
-        if len(other.problems) == len(rows.problems) and _unanswered(other) < _unanswered(rows):
-            rows, column = other, name
-            break
-    look = _Look(read=rows.read, examples=rows.valid, problems=rows.problems, column=column)
-    if not look.experts and not look.compared and not look.known:
-        if rows.problems:
-            raise rows.problems[0]
+def _look(source: str, given: Mapping[str, Any]) -> _Look:
+    rows, mapped = read_by_names(SelfPlayConfig.from_mapping({"data": {"source": source, **given}}).data)
+    if not rows.valid:
+        raise rows.problems[0]
+    if not teaches(rows):
         fix = "add responses, or right answers as `ground_truth`; or let a judge tell better samples from worse, as "
         fix += "`sparring recipes show consensus` does"
         raise InputError("holds prompts alone, so there is nobody to learn from", where=source, fix=fix)
-    return look
+    return _Look(read=rows.read, examples=rows.valid, problems=rows.problems, mapped=mapped, unread=rows.unread)
 
 
-def _parsed(source: str, columns: Mapping[str, str] | None = None) -> Rows:
-    part = SourceConfig(source=source, columns=dict(columns or {}))
-    return parse(DataConfig(source=source), part, {"the model": frozenset()}, start=0, seen={})
-
-
-def _unanswered(rows: Rows) -> int:
-    """How many rows hold a prompt alone."""
-    return sum(each.reference_answer is None and each.comparison is None for each in rows.valid)
-
-
-def _scalar(text: str) -> str:
-    """A text as YAML writes it, in quotes where it needs them."""
-    written: str = yaml.safe_dump(text, width=10_000)
+def _flow(value: Any) -> str:
+    """A value as YAML writes it in a line, a text in quotes where it needs them."""
+    written: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
     return written.removesuffix("...\n").strip()

@@ -19,11 +19,6 @@ MESSAGE_KEYS = frozenset({"role", "content"})
 GROUND_TRUTH = "ground_truth"
 """The column of what responses are verified against, where that is not the expert's response."""
 
-# Names that such columns have elsewhere: they say so, but a response to imitate may be called `answer` too.
-_LIKELY_GROUND_TRUTHS = (
-    *("answer", "final_answer", "correct_answer", "right_answer", "gold_answer", "expected_answer", "gold", "target"),
-    *("expected", "label", "truth", "solution"),
-)
 _PROMPT_ONLY = "prompt-only"
 _SYSTEM = {"system": ("system_prompt",)}
 _BEFORE = ("system", "history")
@@ -98,12 +93,6 @@ def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, 
     fix = f"map them with data.columns, e.g. {{prompt: question, response: answer}}. The formats need {needs}"
     but = f" but {_PROMPT_ONLY}, and {needed_by} needs more" if prompts_fit else ""
     raise InputError(f"the columns ({found}) fit no format{but}", where=where, fix=fix)
-
-
-def likely_ground_truths(columns: Collection[str]) -> list[str]:
-    """Those of the columns whose names say that they hold the right answer, the likeliest first."""
-    named = [each for each in columns if each.lower() in _LIKELY_GROUND_TRUTHS]
-    return sorted(named, key=lambda each: (_LIKELY_GROUND_TRUTHS.index(each.lower()), each))
 
 
 def _part_of_another(item: Format, others: Collection[Format]) -> bool:

@@ -15,6 +15,8 @@ from sparring.examples import Example
 Prompt = tuple[tuple[str, str], ...]
 
 _MOST_HELD_OUT = 32
+LEAKS = "has the prompt of the held-out"
+"""How the problem of a row begins that is right, but has the prompt of a held-out one."""
 _NEARLY = ", apart from white space, case or Unicode form"
 _SPACE = re.compile(r"\s+")
 
@@ -127,7 +129,7 @@ def _apart(examples: Sequence[Example], held_out: Collection[Example]) -> tuple[
             kept.append(example)
         elif holder is not example:
             nearly = "" if turns(holder) == turns(example) else _NEARLY
-            problem = f"has the prompt of the held-out {holder.where}{nearly}"
+            problem = f"{LEAKS} {holder.where}{nearly}"
             leaks.append(InputError(problem, where=example.where, fix="remove it from one of the two"))
     return kept, leaks
 

@@ -167,7 +167,7 @@ def _warnings(summary: Summary, best: PolicyRow | None) -> list[str]:
     skipped = len(summary.manifest["data"]["skipped"])
     if skipped:
         rows = "1 row of the data was" if skipped == 1 else f"{skipped} rows of the data were"
-        found.append(f"{rows} invalid and left out; see the manifest.")
+        found.append(f"{rows} left out; the manifest says why.")
     return found
 
 

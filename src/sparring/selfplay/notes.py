@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from sparring.data import TASKS, Encoded
-from sparring.data.formats import likely_ground_truths
+from sparring.data.guesses import likely_ground_truths
+from sparring.data.split import LEAKS
 from sparring.progress import console
 from sparring.selfplay.arguments import bf16_is_faster
 from sparring.selfplay.config.warmup import WarmupConfig
@@ -18,6 +19,7 @@ _SHOWN = 10
 _PAIRED_DEVIATION = 0.47
 _TELLING = 128
 _FAR_LONGER = 8
+_OF_HELD_OUT = "with the prompt of a held-out row"
 
 
 def announce(prepared: Prepared) -> None:
@@ -196,10 +198,13 @@ def _warmup(prepared: Prepared) -> list[str]:
 def _left_out(skipped: list[tuple[str, str]]) -> list[str]:
     if not skipped:
         return []
-    head = "1 row was left out:" if len(skipped) == 1 else f"{len(skipped)} rows were left out:"
-    lines = [head, *(f"  {where}: {reason}" for where, reason in skipped[:_SHOWN])]
+    # Those are known when the held-out rows are drawn, after the invalid ones were counted.
+    leaks = sum(reason.startswith(LEAKS) for _, reason in skipped)
+    kinds = [f"{count} {kind}" for count, kind in ((len(skipped) - leaks, "invalid"), (leaks, _OF_HELD_OUT)) if count]
+    head = "1 row was left out" if len(skipped) == 1 else f"{len(skipped)} rows were left out"
+    lines = [f"{head} ({', '.join(kinds)}):", *(f"  {where}: {reason}" for where, reason in skipped[:_SHOWN])]
     if len(skipped) > _SHOWN:
-        lines.append(f"  … and {len(skipped) - _SHOWN} more, listed in manifest.json")
+        lines.append(f"  … and {len(skipped) - _SHOWN} more; the manifest.json of a run lists them all")
     return ["\n".join(lines)]
 
 
