@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 
 from reports.finished_run import write_run
 from sparring.cli.output import print_report
+from sparring.cli.report import report_command
 from sparring.reports.summary import summarize
 from sparring.reports.terminal import Policies, costs, training
 
@@ -93,3 +94,21 @@ def test_the_report_of_a_run_that_was_only_started(tmp_path: Path, capsys: pytes
     (run.path / "metrics.jsonl").unlink()
     print_report(run.path, as_json=False)
     assert "has not logged anything yet" in capsys.readouterr().out
+
+
+def test_no_setting_of_compared_runs_is_broken_within_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown_tables: list[RenderableType] = []
+    monkeypatch.setattr("sparring.cli.report.print_table", shown_tables.append)
+    limits = (1600, 1800, 2000)
+    runs = [
+        write_run(tmp_path / str(limit), data={"source": "arithmetic", "limit": limit, "held_out": limit // 100}).path
+        for limit in limits
+    ]
+    report_command(runs, to=tmp_path / "c.html", watch=False, port=0, as_json=False)
+    (table,) = shown_tables
+    narrow, wide = shown(table, 60), shown(table, 160)
+    for limit, letter in zip(limits, "ABC", strict=True):
+        settings = f"data.limit = {limit}, data.held_out = {limit // 100}"
+        assert f"\n{letter}: {settings}\n" in narrow
+        assert f" {settings} " in wide
+    assert [row[0] for row in cells(narrow) if row[0] in "ABC" and row[0]] == ["A", "A", "B", "B", "C", "C"]

@@ -54,16 +54,18 @@ def _page(runs: Sequence[Path]) -> Page:
 
 
 def _compare(runs: Sequence[Path], to: Path, *, as_json: bool) -> None:
-    from sparring.reports.comparison import group_table, write_comparison
+    from sparring.reports.comparison import group, group_table, write_comparison
     from sparring.reports.plain import plain
     from sparring.reports.summary import summarize
+    from sparring.reports.terminal import Compared
 
     summaries = [summarize(run) for run in runs]
     write_comparison(summaries, to)
     if as_json:
         print_json({"runs": [plain(summary) for summary in summaries], "report": str(to)})
         return
-    print_table(_table(*group_table(summaries)))
+    wide, lettered = (_table(*group_table(summaries, lettered=lettered)) for lettered in (False, True))
+    print_table(Compared(wide, lettered, {each.letter: each.label for each in group(summaries)}))
     print_lines([f"report: {to.resolve()}"])
 
 

@@ -28,11 +28,13 @@ class Group:
     """Runs of one configuration.
 
     Attributes:
-        name: Its name in charts: its label or, where a group's is too long for a legend, a letter.
+        letter: The letter of its place.
+        name: Its name in charts: its label or, where a group's is too long for a legend, its letter.
         label: The settings in which it differs from the other groups.
         runs: Its runs, by seed.
     """
 
+    letter: str
     name: str
     label: str
     runs: list[Summary]
@@ -79,11 +81,11 @@ def group(summaries: Sequence[Summary]) -> list[Group]:
     for run, flat in zip(summaries, settings, strict=True):
         label = ", ".join(f"{key} = {_plain(flat[key])}" for key in differing if key in flat)
         found.setdefault(label or "the same settings", []).append(run)
-    letters = (_letter(place) for place in range(len(found)))
-    names = list(letters) if max(map(len, found), default=0) > _LONGEST else list(found)
+    letters = [_letter(place) for place in range(len(found))]
+    names = letters if max(map(len, found), default=0) > _LONGEST else list(found)
     return [
-        Group(name, label, sorted(runs, key=lambda run: int(run.config["seed"])))
-        for name, (label, runs) in zip(names, found.items(), strict=True)
+        Group(letter, name, label, sorted(runs, key=lambda run: int(run.config["seed"])))
+        for letter, name, (label, runs) in zip(letters, names, found.items(), strict=True)
     ]
 
 
@@ -124,10 +126,15 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def group_table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
-    """The headings and the rows of the groups' table: where self-play started, and where it ended, over seeds."""
+def group_table(summaries: Sequence[Summary], *, lettered: bool = False) -> tuple[list[str], list[list[str]]]:
+    """The headings and the rows of the groups' table: where self-play started, and where it ended, over seeds.
+
+    Args:
+        summaries: The runs.
+        lettered: Whether a group is called by its letter alone, for a table that says elsewhere what its settings are.
+    """
     columns = _columns(summaries)
-    rows = [row for each in group(summaries) for row in _group_rows(each, columns)]
+    rows = [row for each in group(summaries) for row in _group_rows(each, columns, lettered=lettered)]
     return ["settings", "runs (seeds)", "policy", *(heading for _, heading, _ in columns)], rows
 
 
@@ -157,7 +164,7 @@ def comparison_page(summaries: Sequence[Summary]) -> Page:
     )
 
 
-def _group_rows(each: Group, columns: Sequence[tuple[str, str, int]]) -> list[list[str]]:
+def _group_rows(each: Group, columns: Sequence[tuple[str, str, int]], *, lettered: bool) -> list[list[str]]:
     """The policy that self-play started from, and its last one."""
     last = min((run.rows for run in each.runs if run.rows), key=len, default=[])
     last = [row for row in last if not row.name.startswith(MORE_SFT)]
@@ -165,7 +172,7 @@ def _group_rows(each: Group, columns: Sequence[tuple[str, str, int]]) -> list[li
     names = dict.fromkeys([*started, *(row.name for row in last[-1:])])
     return [
         [
-            each.name if place else each.told,
+            each.letter if lettered else each.name if place else each.told,
             each.seeds,
             name,
             *(_cell(each.over_seeds(name, key), digits) for key, _, digits in columns),

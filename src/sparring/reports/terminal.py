@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
@@ -37,8 +37,7 @@ class Policies:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The table that fits."""
         wide = self._wide()
-        fits = Measurement.get(console, options.update(width=10_000), wide).maximum <= options.max_width
-        yield wide if fits else self._tall()
+        yield wide if _fits(wide, console, options) else self._tall()
 
     def _wide(self) -> Table:
         rows, columns = self.summary.rows, self.summary.columns
@@ -78,6 +77,35 @@ class Policies:
 
     def _curve(self, key: str) -> RenderableType:
         return Curve([row.estimates.get(key, {}).get("mean") for row in self.summary.rows])
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A table of groups of runs; in a narrow terminal groups have letters, and their settings stand below it.
+
+    Attributes:
+        wide: The table with the settings of each group.
+        lettered: The table with its letter.
+        settings: The settings by letter.
+    """
+
+    wide: Table
+    lettered: Table
+    settings: Mapping[str, str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table that fits."""
+        if _fits(self.wide, console, options):
+            yield self.wide
+            return
+        yield self.lettered
+        for letter, label in self.settings.items():
+            yield Text(f"{letter}: {label}", overflow="fold")
+
+
+def _fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
+    """Whether a table needs no folded cell."""
+    return Measurement.get(console, options.update(width=10_000), table).maximum <= options.max_width
 
 
 @dataclass(frozen=True)
