@@ -172,6 +172,10 @@ def test_a_run_of_ones_own_is_played_resumed_with_consent_and_refused_once_its_c
     # As a process would that starts anew, elsewhere, on a run that may be another person's.
     fresh_imports()
     table = tmp_path / "samples.parquet"
+    assert sparring.resume(directory.path) == result
+    assert "own_parts" not in sys.modules
+    ended = directory.result.read_bytes()
+    directory.result.unlink()
     for act in (
         lambda: sparring.resume(directory.path),
         lambda: load_policy(directory.path),
@@ -181,6 +185,7 @@ def test_a_run_of_ones_own_is_played_resumed_with_consent_and_refused_once_its_c
             act()
         assert all(name in caught.value.problem for name in NAMES)
         assert "own_parts" not in sys.modules
+    directory.result.write_bytes(ended)
     assert sparring.resume(directory.path, trust_remote_code=True) == result
     assert export_samples(directory.path, table, trust_remote_code=True) > 0
     exported, _ = load_policy(directory.path, trust_remote_code=True)
@@ -509,6 +514,7 @@ def test_a_rule_beside_the_configuration_is_called_once_before_a_model_is_loaded
     # A changed rule is another judge.
     directory = RunDirectory(config.output)
     (tmp_path / "own_rules.py").write_text(RULE.format(returns="True"), encoding="utf-8")
+    directory.result.unlink()
     with pytest.raises(InputError, match="this run judges with the Python function 'own_rules:right'"):
         sparring.resume(directory.path)
     with pytest.raises(InputError, match="the code of the module 'own_rules' changed after the run started"):

@@ -16,6 +16,7 @@ from sparring.run_directory import RunDirectory
 from sparring.selfplay import loop
 from sparring.selfplay.checks.consent import going_on, read_config
 from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.result import Result
 from sparring.selfplay.set_up import reopen
 
 SPPO = {"objective": {"name": "sppo"}, "generation": {"samples_per_prompt": 2}}
@@ -86,7 +87,8 @@ def test_a_run_that_is_resumed_asks_first(tmp_path: Path, sections: dict[str, An
         read_config(directory, trust_remote_code=False, resumes=True)
     assert caught.value.problem.startswith(f"this run {wish}")
     assert "; and it" not in caught.value.problem
-    assert "--trust-remote-code" in str(caught.value.fix)
+    # What is to be trusted the problem says: of some runs code, of others addresses.
+    assert caught.value.fix == "check that you trust that, then give --trust-remote-code"
     trusted = read_config(directory, trust_remote_code=True, resumes=True)
     assert going_on(directory) == f"sparring resume {directory.path} --trust-remote-code"
     # Only its model is loaded, so nothing of this would come to pass.
@@ -154,3 +156,25 @@ def test_a_run_that_is_stopped_says_with_which_option_it_goes_on(
     monkeypatch.setattr(loop, "resume", stopped)
     with pytest.raises(StopError, match=f"go on with `sparring resume {tmp_path} --trust-remote-code`"):
         resume_command(directory.path, trust_remote_code=True, as_json=True)
+
+
+@pytest.mark.parametrize("best", ["base", "warmup"])
+def test_a_run_that_has_ended_needs_no_consent_to_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], best: str
+) -> None:
+    directory = written(tmp_path, **RULE)
+    directory.warmup.model.mkdir(parents=True)
+    write_json(directory.result, {"best": best, "reason": "all was played", "log_lines": 0})
+    known = Result(
+        directory=tmp_path,
+        best=directory.warmup.model if best == "warmup" else None,
+        stopped_early=False,
+        reason="all was played",
+    )
+    assert loop.resume(tmp_path) == known
+    assert "nothing is left to do; give --trust-remote-code to have" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(InputError, match="the configuration was changed"):
+        loop.resume(tmp_path, trust_remote_code=True)
+    directory.result.write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match="this run judges with the Python function"):
+        loop.resume(tmp_path)

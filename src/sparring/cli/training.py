@@ -42,7 +42,8 @@ def resume_command(run: Path, *, trust_remote_code: bool, as_json: bool) -> None
     directory.require()
     last = directory.stages()[-1]
     done = "before any training ended" if last == directory.base else f"after {last.path.relative_to(run)}"
-    _tell(f"going on {done}: reading the data, then loading the model")
+    ended = directory.result.exists()
+    _tell("this run has ended" if ended else f"going on {done}: reading the data, then loading the model")
     from sparring.selfplay.loop import resume
 
     with _resumable(run):

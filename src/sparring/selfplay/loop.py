@@ -11,6 +11,7 @@ from sparring.metrics import Estimate
 from sparring.policies import BASE, CONTROL
 from sparring.progress import console, in_parts
 from sparring.run_directory import RunDirectory
+from sparring.selfplay.checks.consent import consent_option
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.early_stop import beside, watch
 from sparring.selfplay.monitor import monitor, tell_start
@@ -18,7 +19,7 @@ from sparring.selfplay.notes import announce
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import prepare
 from sparring.selfplay.remaining import tell_estimate, tell_remaining
-from sparring.selfplay.result import Result, conclude
+from sparring.selfplay.result import Result, conclude, known_result
 from sparring.selfplay.retention import retain
 from sparring.selfplay.run import Run
 from sparring.selfplay.set_up import check_free, claim, reopen, set_up, take_over
@@ -67,6 +68,9 @@ def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
 def resume(path: Path | str, *, trust_remote_code: bool = False, callbacks: Sequence[Any] = ()) -> Result:
     """Continues a run from the last finished shard or checkpoint; on CPU the result is bit-identical.
 
+    Of a run that has ended, all that is on disk is checked, and what is damaged is computed again; without the consent
+    that this takes, nothing is done, and its result is what its files say.
+
     Args:
         path: The run directory.
         trust_remote_code: Whether code that the run brings along may run, and keys may go to the machines that it
@@ -77,7 +81,14 @@ def resume(path: Path | str, *, trust_remote_code: bool = False, callbacks: Sequ
         InputError: The folder is not a run; its configuration, model or data changed; another process plays it; or it
             needs `trust_remote_code`.
     """
-    prepared, directory = reopen(Path(path), trust_remote_code=trust_remote_code)
+    directory = RunDirectory(Path(path))
+    directory.require()
+    ended = known_result(directory)
+    if ended is not None and not trust_remote_code and (option := consent_option(directory)):
+        console.quiet = not processes.is_main()
+        console.print(f"nothing is left to do; give{option} to have what is on disk checked, and mended where need be")
+        return ended
+    prepared, directory = reopen(directory.path, trust_remote_code=trust_remote_code)
     console.quiet = not processes.is_main()
     with _held(directory):
         processes.on_main(lambda: take_over(directory))

@@ -10,6 +10,7 @@ from pathlib import Path
 from sparring.digests import DamagedError
 from sparring.files import write_json
 from sparring.progress import console
+from sparring.run_directory import RunDirectory
 from sparring.run_files import read_result
 from sparring.selfplay.early_stop import Standing
 from sparring.selfplay.run import Run
@@ -32,6 +33,26 @@ class Result:
     best: Path | None
     stopped_early: bool
     reason: str
+
+
+def known_result(directory: RunDirectory) -> Result | None:
+    """The result of a run that has ended, as its files say; None of another, or where they are damaged.
+
+    Neither the model nor any code of the run is looked at.
+    """
+    if not directory.result.exists():
+        return None
+    try:
+        said = read_result(directory.result)
+    except DamagedError:
+        return None
+    # By name: it comes from the run, and a path could lead out of it.
+    models = {stage.path: stage.model for stage in directory.stages()} | {directory.base.path: None}
+    folder = directory.path / said["best"]
+    if folder not in models:
+        return None
+    best, stopped_early = models[folder], said.get("stopped_early", False)
+    return Result(directory=directory.path, best=best, stopped_early=stopped_early, reason=said.get("reason", ""))
 
 
 def conclude(run: Run, standing: Standing) -> Result:

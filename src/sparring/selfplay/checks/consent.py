@@ -29,7 +29,7 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
     config = SelfPlayConfig.of_run(directory.config).model_copy(update={"output": directory.path})
     wishes = _wishes(config, resumes=resumes)
     if wishes and not trust_remote_code:
-        fix = "check that you trust that code and those addresses, then give --trust-remote-code"
+        fix = "check that you trust that, then give --trust-remote-code"
         raise InputError(f"this run {'; and it '.join(wishes)}", where=str(directory.config), fix=fix)
     if wishes:
         for known in read_manifest(directory.manifest, "own_code")["own_code"].values():
