@@ -155,3 +155,28 @@ def test_experts_of_a_file_are_drawn_with_the_seed(tmp_path: Path) -> None:
 def test_a_teacher_writes_all_of_them() -> None:
     with pytest.raises(ValueError, match="experts leaves out responses of the data, and a teacher writes them all"):
         DataConfig.model_validate({"source": "x.jsonl", "experts": 1, "teacher": {"temperature": 0.5}})
+
+
+@pytest.mark.parametrize("form", ["auto", "prompt-response"])
+def test_held_out_rows_of_another_file_may_have_it_alone(tmp_path: Path, form: str) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(json.dumps({"question": "1 + 1?", "final": 2}))
+    rows = [{"question": "3 + 4?", "solution": "3 + 4 = 7", "final": 7}]
+    columns = {"prompt": "question", "response": "solution", "ground_truth": "final"}
+    settings = {"columns": columns, "format": form, "held_out": 1, "held_out_source": str(other)}
+    data = loaded(tmp_path, rows, **settings)
+    assert [(each.response, each.ground_truth) for each in data.held_out] == [(None, "2")]
+    assert [(each.response, each.ground_truth) for each in data.train] == [("3 + 4 = 7", "7")]
+    # In the file that they were mapped for they must be there, and so must the prompt's in both.
+    with pytest.raises(InputError, match="maps 'response' to the column 'solution', which is not there"):
+        loaded(tmp_path, [{"question": "3 + 4?", "final": 7}], **settings)
+    other.write_text(json.dumps({"asked": "1 + 1?", "final": 2}))
+    with pytest.raises(InputError, match="maps 'prompt' to the column 'question', which is not there"):
+        loaded(tmp_path, rows, **settings)
+
+
+def test_no_fix_maps_a_response_onto_the_prompts_column(tmp_path: Path) -> None:
+    columns = {"prompt": "question", "response": "solution"}
+    with pytest.raises(InputError) as error:
+        loaded(tmp_path, [{"question": "3 + 4?"}], columns=columns)
+    assert error.value.fix == "leave it out of data.columns, or add the column"

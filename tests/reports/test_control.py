@@ -23,9 +23,10 @@ def test_play_that_is_no_worse(tmp_path: Path, more: int, said: str) -> None:
     assert said in told(tmp_path, played=4, more=more)
 
 
-def test_play_that_is_worse_is_not_called_better_by_less(tmp_path: Path) -> None:
+def test_the_interval_of_play_that_is_worse_has_the_sign_of_the_difference(tmp_path: Path) -> None:
     text = told(tmp_path, played=0, more=4)
-    assert "Iteration 0 is worse than that by 1.000 (95 % interval 0." in text
+    assert "Iteration 0 is worse than that: −1.000 (95 % interval −1." in text
+    assert " to −0." in text
     assert text.endswith("more supervised fine-tuning was the better buy.")
 
 

@@ -131,7 +131,8 @@ class DataConfig(BaseModel):
     Where some rows have an expert response, they are drawn from those."""
 
     held_out_source: str | None = None
-    """A separate source for the held-out examples, in the same format; None takes them from `source`."""
+    """A separate source for the held-out examples, in the same format; None takes them from `source`. Of the mapped
+    columns it may lack all but the prompt's."""
 
     held_out_split: str | None = None
     """The split that the held-out examples come from; None means `split`."""

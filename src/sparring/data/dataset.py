@@ -97,7 +97,7 @@ def _separate(config: DataConfig, needs: Needs) -> Rows | None:
     changes: dict[str, Any] = {"split": config.held_out_split or config.split}
     if config.held_out_source is not None:
         changes |= {"source": config.held_out_source, "subset": None}
-    return rows.parse(config, like.model_copy(update=changes), needs, start=0, seen={})
+    return rows.parse(config, like.model_copy(update=changes), needs, start=0, seen={}, may_lack=True)
 
 
 def _generate(config: DataConfig, seed: int) -> Dataset:

@@ -25,6 +25,8 @@ CALLED = {
 }
 """What messages call those fields."""
 
+_NEVER_LACKED = MESSAGE_KEYS | {"prompt", "instruction", "messages", "conversations"}
+
 
 @dataclass(kw_only=True)
 class Rows:
@@ -47,7 +49,15 @@ class Rows:
     unread: set[str] = field(default_factory=set)
 
 
-def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int, seen: dict[bytes, str] | None) -> Rows:
+def parse(
+    config: DataConfig,
+    source: SourceConfig,
+    needs: Needs,
+    *,
+    start: int,
+    seen: dict[bytes, str] | None,
+    may_lack: bool = False,
+) -> Rows:
     """Reads a source and turns its rows into examples; wrong and repeated rows become problems.
 
     Args:
@@ -56,6 +66,7 @@ def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int,
         needs: A row that is of use to none of them is wrong.
         start: The index of the first row.
         seen: Digests of the rows so far, with their places; those of this source are added. None lets rows repeat.
+        may_lack: Whether the columns were mapped for another source, and this one may lack all but the prompt's.
 
     Raises:
         InputError: The source cannot be read, or its columns fit no format.
@@ -68,7 +79,10 @@ def parse(config: DataConfig, source: SourceConfig, needs: Needs, *, start: int,
         result.problems = [row for row in rows if isinstance(row, InputError)]
         result.read = len(result.problems)
         return result
-    form = FORMATS[_format(source, columns, needs)]
+    if may_lack:
+        there = {ours: name for ours, name in source.columns.items() if ours in _NEVER_LACKED or name in columns}
+        source = source.model_copy(update={"columns": there})
+    form = FORMATS[_format(source, columns, needs, may_lack=may_lack)]
     reading = RowReading(
         columns=form.mapping(columns, source.columns),
         roles=config.roles,
@@ -179,19 +193,23 @@ def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> 
     raise record.error(column, f"{wishes}, and there is none", fix)
 
 
-def _format(source: SourceConfig, columns: set[str], needs: Needs) -> str:
+def _format(source: SourceConfig, columns: set[str], needs: Needs, *, may_lack: bool) -> str:
     where = source.source
     for name, column in source.columns.items():
         if column not in columns and name not in MESSAGE_KEYS:
             problem = f"data.columns maps '{name}' to the column '{column}', which is not there"
-            raise InputError(problem, where=where, fix=did_you_mean(column, columns))
+            # A column that is mapped already holds something else.
+            free = columns - {*source.columns.values()}
+            fix = did_you_mean(column, free) if free else "leave it out of data.columns, or add the column"
+            raise InputError(problem, where=where, fix=fix)
     if source.format == "auto":
         offered = {"reference_answer"} if GROUND_TRUTH in {*columns, *source.columns} else set()
         needed_by = next(iter(needs)) if all(parts - offered for parts in needs.values()) else None
         return formats.detect(columns, source.columns, where=where, needed_by=needed_by)
     form = FORMATS[source.format]
     mapping = form.mapping(columns, source.columns)
-    missing = [name for name in form.fields if mapping.get(name, name) not in columns]
+    needed = [name for name in form.fields if not may_lack or name != form.answer or name == form.fields[0]]
+    missing = [name for name in needed if mapping.get(name, name) not in columns]
     if missing:
         problem = f"format '{source.format}' needs the column '{missing[0]}'; found: {', '.join(sorted(columns))}"
         fix = (

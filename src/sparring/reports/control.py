@@ -25,12 +25,11 @@ def beside_control(summary: Summary, metric: str, answers: Answers | None) -> It
         verdict = "play was the better buy"
     if high < 0:
         verdict = "more supervised fine-tuning was the better buy"
-    better = found.value >= 0
-    lead = (found.value, low, high) if better else (-found.value, -high, -low)
-    by, least, most = (f"{value:+.3f}" if better else f"{value:.3f}" for value in lead)
+    compared = "better than that by" if found.value >= 0 else "worse than that:"
+    difference, least, most = (f"{value:+.3f}" for value in (found.value, low, high))
     text = (
         f"For as much computation, more supervised fine-tuning reached {control.cell(metric, 3)} at its best "
-        f"({control.name}). {played.name[:1].upper()}{played.name[1:]} is {'better' if better else 'worse'} than that "
-        f"by {by} (95 % interval {least} to {most}{paired}): {verdict}."
+        f"({control.name}). {played.name[:1].upper()}{played.name[1:]} is {compared} {difference} "
+        f"(95 % interval {least} to {most}{paired}): {verdict}."
     )
     yield text.replace("-", "−").replace("fine−tuning", "fine-tuning")
