@@ -17,6 +17,8 @@ _SHOWN = ("loss", "loss/normalized", "rewards/margins", "divergence_estimate")
 class StageCallback(TrainerCallback):
     """Shows a progress bar over the optimizer's steps, with the last loss, and passes every log event on.
 
+    Where that loss is not of the step that the bar is at, its own step is beside it.
+
     Args:
         title: The title of the bar.
         log: Is called with the step and the values that were logged at it.
@@ -24,6 +26,7 @@ class StageCallback(TrainerCallback):
 
     def __init__(self, title: str, log: Callable[[Mapping[str, Any]], None]) -> None:
         self._title, self._log, self._note = title, log, ""
+        self._step = self._noted = 0
         self._context: Any = None
         self._meter: Meter | None = None
 
@@ -31,12 +34,14 @@ class StageCallback(TrainerCallback):
         """Opens the bar at the current step, which is not 0 where training is resumed."""
         self._context = progress(self._title, state.max_steps, unit="")
         self._meter = self._context.__enter__()
-        self._meter.advance(state.global_step)
+        self._step = 0
+        self._show(state.global_step)
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Advances the bar by one step."""
-        if self._meter is not None:
-            self._meter.advance(note=self._note)
+        # The values of a step that is logged come right after this.
+        if not control.should_log:
+            self._show(state.global_step)
 
     def on_log(self, args: Any, state: TrainerState, *_: Any, logs: Mapping[str, Any], **__: Any) -> None:
         """Passes the values on, and shows the most telling ones beside the bar."""
@@ -44,6 +49,14 @@ class StageCallback(TrainerCallback):
         shown = {name: logs[name] for name in _SHOWN if name in logs}
         if shown:
             self._note = "  ".join(f"{name.split('/')[-1]} {value:.3g}" for name, value in shown.items())
+            self._noted = state.global_step
+        self._show(state.global_step)
+
+    def _show(self, step: int) -> None:
+        if self._meter is not None:
+            old = f"  (step {self._noted})" if self._note and self._noted != step else ""
+            self._meter.advance(step - self._step, note=self._note + old)
+            self._step = step
 
     def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Gives the checkpoint's files the modes that the user's umask gives, so that others may resume."""

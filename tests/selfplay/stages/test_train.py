@@ -9,6 +9,8 @@ import pytest
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from sparring.trainer.callbacks import StageCallback
+from sparring.trainer.trainer import SelfPlayTrainer
+from tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture
@@ -24,11 +26,54 @@ def test_log_events_carry_their_step(parts: Any) -> None:
 
 
 def test_progress_goes_on_where_a_resumed_run_stands(parts: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    args, state, control = parts
     bar = StageCallback("iteration 0: train", lambda _: None)
     bar.on_train_begin(*parts)
-    for _ in range(2):
+    for state.global_step in (4, 5):
+        bar.on_step_end(args, state, control)
         bar.on_log(*parts, logs={"loss": 0.25, "rewards/margins": 1.5})
-        bar.on_step_end(*parts)
     bar.close()
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.split() == ["iteration", "0:", "train:", "5/5", "loss", "0.25", "margins", "1.5", "in", "0", "s"]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_every_line_of_progress_says_of_which_step_its_values_are(
+    every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sparring.progress._LINE_EVERY_S", -1.0)
+    events: list[dict[str, Any]] = []
+    bar = StageCallback("train", lambda logs: events.append(dict(logs)))
+    args = TrainingArguments(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        max_steps=4,
+        logging_steps=every,
+        per_device_train_batch_size=1,
+        save_strategy="no",
+    )
+    SelfPlayTrainer(
+        tiny_model(),
+        "dpo",
+        args,
+        processing_class=tiny_tokenizer(),
+        train_dataset=[{"prompt": "1?", "chosen": "a", "rejected": "b"}] * 4,
+        callbacks=[bar],
+    ).train()
+    bar.close()
+    losses = {event["step"]: f"loss {event['loss']:.3g}" for event in events if "loss" in event}
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train: ")]
+    told = {line.split()[1]: line for line in lines}
+    assert list(told) == ["0/4", "1/4", "2/4", "3/4", "4/4"]
+    if every == 1:
+        assert all(losses[step] in told[f"{step}/4"] and "(step" not in told[f"{step}/4"] for step in (1, 2, 3, 4))
+        return
+    assert "loss" not in told["1/4"]
+    assert [(losses[2] in told[f"{step}/4"], "(step 2)" in told[f"{step}/4"]) for step in (2, 3)] == [
+        (True, False),
+        (True, True),
+    ]
+    assert losses[4] in told["4/4"]
+    assert "(step" not in told["4/4"]
