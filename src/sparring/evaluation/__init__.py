@@ -8,6 +8,7 @@ from sparring.evaluation.harness import SUITES, Benchmark, HarnessSettings, load
 from sparring.evaluation.judged import annotate
 from sparring.evaluation.length_controlled import Anchor, Pool, length_controlled_win_rate
 from sparring.evaluation.outputs import Outputs, write_outputs
+from sparring.evaluation.verified import Verified, verify
 from sparring.evaluation.win_rate import Tally, WinRate, tally, win_rate
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Outputs",
     "Pool",
     "Tally",
+    "Verified",
     "WinRate",
     "annotate",
     "answer",
@@ -28,6 +30,7 @@ __all__ = [
     "read_annotations",
     "read_pool",
     "tally",
+    "verify",
     "win_rate",
     "write_outputs",
 ]
