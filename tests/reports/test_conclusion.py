@@ -119,6 +119,36 @@ def test_where_several_are_equally_good_it_says_what_decided(tmp_path: Path) -> 
     ]
 
 
+def test_where_equals_have_no_likelihood_the_earliest_is_said_to_be_taken(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    result = read_json(directory.result)
+    write_json(directory.result, result | {"best": "iterations/000"})
+    for number in (0, 1):
+        write_json(directory.iteration(number).evaluation, {"accuracy/greedy": rate([1.0] * 4)})
+    (told,) = (each for each in judged(directory).sentences if "did as well" in each)
+    assert told == "iteration 1 did as well; of equals the earliest is taken, iteration 0."
+
+
+def test_more_fine_tuning_that_did_as_well_is_told_and_compared_with_the_best(tmp_path: Path) -> None:
+    directory = write_run(tmp_path, verified=False)
+    stages = ((directory.iteration(0), -4.0), (directory.iteration(1), -2.0), (directory.control(0), -1.0))
+    for stage, likelihood in stages:
+        stage.path.mkdir(parents=True, exist_ok=True)
+        stage.take_inventory()
+        found = {"accuracy/greedy": rate([1.0] * 4), "log_likelihood/token": estimate([likelihood] * 2)}
+        write_json(stage.evaluation, found)
+    summary = summarize(directory.path)
+    best = summary.best_of("iteration", "accuracy/greedy")
+    # As in the run, though an earlier one has as many right.
+    assert best is not None
+    assert best.name == "iteration 1"
+    told = [each for each in conclude(summary, None).sentences if "did as well" in each]
+    assert told == [
+        "iteration 0 did as well, but iteration 1 finds the experts' responses likeliest: −2.000 ± 0.000 nats a token.",
+        f"{summary.rows[-1].name} did as well; of equals the policy of play is taken.",
+    ]
+
+
 def test_a_run_that_has_not_ended_says_how_far_it_is(tmp_path: Path) -> None:
     found = judged(write_run(tmp_path, ended=False, iterations=1))
     assert found.headline.startswith("This run has not ended: 1 of 2 iterations are measured. Last heard of: evaluate")

@@ -135,6 +135,15 @@ def test_the_best_policy_may_be_one_of_it(control: tuple[float, float], best: in
     assert beside(Standing(metric=None, best=2, stop=False, reason=""), {}, measured).best == 2
 
 
+def test_of_its_equals_the_one_that_finds_experts_likeliest_is_taken() -> None:
+    standing = Standing(metric="accuracy/greedy", best=2, stop=False, reason="it ended")
+    likelihoods = {
+        CONTROL - number: Estimate(mean=mean, standard_error=0.1, n=4) for number, mean in ((0, -2), (1, -1))
+    }
+    measured = {policy: estimates(0.6) | {"log_likelihood/token": each} for policy, each in likelihoods.items()}
+    assert beside(standing, estimates(0.5), measured).best == CONTROL - 1
+
+
 def test_a_control_without_experts_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
     data = SETTINGS["data"] | {"experts": 0}
     with pytest.raises(

@@ -10,14 +10,13 @@ from sparring.reports.control import beside_control
 from sparring.reports.curves import LOOK, looks_of_warmup
 from sparring.reports.gain import BASE_MODEL, Gain, gain
 from sparring.reports.samples import Answers
-from sparring.reports.summary import MORE_SFT, PolicyRow, Summary
+from sparring.reports.summary import LIKELIHOOD, MORE_SFT, PolicyRow, Summary
 
 _CUT = 0.1
 _PAST_BOUND = 0.5
 _FEW = 100
 # Nats a token; see `sparring.selfplay.monitor`.
 _FAR = -2.5
-_LIKELIHOOD = "log_likelihood/token"
 _PREFERENCE = "preference/accuracy"
 _BEFORE = {"base": "the base model itself", "warm-up": "the warm-up, before any self-play"}
 _NAMES = {
@@ -25,7 +24,7 @@ _NAMES = {
     "accuracy/sampled": "sampled accuracy",
     "win_rate/base": "win rate over the base model",
     _PREFERENCE: "share of the data's preferences",
-    _LIKELIHOOD: "expert log-likelihood a token (nats)",
+    LIKELIHOOD: "expert log-likelihood a token (nats)",
 }
 
 
@@ -112,16 +111,27 @@ def _verdict(best: PolicyRow, gains: Sequence[Gain], *, played: bool) -> str:
 
 
 def _tie(rows: Sequence[PolicyRow], best: PolicyRow, metric: str) -> Iterator[str]:
-    """Says where the expert's likelihood decided between policies that are equally good."""
-    if metric not in best.estimates or metric == _LIKELIHOOD or _LIKELIHOOD not in best.estimates:
+    """Says what decided between policies that are equally good; see `sparring.selfplay.early_stop`."""
+    if metric not in best.estimates:
         return
-    equal = [row for row in rows if row is not best and _mean(row, metric) == _mean(best, metric)]
-    rivals = [row.estimates[_LIKELIHOOD]["mean"] for row in equal if _LIKELIHOOD in row.estimates]
-    if rivals and max(rivals) < best.estimates[_LIKELIHOOD]["mean"]:
-        cell = best.cell(_LIKELIHOOD, 3).replace("-", "−")
-        *others, last = (row.name for row in equal)
-        names = f"{', '.join(others)} and {last}" if others else last
-        yield f"{names} did as well, but {best.name} finds the experts' responses likeliest: {cell} nats a token."
+    equal = [row for row in rows if row is not best and row.mean(metric) == best.mean(metric)]
+    control = [row for row in equal if row.name.startswith(MORE_SFT) and not best.name.startswith(MORE_SFT)]
+    others = [row for row in equal if row not in control]
+    mine, theirs = best.mean(LIKELIHOOD), [row.mean(LIKELIHOOD) for row in others]
+    later = [row for row in others if rows.index(row) > rows.index(best)]
+    if others and mine is not None and all(value is None or value < mine for value in theirs):
+        cell = best.cell(LIKELIHOOD, 3).replace("-", "−")
+        likeliest = f"{best.name} finds the experts' responses likeliest: {cell} nats a token"
+        yield f"{_names(others)} did as well, but {likeliest}."
+    elif later:
+        yield f"{_names(later)} did as well; of equals the earliest is taken, {best.name}."
+    if control:
+        yield f"{_names(control)} did as well; of equals the policy of play is taken."
+
+
+def _names(rows: Sequence[PolicyRow]) -> str:
+    *others, last = (row.name for row in rows)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _progress(summary: Summary) -> str:
@@ -151,7 +161,7 @@ def _unwatched(summary: Summary) -> str:
 
 def _warnings(summary: Summary, best: PolicyRow | None) -> list[str]:
     found: list[str] = []
-    if (start := summary.start) is not None and (value := _mean(start, _LIKELIHOOD) or 0.0) < _FAR:
+    if (start := summary.start) is not None and (value := start.mean(LIKELIHOOD) or 0.0) < _FAR:
         found.append(
             f"Play started at −{-value:.1f} nats a token of the held-out experts: the policy had not learned to write "
             "as they do, so a gain over it may be what a longer warm-up would have brought."
@@ -185,15 +195,10 @@ def _warnings_about(best: PolicyRow) -> list[str]:
     n = max(int(value["n"]) for value in best.estimates.values())
     if n < _FEW:
         found.append(f"Only {n} prompts are held out, so every number here is coarse.")
-    if (finished := _mean(best, "finished/sampled")) is not None and finished < 1 - _CUT:
+    if (finished := best.mean("finished/sampled")) is not None and finished < 1 - _CUT:
         found.append(f"{1 - finished:.0%} of its sampled answers are cut at the token limit.")
-    if (past := _mean(best, "rewards/past_bound")) is not None and past > _PAST_BOUND:
+    if (past := best.mean("rewards/past_bound")) is not None and past > _PAST_BOUND:
         found.append(f"On held-out prompts {past:.0%} of the rewards lie past the bound that the objective aims at.")
-    if (estimate := _mean(best, "divergence_estimate")) is not None and estimate < 0:
+    if (estimate := best.mean("divergence_estimate")) is not None and estimate < 0:
         found.append("The divergence estimate is below zero: as a lower bound it says nothing here.")
     return found
-
-
-def _mean(row: PolicyRow, key: str) -> float | None:
-    value: dict[str, Any] | None = row.estimates.get(key)
-    return None if value is None else value["mean"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from sparring.stage_directory import StageDirectory
 
 MORE_SFT = "more SFT"
 """What the policies of the control are called, before their number."""
+LIKELIHOOD = "log_likelihood/token"
+"""The estimate that decides between policies that are equally good."""
 
 # What a report says of a manifest, and of result.json.
 _OF_A_REPORT = ("command", "versions", "elsewhere", "data.train", "data.held_out", "data.skipped")
@@ -28,7 +31,7 @@ COLUMNS: tuple[tuple[str, str, int], ...] = (
     ("win_rate/base", "win rate over base", 3),
     ("preference/accuracy", "preference accuracy", 3),
     ("preference/margin", "preference margin", 2),
-    ("log_likelihood/token", "log-likelihood / token", 3),
+    (LIKELIHOOD, "log-likelihood / token", 3),
     ("length/sampled", "length", 1),
     ("kl_to_base", "KL to base", 2),
     ("divergence_estimate", "divergence estimate", 3),
@@ -58,6 +61,11 @@ class PolicyRow:
             return f"{value['mean']:.{digits}f} ± {value['standard_error']:.{digits}f}"
         low, high = (f"{end:.{digits - 1}f}" for end in value["interval"])
         return f"{value['mean']:.{digits}f} [{low}, {high}]"
+
+    def mean(self, key: str) -> float | None:
+        """An estimate's mean; None where there is none."""
+        value = self.estimates.get(key)
+        return None if value is None else float(value["mean"])
 
     def bar(self, key: str) -> tuple[float, float]:
         """The ends of an estimate's error bar: a standard error below and above or, of a rate, its interval."""
@@ -158,13 +166,20 @@ class Summary:
         return next((row for row in reversed(self.rows) if row.name in names), None)
 
     def best_of(self, kind: str, metric: str) -> PolicyRow | None:
-        """The best by a metric of the policies whose names begin alike: "iteration", or `MORE_SFT`."""
+        """The best by a metric of the policies whose names begin alike: "iteration", or `MORE_SFT`.
+
+        Among equals it is the one that finds the experts likeliest, as in the run, then the earliest.
+        """
         known = [row for row in self.rows if row.name.startswith(kind) and metric in row.estimates]
-        return max(known, key=lambda row: float(row.estimates[metric]["mean"]), default=None)
+        return max(known, key=lambda row: (row.mean(metric), _or_least(row.mean(LIKELIHOOD))), default=None)
 
     def answers(self) -> Answers | None:
         """Reads the responses to the held-out prompts; None where there are none."""
         return read_answers([(row.name, StageDirectory(self.path / row.path)) for row in self.rows])
+
+
+def _or_least(value: float | None) -> float:
+    return -math.inf if value is None else value
 
 
 def summarize(path: Path) -> Summary:

@@ -54,6 +54,8 @@ def watch(
 def beside(standing: Standing, best: Mapping[str, Estimate], control: Mapping[int, Mapping[str, Estimate]]) -> Standing:
     """The standing where a policy of the control that is better takes the place of the best one.
 
+    Of the control too the best policy is, among equals, the one that finds the held-out experts likeliest.
+
     Args:
         standing: How the play ended.
         best: The estimates of its best policy.
@@ -63,7 +65,8 @@ def beside(standing: Standing, best: Mapping[str, Estimate], control: Mapping[in
     if metric is None:
         return standing
     means = {policy: _number(each[metric].mean) for policy, each in control.items() if metric in each}
-    top = max(means, key=lambda policy: means[policy], default=None)
+    likelihoods = {policy: _number(control[policy].get(_LIKELIHOOD, _UNKNOWN).mean) for policy in means}
+    top = max(means, key=lambda policy: (means[policy], likelihoods[policy]), default=None)
     if top is None or not means[top] > best.get(metric, _EVEN).mean:
         return standing
     text = f"more supervised fine-tuning, for as much computation, reached {means[top]:.4g}, which is more"
