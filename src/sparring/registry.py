@@ -25,11 +25,19 @@ class Registry(dict[str, type[Component]]):
     Args:
         protocol: What each of them is, and what one of the user's own must have.
         components: Those that have a name.
+        meant: What to write, by the names that other tools have for them.
     """
 
-    def __init__(self, protocol: type, components: Mapping[str, type[Component]]) -> None:
+    def __init__(
+        self, protocol: type, components: Mapping[str, type[Component]], *, meant: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(components)
         self.protocol = protocol
+        self._meant = {name: f"{{name: {name}}}" for name in components} | dict(meant) if meant else {}
+
+    def elsewhere(self, name: object) -> str | None:
+        """What a name of another tool is here, as settings; None where it is nothing here."""
+        return self._meant.get(name) if isinstance(name, str) else None
 
 
 def build(registry: Registry[Component], kind: str, name: str, options: Mapping[str, Any]) -> Component:
@@ -50,7 +58,9 @@ def build(registry: Registry[Component], kind: str, name: str, options: Mapping[
     elif name in registry:
         component = registry[name]
     else:
-        raise InputError(f"unknown {kind} '{name}'", where=f"{kind}.name", fix=did_you_mean(name, registry))
+        ours = registry.elsewhere(name)
+        fix = f"'{name}' is {ours} here" if ours else did_you_mean(name, registry)
+        raise InputError(f"unknown {kind} '{name}'", where=f"{kind}.name", fix=fix)
     _check_names(registry, component, kind, name, options)
     types = declared(component)
     wrong = [option for option, value in options.items() if option in types and not fits(value, types[option])]
@@ -79,6 +89,8 @@ def _check_names(
             fix = did_you_mean(option, fields) if fields else "it takes no options; remove it"
             if fields and others:
                 fix = f"remove it: it is left from {', '.join(others)}; or replace the whole, {kind}={{name: {name}}}"
+            elif ours := registry.elsewhere(options[option]):
+                fix = f"remove it: '{options[option]}' is {kind}={ours} here"
             raise InputError(f"{kind} '{name}' has no option '{option}'", where=f"{kind}.{option}", fix=fix)
     for option, field in fields.items():
         if field.default is field.default_factory is dataclasses.MISSING and option not in options:

@@ -66,6 +66,11 @@ MISTAKES = {
     # Of TRL.
     "training.beta=0.1": ["training.beta: 'beta' is not set here", "fix: did you mean 'objective.beta'?"],
     "training.loss_type=sigmoid": ["did you mean 'objective.name'?"],
+    "objective={name: sigmoid}": ["unknown objective 'sigmoid'", "fix: 'sigmoid' is {name: dpo} here"],
+    "objective={name: hinge}": ["fix: 'hinge' is {name: spin, link: hinge} here"],
+    "objective.loss_type=sigmoid": ["no option 'loss_type'", "fix: remove it: 'sigmoid' is objective={name: dpo} here"],
+    "objective.link=hinge": ["objective 'spif' has no option 'link'", "remove it: it is left from spin"],
+    "objective.loss_type=ipo": ["fix: remove it: 'ipo' is objective={name: ipo} here"],
     "training.max_length=512": ["did you mean 'data.max_response_tokens'?"],
     "training.max_prompt_length=512": ["did you mean 'data.max_prompt_tokens'?"],
     "training.precompute_ref_log_probs=true": ["fix: remove it: the opponent's log-probs are always computed once"],

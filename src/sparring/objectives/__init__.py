@@ -51,6 +51,8 @@ OBJECTIVES: Registry[Objective] = Registry(
         "dft": Dft,
         "sft": Sft,
     },
+    # The loss types of TRL's DPOTrainer; docs/how-to/from-trl.md has them too.
+    meant={"sigmoid": "{name: dpo}", "hinge": "{name: spin, link: hinge}", "sppo_hard": "{name: sppo}"},
 )
 
 __all__ = [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from transformers import TrainingArguments
@@ -19,8 +21,8 @@ from sparring.types import Objective
 # Arguments of TRL's trainers and of their configurations, and what takes their place.
 _REPLACED = {
     "ref_model": "none is needed: the model as it is when training starts is the reference, and is scored once",
-    "beta": 'it belongs to the objective, as in objective={"name": "spin", "beta": 0.1}',
-    "loss_type": 'it is the name of the objective, as in objective={"name": "dpo", "beta": 0.1}',
+    "beta": 'it belongs to the objective, as in objective={"name": "dpo", "beta": 0.1}',
+    "loss_type": 'it is the name of the objective: "sigmoid" is "dpo", "ipo" is "ipo"',
     "tokenizer": "write processing_class",
     **dict.fromkeys(("max_length", "max_prompt_length"), "nothing is cut here: cut or leave out long rows before"),
 }
@@ -113,13 +115,27 @@ def _tell_unread(args: TrainingArguments) -> None:
     """Says which settings of another trainer's loss nobody reads, and what takes their place."""
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
     added = {field.name: field for field in dataclasses.fields(args) if field.name not in known}
-    changed = [name for name, field in added.items() if getattr(args, name) != _default(field)]
-    # Those that have a place here are told of at their default too: it is not the one that trains.
-    replaced = [name for name in _REPLACED if hasattr(args, name)]
+    untouched = _untouched(args)
+    changed = [
+        name for name, field in added.items() if getattr(args, name) != getattr(untouched, name, _default(field))
+    ]
+    # Those that have a place here are told of at their default too: it is not the one that trains. The loss is the one
+    # that the objective's name says, so it is told of only where another was named.
+    there = [name for name in _REPLACED if hasattr(args, name)]
+    replaced = [name for name in there if name != "loss_type" or name in changed or name not in added]
     named = [f"{name}: {_REPLACED[name]}" for name in replaced] + [name for name in changed if name not in replaced]
     if added or replaced:
         told = "".join(f"\n  {each}" for each in named)
         console.print(f"args: what TrainingArguments does not have is not read{':' if told else ''}{told}")
+
+
+def _untouched(args: TrainingArguments) -> TrainingArguments | None:
+    """Arguments of the same kind that nobody has set: some fields get a value only when they are made."""
+    # What another's class needs, and says, may be anything.
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return type(args)(output_dir=args.output_dir, use_cpu=args.use_cpu, report_to="none")
+    return None
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
