@@ -22,6 +22,7 @@ from sparring.metrics.stability import (
     examine,
     oscillation_index,
 )
+from sparring.metrics.stability.advice import ADVICE
 from sparring.objectives import OBJECTIVES
 
 EXPERT = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
@@ -254,8 +255,20 @@ def test_a_history_is_examined_by_every_check_that_has_something_to_look_at() ->
     assert examine(history([{}, {}]), StabilityConfig()) == []
 
 
+def test_what_is_not_well_says_what_it_means_and_what_to_do() -> None:
+    entropy = [{"entropy/token": 0.0324}, {"entropy/token": 0.00581}]
+    (alarm,) = examine(history(entropy), StabilityConfig())
+    assert alarm.status == "alarm"
+    assert alarm.text.startswith(
+        "entropy a token: 0.00581, 0.0324 when play began; 82% is gone (samples of a prompt are nearly alike"
+    )
+    assert "lower training.learning_rate" in alarm.text
+    (well,) = examine(history([entropy[0], entropy[0]]), StabilityConfig())
+    assert well.text.endswith("is gone")
+
+
 def test_every_check_has_limits_an_explanation_and_a_place_in_the_documentation() -> None:
-    assert set(CHECKS) == set(StabilityConfig.model_fields)
+    assert set(CHECKS) == set(StabilityConfig.model_fields) == set(ADVICE)
     page = (Path(__file__).parents[2] / "docs" / "stability.md").read_text(encoding="utf-8")
     for name in CHECKS:
         assert f"        {name}: " in (StabilityConfig.__doc__ or "")

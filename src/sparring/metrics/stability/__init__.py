@@ -1,14 +1,16 @@
 """Checks of a run's health, on what it has measured so far, after every iteration.
 
 A check is a function from `History` to a `Reading`, a number (the higher, the worse) and its meaning in plain words, or
-None where it has no data. To add one: write it in a module here, list it in `CHECKS`, and give it limits in
-`StabilityConfig`.
+None where it has no data. To add one: write it in a module here, list it in `CHECKS`, give it limits in
+`StabilityConfig`, and say in `ADVICE` what it means that it is not well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+from sparring.metrics.stability.advice import ADVICE
 from sparring.metrics.stability.collapse import diversity_loss, entropy_loss
 from sparring.metrics.stability.config import Limits, StabilityConfig
 from sparring.metrics.stability.displacement import displacement
@@ -39,10 +41,16 @@ __all__ = [
 
 
 def examine(history: History, config: StabilityConfig) -> list[Finding]:
-    """The findings of the checks after the last iteration of a history; checks without data have none."""
+    """The findings of the checks after the last iteration of a history; checks without data have none.
+
+    One that is not well also says what that means and what to do.
+    """
     readings = {name: check(history) for name, check in CHECKS.items()}
-    return [
+    found = [
         getattr(config, name).judge(name, history.iteration, reading)
         for name, reading in readings.items()
         if reading is not None
+    ]
+    return [
+        each if each.status == "ok" else replace(each, text=f"{each.text} ({ADVICE[each.check]})") for each in found
     ]

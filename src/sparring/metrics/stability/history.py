@@ -72,7 +72,7 @@ class Finding:
         status: "ok", "warn" or "alarm".
         value: As in `Reading`.
         threshold: The limit that decided the status.
-        text: As in `Reading`.
+        text: As in `Reading`; with what it means and what to do, in brackets, where it is not well.
     """
 
     check: str
