@@ -206,6 +206,13 @@ def test_a_setting_that_says_nothing_of_the_rows_is_refused(begin: Callable[...,
     assert (code, "write it into sparring.yaml afterwards" in told) == (2, True), told
 
 
+def test_the_command_that_the_file_shows_leaves_invalid_rows_out_too(begin: Callable[..., Any]) -> None:
+    rows = [{"prompt": f"{n}?", "response": "b"} for n in range(10)]
+    begin(*rows, rows[0])
+    text = Path("sparring.yaml").read_text("utf-8")
+    assert "#   sparring train auto data.source=mine.jsonl data.skip_invalid=true\n" in text
+
+
 def test_rows_that_repeat_are_left_out_and_counted(begin: Callable[..., Any]) -> None:
     rows = [{"prompt": f"{n}?", "answer": n} for n in range(10)]
     code, told = begin(*rows, {"prompt": "3?", "answer": 4}, rows[0])

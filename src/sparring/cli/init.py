@@ -200,7 +200,8 @@ def init_command(source: str, overrides: Sequence[str], to: Path, model: str) ->
     data += "".join(f"  {key}: {_flow(value)}\n" for key, value in reading.items())
     data += "" if look.verifier is None else _VERIFIER.format(verifier=look.verifier)
     data += _SKIP if look.problems or left else ""
-    settings = " ".join(shlex.quote(f"data.{key}={_flow(value)}") for key, value in reading.items())
+    skipping = {"skip_invalid": True} if look.problems else {}
+    settings = " ".join(shlex.quote(f"data.{key}={_flow(value)}") for key, value in {**reading, **skipping}.items())
     settings = f"data.source={shlex.quote(source)} {settings}".strip()
     play = _IMITATION.format(settings=settings) if look.experts else _PREFERENCE
     write_text(to, "\n".join(lines) + data + (_AUTO if played is not None else play + _TAIL))
