@@ -116,18 +116,18 @@ def test_many_rows_of_a_kind_are_counted_alone(begin: Callable[..., Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "answer", "verifier"), [("ground_truth", 7, "final-number"), ("answer", "x", "exact")]
+    ("name", "answer", "verifier"),
+    [("ground_truth", 7, "final-number"), ("answer", "x", "exact"), ("final", 7, "final-number")],
 )
 def test_right_answers_are_kept_and_verified(begin: Callable[..., Any], name: str, answer: Any, verifier: str) -> None:
     known = ({"prompt": f"{n}!", name: answer} for n in range(5))
     _, told = begin(*({"prompt": f"{n}?", "response": f"#### {n}"} for n in range(10)), *known)
     assert told.splitlines()[1:3] == ["  10 rows with an expert's response", "  5 rows with the right answer alone"]
-    assert ("  the column 'answer' is taken for the right answer, by its name" in told.splitlines()) == (
-        name == "answer"
-    )
+    guessed = f"  the column '{name}' is taken for the right answer, by its name" in told.splitlines()
+    assert guessed == (name != "ground_truth")
     config = read()
     assert (config.recipe, config.data.verifier, config.data.skip_invalid) == ("auto", verifier, False)
-    assert config.data.columns == ({"ground_truth": "answer"} if name == "answer" else {})
+    assert config.data.columns == ({"ground_truth": name} if guessed else {})
     prepared = prepare(config)
     assert prepared.config.judge is not None
     assert (prepared.config.objective.name, prepared.config.judge.name) == ("raft", "verifier")

@@ -11,7 +11,7 @@ _RESPONSES = ("response", "answer", "solution", "output", "completion", "demonst
 # They say so, but a response to imitate may be called `answer` too.
 _GROUND_TRUTHS = (
     *("answer", "final_answer", "correct_answer", "right_answer", "gold_answer", "expected_answer", "gold", "target"),
-    *("expected", "label", "truth", "solution"),
+    *("expected", "final", "result", "correct", "label", "truth", "solution"),
 )
 # Whoever has one of these has the prompt, or the response, by its own name; a conversation has both.
 _HAVE_PROMPT = frozenset({"prompt", "messages", "conversations"})
