@@ -142,11 +142,7 @@ def collapse() -> str:
 
 def signs() -> str:
     """How well what is known early tells what is lost."""
-    results = results_of("collapse")
-    # Results of before runs had signs hold the correlations themselves.
-    told = correlations(results["cases"]) or {
-        name: (each["spearman"], each["runs"]) for name, each in results["signs"].items()
-    }
+    told = correlations(results_of("collapse")["cases"])
     return table(
         ("sign", "Spearman with greedy answers lost", "runs"),
         [[name, f"{rho:+.2f}", str(runs)] for name, (rho, runs) in sorted(told.items(), key=lambda item: -item[1][0])],
