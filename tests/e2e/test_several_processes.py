@@ -144,7 +144,7 @@ def test_two_processes_play_as_one_and_resume_to_the_same_bits(
     # One is asked to stop, so all stop after the same step, with one whole checkpoint.
     asked = {1: (COMPUTE_LOSS, 1)}
     assert launch("resume", resumed, environment=environment, kill_at=asked, by=signal.SIGTERM) == [1, 143]
-    assert "another process of the launch was asked to stop; `sparring launch RUN` goes on" in errors(tmp_path)
+    assert f"another process of the launch was asked to stop; `sparring launch {resumed}` goes on" in errors(tmp_path)
     assert list((resumed / "iterations/000/training").glob("checkpoint-3/rng_state_1.pth"))
     assert launch("resume", resumed, environment=environment) == [0, 0], errors(tmp_path)
     assert furthest(two, resumed) == 0.0

@@ -102,7 +102,7 @@ def test_a_phase_needs_what_objective_judge_and_regularizers_read() -> None:
     ("phases", "message"),
     [
         ([{"objectiv": {}}], "phases.0.objectiv: unknown key; did you mean 'objective'?"),
-        ([{}, {"lora": {"r": 2}}], "phases.1.lora: unknown key; known: generation, iterations"),
+        ([{}, {"lora": {"r": 2}}], "phases.1.lora: unknown key; did you mean 'lora' at the top?"),
         ([{}, {"generation": {"temprature": 1}}], "phases.1.generation.temprature: unknown key; did you mean"),
         ([{"iterations": 0}], "phases.0.iterations: Input should be greater than or equal to 1, got 0"),
         ([3], "phases.0: must be a mapping of keys to values, got 3"),
