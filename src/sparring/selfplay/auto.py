@@ -83,9 +83,9 @@ class Facts:
     def of(cls, config: SelfPlayConfig) -> Facts:
         """Reads the data; raises InputError where they are wrong."""
         train = load(config.data, config.seed, {"auto": frozenset()}).train
-        chooses = config.judge is None and config.data.verifier is None
-        chooses = chooses and "verifier" not in config.data.model_fields_set
-        numbers = chooses and fitting_rule(train) == "final-number"
+        # A rule that is null by somebody's will stays so.
+        free = config.judge is None and config.data.verifier is None and "verifier" not in config.data.model_fields_set
+        numbers = free and fitting_rule(train) == "final-number"
         return cls(
             prompts=len(train),
             experts=sum(item.response is not None for item in train),
