@@ -122,6 +122,9 @@ def test_an_adapter_on_weights_in_16_bits_is_written_as_it_was_measured(
     exact = base[f"{name}.base_layer.weight"].double() + scale * up @ down
     off = (whole.state_dict()[f"{name}.weight"].double() - exact).abs().max()
     assert off <= exact.abs().max() * (2.0**-23 if written == "float32" else 2.0**-7)
+    # Rounded once, after the sum, and the adapter not before it.
+    rounded = exact.to(whole.dtype) == whole.state_dict()[f"{name}.weight"]
+    assert rounded.float().mean() > (0.999 if written == "bfloat16" else 0.5)
 
 
 @pytest.mark.parametrize(

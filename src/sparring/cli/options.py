@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Arguments and options of the commands."""
 
 from __future__ import annotations
 

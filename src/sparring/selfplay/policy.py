@@ -227,7 +227,11 @@ class Policy:
         if not self.has_adapter:
             return self.causal_lm
         if self._config.quantization is None:
-            return self.model.to(dtype).merge_and_unload()
+            wider = torch.promote_types(self.causal_lm.dtype, dtype)
+            if wider != self.causal_lm.dtype:
+                # Not where it is that already: the adapter, in fp32, would be rounded before it is added.
+                self.model.to(wider)
+            return self.model.merge_and_unload().to(dtype)
         config = self._config.model_copy(update={"quantization": None, "dtype": str(dtype).removeprefix("torch.")})
         whole = Policy(config, self.tokenizer, lora=self._lora, seed=self._seed, stop_ids=self._stop_ids)
         restore(whole.causal_lm, self.causal_lm)
