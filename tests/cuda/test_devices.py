@@ -26,8 +26,9 @@ from sparring.generation.protocol import ChecksItself, GeneratorParts
 from sparring.logprobs import check_log_probs, layout_of, segments
 from sparring.logprobs.head import token_log_probs
 from sparring.logprobs.layout import MAX_TOKENS, SCORES
+from sparring.logprobs.ranges import Segment
 from sparring.logprobs.readouts import OWN
-from sparring.logprobs.segments import Segment, segment_attention
+from sparring.logprobs.segments import segment_attention
 from sparring.models import ModelConfig, load_model
 from sparring.objectives import OBJECTIVES
 from tiny import tiny_model, tiny_tokenizer

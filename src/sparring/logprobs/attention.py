@@ -21,7 +21,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from sparring.logprobs.segments import Segment, segment_attention
+from sparring.logprobs.ranges import Segment
+from sparring.logprobs.segments import segment_attention
 
 _PREFIX = "packed_"
 # What an attention function may be told without being asked for more than segments' attention computes: anything else

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sparring.logprobs.attention import layout_tensor
 from sparring.logprobs.decoder import decoder_of, plain_options
+from sparring.logprobs.ranges import Segment
 from sparring.logprobs.readouts import OWN, Readout
-from sparring.logprobs.segments import Segment
 from sparring.logprobs.wrappers import in_passes
 
 Ids = Sequence[int]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
@@ -12,15 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from sparring.logprobs.ranges import Ranges, Segment, mask_of, queries_of, sequences_of
+from sparring.logprobs.segments_cpu import processor_attention, suits_processor
+
 # Flash kernels take heads of at most this size.
 _LARGEST_HEAD = 256
-
-Segment = tuple[int, int, int]
-"""(after, start, stop): the tokens from start to stop follow the one at `after`, which is before them in the row, and
-all that it follows; −1 where they begin a sequence. They see those, and themselves causally."""
-
-Ranges = tuple[tuple[int, int], ...]
-"""From and up to which positions of the row a part of a sequence lies, in the order of the sequence."""
 
 
 def segment_attention(
@@ -51,42 +46,21 @@ def segment_attention(
     query, key = query.to(value.dtype), key.to(value.dtype)
     if _suits_flash(query, value) and not dropout:
         return _varlen(query, key, value, segments, window=window, scale=scale)
-    if value.device.type == "cpu" and value.dtype in {torch.bfloat16, torch.float16}:
-        # A processor's backward pass in bf16 takes three times as long as in fp32 on segments of a hundred tokens.
-        with torch.autocast("cpu", enabled=False):
-            wider = (query.float(), key.float(), value.float())
-            return segment_attention(*wider, segments, window=window, scale=scale, dropout=dropout).to(value.dtype)
+    if suits_processor(query, value, dropout):
+        return processor_attention(query, key, value, segments, window=window, scale=scale)
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    queries_of, keys_of, values_of = (_Cut(states, segments) for states in (query, key, value))
+    query_parts, key_parts, value_parts = (_Cut(states, segments) for states in (query, key, value))
     outputs = []
-    for seen in _sequences(tuple(segments)):
-        own = seen[-1:]
-        before = sum(stop - start for start, stop in seen[:-1])
-        # A square needs no mask, so half of it is skipped: after little, that outweighs its queries done again.
-        again = before < own[0][1] - own[0][0]
-        queries = queries_of(seen if again else own)
-        keys, values = keys_of(seen), values_of(seen)
-        mask = _mask(queries.shape[2], keys.shape[2], window, query.device)
+    for seen in sequences_of(tuple(segments)):
+        before, asked = queries_of(seen)
+        queries, keys, values = query_parts(asked), key_parts(seen), value_parts(seen)
+        mask = mask_of(queries.shape[2], keys.shape[2], window, query.device)
         output = scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale, dropout_p=dropout
         )
-        outputs.append(output[:, :, before:] if again else output)
+        outputs.append(output[:, :, before:])
     return torch.cat(outputs, dim=2)
-
-
-@lru_cache(maxsize=8)
-def _sequences(segments: tuple[Segment, ...]) -> tuple[Ranges, ...]:
-    """What each segment sees: what it follows, and at last itself. Every layer of a row asks for the same."""
-    starts = [start for _, start, _ in segments]
-    found: list[Ranges] = []
-    for after, start, stop in segments:
-        if after < 0:
-            found.append(((start, stop),))
-            continue
-        *earlier, (first, _) = found[bisect_right(starts, after) - 1]
-        found.append((*earlier, (first, after + 1), (start, stop)))
-    return tuple(found)
 
 
 class _Cut:
@@ -115,16 +89,6 @@ def _suits_flash(query: Tensor, value: Tensor) -> bool:
         and query.shape[-1] == value.shape[-1] <= _LARGEST_HEAD
         and torch.cuda.get_device_capability(query.device) >= (8, 0)
     )
-
-
-@lru_cache(maxsize=16)
-def _mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
-    """`[queries, keys]`, true where a query may look; None is plain causal attention. Every layer asks for the same."""
-    if queries == keys and (window is None or window >= keys):
-        return None
-    position = torch.arange(keys - queries, keys, device=device)[:, None]
-    ahead = torch.arange(keys, device=device)[None, :] - position
-    return (ahead <= 0) if window is None else (ahead <= 0) & (ahead > -window)
 
 
 def _varlen(
@@ -160,7 +124,7 @@ def _gather(segments: tuple[Segment, ...], device: torch.device) -> tuple[Tensor
 
     Every layer of a row asks for the same.
     """
-    sequences = _sequences(segments)
+    sequences = sequences_of(segments)
     index = torch.cat([torch.arange(start, stop) for ranges in sequences for start, stop in ranges])
     queries = [stop - start for _, start, stop in segments]
     keys = [sum(stop - start for start, stop in ranges) for ranges in sequences]
