@@ -12,10 +12,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from games.random_games import FEW, distribution, imitation_games
 from sparring.games import ImitationGame
-from sparring.games.newton import NoMinimiserError
+from sparring.games.newton import NoMinimiserError, minimise
 from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES
 from sparring.types import Objective, ObjectiveOutput
@@ -160,6 +161,52 @@ def test_a_loss_without_a_smooth_minimum_says_why(objective, said):
     game = ImitationGame(expert=distribution(3, 1), initial=distribution(3, 2))
     with pytest.raises(NoMinimiserError, match=said):
         game.play(objective, iterations=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cauchy(Objective):
+    """Spin with the link ½ log(1 + (1 − m)²) for m < 1, 0 above: smooth, and without curvature at m = 0."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated"})
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        margin = ratios.require("expert").unsqueeze(-1) - ratios.require("generated")
+        short = (1.0 - margin).clamp(min=0.0)
+        return ObjectiveOutput(loss=ratios.mean_over_samples(0.5 * short.square().log1p()))
+
+
+def test_an_inflection_at_the_start_is_no_kink():
+    """KL by another program: numpy, BFGS from 81 starts."""
+    game = ImitationGame(expert=torch.tensor([0.6, 0.3, 0.1]), initial=torch.tensor([0.2, 0.3, 0.5]))
+    play = game.play(Cauchy(), iterations=40)
+    assert play.stopped is None
+    assert play.kl[:4].tolist() == pytest.approx([0.498, 0.0564, 0.0040, 0.0135], rel=0.01)
+    # Near the expert the loss of a pair is ½ log(4 + t⁴): the step does not shrink with the error, and a cycle is left.
+    assert sorted(play.kl[-2:].tolist()) == pytest.approx([0.0100, 0.0108], rel=0.01)
+
+
+def test_the_minimum_of_a_loss_that_is_straight_at_first_is_found():
+    def late(margin):
+        return functional.huber_loss(margin, torch.full_like(margin, 3.0), delta=0.5, reduction="none")
+
+    game = ImitationGame(expert=distribution(2, 1), initial=distribution(2, 2))
+    log_policies = game.play(OfMargin(f=late), iterations=1).log_policies
+    ratio = log_policies[1] - log_policies[0]
+
+    def slope(at):
+        return (at - 3.0).clamp(-0.5, 0.5)
+
+    # The mean over π_o of Δ moves by as much as π_o weighs each outcome; both margins are on one line.
+    difference, (opponent, _) = ratio[0] - ratio[1], log_policies[0].exp()
+    margins = torch.stack([difference * (1.0 - opponent), -difference * opponent])
+    moves = torch.stack([1.0 - opponent, -opponent])
+    assert float((game.expert * slope(margins) * moves).sum()) == pytest.approx(0.0, abs=1e-11)
+    assert float(difference.abs()) > 1.0
+
+
+def test_a_minimum_of_the_fourth_order_is_no_flat_part():
+    start = torch.zeros(2, dtype=torch.float64)
+    assert torch.equal(minimise(lambda point: point.pow(4).sum(), start), start)
 
 
 def test_what_was_played_before_there_was_no_minimum_is_kept():

@@ -15,6 +15,7 @@ Function = Callable[[Tensor], Tensor]
 
 _LONGEST_STEP = 8.0  # nats: where a sigmoid is saturated the quadratic model says nothing about farther points
 _FLAT = 1e-13  # curvature below this share of the gradient counts as none
+_NEAR = 0.1  # nats: a tenth's fourth power is far above rounding
 _FAR = 23.0  # nats: log 1e10, see LOWEST_PROBABILITY in players.py
 _FOR_EVER = 1e4  # nats
 
@@ -80,13 +81,16 @@ def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max
         size, curvature = float(gradient.abs().max()), float(hessian.abs().max())
         if not math.isfinite(float(value) + size + curvature):
             raise NoMinimiserError("the expected loss, its slope or its curvature is no finite number")
-        if size > tolerance and curvature < _FLAT * max(size, 1.0):
-            raise NoMinimiserError(_why_linear(function, point, tolerance))
+        if size > tolerance and _is_straight(size, curvature):
+            point = _past_the_straight(function, point, tolerance)
+            continue
         step, convex = newton_step(gradient, hessian)
         if size <= tolerance and convex and float(step.abs().max()) <= 1e-6:
             return point + step
         # Exactly: at infinity both only become very small.
         if (size, curvature) == (0.0, 0.0):
+            if _is_lowest(function, point):
+                return point
             raise NoMinimiserError(_AT_A_FLAT)
         reached = _search(function, point, value, float(gradient @ step), step)
         if reached is None:
@@ -106,20 +110,45 @@ _AT_A_FLAT = (
 )
 
 
-def _why_linear(function: Function, point: Tensor, tolerance: float) -> str:
-    """Why a function has no smooth minimiser that is linear where it still falls."""
-    value, gradient, _ = derivatives(function, point)
+def _is_straight(slope: float, curvature: float) -> bool:
+    return curvature < _FLAT * max(slope, 1.0)
+
+
+def _is_lowest(function: Function, point: Tensor) -> bool:
+    """Whether a point without slope and curvature is a minimum of a higher order, as of t⁴: all beside it is higher."""
+    beside = _NEAR * torch.cat([torch.eye(len(point)), -torch.eye(len(point))]).to(point)
+    with torch.no_grad():
+        value = function(point)
+        rises = torch.stack([function(point + each) - value for each in beside])
+    return float(rises.min()) > 1e-14 * (1.0 + float(value.abs()))
+
+
+def _past_the_straight(function: Function, point: Tensor, tolerance: float) -> Tensor:
+    """A lower point downhill where the function is curved, from one where it is straight and falls.
+
+    A smooth function is straight at an inflection, or in a straight part; one that is straight wherever it is
+    differentiable has no smooth minimiser.
+
+    Raises:
+        NoMinimiserError: There is no such point; the message says why.
+    """
+    start, gradient, _ = derivatives(function, point)
     slope = float(gradient.norm())
-    if float(value - function(point - _FOR_EVER * gradient / slope)) > (1.0 - 1e-6) * _FOR_EVER * slope:
-        return "the expected loss is linear and falls for ever (spin's linear link), so it has no smooth minimiser"
-    # Downhill by ever shorter steps, which no kink stops.
+    if float(start - function(point - _FOR_EVER * gradient / slope)) > (1.0 - 1e-6) * _FOR_EVER * slope:
+        raise NoMinimiserError(
+            "the expected loss is linear and falls for ever (spin's linear link), so it has no smooth minimiser"
+        )
+    # By ever shorter steps, which no kink stops.
     for number in range(400):
-        point = point - _LONGEST_STEP / (number + 1) * gradient / slope
-        _, gradient, hessian = derivatives(function, point)
-        slope = float(gradient.norm())
-        if slope <= tolerance and float(hessian.abs().max()) <= tolerance:
-            return _AT_A_FLAT
-    return "the expected loss is lowest at a kink (the hinge link), so it has no smooth minimiser"
+        point = point - min(1.0, _LONGEST_STEP / (number + 1)) * gradient / slope
+        value, gradient, hessian = derivatives(function, point)
+        slope, curvature = float(gradient.norm()), float(hessian.abs().max())
+        if slope <= tolerance and curvature <= tolerance:
+            raise NoMinimiserError(_AT_A_FLAT)
+        if float(value) < float(start) and not _is_straight(slope, curvature):
+            return point
+        slope = max(slope, 1e-300)
+    raise NoMinimiserError("the expected loss is lowest at a kink (the hinge link), so it has no smooth minimiser")
 
 
 def find_root(system: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor) -> tuple[Tensor, float]:
