@@ -57,6 +57,7 @@ class _Data(_Part):
     train: _Count = _Count(examples=0)
     held_out: _Count = _Count(examples=0)
     skipped: list[Any] = []
+    needs: dict[str, list[str]] = {}
     stop_ids: list[int] = []
     template: _Template = _Template(clock="")
 

@@ -75,7 +75,7 @@ def played(config: SelfPlayConfig) -> RunDirectory:
 @pytest.fixture(scope="module")
 def said(played: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     file, cache = tmp_path_factory.mktemp("export") / "samples.parquet", tmp_path_factory.mktemp("cache")
-    export_samples_command(played.path, file, trust_remote_code=False, as_json=True)
+    export_samples_command(played.path, file, as_json=True)
     return load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(cache)).to_list()
 
 
@@ -185,7 +185,7 @@ def test_export_pushes_what_it_wrote(
 
 def test_samples_are_written_as_what_their_name_says(played: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"written as Parquet.*\n.*name it .*said\.parquet"):
-        export_samples_command(played.path, tmp_path / "said.csv", trust_remote_code=False, as_json=True)
+        export_samples_command(played.path, tmp_path / "said.csv", as_json=True)
 
 
 @pytest.mark.parametrize("name", ["iterations/01", "latest"])
@@ -261,17 +261,17 @@ def test_log_probs_are_those_on_the_disk(said: list[dict[str, Any]], played: Run
 def test_what_must_not_be_there_or_must_not_have_changed(played: RunDirectory, tmp_path: Path) -> None:
     (tmp_path / "old.parquet").touch()
     with pytest.raises(InputError, match="the file exists already"):
-        export_samples_command(played.path, tmp_path / "old.parquet", trust_remote_code=False, as_json=True)
+        export_samples_command(played.path, tmp_path / "old.parquet", as_json=True)
     manifest = read_json(played.manifest)
     try:
         write_json(played.manifest, manifest | {"fingerprints": {"data": "other"}})
         with pytest.raises(InputError, match="the data changed"):
-            export_samples_command(played.path, tmp_path / "new.parquet", trust_remote_code=False, as_json=True)
+            export_samples_command(played.path, tmp_path / "new.parquet", as_json=True)
     finally:
         write_json(played.manifest, manifest)
     assert not (tmp_path / "new.parquet").exists()
     with pytest.raises(InputError, match="not a run directory"):
-        export_samples_command(tmp_path, tmp_path / "new.parquet", trust_remote_code=False, as_json=True)
+        export_samples_command(tmp_path, tmp_path / "new.parquet", as_json=True)
 
 
 @pytest.mark.parametrize(("objective", "opponent"), [*zip(OBJECTIVES, itertools.cycle(OPPONENTS), strict=False)])

@@ -138,7 +138,7 @@ def test_what_was_removed_is_said_where_it_is_asked_for(
     gone = next(n for n in range(2) if directory.iteration(n).model != sparing[0].best)
     with pytest.raises(InputError, match=f"the weights of 'iterations/00{gone}' were removed when nothing needed them"):
         weights_of(directory, f"iterations/00{gone}")
-    export_samples_command(directory.path, tmp_path / "samples.parquet", trust_remote_code=False, as_json=False)
+    export_samples_command(directory.path, tmp_path / "samples.parquet", as_json=False)
     # What is left is exported: the held-out responses.
     rows, removed = capsys.readouterr().out.splitlines()
     assert int(rows.split(" rows")[0]) > 0

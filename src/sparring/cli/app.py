@@ -245,13 +245,12 @@ def export(  # noqa: PLR0917 - options of a command
 def export_samples(
     run: RunFolder,
     to: Annotated[Path, typer.Argument(metavar="FILE", help="The Parquet file to write.")],
-    trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
     """Write all responses of a run as one Parquet file, with prompts, log-probs and verdicts."""
     from sparring.cli.models import export_samples_command
 
-    export_samples_command(run, to, trust_remote_code=trust_remote_code, as_json=json)
+    export_samples_command(run, to, as_json=json)
 
 
 @app.command()

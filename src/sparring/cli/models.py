@@ -140,7 +140,7 @@ def _push(folder: Path, to: Repository) -> str:
     return upload(folder, to)
 
 
-def export_samples_command(run: Path, to: Path, *, trust_remote_code: bool, as_json: bool) -> None:
+def export_samples_command(run: Path, to: Path, *, as_json: bool) -> None:
     """Writes all responses of a run as one Parquet file, and prints where it is."""
     from sparring.exports.samples import export_samples
 
@@ -148,7 +148,7 @@ def export_samples_command(run: Path, to: Path, *, trust_remote_code: bool, as_j
         raise InputError(
             "the samples are written as Parquet", where=str(to), fix=f"name it {to.with_suffix('.parquet')}"
         )
-    count = export_samples(run, to, trust_remote_code=trust_remote_code)
+    count = export_samples(run, to)
     removed = RunDirectory(run).removed("samples")
     if as_json:
         print_json({"samples": str(to), "rows": count, "removed": removed})

@@ -61,8 +61,8 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
 """
 
 _OF_PLAY = (
-    "Objectives, regularizers, opponents and judges are listed with their defaults, of the fields of training and LoRA "
-    "only those that were set"
+    "Objectives, regularizers, opponents and judges are listed with their defaults, those that are Python code of the "
+    "run's own without; of the fields of training and LoRA only those that were set"
 )
 _OF_FINE_TUNING = "Of the fields of training and LoRA those are listed that were set"
 _PLAIN = (

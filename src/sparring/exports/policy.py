@@ -20,6 +20,7 @@ from sparring.models.endings import sampling_settings
 from sparring.models.quiet import quiet_transformers
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
+from sparring.own_code import is_own
 from sparring.registry import Registry, build
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
@@ -105,7 +106,8 @@ def export(
 def components(config: SelfPlayConfig, policy: str) -> dict[str, Any]:
     """The settings that decided the training of a policy, by section, with the defaults of the components.
 
-    Addresses, names of keys, paths, and the templates of a judge and a scorer are left out.
+    Addresses, names of keys, paths, and the templates of a judge and a scorer are left out. Code of the user's own is
+    not imported: its components have the settings that were given, and its judges none, as they may be private.
 
     Args:
         config: The run's.
@@ -137,8 +139,17 @@ def phases_of_policy(config: SelfPlayConfig, policy: str) -> list[PhaseConfig]:
 
 
 def is_supervised(config: SelfPlayConfig, policy: str) -> bool:
-    """Whether supervised fine-tuning alone trained a policy, if anything did."""
-    return all(objective_of(phase).requires <= SUPERVISED_FIELDS for phase in phases_of_policy(config, policy))
+    """Whether supervised fine-tuning alone trained a policy, if anything did; own objectives count as play."""
+    return all(_is_supervised(phase) for phase in phases_of_policy(config, policy))
+
+
+def _is_supervised(phase: PhaseConfig) -> bool:
+    return not _own_objective(phase) and objective_of(phase).requires <= SUPERVISED_FIELDS
+
+
+def _own_objective(phase: PhaseConfig) -> bool:
+    """Whether only code of the user's own says what the objective of a phase reads."""
+    return any(is_own(part.name) for part in (phase.objective, *phase.regularizers))
 
 
 def _data(config: DataConfig) -> dict[str, Any]:
@@ -170,10 +181,12 @@ def _warmup(config: WarmupConfig) -> dict[str, Any]:
 def _judge(config: JudgeConfig | None) -> dict[str, Any] | None:
     if config is None:
         return None
+    used = {"expert_plays": config.expert_plays, "include_self": config.include_self}
+    if is_own(config.name):
+        return {"name": config.name} | used
     judge = build(JUDGES, "judge", config.name, config.options)
     kept_back = {*judge.reached_by, *judge.private}
     settings = {name: value for name, value in vars(judge).items() if name not in kept_back}
-    used = {"expert_plays": config.expert_plays, "include_self": config.include_self}
     return {"name": config.name} | _with_public_model(settings) | used
 
 
@@ -184,7 +197,7 @@ def _with_public_model(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_phase(config: PhaseConfig) -> dict[str, Any]:
-    scorer = scorer_of(config, objective_of(config))
+    scorer = config.scorer if _own_objective(config) else scorer_of(config, objective_of(config))
     sections = {
         "objective": _settings(OBJECTIVES, "objective", config.objective),
         "regularizers": [_settings(REGULARIZERS, "regularizer", item) for item in config.regularizers],
@@ -205,7 +218,9 @@ def _without_empty(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(registry: Registry[Any], kind: str, component: Component) -> dict[str, Any]:
-    return {"name": component.name} | dataclasses.asdict(build(registry, kind, component.name, component.options))
+    own = is_own(component.name)
+    settings = None if own else dataclasses.asdict(build(registry, kind, component.name, component.options))
+    return {"name": component.name} | (component.options if settings is None else settings)
 
 
 def policy_folder(directory: RunDirectory, name: str) -> str:

@@ -1,4 +1,4 @@
-"""All responses of a run as one Parquet file."""
+"""All responses of a run as one Parquet file; none of its code is imported, nor its model loaded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from sparring.files import atomic_path
 from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest
-from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.phases import phases_of, row_needs
 from sparring.selfplay.stages.judge import Verdicts, verdicts_of
 from sparring.shards import (
     ResponseKey,
@@ -72,7 +70,7 @@ _FIELDS = {
 }
 
 
-def export_samples(run: Path, to: Path, *, trust_remote_code: bool = False) -> int:
+def export_samples(run: Path, to: Path) -> int:
     """Writes every response of a run to a Parquet file, a row each, the experts' among them.
 
     | column | |
@@ -94,15 +92,12 @@ def export_samples(run: Path, to: Path, *, trust_remote_code: bool = False) -> i
     Args:
         run: The run directory.
         to: The file to write.
-        trust_remote_code: Whether an objective, opponent or judge of somebody's own, whose needs decide which rows are
-            prompts, may be imported; the run may be another person's.
 
     Returns:
         The number of rows.
 
     Raises:
-        InputError: The folder is not a run, the file exists or is a part of the run, the data have changed since, or
-            the run needs `trust_remote_code`.
+        InputError: The folder is not a run, the file exists or is a part of the run, or the data have changed since.
     """
     directory = RunDirectory(run)
     directory.require()
@@ -114,8 +109,6 @@ def export_samples(run: Path, to: Path, *, trust_remote_code: bool = False) -> i
         if stage.evaluation.exists():
             stage.check_inventory(fix=_FIX)
     config = SelfPlayConfig.of_run(directory.config)
-    if config.own_code:
-        config = read_config(directory, trust_remote_code=trust_remote_code)
     written = _written(directory)
     examples = _examples(config, directory)
     if config.data.teacher is not None:
@@ -156,8 +149,10 @@ def _name(directory: RunDirectory, stage: StageDirectory) -> str:
 
 
 def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str, int], Example]:
-    data = load(config.data, config.seed, row_needs(config, phases_of(config)))
-    if data.report.fingerprint != read_manifest(directory.manifest, "fingerprints.data")["fingerprints"]["data"]:
+    manifest = read_manifest(directory.manifest, "fingerprints.data", "data.needs")
+    needs = {who: frozenset(parts) for who, parts in manifest["data"]["needs"].items()}
+    data = load(config.data, config.seed, needs)
+    if data.report.fingerprint != manifest["fingerprints"]["data"]:
         problem, fix = "the data changed after the run started, so its expert responses are unknown", "restore them"
         raise InputError(problem, where=config.data.title, fix=fix)
     splits = {"train": data.train, "held-out": data.held_out}

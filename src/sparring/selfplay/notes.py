@@ -12,6 +12,7 @@ from sparring.data.split import LEAKS
 from sparring.progress import console
 from sparring.selfplay.arguments import bf16_is_faster
 from sparring.selfplay.config.warmup import WarmupConfig
+from sparring.selfplay.phases import row_needs
 from sparring.selfplay.prepared import Prepared
 
 _SHOWN = 10
@@ -72,6 +73,7 @@ def data_summary(prepared: Prepared) -> dict[str, Any]:
         "kept": report.read - len(skipped),
         "skipped": [list(item) for item in skipped],
         "unread": list(report.unread),
+        "needs": {who: sorted(parts) for who, parts in row_needs(prepared.config, prepared.phases).items()},
         **{
             part.replace("training", "train").replace("-", "_"): _counts(each)
             for part, each in _parts(prepared).items()

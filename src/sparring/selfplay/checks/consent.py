@@ -21,7 +21,8 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
     Args:
         directory: The run.
         trust_remote_code: Whether the user consents.
-        resumes: Whether the run goes on, with its judge, its endpoints and its cluster; else only its model is loaded.
+        resumes: Whether the run goes on, with its own code, its judge, its endpoints and its cluster; else only its
+            model is loaded, and nothing else is imported.
 
     Raises:
         InputError: Without consent, the run would run code that it brings along, or send a key to another machine.
@@ -31,7 +32,7 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
     if wishes and not trust_remote_code:
         fix = "check that you trust that, then give --trust-remote-code"
         raise InputError(f"this run {'; and it '.join(wishes)}", where=str(directory.config), fix=fix)
-    if wishes:
+    if wishes and resumes:
         for known in read_manifest(directory.manifest, "own_code")["own_code"].values():
             importable_from(directory.path / known["folder"])
     return config
@@ -50,18 +51,18 @@ def consent_option(directory: RunDirectory) -> str:
 
 def _wishes(config: SelfPlayConfig, *, resumes: bool) -> list[str]:
     # Phases may share a judge, so each is named once.
-    return [*dict.fromkeys([*_code_that_runs(config), *(_keys_and_addresses(config) if resumes else ())])]
+    return [*dict.fromkeys([*_code_of_model(config), *(_of_play(config) if resumes else ())])]
 
 
-def _code_that_runs(config: SelfPlayConfig) -> Iterator[str]:
+def _code_of_model(config: SelfPlayConfig) -> Iterator[str]:
     if config.model.trust_remote_code:
         yield runs_code("has a model that brings its own Python code")
+
+
+def _of_play(config: SelfPlayConfig) -> Iterator[str]:
     if config.own_code:
         names = ", ".join(config.own_code)
         yield runs_code(f"plays with Python code that it names ({names})")
-
-
-def _keys_and_addresses(config: SelfPlayConfig) -> Iterator[str]:
     # Judges of the user's own are named above, and must not be imported before there is consent.
     for judge in named_judges(config, own=False).values():
         yield from judge.needs_consent()
