@@ -66,7 +66,7 @@ def test_every_policy_is_beside_the_base_model_and_the_previous_one(
     data = {"source": "arithmetic", "limit": 6, "held_out": 3, "max_response_tokens": 24}
     config = {"data": data, "model": {"name": str(tiny_folder)}, "iterations": 2, "warmup": warmup}
     assert _held_out_comparisons(prepare(SelfPlayConfig.model_validate(config))) == 0
-    judged = config | {"evaluation": {"judge": {"name": "verifier"}, "samples_per_prompt": 4}}
+    judged = config | {"evaluation": {"judge": {"name": "llm", "model": "some"}, "samples_per_prompt": 4}}
     assert _held_out_comparisons(prepare(SelfPlayConfig.model_validate(judged))) == rivals * 3 * 4
 
 
@@ -107,6 +107,13 @@ def test_every_response_that_is_laid_out_counts(
     assert total.train == 2 * (prompts + trained * experts)
 
 
+JUDGED_BY = {
+    "data": {"source": "arithmetic", "limit": 4, "held_out": 0, "max_response_tokens": 24},
+    "iterations": 1,
+    "judge": {"name": "verifier"},
+}
+
+
 @pytest.mark.parametrize(
     ("objective", "samples", "apart", "alike"),
     [
@@ -122,11 +129,10 @@ def test_every_response_that_is_laid_out_counts(
 def test_what_the_verdicts_leave_out_of_training_is_told(
     tiny_folder: Path, objective: str, samples: int, apart: str | None, alike: str | None
 ) -> None:
-    config = {
-        "data": {"source": "arithmetic", "limit": 4, "held_out": 0, "max_response_tokens": 24},
+    config = JUDGED_BY | {
         "model": {"name": str(tiny_folder)},
         "objective": {"name": objective},
-        "judge": {"name": "verifier"},
+        "judge": {"name": "consensus", "rule": "final-number"},
         "generation": {"samples_per_prompt": samples},
     }
     notes = plan(SelfPlayConfig.model_validate(config), calibrated=False).notes
@@ -138,6 +144,51 @@ def test_what_the_verdicts_leave_out_of_training_is_told(
             "training, and a control beside it, may take less than is counted here"
         ]
     )
+
+
+def test_what_raft_trains_on_by_a_rule_is_counted_as_the_most_that_chance_makes_it(tiny_folder: Path) -> None:
+    config = JUDGED_BY | {
+        "model": {"name": str(tiny_folder)},
+        "objective": {"name": "raft"},
+        "generation": {"samples_per_prompt": 4},
+    }
+    planned = plan(SelfPlayConfig.model_validate(config), calibrated=False)
+    # Of four samples that are right with probability p, 4p are right, but for p⁴ in which all are: 4p − 4p⁴, which is
+    # largest at p³ = ¼. Some of them are right and some wrong with probability 1 − p⁴ − (1 − p)⁴, 7/8 at most.
+    most = 3 * 0.25 ** (1 / 3)
+    assert [note for note in planned.notes if "trains on" in note] == [
+        "raft trains on what is right of the 4 responses to a prompt, where some are right and some wrong: on "
+        f"{most:.1f} of them on average at most, as is counted here for training and a control beside it"
+    ]
+    examples = prepare(SelfPlayConfig.model_validate(config)).train.examples
+    prompts, responses = (sum(len(getattr(item, name)) for item in examples) for name in ("prompt_ids", "expert_ids"))
+    assert planned.parts["play"].tokens.train == pytest.approx(7 / 8 * prompts + most * responses, abs=1)
+    assert planned.parts["play"].tokens.generate == 4 * responses
+    shown = dict(zip(*(column.cells for column in planned.table().columns), strict=True))
+    assert shown["of that, play"].startswith("at most ")
+
+
+def test_verdicts_of_a_rule_leave_dpo_every_response(tiny_folder: Path) -> None:
+    config = JUDGED_BY | {
+        "model": {"name": str(tiny_folder)},
+        "objective": {"name": "dpo"},
+        "generation": {"samples_per_prompt": 4},
+    }
+    assert not any("trains on" in note for note in plan(SelfPlayConfig.model_validate(config), calibrated=False).notes)
+
+
+def test_a_judge_that_takes_no_time_is_not_told_of(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = JUDGED_BY | {
+        "model": {"name": str(tiny_folder)},
+        "objective": {"name": "sppo"},
+        "generation": {"samples_per_prompt": 3},
+    }
+    (ruled,) = plan(SelfPlayConfig.model_validate(config), calibrated=False).phases
+    assert (ruled.comparisons, [name for name, _ in ruled.rows()]) == (4 * 3, ["game", "stability"])
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    asked = config | {"judge": {"name": "llm", "model": "some"}}
+    (paid,) = plan(SelfPlayConfig.model_validate(asked), calibrated=False).phases
+    assert paid.rows()[-1] == ("judge", "12 comparisons, whose time is not in the total")
 
 
 def test_of_given_preferences_the_data_bring_the_responses(tiny_folder: Path, tmp_path: Path) -> None:

@@ -172,6 +172,16 @@ class JudgeSettings(Protocol):
     reached_by: ClassVar[tuple[str, ...]] = ()
     private: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def is_instant(self) -> bool:
+        """Whether its verdicts take next to no time beside the generation of what it judges."""
+        return not self.reads_text
+
+    @property
+    def right_or_wrong(self) -> bool:
+        """Whether a response is right or wrong to it, and no more: two right ones tie, and two wrong ones."""
+        return False
+
     def check(self) -> None:
         """Checks that what it needs is on this machine, before any model is loaded.
 

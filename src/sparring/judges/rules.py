@@ -59,6 +59,11 @@ class RuleSettings(JudgeSettings):
             yield self.rule
 
     @property
+    def is_instant(self) -> bool:
+        """Of a rule that is not the user's own."""
+        return not self.is_function
+
+    @property
     def is_function(self) -> bool:
         """Whether the rule is a Python function, not a built-in rule."""
         return self.rule not in {*VERIFIERS, _PATTERN}

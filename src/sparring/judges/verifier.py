@@ -35,6 +35,11 @@ class VerifierJudge(RuleSettings):
     needs_reference_answer: ClassVar[bool] = True
     may_cost_money: ClassVar[bool] = False
 
+    @property
+    def right_or_wrong(self) -> bool:
+        """A function of the user's own may return any number."""
+        return not self.is_function
+
     def check_answers(self, answers: Sequence[str]) -> None:
         """Raises InputError where a built-in rule finds no answer in any of them."""
         if not self.is_function and not any(self._finds_answer(answer) for answer in answers):

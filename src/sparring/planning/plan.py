@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
 from rich.table import Table
 
 from sparring.games.stability import stability
-from sparring.log_ratios import PREFERENCE_FIELDS, LogRatios
 from sparring.models.quantization import share_quantized
 from sparring.planning.cost import Batch, Memory, described, flops, memory
 from sparring.planning.disk import Disk, disk
 from sparring.planning.rates import Rates, measure_rates
+from sparring.planning.reading import reading_of
 from sparring.planning.tokens import Tokens, tokens_by_part, trained_rows
 from sparring.progress import duration
 from sparring.selfplay.arguments import arguments_of, run_autocast
@@ -24,7 +23,7 @@ from sparring.selfplay.phases import Phase
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import Prepared, prepare
 from sparring.trainer.parts import PART_TOKENS, in_parts
-from sparring.types import Objective, StabilityNumber
+from sparring.types import StabilityNumber
 from sparring.work import processes as launched
 
 
@@ -32,8 +31,8 @@ from sparring.work import processes as launched
 class PhasePlan:
     """What is known of one phase.
 
-    `comparisons` are those of its judge, whose time is not estimated; `experts` are the prompts from whose experts a
-    reward player learns, where there is one.
+    `comparisons` are those of its judge, whose time is not estimated unless it `is_instant`; `experts` are the prompts
+    from whose experts a reward player learns, where there is one.
     """
 
     game: str
@@ -42,6 +41,7 @@ class PhasePlan:
     prompts: int
     stability: StabilityNumber | None
     comparisons: int
+    is_instant: bool
     experts: int | None
 
     def rows(self) -> list[tuple[str, str]]:
@@ -55,9 +55,8 @@ class PhasePlan:
             rows.append(("stability", f"{self.stability}; {limit}"))
         elif self.comparisons:
             rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
-        if self.comparisons:
-            text = f"{self.comparisons:,} comparisons, whose time is not in the total"
-            rows.append(("judge", text))
+        if self.comparisons and not self.is_instant:
+            rows.append(("judge", f"{self.comparisons:,} comparisons, whose time is not in the total"))
         if self.experts is not None:
             rows.append(("reward player", f"learns from the experts of {self.experts} of {self.prompts} prompts"))
         return rows
@@ -69,20 +68,24 @@ class PhasePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What a part of a run takes of the whole; `seconds` is None where no speed was measured."""
+    """What a part of a run takes of the whole.
+
+    `seconds` is None where no speed was measured; `is_most` says that it may well take less.
+    """
 
     tokens: Tokens
     seconds: float | None
+    is_most: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What `sparring plan` prints: the phases one by one, and of all of them together what they take.
 
-    `comparisons` are those of policies on the held-out set; the phases have their own. `notes` say what was left out
-    of the data or cut, and what the model sees otherwise than the rows say. `quantized` is the share of the model's
-    weights that `model.quantization` holds in few bits. `parts` are what the warm-up, the play, the control and the
-    like take of the tokens and the seconds.
+    `comparisons` are those of policies on the held-out set that take time; the phases have their own. `notes` say what
+    was left out of the data or cut, and what the model sees otherwise than the rows say. `quantized` is the share of
+    the model's weights that `model.quantization` holds in few bits. `parts` are what the warm-up, the play, the control
+    and the like take of the tokens and the seconds.
     """
 
     processes: int
@@ -126,7 +129,8 @@ class Plan:
             table.add_row(told, f"{count:,} tokens, {self.flops[name]:.2g} FLOPs{rate}{spent}")
         for name, part in self.parts.items():
             spent = "" if part.seconds is None else f": {duration(part.seconds)}"
-            table.add_row(f"of that, {name}", f"{sum(asdict(part.tokens).values()):,} tokens{spent}")
+            most = "at most " if part.is_most else ""
+            table.add_row(f"of that, {name}", f"{most}{sum(asdict(part.tokens).values()):,} tokens{spent}")
         if self.quantized:
             table.add_row("quantised", f"{self.quantized:.1%} of the model's weights")
         for name, size in asdict(self.memory).items():
@@ -140,7 +144,8 @@ class Plan:
         total = f"{_size(self.disk.peak.total)} at most, {_size(self.disk.end.total)} in the end"
         table.add_row("disk, total", f"{total}, beside the data, the report and the cache")
         if self.seconds:
-            table.add_row("time, total", f"about {duration(sum(self.seconds.values()))}")
+            most = "at most " if any(part.is_most for part in self.parts.values()) else ""
+            table.add_row("time, total", f"{most}about {duration(sum(self.seconds.values()))}")
         return table
 
     def _generates_held_out(self) -> bool:
@@ -188,7 +193,7 @@ def plan(
             "train": len(prepared.train.examples),
             "held_out": len(prepared.held_out.examples) if prepared.held_out is not None else 0,
         },
-        notes=[*notes(prepared), *_at_most(prepared)],
+        notes=[*notes(prepared), *_untaught(prepared)],
         comparisons=_held_out_comparisons(prepared),
         tokens=tokens,
         rates=rates,
@@ -205,7 +210,11 @@ def plan(
         ),
         seconds=_seconds(tokens, rates, processes),
         parts={
-            name: Part(tokens=part, seconds=None if rates is None else sum(_seconds(part, rates, processes).values()))
+            name: Part(
+                tokens=part,
+                seconds=None if rates is None else sum(_seconds(part, rates, processes).values()),
+                is_most=name in _bounded(prepared),
+            )
             for name, part in parts.items()
         },
     )
@@ -240,6 +249,7 @@ def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
         stability=stability(phase.objective),
         prompts=len(prompts),
         comparisons=_comparisons(phase.config, len(prompts)),
+        is_instant=phase.judge is not None and phase.judge.is_instant,
         experts=None if phase.reward_player is None else sum(bool(item.expert_ids) for item in prompts),
     )
 
@@ -260,43 +270,17 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sha
     return memory(model, args, batch, shards=shards, quantization=prepared.config.model.quantization)
 
 
-def _at_most(prepared: Prepared) -> list[str]:
-    """Which objectives may train on fewer tokens than are counted: how many, only the preferences can tell."""
-    told = (_reading(prepared, phase) for phase in prepared.phases)
+def _bounded(prepared: Prepared) -> set[str]:
+    """The parts of which the most is counted: what verdicts leave out, or a plateau ends, shows in the run alone."""
+    warmup = prepared.config.warmup
+    ends = {"warm-up"} if warmup is not None and warmup.until == "plateau" else set()
+    return ends | ({"play", "control"} if _untaught(prepared) else set())
+
+
+def _untaught(prepared: Prepared) -> list[str]:
+    """Which objectives train on fewer responses than are generated."""
+    told = (reading_of(prepared, phase).told for phase in prepared.phases)
     return [*dict.fromkeys(text for text in told if text is not None)]
-
-
-def _reading(prepared: Prepared, phase: Phase) -> str | None:
-    """How many samples of a prompt are trained on; None where all are, whatever is preferred to what."""
-    size = _compared(prepared, phase)
-    rank = torch.arange(size, dtype=torch.float32)
-    tied = torch.full((size, size), 0.5)
-    apart, alike = (
-        _samples_read(phase.objective, table)
-        for table in ((rank[:, None] < rank).float() + 0.5 * torch.eye(size), tied)
-    )
-    if apart == alike == size:
-        return None
-    rest = {0: "none", size: "all"}.get(alike, str(alike))
-    return (
-        f"{phase.config.objective.name} trains on {apart} of the {size} responses to a prompt where no two tie, and on "
-        f"{rest} where all tie: training, and a control beside it, may take less than is counted here"
-    )
-
-
-def _compared(prepared: Prepared, phase: Phase) -> int:
-    """How many responses to a prompt have preferences among them, at most."""
-    if phase.given:
-        return max(len(item.compared_ids) for item in prepared.prompts(phase, phase.iterations.start))
-    return phase.samples + phase.expert_plays
-
-
-def _samples_read(objective: Objective, pairwise: torch.Tensor) -> int:
-    """Of how many samples an objective reads the log ratios, where `pairwise` `[K, K]` is what is preferred to what."""
-    wins: dict[str, Any] = {"preference": pairwise.mean(dim=-1)[None], "pairwise": pairwise[None]}
-    given = PREFERENCE_FIELDS & objective.requires
-    read = objective.samples_read(LogRatios(**{field: wins[field] for field in given})) if given else None
-    return len(pairwise) if read is None else int(read.sum())
 
 
 def _comparisons(config: PhaseConfig, prompts: int) -> int:
@@ -308,8 +292,8 @@ def _comparisons(config: PhaseConfig, prompts: int) -> int:
 
 
 def _held_out_comparisons(prepared: Prepared) -> int:
-    """Every policy's held-out samples beside the base model's and the previous policy's."""
-    if prepared.held_out_judge is None or prepared.held_out is None:
+    """Every policy's held-out samples beside the base model's and the previous policy's; none that take no time."""
+    if prepared.held_out_judge is None or prepared.held_out is None or prepared.held_out_judge.is_instant:
         return 0
     config = prepared.config
     # The first policy's previous one is the base model, which has no rival itself.

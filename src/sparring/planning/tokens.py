@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from sparring.examples import EncodedExample
 from sparring.log_ratios import EXPERT_FIELDS
 from sparring.planning.cost import TokenCounts
+from sparring.planning.reading import reading_of
 from sparring.policies import BASE
 from sparring.selfplay.arguments import epochs_of
 from sparring.selfplay.phases import Phase
@@ -25,7 +26,8 @@ class Tokens:
     Attributes:
         generate: Sampled tokens; one from a mixture counts twice, since two models read it.
         score: Scored tokens, prompts included, and those from whose predictions a reward is learnt.
-        train: Trained tokens, prompts included, of all epochs.
+        train: Trained tokens, prompts included, of all epochs; on average at most, where a rule's verdicts decide which
+            responses are trained on.
     """
 
     generate: int
@@ -153,10 +155,10 @@ def _reference_tokens(prepared: Prepared) -> Tokens:
 
 def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
     """What a phase takes on the training prompts."""
-    total = Tokens(generate=0, score=0, train=0)
+    total, reading = Tokens(generate=0, score=0, train=0), reading_of(prepared, phase)
     for iteration in phase.iterations:
         prompts = prepared.prompts(phase, iteration)
-        trained = sum(row.read for row in trained_rows(prepared, phase, iteration))
+        trained = sum(reading.of(row, phase.samples) for row in trained_rows(prepared, phase, iteration))
         scorers = len(phase.scorers(iteration)) if phase.needs_samples else 0
         readers = 2 if phase.opponent.spec(iteration).base_share else 1
         epochs = epochs_of(prepared.config, phase.config.training, rows=len(prompts), processes=processes)
