@@ -91,7 +91,7 @@ def test_the_exported_model_carries_its_card(
     assert card.data.license == "unknown"
     assert "**iteration 1**" in card.text
     assert "judge:\n  name: verifier\n" in card.text
-    assert "The adapter was merged into the base's weights and rounded to float32: over" in card.text
+    assert "The adapter was merged into the base's weights and written in float32: over" in card.text
     with pytest.raises(InputError, match="there already"):
         export_command(played.path, tmp_path / "mine", "base", trust_remote_code=False, as_json=True)
 
@@ -110,7 +110,9 @@ def test_an_adapter_on_weights_in_16_bits_is_written_as_it_was_measured(
     policy = "iterations/000"
     export_command(result.directory, tmp_path / "mine", policy, dtype=asked, trust_remote_code=False, as_json=True)
     merged = json.loads(capsys.readouterr().out)["merged"]
-    assert merged["dtype"] == written
+    assert (merged["rounded"], merged["dtype"]) == ("bfloat16", written)
+    text = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
+    assert f"into the base's weights as the run held them, rounded to bfloat16, and written in {written}: over" in text
     assert (merged["moved"] < 1e-5) == (written == "float32")
     whole = AutoModelForCausalLM.from_pretrained(tmp_path / "mine", dtype="auto")
     assert whole.dtype == getattr(torch, written)

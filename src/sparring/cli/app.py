@@ -223,10 +223,11 @@ def export(  # noqa: PLR0917 - options of a command
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Upload to a private repository, or not at all.")] = False,
     dtype: Dtype = None,
+    adapter: Annotated[bool, typer.Option("--adapter", help="Write the adapter alone, for peft.")] = False,
     trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
-    """Write a policy as a whole model with its card, adapters merged, that `from_pretrained` loads."""
+    """Write a policy as a whole model with its card, adapters merged, that `from_pretrained` loads; or its adapter."""
     from sparring.cli.models import export_command
 
     export_command(
@@ -236,6 +237,7 @@ def export(  # noqa: PLR0917 - options of a command
         push_to=push_to,
         private=private,
         dtype=dtype,
+        adapter=adapter,
         trust_remote_code=trust_remote_code,
         as_json=json,
     )

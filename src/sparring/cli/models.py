@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,12 +81,14 @@ def export_command(
     push_to: str | None = None,
     private: bool = False,
     dtype: str | None = None,
+    adapter: bool = False,
     trust_remote_code: bool,
     as_json: bool,
 ) -> None:
-    """Writes a policy as a whole model with its card, and prints where it is; uploads it where it is asked to."""
+    """Writes a policy, or its adapter, with its card, and prints where it is; uploads it where it is asked to."""
     import torch
 
+    from sparring.exports.adapter import AdapterBase, export_adapter
     from sparring.exports.card import model_card
     from sparring.exports.hub import find_repository
     from sparring.exports.policy import components, export, is_supervised, policy_folder, weights_of
@@ -97,6 +99,8 @@ def export_command(
 
     if private and push_to is None:
         raise InputError("nothing is uploaded", where="--private", fix="say where to: --push-to OWNER/NAME")
+    if adapter and dtype is not None:
+        raise InputError("an adapter is written as it was trained", where="--dtype", fix="leave it out")
     summary, directory = summarize(run), RunDirectory(run)
     config = read_config(directory, trust_remote_code=trust_remote_code)
     folder = policy_folder(directory, policy)
@@ -105,7 +109,7 @@ def export_command(
     repository = None if push_to is None else find_repository(push_to, private=private)
     chat = config.data.template(load_tokenizer(config.model)).chat
 
-    def card(merged: Merge | None, shipped: Mapping[str, object]) -> str:
+    def card(merged: Merge | None, shipped: Mapping[str, object], alone: AdapterBase | None = None) -> str:
         return model_card(
             summary,
             folder,
@@ -116,19 +120,40 @@ def export_command(
             chat=chat,
             shipped=shipped,
             merged="" if merged is None else str(merged),
+            adapter=alone,
         )
 
-    number = None if dtype is None else getattr(torch, dtype)
-    merged = export(run, to, folder, card=card, dtype=number, trust_remote_code=trust_remote_code)
+    merged, base = None, None
+    if adapter:
+        base = export_adapter(
+            run, to, folder, card=lambda base: card(None, {}, base), trust_remote_code=trust_remote_code
+        )
+    else:
+        number = None if dtype is None else getattr(torch, dtype)
+        merged = export(run, to, folder, card=card, dtype=number, trust_remote_code=trust_remote_code)
     commit = None if repository is None else _push(to, repository)
     if as_json:
-        print_json({"model": str(to), "policy": folder, "merged": merged and asdict(merged), "commit": commit})
+        told = {"merged": merged and asdict(merged)} if base is None else {"base": asdict(base)}
+        print_json({"model": str(to), "policy": folder, **told, "commit": commit})
         return
-    print_lines([f"model: {to.resolve()}, the run's {folder}", *([str(merged)] if merged else [])])
-    if merged and merged.dtype != "float32":
-        print_lines(["The run measured the adapter beside the base's weights: --dtype float32 keeps all its digits."])
+    print_lines([f"{'adapter' if adapter else 'model'}: {to.resolve()}, the run's {folder}"])
+    print_lines([*_of_merge(merged), *([] if base is None else [str(base)])])
     if commit is not None:
         print_lines([f"uploaded: {commit}"])
+
+
+def _of_merge(merged: Merge | None) -> Iterator[str]:
+    """What became of an adapter, and what else it could have been."""
+    if merged is None:
+        return
+    yield str(merged)
+    if merged.dtype != "float32":
+        yield "The run measured the adapter beside the base's weights: --dtype float32 keeps all its digits."
+    if merged.rounded is not None:
+        yield (
+            f"The adapter alone belongs on a base in {merged.rounded} as well: on one in another number format it is "
+            "another model. --adapter writes it."
+        )
 
 
 def _push(folder: Path, to: Repository) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
+from sparring.exports.adapter import AdapterBase
 from sparring.files import public_name
 from sparring.models.origin import Origin
 from sparring.reports.summary import PolicyRow, Summary
@@ -46,10 +47,20 @@ scorer, and how the data were read are not here.
 ## Use
 
 ```python
+{% if adapter -%}
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("{{ name }}")
+base = AutoModelForCausalLM.from_pretrained("{{ adapter.name }}", dtype=torch.{{ adapter.dtype }})
+model = PeftModel.from_pretrained(base, "{{ name }}")
+{%- else -%}
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{{ name }}")
 model = AutoModelForCausalLM.from_pretrained("{{ name }}")
+{%- endif %}
 {% if chat -%}
 messages = [{"role": "user", "content": "…"}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
@@ -82,6 +93,7 @@ def model_card(
     chat: bool,
     shipped: Mapping[str, object],
     merged: str = "",
+    adapter: AdapterBase | None = None,
 ) -> str:
     """The README.md of an exported policy.
 
@@ -95,13 +107,19 @@ def model_card(
         chat: Whether its prompts were written by a chat template, rather than plain text.
         shipped: The sampling settings that the base model came with, which the exported one keeps.
         merged: What became of the adapter, where there was one.
+        adapter: The base that an adapter belongs on, where that alone is exported.
     """
     data = ModelCardData(
         base_model=base.hub_id,
         **({"license": "unknown"} | base.license),
-        library_name="transformers",
+        library_name="transformers" if adapter is None else "peft",
         pipeline_tag="text-generation",
-        tags=["sparring", *([] if supervised else ["self-play"]), *_objectives(settings)],
+        tags=[
+            "sparring",
+            *([] if adapter is None else ["lora"]),
+            *([] if supervised else ["self-play"]),
+            *_objectives(settings),
+        ],
     )
     card = ModelCard.from_template(
         data,
@@ -116,9 +134,26 @@ def model_card(
         chat=chat,
         settings=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
         table=_table(summary, policy),
-        limits=[*([merged] if merged else []), *_elsewhere(shipped, chat=chat), *_limits(summary, policy, base)],
+        adapter=adapter,
+        limits=[
+            *([merged] if merged else []),
+            *_of_adapter(adapter, base),
+            *_elsewhere(shipped, chat=chat),
+            *_limits(summary, policy, base),
+        ],
     )
     return str(card)
+
+
+def _of_adapter(adapter: AdapterBase | None, base: Origin) -> Iterator[str]:
+    if adapter is None:
+        return
+    yield str(adapter)
+    if base.hub_id != adapter.name:
+        yield (
+            f"{adapter.name} is no model of the Hugging Face hub: `sparring export RUN FOLDER --policy base` writes it "
+            "from the run that trained the adapter."
+        )
 
 
 def _elsewhere(shipped: Mapping[str, object], *, chat: bool) -> Iterator[str]:

@@ -26,6 +26,8 @@ class Merge:
 
     Attributes:
         quantization: How the weights that it was trained on were held.
+        rounded: The number format to which the run rounded the base's weights; None where it is no narrower than that
+            of their file.
         dtype: The number format of the merged weights.
         moved: The mean distance between a token's log-prob under the policy and under the merged model, nats.
         largest: The largest one.
@@ -33,6 +35,7 @@ class Merge:
     """
 
     quantization: Quantization | None
+    rounded: str | None
     dtype: str
     moved: float
     largest: float
@@ -42,8 +45,10 @@ class Merge:
         base = "the base's weights"
         if self.quantization is not None:
             base += f" as quantised ({self.quantization}), which were rebuilt in {self.dtype},"
+        elif self.rounded is not None:
+            base += f" as the run held them, rounded to {self.rounded},"
         return (
-            f"The adapter was merged into {base} and rounded to {self.dtype}: over {self.tokens} tokens of a probe, "
+            f"The adapter was merged into {base} and written in {self.dtype}: over {self.tokens} tokens of a probe, "
             f"log-probs moved by {self.moved:.2g} nats a token, at most by {self.largest:.2g}."
         )
 
@@ -59,8 +64,9 @@ def merge(policy: Policy, config: ModelConfig, dtype: torch.dtype | None = None)
     """
     if not policy.has_adapter:
         return policy.causal_lm, None
-    if dtype is None:
-        dtype = torch.promote_types(stored_dtype(load_config(config)), policy.causal_lm.dtype)
+    held: torch.dtype = policy.causal_lm.dtype
+    wider = torch.promote_types(stored_dtype(load_config(config)), held)
+    dtype = dtype or wider
     if config.quantization is None and dtype == torch.float32:
         # So that the distance is that of the weights, and not of what is rounded on the way through the model.
         policy.model.to(dtype)
@@ -70,5 +76,10 @@ def merge(policy: Policy, config: ModelConfig, dtype: torch.dtype | None = None)
     with torch.no_grad():
         (after,) = per_token_log_probs(model, [prompt], [[response]])[0]
     distance = (before.double() - after.double()).abs()
-    written = str(model.dtype).removeprefix("torch.")
-    return model, Merge(config.quantization, written, float(distance.mean()), float(distance.max()), len(response))
+    moved = float(distance.mean()), float(distance.max())
+    rounded = None if wider == held else _name(held)
+    return model, Merge(config.quantization, rounded, _name(model.dtype), *moved, len(response))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -90,9 +90,7 @@ def export(
     Raises:
         InputError: As `load_policy`, or the folder exists, or is a part of the run.
     """
-    RunDirectory(run).refuse_own(to)
-    if to.exists():
-        raise InputError("the folder is there already", where=str(to), fix="choose another, or remove it")
+    check_free(run, to)
     config, policy = load_policy(run, name, trust_remote_code=trust_remote_code)
     model, merged = merge(policy, config.model, dtype)
     kept = sampling_settings(model.generation_config)
@@ -101,6 +99,13 @@ def export(
         policy.tokenizer.save_pretrained(partial)
         (partial / "README.md").write_text(card(merged, kept), encoding="utf-8")
     return merged
+
+
+def check_free(run: Path, to: Path) -> None:
+    """Raises InputError unless a folder can be written: it is not there yet, and is no part of the run."""
+    RunDirectory(run).refuse_own(to)
+    if to.exists():
+        raise InputError("the folder is there already", where=str(to), fix="choose another, or remove it")
 
 
 def components(config: SelfPlayConfig, policy: str) -> dict[str, Any]:

@@ -143,7 +143,7 @@ class Policy:
         if folder == self._active:
             return
         if folder is not None:
-            check_folder(folder, fix=_fix(folder))
+            check_saved(folder)
         if isinstance(self._active, ModelConfig) and self._lora is not None:
             self._load_base()
         if self._initial is None:
@@ -310,8 +310,10 @@ class Policy:
             return likely_tokens(self.model, prompts, responses, count=count, vocabulary=vocabulary)
 
 
-def _fix(folder: Path) -> str:
-    return (
+def check_saved(folder: Path) -> None:
+    """Raises DamagedError where a file of a policy's folder is not what `Policy.save` wrote."""
+    fix = (
         f"put a whole copy back; or remove {folder} and run `sparring resume RUN`, which trains it again from the "
         "responses on disk (on a CPU to the same bits)"
     )
+    check_folder(folder, fix=fix)

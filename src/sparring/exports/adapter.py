@@ -1,0 +1,92 @@
+"""The adapter of a policy for peft: its weights as they were trained, and the name of a base that others have too."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparring.errors import InputError
+from sparring.exports.policy import check_free, policy_folder, weights_of
+from sparring.files import atomic_path, public_name
+from sparring.integrity import DIGESTS
+from sparring.models import ModelConfig
+from sparring.models.config import Quantization
+from sparring.models.loading import load_config, stored_dtype
+from sparring.run_directory import RunDirectory
+from sparring.selfplay.checks.consent import read_config
+from sparring.selfplay.policy import check_saved
+
+_CONFIG, _CARD = "adapter_config.json", "README.md"
+
+
+@dataclass(frozen=True)
+class AdapterBase:
+    """The base model that an adapter was trained on, and without which it is nothing.
+
+    Attributes:
+        name: Its Hugging Face id, or the name of its folder, as the run's configuration names it but for the path.
+        revision: As the run's configuration has it.
+        dtype: The number format in which the run held its weights.
+        quantization: How the run held those of linear layers.
+    """
+
+    name: str
+    revision: str | None
+    dtype: str
+    quantization: Quantization | None
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> AdapterBase:
+        """The base model that a run's configuration names."""
+        dtype = config.dtype
+        held = str(stored_dtype(load_config(config))).removeprefix("torch.") if dtype == "auto" else dtype
+        return cls(public_name(config.name), config.revision, held, config.quantization)
+
+    def __str__(self) -> str:
+        held = "" if self.quantization is None else f", its linear layers quantised ({self.quantization})"
+        return (
+            f"The adapter belongs on {self.name} in {self.dtype}{held}: on a base held otherwise it is another model."
+        )
+
+
+def export_adapter(
+    run: Path, to: Path, name: str, *, card: Callable[[AdapterBase], str], trust_remote_code: bool = False
+) -> AdapterBase:
+    """Writes the adapter of a policy to a new folder that `PeftModel.from_pretrained` loads, with its tokenizer.
+
+    Args:
+        run: The run directory.
+        to: The folder to write.
+        name: The policy, as in `load_policy`.
+        card: Makes the text of its README.md.
+        trust_remote_code: Whether code that the run's model brings along may run.
+
+    Returns:
+        The base that it belongs on.
+
+    Raises:
+        InputError: As `load_policy`, the folder exists or is a part of the run, or the policy has no adapter.
+    """
+    check_free(run, to)
+    directory = RunDirectory(run)
+    config = read_config(directory, trust_remote_code=trust_remote_code)
+    weights = weights_of(directory, policy_folder(directory, name))
+    if config.lora is None:
+        problem = "the run trained all weights, so none of its policies is an adapter"
+        raise InputError(problem, where="--adapter", fix="leave it out, which writes the whole model")
+    if weights is None:
+        fix = "name a policy that was trained, such as --policy iterations/000"
+        raise InputError("the base model has no adapter", where="--adapter", fix=fix)
+    check_saved(weights)
+    base = AdapterBase.of(config.model)
+    with atomic_path(to) as partial:
+        shutil.copytree(weights, partial, ignore=shutil.ignore_patterns(DIGESTS, _CARD))
+        settings = json.loads((partial / _CONFIG).read_text(encoding="utf-8"))
+        # peft wrote the path of this machine.
+        settings |= {"base_model_name_or_path": base.name, "revision": base.revision}
+        (partial / _CONFIG).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+        (partial / _CARD).write_text(card(base), encoding="utf-8")
+    return base
