@@ -43,3 +43,10 @@ def test_preferences_have_no_number_and_a_page_has_one_objective(sparring: Sparr
         2,
         "sparring: --html: is a page of one objective\n  fix: give one objective, or leave it out\n",
     )
+
+
+def test_what_learns_from_fewer_outcomes_than_the_others_is_told(sparring: Sparring) -> None:
+    told = sparring("game", "preference", "sppo", "ipo", "dpo:beta=1", "ipo:pairs=all", "--iterations", 1)[1]
+    said = "from the best and the worst outcome only (pairs=best-worst; pairs=all takes every one): ipo, dpo:beta=1"
+    assert told.splitlines()[-1] == said
+    assert "best and the worst" not in sparring("game", "preference", "sppo", "nash-md", "--iterations", 1)[1]

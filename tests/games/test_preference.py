@@ -130,3 +130,13 @@ def test_the_play_agrees_with_the_boundary(share, converges):
 def test_nonsense_is_refused(table, message):
     with pytest.raises(ValueError, match=message):
         PreferenceGame(preference=table, reference=REFERENCE)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_a_table_may_be_rounded_as_its_dtype_is_and_then_sums_to_one(dtype):
+    table = torch.tensor([[0.5, 0.9, 0.2], [0.1, 0.5, 0.6], [0.8, 0.4, 0.5]], dtype=dtype)
+    game = PreferenceGame(preference=table, reference=REFERENCE)
+    assert (game.preference + game.preference.T - 1.0).abs().max() < 1e-15
+    assert (game.preference - table.double()).abs().max() <= 2 * torch.finfo(dtype).eps
+    with pytest.raises(ValueError, match="P_ij"):
+        PreferenceGame(preference=table + 0.02 * torch.eye(3, dtype=dtype), reference=REFERENCE)

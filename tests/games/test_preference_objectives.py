@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from games.random_games import FEW, ROCK_PAPER_SCISSORS, distribution, preference_table
 from sparring.games import PreferenceGame, contraction_factor
+from sparring.games.newton import NoMinimiserError
 from sparring.objectives import OBJECTIVES
 from sparring.opponents import OPPONENTS
+from sparring.regularizers import REGULARIZERS
 
 REFERENCE = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
 UNIFORM = torch.full((3,), 1 / 3, dtype=torch.float64)
@@ -120,6 +122,19 @@ def test_a_decided_pair_has_no_finite_margin_for_dpo_and_half_a_nat_for_ipo():
     for pairs in ("best-worst", "all"):
         step = game.play(OBJECTIVES["ipo"](pairs=pairs), iterations=1).log_policies.diff(dim=0)[0]
         assert float(step[0] - step[1]) == pytest.approx(0.5, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ipo", "inpo"])
+def test_the_best_and_the_worst_of_three_outcomes_say_nothing_of_the_third_and_a_leash_does(name):
+    with pytest.raises(NoMinimiserError, match=r"flat in a direction, as with pairs=best-worst"):
+        CYCLE.play(OBJECTIVES[name](), iterations=1)
+    assert CYCLE.play(OBJECTIVES[name](), [REGULARIZERS["reverse-kl"](weight=0.5)], iterations=1).stopped is None
+
+
+@pytest.mark.parametrize("objective", [OBJECTIVES["raft"](), OBJECTIVES["dpo"]()])
+def test_a_minimum_at_infinity_is_no_flat_direction(objective):
+    with pytest.raises(NoMinimiserError, match="at infinity"):
+        CYCLE.play(objective, iterations=1)
 
 
 @pytest.mark.parametrize("samples", ["policy", "mixture"])

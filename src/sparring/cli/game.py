@@ -94,10 +94,14 @@ _EXPLOITABILITIES = ("exploitability", "average_exploitability")
 
 @dataclass(frozen=True, kw_only=True)
 class _Played:
-    """An objective's play; `problem` says why there is none, and where one stopped early why."""
+    """An objective's play; `problem` says why there is none, and where one stopped early why.
+
+    `of_two` is whether it learns from the best and the worst outcome only.
+    """
 
     objective: str
     stability: StabilityNumber | None
+    of_two: bool
     policies: list[list[float]] = field(default_factory=list)
     curves: dict[str, list[float]] = field(default_factory=dict)
     problem: str | None = None
@@ -123,13 +127,15 @@ def _play(
 
     objective = _component(OBJECTIVES, "objective", text)
     known = _valid(lambda: number(objective))
+    of_two = getattr(objective, "pairs", None) == "best-worst"
     try:
         played = _valid(lambda: play(objective))
     except NoMinimiserError as error:
-        return _Played(objective=text, stability=known, problem=str(error))
+        return _Played(objective=text, stability=known, of_two=of_two, problem=str(error))
     return _Played(
         objective=text,
         stability=known,
+        of_two=of_two,
         policies=played.policies.tolist(),
         curves={name: getattr(played, name).tolist() for name in curves},
         problem=played.stopped,
@@ -189,6 +195,7 @@ def _show(game: str, played: Sequence[_Played], *, html: Path | None, as_json: b
             print_json({"plays": [each.to_json() for each in played]})
         else:
             print_table(comparison(game, [each.row() for each in played]))
+            print_lines(_of_two(played))
         return
     only = played[0]
     if not only.policies:
@@ -206,3 +213,12 @@ def _show(game: str, played: Sequence[_Played], *, html: Path | None, as_json: b
         print_lines([f"stopped: {only.problem}"])
     if html is not None:
         print_lines([f"page: {html.resolve()}"])
+
+
+def _of_two(played: Sequence[_Played]) -> list[str]:
+    """Says which plays learn from fewer outcomes than the others beside them."""
+    some = [each.objective for each in played if each.of_two]
+    if len(some) in {0, len(played)}:
+        return []
+    names = ", ".join(some)
+    return [f"from the best and the worst outcome only (pairs=best-worst; pairs=all takes every one): {names}"]

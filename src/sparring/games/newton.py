@@ -67,9 +67,9 @@ def _search(function: Function, point: Tensor, value: Tensor, slope: float, step
 def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max_iterations: int = 400) -> Tensor:
     """The local minimiser `[d]` that descent from `start` reaches.
 
-    It has converged when every entry of the gradient is below `tolerance`, the Hessian is positive definite, and the
-    Newton step is below 1e-6. The step matters for outcomes so rare that their gradient is always small; it is still
-    taken, and squares the error.
+    It has converged when every entry of the gradient is below `tolerance`, the Newton step is below 1e-6, and the
+    Hessian is positive definite, or all that is 0.1 nats beside the point is higher. The step matters for outcomes so
+    rare that their gradient is always small; it is still taken, and squares the error.
 
     Raises:
         NoMinimiserError: There is none that can be reached: the function falls for ever, is flat, has its minimum at a
@@ -85,13 +85,14 @@ def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max
             point = _past_the_straight(function, point, tolerance)
             continue
         step, convex = newton_step(gradient, hessian)
-        if size <= tolerance and convex and float(step.abs().max()) <= 1e-6:
-            return point + step
-        # Exactly: at infinity both only become very small.
-        if (size, curvature) == (0.0, 0.0):
-            if _is_lowest(function, point):
-                return point
-            raise NoMinimiserError(_AT_A_FLAT)
+        if size <= tolerance and float(step.abs().max()) <= 1e-6:
+            if convex or _is_lowest(function, point, hessian):
+                return point + step
+            # Exactly: at infinity both only become very small.
+            if (size, curvature) == (0.0, 0.0):
+                raise NoMinimiserError(_AT_A_FLAT)
+            if float(point.abs().max()) <= _FAR:
+                raise NoMinimiserError(_FLAT_SOMEWHERE)
         reached = _search(function, point, value, float(gradient @ step), step)
         if reached is None:
             break
@@ -104,6 +105,10 @@ def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max
     )
 
 
+_FLAT_SOMEWHERE = (
+    "the expected loss is flat in a direction, as with pairs=best-worst of three outcomes or more (pairs=all is not): "
+    "it has many minimisers, which are equally good, and which of them training reaches depends on its steps"
+)
 _AT_A_FLAT = (
     "the expected loss ends in a flat part, as past a clip: it has no smooth minimiser, since all policies there are "
     "equally good, and which of them training reaches depends on its steps"
@@ -114,12 +119,12 @@ def _is_straight(slope: float, curvature: float) -> bool:
     return curvature < _FLAT * max(slope, 1.0)
 
 
-def _is_lowest(function: Function, point: Tensor) -> bool:
-    """Whether a point without slope and curvature is a minimum of a higher order, as of t⁴: all beside it is higher."""
-    beside = _NEAR * torch.cat([torch.eye(len(point)), -torch.eye(len(point))]).to(point)
+def _is_lowest(function: Function, point: Tensor, hessian: Tensor) -> bool:
+    """Whether a point without slope is a minimum although it lacks curvature, as that of t⁴: all beside is higher."""
+    vectors = torch.linalg.eigh(hessian)[1].T
     with torch.no_grad():
         value = function(point)
-        rises = torch.stack([function(point + each) - value for each in beside])
+        rises = torch.stack([function(point + each) - value for each in _NEAR * torch.cat([vectors, -vectors])])
     return float(rises.min()) > 1e-14 * (1.0 + float(value.abs()))
 
 

@@ -43,6 +43,11 @@ class PreferencePlay(Play):
         return equilibrium.exploitability(self.preference, self.average)
 
 
+def _rounding(dtype: torch.dtype) -> float:
+    """How far a table of probabilities may be from P_ij + P_ji = 1: the rounding of two of them, and of some sums."""
+    return max(1e-9, 4.0 * torch.finfo(dtype).eps) if dtype.is_floating_point else 1e-9
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreferenceGame:
     """One prompt, n outcomes, and P(y ≻ y') for every pair: a symmetric game of constant sum one.
@@ -51,7 +56,8 @@ class PreferenceGame:
     weighted by how the opponent generates, and P(y ≻ π_o) is measured against that distribution.
 
     Attributes:
-        preference: `[n, n]` P_ij = P(y_i ≻ y_j), in [0, 1], with P_ij + P_ji = 1.
+        preference: `[n, n]` P_ij = P(y_i ≻ y_j), in [0, 1], with P_ij + P_ji = 1 within the rounding of its dtype, and
+            exactly once it is here, in float64.
         reference: `[n]` π_ref, which is also π_0, positive everywhere.
 
     Raises:
@@ -69,11 +75,11 @@ class PreferenceGame:
             raise ValueError(f"preference must have shape [{n}, {n}] like the reference, got {list(table.shape)}")
         if not bool(((table >= 0) & (table <= 1)).all()):
             raise ValueError("preference must be in [0, 1]")
-        if float((table + table.T - 1.0).abs().max()) > 1e-9:
+        if float((table + table.T - 1.0).abs().max()) > _rounding(torch.as_tensor(self.preference).dtype):
             raise ValueError(
                 "preference must satisfy P_ij + P_ji = 1 (so ½ on the diagonal): one of the two is preferred"
             )
-        object.__setattr__(self, "preference", table)
+        object.__setattr__(self, "preference", 0.5 * (table + 1.0 - table.T))
 
     @property
     def initial(self) -> Tensor:
