@@ -46,7 +46,7 @@ def newton_step(gradient: Tensor, hessian: Tensor) -> tuple[Tensor, bool]:
     scale = hessian.diagonal().abs().sqrt().clamp(min=1e-150)
     values, vectors = torch.linalg.eigh(hessian / scale.outer(scale))
     convex = bool(values[0] > 1e-13)
-    positive = values if convex else values.abs().clamp(min=1e-8 * float(values.abs().max()))
+    positive = values if convex else values.abs().clamp(min=max(1e-8 * float(values.abs().max()), 1e-300))
     step = -(vectors @ ((vectors.T @ (gradient / scale)) / positive)) / scale
     return step * min(1.0, _LONGEST_STEP / max(float(step.abs().max()), 1e-300)), convex
 
