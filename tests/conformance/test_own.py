@@ -357,9 +357,9 @@ def test_what_is_said_of_a_judge(tmp_path: Path) -> None:
 VERDICTS: dict[str, tuple[str, list[str]]] = {
     "fails": ("questions[7]", ["it fails on responses of the data (IndexError", "(own_judge.py, line 13)"]),
     "no list": ("None", ["for 2 questions it returns None", "(own_judge.py, line 6)", "fix: return one "]),
-    "one for all": ("[table((0.5, 1.0), (0.0, 0.5))]", ["for 2 questions it returns [Verdict("]),
+    "one for all": ("[table((0.5, 1.0), (0.0, 0.5))]", ["for 2 questions it returns 1 verdict\n"]),
     "scores": ("[0.5 for _ in questions]", ["its verdict on 2 responses is 0.5"]),
-    "another size": ("[table((0.5,)) for _ in questions]", ["its verdict on 2 responses is Verdict("]),
+    "another size": ("[table((0.5,)) for _ in questions]", ["its verdict on 2 responses has 1 row\n"]),
     "no square": ("[table((0.5, 1.0)) for _ in questions]", ["(ValueError: pairwise must be [n][n]", "line 4)"]),
     "no number": ("[table((0.5, float('nan')), (0.0, 0.5)) for _ in questions]", ["[0][1] is nan", "line 4)"]),
     "out of range": ("[table((0.5, 2.0), (-1.0, 0.5)) for _ in questions]", ["pairwise[0][1] is 2.0", "line 4)"]),
@@ -492,7 +492,9 @@ RULE = "def right(response, expert):\n    return {returns}\n"
     [
         ("len(response) < len(expert)", None),
         ("response[9999]", "it fails on responses of the data (IndexError: string index out of range)"),
-        ("[response]", "(TypeError: float() argument must be a string or a real number, not 'list')"),
+        ("'wrong'", "must return a bool, a number or None, got 'wrong'"),
+        ("'0.5'", "must return a bool, a number or None, got '0.5'"),
+        ("[9]", "must return a bool, a number or None, got [9]"),
     ],
 )
 @pytest.mark.parametrize("judge", ["verifier", "consensus"])

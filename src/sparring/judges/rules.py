@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sparring.consent import runs_code
@@ -86,13 +87,27 @@ def apply(name: str, rule: Rule, response: str, answer: str) -> float | None:
         RunError: The rule failed.
     """
     try:
-        score = rule(response, answer)
-        return None if score is None else float(score)
+        return _score(rule(response, answer))
     except Exception as error:
         raise RunError(
             f"the rule '{name}' failed on the response {response[:200]!r} ({type(error).__name__}: {error}); "
             "mend it, then `sparring resume --trust-remote-code`: finished verdicts are kept"
         ) from error
+
+
+class ReturnError(TypeError):
+    """A rule returned what is no score."""
+
+
+def _score(returned: object) -> float | None:
+    if returned is None:
+        return None
+    # Text may be written like a number.
+    if not isinstance(returned, str | bytes):
+        with suppress(TypeError, ValueError):
+            return float(returned)  # type: ignore[arg-type]  # tensors and numpy's numbers are none to mypy
+    shown = repr(returned)
+    raise ReturnError(f"must return a bool, a number or None, got {shown if len(shown) <= 80 else shown[:80] + '…'}")
 
 
 def _same_match(pattern: re.Pattern[str]) -> Rule:

@@ -12,6 +12,7 @@ import torch
 
 from sparring.errors import InputError, RunError, did_you_mean
 from sparring.judges import JudgeSettings, Question, Verdict
+from sparring.judges.rules import ReturnError
 from sparring.log_ratios import TOKEN_FIELDS, LogRatios
 from sparring.own_code import is_own, place
 from sparring.policies import BASE
@@ -65,15 +66,28 @@ def try_judge(name: str, judge: JudgeSettings, questions: Sequence[Question]) ->
     except Exception as error:  # it may fail in any way
         # Where a rule failed, its judge says how a run goes on.
         reason = error.__cause__ if isinstance(error, RunError) and error.__cause__ is not None else error
+        if isinstance(reason, ReturnError):
+            fix = "return whether the response is right, or a score, of which the higher wins; None abstains"
+            raise InputError(str(reason), where=_at("judge", path), fix=fix) from error
         raise _failed("judge", path, reason, "responses of the data") from error
     fix = "return one sparring.judges.protocol.Verdict for each question, with a row and a column for each response"
-    if not isinstance(verdicts, list | tuple) or len(verdicts) != len(questions):
-        problem = f"for {len(questions)} questions it returns {_shown(verdicts)}"
+    asked = _counted(len(questions), "question")
+    if not isinstance(verdicts, list | tuple):
+        raise InputError(f"for {asked} it returns {_shown(verdicts)}", where=_at("judge", path), fix=fix)
+    if len(verdicts) != len(questions):
+        problem = f"for {asked} it returns {_counted(len(verdicts), 'verdict')}"
         raise InputError(problem, where=_at("judge", path), fix=fix)
     for question, verdict in zip(questions, verdicts, strict=True):
-        if not isinstance(verdict, Verdict) or len(verdict.pairwise) != len(question.responses):
-            problem = f"its verdict on {len(question.responses)} responses is {_shown(verdict)}"
+        problem = f"its verdict on {_counted(len(question.responses), 'response')}"
+        if not isinstance(verdict, Verdict):
+            raise InputError(f"{problem} is {_shown(verdict)}", where=_at("judge", path), fix=fix)
+        if len(verdict.pairwise) != len(question.responses):
+            problem += f" has {_counted(len(verdict.pairwise), 'row')}"
             raise InputError(problem, where=_at("judge", path), fix=fix)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _try_loss(kind: str, path: str, loss: Objective | Regularizer, samples: int) -> None:
