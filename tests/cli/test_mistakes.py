@@ -168,6 +168,7 @@ def test_a_plan_says_at_once_what_takes_time(
             processes=None,
             sharded=False,
             calibrated=calibrated,
+            within=None,
             skip_invalid=False,
             as_json=True,
         )

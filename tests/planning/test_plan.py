@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sparring.planning.plan import _comparisons, _held_out_comparisons, _seconds, plan
+from sparring.planning.phases import comparisons, held_out_comparisons
+from sparring.planning.plan import plan, seconds_of
 from sparring.planning.rates import Rates
 from sparring.planning.tokens import Tokens, scored_rows, tokens_by_part, trained_rows
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -55,8 +56,8 @@ def test_every_pair_is_compared_in_every_iteration(expert_plays: bool, pairs: in
             "judge": {"name": "verifier", "expert_plays": expert_plays},
         }
     )
-    assert _comparisons(config, 6) == 2 * 6 * pairs
-    assert _comparisons(config.model_copy(update={"judge": None}), 6) == 0
+    assert comparisons(config, 6) == 2 * 6 * pairs
+    assert comparisons(config.model_copy(update={"judge": None}), 6) == 0
 
 
 @pytest.mark.parametrize(("warmup", "rivals"), [(None, 1 + 2), ({}, 1 + 2 + 2)])
@@ -65,9 +66,9 @@ def test_every_policy_is_beside_the_base_model_and_the_previous_one(
 ) -> None:
     data = {"source": "arithmetic", "limit": 6, "held_out": 3, "max_response_tokens": 24}
     config = {"data": data, "model": {"name": str(tiny_folder)}, "iterations": 2, "warmup": warmup}
-    assert _held_out_comparisons(prepare(SelfPlayConfig.model_validate(config))) == 0
+    assert held_out_comparisons(prepare(SelfPlayConfig.model_validate(config))) == 0
     judged = config | {"evaluation": {"judge": {"name": "llm", "model": "some"}, "samples_per_prompt": 4}}
-    assert _held_out_comparisons(prepare(SelfPlayConfig.model_validate(judged))) == rivals * 3 * 4
+    assert held_out_comparisons(prepare(SelfPlayConfig.model_validate(judged))) == rivals * 3 * 4
 
 
 def test_a_token_of_a_mixture_is_read_by_two_models(count: Any) -> None:
@@ -242,5 +243,6 @@ def test_what_each_part_takes_of_the_whole(tiny_folder: Path) -> None:
 
 def test_a_part_takes_the_time_of_its_tokens() -> None:
     rates = Rates(generate=10.0, score=100.0, train=50.0)
-    assert _seconds(Tokens(generate=20, score=400, train=50), rates, 2) == {"generate": 1.0, "score": 2.0, "train": 0.5}
-    assert _seconds(Tokens(generate=20, score=400, train=50), None, 2) == {}
+    tokens = Tokens(generate=20, score=400, train=50)
+    assert seconds_of(tokens, rates, 2) == {"generate": 1.0, "score": 2.0, "train": 0.5}
+    assert seconds_of(tokens, None, 2) == {}

@@ -14,7 +14,28 @@ import typer
 from sparring.cli.completion import configurations
 from sparring.cli.evaluate import app as evaluate
 from sparring.cli.game import app as game
-from sparring.cli.options import Config, Dtype, Json, Model, Overrides, Policy, RunFolder, SkipInvalid, Trust
+from sparring.cli.options import (
+    Config,
+    Dtype,
+    Json,
+    MainAddress,
+    Model,
+    OnEachNode,
+    Overrides,
+    Policy,
+    Processes,
+    Prompts,
+    PushTo,
+    ReportFile,
+    RunFolder,
+    Sharded,
+    Sharding,
+    SkipInvalid,
+    Temperature,
+    Trust,
+    Unused,
+    Within,
+)
 from sparring.cli.recipes import app as recipes
 from sparring.cli.settings import TakesSettings
 from sparring.disk import refusal
@@ -77,17 +98,11 @@ def launch(  # noqa: PLR0917 - options of a command
         ),
     ],
     overrides: Overrides = None,
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="How many processes on each node; by default one on each GPU.")
-    ] = None,
-    sharded: Annotated[
-        bool, typer.Option("--sharded", help="Share out weights, gradients and optimizer states (FSDP2).")
-    ] = False,
+    processes: OnEachNode = None,
+    sharded: Sharding = False,
     nodes: Annotated[int, typer.Option(min=1, help="How many machines; give the same command on each.")] = 1,
     node_rank: Annotated[int, typer.Option(min=0, help="The number of this one, counted from 0.")] = 0,
-    main_address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where the others reach node 0; the port must be free.")
-    ] = None,
+    main_address: MainAddress = None,
     trust_remote_code: Trust = False,
     skip_invalid: SkipInvalid = False,
     json: Json = False,
@@ -111,13 +126,10 @@ def launch(  # noqa: PLR0917 - options of a command
 def plan(  # noqa: PLR0917 - options of a command
     config: Config,
     overrides: Overrides = None,
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="How many processes; by default those that a launcher started.")
-    ] = None,
-    sharded: Annotated[
-        bool, typer.Option("--sharded", envvar="ACCELERATE_USE_FSDP", help="With weights shared out (FSDP).")
-    ] = False,
+    processes: Processes = None,
+    sharded: Sharded = False,
     no_calibration: Annotated[bool, typer.Option("--no-calibration", help="Load no weights: give no times.")] = False,
+    within: Within = None,
     skip_invalid: SkipInvalid = False,
     json: Json = False,
 ) -> None:
@@ -130,6 +142,7 @@ def plan(  # noqa: PLR0917 - options of a command
         processes=processes,
         sharded=sharded,
         calibrated=not no_calibration,
+        within=within,
         skip_invalid=skip_invalid,
         as_json=json,
     )
@@ -139,14 +152,10 @@ def plan(  # noqa: PLR0917 - options of a command
 def generate(  # noqa: PLR0917 - options of a command
     model: Model,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="A prompt; may be repeated.")] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Prompts from a data file instead, of any format of `data.format`.")
-    ] = None,
+    data: Prompts = None,
     system: Annotated[str | None, typer.Option(help="A system turn before every prompt.")] = None,
     samples: Annotated[int, typer.Option("--samples", "-k", min=1, help="Responses a prompt.")] = 1,
-    temperature: Annotated[
-        float | None, typer.Option(min=1e-6, help="By default the run's, at most 1; of a model, 1.")
-    ] = None,
+    temperature: Temperature = None,
     top_p: Annotated[float | None, typer.Option(min=1e-6, max=1.0, help="Likewise.")] = None,
     top_k: Annotated[int | None, typer.Option(min=0, help="1 is greedy; by default the run's, or 0: all.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="By default the run's; of a model, 256.")] = None,
@@ -199,10 +208,7 @@ def report(
         list[Path],
         typer.Argument(metavar="RUN...", help="Run directories; several are compared, a folder of them is listed."),
     ],
-    to: Annotated[
-        Path | None,
-        typer.Option(help="The file to write; RUN/report.html, comparison.html or FOLDER/index.html by default."),
-    ] = None,
+    to: ReportFile = None,
     watch: Annotated[bool, typer.Option("--watch", help="Serve it to this machine while the run goes on.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve it; 0 takes any free port.")] = 8777,
     json: Json = False,
@@ -218,9 +224,7 @@ def export(  # noqa: PLR0917 - options of a command
     run: RunFolder,
     to: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the model.")],
     policy: Policy = "best",
-    push_to: Annotated[
-        str | None, typer.Option(metavar="OWNER/NAME", help="Upload it to this repository of the Hugging Face hub too.")
-    ] = None,
+    push_to: PushTo = None,
     private: Annotated[bool, typer.Option("--private", help="Upload to a private repository, or not at all.")] = False,
     dtype: Dtype = None,
     adapter: Annotated[bool, typer.Option("--adapter", help="Write the adapter alone, for peft.")] = False,
@@ -257,10 +261,7 @@ def export_samples(
 
 @app.command()
 def cache(
-    remove_unused: Annotated[
-        float | None,
-        typer.Option(metavar="DAYS", min=0, help="Remove samples that no run used for so many days; 0 removes all."),
-    ] = None,
+    remove_unused: Unused = None,
     json: Json = False,
 ) -> None:
     """Show the size of the samples that runs share, or remove them."""

@@ -38,3 +38,35 @@ Trust = Annotated[
     bool,
     typer.Option("--trust-remote-code", help="Let the model's or run's own code run, and keys go where the run says."),
 ]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="How many processes; by default those that a launcher started.")
+]
+Sharded = Annotated[
+    bool, typer.Option("--sharded", envvar="ACCELERATE_USE_FSDP", help="With weights shared out (FSDP).")
+]
+Within = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Find smaller settings with which it fits into 90s, 15m, 2h or the like."),
+]
+OnEachNode = Annotated[
+    int | None, typer.Option(min=1, help="How many processes on each node; by default one on each GPU.")
+]
+Sharding = Annotated[bool, typer.Option("--sharded", help="Share out weights, gradients and optimizer states (FSDP2).")]
+MainAddress = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Where the others reach node 0; the port must be free.")
+]
+Unused = Annotated[
+    float | None,
+    typer.Option(metavar="DAYS", min=0, help="Remove samples that no run used for so many days; 0 removes all."),
+]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(help="The file to write; RUN/report.html, comparison.html or FOLDER/index.html by default."),
+]
+Prompts = Annotated[
+    Path | None, typer.Option("--data", help="Prompts from a data file instead, of any format of `data.format`.")
+]
+Temperature = Annotated[float | None, typer.Option(min=1e-6, help="By default the run's, at most 1; of a model, 1.")]
+PushTo = Annotated[
+    str | None, typer.Option(metavar="OWNER/NAME", help="Upload it to this repository of the Hugging Face hub too.")
+]

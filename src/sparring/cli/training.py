@@ -6,17 +6,18 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sparring import interruptions
 from sparring.cli.output import print_json, print_lines, print_report, print_table
-from sparring.errors import StopError
+from sparring.errors import InputError, StopError
 from sparring.progress import console
 from sparring.recipes import find
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
 
 if TYPE_CHECKING:
+    from sparring.planning.plan import Plan
     from sparring.selfplay.result import Result
 
 
@@ -90,18 +91,43 @@ def plan_command(
     processes: int | None,
     sharded: bool,
     calibrated: bool,
+    within: str | None,
     skip_invalid: bool,
     as_json: bool,
 ) -> None:
-    """Checks a configuration and prints what it would take."""
+    """Checks a configuration and prints what it would take, shrunk to what fits `within` a time where one is given.
+
+    Raises:
+        InputError: Something is wrong; or `within` is no time, or there are to be no times.
+    """
     checked = read_config(config, overrides, skip_invalid=skip_invalid)
+    if within is not None and not calibrated:
+        raise InputError("asks for times, and --no-calibration for none", where="--within", fix="remove one of the two")
     timed = ", then loading the model and timing it here, half a minute or so (--no-calibration does without)"
     _tell(f"reading the data{timed if calibrated else ''}")
+    if within is not None:
+        from sparring.planning.within import fit, time_of
+
+        skip = ["--skip-invalid"] if skip_invalid else []
+        found = fit(
+            lambda settings: read_config(config, [*overrides, *settings], skip_invalid=skip_invalid),
+            time_of(within),
+            processes=processes,
+            sharded=sharded,
+        )
+        command = ["sparring", "train", config, *skip, *overrides]
+        _show(found.plan, found.told(command), {"within": found.to_json()}, as_json=as_json)
+        return
     from sparring.planning.plan import plan
 
-    result = plan(checked, processes=processes, sharded=sharded, calibrated=calibrated)
+    _show(plan(checked, processes=processes, sharded=sharded, calibrated=calibrated), [], {}, as_json=as_json)
+
+
+def _show(plan: Plan, told: Sequence[str], more: dict[str, Any], *, as_json: bool) -> None:
+    """Prints a plan, and what else is told of it."""
     if as_json:
-        print_json(result.to_json())
-    else:
-        print_lines(result.notes)
-        print_table(result.table())
+        print_json(plan.to_json() | more)
+        return
+    print_lines(plan.notes)
+    print_table(plan.table())
+    print_lines(told)

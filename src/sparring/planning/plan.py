@@ -2,68 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rich.table import Table
 
-from sparring.games.stability import stability
 from sparring.models.quantization import share_quantized
 from sparring.planning.cost import Batch, Memory, described, flops, memory
 from sparring.planning.disk import Disk, disk
-from sparring.planning.rates import Rates, measure_rates
+from sparring.planning.levers import levers
+from sparring.planning.phases import PhasePlan, held_out_comparisons, phase_plan
+from sparring.planning.rates import BUSY, Calibration, Rates, calibrate
 from sparring.planning.reading import reading_of
 from sparring.planning.tokens import Tokens, tokens_by_part, trained_rows
 from sparring.progress import duration
-from sparring.selfplay.arguments import arguments_of, run_autocast
+from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.checks.quantization import refuse_sharding
-from sparring.selfplay.config.schema import PhaseConfig, SelfPlayConfig
+from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.notes import notes
 from sparring.selfplay.phases import Phase
-from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import Prepared, prepare
 from sparring.trainer.parts import PART_TOKENS, in_parts
-from sparring.types import StabilityNumber
 from sparring.work import processes as launched
 
-
-@dataclass(frozen=True, kw_only=True)
-class PhasePlan:
-    """What is known of one phase.
-
-    `comparisons` are those of its judge, whose time is not estimated unless it `is_instant`; `experts` are the prompts
-    from whose experts a reward player learns, where there is one.
-    """
-
-    game: str
-    objective: str
-    iterations: int
-    prompts: int
-    stability: StabilityNumber | None
-    comparisons: int
-    is_instant: bool
-    experts: int | None
-
-    def rows(self) -> list[tuple[str, str]]:
-        """For people: what it is about, and what is said of it."""
-        if self.iterations == 0:
-            return [("game", "none: the run ends after its warm-up")]
-        times = "1 iteration" if self.iterations == 1 else f"{self.iterations} iterations"
-        rows = [("game", f"{self.game}; {times} on {self.prompts} prompts")]
-        if self.stability is not None:
-            limit = "that is of exact iterations: in training the learning rate decides first"
-            rows.append(("stability", f"{self.stability}; {limit}"))
-        elif self.comparisons:
-            rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
-        if self.comparisons and not self.is_instant:
-            rows.append(("judge", f"{self.comparisons:,} comparisons, whose time is not in the total"))
-        if self.experts is not None:
-            rows.append(("reward player", f"learns from the experts of {self.experts} of {self.prompts} prompts"))
-        return rows
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {"stability": self.stability and self.stability.to_json()}
+LONG = 3600.0
+"""Seconds from which on a plan says what takes most of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +49,8 @@ class Plan:
     `comparisons` are those of policies on the held-out set that take time; the phases have their own. `notes` say what
     was left out of the data or cut, and what the model sees otherwise than the rows say. `quantized` is the share of
     the model's weights that `model.quantization` holds in few bits. `parts` are what the warm-up, the play, the control
-    and the like take of the tokens and the seconds.
+    and the like take of the tokens and the seconds. `share` is that of `Calibration`. `smaller` are the settings that
+    make the longest part less, where the run takes long.
     """
 
     processes: int
@@ -95,12 +60,14 @@ class Plan:
     comparisons: int
     tokens: Tokens
     rates: Rates | None
+    share: float | None
     quantized: float
     memory: Memory
     disk: Disk
     flops: dict[str, float]
     seconds: dict[str, float]
     parts: dict[str, Part]
+    smaller: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; bytes, seconds, tokens a second."""
@@ -143,10 +110,24 @@ class Plan:
             table.add_row(f"disk, {name.replace('_', ' ')}", f"{_size(most)} at most, {_size(end)} in the end")
         total = f"{_size(self.disk.peak.total)} at most, {_size(self.disk.end.total)} in the end"
         table.add_row("disk, total", f"{total}, beside the data, the report and the cache")
+        for row in self._of_the_time():
+            table.add_row(*row)
+        return table
+
+    def _of_the_time(self) -> Iterator[tuple[str, str]]:
+        """The total, where there are times; of a machine that was busy, and of a run that takes long, what follows."""
+        total = sum(self.seconds.values())
         if self.seconds:
             most = "at most " if any(part.is_most for part in self.parts.values()) else ""
-            table.add_row("time, total", f"{most}about {duration(sum(self.seconds.values()))}")
-        return table
+            yield "time, total", f"{most}about {duration(total)}"
+        if self.share is not None and self.share < BUSY:
+            others = f"other programs had the processor {1 - self.share:.0%} of the time"
+            yield "this machine is busy", f"{others}; alone it would be about {duration(total * self.share)}"
+        if total > LONG:
+            most = longest(self.parts)
+            less = f"; {' or '.join(self.smaller)} makes it less" if self.smaller else ""
+            fitting = "--within 15m finds settings for 15 minutes"
+            yield "most of the time", f"{most}, {duration(self.parts[most].seconds or 0)}{less}; {fitting}"
 
     def _generates_held_out(self) -> bool:
         """Whether all that is generated are answers to held-out prompts, as where the data bring the responses."""
@@ -157,8 +138,18 @@ def _size(size: int) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**28 else f"{size / 2**20:.1f} MiB"
 
 
+def longest(parts: Mapping[str, Part]) -> str:
+    """The part that takes most of the time."""
+    return max(parts, key=lambda name: parts[name].seconds or 0.0)
+
+
 def plan(
-    config: SelfPlayConfig, *, processes: int | None = None, sharded: bool = False, calibrated: bool = True
+    config: SelfPlayConfig,
+    *,
+    processes: int | None = None,
+    sharded: bool = False,
+    calibrated: bool = True,
+    calibration: Calibration | None = None,
 ) -> Plan:
     """Checks a configuration and estimates what it takes.
 
@@ -168,33 +159,39 @@ def plan(
         sharded: Whether they would share out the weights in training (FSDP).
         calibrated: Whether to load the model and measure its speed here, which takes about ten seconds; without,
             only the model's configuration is read, and there are no times.
+        calibration: The speed as it was measured before, which is then not measured again.
 
     Raises:
         InputError: Something is wrong with the configuration, the data or the model.
     """
     refuse_sharding(config, sharded=sharded)
-    prepared = _answered(prepare(config))
+    prepared = answered(prepare(config))
     # With what a recipe chose written out.
     config = prepared.config
     processes = launched.count() if processes is None else processes
     parts = tokens_by_part(prepared, processes)
     tokens = Tokens.total(parts.values())
-    rates: Rates | None = None
     model = described(config.model, prepared.model_config, config.lora)
-    if calibrated:
-        policy = Policy(
-            config.model, prepared.tokenizer, lora=config.lora, seed=config.seed, autocast=run_autocast(config)
+    if calibrated and calibration is None:
+        calibration = calibrate(prepared)
+    rates = None if calibration is None else calibration.rates
+    taken = {
+        name: Part(
+            tokens=part,
+            seconds=None if rates is None else sum(seconds_of(part, rates, processes).values()),
+            is_most=name in _bounded(prepared),
         )
-        rates = measure_rates(prepared, policy)
+        for name, part in parts.items()
+    }
     return Plan(
         processes=processes,
-        phases=[_described(prepared, phase) for phase in prepared.phases],
+        phases=[phase_plan(prepared, phase) for phase in prepared.phases],
         data={
             "train": len(prepared.train.examples),
             "held_out": len(prepared.held_out.examples) if prepared.held_out is not None else 0,
         },
         notes=[*notes(prepared), *_untaught(prepared)],
-        comparisons=_held_out_comparisons(prepared),
+        comparisons=held_out_comparisons(prepared),
         tokens=tokens,
         rates=rates,
         quantized=0.0 if config.model.quantization is None else share_quantized(model),
@@ -208,26 +205,21 @@ def plan(
             **asdict(tokens),
             checkpointing=any(arguments_of(config, each.training).gradient_checkpointing for each in config.schedule),
         ),
-        seconds=_seconds(tokens, rates, processes),
-        parts={
-            name: Part(
-                tokens=part,
-                seconds=None if rates is None else sum(_seconds(part, rates, processes).values()),
-                is_most=name in _bounded(prepared),
-            )
-            for name, part in parts.items()
-        },
+        seconds=seconds_of(tokens, rates, processes),
+        share=None if calibration is None else calibration.share,
+        parts=taken,
+        smaller=[setting for setting, _ in levers(prepared, longest(taken))],
     )
 
 
-def _seconds(tokens: Tokens, rates: Rates | None, processes: int) -> dict[str, float]:
+def seconds_of(tokens: Tokens, rates: Rates | None, processes: int) -> dict[str, float]:
     """How long some tokens take, by what is done with them; nothing where no speed was measured."""
     if rates is None:
         return {}
     return {name: getattr(tokens, name) / rate / processes for name, rate in asdict(rates).items()}
 
 
-def _answered(prepared: Prepared) -> Prepared:
+def answered(prepared: Prepared) -> Prepared:
     """With a teacher, whose responses are not written yet, each as long as it may become."""
     if prepared.teacher is None:
         return prepared
@@ -237,21 +229,6 @@ def _answered(prepared: Prepared) -> Prepared:
         for part in (prepared.train, prepared.held_out)
     )
     return replace(prepared, train=train or prepared.train, held_out=held_out)
-
-
-def _described(prepared: Prepared, phase: Phase) -> PhasePlan:
-    prompts = prepared.prompts(phase, phase.iterations.start)
-    penalties = [f"{each.options['weight']:g} × {each.name}" for each in phase.config.regularizers]
-    return PhasePlan(
-        game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
-        objective=phase.config.objective.name,
-        iterations=len(phase.iterations),
-        stability=stability(phase.objective),
-        prompts=len(prompts),
-        comparisons=_comparisons(phase.config, len(prompts)),
-        is_instant=phase.judge is not None and phase.judge.is_instant,
-        experts=None if phase.reward_player is None else sum(bool(item.expert_ids) for item in prompts),
-    )
 
 
 def _memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sharded: bool) -> Memory:
@@ -281,22 +258,3 @@ def _untaught(prepared: Prepared) -> list[str]:
     """Which objectives train on fewer responses than are generated."""
     told = (reading_of(prepared, phase).told for phase in prepared.phases)
     return [*dict.fromkeys(text for text in told if text is not None)]
-
-
-def _comparisons(config: PhaseConfig, prompts: int) -> int:
-    """Every pair of responses to every prompt, in every iteration; an endpoint is asked about each in both orders."""
-    if config.judge is None:
-        return 0
-    n = config.generation.samples_per_prompt + config.judge.expert_plays
-    return config.iterations * prompts * n * (n - 1) // 2
-
-
-def _held_out_comparisons(prepared: Prepared) -> int:
-    """Every policy's held-out samples beside the base model's and the previous policy's; none that take no time."""
-    if prepared.held_out_judge is None or prepared.held_out is None or prepared.held_out_judge.is_instant:
-        return 0
-    config = prepared.config
-    # The first policy's previous one is the base model, which has no rival itself.
-    rivals = 2 * config.total_iterations + (1 if config.warmup is not None else -1)
-    rivals += 2 * config.controls - (config.warmup is None and config.controls > 0)
-    return rivals * len(prepared.held_out.examples) * config.evaluation.samples_per_prompt

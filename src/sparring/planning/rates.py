@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 from sparring.examples import EncodedExample
 from sparring.logprobs import sequence_log_probs
+from sparring.selfplay.arguments import run_autocast
 from sparring.selfplay.engine import generator_for
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import Prepared
 
 # Seconds for each of generating, scoring and training; with loading, a calibration takes about ten.
 _CALIBRATE_S = 3.0
+BUSY = 0.8
+"""Below that share of the time other programs had the processor: by itself a thread that computes has it nearly all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,20 @@ class Rates:
     train: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The speeds, and whether this machine had other things to do while they were measured.
+
+    Attributes:
+        rates: The speeds.
+        share: The share of the time in which the measuring thread had a processor. It computes all the time, so that
+            much less than 1 says that other programs had it; None where a GPU computes, for which a thread may wait.
+    """
+
+    rates: Rates
+    share: float | None
+
+
 def _answer(item: EncodedExample) -> list[int]:
     """The expert's response; where there is none, the prompt stands in."""
     return item.expert_ids or item.prompt_ids
@@ -40,16 +57,22 @@ def _tokens(item: EncodedExample) -> int:
     return len(item.prompt_ids) + len(_answer(item))
 
 
-def measure_rates(prepared: Prepared, policy: Policy) -> Rates:
-    """Generates, scores and trains on real examples for a few seconds each."""
+def calibrate(prepared: Prepared) -> Calibration:
+    """Loads the model; generates, scores and trains on real examples for a few seconds each."""
+    config = prepared.config
+    policy = Policy(config.model, prepared.tokenizer, lora=config.lora, seed=config.seed, autocast=run_autocast(config))
     by_length = sorted(prepared.train.examples, key=_tokens)
     # From the middle: neither the shortest nor the longest are typical.
     batch = by_length[len(by_length) // 2 :][:8] or by_length
-    return Rates(
+    wall, computed = time.perf_counter(), time.thread_time()
+    rates = Rates(
         generate=_rate(lambda: generate_once(prepared, policy, batch)),
         score=_rate(lambda: score_once(policy, batch)),
         train=_rate(lambda: train_once(policy, batch[:4])),
     )
+    share = (time.thread_time() - computed) / (time.perf_counter() - wall)
+    here = policy.model.device.type == "cpu" and prepared.engine is None
+    return Calibration(rates=rates, share=share if here else None)
 
 
 def _rate(work: Callable[[], int]) -> float:

@@ -20,7 +20,7 @@ _SHARES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadShare:
     """What training reads of an iteration, on average and at most.
 
     Attributes:
@@ -40,7 +40,7 @@ class Reading:
         return self.prompts * row.prompt + self.samples * sum(row.responses)
 
 
-def reading_of(prepared: Prepared, phase: Phase) -> Reading:
+def reading_of(prepared: Prepared, phase: Phase) -> ReadShare:
     """What training reads in a phase.
 
     By a rule a response is right or wrong. The K samples of a prompt are draws of one policy, right with the prompt's
@@ -56,8 +56,8 @@ def reading_of(prepared: Prepared, phase: Phase) -> Reading:
             f"{name} trains on what is right of the {size} responses to a prompt, where some are right and some wrong: "
             f"on {most:.1f} of them on average at most, as is counted here for training and a control beside it"
         )
-        share = Reading(prompts=_largest_mean([min(n, 1) for n in read]), samples=most / size, told=told)
-        return share if most < size else Reading(prompts=1.0, samples=1.0, told=None)
+        share = ReadShare(prompts=_largest_mean([min(n, 1) for n in read]), samples=most / size, told=told)
+        return share if most < size else ReadShare(prompts=1.0, samples=1.0, told=None)
     rank = torch.arange(size, dtype=torch.float32)
     apart = _samples_read(phase.objective, (rank[:, None] < rank).float() + 0.5 * torch.eye(size))
     alike = _samples_read(phase.objective, torch.full((size, size), 0.5))
@@ -66,7 +66,7 @@ def reading_of(prepared: Prepared, phase: Phase) -> Reading:
         f"{name} trains on {apart} of the {size} responses to a prompt where no two tie, and on {rest} where all tie: "
         "training, and a control beside it, may take less than is counted here"
     )
-    return Reading(prompts=1.0, samples=1.0, told=None if apart == alike == size else told)
+    return ReadShare(prompts=1.0, samples=1.0, told=None if apart == alike == size else told)
 
 
 def _largest_mean(values: Sequence[float]) -> float:

@@ -1,0 +1,78 @@
+"""The settings that shrink a part of a run, and by how much at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from sparring.selfplay.arguments import arguments_of
+from sparring.selfplay.prepared import Prepared
+
+Lever = tuple[str, Any]
+"""A setting and a smaller value of it."""
+
+_STEP = 0.75
+# Below these a run says next to nothing: of fewer held-out prompts no difference can be told from chance, on fewer
+# prompts or in fewer epochs nothing is learned.
+_LEAST_HELD_OUT, _LEAST_PROMPTS, _LEAST_EPOCHS = 16, 32, 2
+# A response that ends by itself may be somewhat longer than any of the experts'.
+_ROOM = 1.25
+
+
+def levers(prepared: Prepared, part: str) -> list[Lever]:
+    """What would shrink a part of a run, one of those of `tokens_by_part`, the best first; nothing where nothing can.
+
+    Above all it is the limit of responses, where it lies far above the experts' longest: nothing is lost with it, and
+    every response to a prompt without an expert is counted at its full length.
+    """
+    return [*_limit(prepared), *_LEVERS[part](prepared)]
+
+
+def _limit(prepared: Prepared) -> Iterator[Lever]:
+    held_out = [] if prepared.held_out is None else prepared.held_out.examples
+    lengths = [len(item.expert_ids) for item in (*prepared.train.examples, *held_out)]
+    enough = math.ceil(_ROOM * max(lengths))
+    if 0 < enough < prepared.config.data.max_response_tokens and not all(lengths):
+        yield "data.max_response_tokens", enough
+
+
+def _warmup(prepared: Prepared) -> Iterator[Lever]:
+    config = prepared.config
+    if config.warmup is None:
+        return
+    args = arguments_of(config, config.warmup.fields(config.training))
+    if args.max_steps <= 0 and args.num_train_epochs > _LEAST_EPOCHS:
+        epochs = max(_LEAST_EPOCHS, math.floor(_STEP * args.num_train_epochs))
+        yield "warmup.training.num_train_epochs", epochs
+
+
+def _play(prepared: Prepared) -> Iterator[Lever]:
+    config = prepared.config
+    if config.iterations > 1 and not config.phases:
+        yield "iterations", math.floor(_STEP * config.iterations)
+    fitting = max(len(phase.prompts(prepared.train.examples)) for phase in prepared.phases)
+    each = min(config.data.prompts_per_iteration or fitting, fitting)
+    if each > _LEAST_PROMPTS:
+        yield "data.prompts_per_iteration", max(_LEAST_PROMPTS, math.floor(_STEP * each))
+    args = arguments_of(config, config.training)
+    if args.max_steps <= 0 and args.num_train_epochs > _LEAST_EPOCHS and not config.phases:
+        yield "training.num_train_epochs", max(_LEAST_EPOCHS, math.floor(_STEP * args.num_train_epochs))
+
+
+def _evaluation(prepared: Prepared) -> Iterator[Lever]:
+    if prepared.config.evaluation.samples_per_prompt > 1:
+        yield "evaluation.samples_per_prompt", 1
+    count = 0 if prepared.held_out is None else len(prepared.held_out.examples)
+    if count > _LEAST_HELD_OUT:
+        yield "data.held_out", max(_LEAST_HELD_OUT, math.floor(_STEP * count))
+
+
+_LEVERS: dict[str, Callable[[Prepared], Iterable[Lever]]] = {
+    "warm-up": _warmup,
+    "play": _play,
+    "control": lambda _: [("control", False)],
+    "evaluation": _evaluation,
+    # What it writes is as many responses as there are prompts.
+    "teacher": lambda _: [],
+}

@@ -1,0 +1,86 @@
+"""What is known of a phase before it is played, and how much is compared."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sparring.games.stability import stability
+from sparring.selfplay.config.schema import PhaseConfig
+from sparring.selfplay.phases import Phase
+from sparring.selfplay.prepared import Prepared
+from sparring.types import StabilityNumber
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhasePlan:
+    """What is known of one phase.
+
+    `comparisons` are those of its judge, whose time is not estimated unless it `is_instant`; `experts` are the prompts
+    from whose experts a reward player learns, where there is one.
+    """
+
+    game: str
+    objective: str
+    iterations: int
+    prompts: int
+    stability: StabilityNumber | None
+    comparisons: int
+    is_instant: bool
+    experts: int | None
+
+    def rows(self) -> list[tuple[str, str]]:
+        """For people: what it is about, and what is said of it."""
+        if self.iterations == 0:
+            return [("game", "none: the run ends after its warm-up")]
+        times = "1 iteration" if self.iterations == 1 else f"{self.iterations} iterations"
+        rows = [("game", f"{self.game}; {times} on {self.prompts} prompts")]
+        if self.stability is not None:
+            limit = "that is of exact iterations: in training the learning rate decides first"
+            rows.append(("stability", f"{self.stability}; {limit}"))
+        elif self.comparisons:
+            rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
+        if self.comparisons and not self.is_instant:
+            rows.append(("judge", f"{self.comparisons:,} comparisons, whose time is not in the total"))
+        if self.experts is not None:
+            rows.append(("reward player", f"learns from the experts of {self.experts} of {self.prompts} prompts"))
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"stability": self.stability and self.stability.to_json()}
+
+
+def phase_plan(prepared: Prepared, phase: Phase) -> PhasePlan:
+    """What is known of a phase."""
+    prompts = prepared.prompts(phase, phase.iterations.start)
+    penalties = [f"{each.options['weight']:g} × {each.name}" for each in phase.config.regularizers]
+    return PhasePlan(
+        game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
+        objective=phase.config.objective.name,
+        iterations=len(phase.iterations),
+        stability=stability(phase.objective),
+        prompts=len(prompts),
+        comparisons=comparisons(phase.config, len(prompts)),
+        is_instant=phase.judge is not None and phase.judge.is_instant,
+        experts=None if phase.reward_player is None else sum(bool(item.expert_ids) for item in prompts),
+    )
+
+
+def comparisons(config: PhaseConfig, prompts: int) -> int:
+    """Every pair of responses to every prompt, in every iteration; an endpoint is asked about each in both orders."""
+    if config.judge is None:
+        return 0
+    n = config.generation.samples_per_prompt + config.judge.expert_plays
+    return config.iterations * prompts * n * (n - 1) // 2
+
+
+def held_out_comparisons(prepared: Prepared) -> int:
+    """Every policy's held-out samples beside the base model's and the previous policy's; none that take no time."""
+    if prepared.held_out_judge is None or prepared.held_out is None or prepared.held_out_judge.is_instant:
+        return 0
+    config = prepared.config
+    # The first policy's previous one is the base model, which has no rival itself.
+    rivals = 2 * config.total_iterations + (1 if config.warmup is not None else -1)
+    rivals += 2 * config.controls - (config.warmup is None and config.controls > 0)
+    return rivals * len(prepared.held_out.examples) * config.evaluation.samples_per_prompt
