@@ -14,8 +14,21 @@ def test_the_stability_number_is_told(sparring: Sparring) -> None:
     code, told = sparring("game", "imitation", "spin:beta=0.8", "--iterations", 2)
     number = "β = 0.8; converges: near the expert the exact iteration multiplies the error by 0.25"
     assert (code, told.splitlines()[-1]) == (0, f"stability against 'previous': {number}")
-    # The expert is no fixed point of it.
-    assert "stability" not in sparring("game", "imitation", "t-spin", "--iterations", 1)[1]
+
+
+def test_where_there_is_no_stability_number_the_reason_is_told(sparring: Sparring) -> None:
+    said = "t-spin has no stability number at the expert: it is no fixed point: the loss against itself has gradient"
+    given = ("game", "imitation", "t-spin", "--iterations", 1)
+    assert sparring(*given)[1].splitlines()[-1].startswith(said)
+    assert json.loads(sparring(*given, "--json")[1])["stability"] is None
+    told = sparring("game", "imitation", "spin", "t-spin", "--iterations", 1)[1].splitlines()
+    assert told[-1].startswith(said)
+    assert "t-spin" in next(row for row in told if "none" in row)
+
+
+def test_against_another_opponent_the_table_says_of_which_the_number_is(sparring: Sparring) -> None:
+    told = sparring("game", "imitation", "spin", "spif", "--opponent", "fictitious-play", "--iterations", 1)[1]
+    assert "stability against 'previous'" in told
 
 
 def test_several_objectives_are_compared(sparring: Sparring) -> None:

@@ -62,6 +62,12 @@ def test_without_a_formula_the_exponent_is_differentiated(ratio):
     assert ("converges" in number.verdict) == (ratio < 4)
 
 
+def test_the_cure_names_the_settings_that_shorten_the_step():
+    overshoots = stability(Unanalysed(beta=0.4, reward_bound=2.4))
+    assert overshoots.cure == "take a shorter step: raise beta or lower reward_bound"
+    assert stability(Linked(link=lambda t: functional.softplus(-0.5 * t))).cure == "take a shorter step"
+
+
 def test_supervised_fine_tuning_forgets_its_opponent():
     for name in ("sft", "distill"):
         assert stability(OBJECTIVES[name]()).contraction_factor == pytest.approx(0.0, abs=1e-12)

@@ -43,12 +43,12 @@ def imitation(  # noqa: PLR0917 - options of a command
     json: Json = False,
 ) -> None:
     """Imitate an expert, by spif or other objectives: the distance to π_E after every exact best response."""
-    from sparring.games import ImitationGame, stability
+    from sparring.games import ImitationGame
 
     game = _valid(lambda: ImitationGame(expert=_row(expert), initial=_row(initial)))
     against = _opponent(opponent)
     played = [
-        _play(text, lambda each: game.play(each, opponent=against, iterations=iterations), _DISTANCES, stability)
+        _play(text, lambda each: game.play(each, opponent=against, iterations=iterations), _DISTANCES, _stability)
         for text in objectives or ["spif"]
     ]
     _show("imitation", played, html=html, as_json=json)
@@ -81,7 +81,6 @@ def preference(  # noqa: PLR0917 - options of a command
     penalties = [_component(REGULARIZERS, "regularizer", text) for text in regularizer or []]
     against = _opponent(opponent)
     played = [
-        # No stability number: it would depend on the preferences.
         _play(text, lambda each: game.play(each, penalties, against, iterations), _EXPLOITABILITIES, lambda _: None)
         for text in objectives or ["sppo"]
     ]
@@ -96,30 +95,33 @@ _EXPLOITABILITIES = ("exploitability", "average_exploitability")
 class _Played:
     """An objective's play; `problem` says why there is none, and where one stopped early why.
 
+    `stability` is its number, or why it has none, or None in a game of preferences, on which one would depend.
     `of_two` is whether it learns from the best and the worst outcome only.
     """
 
     objective: str
-    stability: StabilityNumber | None
+    stability: StabilityNumber | str | None
     of_two: bool
     policies: list[list[float]] = field(default_factory=list)
     curves: dict[str, list[float]] = field(default_factory=dict)
     problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        number = self.stability and self.stability.to_json()
+        number = None if isinstance(self.stability, str) else self.stability and self.stability.to_json()
         ended = {"policies": self.policies, **self.curves, "stopped": self.problem}
         return {"objective": self.objective, "stability": number} | ended
 
     def row(self) -> tuple[str, str, dict[str, list[float]], str]:
         """What `comparison` shows of it."""
         number = self.stability
-        known = "" if number is None else f"{number.symbol} = {number.value:g}, × {number.contraction_factor:.2g}"
+        known = "none" if isinstance(number, str) else ""
+        if number is not None and not isinstance(number, str):
+            known = f"{number.symbol} = {number.value:g}, × {number.contraction_factor:.2g}"
         return self.objective, known, self.curves, self.problem or ""
 
 
 def _play(
-    text: str, play: Callable[[Any], Any], curves: Sequence[str], number: Callable[[Any], StabilityNumber | None]
+    text: str, play: Callable[[Any], Any], curves: Sequence[str], number: Callable[[Any], StabilityNumber | str | None]
 ) -> _Played:
     """Plays an objective that is written on the command line."""
     from sparring.games.newton import NoMinimiserError
@@ -140,6 +142,16 @@ def _play(
         curves={name: getattr(played, name).tolist() for name in curves},
         problem=played.stopped,
     )
+
+
+def _stability(objective: Any) -> StabilityNumber | str:
+    """The stability number, or why there is none."""
+    from sparring.games.stability import NoFixedPointError, stability_number
+
+    try:
+        return stability_number(objective)
+    except NoFixedPointError as error:
+        return str(error)
 
 
 def _opponent(text: str) -> Any:
@@ -195,7 +207,7 @@ def _show(game: str, played: Sequence[_Played], *, html: Path | None, as_json: b
             print_json({"plays": [each.to_json() for each in played]})
         else:
             print_table(comparison(game, [each.row() for each in played]))
-            print_lines(_of_two(played))
+            print_lines([*_without_number(played), *_of_two(played)])
         return
     only = played[0]
     if not only.policies:
@@ -207,12 +219,22 @@ def _show(game: str, played: Sequence[_Played], *, html: Path | None, as_json: b
         print_json(only.to_json() | {"page": str(html) if html else None})
         return
     print_table(table(title, only.policies, only.curves))
-    if only.stability is not None:
+    if only.stability is not None and not isinstance(only.stability, str):
         print_lines([f"stability against 'previous': {only.stability}"])
+    print_lines(_without_number(played))
     if only.problem is not None:
         print_lines([f"stopped: {only.problem}"])
     if html is not None:
         print_lines([f"page: {html.resolve()}"])
+
+
+def _without_number(played: Sequence[_Played]) -> list[str]:
+    """Says which plays have no stability number, and why."""
+    return [
+        f"{each.objective} has no stability number at the expert: {each.stability}"
+        for each in played
+        if isinstance(each.stability, str)
+    ]
 
 
 def _of_two(played: Sequence[_Played]) -> list[str]:

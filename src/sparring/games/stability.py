@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,20 +32,51 @@ def stability(objective: Objective) -> StabilityNumber | None:
     where the expert is no fixed point: for preference objectives, which imitate nobody, and for `t-spin`; and where the
     loss or its slope has a kink there, or is flat. The step exponent is infinite where the loss has no curvature there.
     """
+    try:
+        return stability_number(objective)
+    except NoFixedPointError:
+        return None
+
+
+def stability_number(objective: Objective) -> StabilityNumber:
+    """As `stability`.
+
+    Raises:
+        NoFixedPointError: There is none; the message says why.
+    """
     if objective.stability is not None:
         return objective.stability
     if objective.requires & PREFERENCE_FIELDS:
-        return None
+        raise NoFixedPointError("it imitates no expert")
+    exponent = _step_exponent(objective)
+    cure = "take a link that is curved at 0" if math.isinf(exponent) else "take a shorter step"
+    if 1.0 <= abs(1.0 - exponent) < math.inf and (settings := " or ".join(_shorter(objective, abs(1.0 - exponent)))):
+        cure = f"{cure}: {settings}"
+    return StabilityNumber(symbol="step exponent", value=exponent, step_exponent=exponent, cure=cure)
+
+
+def _step_exponent(objective: Objective) -> float:
+    """The step exponent at the expert of a fixed game, by differentiating the iteration."""
     expert = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
-    try:
-        eigenvalues = contraction_eigenvalues(ImitationGame(expert=expert, initial=expert), objective, expert)
-    except NoFixedPointError:
-        return None
+    eigenvalues = contraction_eigenvalues(ImitationGame(expert=expert, initial=expert), objective, expert)
     dominant = eigenvalues[eigenvalues.abs().argmax()]
     # Log π_{t+1} − log π_E = (1 − e)(log π_t − log π_E): e from the eigenvalue that decays last.
-    exponent = 1.0 - math.copysign(float(dominant.abs()), float(dominant.real))
-    cure = "take a link that is curved at 0" if math.isinf(exponent) else "take a shorter step"
-    return StabilityNumber(symbol="step exponent", value=exponent, step_exponent=exponent, cure=cure)
+    return 1.0 - math.copysign(float(dominant.abs()), float(dominant.real))
+
+
+def _shorter(objective: Any, factor: float) -> Iterator[str]:
+    """What to do with each setting that is a positive number and, doubled or halved, makes the error's factor less."""
+    for field in dataclasses.fields(objective) if dataclasses.is_dataclass(objective) else ():
+        value = getattr(objective, field.name)
+        if not field.init or type(value) is not float or value <= 0.0:
+            continue
+        for verb, other in (("raise", 2.0 * value), ("lower", 0.5 * value)):
+            try:
+                less = abs(1.0 - _step_exponent(dataclasses.replace(objective, **{field.name: other})))
+            except (NoFixedPointError, ValueError):  # it takes no such value
+                continue
+            if less < 0.99 * factor:
+                yield f"{verb} {field.name}"
 
 
 def contraction_factor(game: ExactGame, objective: Objective, fixed_point: Tensor) -> float:
@@ -77,7 +111,7 @@ def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: 
     (gradient,) = torch.autograd.grad(loss(both), both, create_graph=True)
     slope = float(gradient[:size].detach().abs().max())
     if slope > 1e-8:
-        raise NoFixedPointError(f"not a fixed point: the loss against itself has gradient {slope:.1e}")
+        raise NoFixedPointError(f"it is no fixed point: the loss against itself has gradient {slope:.1e} there")
     rows = [
         torch.autograd.grad(entry, both, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
         for entry in gradient[:size]
@@ -92,10 +126,12 @@ def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: 
         (moved,) = torch.autograd.grad(loss(beside), beside)
         rest = moved[:size] - gradient.detach()[:size] - derivative @ nudge
         if float(rest.abs().max()) > _KINK * _NUDGE * max(_NUDGE, scale):
-            raise NoFixedPointError("the loss against itself, or its slope, has a kink: no derivative tells the step")
+            raise NoFixedPointError(
+                "the loss against itself, or its slope, has a kink there: no derivative tells a step"
+            )
     lowest, flat = float(torch.linalg.eigvalsh(hessian)[0]), _FLAT * max(1.0, scale)
     if lowest < -flat:
-        raise NoFixedPointError("not a fixed point: the loss against itself has no minimum there")
+        raise NoFixedPointError("it is no fixed point: the loss against itself has no minimum there")
     if scale < flat:
         raise NoFixedPointError("the loss against itself is flat there, so no best response is told from another")
     if lowest < flat:

@@ -39,16 +39,16 @@ def comparison(title: str, plays: Sequence[tuple[str, str, Mapping[str, Sequence
 
     Args:
         title: The game.
-        plays: Of each its name, its stability number with the factor of an error's each iteration ("" where there is
-            none), its curves, of which the last value is shown, and why it stopped early. One without curves has none
-            at all.
+        plays: Of each its name, its stability number against the opponent `previous`, whoever it plays, with the factor
+            of an error's each iteration ("" where it is not asked for), its curves, of which the last value is shown,
+            and why it stopped early. One without curves has none at all.
     """
     names = list(dict.fromkeys(name for _, _, curves, _ in plays for name in curves))
     known, stopped = (any(play[place] for play in plays) for place in (1, 3))
     result = Table(title=title, title_justify="left")
-    result.add_column("objective")
+    result.add_column("objective", overflow="fold")
     if known:
-        result.add_column("stability, error an iteration")
+        result.add_column("stability against 'previous', error an iteration")
     for name in names:
         result.add_column(f"{name.replace('_', ' ')}, last", justify="right")
     result.add_column("from first to last")
