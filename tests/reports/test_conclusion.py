@@ -246,6 +246,33 @@ def test_a_best_policy_before_self_play_is_named_as_such(tmp_path: Path) -> None
     assert not any("better than" in warning for warning in found.warnings)
 
 
+def test_what_play_lost_is_told_with_its_interval_and_what_may_be_why(tmp_path: Path) -> None:
+    """Iteration 1 made the best: of base 0 0 0 1, warm-up 1 0 0 1 and iterations 0 and 1 the first are below it."""
+    directory = write_run(tmp_path)
+    write_json(directory.result, read_json(directory.result) | {"best": "warmup"})
+    right = {
+        directory.warmup: [1.0] * 4,
+        directory.iteration(0): [0.0] * 4,
+        directory.iteration(1): [1.0, 0.0, 0.0, 0.0],
+    }
+    for stage, values in right.items():
+        write_json(stage.evaluation, {"accuracy/greedy": rate(values)})
+    summary = summarize(directory.path)
+    assert (
+        conclude(summary, None)
+        .sentences[0]
+        .startswith("The best of them, iteration 1, is 0.750 below it (95 % interval of the difference −1.")
+    )
+    directory.log({"stage": "judge", "iteration": 0, "judge/decided": 24})
+    directory.log({"stage": "warmup", "step": 0, "epoch": 0.0, "eval_log_likelihood/token": -3.0})
+    directory.log({"stage": "warmup", "step": 3, "epoch": 1.0, "eval_log_likelihood/token": -2.0})
+    found = conclude(summarize(directory.path), None).sentences
+    assert found[1:3] == [
+        "Play had little to learn from: the judge preferred some response to another on 24 prompts.",
+        "The warm-up ended while the experts of its validation prompts still grew likelier: it may be too short.",
+    ]
+
+
 def unwatched(directory: RunDirectory, reason: str, *, stopped_early: bool = False) -> None:
     """A run whose result names no metric."""
     told = {"metric": None, "reason": reason, "stopped_early": stopped_early}

@@ -12,6 +12,7 @@ from a_run import a_config
 from sparring.errors import InputError
 from sparring.progress import console
 from sparring.selfplay import notes as told
+from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.prepared import prepare
 
 
@@ -97,3 +98,22 @@ def test_rows_left_out_are_as_many_as_the_error_said_and_those_of_held_out_promp
     assert head == "12 rows were left out (11 invalid, 1 with the prompt of a held-out row):"
     # `plan` says it too, and writes no manifest.
     assert last == "  … and 2 more; the manifest.json of a run lists them all"
+
+
+@pytest.mark.parametrize(
+    ("training", "epochs"),
+    [({}, ""), ({"num_train_epochs": 3}, "3 epochs of warm-up (8), ")],
+    ids=["as it is", "fewer"],
+)
+def test_what_is_less_than_auto_was_measured_with_is_told(
+    training: dict[str, int], epochs: str, tiny_folder: Path
+) -> None:
+    data = {"source": "arithmetic", "limit": 12, "experts": 4, "held_out": 2, "max_response_tokens": 12}
+    config = {"recipe": "auto", "model": {"name": str(tiny_folder)}, "data": data, "warmup": {"training": training}}
+    (found,) = [
+        line
+        for line in told.notes(prepare(SelfPlayConfig.from_mapping(config)))
+        if line.startswith("less than auto was measured with: ")
+    ]
+    less = f"4 experts (16), {epochs}12 prompts in an iteration (192)"
+    assert found == f"less than auto was measured with: {less}. Play may then lose more than it brings"

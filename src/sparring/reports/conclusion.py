@@ -15,6 +15,8 @@ from sparring.reports.summary import LIKELIHOOD, MORE_SFT, PolicyRow, Summary
 _CUT = 0.1
 _PAST_BOUND = 0.5
 _FEW = 100
+# What play was measured on had more (docs/studies.md): 53 and 88 of 256 prompts taught something.
+_FEW_TAUGHT = 50
 # Nats a token; see `sparring.selfplay.monitor`.
 _FAR = -2.5
 _PREFERENCE = "preference/accuracy"
@@ -73,6 +75,7 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
         headline=headline.replace(" -", " −"),
         sentences=[
             *of_that,
+            *_lost(summary, best, metric, answers),
             *beside_control(summary, metric, answers),
             *_tie(summary.rows, best, metric),
             *_warmup(summary),
@@ -86,6 +89,28 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
 def _is_half(found: Gain, metric: str) -> bool:
     """Whether a gain is over a policy that has ½ by the metric's definition."""
     return metric == _PREFERENCE and found.over == BASE_MODEL
+
+
+def _lost(summary: Summary, best: PolicyRow, metric: str, answers: Answers | None) -> Iterator[str]:
+    """How far the best iteration is below the policy that play started from, where play lost, and what may be why."""
+    played = summary.best_of("iteration", metric)
+    if best.name not in _BEFORE or played is None or metric not in best.estimates:
+        return
+    found = gain(best, played, metric, answers)
+    if found.value == 0:
+        return
+    name = f"The best of them, {played.name}," if summary.iterations > 1 else f"I{played.name[1:]}"
+    low, high = found.interval
+    paired = f", paired over {summary.prompts} prompts" if found.paired else ""
+    chance = ": chance may be why" if high >= 0 else ""
+    interval = f"95 % interval of the difference {low:+.3f} to {high:+.3f}".replace("-", "−")
+    yield f"{name} is {-found.value:.3f} below it ({interval}{paired}){chance}."
+    taught = [int(event["judge/decided"]) for event in summary.events if "judge/decided" in event]
+    if taught and min(taught) < _FEW_TAUGHT:
+        yield f"Play had little to learn from: the judge preferred some response to another on {min(taught)} prompts."
+    looks = looks_of_warmup(summary.events)
+    if len(looks) > 1 and looks[-1][LOOK] == max(look[LOOK] for look in looks):
+        yield "The warm-up ended while the experts of its validation prompts still grew likelier: it may be too short."
 
 
 def _warmup(summary: Summary) -> list[str]:

@@ -10,7 +10,7 @@ from sparring.data import TASKS, Encoded
 from sparring.data.guesses import likely_ground_truths
 from sparring.data.split import LEAKS
 from sparring.progress import console
-from sparring.selfplay.arguments import bf16_is_faster
+from sparring.selfplay.arguments import bf16_is_faster, epochs_of
 from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.phases import row_needs
 from sparring.selfplay.prepared import Prepared
@@ -20,6 +20,8 @@ _SHOWN = 10
 _PAIRED_DEVIATION = 0.47
 _TELLING = 128
 _FAR_LONGER = 8
+# The least that the recipe `auto` was measured with (docs/auto.md).
+_EXPERTS, _EPOCHS, _PROMPTS = 16, 8, 192
 _OF_HELD_OUT = "with the prompt of a held-out row"
 
 
@@ -41,7 +43,7 @@ def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
     lines = [*_unread(prepared), *prepared.reasons]
     lines += _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared) + _control(prepared)
-    lines += _number_format(prepared) + _limit(prepared)
+    lines += _number_format(prepared) + _limit(prepared) + _below_measured(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     unset = prepared.template.unset_variables()
@@ -171,6 +173,24 @@ def _limit(prepared: Prepared) -> list[str]:
         f"a response may have {limit} tokens, and the longest expert's has {longest}: data.max_response_tokens="
         f"{2 * longest} would spare what is sampled beyond, by a policy that does not end in time"
     ]
+
+
+def _below_measured(prepared: Prepared) -> list[str]:
+    """Where what `auto` chose is shrunk below the least that it was measured with."""
+    config, warmup = prepared.config, prepared.config.warmup
+    if not prepared.reasons or not config.total_iterations or prepared.phases[0].given:
+        return []
+    smaller = []
+    if warmup is not None:
+        taught, _ = warmup.split(prepared.train.examples)
+        epochs = epochs_of(config, warmup.fields(config.training), rows=len(taught), processes=1)
+        smaller += [f"{len(taught)} experts ({_EXPERTS})"] if len(taught) < _EXPERTS else []
+        smaller += [f"{epochs:.3g} epochs of warm-up ({_EPOCHS})"] if epochs < _EPOCHS else []
+    prompts = len(prepared.prompts(prepared.phases[0], 0))
+    smaller += [f"{prompts} prompts in an iteration ({_PROMPTS})"] if prompts < _PROMPTS else []
+    if not smaller:
+        return []
+    return [f"less than auto was measured with: {', '.join(smaller)}. Play may then lose more than it brings"]
 
 
 def _number_format(prepared: Prepared) -> list[str]:
