@@ -91,7 +91,7 @@ FILES = {
         b"question,answer\nq,a\n",
         {},
         "…: the columns (answer, question) fit no format\n"
-        "  fix: map them with data.columns, e.g. {prompt: question, response: answer}. The formats need "
+        "  fix: map them with data.columns, e.g. 'data.columns={prompt: question, response: answer}'. The formats need "
         "prompt-response: prompt + response; prompt-completion: prompt + completion; messages: messages; "
         "alpaca: instruction + output; sharegpt: conversations; "
         "preference: chosen + rejected; comparison: prompt + responses; prompt-only: prompt",

@@ -109,12 +109,12 @@ COMPARED = {
     ),
     "no rejected one": (
         PAIR | {"rejected": None},
-        "…, line 1, field 'rejected': is missing",
+        "…, line 1, field 'rejected': is null",
         "give every row this field",
     ),
     "no chosen one": (
         PAIR | {"chosen": None},
-        "…, line 1, field 'chosen': is missing",
+        "…, line 1, field 'chosen': is null",
         "give every row this field",
     ),
     "neither": (
@@ -124,12 +124,12 @@ COMPARED = {
     ),
     "scores alone": (
         {"prompt": "q", "scores": [1, 2]},
-        "…, line 1, field 'responses': is missing",
+        "…, line 1, field 'responses': is null",
         "give every row this field",
     ),
     "no prompt": (
         PAIR | {"prompt": None},
-        "…, line 1, field 'prompt': is missing",
+        "…, line 1, field 'prompt': is null",
         "give every row this field",
     ),
     "two prompts": (

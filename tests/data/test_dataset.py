@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from sparring.data import FORMATS, TASKS, VERIFIERS, DataConfig, load
-from sparring.data.formats import detect
+from sparring.data.detection import detect
 from sparring.data.sources import READERS
 from sparring.errors import InputError
 from sparring.examples import Comparison, Example
@@ -324,6 +324,27 @@ def test_prompts_are_no_format_where_a_response_is_needed():
         detect(["prompt", "answer"], {}, where="here", needed_by="imitation")
     with pytest.raises(InputError, match="fit several formats: messages, preference"):
         detect(["prompt", "messages", "chosen", "rejected"], {}, where="here", needed_by=None)
+
+
+@pytest.mark.parametrize(
+    ("columns", "example"),
+    [
+        (["exercise", "id", "result", "worked"], "prompt: exercise, response: worked, ground_truth: result"),
+        (["question", "final", "solution"], "prompt: question, response: solution, ground_truth: final"),
+        (["question", "reply"], "prompt: question, response: reply"),
+        (["text", "label"], "prompt: text, ground_truth: label"),
+        (["q", "response"], "prompt: q"),
+        (
+            ["question", "chosen_response", "rejected_response"],
+            "prompt: question, chosen: chosen_response, rejected: rejected_response",
+        ),
+        (["instruction", "input", "answer"], "output: answer"),
+        (["a", "b"], "prompt: question, response: answer"),
+    ],
+)
+def test_columns_of_other_names_are_mapped_by_a_line_to_copy(columns, example):
+    with pytest.raises(InputError, match=f"e.g. 'data.columns={{{example}}}'. The formats need"):
+        detect(columns, {}, where="here", needed_by="imitation")
 
 
 def test_what_is_held_out_has_an_expert_response_where_any_has(tmp_path):

@@ -261,13 +261,13 @@ def test_a_setting_that_was_hung_onto_the_arguments_is_said_not_to_be_read(build
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"prompt": "question"}, "row 0: the field 'prompt' is missing\n  fix: known: chosen, question, rejected"),
+        ({"prompt": "question"}, "row 0: the field 'prompt' is missing\n  fix: rename 'question' to 'prompt'"),
         ({"prompt": None}, "row 0: the field 'prompt' is missing"),
         (
             {"rejected": "reject"},
-            "'generated' is missing, which may be called 'rejected' too\n  fix: did you mean 'reject'",
+            "row 0: the field 'rejected' is missing\n  fix: did you mean 'reject'",
         ),
-        ({"chosen": "accepted"}, "'expert' is missing, which may be called 'chosen' too"),
+        ({"chosen": "accepted"}, "row 0: the field 'chosen' is missing\n  fix: known: accepted, prompt, rejected"),
     ],
 )
 @pytest.mark.parametrize("rows", [TEXT, CHAT], ids=["text", "chat"])
@@ -280,7 +280,18 @@ def test_a_column_of_another_name_is_no_empty_prompt(
     ]
     with pytest.raises(InputError) as caught:
         build("dpo", rows=renamed)
-    assert problem.split("\n", maxsplit=1)[0] in str(caught.value)
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("rows", [TEXT, CHAT], ids=["text", "chat"])
+@pytest.mark.parametrize("name", ["prompt", "chosen", "rejected"])
+def test_a_value_that_is_null_is_called_as_the_row_calls_it(
+    build: Build, rows: list[dict[str, Any]], name: str
+) -> None:
+    with pytest.raises(
+        InputError, match=f"train_dataset row 1: the field '{name}' is null\n  fix: fill it in, or leave"
+    ):
+        build("dpo", rows=[rows[0], rows[1] | {name: None}])
 
 
 @pytest.mark.parametrize(

@@ -392,7 +392,7 @@ def test_supervised_fine_tuning_needs_no_opponent(build: Callable[..., SelfPlayT
     ("row", "where", "message"),
     [
         ({"prompt": "a", "expert": "b"}, "train_dataset row 1", "the field 'generated' is missing"),
-        ({"prompt": "a", "expert": None, "generated": "c"}, "train_dataset row 1", "the field 'expert' is missing"),
+        ({"prompt": "a", "expert": None, "generated": "c"}, "train_dataset row 1", "the field 'expert' is null"),
         ({"promt": "a", "expert": "b", "generated": "c"}, "train_dataset row 1", "the field 'prompt' is missing"),
         ({"prompt_ids": [1], "expert_ids": [2]}, "train_dataset row 1", "the field 'generated_ids' is missing"),
         (

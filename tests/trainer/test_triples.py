@@ -24,7 +24,7 @@ SCORES: dict[str, Any] = {"opponent_expert_log_prob": -1.0, "opponent_generated_
         ([ROW | {"expert_ids": []}], "row 0, expert: is not a list of token ids, or is empty"),
         ([ROW | {"generated_ids": [5, 6]}], "row 0, generated response 0: is not a list of token ids"),
         ([ROW, ROW | {"generated_ids": [[5]]}], r"different numbers of generated responses: \[1, 2\]"),
-        ([ROW | {"expert_ids": None}], "the field 'expert_ids' is missing"),
+        ([ROW | {"expert_ids": None}], "the field 'expert_ids' is null"),
         ([ROW | SCORES | {"opponent_generated_log_probs": [-2.0]}], "1 log-probs are given for 2 generated responses"),
         ([ROW | {"opponent_expert_log_prob": -1.0}], "only one of the opponent's log-probs is given"),
         ([ROW | SCORES, ROW], "some rows have the opponent's log-probs and some do not"),

@@ -10,7 +10,6 @@ from typing import Any
 
 from sparring.data.chats import Turn
 from sparring.data.records import Record
-from sparring.errors import InputError
 from sparring.examples import Comparison, Example
 
 MESSAGE_KEYS = frozenset({"role", "content"})
@@ -19,7 +18,8 @@ MESSAGE_KEYS = frozenset({"role", "content"})
 GROUND_TRUTH = "ground_truth"
 """The column of what responses are verified against, where that is not the expert's response."""
 
-_PROMPT_ONLY = "prompt-only"
+PROMPT_ONLY = "prompt-only"
+"""The format that every row with a prompt fits."""
 _SYSTEM = {"system": ("system_prompt",)}
 _BEFORE = ("system", "history")
 # A whole number may be too large for a float.
@@ -57,46 +57,6 @@ class Format:
             if name not in found and name not in columns and there:
                 found[name] = there[0]
         return found
-
-
-def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, needed_by: str | None) -> str:
-    """The name of the one format that the columns fit, and that takes more of them than the others.
-
-    Args:
-        columns: The file's column names.
-        mapping: Our field name to the file's column name; a format that does not know a mapped field is out.
-        where: The file, for the error.
-        needed_by: For whom prompts alone are of no use, if they are.
-
-    Raises:
-        InputError: The columns fit no format or several.
-    """
-    ours, mapped = set(columns) | set(mapping), mapping.keys() - MESSAGE_KEYS
-    suiting = {name: item for name, item in FORMATS.items() if mapped <= item.known}
-    fitting = {name: item for name, item in suiting.items() if ours.issuperset(item.fields)}
-    if fitting.keys() <= {_PROMPT_ONLY}:
-        # Only what fits nothing by its own names is tried by other usual ones.
-        usual = {name for name, item in suiting.items() if {*ours, *item.mapping(columns, mapping)} >= {*item.fields}}
-        fitting = {name: item for name, item in suiting.items() if name in usual}
-    # Whatever else is there tells more than a prompt alone.
-    prompts_fit = fitting.pop(_PROMPT_ONLY, None) is not None
-    whole = [name for name, item in fitting.items() if not _part_of_another(item, fitting.values())]
-    if len(whole) == 1:
-        return whole[0]
-    if prompts_fit and not whole and needed_by is None:
-        return _PROMPT_ONLY
-    found = ", ".join(sorted(columns)) or "none"
-    if whole:
-        problem = f"the columns ({found}) fit several formats: {', '.join(whole)}"
-        raise InputError(problem, where=where, fix="choose one with data.format")
-    needs = "; ".join(f"{name}: {' + '.join(item.fields)}" for name, item in FORMATS.items())
-    fix = f"map them with data.columns, e.g. {{prompt: question, response: answer}}. The formats need {needs}"
-    but = f" but {_PROMPT_ONLY}, and {needed_by} needs more" if prompts_fit else ""
-    raise InputError(f"the columns ({found}) fit no format{but}", where=where, fix=fix)
-
-
-def _part_of_another(item: Format, others: Collection[Format]) -> bool:
-    return any(set(item.fields) < other.known for other in others if other is not item)
 
 
 def _prompt_response(record: Record) -> Example:
@@ -192,7 +152,7 @@ FORMATS: dict[str, Format] = {
         usual=_SYSTEM,
         parse=_comparison,
     ),
-    _PROMPT_ONLY: Format(fields=("prompt",), optional=_BEFORE, usual=_SYSTEM, parse=_prompt_only),
+    PROMPT_ONLY: Format(fields=("prompt",), optional=_BEFORE, usual=_SYSTEM, parse=_prompt_only),
 }
 
 

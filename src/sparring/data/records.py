@@ -57,7 +57,7 @@ class Record:
         """The field's value; an error where it is absent or null."""
         value = self._get(field)
         if value is None:
-            raise self.error(field, "is missing", "give every row this field")
+            raise self.error(field, self._absent(self._name(field), self.values), "give every row this field")
         return value
 
     def has(self, field: str) -> bool:
@@ -156,6 +156,10 @@ class Record:
                     raise InputError(cure.problem, where=f"{self.where}, field '{column}'", fix=cure.fix)
                 self.reading.unread.add(column)
 
+    def _absent(self, name: str, values: Mapping[str, Any]) -> str:
+        """What is wrong with a value that is not there."""
+        return "is null" if name in values and name not in self.reading.ignored else "is missing"
+
     def _name(self, field: str) -> str:
         return self.reading.columns.get(field, field)
 
@@ -172,7 +176,7 @@ class Record:
         for ours, key in (("role", role_key), ("content", content_key)):
             if turn.get(key) is None:
                 fix = f"give every message this field, or name its key with data.columns, e.g. {{{ours}: text}}"
-                raise self.error(field, "is missing", fix, inside=f"{inside}.{key}")
+                raise self.error(field, self._absent(key, turn), fix, inside=f"{inside}.{key}")
         speaker = self.check_text(field, turn[role_key], inside=f"{inside}.{role_key}")
         role = self._role(field, speaker, f"{inside}.{role_key}")
         content = joined_parts(turn[content_key])

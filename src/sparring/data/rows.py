@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
-from sparring.data import formats, sources
+from sparring.data import sources
 from sparring.data.config import DataConfig, SourceConfig
+from sparring.data.detection import detect
 from sparring.data.formats import FORMATS, GROUND_TRUTH, MESSAGE_KEYS, Format
 from sparring.data.records import Record, RowReading
 from sparring.data.verifiers import VERIFIERS, Verifier
@@ -205,7 +206,7 @@ def _format(source: SourceConfig, columns: set[str], needs: Needs, *, may_lack: 
     if source.format == "auto":
         offered = {"reference_answer"} if GROUND_TRUTH in {*columns, *source.columns} else set()
         needed_by = next(iter(needs)) if all(parts - offered for parts in needs.values()) else None
-        return formats.detect(columns, source.columns, where=where, needed_by=needed_by)
+        return detect(columns, source.columns, where=where, needed_by=needed_by)
     form = FORMATS[source.format]
     mapping = form.mapping(columns, source.columns)
     needed = [name for name in form.fields if not may_lack or name != form.answer or name == form.fields[0]]

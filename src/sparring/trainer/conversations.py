@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from sparring.data.guesses import likely_columns
 from sparring.errors import InputError, did_you_mean
 from sparring.progress import console
 
@@ -14,10 +15,13 @@ Turns = Sequence[Mapping[str, str]]
 """The messages of a chat, each with its `role` and `content`."""
 
 
-def named(dataset: Iterable[Mapping[str, Any]], where: str, *, pairs: bool) -> Iterator[tuple[Mapping[str, Any], bool]]:
+def named(
+    dataset: Iterable[Mapping[str, Any]], where: str, *, pairs: bool
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, str]]]:
     """The rows with the columns `expert` and `generated`, which TRL calls `chosen` and `rejected`; said once.
 
-    Beside each stands whether both were called so: then the one is preferred to the other.
+    Beside each stands what the row itself calls those of them that it calls so: where it is both, the one is preferred
+    to the other.
 
     Args:
         dataset: The rows.
@@ -27,12 +31,20 @@ def named(dataset: Iterable[Mapping[str, Any]], where: str, *, pairs: bool) -> I
     told = False
     for row in dataset:
         taken = {theirs: ours for theirs, ours in _NAMES.items() if theirs in row and row.get(ours) is None}
-        preferred = len(taken) == len(_NAMES)
         if taken and not told:
             renamed = ", ".join(f"{theirs} is taken as {ours}" for theirs, ours in taken.items())
-            console.print(f"{where}: {'chosen is preferred to rejected' if pairs and preferred else renamed}")
+            preferred = pairs and is_preferred(taken)
+            console.print(f"{where}: {'chosen is preferred to rejected' if preferred else renamed}")
             told = True
-        yield {taken.get(name, name): value for name, value in row.items()} if taken else row, preferred
+        yield (
+            {taken.get(name, name): value for name, value in row.items()} if taken else row,
+            {ours: theirs for theirs, ours in taken.items()},
+        )
+
+
+def is_preferred(called: Mapping[str, str]) -> bool:
+    """Whether a row calls both of its responses as TRL does, and so says that the one is preferred."""
+    return len(called) == len(_NAMES)
 
 
 def is_turns(value: Any) -> TypeGuard[Turns]:
@@ -40,10 +52,15 @@ def is_turns(value: Any) -> TypeGuard[Turns]:
     return isinstance(value, Sequence) and bool(value) and all(isinstance(turn, Mapping) for turn in value)
 
 
-def split(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+def split(row: Mapping[str, Any], where: str, called: Mapping[str, str]) -> Mapping[str, Any]:
     """The row with its conversations as a prompt, a list of messages, and responses, the content of one message each.
 
     A row whose responses are no conversations stays as it is. Without a prompt, all but the expert's last message is.
+
+    Args:
+        row: As `named` gives it.
+        where: What messages call it.
+        called: What the row itself calls its responses.
 
     Raises:
         InputError: There is no prompt, or a response is not one message of the assistant, which the prompt may precede.
@@ -52,21 +69,28 @@ def split(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     if not is_turns(expert):
         return row
     if generated is None:
-        raise missing("generated", row, where)
+        raise missing("generated", row, where, called)
     prompt = expert[:-1] if prompt is None else prompt
     if not prompt:
-        raise missing("prompt", row, where)
+        raise missing("prompt", row, where, called)
     turns: Turns = prompt if is_turns(prompt) else [{"role": "user", "content": str(prompt)}]
     answers = generated if isinstance(generated, Sequence) and all(map(is_turns, generated)) else [generated]
     others = [_content(each, turns, f"{where}, generated") for each in answers]
     return {**row, "prompt": list(turns), "expert": _content(expert, turns, f"{where}, expert"), "generated": others}
 
 
-def missing(name: str, row: Mapping[str, Any], where: str) -> InputError:
-    """The error that a row lacks a field, with the names that it may have."""
-    theirs = next((theirs for theirs, ours in _NAMES.items() if ours == name), None)
-    also = "" if theirs is None else f", which may be called '{theirs}' too"
-    return InputError(f"the field '{name}' is missing{also}", where=where, fix=did_you_mean(theirs or name, row))
+def missing(name: str, row: Mapping[str, Any], where: str, called: Mapping[str, str]) -> InputError:
+    """The error that a row lacks a field, in the names that it uses itself."""
+    theirs = next((theirs for theirs, ours in _NAMES.items() if ours == name), name)
+    shown = theirs if called else name
+    if name in row:
+        fix = "fill it in, or leave the row out"
+        return InputError(f"the field '{called.get(name, name)}' is null", where=where, fix=fix)
+    also = "" if shown == theirs else f", which may be called '{theirs}' too"
+    columns = [called.get(column, column) for column in row]
+    likely = likely_columns(columns, {}).get(name)
+    fix = f"rename '{likely[0]}' to '{name}'" if likely else did_you_mean(theirs, columns)
+    return InputError(f"the field '{shown}' is missing{also}", where=where, fix=fix)
 
 
 def _content(response: Any, prompt: Turns, where: str) -> str:

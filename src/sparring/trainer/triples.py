@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from sparring.errors import InputError
 from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.tokens import LikelyTokens
-from sparring.trainer.conversations import missing, named, split, turn_end
+from sparring.trainer.conversations import is_preferred, missing, named, split, turn_end
 
 _TEXT = ("prompt", "expert", "generated")
 _IDS = ("prompt_ids", "expert_ids", "generated_ids")
@@ -176,19 +176,19 @@ def triples_from(
         # A copy, so that the scores of one trainer's opponent never reach another trainer.
         return Triples(dataset.items)
     triples = []
-    for number, (row, preferred) in enumerate(named(dataset, where, pairs=pairs)):
-        triple = _triple(row, number, tokenizer, f"{where} row {number}")
+    for number, (row, called) in enumerate(named(dataset, where, pairs=pairs)):
+        triple = _triple(row, number, tokenizer, f"{where} row {number}", called)
         ready = triple.preference is not None or triple.pairwise is not None or _IDS[0] in row
-        triples.append(triple.as_pairs() if pairs and preferred and not ready else triple)
+        triples.append(triple.as_pairs() if pairs and is_preferred(called) and not ready else triple)
     return Triples(triples)
 
 
-def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str) -> Triple:
+def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str, called: Mapping[str, str]) -> Triple:
     if _IDS[0] in row:
-        prompt, expert, generated = (_field(row, name, where) for name in _IDS)
+        prompt, expert, generated = (_field(row, name, where, called) for name in _IDS)
     else:
-        chats = split(row, where)
-        text, expert_text, generated_text = (_field(chats, name, where) for name in _TEXT)
+        chats = split(row, where, called)
+        text, expert_text, generated_text = (_field(chats, name, where, called) for name in _TEXT)
         if tokenizer is None or tokenizer.eos_token_id is None:
             fix = "pass processing_class=, or give token ids"
             raise InputError("text needs a tokenizer with an end-of-sequence token", where=where, fix=fix)
@@ -212,9 +212,9 @@ def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str) -> 
     return triple
 
 
-def _field(row: Mapping[str, Any], name: str, where: str) -> Any:
+def _field(row: Mapping[str, Any], name: str, where: str, called: Mapping[str, str]) -> Any:
     if row.get(name) is None:
-        raise missing(name, row, where)
+        raise missing(name, row, where, called)
     return row[name]
 
 

@@ -1,0 +1,51 @@
+"""Which format the columns of a file fit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from sparring.data.formats import FORMATS, MESSAGE_KEYS, PROMPT_ONLY, Format
+from sparring.data.guesses import example_mapping
+from sparring.errors import InputError
+
+
+def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, needed_by: str | None) -> str:
+    """The name of the one format that the columns fit, and that takes more of them than the others.
+
+    Args:
+        columns: The file's column names.
+        mapping: Our field name to the file's column name; a format that does not know a mapped field is out.
+        where: The file, for the error.
+        needed_by: For whom prompts alone are of no use, if they are.
+
+    Raises:
+        InputError: The columns fit no format or several.
+    """
+    ours, mapped = set(columns) | set(mapping), mapping.keys() - MESSAGE_KEYS
+    suiting = {name: item for name, item in FORMATS.items() if mapped <= item.known}
+    fitting = {name: item for name, item in suiting.items() if ours.issuperset(item.fields)}
+    if fitting.keys() <= {PROMPT_ONLY}:
+        # Only what fits nothing by its own names is tried by other usual ones.
+        usual = {name for name, item in suiting.items() if {*ours, *item.mapping(columns, mapping)} >= {*item.fields}}
+        fitting = {name: item for name, item in suiting.items() if name in usual}
+    # Whatever else is there tells more than a prompt alone.
+    prompts_fit = fitting.pop(PROMPT_ONLY, None) is not None
+    whole = [name for name, item in fitting.items() if not _part_of_another(item, fitting.values())]
+    if len(whole) == 1:
+        return whole[0]
+    if prompts_fit and not whole and needed_by is None:
+        return PROMPT_ONLY
+    found = ", ".join(sorted(columns)) or "none"
+    if whole:
+        problem = f"the columns ({found}) fit several formats: {', '.join(whole)}"
+        raise InputError(problem, where=where, fix="choose one with data.format")
+    needs = "; ".join(f"{name}: {' + '.join(item.fields)}" for name, item in FORMATS.items())
+    likely = example_mapping(columns, mapping) or {"prompt": "question", "response": "answer"}
+    example = ", ".join(f"{name}: {column}" for name, column in likely.items())
+    fix = f"map them with data.columns, e.g. 'data.columns={{{example}}}'. The formats need {needs}"
+    but = f" but {PROMPT_ONLY}, and {needed_by} needs more" if prompts_fit else ""
+    raise InputError(f"the columns ({found}) fit no format{but}", where=where, fix=fix)
+
+
+def _part_of_another(item: Format, others: Collection[Format]) -> bool:
+    return any(set(item.fields) < other.known for other in others if other is not item)
