@@ -6,6 +6,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.utils import logging
 
 from sparring.data import DataConfig, encode
 from sparring.errors import InputError
@@ -177,11 +178,27 @@ def test_templates_that_strip_or_insert_are_counted(template):
     assert encode(rows, tokenizer, config(), context_length=100).template_mismatch == 2
 
 
+def test_what_is_too_long_is_said_by_us_alone(caplog):
+    short = tiny_tokenizer(chat_template=None)
+    short.model_max_length = 6
+    logging.enable_propagation()
+    try:
+        encode(
+            [example(prompt="0123456789", response="0123456789"), example(index=1)], short, config(), context_length=25
+        )
+    finally:
+        logging.disable_propagation()
+    assert not caplog.records
+
+
 def test_overlong_prompts(plain):
     rows = [example(prompt="0123456789"), example(prompt="0123", index=1)]
     dropped = encode(rows, plain, config(max_prompt_tokens=4), context_length=100)
     assert [row.index for row in dropped.examples] == [1]
     assert (dropped.dropped_prompts, dropped.truncated_prompts) == (1, 0)
+    (said,) = dropped.findings
+    assert str(said).startswith("1 of 2 prompts are left out as too long; data.overlong_prompt: error stops there")
+    assert said.example == "data row 1 ('0123456789'): the prompt has 10 tokens, over the limit of 4"
     by_context = encode(rows, plain, config(), context_length=25)
     assert by_context.dropped_prompts == 1
     cut = encode(rows, plain, config(max_prompt_tokens=4, overlong_prompt="truncate-left"), context_length=100)

@@ -71,7 +71,7 @@ def test_what_depends_on_the_policy_and_the_run(tmp_path: Path) -> None:
     assert "the policy after the warm-up" in text
     assert "- data: rows.jsonl: " in text
     assert "secret" not in text
-    assert "3 expert responses were cut at 256 tokens" in text
+    assert "3 responses of the data were cut at 256 tokens" in text
     assert "The run had not ended." in text
     assert "chosen among" not in text
     assert "**warm-up**" in text

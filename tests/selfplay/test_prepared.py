@@ -14,6 +14,7 @@ from sparring.files import read_json, write_json
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.workers import check_workers
 from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.notes import data_summary, notes
 from sparring.selfplay.prepared import prepare
 from sparring.selfplay.set_up import check_free, claim, reopen, set_up
 from sparring.work import processes
@@ -114,6 +115,29 @@ def test_an_expert_that_plays_is_trained_on_as_the_judge_sees_it(tiny_folder: Pa
     prepare(judged(tiny_folder, plays))
     # The judge `expert` reads nothing.
     prepare(judged(tiny_folder, plays | {"name": "expert"}, max_response_tokens=8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "teach"),
+    [({}, False), ({"expert_plays": True, "name": "expert"}, True), ({"warmup": {}}, True), ({"control": True}, True)],
+)
+def test_cut_responses_are_told_of_where_something_learns_from_them(
+    tiny_folder: Path, changes: dict[str, Any], teach: bool
+) -> None:
+    game = {each: changes.get(each) for each in ("warmup", "control") if each in changes}
+    judge = {name: value for name, value in changes.items() if name not in game}
+    prepared = prepare(judged(tiny_folder, judge, max_response_tokens=8).model_copy(update=_checked(game)))
+    assert prepared.train.truncated_responses == 4
+    assert any("responses are cut at" in note for note in notes(prepared)) == teach
+    told = data_summary(prepared)
+    assert told["train"]["truncated_responses"] == (4 if teach else 0)
+    assert [each["name"] for each in told["findings"]["training"]] == ["cut responses"] * teach
+
+
+def _checked(game: dict[str, Any]) -> dict[str, Any]:
+    """Sections of a configuration, as it holds them."""
+    whole = SelfPlayConfig.model_validate({"data": {"source": "arithmetic", "limit": 4}} | game)
+    return {name: getattr(whole, name) for name in game}
 
 
 def test_the_main_process_alone_holds_the_judge(tiny_folder: Path, tmp_path: Path) -> None:

@@ -118,6 +118,8 @@ class Fit:
         self.counts["longest prompt"] = max(self.counts["longest prompt"], len(ids))
         prompt_ids = self._prompt(example, ids)
         fitted = None if prompt_ids is None else self._responses(example, answered)
+        if prompt_ids is not None:
+            self.watch.long.add(0, 1, str)
         if prompt_ids is None or fitted is None:
             return
         split = int(example.response is not None)
@@ -177,6 +179,8 @@ class Fit:
             raise _TooLongError(problem, where=_where(example), fix=fix)
         cut = self.config.overlong_prompt == "truncate-left"
         self.counts["dropped prompts"] += not cut
+        if not cut:
+            self.watch.long.add(1, 1, lambda: f"{_where(example)}: {problem}")
         return cut
 
     def _prompt(self, example: Example, ids: list[int]) -> list[int] | None:
@@ -236,7 +240,7 @@ def answers(example: Example) -> list[str]:
 
 def _tokenize(texts: list[list[str]], tokenizer: PreTrainedTokenizerBase) -> list[list[list[int]]]:
     flat = [text for group in texts for text in group]
-    ids = iter(tokenizer(flat, add_special_tokens=False)["input_ids"] if flat else [])
+    ids = iter(tokenizer(flat, add_special_tokens=False, verbose=False)["input_ids"] if flat else [])
     return [[next(ids) for _ in group] for group in texts]
 
 

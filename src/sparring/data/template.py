@@ -160,7 +160,8 @@ class PromptTemplate:
         A prompt that brings along the token that the tokenizer puts first has it once all the same.
         """
         split = {"split_special_tokens": True} if self.special_tokens == "text" and not self.chat else {}
-        ids = self.tokenizer(prompts, add_special_tokens=not self.chat, **split)["input_ids"]
+        # Not verbose: transformers would warn of a text that is longer than the model's context, and is left out here.
+        ids = self.tokenizer(prompts, add_special_tokens=not self.chat, verbose=False, **split)["input_ids"]
         return [self._trimmed(list(row), text) for row, text in zip(ids, prompts, strict=True)]
 
     def prompt_ids(self, examples: Sequence[Example], prompts: Sequence[str]) -> list[list[int] | None]:

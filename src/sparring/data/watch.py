@@ -11,6 +11,9 @@ from sparring.data.verifiers import VERIFIERS, is_right
 from sparring.errors import InputError
 from sparring.examples import Example
 
+CUT = "cut responses"
+"""The finding that only matters to what learns from the data's responses."""
+
 _OFTEN = 0.1
 
 
@@ -24,6 +27,7 @@ class Watch:
         mismatch: Rows that the template writes otherwise as one conversation.
         dropped: Turns whose words are not in the prompt.
         special: Rows that hold the text of special tokens.
+        long: Prompts that are left out as too long.
         cut: Responses that are cut at their limit.
         wrong: Expert responses that the verifier finds wrong by the row's own ground truth.
     """
@@ -33,6 +37,7 @@ class Watch:
     mismatch: Count = field(default_factory=Count)
     dropped: Count = field(default_factory=Count)
     special: Count = field(default_factory=Count)
+    long: Count = field(default_factory=Count)
     cut: Count = field(default_factory=Count)
     wrong: Count = field(default_factory=Count)
     _seen_special: set[str] = field(default_factory=set)
@@ -72,6 +77,11 @@ class Watch:
                 "dropped turns",
                 "turns are not written by the chat template, or not as a whole: the model never sees those words. "
                 "Move them into a turn that is written, or take another template (data.chat_template)",
+            ),
+            self.long.finding(
+                "dropped prompts",
+                "prompts are left out as too long; data.overlong_prompt: error stops there instead, and truncate-left "
+                "cuts them",
             ),
             self.wrong.finding(
                 "wrong experts",
@@ -134,7 +144,7 @@ class Watch:
     def _cut(self) -> Observation | None:
         limit, often = self.config.max_response_tokens, self.cut.count > _OFTEN * self.cut.of
         return self.cut.finding(
-            "cut responses",
+            CUT,
             f"responses are cut at data.max_response_tokens ({limit}): they have no end, so from them the model does "
             "not learn to stop. Raise it, or set data.overlong_response: drop",
             warning=often,

@@ -264,7 +264,7 @@ def _limits(summary: Summary, policy: str, base: Origin) -> Iterator[str]:
         yield f"The run was stopped early: {result['reason']}."
     cut = summary.manifest["data"]["train"]["truncated_responses"]
     if cut:
-        yield f"{cut} expert responses were cut at {summary.config['data']['max_response_tokens']} tokens."
+        yield f"{cut} responses of the data were cut at {summary.config['data']['max_response_tokens']} tokens."
     if base.note:
         yield base.note
     yield (

@@ -7,8 +7,10 @@ import math
 from typing import Any
 
 from sparring.data import TASKS, Encoded
+from sparring.data.findings import Observation
 from sparring.data.guesses import likely_ground_truths
 from sparring.data.split import LEAKS
+from sparring.data.watch import CUT
 from sparring.progress import console
 from sparring.selfplay.arguments import bf16_is_faster, epochs_of
 from sparring.selfplay.config.warmup import WarmupConfig
@@ -60,10 +62,12 @@ def notes(prepared: Prepared) -> list[str]:
     for part, encoded in _parts(prepared).items():
         if encoded is None:
             continue
-        left = {name: getattr(encoded, name) for name in ("dropped_prompts", "truncated_prompts", "dropped_responses")}
+        left = {name: getattr(encoded, name) for name in ("truncated_prompts", "dropped_responses")}
         text = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in left.items() if count)
         lines += [f"{part} examples: {text}"] if text else []
-        lines += [f"{'warning: ' if each.warning else ''}{part} examples: {each}" for each in encoded.findings]
+        lines += [
+            f"{'warning: ' if each.warning else ''}{part} examples: {each}" for each in _findings(prepared, encoded)
+        ]
     return lines
 
 
@@ -77,12 +81,12 @@ def data_summary(prepared: Prepared) -> dict[str, Any]:
         "unread": list(report.unread),
         "needs": {who: sorted(parts) for who, parts in row_needs(prepared.config, prepared.phases).items()},
         **{
-            part.replace("training", "train").replace("-", "_"): _counts(each)
+            part.replace("training", "train").replace("-", "_"): _counts(prepared, each)
             for part, each in _parts(prepared).items()
         },
         **({} if warmup is None else {"warmup": _sides(warmup, prepared)}),
         "findings": {
-            part: [dataclasses.asdict(finding) for finding in each.findings]
+            part: [dataclasses.asdict(finding) for finding in _findings(prepared, each)]
             for part, each in _parts(prepared).items()
             if each is not None
         },
@@ -230,8 +234,20 @@ def _left_out(skipped: list[tuple[str, str]]) -> list[str]:
     return ["\n".join(lines)]
 
 
-def _counts(encoded: Encoded | None) -> dict[str, int]:
+def _counts(prepared: Prepared, encoded: Encoded | None) -> dict[str, int]:
     if encoded is None:
         return {"examples": 0}
     counts = {item.name: getattr(encoded, item.name) for item in dataclasses.fields(encoded)}
-    return {"examples": len(encoded.examples)} | {name: n for name, n in counts.items() if isinstance(n, int)}
+    unread = {} if _teach(prepared) else {"truncated_responses": 0}
+    return {"examples": len(encoded.examples)} | {name: n for name, n in counts.items() if isinstance(n, int)} | unread
+
+
+def _findings(prepared: Prepared, encoded: Encoded) -> list[Observation]:
+    return [each for each in encoded.findings if each.name != CUT or _teach(prepared)]
+
+
+def _teach(prepared: Prepared) -> bool:
+    """Whether anything of the run learns from the responses that the data hold."""
+    readers = (each.reads_expert or each.shows_expert or each.given for each in prepared.phases)
+    players = (each.reward_player is not None for each in prepared.phases)
+    return prepared.config.warmup is not None or bool(prepared.config.controls) or any(readers) or any(players)

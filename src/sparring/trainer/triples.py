@@ -250,12 +250,15 @@ def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]
     """The prompt's token ids, with one bos whether the tokenizer, the template or the text itself writes it."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     if isinstance(prompt, str):
-        ids = list(tokenizer(prompt).input_ids)
+        ids = list(tokenizer(prompt, verbose=False).input_ids)
         # Some tokenizers close every text with the end token, but the response is to follow.
         if len(ids) > 1 and ids[-1] == eos and not (prompt.endswith(tokenizer.eos_token) and ids[-2] != eos):
             del ids[-1]
     else:
-        ids = list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
+        quiet = {"verbose": False}
+        ids = list(
+            tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False, tokenizer_kwargs=quiet)
+        )
     while bos is not None and len(ids) > 1 and ids[0] == ids[1] == bos:
         del ids[0]
     return ids
@@ -264,4 +267,4 @@ def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]
 def _response_ids(tokenizer: Any, text: str, end: Sequence[int], where: str) -> list[int]:
     if not isinstance(text, str):
         raise InputError(f"a response must be text, got {type(text).__name__}", where=where, fix="give a string")
-    return [*tokenizer(text, add_special_tokens=False).input_ids, *end]
+    return [*tokenizer(text, add_special_tokens=False, verbose=False).input_ids, *end]
