@@ -35,6 +35,10 @@ def test_reports_never_load_torch(module: str) -> None:
     assert not {"torch", "transformers"} & set(loaded_by(f"import sparring.reports.{module}"))
 
 
+def test_exact_games_load_torch_alone() -> None:
+    assert loaded_by("import sparring.games") == ["torch"]
+
+
 def test_public_names_are_there_and_others_are_not() -> None:
     assert sorted(sparring.__all__) == ["Result", "SelfPlayConfig", "SelfPlayTrainer", "resume", "run"]
     assert [getattr(sparring, name).__name__ for name in sparring.__all__] == sparring.__all__

@@ -1,7 +1,9 @@
 """Components of the user's own, by import path: `package.module:Class`, found, checked and known again by its source.
 
 The folder of a configuration goes on the import path, at its end, so that modules beside it are found and none of them
-hides another package. It stays there: a module may import another when it is first used.
+hides another package; and after it, where the configuration names such a component, the working directory, which has
+the modules when the configuration is an earlier run's. They stay there: a module may import another when it is first
+used.
 """
 
 from __future__ import annotations
@@ -96,7 +98,11 @@ def _import(kind: str, path: str) -> object:
         raise InputError(f"'{path}' is no import path", where=where, fix=fix)
     name, _, attribute = path.partition(":")
     if _find(name) is None:
-        fix = f"put {name.replace('.', '/')}.py beside the configuration, or its folder on PYTHONPATH"
+        file = f"{name.replace('.', '/')}.py"
+        fix = f"put {file} beside the configuration or into the folder that the command runs in, or its folder on "
+        fix += "PYTHONPATH"
+        if name.endswith(".py"):
+            fix = f"write {name.removesuffix('.py')}:{attribute}: a module is named without the .py of its file"
         raise InputError(f"{kind} '{path}': there is no module '{name}'", where=where, fix=fix)
     try:
         module = importlib.import_module(name)

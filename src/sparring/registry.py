@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
@@ -70,7 +71,9 @@ def build(registry: Registry[Component], kind: str, name: str, options: Mapping[
         # A component says best what it rejects; but what a value of the wrong type leads to is said by nobody.
         if not wrong or isinstance(error, ValueError):
             told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            raise InputError(told, where=f"{kind} '{name}'") from error
+            # A registered one's message begins with the option.
+            said = [option for option in options if is_own(name) and re.search(rf"\b{re.escape(option)}\b", told)]
+            raise InputError(told, where=f"{kind} '{name}'" + (f", {said[0]}" if len(said) == 1 else "")) from error
         built = None
     if wrong or built is None:
         problem = f"must be {called(types[wrong[0]])}, got {options[wrong[0]]!r}"

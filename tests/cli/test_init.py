@@ -56,6 +56,11 @@ def test_a_file_of_demonstrations_is_imitated(begin: Callable[..., Any]) -> None
     assert len(prepared.train.examples) == 8
 
 
+def test_short_responses_have_a_limit_that_is_near(begin: Callable[..., Any]) -> None:
+    begin(*({"prompt": f"{n}?", "response": "ab"} for n in range(10)))
+    assert read().data.max_response_tokens == 16
+
+
 def test_more_fine_tuning_is_offered_where_experts_are_all_there_is(begin: Callable[..., Any]) -> None:
     begin(*({"prompt": f"{n}?", "response": "b"} for n in range(10)))
     text = Path("sparring.yaml").read_text(encoding="utf-8")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 import sparring
 from sparring.cli.models import export_command
 from sparring.errors import InputError
 from sparring.exports.samples import export_samples
+from sparring.objectives import OBJECTIVES
 from sparring.own_code import digest, modules_of, own_class, root
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
@@ -283,10 +287,20 @@ SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
         {"beta": "high"},
         ["objective 'own_code:Mine', beta: must be a number, got 'high'"],
     ),
+    "file in a module's place": (
+        WHOLE,
+        {"name": "own_code.py:Mine"},
+        ["there is no module 'own_code.py'", "fix: write own_code:Mine: a module is named without the .py of its file"],
+    ),
     "option that it rejects": (
         WHOLE + "    def __post_init__(self):\n        raise ValueError('beta is odd')\n",
         {},
         ["objective 'own_code:Mine': beta is odd"],
+    ),
+    "value that it rejects": (
+        WHOLE + "    def __post_init__(self):\n        raise ValueError('the step, beta, is odd')\n",
+        {"beta": 3},
+        ["objective 'own_code:Mine', beta: the step, beta, is odd"],
     ),
     "option that it fails on": (
         WHOLE + "    def __post_init__(self):\n        self.gamma = 1\n",
@@ -474,7 +488,10 @@ def test_a_package_is_known_by_the_files_in_which_the_class_and_its_bases_are_wr
     assert digest("own_package.deep") != before
 
 
-def test_reading_a_run_imports_nothing_and_changes_no_path(tmp_path: Path, tiny_folder: Path) -> None:
+def test_reading_a_run_imports_nothing_and_changes_no_path(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     before = list(sys.path)
     path = written(tmp_path, tiny_folder, **COMPONENTS)
     assert SelfPlayConfig.of_run(path).own_code == NAMES
@@ -482,6 +499,51 @@ def test_reading_a_run_imports_nothing_and_changes_no_path(tmp_path: Path, tiny_
     SelfPlayConfig.from_yaml(path)
     assert sys.path == [*before, str(tmp_path.resolve())]
     assert "own_parts" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "named", [{"objective": {"name": "own_parts:Weighted"}}, {"judge": {"name": "verifier", "rule": "own_parts:right"}}]
+)
+def test_the_configuration_of_a_run_is_played_again_from_the_folder_of_its_modules(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, named: dict[str, Any]
+) -> None:
+    path = written(tmp_path, tiny_folder, **named)
+    (tmp_path / "run").mkdir()
+    again = path.rename(tmp_path / "run" / path.name)
+    monkeypatch.chdir(tmp_path)
+    config = SelfPlayConfig.from_yaml(again, ["output=again"])
+    assert [str(tmp_path / "run"), str(tmp_path)] == sys.path[-2:]
+    assert config.own_rules or objective_of(config).scale == 2.0
+
+
+def test_where_nothing_of_ones_own_is_named_the_working_directory_is_not_imported_from(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, tiny_folder)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    SelfPlayConfig.from_yaml(path)
+    assert str(tmp_path / "elsewhere") not in sys.path
+
+
+def test_an_object_in_a_configuration_is_told_how_it_is_written() -> None:
+    data = {"source": "arithmetic", "limit": 8}
+    for given, settings in (
+        (OBJECTIVES["spin"](beta=0.5), '{"name": "spin", "beta": 0.5}'),
+        (Outside(beta=2.0), f'{{"name": "{__name__}:Outside", "beta": 2.0}}'),
+    ):
+        said = f"is an object, and a configuration names it; write {settings}"
+        with pytest.raises(InputError, match=re.escape(f"objective: {said}")):
+            SelfPlayConfig.from_mapping({"data": data, "objective": given})
+        with pytest.raises(ValidationError, match=re.escape(said)):
+            SelfPlayConfig(data=data, objective=given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """A component that is in no registry."""
+
+    beta: float = 1.0
 
 
 RULE = "def right(response, expert):\n    return {returns}\n"

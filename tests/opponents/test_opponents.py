@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from objectives.exact import best_response, log_error, over_prompts, ratios
-from sparring.logprobs.mixture import geometric_mixture
+from sparring.mixture import geometric_mixture
 from sparring.objectives import Spin
 from sparring.opponents import Base, FictitiousPlay, GeometricMixture, Previous, PreviousTwo
 from sparring.policies import BASE

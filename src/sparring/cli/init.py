@@ -27,6 +27,7 @@ from sparring.selfplay.config.yaml import apply_overrides
 # What is measured in tokens; a longer file is like its beginning.
 _MEASURED = 2000
 _STEP, _LONGEST = 64, 1024
+_SHORT_STEP = 16  # up to the first step
 # So many lines are named one by one.
 _FEW = 5
 _CALLED = {"prompt": "prompt", "response": "response", "output": "response", GROUND_TRUTH: "right answer"}
@@ -229,7 +230,8 @@ def _limit(look: _Look, model: str) -> tuple[int, str]:
     if not counts:
         return DataConfig.model_fields["max_response_tokens"].default, "no row has a response that tells how long"
     longest = max(counts)
-    limit = min(-(-longest // _STEP) * _STEP, _LONGEST)
+    step = _SHORT_STEP if longest <= _STEP else _STEP
+    limit = min(-(-longest // step) * step, _LONGEST)
     return limit, f"the longest response has {longest}" + ("; longer ones are cut" if longest > limit else "")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparring.games.newton import NoMinimiserError, minimise
 from sparring.log_ratios import LogRatios
-from sparring.logprobs.mixture import geometric_mixture
+from sparring.mixture import geometric_mixture
 from sparring.opponents import OPPONENTS
 from sparring.policies import BASE
 from sparring.registry import build

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from sparring.generation.rows import RowsRead
-from sparring.logprobs.mixture import geometric_mixture
+from sparring.mixture import geometric_mixture
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from sparring.generation.rows import Asked, Choose, SampledRow
 from sparring.logprobs import layout_of
 from sparring.logprobs.decoder import own_logits
 from sparring.logprobs.layout import FAILURES, agree, described, probe_ids
-from sparring.logprobs.mixture import geometric_mixture
+from sparring.mixture import geometric_mixture
 from sparring.seeding import uniform
 
 _log = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, Tag
@@ -131,6 +132,23 @@ def _elsewhere(model: Any, name: str) -> str | None:
     if not 0 < len(keys) <= _FEW:
         return None
     return f"did you mean '{named}'?" if "." in named else f"did you mean '{named}' at the top?"
+
+
+def as_settings(component: Any) -> str:
+    """What to write for a component that was given as an object: its name, and what is not the default."""
+    from sparring.judges import JUDGES
+    from sparring.objectives import OBJECTIVES
+    from sparring.opponents import OPPONENTS
+    from sparring.regularizers import REGULARIZERS
+
+    cls = type(component)
+    home = cls.__module__ if cls.__module__ != "__main__" else "my_module"
+    registries: list[Mapping[str, type]] = [OBJECTIVES, OPPONENTS, REGULARIZERS, JUDGES]
+    names = [name for registry in registries for name, each in registry.items() if each is cls]
+    settings = {field.name: getattr(component, field.name) for field in fields(component) if field.init}
+    defaults = {field.name: field.default for field in fields(component)}
+    changed = {name: value for name, value in settings.items() if value != defaults[name]}
+    return repr({"name": names[0] if names else f"{home}:{cls.__qualname__}", **changed}).replace("'", '"')
 
 
 def _no_mapping(path: Sequence[str], value: Any, here: Any) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sparring.data import DataConfig
 from sparring.errors import InputError
@@ -16,7 +17,7 @@ from sparring.inputs import check_settings
 from sparring.metrics.stability import StabilityConfig
 from sparring.models import ModelConfig
 from sparring.own_code import importable_from, is_own
-from sparring.selfplay.config.explain import explain, origin
+from sparring.selfplay.config.explain import as_settings, explain, origin
 from sparring.selfplay.config.keep import KeepConfig
 from sparring.selfplay.config.scorer import ScorerConfig
 from sparring.selfplay.config.stop import StopConfig
@@ -35,6 +36,13 @@ class Component(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_object(cls, given: Any) -> Any:
+        if is_dataclass(given) and not isinstance(given, type):
+            raise ValueError(f"is an object, and a configuration names it; write {as_settings(given)}")
+        return given
 
     @property
     def options(self) -> dict[str, Any]:
@@ -181,6 +189,13 @@ class SelfPlayConfig(PhaseConfig):
             named += [phase.generation.name, *([] if phase.judge is None else [phase.judge.name])]
         return tuple(dict.fromkeys(filter(is_own, named)))
 
+    @property
+    def own_rules(self) -> tuple[str, ...]:
+        """The import paths of the rules of the user's own that judges ask."""
+        judges = [self.evaluation.judge, *(phase.judge for phase in self.schedule)]
+        rules = [each.options.get("rule") for each in judges if isinstance(each, Component)]
+        return tuple(dict.fromkeys(rule for rule in rules if isinstance(rule, str) and is_own(rule)))
+
     @field_validator("phases", mode="before")
     @classmethod
     def _fill_up(cls, phases: Any, info: ValidationInfo) -> Any:
@@ -215,7 +230,8 @@ class SelfPlayConfig(PhaseConfig):
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
         """Reads a YAML file and applies `key.path=value` overrides, whose values are YAML too.
 
-        Its folder is put on the import path, so that components and rules of the user's own may lie beside it.
+        Its folder is put on the import path, so that components and rules of the user's own may lie beside it; and
+        where it names some, the working directory after it.
 
         Raises:
             InputError: The file is missing or no YAML mapping, a key is unknown, or a value is wrong.
@@ -224,6 +240,8 @@ class SelfPlayConfig(PhaseConfig):
         values = apply_overrides(read_yaml(path), overrides)
         config = cls._checked(values, where=str(path), overrides=overrides)
         importable_from(path.parent)
+        if config.own_code or config.own_rules:
+            importable_from(Path.cwd())
         return config
 
     @classmethod
