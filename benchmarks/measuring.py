@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from statistics import median
 from typing import Any
 
 import torch
+
+# Every side keeps what it frees: our training asks glibc for that by itself, others by its environment.
+KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
 
 
 def now() -> float:
@@ -49,7 +53,7 @@ def in_a_process(script: str, job: dict[str, Any], folder: Path) -> dict[str, An
     path = folder / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     command = [sys.executable, script, "--worker", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | KEPT)
     if done.returncode:
         raise SystemExit(f"{job['side']} failed:\n{done.stderr[-4000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
