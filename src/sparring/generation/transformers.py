@@ -20,6 +20,7 @@ from sparring.generation.proof import decoding_of
 from sparring.generation.protocol import GeneratorParts
 from sparring.generation.reading import reading_of
 from sparring.generation.rows import Asked, Choose, RowsRead, SampledRow, decode, shared_by
+from sparring.heap import give_back_freed_memory
 from sparring.types import Sample
 
 
@@ -132,6 +133,7 @@ class TransformersGenerator:
         with _evaluating(self._model), laid_out(self._model):
             for group in way.groups(asked):
                 decode(self._reading(way, shared_by(group)), group, choose, ends=ends, at_once=at_once)
+        give_back_freed_memory()
 
     def _reading(self, way: Decoding, shared: Sequence[int]) -> RowsRead:
         own = reading_of(self._model, way, self._model.device, shared=shared)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sparring.errors import InputError
-from sparring.logprobs.layout import MAX_TOKENS, SCORES, layout_of
+from sparring.logprobs.layout import SCORES, layout_of, positions_at_once
 from sparring.logprobs.readouts import Errors
 
 
@@ -17,7 +17,7 @@ def response_features(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[Sequence[int]]],
     *,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
 ) -> list[list[Tensor]]:
     """The surprise of each response by direction: φ(x, y) = Σ_t |∂ log π(y_t | x, y_<t) / ∂h_t|, number by number.
 
@@ -29,7 +29,7 @@ def response_features(
         model: As `sequence_log_probs` takes it.
         prompts: `B` prompts as token ids, none empty.
         responses: `responses[b][k]`, none empty.
-        max_tokens: Positions in one forward pass.
+        max_tokens: As there.
 
     Returns:
         For each prompt and each of its responses a tensor `[d]`, one number a hidden dimension, in fp32.
@@ -41,5 +41,5 @@ def response_features(
     if rows == "whole":
         problem = "of this model's head nothing is known, and a reward is learnt from how it predicts"
         raise InputError(problem, where="model.name", fix="take another judge, or another model")
-    parts = iter(SCORES[rows](model, prompts, responses, max_tokens, Errors()))
+    parts = iter(SCORES[rows](model, prompts, responses, max_tokens or positions_at_once(model), Errors()))
     return [[next(parts).abs().sum(dim=0) for _ in answers] for answers in responses]

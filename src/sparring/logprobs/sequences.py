@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparring.logprobs.layout import MAX_TOKENS, SCORES, layout_of
+from sparring.logprobs.layout import SCORES, layout_of, positions_at_once
 from sparring.logprobs.readouts import OWN, At, Likeliest, Readout
 from sparring.logprobs.wrappers import unwrap
 from sparring.tokens import LikelyTokens
@@ -19,7 +19,7 @@ def sequence_log_probs(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[Sequence[int]]],
     *,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
 ) -> list[Tensor]:
     """Log π(y_k|x), summed over the response tokens, for every prompt and each of its responses.
 
@@ -34,7 +34,7 @@ def sequence_log_probs(
         model: A causal language model of transformers, bare, or wrapped by peft or by a data-parallel wrapper.
         prompts: `B` prompts as token ids, none empty.
         responses: `responses[b][k]`: the token ids of response k to prompt b, none empty; K may differ by prompt.
-        max_tokens: Positions in one forward pass.
+        max_tokens: Positions in one forward pass; by default 8,192, on a processor without a gradient 2,048.
 
     Returns:
         `B` tensors `[K_b]`, nats, in fp32 or the model's dtype if that is wider.
@@ -53,7 +53,7 @@ def per_token_log_probs(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[Sequence[int]]],
     *,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
 ) -> list[list[Tensor]]:
     """The terms of `sequence_log_probs`: log π of each response token given what precedes it.
 
@@ -74,7 +74,7 @@ def likely_tokens(
     *,
     count: int,
     vocabulary: int,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
 ) -> list[list[LikelyTokens]]:
     """The likeliest next tokens at each token of each response.
 
@@ -86,7 +86,7 @@ def likely_tokens(
         responses: `responses[b][k]`.
         count: How many; fewer than the model has.
         vocabulary: The tokens to choose from are those below this number: another model may have fewer.
-        max_tokens: Positions in one forward pass.
+        max_tokens: Positions in one forward pass; by default 8,192, on a processor without a gradient 2,048.
     """
     likeliest = Likeliest(count, vocabulary)
     found = _read(model, prompts, responses, max_tokens, readout=likeliest, firsts=_firsts(responses))
@@ -101,7 +101,7 @@ def log_probs_at(
     responses: Sequence[Sequence[Sequence[int]]],
     ids: Sequence[Sequence[Tensor]],
     *,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int | None = None,
 ) -> list[list[tuple[Tensor, Tensor]]]:
     """The terms of `sequence_log_probs`, and log-probs of n given tokens at the place of each.
 
@@ -112,7 +112,7 @@ def log_probs_at(
         prompts: `B` prompts.
         responses: `responses[b][k]`.
         ids: For each response `[T, n]` token ids, different ones at each place; n is the same for all responses.
-        max_tokens: Positions in one forward pass.
+        max_tokens: Positions in one forward pass; by default 8,192, on a processor without a gradient 2,048.
 
     Returns:
         For each response `[T]` as `per_token_log_probs`, and `[T, n + 1]`: of the n tokens, and of all others together.
@@ -140,7 +140,7 @@ def _read(
     model: Any,
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[Sequence[int]]],
-    max_tokens: int,
+    max_tokens: int | None,
     *,
     readout: Readout,
     firsts: Sequence[Sequence[int]],
@@ -150,7 +150,7 @@ def _read(
     read = SCORES[layout_of(model).rows]
     distinct = [list(dict.fromkeys(first)) for first in firsts]
     rows = [[answers[k] for k in places] for answers, places in zip(responses, distinct, strict=True)]
-    parts = iter(read(model, prompts, rows, max_tokens, readout))
+    parts = iter(read(model, prompts, rows, max_tokens or positions_at_once(model), readout))
     found = [{k: next(parts) for k in places} for places in distinct]
     return [[of_prompt[k] for k in first] for of_prompt, first in zip(found, firsts, strict=True)]
 

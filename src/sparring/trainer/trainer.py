@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sparring.errors import InputError, RunError
+from sparring.heap import freed_memory_kept
 from sparring.log_ratios import OPPONENT_FIELDS, PREFERENCE_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
@@ -21,7 +22,6 @@ from sparring.trainer.checks import check_fields, check_lengths
 from sparring.trainer.collation import collate
 from sparring.trainer.given import check_arguments, check_kinds, check_names, model_of, objective_of
 from sparring.trainer.launch import check_launch
-from sparring.trainer.memory import freed_memory_kept
 from sparring.trainer.parts import in_parts, parts
 from sparring.trainer.ratios import log_ratios
 from sparring.trainer.triples import Triples, triples_from

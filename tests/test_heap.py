@@ -8,7 +8,7 @@ import pytest
 _COUNT_FAULTS = """
 import resource, sys, torch
 from contextlib import nullcontext
-from sparring.trainer.memory import freed_memory_kept
+from sparring.heap import freed_memory_kept
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -24,13 +24,25 @@ with freed_memory_kept() if sys.argv[1] == "kept" else nullcontext():
 
 _HOLD = """
 import psutil, torch
-from sparring.trainer.memory import freed_memory_kept
+from sparring.heap import freed_memory_kept
 
 with freed_memory_kept():
     blocks = [torch.ones(2**20) for _ in range(64)]
     last = torch.ones(1)
     del blocks
     held = psutil.Process().memory_info().rss
+print(held - psutil.Process().memory_info().rss)
+"""
+
+_GIVE_BACK = """
+import psutil, torch
+from sparring.heap import give_back_freed_memory
+
+blocks = [torch.ones(2**12) for _ in range(4096)]
+last = torch.ones(1)
+del blocks
+held = psutil.Process().memory_info().rss
+give_back_freed_memory()
 print(held - psutil.Process().memory_info().rss)
 """
 
@@ -57,3 +69,9 @@ def test_large_blocks_are_faulted_in_once() -> None:
 def test_what_is_free_in_the_end_goes_back() -> None:
     """Nearly all of 64 blocks of 4 MiB, though something that lives on was put behind them."""
     assert _printed(_HOLD) > 0.9 * 64 * 2**22
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_what_was_freed_outside_of_a_training_goes_back_when_told() -> None:
+    """Blocks of 16 KiB, which glibc keeps in its heap; something that lives on was put behind them."""
+    assert _printed(_GIVE_BACK) > 0.9 * 4096 * 2**14
