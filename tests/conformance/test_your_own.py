@@ -43,6 +43,21 @@ def test_it_finds_the_expert_of_an_exact_game(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_what_learns_from_preferences_ends_at_the_scores_behind_them(folder: Path) -> None:
+    (folder / "my_preference.py").write_text(blocks("python")[2], encoding="utf-8")
+    code = blocks("python")[3] + (
+        "wanted = torch.softmax(game.reference.log() + score.double() / 2.0, 0)\n"
+        "assert (play.policies[-1] - wanted).abs().max() < 1e-6\n"
+        "from sparring.log_ratios import LogRatios\n"
+        "table, ratio = torch.tensor([[[0.5, 0.9], [0.1, 0.5]]]), torch.tensor([[0.3, -0.2]])\n"
+        "loss = Pairs()(LogRatios(generated=ratio, pairwise=table)).loss\n"
+        "even = LogRatios(generated=ratio, pairwise=table, generated_weight=torch.full((1, 2), 0.5))\n"
+        "assert torch.equal(loss, Pairs()(even).loss)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_it_plays_from_the_command_line(folder: Path) -> None:
     (command,) = (line.removeprefix("$ sparring ") for line in blocks("console")[0].splitlines())
     done = subprocess.run(
