@@ -7,6 +7,9 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+PROMPT_NAMES = ("prompt", "question", "instruction", "query", "problem", "input", "task", "request", "exercise")
+"""What people call the column of a prompt, the likeliest first."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:

@@ -120,9 +120,9 @@ Build = Callable[..., SelfPlayTrainer]
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    def make(objective: Any = "spin", *, rows: Any = TEXT, **settings: Any) -> SelfPlayTrainer:
+    def make(objective: Any = "spin", *, rows: Any = TEXT, evaluated: Any = None, **settings: Any) -> SelfPlayTrainer:
         args = settings.pop("args", None) or arguments(tmp_path, **settings)
-        return SelfPlayTrainer(tiny_model(), objective, args, rows, processing_class=tiny_tokenizer())
+        return SelfPlayTrainer(tiny_model(), objective, args, rows, evaluated, processing_class=tiny_tokenizer())
 
     return make
 
@@ -243,8 +243,31 @@ def test_settings_of_another_trainers_loss_are_said_not_to_be_read(build: Build,
     assert named == ["  beta", "  packing"]
     assert lines[0] == '  beta: it belongs to the objective, as in objective={"name": "dpo", "beta": 0.1}'
     with console.capture() as shown:
-        build(args=OtherArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none", loss_type=["ipo"]))
+        build("ipo", args=OtherArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none", loss_type=["ipo"]))
     assert '  loss_type: it is the name of the objective: "sigmoid" is "dpo", "ipo" is "ipo"' in shown.get()
+
+
+def test_a_loss_among_the_arguments_that_is_not_the_objective_is_refused(build: Build, tmp_path: Path) -> None:
+    settings = {"output_dir": str(tmp_path), "use_cpu": True, "report_to": "none"}
+    with pytest.raises(InputError) as caught:
+        build({"name": "dpo", "beta": 0.1}, args=OtherArguments(**settings, loss_type=["ipo"], beta=0.3))
+    assert caught.value.problem == (
+        "loss_type is 'ipo', and the objective is 'dpo'; beta is 0.3, and the objective's is 0.1"
+    )
+    # The default of another's class is nobody's wish, and the same loss is no contradiction.
+    build({"name": "dpo", "beta": 0.4}, args=OtherArguments(**settings))
+    build({"name": "dpo", "beta": 0.3}, args=OtherArguments(**settings, beta=0.3))
+    build({"name": "ipo"}, args=OtherArguments(**settings, loss_type=["ipo"], beta=0.3))
+
+
+def test_prompts_that_are_trained_on_and_evaluated_are_told_of_once(build: Build) -> None:
+    with console.capture() as shown:
+        build("dpo", evaluated=[TEXT[0]])
+    _, line = " ".join(shown.get().split()).split("warning: ")
+    assert line.startswith("1 of 1 prompts of eval_dataset are in train_dataset too")
+    with console.capture() as shown:
+        build("dpo", evaluated=[TEXT[0] | {"prompt": "Another?"}])
+    assert "warning" not in shown.get()
 
 
 def test_a_setting_that_was_hung_onto_the_arguments_is_said_not_to_be_read(build: Build, tmp_path: Path) -> None:

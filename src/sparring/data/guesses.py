@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from sparring.data.formats import GROUND_TRUTH
+from sparring.examples import PROMPT_NAMES
 
-_PROMPTS = ("prompt", "question", "instruction", "query", "problem", "input", "task", "request", "exercise")
 _RESPONSES = ("response", "answer", "solution", "output", "completion", "demonstration")
 # They say so, but a response to imitate may be called `answer` too.
 _GROUND_TRUTHS = (
@@ -44,7 +44,7 @@ def likely_columns(columns: Collection[str], given: Mapping[str, str]) -> dict[s
     if ours >= {"instruction"} and ours & _BESIDE_INSTRUCTION and responses:
         likely = {"output": [] if "output" in ours else responses}
     else:
-        likely = {"prompt": [] if ours & _HAVE_PROMPT else _named(free, _PROMPTS), "response": responses}
+        likely = {"prompt": [] if ours & _HAVE_PROMPT else _named(free, PROMPT_NAMES), "response": responses}
     return {field: names for field, names in likely.items() if names}
 
 

@@ -7,6 +7,7 @@ from transformers import PreTrainedConfig
 from sparring.errors import InputError
 from sparring.log_ratios import PREFERENCE_FIELDS, REFERENCE_FIELDS
 from sparring.models import context_length
+from sparring.progress import console
 from sparring.trainer.triples import Triples
 from sparring.types import Objective
 
@@ -27,6 +28,17 @@ def check_fields(triples: Triples, objective: Objective, where: str) -> None:
             "the objective needs what a scorer expects at each generated token, and a triple lacks it",
             where=where,
             fix="let `sparring train` play it, whose runs have a scorer, or take another objective",
+        )
+
+
+def tell_shared(train: Triples, evaluation: Triples) -> None:
+    """Says that prompts of the evaluation set are trained on, where some are: its numbers then say less."""
+    known = {tuple(each.prompt_ids) for each in train.items}
+    shared = sum(tuple(each.prompt_ids) in known for each in evaluation.items)
+    if shared:
+        console.print(
+            f"warning: {shared} of {len(evaluation)} prompts of eval_dataset are in train_dataset too: what is "
+            "measured on them says how well they were learned, not how the policy does on others"
         )
 
 

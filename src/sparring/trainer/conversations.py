@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from sparring.data.guesses import likely_columns
 from sparring.errors import InputError, did_you_mean
+from sparring.examples import PROMPT_NAMES
 from sparring.progress import console
 
 _NAMES = {"chosen": "expert", "rejected": "generated"}
@@ -88,8 +88,8 @@ def missing(name: str, row: Mapping[str, Any], where: str, called: Mapping[str, 
         return InputError(f"the field '{called.get(name, name)}' is null", where=where, fix=fix)
     also = "" if shown == theirs else f", which may be called '{theirs}' too"
     columns = [called.get(column, column) for column in row]
-    likely = likely_columns(columns, {}).get(name)
-    fix = f"rename '{likely[0]}' to '{name}'" if likely else did_you_mean(theirs, columns)
+    likely = next((each for each in PROMPT_NAMES if name == "prompt" and each in columns), None)
+    fix = f"rename '{likely}' to 'prompt'" if likely else did_you_mean(theirs, columns)
     return InputError(f"the field '{shown}' is missing{also}", where=where, fix=fix)
 
 

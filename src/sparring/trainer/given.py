@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +19,7 @@ from sparring.trainer.trackers import check_trackers
 from sparring.types import Objective
 
 # Arguments of TRL's trainers and of their configurations, and what takes their place.
+_LOSSES = {"sigmoid": "dpo"}
 _REPLACED = {
     "ref_model": "none is needed: the model as it is when training starts is the reference, and is scored once",
     "beta": 'it belongs to the objective, as in objective={"name": "dpo", "beta": 0.1}',
@@ -96,11 +97,12 @@ def check_kinds(args: Any, processing_class: Any, peft_config: Any, **datasets: 
             raise InputError(f"must be rows, got {type(rows).__name__}", where=where, fix=fix)
 
 
-def check_arguments(args: TrainingArguments) -> None:
+def check_arguments(args: TrainingArguments, objective: Objective) -> None:
     """Checks the trackers, and says what arguments of another trainer nobody reads.
 
     Raises:
-        InputError: A tracker is unknown, or its package is missing.
+        InputError: A tracker is unknown, or its package is missing; or a setting of another trainer's loss was given
+            that is not the objective's.
     """
     try:
         check_trackers(args.report_to)
@@ -108,17 +110,40 @@ def check_arguments(args: TrainingArguments) -> None:
         # What a tracker's package raises where it is missing or not set up may be anything.
         fix = "install its package, or set report_to to 'none'"
         raise InputError(" ".join(str(error).split()), where="args.report_to", fix=fix) from error
-    _tell_unread(args)
+    added, changed = _foreign(args)
+    _check_loss(args, objective, changed)
+    _tell_unread(args, added, changed)
 
 
-def _tell_unread(args: TrainingArguments) -> None:
-    """Says which settings of another trainer's loss nobody reads, and what takes their place."""
+def _foreign(args: TrainingArguments) -> tuple[list[str], list[str]]:
+    """The fields that another trainer's arguments have besides transformers', and those of them that were set."""
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
     added = {field.name: field for field in dataclasses.fields(args) if field.name not in known}
     untouched = _untouched(args)
     changed = [
         name for name, field in added.items() if getattr(args, name) != getattr(untouched, name, _default(field))
     ]
+    return [*added], changed
+
+
+def _check_loss(args: Any, objective: Objective, changed: Sequence[str]) -> None:
+    """Raises InputError where the loss that was set among the arguments is another than the objective."""
+    name = next((name for name, kind in OBJECTIVES.items() if type(objective) is kind), None)
+    told = []
+    if "loss_type" in changed and name is not None:
+        losses = [args.loss_type] if isinstance(args.loss_type, str) else args.loss_type
+        if [_LOSSES.get(each, each) for each in losses] != [name]:
+            told.append(f"loss_type is {' and '.join(map(repr, losses))}, and the objective is '{name}'")
+    beta = getattr(objective, "beta", None)
+    if "beta" in changed and beta is not None and args.beta != beta:
+        told.append(f"beta is {args.beta:g}, and the objective's is {beta:g}")
+    if told:
+        fix = 'set the loss in one place, objective={"name": …}, and leave it out of the arguments'
+        raise InputError("; ".join(told), where="args", fix=fix)
+
+
+def _tell_unread(args: TrainingArguments, added: Sequence[str], changed: Sequence[str]) -> None:
+    """Says which settings of another trainer's loss nobody reads, and what takes their place."""
     # Those that have a place here are told of at their default too: it is not the one that trains. The loss is the one
     # that the objective's name says, so it is told of only where another was named.
     there = [name for name in _REPLACED if hasattr(args, name)]

@@ -18,7 +18,7 @@ from sparring.heap import freed_memory_kept
 from sparring.log_ratios import OPPONENT_FIELDS, PREFERENCE_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
-from sparring.trainer.checks import check_fields, check_lengths
+from sparring.trainer.checks import check_fields, check_lengths, tell_shared
 from sparring.trainer.collation import collate
 from sparring.trainer.given import check_arguments, check_kinds, check_names, model_of, objective_of
 from sparring.trainer.launch import check_launch
@@ -82,7 +82,7 @@ class SelfPlayTrainer(Trainer):
             raise InputError("the training set is missing", where="train_dataset", fix="pass train_dataset=triples")
         self.objective = objective_of(objective)
         if args is not None:
-            check_arguments(args)
+            check_arguments(args, self.objective)
         model, processing_class = model_of(model, processing_class, args)
         if peft_config is not None:
             from peft import get_peft_model
@@ -107,6 +107,8 @@ class SelfPlayTrainer(Trainer):
         for where in ("train_dataset", "eval_dataset"):
             if (triples := getattr(self, where)) is not None:
                 self._check(triples, where)
+        if self.eval_dataset is not None:
+            tell_shared(self.train_dataset, self.eval_dataset)
         # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
         self.add_callback(_GoesOn(self))
