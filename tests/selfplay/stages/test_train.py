@@ -1,13 +1,18 @@
-"""What the loop hears of a training."""
+"""What the loop hears of a training, and what a training leaves behind."""
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from a_run import a_config
+from sparring.selfplay.loop import run
+from sparring.selfplay.policy import Policy
 from sparring.trainer.callbacks import StageCallback
 from sparring.trainer.trainer import SelfPlayTrainer
 from tiny import tiny_model, tiny_tokenizer
@@ -77,3 +82,24 @@ def test_every_line_of_progress_says_of_which_step_its_values_are(
     ]
     assert losses[4] in told["4/4"]
     assert "(step" not in told["4/4"]
+
+
+def test_neither_gradients_nor_optimizer_are_left_when_a_policy_is_saved(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all weights trained they are three times as large as these; what comes next, evaluation, needs the room."""
+    left: list[tuple[int, int]] = []
+    save = Policy.save
+
+    def counting(policy: Policy, folder: Path, *, log_lines: int = 0) -> None:
+        gradients = sum(weight.grad is not None for weight in policy.model.parameters())
+        optimizers = sum(issubclass(type(each), torch.optim.Optimizer) for each in gc.get_objects())
+        left.append((gradients, optimizers - before))
+        save(policy, folder, log_lines=log_lines)
+
+    data = {"source": "arithmetic", "limit": 3, "held_out": 0, "max_response_tokens": 4}
+    gc.collect()
+    before = sum(issubclass(type(each), torch.optim.Optimizer) for each in gc.get_objects())
+    monkeypatch.setattr(Policy, "save", counting)
+    run(a_config(tiny_folder, tmp_path / "run", data=data, iterations=2))
+    assert left == [(0, 0), (0, 0)]

@@ -13,6 +13,7 @@ from sparring import interruptions
 from sparring.errors import RunError
 from sparring.examples import EncodedExample
 from sparring.files import remove
+from sparring.heap import give_back_freed_memory
 from sparring.models.quiet import quiet_transformers
 from sparring.seeding import derive_seed
 from sparring.selfplay.checks.consent import going_on
@@ -158,7 +159,14 @@ def demonstrations(examples: Iterable[EncodedExample]) -> list[Triple]:
 
 
 def _leave_training(trainer: SelfPlayTrainer, policy: Policy) -> None:
-    """Removes what the trainer added to the model, so that it can generate, score and be saved."""
+    """Removes what the trainer added to the model, so that it can generate, score and be saved.
+
+    Gradients and the optimizer's states go first: with all weights trained they are three times as large as these, and
+    the trainer, in cycles with its callbacks, would hold them until garbage is collected.
+    """
+    trainer.model.zero_grad(set_to_none=True)
+    trainer.optimizer = trainer.lr_scheduler = None
+    trainer.callback_handler.optimizer = trainer.callback_handler.lr_scheduler = None
     if trainer.shards_weights:
         # Sharding cannot be undone in place: the gathered weights go into a model that was never sharded.
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -166,6 +174,8 @@ def _leave_training(trainer: SelfPlayTrainer, policy: Policy) -> None:
         policy.replace_sharded(weights)
         return
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    trainer.accelerator.free_memory()
+    give_back_freed_memory()
     model.config.use_cache = True
     if trainer.args.gradient_checkpointing:
         model.gradient_checkpointing_disable()
