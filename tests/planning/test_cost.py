@@ -56,6 +56,14 @@ def test_full_training_in_bf16(config: LlamaConfig, parameters: int, tmp_path: P
     assert whole["playing"] == shared["playing"] == 2 * parameters + cache
 
 
+def test_sampling_on_a_processor_copies_the_linear_layers(tmp_path: Path) -> None:
+    model = described(ModelConfig(dtype="bfloat16"), SEVEN, None)
+    args = training_arguments({}, output=tmp_path, seed=0)
+    plain, copied = (memory(model, args, BATCH, shards=1, laid_out=way).playing for way in (False, True))
+    # All but the embedding, and the two norms of each layer and the last one.
+    assert copied - plain == 2 * (6_738_415_616 - 32000 * 4096 - (2 * 32 + 1) * 4096)
+
+
 def test_an_adapter_alone_has_gradients_and_optimizer_states(tmp_path: Path) -> None:
     model = described(ModelConfig(dtype="bfloat16"), SEVEN, {"r": 16, "target_modules": ["q_proj", "v_proj"]})
     args = training_arguments({}, output=tmp_path, seed=0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from sparring.logprobs.head import head_bytes
 from sparring.logprobs.layout import MAX_TOKENS
@@ -116,7 +117,15 @@ def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | Non
         return get_peft_model(model, fitted.config)
 
 
-def memory(model: Any, args: Any, batch: Batch, *, shards: int, quantization: Quantization | None = None) -> Memory:
+def memory(
+    model: Any,
+    args: Any,
+    batch: Batch,
+    *,
+    shards: int,
+    quantization: Quantization | None = None,
+    laid_out: bool = False,
+) -> Memory:
     """The memory of one process.
 
     Args:
@@ -125,6 +134,7 @@ def memory(model: Any, args: Any, batch: Batch, *, shards: int, quantization: Qu
         batch: The largest batch.
         shards: Among how many processes training shares out the weights; 1 where each has all of them.
         quantization: How the weights of linear layers are held.
+        laid_out: Whether sampling multiplies with a copy of the linear layers' weights, as it does on a processor.
     """
     config = model.config.get_text_config()
     whole, rebuilt = stored_bytes(model, quantization), largest_rebuilt(model, quantization)
@@ -139,13 +149,16 @@ def memory(model: Any, args: Any, batch: Batch, *, shards: int, quantization: Qu
     kept += batch.tokens * _adapter_inputs(model, number) // (layers if args.gradient_checkpointing else 1)
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)] if laid_out else []
+    copied = sum(weight.numel() * weight.element_size() for weight in linear)
+    cache = 2 * layers * heads * width * batch.decoded * next(model.parameters()).element_size()
     return Memory(
         weights=whole // shards,
         gradients=trained // shards,
         optimizer=states // shards,
         activations=kept + rebuilt,
         logits=head_bytes(batch.predicted, vocabulary=config.vocab_size, element=number, trained=head),
-        playing=whole + rebuilt + 2 * layers * heads * width * batch.decoded * next(model.parameters()).element_size(),
+        playing=whole + rebuilt + copied + cache,
     )
 
 

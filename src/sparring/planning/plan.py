@@ -244,7 +244,16 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sha
         part=PART_TOKENS if in_parts(phase.objective, args.device.type, processes) else None,
     )
     shards = processes if sharded else 1
-    return memory(model, args, batch, shards=shards, quantization=prepared.config.model.quantization)
+    quantization = prepared.config.model.quantization
+    own_sampling = phase.config.generation.name == "transformers" and quantization is None
+    return memory(
+        model,
+        args,
+        batch,
+        shards=shards,
+        quantization=quantization,
+        laid_out=own_sampling and args.device.type == "cpu",
+    )
 
 
 def _bounded(prepared: Prepared) -> set[str]:
