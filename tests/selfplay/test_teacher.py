@@ -24,6 +24,22 @@ from tiny import save_tiny, tiny_model, tiny_tokenizer
 TEACHER = {"system": "Hm.", "temperature": 0.7}
 DATA = {"source": "arithmetic", "limit": 4, "held_out": 3, "max_response_tokens": 4}
 
+ESTIMATE = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sparring.types import Objective, ObjectiveOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimated(Objective):
+    requires: ClassVar[frozenset[str]] = frozenset({"expert"})
+
+    def __call__(self, ratios):
+        loss = (ratios.require("expert") - 1.0).square()
+        return ObjectiveOutput(loss=loss, metrics={"divergence_estimate": -loss.detach()})
+"""
+
 
 def config(folder: Path, teacher: dict[str, Any], output: Path = Path("run"), **changes: Any) -> SelfPlayConfig:
     base = {
@@ -102,6 +118,18 @@ def test_a_run_knows_the_truth(tiny_folder: Path, tmp_path: Path, changes: dict[
         # Each policy's samples are scored under the other too: the bound is of the mean of the two.
         assert [*directory.base.held_out.glob("scores-policy-1-sampled-*")]
         assert json.loads(directory.iteration(1).evaluation.read_text())["truth/divergence"]["n"] == 3
+
+
+def test_an_estimate_of_ones_own_without_an_optimum_is_reported_alone(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_estimate.py").write_text(ESTIMATE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    data = DATA | {"limit": 1, "held_out": 1, "teacher": TEACHER}
+    run(config(tiny_folder, TEACHER, tmp_path / "run", data=data, objective={"name": "own_estimate:Estimated"}))
+    after = json.loads(RunDirectory(tmp_path / "run").iteration(0).evaluation.read_text())
+    assert "divergence_estimate" in after
+    assert "truth/divergence" not in after
 
 
 def test_of_what_a_mixture_samples_the_law_is_not_known(tiny_folder: Path, tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def game_on_held_out(run: Run, iteration: int) -> dict[str, Estimate]:
     output = phase.objective(LogRatios(**fields))
     values = {"objective": output.loss} | output.metrics
     if run.teacher is not None and "divergence_estimate" in output.metrics and spec.base_share == 0.0:
-        values["truth/divergence"] = _true_divergence(run, phase.objective, spec, turns)
+        divergence = _true_divergence(run, phase.objective, spec, turns)
+        values |= {} if divergence is None else {"truth/divergence": divergence}
     return found | {name: Estimate.of(value.tolist()) for name, value in values.items()}
 
 
@@ -107,17 +108,18 @@ def _others(phase: Phase) -> dict[str, Drawn]:
     return {name: Drawn(n, "sampled") for name, n in numbers.items() if name in phase.objective.requires}
 
 
-def _true_divergence(run: Run, objective: Objective, spec: OpponentSpec, turns: Turns) -> torch.Tensor:
+def _true_divergence(run: Run, objective: Objective, spec: OpponentSpec, turns: Turns) -> torch.Tensor | None:
     """`[B]` values whose mean is the divergence that `divergence_estimate` bounds, from the teacher's log-probs.
 
     The bound holds for any reward, so π_o is here the distribution of the generated responses: the mean of the policies
-    that share the prompts.
+    that share the prompts. None where the objective does not say at which reward the bound is reached.
     """
+    alone = objective.objective if isinstance(objective, Regularized) else objective
+    if not isinstance(alone, Variational):
+        return None
     drawn = [_on_turn(run, policy, turns) for policy in spec.generators]
     mean = {key: _log_mean([scores[key] for scores in drawn]) for key in drawn[0]}
     density = LogRatios(**_sides("", _minus(_on_turn(run, TEACHER, turns), mean), run))
-    alone = objective.objective if isinstance(objective, Regularized) else objective
-    assert isinstance(alone, Variational)  # noqa: S101 - who reports an estimate has an optimum
     return alone(alone.optimum(density)).metrics["divergence_estimate"]
 
 
