@@ -74,6 +74,53 @@ def test_a_fifth_of_the_prompts_not_of_the_rows(tmp_path: Path) -> None:
     assert (len(data.train), len(data.held_out)) == (32, 1)
 
 
+def some_experts(path: Path, experts: int, known: int) -> str:
+    rows = [{"prompt": f"{n}?", "response": f"#### {n}" if n < experts else None} for n in range(experts + known)]
+    path.write_text("\n".join(json.dumps(row | {"ground_truth": f"{n}"}) for n, row in enumerate(rows)))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("verifier", "held_out", "expected"),
+    [
+        # A fifth of 260 rows is more than 32; a fifth of 52 experts are ten.
+        ("final-number", None, (32, 10)),
+        ("final-number", 50, (50, 10)),
+        ("final-number", 8, (8, 8)),
+        # There are 208 others.
+        ("final-number", 230, (230, 22)),
+        # Nothing measures a right answer alone.
+        (None, None, (10, 10)),
+    ],
+)
+def test_few_experts_are_spared_where_right_answers_can_be_measured(
+    tmp_path: Path, verifier: str | None, held_out: int | None, expected: tuple[int, int]
+) -> None:
+    source = some_experts(tmp_path / "rows.jsonl", 52, 208)
+    needs = {"auto": frozenset[str]()}
+    data = load(DataConfig(source=source, verifier=verifier, held_out=held_out), 0, needs)
+    known = [example.response is not None for example in data.held_out]
+    assert (len(known), sum(known)) == expected
+    assert known == sorted(known, reverse=True)
+    assert len(data.train) == 260 - len(known)
+    # As the training examples, so the held-out ones do not depend on the limit.
+    assert load(DataConfig(source=source, verifier=verifier, held_out=held_out, limit=9), 0, needs).held_out == (
+        data.held_out
+    )
+
+
+def test_rows_of_a_separate_source_that_are_not_held_out_are_counted(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.jsonl", ["One?", "Two?"], "#### 1")
+    other = some_experts(tmp_path / "other.jsonl", 13, 51)
+    needs = {"auto": frozenset[str]()}
+    found = load(DataConfig(source=source, held_out_source=other, verifier="final-number"), 0, needs)
+    assert (len(found.held_out), found.report.spare) == (32, 32)
+    every = load(DataConfig(source=source, held_out_source=other, verifier="final-number", held_out=64), 0, needs)
+    known = [example.response is not None for example in every.held_out]
+    assert (len(known), sum(known), every.report.spare) == (64, 13, 0)
+    assert known == sorted(known, reverse=True)
+
+
 def test_a_task_and_a_separate_source_give_what_they_have(tmp_path: Path) -> None:
     assert len(load(DataConfig(source="arithmetic", limit=10), 0).held_out) == 32
     train, other = write(tmp_path / "a.jsonl", ["One?"]), write(tmp_path / "b.jsonl", ["Two?", "Three?"])

@@ -117,3 +117,31 @@ def test_what_is_less_than_auto_was_measured_with_is_told(
     ]
     less = f"4 experts (16), {epochs}12 prompts in an iteration (192)"
     assert found == f"less than auto was measured with: {less}. Play may then lose more than it brings"
+
+
+def of_few_experts(folder: Path, tiny_folder: Path, **data: Any) -> list[str]:
+    rows = [{"prompt": f"{n} + 1?", "response": f"#### {n + 1}" if n < 10 else None} for n in range(40)]
+    lines = [json.dumps(row | {"ground_truth": str(n + 1)}) + "\n" for n, row in enumerate(rows)]
+    (folder / "rows.jsonl").write_text("".join(lines[:20]))
+    (folder / "more.jsonl").write_text("".join(lines).replace("+ 1?", "+ 1 is?"))
+    given = {"source": str(folder / "rows.jsonl"), "verifier": "final-number", "max_response_tokens": 12, **data}
+    judged = {"objective": {"name": "raft"}, "judge": {"name": "verifier"}, "generation": {"samples_per_prompt": 2}}
+    return told.notes(prepare(a_config(tiny_folder, folder / "run", data=given, **judged)))
+
+
+@pytest.mark.parametrize(("held_out", "warned"), [(4, False), (16, True)])
+def test_held_out_prompts_that_take_most_of_few_experts_are_told(
+    held_out: int, warned: bool, tiny_folder: Path, tmp_path: Path
+) -> None:
+    found = [line for line in of_few_experts(tmp_path, tiny_folder, held_out=held_out) if "are left to learn" in line]
+    told_of = (
+        "warning: 6 of the 10 experts' responses are held out, so that 4 are left to learn from: a smaller "
+        "data.held_out takes fewer"
+    )
+    assert found == ([told_of] if warned else [])
+
+
+def test_rows_of_a_held_out_source_that_are_left_are_told(tiny_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "more.jsonl"
+    lines = of_few_experts(tmp_path, tiny_folder, held_out_source=str(other))
+    assert f"32 of the 40 rows of '{other}' are held out; data.held_out=40 takes all" in lines

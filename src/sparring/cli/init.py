@@ -42,7 +42,7 @@ model:
 data:
   source: {source}
   max_response_tokens: {limit}  # {lengths}
-  # held_out: 32  # examples set apart to measure every policy on; by default a fifth, at most 32
+  # held_out: 32  # examples set apart to measure every policy on; by default a fifth{whose}, at most 32
 """
 _SKIP = """\
   # Leaves out the rows that are said above to be left out; without this setting they stop the run.
@@ -136,6 +136,13 @@ class _Look:
         return fitting_rule(self.examples)
 
     @property
+    def whose(self) -> str:
+        """Of which rows a share is held out, where that is not of all."""
+        if self.verifier is not None:
+            return " of the rows with an answer" if self.alone else ""
+        return " of the rows with an expert's response" if self.experts and (self.known or self.alone) else ""
+
+    @property
     def alike(self) -> bool:
         """Whether all rows hold an expert's response, or all hold preferences, and none holds more."""
         kinds = {(each.response is None, each.comparison is None) for each in self.examples}
@@ -194,7 +201,7 @@ def init_command(source: str, overrides: Sequence[str], to: Path, model: str) ->
     if left:
         kinds.append(f"{_rows(left)} of no use to that, left out: those with neither preferences nor a response")
     name = Path(source).stem or "selfplay"
-    values = {"told": f"{first}:", "to": to, "name": name, "limit": limit, "lengths": lengths}
+    values = {"told": f"{first}:", "to": to, "name": name, "limit": limit, "lengths": lengths, "whose": look.whose}
     head, rest = _HEAD.format(source=_flow(source), model=_flow(model), **values).split("\n", 1)
     lines = [head, *(f"#   {kind}" for kind in kinds), rest]
     data = _COLUMNS if look.mapped else ""

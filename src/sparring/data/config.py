@@ -128,7 +128,8 @@ class DataConfig(BaseModel):
     held_out: int | None = Field(default=None, ge=0)
     """Number of examples set apart for evaluation; None takes a fifth of the prompts, at most 32 (a built-in task makes
     32 more). Nothing is trained on whose prompt differs from one of theirs in white space, case or Unicode form alone.
-    Where some rows have an expert response, they are drawn from those."""
+    Where some rows have an expert response, they are drawn from those; with a `verifier`, a fifth of the experts and
+    for the rest rows that have the right answer alone, as long as there are such."""
 
     held_out_source: str | None = None
     """A separate source for the held-out examples, in the same format; None takes them from `source`. Of the mapped

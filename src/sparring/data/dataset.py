@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sparring.data import rows
@@ -29,6 +29,7 @@ class DataReport:
         kept: Valid rows, of which the training and held-out examples are drawn.
         skipped: Where and why, of each row left out.
         unread: Columns, and keys of messages, that hold something and that nothing reads, sorted.
+        spare: Rows of a separate held-out source that are not held out, since no number is set and it has more.
         fingerprint: SHA-256 over the text of the training and held-out examples, in order; it depends neither on
             the file type nor on where the rows stood.
     """
@@ -37,6 +38,7 @@ class DataReport:
     kept: int
     skipped: list[tuple[str, str]]
     unread: tuple[str, ...] = ()
+    spare: int = 0
     fingerprint: str
 
 
@@ -58,7 +60,7 @@ def load(config: DataConfig, seed: int, needs: Needs = _IMITATION) -> Dataset:
     Training examples are the first `config.limit` of a seeded shuffle, or of several mixed by weight. Held-out examples
     come from its other end, so they don't depend on the limit, and have distinct prompts; every other row with such a
     prompt, or one that differs in white space, case or Unicode form alone, is left out. Where some rows have an expert
-    response, all that are held out have one.
+    response, all that are held out have one, unless a verifier can measure the others: see `split`.
 
     Args:
         config: Where the data are and what they look like.
@@ -85,7 +87,9 @@ def load(config: DataConfig, seed: int, needs: Needs = _IMITATION) -> Dataset:
     train = rows.demonstrated(config, train)
     skipped = [(problem.where or "", problem.problem) for part in everything for problem in part.problems]
     unread = sorted({name for part in everything for name in part.unread})
-    return _dataset(train, held_out, sum(part.read for part in everything), skipped, unread)
+    found = _dataset(train, held_out, sum(part.read for part in everything), skipped, unread)
+    spare = len(separate.valid) - len(held_out) if separate is not None and config.held_out is None else 0
+    return replace(found, report=replace(found.report, spare=spare))
 
 
 def _separate(config: DataConfig, needs: Needs) -> Rows | None:

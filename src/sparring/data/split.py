@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sparring.data.config import DataConfig
 from sparring.data.rows import Rows, turns
@@ -14,7 +14,7 @@ from sparring.examples import Example
 
 Prompt = tuple[tuple[str, str], ...]
 
-_MOST_HELD_OUT = 32
+_MOST_HELD_OUT, _SHARE = 32, 5
 LEAKS = "has the prompt of the held-out"
 """How the problem of a row begins that is right, but has the prompt of a held-out one."""
 _NEARLY = ", apart from white space, case or Unicode form"
@@ -29,11 +29,11 @@ def split(config: DataConfig, parts: Sequence[Rows], seed: int) -> tuple[list[Ex
     """
     weights = [part.weight for part in parts]
     shuffled = [_shuffled(part.valid, seed) for part in parts]
-    measure, measurable = _measurable([example for part in parts for example in part.valid])
     number = config.held_out
     if number is None:
-        number = min(_MOST_HELD_OUT, len({hash(prompt_key(example)) for example in measurable}) // 5)
-    held_out = _held_out(shuffled, weights, number, having=measure)
+        measurable = _measurable(config, [example for part in parts for example in part.valid])
+        number = min(_MOST_HELD_OUT, _prompts(measurable) // _SHARE)
+    held_out = _held_out(config, shuffled, weights, number)
     rest = []
     for part, examples in zip(parts, shuffled, strict=True):
         kept, leaks = _apart(examples, held_out)
@@ -45,7 +45,8 @@ def split(config: DataConfig, parts: Sequence[Rows], seed: int) -> tuple[list[Ex
         # Unless it is asked for, it is taken from what the limit leaves or, where that is too little, from the limit.
         needed, what = needed + number, f"{what} + data.held_out {number}"
     _require(needed, len(train) + len(held_out), config.title, what)
-    _require(number, len(held_out), config.title, "data.held_out, with distinct prompts and an expert response")
+    measured = "an expert response" if config.verifier is None else "an answer to verify against"
+    _require(number, len(held_out), config.title, f"data.held_out, with distinct prompts and {measured}")
     return train[: config.limit], held_out
 
 
@@ -58,7 +59,9 @@ def split_from(
         InputError: There are too few rows, or a row has a held-out prompt and wrong rows are not left out.
     """
     number = min(_MOST_HELD_OUT, len(separate.valid)) if config.held_out is None else config.held_out
-    held_out = _measurable(_shuffled(separate.valid, seed))[1][:number]
+    # Those with an expert first, as in a draw from the training rows.
+    drawn = _measurable(config, _shuffled(separate.valid, seed))[:number]
+    held_out = sorted(drawn, key=lambda example: example.response is None)
     _require(number, len(held_out), separate.source, "data.held_out")
     rest, leaks = [], []
     for part in parts:
@@ -106,17 +109,41 @@ def _plain(text: str) -> str:
     return _SPACE.sub(" ", text.casefold()).strip()
 
 
-def _held_out(lists: Sequence[list[Example]], weights: Sequence[float], number: int, *, having: str) -> list[Example]:
-    """From the other end than the training examples, so that they do not depend on the limit; of distinct prompts."""
-    held_out: dict[Prompt, Example] = {}
-    usable = [[item for item in reversed(items) if getattr(item, having) is not None] for items in lists]
-    for example in mixed(
-        [items for items in usable if items], [w for w, items in zip(weights, usable, strict=True) if items]
-    ):
-        if len(held_out) == number:
+def _held_out(
+    config: DataConfig, lists: Sequence[list[Example]], weights: Sequence[float], number: int
+) -> list[Example]:
+    """Rows that can be measured, first those with an expert: a fifth of the experts, or more where no others are left.
+
+    The experts are what a warm-up learns from, so they are not spent where a right answer alone will do.
+    """
+    usable = {id(item) for item in _measurable(config, [item for items in lists for item in items])}
+    # From the other end than the training examples, so that they do not depend on the limit.
+    backwards = [[item for item in reversed(items) if id(item) in usable] for items in lists]
+    experts, others = (
+        [[item for item in items if (item.response is not None) == answered] for items in backwards]
+        for answered in (True, False)
+    )
+    known, rest = (_prompts(item for items in part for item in items) for part in (experts, others))
+    spared = min(number, max(known // _SHARE, number - rest)) if rest else number
+    drawn = _drawn(experts, weights, spared, before={})
+    return list(_drawn(others, weights, number, before=drawn).values())
+
+
+def _drawn(
+    lists: Sequence[list[Example]], weights: Sequence[float], number: int, *, before: Mapping[Prompt, Example]
+) -> dict[Prompt, Example]:
+    """Those that were drawn before, and more of other prompts until there are so many."""
+    drawn = dict(before)
+    parts = [(items, weight) for items, weight in zip(lists, weights, strict=True) if items]
+    for example in mixed([items for items, _ in parts], [weight for _, weight in parts]) if parts else ():
+        if len(drawn) == number:
             break
-        held_out.setdefault(prompt_key(example), example)
-    return list(held_out.values())
+        drawn.setdefault(prompt_key(example), example)
+    return drawn
+
+
+def _prompts(examples: Iterable[Example]) -> int:
+    return len({hash(prompt_key(example)) for example in examples})
 
 
 def _apart(examples: Sequence[Example], held_out: Collection[Example]) -> tuple[list[Example], list[InputError]]:
@@ -140,13 +167,16 @@ def _require(needed: int, found: int, source: str, what: str) -> None:
         raise InputError(problem, where=source, fix="add rows, or lower data.held_out (or data.limit)")
 
 
-def _measurable(examples: list[Example]) -> tuple[str, list[Example]]:
-    """Those with what metrics compare with, and its name: an expert response, or a ground truth; all without either."""
-    for name in ("response", "reference_answer"):
+def _measurable(config: DataConfig, examples: list[Example]) -> list[Example]:
+    """Those with what metrics compare with; all without any.
+
+    That is an answer to verify against where there is a verifier, else an expert response, or a ground truth.
+    """
+    for name in ("reference_answer",) if config.verifier is not None else ("response", "reference_answer"):
         having = [example for example in examples if getattr(example, name) is not None]
         if having:
-            return name, having
-    return "prompt", examples
+            return having
+    return examples
 
 
 def _shuffled(examples: Iterable[Example], seed: int) -> list[Example]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparring.data import load
+from sparring.data.rows import Needs
 from sparring.data.verifiers import fitting_rule
 from sparring.errors import InputError
 from sparring.selfplay.arguments import bf16_is_faster
@@ -82,10 +83,14 @@ class Facts:
     @classmethod
     def of(cls, config: SelfPlayConfig) -> Facts:
         """Reads the data; raises InputError where they are wrong."""
-        train = load(config.data, config.seed, {"auto": frozenset()}).train
+        unread: Needs = {"auto": frozenset()}
+        train = load(config.data, config.seed, unread).train
         # A rule that is null by somebody's will stays so.
         free = config.judge is None and config.data.verifier is None and "verifier" not in config.data.model_fields_set
         numbers = free and fitting_rule(train) == "final-number"
+        if numbers:
+            # Which rows are held out depends on whether there is a verifier.
+            train = load(config.data.model_copy(update={"verifier": "final-number"}), config.seed, unread).train
         return cls(
             prompts=len(train),
             experts=sum(item.response is not None for item in train),

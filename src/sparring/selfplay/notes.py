@@ -44,7 +44,13 @@ def announce(prepared: Prepared) -> None:
 def notes(prepared: Prepared) -> list[str]:
     """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
     lines = [*_unread(prepared), *prepared.reasons]
-    lines += _left_out(_skipped(prepared)) + _experts(prepared.train) + _warmup(prepared) + _control(prepared)
+    lines += (
+        _left_out(_skipped(prepared))
+        + _experts(prepared.train)
+        + _held_out(prepared)
+        + _warmup(prepared)
+        + _control(prepared)
+    )
     lines += _number_format(prepared) + _limit(prepared) + _below_measured(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
@@ -137,6 +143,23 @@ def _experts(train: Encoded) -> list[str]:
     experts, total = len(train.examples) - len(others), len(train.examples)
     rest = f"; of the others, {known} have a ground truth" if known else ""
     return [f"{experts} of {total} training prompts have an expert's response{rest}"]
+
+
+def _held_out(prepared: Prepared) -> list[str]:
+    """Where a separate source has more rows than are held out, and where those held out take most of few experts."""
+    data, spare = prepared.config.data, prepared.report.spare
+    held_out = [] if prepared.held_out is None else prepared.held_out.examples
+    if spare:
+        source, total = data.held_out_source or data.title, len(held_out) + spare
+        return [f"{len(held_out)} of the {total} rows of '{source}' are held out; data.held_out={total} takes all"]
+    taken, left = (sum(bool(item.expert_ids) for item in items) for items in (held_out, prepared.train.examples))
+    few = taken + left < len(held_out) + len(prepared.train.examples)
+    if data.source in TASKS or not few or taken <= left:
+        return []
+    return [
+        f"warning: {taken} of the {taken + left} experts' responses are held out, so that {left} are left to learn "
+        "from: a smaller data.held_out takes fewer"
+    ]
 
 
 def _control(prepared: Prepared) -> list[str]:

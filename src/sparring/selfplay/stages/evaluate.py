@@ -154,9 +154,9 @@ def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
     if processes.on_main(path.exists):
         return
     examples = list(zip(run.held_out, held_out.greedy, held_out.sampled, strict=True))
+    answered = [example for example in run.held_out if example.response is not None]
     responses: dict[str, dict[ResponseKey, Response]] = {
-        # All held-out prompts have an expert response, or none has.
-        "expert": {(each.index, None): expert for each, expert in zip(run.held_out, held_out.expert, strict=False)},
+        "expert": {(each.index, None): expert for each, expert in zip(answered, held_out.expert, strict=True)},
         "greedy": {(example.index, 0): greedy for example, greedy, _ in examples},
         "sampled": {(each.index, k): answer for each, _, answers in examples for k, answer in enumerate(answers)},
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from sparring.examples import EncodedExample
 from sparring.policies import TEACHER, Drawn, is_start, words
 from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
@@ -28,17 +29,22 @@ def held_out_samples(run: Run, drawn: Drawn) -> dict[int, list[SampleRow]]:
     return read_samples(_sample(run, drawn))
 
 
+def held_out_experts(run: Run) -> list[EncodedExample]:
+    """The held-out prompts that have an expert's response."""
+    return [example for example in run.held_out if example.expert_ids]
+
+
 def held_out_turns(run: Run, iteration: int) -> Turns:
     """The opponent's generators, which share the held-out prompts as they share those of training.
 
-    Empty where no game is played on them: the iteration needs no samples, or a prompt has no expert's response.
+    The game is played on those that have an expert's response, and on none where the iteration needs no samples.
     """
     phase = run.phase(iteration)
-    if not phase.needs_samples or not all(example.expert_ids for example in run.held_out):
+    if not phase.needs_samples:
         return {}
     spec = phase.opponent.spec(iteration)
     players = [Drawn(policy, "mixture" if spec.base_share else "sampled") for policy in spec.generators]
-    return {example.index: players[n % len(players)] for n, example in enumerate(run.held_out)}
+    return {example.index: players[n % len(players)] for n, example in enumerate(held_out_experts(run))}
 
 
 def held_out_responses(run: Run, iteration: int) -> Responses:
@@ -109,7 +115,7 @@ def _responses(run: Run, by: By) -> dict[int, dict[ResponseKey, Sequence[int]]]:
 def expert_log_probs(run: Run, policy: int) -> list[float]:
     """Log-probs of the held-out expert responses under a policy that was evaluated, nats, in their order."""
     scores = held_out_scores(run, policy, "expert")["expert"]
-    return [scores[example.index, None] for example in run.held_out if example.expert_ids]
+    return [scores[example.index, None] for example in held_out_experts(run)]
 
 
 def _title(authors: Iterable[By]) -> str:

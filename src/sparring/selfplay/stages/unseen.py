@@ -21,7 +21,7 @@ from sparring.policies import BASE, TEACHER, Drawn
 from sparring.regularizers import Regularized
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.held_out import Turns, held_out_samples, held_out_scores, held_out_turns
+from sparring.selfplay.stages.held_out import Turns, held_out_experts, held_out_samples, held_out_scores, held_out_turns
 from sparring.selfplay.stages.score import Scores, opponent_scores
 from sparring.shard_files import write_shard
 from sparring.shards import held_out_rewards_path, log_ratios_path, read_rewards
@@ -127,7 +127,7 @@ def _team(run: Run, iteration: int) -> dict[str, torch.Tensor]:
     """Δ against each member of a team, with its own held-out responses: `[B, J]` and `[B, J, K]`, nats."""
     members = []
     for member in run.phase(iteration).team(iteration):
-        turns = {example.index: Drawn(member, "sampled") for example in run.held_out}
+        turns = {example.index: Drawn(member, "sampled") for example in held_out_experts(run)}
         ratios = _minus(_on_turn(run, iteration + 1, turns), _on_turn(run, member, turns))
         members.append(_sides("", ratios, run))
     return {f"team_{side}": torch.stack([each[side] for each in members], dim=1) for side in ("expert", "generated")}
@@ -141,7 +141,7 @@ def _log_mean(log_probs: Sequence[float]) -> float:
 def _keep_log_ratios(run: Run, iteration: int, ratios: Mapping[str, torch.Tensor]) -> None:
     """Writes Δ of the expert's and of the generated responses to each held-out prompt, nats."""
     path = log_ratios_path(run.directory.iteration(iteration))
-    columns = zip(run.held_out, ratios["expert"].tolist(), ratios["generated"].tolist(), strict=True)
+    columns = zip(held_out_experts(run), ratios["expert"].tolist(), ratios["generated"].tolist(), strict=True)
     rows = [{"index": each.index, "expert": expert, "generated": generated} for each, expert, generated in columns]
     processes.on_main(lambda: write_shard(path, rows))
 
@@ -151,10 +151,10 @@ def _minus(left: Scores, right: Scores) -> Scores:
 
 
 def _lengths(run: Run, turns: Turns) -> Scores:
-    lengths: Scores = {(example.index, None): float(len(example.expert_ids)) for example in run.held_out}
+    lengths: Scores = {(example.index, None): float(len(example.expert_ids)) for example in held_out_experts(run)}
     for player in dict.fromkeys(turns.values()):
         for index, rows in held_out_samples(run, player).items():
-            if turns[index] == player:
+            if turns.get(index) == player:
                 lengths |= {(index, row["sample"]): float(len(row["response_ids"])) for row in rows}
     return lengths
 
@@ -172,9 +172,9 @@ def _on_turn(run: Run, policy: int, turns: Turns) -> Scores:
     scores = dict(held_out_scores(run, policy, "expert")["expert"])
     for player in dict.fromkeys(turns.values()):
         sampled = held_out_scores(run, policy, player)[player]
-        scores |= {key: value for key, value in sampled.items() if turns[key[0]] == player}
+        scores |= {key: value for key, value in sampled.items() if turns.get(key[0]) == player}
     return scores
 
 
 def _column(scores: Scores, run: Run, samples: Sequence[int | None] | range) -> torch.Tensor:
-    return torch.tensor([[scores[example.index, sample] for sample in samples] for example in run.held_out])
+    return torch.tensor([[scores[example.index, sample] for sample in samples] for example in held_out_experts(run)])
