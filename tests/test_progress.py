@@ -65,6 +65,15 @@ def test_a_line_stays_of_what_was_stopped(monkeypatch: pytest.MonkeyPatch) -> No
     assert "train: 3/9  in 0 s  not finished" in shown.getvalue()
 
 
+def test_a_line_says_how_long_the_rest_takes_at_the_pace_since_it_was_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 60.0, 60.0, 60.0, 60.0])
+    monkeypatch.setattr("sparring.progress.time.monotonic", lambda: next(clock, 60.0))
+    with console.capture() as shown, progress("train", total=90, unit="", before=10) as meter:
+        meter.advance(20, note="loss 2")
+    # 20 steps in a minute, and 60 are left.
+    assert shown.get().splitlines()[0] == "train: 30/90  loss 2  about 3 min left"
+
+
 def test_of_several_progresses_one_line_stays() -> None:
     with console.capture() as shown, in_parts("evaluate"):
         for part in ("greedy", "sampled"):

@@ -26,10 +26,10 @@ _in_parts = ContextVar("in_parts", default=False)
 class Meter:
     """Counts finished units, and a second quantity whose rate is shown."""
 
-    def __init__(self, title: str, total: int, unit: str, bar: Progress) -> None:
+    def __init__(self, title: str, total: int, unit: str, bar: Progress, before: int) -> None:
         self._title, self._total, self._unit, self._bar = title, total, unit, bar
-        self._task = bar.add_task(title, total=total, note="")
-        self._done, self._quantity, self._note = 0, 0, ""
+        self._task = bar.add_task(title, total=total, completed=before, note="")
+        self._done, self._before, self._quantity, self._note = before, before, 0, ""
         self._start = self._last_line = time.monotonic()
 
     def advance(self, done: int = 1, *, quantity: int = 0, note: str = "") -> None:
@@ -41,7 +41,8 @@ class Meter:
         now = time.monotonic()
         if not console.is_terminal and self._done < self._total and now - self._last_line > _LINE_EVERY_S:
             self._last_line = now
-            console.print(f"{self._title}: {self._done}/{self._total}  {self._told()}")
+            parts = [f"{self._title}: {self._done}/{self._total}", self._told(), self._left()]
+            console.print("  ".join(filter(None, parts)))
 
     def end(self) -> None:
         """Leaves a line of what was done, also where it did not come to its end."""
@@ -50,6 +51,11 @@ class Meter:
         parts = [f"{self._title}: {self._done}/{self._total}", self._told(), f"in {duration(self._seconds)}"]
         unfinished = ["not finished"] if self._done < self._total else []
         console.print("  ".join(filter(None, parts + unfinished)))
+
+    def _left(self) -> str:
+        """How long the rest takes at the pace so far; nothing before there is one."""
+        done = self._done - self._before
+        return f"about {duration(self._seconds * (self._total - self._done) / done)} left" if done else ""
 
     @property
     def _seconds(self) -> float:
@@ -61,13 +67,14 @@ class Meter:
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str = "tokens") -> Iterator[Meter]:
+def progress(title: str, total: int, unit: str = "tokens", *, before: int = 0) -> Iterator[Meter]:
     """Shows progress over `total` units, and leaves a line of it when it ends, in whatever way.
 
     Args:
         title: What is done.
         total: The number of units.
         unit: The quantity whose rate is shown; none if empty.
+        before: The units that were finished before, which say nothing of the pace.
     """
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -78,7 +85,7 @@ def progress(title: str, total: int, unit: str = "tokens") -> Iterator[Meter]:
         TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        meter = Meter(title, total, unit, bar)
+        meter = Meter(title, total, unit, bar, before)
         try:
             yield meter
         finally:

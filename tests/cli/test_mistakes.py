@@ -178,16 +178,20 @@ def test_a_plan_says_at_once_what_takes_time(
 
 
 @pytest.mark.parametrize(
-    ("trained", "line"),
-    [([], "going on before any training ended: "), (["warmup", "iterations/000"], "going on after iterations/000: ")],
+    ("there", "line"),
+    [
+        ([], "going on before any training ended: "),
+        (["warmup/model", "iterations/000/model"], "going on after iterations/000: "),
+        (["warmup/training/checkpoint-9", "warmup/training/checkpoint-15"], "going on from step 15 of warmup: "),
+    ],
 )
 def test_a_resumed_run_says_first_what_it_goes_on_with(
-    trained: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    there: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.yaml").write_text("objective: {name: none}", encoding="utf-8")
     (tmp_path / "manifest.json").write_text("{}", encoding="utf-8")
-    for stage in trained:
-        (tmp_path / stage / "model").mkdir(parents=True)
+    for folder in there:
+        (tmp_path / folder).mkdir(parents=True)
     with pytest.raises(InputError):
         resume_command(tmp_path, trust_remote_code=False, as_json=True)
     told = capsys.readouterr()

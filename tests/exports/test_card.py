@@ -39,6 +39,15 @@ def test_what_the_hub_reads(tmp_path: Path) -> None:
     }
 
 
+def test_a_policy_that_was_not_measured_is_no_row_in_bold(tmp_path: Path) -> None:
+    directory = write_run(tmp_path, ended=False)
+    directory.iteration(1).evaluation.unlink()
+    text = card(directory.path, policy="iterations/001").text
+    assert "The model of this card was not measured: the run had not got so far." in text
+    assert "in bold" not in text
+    assert "The model of this card is in bold." in card(directory.path).text
+
+
 def test_what_people_read(tmp_path: Path) -> None:
     text = card(write_run(tmp_path).path).text
     assert "# mine\n" in text

@@ -195,6 +195,16 @@ def test_warnings_come_from_what_was_measured(tmp_path: Path) -> None:
     assert "as it should" not in text
 
 
+def test_policies_whose_answers_were_all_cut_are_named(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    values = read_json(directory.base.evaluation) | {"finished/sampled": rate([0.0] * 4)}
+    write_json(directory.base.evaluation, values)
+    summary = summarize(directory.path)
+    summary = replace(summary, config=summary.config | {"data": {"max_response_tokens": 28}})
+    told = [text for text in conclude(summary, None).warnings if "cut" in text]
+    assert told == ["Every sampled answer of base was cut at 28 tokens, and may look worse for it."]
+
+
 def test_a_policy_that_was_chosen_by_the_judge(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     stage = directory.iteration(0)

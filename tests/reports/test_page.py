@@ -115,6 +115,14 @@ def test_the_command_that_does_it_again(page: Page) -> None:
     assert "sparring train quickstart &#39;output=a folder&#39;" in page.main
 
 
+@pytest.mark.parametrize(("where", "told"), [("folder", "a folder"), ("commit 0a1b", "a commit 0a1b")])
+def test_a_version_that_no_index_has_is_not_pinned(where: str, told: str, tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    write_json(directory.manifest, read_json(directory.manifest) | {"installed": where})
+    main = run_page(summarize(tmp_path)).main
+    assert f"# sparring 0.1.0 was installed from {told}, not an index\npip install torch==2.13.0\n" in main
+
+
 def test_stability_is_shown_with_more_than_a_colour(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     item = {

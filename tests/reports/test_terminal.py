@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from reports.finished_run import write_run
+from reports.finished_run import estimate, write_run
 from sparring.cli.output import print_report
 from sparring.cli.report import report_command
+from sparring.files import read_json, write_json
 from sparring.reports.summary import summarize
 from sparring.reports.terminal import Policies, costs, training
 
@@ -25,6 +26,14 @@ def shown(table: RenderableType, width: int) -> str:
 
 def cells(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in text.splitlines() if line[0] in "│┃"]
+
+
+def test_that_ties_count_half_is_said_below_a_win_rate_alone(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    assert "counts half" not in shown(Policies(summarize(tmp_path)), 120)
+    stage = directory.iteration(0)
+    write_json(stage.evaluation, read_json(stage.evaluation) | {"win_rate/base": estimate(0.75)})
+    assert shown(Policies(summarize(tmp_path)), 120).rstrip().endswith("In a win rate a tie counts half.")
 
 
 def test_a_line_a_policy_and_each_column_as_a_curve(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,27 @@ def test_what_only_reaches_a_judge_is_named() -> None:
 @pytest.mark.parametrize("measured", [{"judge": LLM}, {"judge": "none"}, {"embedder": "m"}], ids=str)
 def test_what_is_measured_besides_is_part_of_it(measured: dict[str, Any]) -> None:
     assert fingerprint(evaluation=measured) != fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("written", "where"),
+    [
+        (None, "index"),
+        ({"url": "file:///home/me/sparring", "dir_info": {"editable": True}}, "folder"),
+        ({"url": "https://example.org/s.git", "vcs_info": {"vcs": "git", "commit_id": "0a1b"}}, "commit 0a1b"),
+    ],
+)
+def test_where_the_package_was_installed_from(
+    written: dict[str, Any] | None, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sparring-9.dist-info"
+    folder.mkdir()
+    (tmp_path / "sparring").mkdir()
+    if written is not None:
+        (folder / "direct_url.json").write_text(json.dumps(written))
+    found = importlib.metadata.PathDistribution(folder)
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: found)
+    assert manifest.installed() == where
 
 
 def test_changed_code_computes_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

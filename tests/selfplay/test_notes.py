@@ -78,8 +78,8 @@ def test_one_iteration_and_one_row_are_not_told_as_several(tiny_folder: Path, tm
     with console.capture() as shown:
         told.announce(prepare(a_config(tiny_folder, tmp_path / "run", data=data, phases=phases)))
     lines = shown.get().splitlines()
-    assert "phase 0, objective 'spif': iteration 0, on 4 of 4 prompts" in lines
-    assert "phase 1, objective 'spif': iterations 1 to 2, on 4 of 4 prompts" in lines
+    assert "phase 0, objective 'spif': iteration 0, on all 4 prompts" in lines
+    assert "phase 1, objective 'spif': iterations 1 to 2, on all 4 prompts" in lines
     assert "1 row was left out (1 invalid):" in lines
 
 

@@ -89,7 +89,7 @@ def export_command(
     import torch
 
     from sparring.exports.adapter import AdapterBase, export_adapter
-    from sparring.exports.card import model_card
+    from sparring.exports.card import NOT_MEASURED, model_card
     from sparring.exports.hub import find_repository
     from sparring.exports.policy import components, export, is_supervised, policy_folder, weights_of
     from sparring.models import load_tokenizer
@@ -137,6 +137,8 @@ def export_command(
         print_json({"model": str(to), "policy": folder, **told, "commit": commit})
         return
     print_lines([f"{'adapter' if adapter else 'model'}: {to.resolve()}, the run's {folder}"])
+    if summary.columns and all(row.path != folder for row in summary.rows):
+        print_lines([f"this policy {NOT_MEASURED}"])
     print_lines([*_of_merge(merged), *([] if base is None else [str(base)])])
     if commit is not None:
         print_lines([f"uploaded: {commit}"])

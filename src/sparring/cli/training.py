@@ -41,14 +41,26 @@ def resume_command(run: Path, *, trust_remote_code: bool, as_json: bool) -> None
     """Continues a run and reports on it."""
     directory = RunDirectory(run)
     directory.require()
-    last = directory.stages()[-1]
-    done = "before any training ended" if last == directory.base else f"after {last.path.relative_to(run)}"
     ended = directory.result.exists()
-    _tell("this run has ended" if ended else f"going on {done}: reading the data, then loading the model")
+    where = (
+        "this run has ended" if ended else f"going on {_reached(directory)}: reading the data, then loading the model"
+    )
+    _tell(where)
     from sparring.selfplay.loop import resume
 
     with _resumable(run):
         _report(resume(run, trust_remote_code=trust_remote_code), as_json=as_json)
+
+
+def _reached(directory: RunDirectory) -> str:
+    """From where a run goes on: a step of a training that was stopped, or what was trained before."""
+    begun = [directory.warmup, *directory.played(), *directory.controlled()]
+    for stage in reversed([stage for stage in begun if not stage.model.exists()]):
+        steps = [int(path.name.rpartition("-")[2]) for path in stage.training.glob("checkpoint-*")]
+        if steps:
+            return f"from step {max(steps)} of {stage.path.relative_to(directory.path)}"
+    last = directory.stages()[-1]
+    return "before any training ended" if last == directory.base else f"after {last.path.relative_to(directory.path)}"
 
 
 def _tell(first: str) -> None:

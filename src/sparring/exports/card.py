@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from sparring.exports.adapter import AdapterBase
 from sparring.files import public_name
 from sparring.models.origin import Origin
-from sparring.reports.summary import PolicyRow, Summary
+from sparring.reports.summary import TIES, PolicyRow, Summary
 
 _TEMPLATE = """---
 {{ card_data }}
@@ -71,6 +71,8 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
 ```
 """
 
+NOT_MEASURED = "was not measured: the run had not got so far"
+"""What is said of a policy that has no row in the table."""
 _OF_PLAY = (
     "Objectives, regularizers, opponents and judges are listed with their defaults, those that are Python code of the "
     "run's own without; of the fields of training and LoRA only those that were set"
@@ -235,9 +237,12 @@ def _table(summary: Summary, policy: str) -> str:
         *(_cells(summary, row, bold=row.path == policy) for row in summary.rows),
     ]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    measured = any(row.path == policy for row in summary.rows)
+    which = "The model of this card is in bold." if measured else f"The model of this card {NOT_MEASURED}."
+    ties = f" {TIES}" if any(key == "win_rate/base" for key, _, _ in summary.columns) else ""
     return (
         f"{table}\n\nOver {summary.prompts} held-out prompts: brackets hold the 95 % interval of a rate (Wilson), ± is "
-        "the standard error. KL and log-likelihood are in nats. The model of this card is in bold."
+        f"the standard error. KL and log-likelihood are in nats.{ties} {which}"
     )
 
 

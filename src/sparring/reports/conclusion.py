@@ -191,6 +191,10 @@ def _warnings(summary: Summary, best: PolicyRow | None) -> list[str]:
             f"Play started at −{-value:.1f} nats a token of the held-out experts: the policy had not learned to write "
             "as they do, so a gain over it may be what a longer warm-up would have brought."
         )
+    cut = [row for row in summary.rows if row is not best and row.mean("finished/sampled") == 0.0]
+    if cut:
+        limit = summary.config["data"]["max_response_tokens"]
+        found.append(f"Every sampled answer of {_names(cut)} was cut at {limit} tokens, and may look worse for it.")
     if best is not None:
         found += _warnings_about(best)
     found += [

@@ -154,15 +154,17 @@ def _costs(seconds: dict[str, dict[str, float]]) -> dict[str, Any]:
 
 
 def _reproduction(summary: Summary) -> dict[str, str]:
-    versions = summary.manifest["versions"]
+    versions, where = summary.manifest["versions"], summary.manifest.get("installed", "index")
+    own = "" if where == "index" else f"# sparring {versions['sparring']} was installed from a {where}, not an index\n"
     # The local version after a plus, such as +cpu, is unknown to a package index.
     pins = [
         f"{name}=={version.partition('+')[0]}"
         for name, version in versions.items()
-        if name != "python" and version[:1].isdigit()
+        if name != "python" and version[:1].isdigit() and not (name == "sparring" and own)
     ]
     return {
-        "again": (f"pip install {' '.join(pins)}\n" if pins else "")
+        "again": own
+        + (f"pip install {' '.join(pins)}\n" if pins else "")
         + f"sparring train {shlex.quote(str(RunDirectory(summary.path).config))} output=runs/again",
         "command": shlex.join(summary.manifest["command"]),
         "config": yaml.safe_dump(summary.config, sort_keys=False, allow_unicode=True),

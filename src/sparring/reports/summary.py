@@ -20,6 +20,8 @@ MORE_SFT = "more SFT"
 """What the policies of the control are called, before their number."""
 LIKELIHOOD = "log_likelihood/token"
 """The estimate that decides between policies that are equally good."""
+TIES = "In a win rate a tie counts half."
+"""What is said below a table that has one."""
 
 # What a report says of a manifest, and of result.json.
 _OF_A_REPORT = ("command", "versions", "elsewhere", "data.train", "data.held_out", "data.skipped")

@@ -15,7 +15,7 @@ from rich.text import Text
 from sparring.progress import duration
 from sparring.reports.cost import seconds_by_stage, stages_of
 from sparring.reports.sparkline import sparkline
-from sparring.reports.summary import PolicyRow, Summary
+from sparring.reports.summary import TIES, PolicyRow, Summary
 
 # The curves of training that are shown.
 _CURVES = ("loss", "rewards/margins", "divergence_estimate")
@@ -38,6 +38,8 @@ class Policies:
         """The table that fits."""
         wide = self._wide()
         yield wide if _fits(wide, console, options) else self._tall()
+        if any(key == "win_rate/base" for key, _, _ in self.summary.columns):
+            yield TIES
 
     def _wide(self) -> Table:
         rows, columns = self.summary.rows, self.summary.columns

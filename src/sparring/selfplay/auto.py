@@ -231,7 +231,7 @@ def _warmup(experts: int, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], 
             "from there on, more of it learns them by heart"
         )
         return {"until": until, "patience": _WARMUP["num_train_epochs"], "training": _WARMUP}, reason
-    few = ": some of them set apart would be too few to tell when to end" if experts < _FEW else ""
+    few = ": a fifth of so few, set apart, would not tell when to end" if experts < _FEW else ""
     return {"training": _WARMUP}, f"auto warms up on the {experts} experts for {epochs:g} epochs{few}"
 
 

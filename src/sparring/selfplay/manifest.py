@@ -58,6 +58,7 @@ def manifest(
     return {
         "command": _command(),
         "versions": versions(config),
+        "installed": installed(),
         "seed": config.seed,
         **({"phases": list(map(_objective, phases))} if config.phases else {"objective": _objective(phases[0])}),
         "fingerprints": fingerprints,
@@ -95,6 +96,17 @@ def _command() -> list[str]:
     name = Path(sys.argv[0]).name
     # What `python -m sparring` is called by.
     return ["sparring" if name == "__main__.py" else name, *map(without_user, sys.argv[1:])]
+
+
+def installed() -> str:
+    """Where this package was installed from: "index", "commit …" of a repository, or "folder"."""
+    found = importlib.metadata.distribution("sparring")
+    if not Path(str(found.locate_file("sparring"))).exists():
+        return "folder"
+    # PEP 610: what an index did not name has this file.
+    origin = json.loads(found.read_text("direct_url.json") or "{}")
+    commit = origin.get("vcs_info", {}).get("commit_id")
+    return f"commit {commit}" if commit else "folder" if origin else "index"
 
 
 def versions(config: SelfPlayConfig) -> dict[str, str]:

@@ -36,9 +36,12 @@ def announce(prepared: Prepared) -> None:
         each = prepared.config.data.prompts_per_iteration or fitting
         if prepared.config.phases or min(each, fitting) < known:
             first, last = phase.iterations.start, phase.iterations[-1]
-            span = f"iteration {first}" if first == last else f"iterations {first} to {last}"
-            turns = f", {each} in each iteration" if each < fitting else ""
-            console.print(f"phase {phase.number}, {phase.title}: {span}, on {fitting} of {known} prompts{turns}")
+            once = first == last
+            span = f"iteration {first}" if once else f"iterations {first} to {last}"
+            turns = f", {each} in each iteration" if each < fitting and not once else ""
+            count = min(each, fitting) if once else fitting
+            prompts = f"all {known}" if count == known else f"{count} of {known}"
+            console.print(f"phase {phase.number}, {phase.title}: {span}, on {prompts} prompts{turns}")
 
 
 def notes(prepared: Prepared) -> list[str]:

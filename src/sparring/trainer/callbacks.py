@@ -32,9 +32,9 @@ class StageCallback(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
         """Opens the bar at the current step, which is not 0 where training is resumed."""
-        self._context = progress(self._title, state.max_steps, unit="")
+        self._context = progress(self._title, state.max_steps, unit="", before=state.global_step)
         self._meter = self._context.__enter__()
-        self._step = 0
+        self._step = state.global_step
         self._show(state.global_step)
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:

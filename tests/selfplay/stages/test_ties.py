@@ -71,6 +71,18 @@ def test_without_experts_there_is_nobody_to_be_equal_to(playing: Run, capsys: py
     assert not capsys.readouterr().err
 
 
+def test_where_some_prompts_have_no_expert_it_is_said_which_responses_are_counted(
+    playing: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = playing.train
+    train = [replace(first, expert_ids=EXPERT), *(replace(item, expert_ids=[]) for item in others)]
+    playing = on(playing, train=train)
+    capsys.readouterr()
+    tell_ties(playing, 0, shards(playing, [[EXPERT, [6, 2]], [[6, 2], [6, 2]]]))
+    told = " ".join(capsys.readouterr().err.split())
+    assert told == "iteration 0: 1 of 2 generated responses to prompts with an expert are the expert's own"
+
+
 def test_it_is_said_before_responses_are_judged_and_scored(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,13 +28,14 @@ def tell_ties(run: Run, iteration: int, shards: Sequence[Path]) -> None:
     empty = sum(len(ids) == 1 and ids[0] in run.stop_ids for _, ids in every)
     run.log({"stage": "generate", "iteration": iteration, "samples/equal_expert": same, "samples/empty": empty})
     if same:
-        _tell_same(iteration, same, len(pairs), learns=run.phase(iteration).reads_expert)
+        whose = "" if len(pairs) == len(every) else " to prompts with an expert"
+        _tell_same(iteration, same, len(pairs), whose, learns=run.phase(iteration).reads_expert)
     if empty:
         _tell_empty(iteration, empty, len(every))
 
 
-def _tell_same(iteration: int, same: int, pairs: int, *, learns: bool) -> None:
-    text = f"iteration {iteration}: {same} of {pairs} generated responses are the expert's own"
+def _tell_same(iteration: int, same: int, pairs: int, whose: str, *, learns: bool) -> None:
+    text = f"iteration {iteration}: {same} of {pairs} generated responses{whose} are the expert's own"
     if learns and same == pairs:
         text = (
             f"warning: {text}, so there is nothing to learn from telling them apart: stop here, play on other prompts, "
