@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 # The user, perhaps with a password, before the @ of an address; without a scheme only where there is a password. People
 # write passwords as they are, so one may hold an @ or a slash; digits and a slash are a port.
@@ -37,6 +38,27 @@ class InputError(SparringError, ValueError):
         self.where, self.fix = where and without_user(where), fix and without_user(fix)
         head = f"{where}: {problem}" if where else problem
         super().__init__(f"{head}\n  fix: {fix}" if fix else head)
+
+
+def check_all(*checks: Callable[[], Any]) -> list[Any]:
+    """Makes all checks, though one fails, so that a person mends everything at once; what they returned.
+
+    Raises:
+        InputError: Checks failed: the error of a single one, or one that says all of them, a line each.
+    """
+    results, errors = [], []
+    for check in checks:
+        try:
+            results.append(check())
+        except InputError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        told = [f"{error.problem}; {error.fix}" if error.fix else error.problem for error in errors]
+        others = [f"{error.where}: {text}" if error.where else text for error, text in zip(errors, told, strict=True)]
+        raise InputError("\n  ".join([told[0], *others[1:]]), where=errors[0].where)
+    return results
 
 
 class RunError(SparringError, RuntimeError):

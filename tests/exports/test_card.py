@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,15 @@ def test_what_depends_on_the_policy_and_the_run(tmp_path: Path) -> None:
     assert "chosen among" not in text
     assert "**warm-up**" in text
     assert "the base model itself" in card(run.path, policy="base").text
+
+
+def test_a_card_says_what_a_preference_accuracy_is(tmp_path: Path) -> None:
+    summary = summarize(write_run(tmp_path).path)
+    value = {"mean": 0.6, "standard_error": 0.1, "n": 8}
+    rows = [replace(row, estimates=row.estimates | {"preference/accuracy": value}) for row in summary.rows]
+    asked = {"base": Origin(name="tiny"), "settings": SETTINGS, "supervised": False, "chat": True, "shipped": {}}
+    told = [model_card(each, "base", name="m", **asked) for each in (summary, replace(summary, rows=rows))]
+    assert ["prefers the response that the data prefer" in text for text in told] == [False, True]
 
 
 def test_a_warm_ups_card_tells_of_no_play(tmp_path: Path) -> None:

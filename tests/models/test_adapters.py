@@ -127,7 +127,7 @@ def test_a_plain_model_is_reached_but_for_its_ends() -> None:
     assert shares(known) == {"attention": 1.0, "MLP": 1.0, "embedding": 0.0, "head": 0.0}
     assert known.left_out == known.parameters == ()
     assert known.told().startswith(
-        "LoRA trains 3,712 numbers; it reaches all attention, all MLP, no embedding (14 % of"
+        "LoRA trains 3,712 numbers; it reaches all attention, all MLP, no embedding (where 14 % of"
     )
     # Read off peft's own adapter.
     assert known.trained == sum(w.numel() for w in trained(build("llama"), lora()).parameters() if w.requires_grad)
@@ -136,7 +136,7 @@ def test_a_plain_model_is_reached_but_for_its_ends() -> None:
 def test_experts_that_are_left_out_are_told_and_can_be_named() -> None:
     known = adapter_of(build("gpt-oss").config, lora())
     assert shares(known)["experts"] == 0.0
-    assert "no experts (75 % of the weights)" in known.told()
+    assert "no experts (where 75 % of the weights are)" in known.told()
     assert "set lora.target_parameters: [experts.down_proj, experts.gate_up_proj]" in known.told()
     named = adapter_of(build("gpt-oss").config, lora(target_parameters=list(known.parameters)))
     assert shares(named)["experts"] > 0.95  # all but their biases

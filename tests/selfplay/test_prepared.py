@@ -107,6 +107,15 @@ def test_to_watch_win_rates_somebody_must_compare(tiny_folder: Path) -> None:
     prepare(config(tiny_folder, Path("run"), **watched, evaluation={"judge": {"name": "verifier"}}))
 
 
+def test_what_is_wrong_in_several_sections_is_told_at_once(tiny_folder: Path) -> None:
+    wrong = {"objective": {"name": "dpo", "bta": 0.1}, "training": {"learnin_rate": 1e-5, "epochs": 2}}
+    with pytest.raises(InputError) as caught:
+        prepare(config(tiny_folder, Path("run"), **wrong))
+    first, *others = str(caught.value).splitlines()
+    assert first.startswith("objective.bta: objective 'dpo' has no option 'bta'; did you mean 'beta'?")
+    assert [line.split(":")[0].strip() for line in others] == ["training.learnin_rate", "training.epochs"]
+
+
 def test_an_expert_that_plays_is_trained_on_as_the_judge_sees_it(tiny_folder: Path) -> None:
     plays = {"expert_plays": True}
     with pytest.raises(InputError, match=r"4 of its responses are cut at data\.max_response_tokens") as caught:

@@ -102,6 +102,17 @@ def test_what_the_loop_decides(tmp_path: Path) -> None:
     assert args.logging_nan_inf_filter is False
 
 
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        build(tmp_path, learnin_rate=1, warmup_ratio=0.1, max_steps="many")
+    assert str(caught.value).splitlines() == [
+        "training.learnin_rate: TrainingArguments has no field 'learnin_rate'; did you mean 'learning_rate'?",
+        "  training.warmup_ratio: 'warmup_ratio' is not set here; set warmup_steps: below 1 it is a share of the "
+        "steps, as in warmup_steps: 0.1",
+        "  training.max_steps: must be a number, got 'many'; write digits alone, such as 0.0001 or 1e-4",
+    ]
+
+
 @pytest.mark.parametrize(
     ("fields", "where", "message", "fix"),
     [

@@ -78,6 +78,11 @@ _OF_PLAY = (
     "run's own without; of the fields of training and LoRA only those that were set"
 )
 _OF_FINE_TUNING = "Of the fields of training and LoRA those are listed that were set"
+_PREFERENCES = (
+    "Preference accuracy is the share of pairs of the held-out data in which the policy, more than the base model "
+    "does, prefers the response that the data prefer, and the margin is by how much, in nats; a policy that was "
+    "trained on its own samples has not seen such pairs."
+)
 _PLAIN = (
     "It was trained on plain prompts, which no chat template wrote. A server that is asked for a chat writes it by the "
     "tokenizer's template, if there is one, which this training did not see."
@@ -236,13 +241,14 @@ def _table(summary: Summary, policy: str) -> str:
         ["---", *("---:" for _ in summary.columns)],
         *(_cells(summary, row, bold=row.path == policy) for row in summary.rows),
     ]
+    shared = f" {_PREFERENCES}" if any(key.startswith("preference/") for key, _, _ in summary.columns) else ""
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     measured = any(row.path == policy for row in summary.rows)
     which = "The model of this card is in bold." if measured else f"The model of this card {NOT_MEASURED}."
     ties = f" {TIES}" if any(key == "win_rate/base" for key, _, _ in summary.columns) else ""
     return (
         f"{table}\n\nOver {summary.prompts} held-out prompts: brackets hold the 95 % interval of a rate (Wilson), ± is "
-        f"the standard error. KL and log-likelihood are in nats.{ties} {which}"
+        f"the standard error. KL and log-likelihood are in nats.{ties}{shared} {which}"
     )
 
 

@@ -80,7 +80,7 @@ class Adapter:
 
 def _told(share: Share, whole: int) -> str:
     reached = {0: "no", share.weights: "all"}.get(share.reached, f"{100 * share.reached / share.weights:.0f} % of the")
-    of_all = f" ({100 * share.weights / whole:.0f} % of the weights)" if share.reached < share.weights else ""
+    of_all = f" (where {100 * share.weights / whole:.0f} % of the weights are)" if share.reached < share.weights else ""
     return f"{reached} {share.kind}{of_all}"
 
 

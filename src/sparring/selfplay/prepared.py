@@ -19,6 +19,7 @@ from sparring.data import (
     load,
     prompts_of_iteration,
 )
+from sparring.errors import check_all
 from sparring.examples import EncodedExample, Example
 from sparring.generation import engine, generator_class
 from sparring.generation.protocol import Engine
@@ -114,9 +115,8 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     # First of all: other checks repeat what they find wrong.
     check_addresses(config)
     config, reasons = resolve(config)
-    phases = phases_of(config)
+    phases, _ = check_all(lambda: phases_of(config), lambda: check_training(config))
     judge = held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
-    check_training(config)
     # The user's own code is imported before anything else is made.
     generator_class(config.generation)
     data = load(config.data, config.seed, row_needs(config, phases))

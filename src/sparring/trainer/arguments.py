@@ -6,13 +6,14 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainingArguments
 
-from sparring.errors import InputError, did_you_mean
+from sparring.errors import InputError, check_all, did_you_mean
 from sparring.trainer.launch import check_launch
 from sparring.trainer.trackers import check_trackers
 
@@ -38,7 +39,8 @@ MANAGED = {
         ("torch_compile", "torch_compile_backend", "torch_compile_mode"),
         "remove it: the log-prob engine calls the decoder itself, past what torch.compile makes of the model",
     ),
-    # Of TRL's arguments.
+    # Of TRL's arguments, and of transformers' own before.
+    "warmup_ratio": "set warmup_steps: below 1 it is a share of the steps, as in warmup_steps: 0.1",
     "label_smoothing": "remove it: objectives have no labels to smooth",
     "precompute_ref_log_probs": "remove it: the opponent's log-probs are always computed once, before the first step",
     **dict.fromkeys(("padding_free", "packing"), "remove it: rows are always packed without padding"),
@@ -105,8 +107,7 @@ def training_arguments(
     check_launch()
     # YAML takes the word no for false.
     fields = {name: "no" if value is False and name.endswith("_strategy") else value for name, value in fields.items()}
-    for name, value in fields.items():
-        _check_field(name, value)
+    check_all(*(partial(_check_field, name, value) for name, value in fields.items()))
     decided = {"output_dir": str(output), "seed": seed, "data_seed": seed, "run_name": run_name}
     # Without `use_cpu`, accelerate would not connect a launcher's processes on a machine that has no accelerator.
     if device == "cpu" or not torch.accelerator.is_available():
