@@ -78,6 +78,16 @@ def test_a_file_of_preferences_is_learned_from(begin: Callable[..., Any]) -> Non
     prepare(config)
 
 
+@pytest.mark.parametrize(
+    ("others", "whose"), [([], ""), ([{}], " of the rows with an expert's response"), ([{"ground_truth": 7}], "")]
+)
+def test_of_which_rows_a_share_is_held_out(begin: Callable[..., Any], others: list[Any], whose: str) -> None:
+    answered = ({"prompt": f"{n}?", "response": f"#### {n}"} for n in range(10))
+    begin(*answered, *({"prompt": f"{n}!"} | each for each in others for n in range(5)))
+    told = Path("sparring.yaml").read_text(encoding="utf-8")
+    assert f"measure every policy on; by default a fifth{whose}, at most 32\n" in told
+
+
 def test_what_is_commented_out_is_valid_too(begin: Callable[..., Any]) -> None:
     begin({"prompt": "a?", "response": "b"})
     text = Path("sparring.yaml").read_text(encoding="utf-8")

@@ -271,7 +271,7 @@ def test_what_play_lost_is_told_with_its_interval_and_what_may_be_why(tmp_path: 
     assert (
         conclude(summary, None)
         .sentences[0]
-        .startswith("The best of them, iteration 1, is 0.750 below it (95 % interval of the difference −1.")
+        .startswith("The best of them, iteration 1, is 0.750 below the warm-up (95 % interval of the difference −1.")
     )
     directory.log({"stage": "judge", "iteration": 0, "judge/decided": 24})
     directory.log({"stage": "warmup", "step": 0, "epoch": 0.0, "eval_log_likelihood/token": -3.0})

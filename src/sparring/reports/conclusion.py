@@ -104,7 +104,7 @@ def _lost(summary: Summary, best: PolicyRow, metric: str, answers: Answers | Non
     paired = f", paired over {summary.prompts} prompts" if found.paired else ""
     chance = ": chance may be why" if high >= 0 else ""
     interval = f"95 % interval of the difference {low:+.3f} to {high:+.3f}".replace("-", "−")
-    yield f"{name} is {-found.value:.3f} below it ({interval}{paired}){chance}."
+    yield f"{name} is {-found.value:.3f} below the {found.over} ({interval}{paired}){chance}."
     taught = [int(event["judge/decided"]) for event in summary.events if "judge/decided" in event]
     if taught and min(taught) < _FEW_TAUGHT:
         yield f"Play had little to learn from: the judge preferred some response to another on {min(taught)} prompts."
