@@ -153,8 +153,10 @@ def test_a_control_without_experts_is_refused(tiny_folder: Path, tmp_path: Path)
 
 
 def test_the_plan_counts_it(tiny_folder: Path, tmp_path: Path) -> None:
+    # Of a judge whose verdicts take time.
+    judged = SETTINGS | {"evaluation": {"judge": {"name": "llm", "model": "some"}}}
     with_it, without = (
-        plan(a_config(tiny_folder, tmp_path, **SETTINGS | {"control": control}), calibrated=False)
+        plan(a_config(tiny_folder, tmp_path, **judged | {"control": control}), calibrated=False)
         for control in (True, False)
     )
     assert with_it.tokens.train > 2 * without.tokens.train - 1000
