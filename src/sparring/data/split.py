@@ -15,6 +15,7 @@ from sparring.examples import Example
 Prompt = tuple[tuple[str, str], ...]
 
 _MOST_HELD_OUT, _SHARE = 32, 5
+_MEASURES = ("response", "reference_answer")
 LEAKS = "has the prompt of the held-out"
 """How the problem of a row begins that is right, but has the prompt of a held-out one."""
 _NEARLY = ", apart from white space, case or Unicode form"
@@ -116,15 +117,19 @@ def _held_out(
 
     The experts are what a warm-up learns from, so they are not spent where a right answer alone will do.
     """
-    usable = {id(item) for item in _measurable(config, [item for items in lists for item in items])}
+    if number == 0:
+        return []
+    measure = _measure(config, (item for items in lists for item in items))
     # From the other end than the training examples, so that they do not depend on the limit.
-    backwards = [[item for item in reversed(items) if id(item) in usable] for items in lists]
+    backwards = [[item for item in reversed(items) if getattr(item, measure) is not None] for items in lists]
     experts, others = (
         [[item for item in items if (item.response is not None) == answered] for items in backwards]
         for answered in (True, False)
     )
-    known, rest = (_prompts(item for items in part for item in items) for part in (experts, others))
-    spared = min(number, max(known // _SHARE, number - rest)) if rest else number
+    spared = number
+    if any(others):
+        known, rest = (_prompts(item for items in part for item in items) for part in (experts, others))
+        spared = min(number, max(known // _SHARE, number - rest))
     drawn = _drawn(experts, weights, spared, before={})
     return list(_drawn(others, weights, number, before=drawn).values())
 
@@ -168,15 +173,20 @@ def _require(needed: int, found: int, source: str, what: str) -> None:
 
 
 def _measurable(config: DataConfig, examples: list[Example]) -> list[Example]:
-    """Those with what metrics compare with; all without any.
+    """Those with what metrics compare with; all without any."""
+    measure = _measure(config, examples)
+    return [example for example in examples if getattr(example, measure) is not None]
 
-    That is an answer to verify against where there is a verifier, else an expert response, or a ground truth.
+
+def _measure(config: DataConfig, examples: Iterable[Example]) -> str:
+    """The field that metrics compare with.
+
+    That is an answer to verify against where there is a verifier, else an expert response, or a ground truth; the
+    prompt, which all have, without any.
     """
-    for name in ("reference_answer",) if config.verifier is not None else ("response", "reference_answer"):
-        having = [example for example in examples if getattr(example, name) is not None]
-        if having:
-            return having
-    return examples
+    there = {name for example in examples for name in _MEASURES if getattr(example, name) is not None}
+    wanted = ("reference_answer",) if config.verifier is not None else _MEASURES
+    return next((name for name in wanted if name in there), "prompt")
 
 
 def _shuffled(examples: Iterable[Example], seed: int) -> list[Example]:
