@@ -162,6 +162,17 @@ def test_right_answers_alone_are_enough(begin: Callable[..., Any]) -> None:
     assert prepared.config.judge.name == "consensus"
 
 
+def test_a_lone_column_that_no_name_tells_may_hold_the_responses(begin: Callable[..., Any]) -> None:
+    rows = [{"id": n, "task": f"{n}?", "worked": f"it is {n}" if n % 5 == 0 else None, "result": n} for n in range(10)]
+    code, told = begin(*rows)
+    columns = "{prompt: task, ground_truth: result, response: worked}"
+    line = f"  where 'worked' holds responses to imitate, add 'data.columns={columns}' to the command"
+    assert (code, line in told.splitlines()) == (0, True)
+    Path("sparring.yaml").unlink()
+    code, told = begin(*rows, settings=[f"data.columns={columns}"])
+    assert (code, "  2 rows with an expert's response" in told, "to imitate" in told) == (0, True, False)
+
+
 @pytest.mark.parametrize(
     ("names", "mapped"),
     [

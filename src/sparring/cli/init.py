@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from sparring.cli.columns import read_by_names, teaches
 from sparring.cli.output import print_lines
 from sparring.data import DataConfig
 from sparring.data.formats import GROUND_TRUTH
+from sparring.data.guesses import example_mapping
 from sparring.data.verifiers import fitting_rule
 from sparring.errors import InputError
 from sparring.examples import Example
@@ -165,7 +166,17 @@ class _Look:
             lines.append(f"the column '{column}' is taken for the {_CALLED[name]}, by its name")
         if self.unread:
             lines.append(f"columns that hold something and are not read: {', '.join(sorted(self.unread))}")
+        lines += self._perhaps_imitated()
         return [_rows(self.read), *(" ".join(line.split()) for line in lines)]
+
+    def _perhaps_imitated(self) -> Iterator[str]:
+        """The one column that no name tells, where nothing is there to imitate: it may hold the responses."""
+        if self.experts or self.compared or not self.mapped:
+            return
+        mapping = example_mapping({*self.mapped.values(), *self.unread}, self.mapped)
+        if (column := mapping.get("response")) is not None:
+            columns = ", ".join(f"{name}: {each}" for name, each in mapping.items())
+            yield f"where '{column}' holds responses to imitate, add 'data.columns={{{columns}}}' to the command"
 
     def responses(self) -> Iterable[str]:
         """Every response that the game may train on."""
