@@ -260,10 +260,7 @@ def export_samples(
 
 
 @app.command()
-def cache(
-    remove_unused: Unused = None,
-    json: Json = False,
-) -> None:
+def cache(remove_unused: Unused = None, json: Json = False) -> None:
     """Show the size of the samples that runs share, or remove them."""
     from sparring.cli.cache import cache_command
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sparring.data import DataConfig
 from sparring.data.formats import GROUND_TRUTH
-from sparring.data.guesses import likely_columns, likely_ground_truths
+from sparring.data.guesses import columns_setting, likely_columns, likely_ground_truths
 from sparring.data.rows import Rows, parse
 from sparring.data.sources import Row, read
 from sparring.errors import InputError
@@ -51,8 +51,8 @@ def _guessed(data: DataConfig) -> dict[str, str]:
         *others, last = likely[doubtful]
         role = "prompt" if doubtful == "prompt" else "response"
         problem = f"the columns {', '.join(others)} and {last} may each be the {role}, by their names"
-        mapping = ", ".join(f"{field}: {column}" for field, column in {**data.columns, **guess}.items())
-        fix = f"say which one is, e.g. 'data.columns={{{mapping}}}', with ground_truth as the right answer's field"
+        setting = columns_setting({**data.columns, **guess})
+        fix = f"say which one is, e.g. {setting}, with ground_truth as the right answer's field"
         raise InputError(problem, where=part.source, fix=fix)
     response = next((field for field in guess if field != "prompt"), None)
     if response is not None and likely_ground_truths([guess[response]]):

@@ -15,7 +15,7 @@ from sparring.cli.columns import read_by_names, teaches
 from sparring.cli.output import print_lines
 from sparring.data import DataConfig
 from sparring.data.formats import GROUND_TRUTH
-from sparring.data.guesses import example_mapping
+from sparring.data.guesses import columns_setting, example_mapping
 from sparring.data.verifiers import fitting_rule
 from sparring.errors import InputError
 from sparring.examples import Example
@@ -175,8 +175,7 @@ class _Look:
             return
         mapping = example_mapping({*self.mapped.values(), *self.unread}, self.mapped)
         if (column := mapping.get("response")) is not None:
-            columns = ", ".join(f"{name}: {each}" for name, each in mapping.items())
-            yield f"where '{column}' holds responses to imitate, add 'data.columns={{{columns}}}' to the command"
+            yield f"where '{column}' holds responses to imitate, add {columns_setting(mapping)} to the command"
 
     def responses(self) -> Iterable[str]:
         """Every response that the game may train on."""

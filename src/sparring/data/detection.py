@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from sparring.data.formats import FORMATS, MESSAGE_KEYS, PROMPT_ONLY, Format
-from sparring.data.guesses import example_mapping
+from sparring.data.guesses import columns_setting, example_mapping
 from sparring.errors import InputError
 
 
@@ -41,8 +41,7 @@ def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, 
         raise InputError(problem, where=where, fix="choose one with data.format")
     needs = "; ".join(f"{name}: {' + '.join(item.fields)}" for name, item in FORMATS.items())
     likely = example_mapping(columns, mapping) or {"prompt": "question", "response": "answer"}
-    example = ", ".join(f"{name}: {column}" for name, column in likely.items())
-    fix = f"map them with data.columns, e.g. 'data.columns={{{example}}}'. The formats need {needs}"
+    fix = f"map them with data.columns, e.g. {columns_setting(likely)}. The formats need {needs}"
     but = f" but {PROMPT_ONLY}, and {needed_by} needs more" if prompts_fit else ""
     raise InputError(f"the columns ({found}) fit no format{but}", where=where, fix=fix)
 

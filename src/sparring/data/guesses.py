@@ -72,6 +72,11 @@ def example_mapping(columns: Collection[str], given: Mapping[str, str]) -> dict[
     return {field: found[field] for field in sorted(found, key=lambda field: field != "prompt")}
 
 
+def columns_setting(mapping: Mapping[str, str]) -> str:
+    """A mapping of our field names to a file's columns, as a command takes it."""
+    return f"'data.columns={{{', '.join(f'{field}: {column}' for field, column in mapping.items())}}}'"
+
+
 def _compared(columns: Collection[str]) -> dict[str, str]:
     """The columns of a chosen and of a rejected response, where both are told."""
     parts = {part: [each for each in columns if part in each.lower()] for part in ("chosen", "reject")}

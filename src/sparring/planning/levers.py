@@ -29,6 +29,10 @@ def levers(prepared: Prepared, part: str) -> list[Lever]:
     return [*_limit(prepared), *_LEVERS[part](prepared)]
 
 
+def _less(value: float, least: int) -> int:
+    return max(least, math.floor(_STEP * value))
+
+
 def _limit(prepared: Prepared) -> Iterator[Lever]:
     held_out = [] if prepared.held_out is None else prepared.held_out.examples
     lengths = [len(item.expert_ids) for item in (*prepared.train.examples, *held_out)]
@@ -43,21 +47,20 @@ def _warmup(prepared: Prepared) -> Iterator[Lever]:
         return
     args = arguments_of(config, config.warmup.fields(config.training))
     if args.max_steps <= 0 and args.num_train_epochs > _LEAST_EPOCHS:
-        epochs = max(_LEAST_EPOCHS, math.floor(_STEP * args.num_train_epochs))
-        yield "warmup.training.num_train_epochs", epochs
+        yield "warmup.training.num_train_epochs", _less(args.num_train_epochs, _LEAST_EPOCHS)
 
 
 def _play(prepared: Prepared) -> Iterator[Lever]:
     config = prepared.config
     if config.iterations > 1 and not config.phases:
-        yield "iterations", math.floor(_STEP * config.iterations)
+        yield "iterations", _less(config.iterations, 1)
     fitting = max(len(phase.prompts(prepared.train.examples)) for phase in prepared.phases)
     each = min(config.data.prompts_per_iteration or fitting, fitting)
     if each > _LEAST_PROMPTS:
-        yield "data.prompts_per_iteration", max(_LEAST_PROMPTS, math.floor(_STEP * each))
+        yield "data.prompts_per_iteration", _less(each, _LEAST_PROMPTS)
     args = arguments_of(config, config.training)
     if args.max_steps <= 0 and args.num_train_epochs > _LEAST_EPOCHS and not config.phases:
-        yield "training.num_train_epochs", max(_LEAST_EPOCHS, math.floor(_STEP * args.num_train_epochs))
+        yield "training.num_train_epochs", _less(args.num_train_epochs, _LEAST_EPOCHS)
 
 
 def _evaluation(prepared: Prepared) -> Iterator[Lever]:
@@ -65,7 +68,7 @@ def _evaluation(prepared: Prepared) -> Iterator[Lever]:
         yield "evaluation.samples_per_prompt", 1
     count = 0 if prepared.held_out is None else len(prepared.held_out.examples)
     if count > _LEAST_HELD_OUT:
-        yield "data.held_out", max(_LEAST_HELD_OUT, math.floor(_STEP * count))
+        yield "data.held_out", _less(count, _LEAST_HELD_OUT)
 
 
 _LEVERS: dict[str, Callable[[Prepared], Iterable[Lever]]] = {

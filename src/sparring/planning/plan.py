@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -175,11 +175,13 @@ def plan(
     if calibrated and calibration is None:
         calibration = calibrate(prepared)
     rates = None if calibration is None else calibration.rates
+    untaught = _untaught(prepared)
+    bounded = _bounded(prepared, untaught)
     taken = {
         name: Part(
             tokens=part,
             seconds=None if rates is None else sum(seconds_of(part, rates, processes).values()),
-            is_most=name in _bounded(prepared),
+            is_most=name in bounded,
         )
         for name, part in parts.items()
     }
@@ -190,7 +192,7 @@ def plan(
             "train": len(prepared.train.examples),
             "held_out": len(prepared.held_out.examples) if prepared.held_out is not None else 0,
         },
-        notes=[*notes(prepared), *_untaught(prepared)],
+        notes=[*notes(prepared), *untaught],
         comparisons=held_out_comparisons(prepared),
         tokens=tokens,
         rates=rates,
@@ -256,11 +258,11 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sha
     )
 
 
-def _bounded(prepared: Prepared) -> set[str]:
+def _bounded(prepared: Prepared, untaught: Collection[str]) -> set[str]:
     """The parts of which the most is counted: what verdicts leave out, or a plateau ends, shows in the run alone."""
     warmup = prepared.config.warmup
     ends = {"warm-up"} if warmup is not None and warmup.until == "plateau" else set()
-    return ends | ({"play", "control"} if _untaught(prepared) else set())
+    return ends | ({"play", "control"} if untaught else set())
 
 
 def _untaught(prepared: Prepared) -> list[str]:

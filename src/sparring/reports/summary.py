@@ -152,6 +152,11 @@ class Summary:
         return [column for column in COLUMNS if any(column[0] in row.estimates for row in self.rows)]
 
     @property
+    def has_win_rate(self) -> bool:
+        """Whether a table of the columns needs to say what a tie counts, `TIES`."""
+        return any("win_rate/base" in row.estimates for row in self.rows)
+
+    @property
     def prompts(self) -> int:
         """The number of held-out prompts behind the estimates."""
         return next((int(value["n"]) for row in self.rows for value in row.estimates.values()), 0)

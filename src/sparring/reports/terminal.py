@@ -38,7 +38,7 @@ class Policies:
         """The table that fits."""
         wide = self._wide()
         yield wide if _fits(wide, console, options) else self._tall()
-        if any(key == "win_rate/base" for key, _, _ in self.summary.columns):
+        if self.summary.has_win_rate:
             yield TIES
 
     def _wide(self) -> Table:

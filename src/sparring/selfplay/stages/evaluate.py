@@ -18,7 +18,7 @@ from sparring.run_files import read_evaluation
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.answers import answer_rows
 from sparring.selfplay.stages.compare import compare
-from sparring.selfplay.stages.held_out import By, held_out_samples, held_out_scores, score_files_of
+from sparring.selfplay.stages.held_out import By, held_out_experts, held_out_samples, held_out_scores, score_files_of
 from sparring.selfplay.stages.score import Scores
 from sparring.selfplay.stages.tracked import track
 from sparring.selfplay.stages.unseen import game_on_held_out, responses_in_game
@@ -154,7 +154,7 @@ def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
     if processes.on_main(path.exists):
         return
     examples = list(zip(run.held_out, held_out.greedy, held_out.sampled, strict=True))
-    answered = [example for example in run.held_out if example.response is not None]
+    answered = held_out_experts(run)
     responses: dict[str, dict[ResponseKey, Response]] = {
         "expert": {(each.index, None): expert for each, expert in zip(answered, held_out.expert, strict=True)},
         "greedy": {(example.index, 0): greedy for example, greedy, _ in examples},
