@@ -32,8 +32,8 @@ class GenerationConfig(BaseModel):
         temperature: Divides the logits before sampling.
         top_p: Keeps the smallest set of tokens with this much probability; 1 keeps all.
         top_k: Keeps the k most likely tokens; 0 keeps all, and 1 is greedy, so it takes one sample a prompt.
-        batch_size: Sequences decoded at once. A kill can lose as many at most, or four times as many where more than
-            sixteen times as many are to be decoded and others take the places of those that end.
+        batch_size: Sequences decoded at once. A kill can lose as many at most, or up to four times as many where others
+            take the places of those that end.
         made_by: Class attribute: the import path of the generator, which is imported when it is first used.
         engine: Class attribute: likewise that of the engine with its own copy of the weights through which it samples,
             and which is given each policy as a folder; None where it samples from the run's one model in memory.
