@@ -242,8 +242,8 @@ def _warmup(prepared: Prepared) -> list[str]:
     fields = warmup.fields({})
     limit = f"{fields['max_steps']} steps" if fields["max_steps"] > 0 else f"{fields['num_train_epochs']:g} epochs"
     return [
-        f"the warm-up trains on {len(taught)} prompts, and ends where the experts of {len(validation)} that are set "
-        f"apart grow no likelier, after {limit} at most"
+        f"the warm-up trains on {len(taught)} prompts for {limit} at most, and takes the policy that finds the experts "
+        f"of {len(validation)} others likeliest"
     ]
 
 

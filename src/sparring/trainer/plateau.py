@@ -101,8 +101,10 @@ class PlateauCallback(TrainerCallback):
             f"taken after {best.epoch:.3g} of {looks[-1].epoch:.3g} epochs, where the validation experts "
             f"({len(self._plateau.triples)}) were likeliest: {_nats(best)}"
         )
-        if self._behind < self._plateau.patience:
-            text += "; the limit of epochs came before a plateau, so more may help (warmup.training.num_train_epochs)"
+        if not self._behind:
+            text += (
+                "; they still grew likelier at the limit of epochs, so more may help (warmup.training.num_train_epochs)"
+            )
         if best.likelihood < start.likelihood:
             text += f"; warning: before the first step it was {start.likelihood:.4g}: lower the learning rate"
         self._plateau.tell(text)

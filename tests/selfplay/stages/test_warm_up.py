@@ -78,7 +78,7 @@ def test_it_is_trained_once_and_leaves_no_checkpoint(warmed: Run, monkeypatch: p
     warm_up(warmed, warmed.config.warmup)
 
 
-def test_a_limit_before_the_plateau_is_told(
+def test_a_limit_at_which_the_experts_still_grow_likelier_is_told(
     tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow = {"until": "plateau", "every": 0.5, "training": {"learning_rate": 1e-3, "num_train_epochs": 2}}
@@ -87,8 +87,22 @@ def test_a_limit_before_the_plateau_is_told(
     warm_up(run, run.config.warmup)
     assert [look.step for look in looks(run)] == [0, 2, 4, 6, 8]
     told = " ".join(capsys.readouterr().err.split())
-    assert "the limit of epochs came before a plateau, so more may help" in told
+    assert "they still grew likelier at the limit of epochs, so more may help" in told
     assert "lower the learning rate" not in told
+
+
+def test_a_limit_after_the_likeliest_epoch_says_nothing_of_more(
+    tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patient = WARMUP | {"patience": 12}
+    run = a_run(tiny_folder, tmp_path / "run", data=DATA, warmup=patient)
+    assert run.config.warmup is not None
+    warm_up(run, run.config.warmup)
+    found = looks(run)
+    best = best_of(found)
+    assert best is not None
+    assert best.step < found[-1].step == 12 * 3
+    assert "more may help" not in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_rate_at_which_nothing_is_learned_is_told(
@@ -134,8 +148,8 @@ def test_a_validation_that_leaves_nothing_to_train_on_is_refused(tiny_folder: Pa
 
 def test_what_it_will_do_is_told_before(tiny_folder: Path, tmp_path: Path) -> None:
     told = notes(prepare(a_config(tiny_folder, tmp_path, data=DATA, warmup={"until": "plateau"})))
-    text = "the warm-up trains on 12 prompts, and ends where the experts of 3 that are set apart grow no likelier, "
-    assert f"{text}after 20 epochs at most" in told
+    text = "the warm-up trains on 12 prompts for 20 epochs at most, and takes the policy that finds the experts of 3 "
+    assert f"{text}others likeliest" in told
 
 
 def test_the_report_shows_the_looks(tmp_path: Path) -> None:
