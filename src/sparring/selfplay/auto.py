@@ -227,8 +227,8 @@ def _warmup(experts: int, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], 
     until = given.get("until") or ("plateau" if experts >= _FEW else "end")
     if until == "plateau":
         reason = (
-            f"auto warms up on the {experts} experts for {epochs:g} epochs at most, and takes the policy that finds some "
-            "of them, on which it does not train, likeliest: what comes later learns the others by heart"
+            f"auto warms up on the {experts} experts for {epochs:g} epochs at most, and takes the policy that finds "
+            "some of them, on which it does not train, likeliest: what comes later learns the others by heart"
         )
         return {"until": until, "patience": _WARMUP["num_train_epochs"], "training": _WARMUP}, reason
     few = ": a fifth of so few, set apart, would not tell when to end" if experts < _FEW else ""
