@@ -33,7 +33,7 @@ def test_the_gain_is_of_differences_on_the_same_prompts(tmp_path: Path) -> None:
     assert (over_base.value, over_base.standard_error) == pytest.approx((0.75, math.sqrt(2.5) / 6))
     assert (over_start.value, over_start.standard_error) == pytest.approx((0.5, math.sqrt(7 / 3) / 6))
     assert found.headline == (
-        "No gain of self-play can be told from chance. The highest value has iteration 1: greedy accuracy "
+        "No gain of self-play can be told from chance. The highest value is that of iteration 1: greedy accuracy "
         "1.000 [0.51, 1.00], +0.750 ± 0.264 over the base model."
     )
     assert found.sentences == [

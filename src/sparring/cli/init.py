@@ -197,7 +197,7 @@ def init_command(source: str, overrides: Sequence[str], to: Path, model: str) ->
     """Looks at a data file and writes a configuration for it.
 
     Raises:
-        InputError: There is a file already; a setting says not how rows are read; the data cannot be read, or hold
+        InputError: There is a file already; a setting does not say how rows are read; the data cannot be read, or hold
             nothing to learn from.
     """
     if to.exists():
@@ -235,7 +235,7 @@ def _given(overrides: Sequence[str], to: Path) -> dict[str, Any]:
     if other:
         known = ", ".join(f"data.{key}" for key in _READING)
         fix = f"leave it out, and write it into {to} afterwards"
-        raise InputError(f"says not how the rows are read, as {known} do", where=other[0], fix=fix)
+        raise InputError(f"does not say how the rows are read; these do: {known}", where=other[0], fix=fix)
     return dict(data)
 
 

@@ -86,7 +86,7 @@ class Watch:
             self.wrong.finding(
                 "wrong experts",
                 f"expert responses beside a ground truth are wrong by it, says the verifier '{self.config.verifier}': "
-                "what imitates them learns the error, what is verified is held to the ground truth",
+                "imitation learns the error, while verdicts and accuracy go by the ground truth",
             ),
             self._special(),
             self.mismatch.finding(

@@ -53,7 +53,10 @@ class FittedPlan:
             return [f"it fits into {time} as it is"]
         line = f"  {shlex.join([*command, *self.settings])}"
         if self.fits:
-            return [f"it fits into {time} with the settings of this line, of which the numbers above are:", line]
+            return [
+                f"it fits into {time} with the settings of this line, and the numbers above are those of that run:",
+                line,
+            ]
         most, total = longest(self.plan.parts), sum(self.plan.seconds.values())
         return [
             f"it does not fit into {time}: at its smallest it takes about {duration(total)}, most of it the {most} "

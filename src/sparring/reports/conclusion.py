@@ -120,7 +120,7 @@ def _warmup(summary: Summary) -> list[str]:
         return []
     best = max(looks, key=lambda event: event[LOOK])
     return [
-        f"The warm-up is that of {best['epoch']:.3g} epochs, of {looks[-1]['epoch']:.3g}: there the experts of its "
+        f"The warm-up was taken after {best['epoch']:.3g} of {looks[-1]['epoch']:.3g} epochs, where the experts of its "
         f"validation prompts were likeliest (−{-best[LOOK]:.3f} nats a token)."
     ]
 
@@ -131,7 +131,7 @@ def _verdict(best: PolicyRow, gains: Sequence[Gain], *, played: bool) -> str:
     if best.name in _BEFORE and played:
         return f"No iteration of self-play is better than what it started from. The best policy is {_BEFORE[best.name]}"
     if gains and gains[-1].is_noise and played:
-        return f"No gain of self-play can be told from chance. The highest value has {best.name}"
+        return f"No gain of self-play can be told from chance. The highest value is that of {best.name}"
     return f"The best policy is {_BEFORE.get(best.name, best.name)}"
 
 

@@ -201,7 +201,7 @@ def _limit(prepared: Prepared) -> list[str]:
         return []
     return [
         f"a response may have {limit} tokens, and the longest expert's has {longest}: data.max_response_tokens="
-        f"{2 * longest} would spare what is sampled beyond, by a policy that does not end in time"
+        f"{2 * longest} saves time where a policy does not end its responses"
     ]
 
 

@@ -161,6 +161,6 @@ def test_the_report_shows_the_looks(tmp_path: Path) -> None:
     assert chart.series[0]["x"] == [0, 4, 8, 12]
     assert chart.series[0]["y"] == [-3.0, -0.5, -0.25, -0.75]
     sentences = conclude(summary, None).sentences
-    assert "The warm-up is that of 2 epochs, of 3: there the experts of its validation prompts were likeliest" in (
+    assert "The warm-up was taken after 2 of 3 epochs, where the experts of its validation prompts were likeliest" in (
         " ".join(sentences)
     )
