@@ -27,6 +27,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from sparring.errors import InputError
+from sparring.heap import keep_few_kernels
 from sparring.integrity import DIGESTS, check_folder
 from sparring.models.config import EMBEDDED, ModelConfig
 from sparring.models.finite import first_broken
@@ -139,6 +140,7 @@ def load_encoder(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokeni
 
 def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> PreTrainedModel:
     device, path = torch_device(config.device), resolve(config.name)
+    keep_few_kernels()
     if ((folder := Path(local_folder(config.name, revision=config.revision))) / DIGESTS).exists():
         check_folder(folder, fix="take another copy of this policy")
     options: dict[str, Any] = {"attn_implementation": config.attention} if config.attention else {}

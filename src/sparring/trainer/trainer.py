@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sparring.errors import InputError, RunError
-from sparring.heap import freed_memory_kept
+from sparring.heap import freed_memory_kept, keep_few_kernels
 from sparring.log_ratios import OPPONENT_FIELDS, PREFERENCE_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.models.finite import first_broken
@@ -83,6 +83,7 @@ class SelfPlayTrainer(Trainer):
         self.objective = objective_of(objective)
         if args is not None:
             check_arguments(args, self.objective)
+        keep_few_kernels()
         model, processing_class = model_of(model, processing_class, args)
         if peft_config is not None:
             from peft import get_peft_model
