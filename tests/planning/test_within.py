@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,6 +68,18 @@ def test_a_warm_up_that_takes_most_has_fewer_epochs_and_a_control_goes(fitted: C
     assert found.fits
     assert int(settings["warmup.training.num_train_epochs"]) < 200
     assert settings["control"] == "false"
+
+
+def test_answers_that_nothing_judges_go_before_held_out_prompts(
+    fitted: Callable[..., FittedPlan], tmp_path: Path
+) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps({"prompt": f"{n}?", "response": f"{n}"}) + "\n" for n in range(48)))
+    data = {"source": str(source), "held_out": 40, "max_response_tokens": 16}
+    plain = {"data": data, "objective": {"name": "sft"}, "judge": None, "iterations": 1}
+    found = fitted(sum(fitted(1e6, GENERATED, **plain).plan.seconds.values()) / 2, GENERATED, **plain)
+    assert found.fits
+    assert found.settings == ("evaluation.answers=false",)
 
 
 def test_what_does_not_fit_at_its_smallest_is_said(fitted: Callable[..., FittedPlan]) -> None:

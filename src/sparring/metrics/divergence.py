@@ -17,4 +17,4 @@ def divergence_to_base(held_out: HeldOut) -> dict[str, Estimate]:
             raise ValueError("a sampled response lacks its log-prob under the policy or the base model")
         return response.log_prob - response.log_prob_base
 
-    return {"kl_to_base": held_out.over_samples(log_ratio)}
+    return {"kl_to_base": held_out.over_samples(log_ratio)} if held_out.sampled else {}

@@ -13,7 +13,7 @@ def embedding_distance(held_out: HeldOut) -> dict[str, Estimate]:
     e is the sentence embedding of a sample's text. In [0, 2]; the higher, the more diverse. A text without an embedding
     (all zeros) is at distance 1 from every other. Nothing without an embedder, or with one sample a prompt.
     """
-    if held_out.embed is None or len(held_out.sampled[0]) < 2:
+    if held_out.embed is None or not held_out.sampled or len(held_out.sampled[0]) < 2:
         return {}
     distances = []
     for samples in held_out.sampled:

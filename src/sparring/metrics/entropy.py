@@ -17,4 +17,4 @@ def entropy(held_out: HeldOut) -> dict[str, Estimate]:
             raise ValueError("a sampled response lacks its log-prob under the policy")
         return -response.log_prob / response.tokens
 
-    return {"entropy/token": held_out.over_samples(surprise)}
+    return {"entropy/token": held_out.over_samples(surprise)} if held_out.sampled else {}

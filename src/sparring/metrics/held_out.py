@@ -131,7 +131,7 @@ class HeldOut:
 
     Attributes:
         expert: N expert responses, scored under the policy; none where the data have none.
-        greedy: N greedy responses.
+        greedy: N greedy responses; none where the policy does not answer held-out prompts, and so of the next.
         sampled: N lists of sampled responses, scored under the policy and the base.
         duels: By rival, N lists of the sampled responses beside the rival's, with a judge's preference.
         compared: The prompts for which the data bring responses with preferences.

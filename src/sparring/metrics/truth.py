@@ -8,7 +8,7 @@ from sparring.metrics.held_out import Estimate, HeldOut, Response
 
 
 def truth(held_out: HeldOut) -> dict[str, Estimate]:
-    """The divergences between expert and policy, `truth/…`; nothing where log π_E is not known.
+    """The divergences between expert and policy, `truth/…`; nothing where log π_E is not known, or nothing sampled.
 
     With u = log π_E(y|x) − log π(y|x), over whole responses cut at the token limit:
 
@@ -21,7 +21,7 @@ def truth(held_out: HeldOut) -> dict[str, Estimate]:
 
     Source: the definitions; for the two forms of the total variation, Σ (p − q)₊ = Σ (q − p)₊ as both sum to one.
     """
-    if not held_out.expert or any(expert.log_prob_expert is None for expert in held_out.expert):
+    if not (held_out.expert and held_out.sampled) or any(expert.log_prob_expert is None for expert in held_out.expert):
         return {}
     of_expert = [_log_ratio(expert) for expert in held_out.expert]
     of_policy = [[_log_ratio(sample) for sample in samples] for samples in held_out.sampled]

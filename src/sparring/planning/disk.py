@@ -128,7 +128,8 @@ def _held_out_bytes(prepared: Prepared) -> int:
     """Of one policy: its greedy and sampled responses to each prompt, and log-probs of the expert's."""
     if prepared.held_out is None:
         return 0
-    times, limit = prepared.config.evaluation.samples_per_prompt + 2, prepared.config.data.max_response_tokens
+    evaluation, limit = prepared.config.evaluation, prepared.config.data.max_response_tokens
+    times = 1 + (1 + evaluation.samples_per_prompt if evaluation.answers else 0)
     return sum(
         times * (_HELD_OUT * (len(item.expert_ids) or limit) + _SAMPLE * len(item.prompt_ids))
         for item in prepared.held_out.examples

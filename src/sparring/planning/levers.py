@@ -64,7 +64,10 @@ def _play(prepared: Prepared) -> Iterator[Lever]:
 
 
 def _evaluation(prepared: Prepared) -> Iterator[Lever]:
-    if prepared.config.evaluation.samples_per_prompt > 1:
+    evaluation, judged = prepared.config.evaluation, prepared.verifier or prepared.held_out_judge
+    if evaluation.answers and not judged:
+        yield "evaluation.answers", False
+    elif evaluation.answers and evaluation.samples_per_prompt > 1:
         yield "evaluation.samples_per_prompt", 1
     count = 0 if prepared.held_out is None else len(prepared.held_out.examples)
     if count > _LEAST_HELD_OUT:

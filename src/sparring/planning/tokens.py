@@ -178,6 +178,11 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
     config = prepared.config
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
     samples, policies = config.evaluation.samples_per_prompt, config.measured
+    # Each policy scores what the data compare, and the base model does so once.
+    compared = sum(len(item.prompt_ids) + sum(map(len, item.compared_ids)) for item in held_out if item.compared_ids)
+    if not config.evaluation.answers:
+        experts = sum(len(item.prompt_ids) + len(item.expert_ids) for item in held_out if item.expert_ids)
+        return Tokens(generate=0, score=policies * (experts + compared), train=0)
     # Every policy scores the experts, its greedy answer and its samples in one reading of the prompt, and the base
     # model the last two in another. For the game the policy reads its opponent's samples with its own, those of earlier
     # members of a team too, and those scorers come that have not done so yet; of a mixture there are other samples,
@@ -191,8 +196,6 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
         scored += (len(played) + earlier) * samples + others * (1 + samples)
         mixed += sum(2 * samples for iteration in played if phase.opponent.spec(iteration).base_share)
     lengths = [_length(prepared, item) for item in held_out]
-    # Each policy scores what the data compare, and the base model does so once.
-    compared = sum(len(item.prompt_ids) + sum(map(len, item.compared_ids)) for item in held_out if item.compared_ids)
     return Tokens(
         generate=(policies * (1 + samples) + mixed) * sum(lengths),
         score=asked * sum(len(item.prompt_ids) for item in held_out) + scored * sum(lengths) + policies * compared,

@@ -66,7 +66,9 @@ def changes(summary: Summary, answers: Answers | None) -> Changes | None:
     were kept, or nothing changed.
     """
     before, after = _ends(summary)
-    if before is None or after is None or answers is None or not {before.name, after.name} <= {*answers.policies}:
+    if before is None or after is None or answers is None or not answers.count:
+        return None
+    if not {before.name, after.name} <= {*answers.policies}:
         return None
     evidence = (
         ("verifier", "greedy", differences(before.name, after.name, "accuracy/greedy", answers)),

@@ -78,10 +78,11 @@ def read_answers(stages: Sequence[tuple[str, StageDirectory]]) -> Answers | None
         return None
     tables = [_read(path) for _, path in found]
     policy = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    # Without a verifier the column `right` holds only None, and has no type.
+    # A column that holds only None has no type: `right` without a verifier, `sample` where only experts answered.
     table = pa.concat_tables(tables, promote_options="default")
+    sample = table["sample"].cast(pa.int64())
     kind = np.array([KINDS.index(name) for name in table["kind"].to_pylist()])
-    order = np.lexsort((table["sample"].to_numpy(), kind, policy, table["index"].to_numpy()))
+    order = np.lexsort((sample.to_numpy(), kind, policy, table["index"].to_numpy()))
     return Answers([name for name, _ in found], policy[order], table.take(order))
 
 

@@ -12,6 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from a_run import a_config, a_run
+from sparring.api import run as reported
+from sparring.errors import InputError
 from sparring.files import read_json, write_json
 from sparring.policies import BASE, Drawn, How
 from sparring.reports.summary import summarize
@@ -252,3 +254,55 @@ def test_all_that_a_policy_scores_of_a_prompt_is_one_row(played: Run, monkeypatc
                 answer = held_out_samples(played, by)[row["index"]][row["sample"]]["response_ids"]
             ((alone,),) = log_probs([item.prompt_ids], [[answer]])
             assert row["log_prob"] == pytest.approx(float(alone.sum()), abs=1e-5)
+
+
+def test_a_policy_that_answers_no_held_out_prompt_is_measured_by_what_the_data_bring(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Nothing is sampled in the whole run, and what is measured is what a run with answers measures too."""
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"{n} + 1?", "chosen": f"{n + 1}", "rejected": f"{n}, I think"} for n in range(8)]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    measured = {}
+    for answers in (True, False):
+        config = a_config(
+            tiny_folder,
+            tmp_path / f"{answers}",
+            data={"source": str(pairs), "held_out": 4, "max_response_tokens": 16},
+            objective={"name": "dpo"},
+            responses="data",
+            evaluation={"answers": answers},
+            iterations=1,
+        )
+        reported(config)
+        measured[answers] = read_json(RunDirectory(config.output).iteration(0).evaluation)
+    assert {*measured[False]} == {"preference/accuracy", "preference/margin"}
+    for name, estimate in measured[False].items():
+        assert estimate["mean"] == pytest.approx(measured[True][name]["mean"], abs=1e-4)
+    directory = RunDirectory(tmp_path / "False")
+    assert not any(shards_of(stage) for stage in directory.stages())
+    assert {row["kind"] for row in read_shard(answers_path(directory.iteration(0)))} == {"data"}
+    assert (directory.path / "report.html").exists()
+
+
+def test_an_imitation_without_answers_is_measured_by_the_experts_likelihood(tiny_folder: Path, tmp_path: Path) -> None:
+    config = a_config(tiny_folder, tmp_path / "run", data=DATA, evaluation={"answers": False}, iterations=1)
+    reported(config)
+    directory = RunDirectory(config.output)
+    found = read_json(directory.iteration(0).evaluation)
+    assert {*found} == {"length/expert", "log_likelihood/sequence", "log_likelihood/token"}
+    assert (directory.path / "report.html").exists()
+    assert not shards_of(directory.iteration(0))
+
+
+@pytest.mark.parametrize("reader", [{"judge": "training"}, {"embedder": "a-model"}, {"explicit_reward": True}])
+def test_what_reads_answers_needs_them(tiny_folder: Path, tmp_path: Path, reader: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="reads answers to held-out prompts"):
+        a_config(tiny_folder, tmp_path, evaluation={"answers": False} | reader)
+
+
+@pytest.mark.parametrize("metric", ["accuracy/greedy", "win_rate/base"])
+def test_a_metric_of_answers_cannot_end_a_run_without_them(tiny_folder: Path, tmp_path: Path, metric: str) -> None:
+    config = a_config(tiny_folder, tmp_path, data=DATA, evaluation={"answers": False}, stop={"metric": metric})
+    with pytest.raises(InputError, match="is measured on answers to held-out prompts"):
+        prepare(config)

@@ -19,6 +19,9 @@ def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: J
     metric = config.stop.metric
     if not config.stop.enabled or metric == "auto":
         return
+    if metric.startswith(("accuracy", "win_rate")) and not config.evaluation.answers:
+        problem = f"'{metric}' is measured on answers to held-out prompts, and evaluation.answers is false"
+        raise InputError(problem, where="stop.metric", fix="leave evaluation.answers out, or set another metric")
     if metric.startswith("accuracy") and verifier is None:
         fix = "set data.verifier, or another metric"
         raise InputError(f"'{metric}' needs a verifier", where="stop.metric", fix=fix)

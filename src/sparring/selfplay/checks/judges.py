@@ -21,11 +21,13 @@ _TRIED = 2  # prompts
 
 
 def usable_judge(config: SelfPlayConfig, judge: JudgeSettings | None, data: Dataset) -> JudgeSettings | None:
-    """The judge of held-out responses; None where it needs reference answers and no held-out row has one.
+    """The judge of held-out answers; None where there are none, or it needs right answers and no held-out row has one.
 
     Raises:
         InputError: The configuration asks for a judge that cannot be used.
     """
+    if not config.evaluation.answers:
+        return None
     if judge is None or not judge.needs_reference_answer or _answered(data):
         return judge
     if config.evaluation.judge is not None and data.held_out:

@@ -66,6 +66,8 @@ class EvaluationConfig(BaseModel):
     """How every policy is measured on the held-out set.
 
     Attributes:
+        answers: Whether every policy answers the held-out prompts. Without answers nothing is sampled there: what is
+            measured is the likelihood of the experts' responses and, of preferences, accuracy and margin.
         samples_per_prompt: How many responses to each held-out prompt are sampled, besides the greedy one.
         judge: The judge that compares every policy's sampled responses with those of the base model and of the previous
             policy: a name in `JUDGES` and its settings; "training", the first judge of a phase; or "none". By default,
@@ -78,10 +80,18 @@ class EvaluationConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    answers: bool = True
     samples_per_prompt: int = Field(default=1, ge=1)
     judge: Component | Literal["training", "none"] | None = None
     embedder: str | None = None
     explicit_reward: bool = False
+
+    @field_validator("judge", "embedder", "explicit_reward")
+    @classmethod
+    def _reads_answers(cls, value: Any, info: ValidationInfo) -> Any:
+        if value not in {None, "none", False} and info.data.get("answers") is False:
+            raise ValueError("it reads answers to held-out prompts, and evaluation.answers is false")
+        return value
 
 
 class PhaseConfig(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
@@ -23,7 +23,7 @@ from sparring.selfplay.stages.score import Scores
 from sparring.selfplay.stages.tracked import track
 from sparring.selfplay.stages.unseen import game_on_held_out, responses_in_game
 from sparring.shard_files import read_columns, remove_damaged, write_shard
-from sparring.shards import AnswerRow, LogRatioRow, ResponseKey, SampleRow, answers_path, log_ratios_path
+from sparring.shards import AnswerRow, LogRatioRow, ResponseKey, answers_path, log_ratios_path
 from sparring.work import processes
 
 
@@ -57,7 +57,8 @@ def evaluate(run: Run, policy: int) -> dict[str, Estimate]:
     """Measures a policy on the held-out set, and writes the estimates to the stage's `evaluation.json`.
 
     It takes greedy responses, and responses sampled from the policy itself (temperature 1, no truncation), so that the
-    KL estimate is unbiased. Every policy sees the same prompts in the same batches with the same seeds.
+    KL estimate is unbiased; neither where `evaluation.answers` is false. Every policy sees the same prompts in the same
+    batches with the same seeds.
     """
     known = evaluated(run, policy)
     if known is not None:
@@ -85,29 +86,35 @@ def _estimates(values: Mapping[str, Any]) -> dict[str, Estimate]:
 
 
 def _held_out(run: Run, policy: int) -> HeldOut:
-    greedy, sampled = (held_out_samples(run, drawn) for drawn in (Drawn(policy, "greedy"), Drawn(policy, "sampled")))
-    kinds = _kinds(policy)
+    kinds, drawn = _kinds(run, policy), _drawn(run, policy)
+    written = {kind: held_out_samples(run, each) for kind, each in drawn.items()}
     # One policy after the other, since each change may load weights; what the game reads is scored in the same rows.
     game = responses_in_game(run, policy - 1) if policy > 0 else []
     own = held_out_scores(run, policy, *kinds.values(), "data", *game)
-    base = held_out_scores(run, BASE, kinds["greedy"], kinds["sampled"]) | held_out_scores(run, BASE, "expert", "data")
+    base = held_out_scores(run, BASE, *drawn.values()) | held_out_scores(run, BASE, "expert", "data")
     teacher: Scores = {}
     if run.teacher is not None:
-        for by in (kinds["expert"], kinds["sampled"]):
-            teacher |= held_out_scores(run, TEACHER, by)[by]
+        for kind, by in kinds.items():
+            if kind in {"expert", "sampled"}:
+                teacher |= held_out_scores(run, TEACHER, by)[by]
 
-    def responses(kind: str, example: EncodedExample, rows: Sequence[SampleRow]) -> list[Response]:
+    def responses(kind: str) -> list[list[Response]]:
+        """Of each held-out prompt, in their order; nothing where none were drawn."""
         return [
-            Response(
-                text=row["text"],
-                tokens=len(row["response_ids"]),
-                finish_reason=row["finish_reason"],
-                log_prob=own[kinds[kind]][example.index, row["sample"]],
-                log_prob_base=base[kinds[kind]][example.index, row["sample"]],
-                log_prob_expert=teacher.get((example.index, row["sample"])) if kind == "sampled" else None,
-                right=is_right(run.prepared.verifier, row["text"], example.reference_answer),
-            )
-            for row in rows
+            [
+                Response(
+                    text=row["text"],
+                    tokens=len(row["response_ids"]),
+                    finish_reason=row["finish_reason"],
+                    log_prob=own[kinds[kind]][example.index, row["sample"]],
+                    log_prob_base=base[kinds[kind]][example.index, row["sample"]],
+                    log_prob_expert=teacher.get((example.index, row["sample"])) if kind == "sampled" else None,
+                    right=is_right(run.prepared.verifier, row["text"], example.reference_answer),
+                )
+                for row in written[kind][example.index]
+            ]
+            for example in run.held_out
+            if kind in written
         ]
 
     return HeldOut(
@@ -123,8 +130,8 @@ def _held_out(run: Run, policy: int) -> HeldOut:
             for example in run.held_out
             if example.response is not None
         ],
-        greedy=[responses("greedy", example, greedy[example.index])[0] for example in run.held_out],
-        sampled=[responses("sampled", example, sampled[example.index]) for example in run.held_out],
+        greedy=[answer for (answer,) in responses("greedy")],
+        sampled=responses("sampled"),
         duels=compare(run, policy, lambda number: held_out_samples(run, Drawn(number, "sampled"))),
         compared=[
             Preferences(
@@ -141,10 +148,15 @@ def _held_out(run: Run, policy: int) -> HeldOut:
     )
 
 
-def _kinds(policy: int) -> dict[str, By]:
+def _kinds(run: Run, policy: int) -> dict[str, By]:
     """The held-out responses that are measured for a policy, by their name in the report."""
-    drawn: dict[str, By] = {"greedy": Drawn(policy, "greedy"), "sampled": Drawn(policy, "sampled")}
-    return {"expert": "expert", **drawn, "data": "data"}
+    return {"expert": "expert", **_drawn(run, policy), "data": "data"}
+
+
+def _drawn(run: Run, policy: int) -> dict[str, Drawn]:
+    """Those of them that the policy gives itself."""
+    answered = run.config.evaluation.answers
+    return {"greedy": Drawn(policy, "greedy"), "sampled": Drawn(policy, "sampled")} if answered else {}
 
 
 def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
@@ -153,12 +165,12 @@ def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
     processes.on_main(lambda: remove_damaged(path))
     if processes.on_main(path.exists):
         return
-    examples = list(zip(run.held_out, held_out.greedy, held_out.sampled, strict=True))
+    given = list(zip(run.held_out, held_out.greedy, held_out.sampled, strict=True)) if held_out.sampled else []
     answered = held_out_experts(run)
     responses: dict[str, dict[ResponseKey, Response]] = {
         "expert": {(each.index, None): expert for each, expert in zip(answered, held_out.expert, strict=True)},
-        "greedy": {(example.index, 0): greedy for example, greedy, _ in examples},
-        "sampled": {(each.index, k): answer for each, _, answers in examples for k, answer in enumerate(answers)},
+        "greedy": {(example.index, 0): greedy for example, greedy, _ in given},
+        "sampled": {(each.index, k): answer for each, _, answers in given for k, answer in enumerate(answers)},
     }
     log_probs = held_out_scores(run, policy, "data")["data"]
     responses["data"] = {
@@ -173,12 +185,13 @@ def _keep_answers(run: Run, policy: int, held_out: HeldOut) -> None:
         for k, rate in enumerate(Verdict(pairwise=each.comparison.pairwise).win_rates())
     }
     asked = {example.index: example for example in run.held_out}
-    own, base = ({k: score_files_of(run, who, by) for k, by in _kinds(policy).items()} for who in (policy, BASE))
+    kinds = _kinds(run, policy)
+    own, base = ({k: score_files_of(run, who, by) for k, by in kinds.items()} for who in (policy, BASE))
 
     def write() -> None:
         told: dict[str, Any] = {"examples": asked, "tokenizer": run.policy.tokenizer, "preferences": preferences}
-        kinds = (answer_rows(kind, each, own=own[kind], base=base[kind], **told) for kind, each in responses.items())
-        write_shard(path, chain.from_iterable(kinds))
+        rows = (answer_rows(k, responses[k], own=own[k], base=base[k], **told) for k in kinds)
+        write_shard(path, chain.from_iterable(rows))
 
     processes.on_main(write)
 

@@ -37,10 +37,11 @@ def held_out_experts(run: Run) -> list[EncodedExample]:
 def held_out_turns(run: Run, iteration: int) -> Turns:
     """The opponent's generators, which share the held-out prompts as they share those of training.
 
-    The game is played on those that have an expert's response, and on none where the iteration needs no samples.
+    The game is played on those that have an expert's response, and on none where the iteration needs no samples, or
+    held-out prompts are not answered.
     """
     phase = run.phase(iteration)
-    if not phase.needs_samples:
+    if not (phase.needs_samples and run.config.evaluation.answers):
         return {}
     spec = phase.opponent.spec(iteration)
     players = [Drawn(policy, "mixture" if spec.base_share else "sampled") for policy in spec.generators]
