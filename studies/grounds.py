@@ -21,7 +21,13 @@ from playing import Play, play_all, sparring
 from sparring.data import TASKS
 from sparring.data.verifiers import final_number
 
-LORA = ("warmup=null", "lora={r: 16, lora_alpha: 32}", "training.per_device_train_batch_size=2")
+LORA = (
+    "warmup=null",
+    "lora={r: 16, lora_alpha: 32}",
+    "training.per_device_train_batch_size=2",
+    # Products in bf16, on a processor that has them; the weights stay in fp32.
+    "training.bf16=true",
+)
 
 
 def keep_experts(path: Path, count: int) -> None:
@@ -88,14 +94,15 @@ class Ground:
     def starts(self, places: Mapping[int, Path], *, at_once: int) -> None:
         """Makes the starts of some seeds, each in the folder of its seed, where they are missing.
 
-        A start is the policy of the round after which most answers to the choosing problems were right.
+        A start is the policy of the round after which the experts' responses to the choosing problems were likeliest.
         """
         missing = {seed: place for seed, place in places.items() if not (place / "start").exists()}
         paths = {place: self.path(place, seed) for seed, place in missing.items()}
         play_all([*paths.values()], at_once=at_once)
         for place, path in paths.items():
-            best = Outcome.of(path.run).best(first=1)
-            sparring("export", path.run, place / "start", "--policy", f"iterations/{best - 1:03}", threads=1)
+            best = Outcome.of(path.run).likeliest(first=1)
+            policy = f"iterations/{best - 1:03}"
+            sparring("export", path.run, place / "start", "--policy", policy, "--dtype", "float32", threads=1)
 
     def path(self, folder: Path, seed: int) -> Play:
         """Supervised fine-tuning from the pretrained model, measured after every round."""

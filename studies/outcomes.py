@@ -74,17 +74,24 @@ class Outcome:
         ]
         return values
 
-    def best(self, first: int = 0) -> int:
-        """The policy, from the `first`, of whose answers to the choosing problems most are right, greedy or sampled.
+    def likeliest(self, first: int) -> int:
+        """The policy, from the `first`, that finds the experts' responses to the choosing problems likeliest."""
+        return max(range(first, len(self.problems)), key=lambda policy: self._chosen_by(policy, "likelihood"))
+
+    def best(self) -> int:
+        """The policy of whose answers to the choosing problems most are right, greedy or sampled.
 
         Of equally good ones, the one that finds the experts' responses likeliest.
         """
 
         def worth(policy: int) -> tuple[float, float]:
-            greedy, sampled, likelihood = (mean(self.problems[policy][name][:CHOOSING]) for name in MEASURES)
+            greedy, sampled, likelihood = (self._chosen_by(policy, name) for name in MEASURES)
             return greedy + sampled, likelihood
 
-        return max(range(first, len(self.problems)), key=worth)
+        return max(range(len(self.problems)), key=worth)
+
+    def _chosen_by(self, policy: int, measure: str) -> float:
+        return mean(self.problems[policy][measure][:CHOOSING])
 
     def reported(self, policy: int, measure: str) -> list[float]:
         """A measure of a policy on the problems that are reported."""

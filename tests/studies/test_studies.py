@@ -32,7 +32,7 @@ def test_paired_differences_by_hand() -> None:
 
 def test_the_best_policy_is_told_by_the_choosing_problems() -> None:
     run = outcome(-0.1, -0.5, -0.2, -0.3)
-    assert (run.best(), run.best(first=1)) == (0, 2)
+    assert (run.best(), run.likeliest(first=1)) == (0, 2)
     run.problems[1]["greedy"][-2:], run.problems[3]["sampled"][0] = [2.0, 2.0], 0.75
     assert run.best() == 3
 
