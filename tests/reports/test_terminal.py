@@ -13,6 +13,9 @@ from reports.finished_run import estimate, write_run
 from sparring.cli.output import print_report
 from sparring.cli.report import report_command
 from sparring.files import read_json, write_json
+from sparring.reports.comparison import comparison_page
+from sparring.reports.page import render
+from sparring.reports.run import run_page
 from sparring.reports.summary import summarize
 from sparring.reports.terminal import Policies, costs, training
 
@@ -34,6 +37,8 @@ def test_that_ties_count_half_is_said_below_a_win_rate_alone(tmp_path: Path) -> 
     stage = directory.iteration(0)
     write_json(stage.evaluation, read_json(stage.evaluation) | {"win_rate/base": estimate(0.75)})
     assert shown(Policies(summarize(tmp_path)), 120).rstrip().endswith("In a win rate a tie counts half.")
+    for page in (run_page(summarize(tmp_path)), comparison_page([summarize(tmp_path)])):
+        assert "In a win rate a tie counts half." in render(page)
 
 
 def test_a_line_a_policy_and_each_column_as_a_curve(tmp_path: Path) -> None:

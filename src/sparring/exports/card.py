@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from sparring.exports.adapter import AdapterBase
 from sparring.files import public_name
 from sparring.models.origin import Origin
-from sparring.reports.summary import TIES, PolicyRow, Summary
+from sparring.reports.summary import PolicyRow, Summary
 
 _TEMPLATE = """---
 {{ card_data }}
@@ -245,7 +245,7 @@ def _table(summary: Summary, policy: str) -> str:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     measured = any(row.path == policy for row in summary.rows)
     which = "The model of this card is in bold." if measured else f"The model of this card {NOT_MEASURED}."
-    ties = f" {TIES}" if summary.has_win_rate else ""
+    ties = f" {summary.ties}" if summary.ties else ""
     return (
         f"{table}\n\nOver {summary.prompts} held-out prompts: brackets hold the 95 % interval of a rate (Wilson), ± is "
         f"the standard error. KL and log-likelihood are in nats.{ties}{shared} {which}"

@@ -159,6 +159,7 @@ def comparison_page(summaries: Sequence[Summary]) -> Page:
         groups=groups,
         head=head,
         rows=rows,
+        ties=next((run.ties for run in summaries if run.ties), ""),
         run_head=["run", "seed", "ended", "best policy", "gain", *(heading for _, heading, _ in columns)],
         run_rows=[_run_row(run, columns) for run in summaries],
     )

@@ -78,7 +78,7 @@ def _facts(summary: Summary, answers: Answers | None, seconds: dict[str, dict[st
         ("Iterations", f"{played} of {summary.iterations}"),
         ("Seed", str(config["seed"])),
     ]
-    if answers is not None:
+    if answers is not None and answers.count:
         facts.append(("Held-out answers", f"{answers.count:,}"))
     directory = RunDirectory(summary.path)
     gone = [f"{name} of {len(of)}" for name, kind in _REMOVED.items() if (of := directory.removed(kind))]
@@ -124,6 +124,7 @@ def _estimates(summary: Summary) -> dict[str, Any]:
         "all_head": ["policy", *keys],
         "all_rows": [[row.name, *(_cell(row, key, 4) for key in keys)] for row in rows],
         "best": paths.index(best) if best in paths else None,
+        "ties": summary.ties,
     }
 
 

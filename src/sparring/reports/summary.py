@@ -20,7 +20,7 @@ MORE_SFT = "more SFT"
 """What the policies of the control are called, before their number."""
 LIKELIHOOD = "log_likelihood/token"
 """The estimate that decides between policies that are equally good."""
-TIES = "In a win rate a tie counts half."
+_TIES = "In a win rate a tie counts half."
 """What is said below a table that has one."""
 
 # What a report says of a manifest, and of result.json.
@@ -152,9 +152,9 @@ class Summary:
         return [column for column in COLUMNS if any(column[0] in row.estimates for row in self.rows)]
 
     @property
-    def has_win_rate(self) -> bool:
-        """Whether a table of the columns needs to say what a tie counts, `TIES`."""
-        return any("win_rate/base" in row.estimates for row in self.rows)
+    def ties(self) -> str:
+        """What a table of the columns says of ties; nothing without a win rate."""
+        return _TIES if any("win_rate/base" in row.estimates for row in self.rows) else ""
 
     @property
     def prompts(self) -> int:

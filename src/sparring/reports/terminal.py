@@ -15,7 +15,7 @@ from rich.text import Text
 from sparring.progress import duration
 from sparring.reports.cost import seconds_by_stage, stages_of
 from sparring.reports.sparkline import sparkline
-from sparring.reports.summary import TIES, PolicyRow, Summary
+from sparring.reports.summary import PolicyRow, Summary
 
 # The curves of training that are shown.
 _CURVES = ("loss", "rewards/margins", "divergence_estimate")
@@ -38,8 +38,8 @@ class Policies:
         """The table that fits."""
         wide = self._wide()
         yield wide if _fits(wide, console, options) else self._tall()
-        if self.summary.has_win_rate:
-            yield TIES
+        if self.summary.ties:
+            yield self.summary.ties
 
     def _wide(self) -> Table:
         rows, columns = self.summary.rows, self.summary.columns
