@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import json
 import re
 import shlex
@@ -137,6 +138,12 @@ def test_a_command_is_understood(command: str, folder: Path) -> None:
 @pytest.mark.parametrize("text", blocks("python"))
 def test_code_is_python(text: str) -> None:
     ast.parse(text)
+
+
+@pytest.mark.parametrize("text", blocks("pycon"))
+def test_a_session_answers_as_its_page_shows(text: str) -> None:
+    session = doctest.DocTestParser().get_doctest(text, {}, "page", None, None)
+    assert doctest.DocTestRunner().run(session).failed == 0
 
 
 @pytest.mark.parametrize("text", [each for each in blocks("python", HOW_TO) if "SelfPlayTrainer(" in each.values[0]])
