@@ -73,7 +73,7 @@ def _options(
 
 @app.command(cls=TakesSettings)
 def train(config: Config, overrides: Overrides = None, skip_invalid: SkipInvalid = False, json: Json = False) -> None:
-    """Play a whole run: warm-up, then iterations of generate, score, train, evaluate."""
+    """Play a whole run: warm-up, then iterations of generate, score, judge, train, evaluate."""
     from sparring.cli.training import train_command
 
     train_command(config, overrides or [], skip_invalid=skip_invalid, as_json=json)
@@ -156,7 +156,7 @@ def generate(  # noqa: PLR0917 - options of a command
     system: Annotated[str | None, typer.Option(help="A system turn before every prompt.")] = None,
     samples: Annotated[int, typer.Option("--samples", "-k", min=1, help="Responses a prompt.")] = 1,
     temperature: Temperature = None,
-    top_p: Annotated[float | None, typer.Option(min=1e-6, max=1.0, help="Likewise.")] = None,
+    top_p: Annotated[float | None, typer.Option(min=1e-6, max=1.0, help="By default the run's; of a model, 1.")] = None,
     top_k: Annotated[int | None, typer.Option(min=0, help="1 is greedy; by default the run's, or 0: all.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="By default the run's; of a model, 256.")] = None,
     seed: int = 0,

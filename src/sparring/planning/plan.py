@@ -157,7 +157,7 @@ def plan(
         config: The run.
         processes: How many would play it; None for those that a launcher started.
         sharded: Whether they would share out the weights in training (FSDP).
-        calibrated: Whether to load the model and measure its speed here, which takes about ten seconds; without,
+        calibrated: Whether to load the model and measure its speed here, which takes about half a minute; without,
             only the model's configuration is read, and there are no times.
         calibration: The speed as it was measured before, which is then not measured again.
 

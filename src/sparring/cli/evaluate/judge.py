@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def judge(
     model: Annotated[str, typer.Argument(metavar="A", help="Whose win rate: MODEL|RUN, or a file of answers.")],
-    baseline: Annotated[str, typer.Argument(metavar="B", help="The baseline: likewise.")],
+    baseline: Annotated[str, typer.Argument(metavar="B", help="The baseline: MODEL|RUN, or a file of answers.")],
     to: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="The JSON file to write.")],
     settings: JudgeOptions = None,
     *,
