@@ -14,6 +14,7 @@ from sparring.data.template import PromptTemplate, place, turns_of
 from sparring.data.watch import Watch
 from sparring.errors import InputError
 from sparring.examples import EncodedExample, Example
+from sparring.following import following
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -87,7 +88,8 @@ class Fit:
         written = [(example, text) for example in examples if (text := self._written(example)) is not None]
         prompts = self.template.prompt_ids([example for example, _ in written], [text for _, text in written])
         texts = [[self._bounded(text, self.limits.response) for text in answers(example)] for example, _ in written]
-        responses = _tokenize(texts, self.template.tokenizer)
+        after = [ids[-1] if ids else 0 for ids in prompts]
+        responses = _tokenize(texts, after, self.template)
         for (example, prompt), ids, answered in zip(written, prompts, responses, strict=True):
             try:
                 self._add(example, prompt, ids, answered)
@@ -117,7 +119,7 @@ class Fit:
             raise self.template.forged(example)
         self.counts["longest prompt"] = max(self.counts["longest prompt"], len(ids))
         prompt_ids = self._prompt(example, ids)
-        fitted = None if prompt_ids is None else self._responses(example, answered)
+        fitted = None if prompt_ids is None else self._responses(example, answered, prompt_ids[-1])
         if prompt_ids is not None:
             self.watch.long.add(0, 1, str)
         if prompt_ids is None or fitted is None:
@@ -195,17 +197,17 @@ class Fit:
         head = ids[:1] if ids[0] == self.template.tokenizer.bos_token_id else []
         return head + ids[len(ids) - limit + len(head) :]
 
-    def _responses(self, example: Example, answered: list[list[int]]) -> list[list[int]] | None:
+    def _responses(self, example: Example, answered: list[list[int]], after: int) -> list[list[int]] | None:
         """All of them within their limit, or None where the example is dropped."""
         fitted = []
         for text, ids in zip(answers(example), answered, strict=True):
-            response = self._response(example, text, ids)
+            response = self._response(example, text, ids, after)
             if response is None:
                 return None
             fitted.append(response)
         return fitted
 
-    def _response(self, example: Example, text: str, ids: list[int]) -> list[int] | None:
+    def _response(self, example: Example, text: str, ids: list[int], after: int) -> list[int] | None:
         """The response within its limit and with its end token, or None where the example is dropped."""
         tokenizer, limit = self.template.tokenizer, self.limits.response
         stop = next((index for index in ids if index in self.stop_ids), None)
@@ -214,7 +216,8 @@ class Fit:
             fix = "remove it from the text: the end token is appended for you"
             raise InputError(problem, where=_where(example), fix=fix)
         if self.template.special_tokens != "tokens" and self.template.special.found(text):
-            ids = self.template.special.as_characters(self._bounded(text, limit))
+            said = self.template.space + self._bounded(text, limit)
+            (ids,) = following(tokenizer, [said], [after], split_special_tokens=True)
         self.counts["longest response"] = max(self.counts["longest response"], len(ids) + 1)
         if len(ids) < limit:
             return [*ids, self.end]
@@ -238,9 +241,10 @@ def answers(example: Example) -> list[str]:
     return expert if example.comparison is None else [*expert, *example.comparison.responses]
 
 
-def _tokenize(texts: list[list[str]], tokenizer: PreTrainedTokenizerBase) -> list[list[list[int]]]:
-    flat = [text for group in texts for text in group]
-    ids = iter(tokenizer(flat, add_special_tokens=False, verbose=False)["input_ids"] if flat else [])
+def _tokenize(texts: list[list[str]], after: list[int], template: PromptTemplate) -> list[list[list[int]]]:
+    behind = [token for token, group in zip(after, texts, strict=True) for _ in group]
+    said = [template.space + text for group in texts for text in group]
+    ids = iter(following(template.tokenizer, said, behind))
     return [[next(ids) for _ in group] for group in texts]
 
 

@@ -50,10 +50,6 @@ class SpecialTokens:
         copied.backend_tokenizer.pre_tokenizer.prepend_scheme = "never"
         return copied
 
-    def as_characters(self, text: str) -> list[int]:
-        """A text's tokens, in which no special token's characters make that token."""
-        return _split(self.tokenizer, text)
-
     def prompt(self, turns: Sequence[Turn], render: Callable[[list[Turn]], str]) -> list[int] | None:
         """A chat's tokens, in which the template's special tokens are tokens, and the turns' are characters.
 

@@ -14,6 +14,7 @@ from sparring.data.limited import limited
 from sparring.data.special_tokens import SpecialTokens
 from sparring.errors import InputError
 from sparring.examples import Example
+from sparring.following import space_between
 from sparring.inputs import is_text, read_text
 from sparring.inputs import place as path_of
 
@@ -163,6 +164,16 @@ class PromptTemplate:
         # Not verbose: transformers would warn of a text that is longer than the model's context, and is left out here.
         ids = self.tokenizer(prompts, add_special_tokens=not self.chat, verbose=False, **split)["input_ids"]
         return [self._trimmed(list(row), text) for row, text in zip(ids, prompts, strict=True)]
+
+    @cached_property
+    def space(self) -> str:
+        """What the template puts before a response, where the tokenizer begins words with it: a space or nothing."""
+        if not self.chat:
+            return ""
+        turns = [{"role": "user", "content": "Hello"}]
+        answer = {"role": "assistant", "content": _SENTINEL}
+        whole = self._render([*turns, answer], generation_prompt=False)
+        return space_between(self.tokenizer, self.render(turns), whole, _SENTINEL)
 
     def prompt_ids(self, examples: Sequence[Example], prompts: Sequence[str]) -> list[list[int] | None]:
         """Token ids of rendered prompts, in which no turn's text makes a special token unless that is asked for.

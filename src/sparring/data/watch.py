@@ -122,8 +122,8 @@ class Watch:
             reason = error.problem
             self.mismatch.add(1, 1, lambda: f"{place(example)}: the whole conversation is refused: {reason}")
             return
-        differs = not whole.startswith(prompt + response)
-        self.mismatch.add(differs, 1, lambda: f"{place(example)}: {difference(prompt + response, whole)}")
+        joined = prompt + self.template.space + response
+        self.mismatch.add(not whole.startswith(joined), 1, lambda: f"{place(example)}: {difference(joined, whole)}")
 
     def _special(self) -> Observation | None:
         names = ", ".join(sorted(self._seen_special))

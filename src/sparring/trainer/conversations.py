@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 from sparring.errors import InputError, did_you_mean
 from sparring.examples import PROMPT_NAMES
+from sparring.following import space_between
 from sparring.progress import console
 
 _NAMES = {"chosen": "expert", "rejected": "generated"}
@@ -107,15 +108,19 @@ def _content(response: Any, prompt: Turns, where: str) -> str:
     return turns[0]["content"]
 
 
-def turn_end(tokenizer: Any, prompt: Turns, response: str) -> list[int]:
-    """The tokens with which the chat template ends an assistant's turn, up to the first special one.
+def around(tokenizer: Any, prompt: Turns, response: str) -> tuple[str, list[int]]:
+    """What the chat template writes around the words of an assistant's turn.
 
-    The end-of-sequence token where the template writes none.
+    Returns:
+        The space before them, as `space_between` tells it, and the tokens behind them up to the first special one: the
+        end-of-sequence token where the template writes none.
     """
     turn = {"role": "assistant", "content": response}
     whole = tokenizer.apply_chat_template([*prompt, turn], tokenize=False)
+    asked = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    space = space_between(tokenizer, asked, whole, response)
     _, found, tail = whole.rpartition(response.strip())
     ids = list(tokenizer(tail, add_special_tokens=False).input_ids) if found else []
     special = {token for token, each in tokenizer.added_tokens_decoder.items() if each.special}
     place = next((place for place, token in enumerate(ids) if token in special), None)
-    return [tokenizer.eos_token_id] if place is None else ids[: place + 1]
+    return space, [tokenizer.eos_token_id] if place is None else ids[: place + 1]

@@ -9,9 +9,10 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from sparring.errors import InputError
+from sparring.following import following
 from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.tokens import LikelyTokens
-from sparring.trainer.conversations import is_preferred, missing, named, split, turn_end
+from sparring.trainer.conversations import around, is_preferred, missing, named, split
 
 _TEXT = ("prompt", "expert", "generated")
 _IDS = ("prompt_ids", "expert_ids", "generated_ids")
@@ -192,11 +193,12 @@ def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str, cal
         if tokenizer is None or tokenizer.eos_token_id is None:
             fix = "pass processing_class=, or give token ids"
             raise InputError("text needs a tokenizer with an end-of-sequence token", where=where, fix=fix)
-        prompt = _prompt_ids(tokenizer, text)
-        end = [tokenizer.eos_token_id] if chats is row else turn_end(tokenizer, text, expert_text)
-        expert = _response_ids(tokenizer, expert_text, end, where)
-        texts = [generated_text] if isinstance(generated_text, str) else generated_text
-        generated = [_response_ids(tokenizer, item, end, where) for item in texts]
+        prompt = _checked_ids(_prompt_ids(tokenizer, text), f"{where}, prompt")
+        space, end = ("", [tokenizer.eos_token_id]) if chats is row else around(tokenizer, text, expert_text)
+        texts = [expert_text, *([generated_text] if isinstance(generated_text, str) else generated_text)]
+        _check_texts(texts, where)
+        behind = following(tokenizer, [space + each for each in texts], [prompt[-1]] * len(texts))
+        expert, *generated = ([*ids, *end] for ids in behind)
     triple = Triple(
         prompt_ids=_checked_ids(prompt, f"{where}, prompt"),
         expert_ids=_checked_ids(expert, f"{where}, expert"),
@@ -264,7 +266,7 @@ def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]
     return ids
 
 
-def _response_ids(tokenizer: Any, text: str, end: Sequence[int], where: str) -> list[int]:
-    if not isinstance(text, str):
-        raise InputError(f"a response must be text, got {type(text).__name__}", where=where, fix="give a string")
-    return [*tokenizer(text, add_special_tokens=False, verbose=False).input_ids, *end]
+def _check_texts(texts: Sequence[Any], where: str) -> None:
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"a response must be text, got {type(text).__name__}", where=where, fix="give a string")

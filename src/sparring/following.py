@@ -1,0 +1,61 @@
+"""Token ids of a text that follows another, which some tokenizers write otherwise than one that stands alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+# Private use: no token holds it together with other characters.
+_BEFORE = "\ue000"
+
+
+def following(tokenizer: Any, texts: Sequence[str], after: Sequence[int], **options: bool) -> list[list[int]]:
+    """Token ids of texts, each as the tokenizer writes it behind other tokens.
+
+    Tokenizers of SentencePiece's kind put a space before the first word of a text, and some before the first one after
+    a special token too. A response is none of that where it follows a prompt: with the space it would be other tokens
+    than the policy's own samples are.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        texts: The texts.
+        after: The token that each stands behind.
+        options: What the tokenizer is told beside.
+    """
+    alone = _ids(tokenizer, texts, options)
+    if not marks_beginning(tokenizer):
+        return alone
+    added = tokenizer.added_tokens_decoder
+    before = [added[token].content if token in added else _BEFORE for token in after]
+    # A special token may swallow the white space behind it.
+    before = ["" if text[:1].isspace() and head != _BEFORE else head for text, head in zip(texts, before, strict=True)]
+    wholes = _ids(tokenizer, [head + text for head, text in zip(before, texts, strict=True)], options)
+    heads = {head: _ids(tokenizer, [head], options)[0] for head in {*before}}
+    return [
+        whole[len(heads[head]) :] if whole[: len(heads[head])] == heads[head] else own
+        for head, whole, own in zip(before, wholes, alone, strict=True)
+    ]
+
+
+def marks_beginning(tokenizer: Any) -> bool:
+    """Whether a tokenizer writes the first word of a text otherwise than the same word behind others."""
+    alone, head, whole = _ids(tokenizer, ["a", _BEFORE, f"{_BEFORE}a"], {})
+    known = tokenizer.unk_token_id is None or tokenizer.unk_token_id not in head
+    return known and whole[: len(head)] == head and whole[len(head) :] != alone
+
+
+def space_between(tokenizer: Any, prompt: str, whole: str, response: str) -> str:
+    """The space that a chat template puts between a prompt and its response, where words begin with it; else nothing.
+
+    Args:
+        tokenizer: A tokenizer of transformers; the space counts where it marks a beginning with one.
+        prompt: The prompt, as the template writes it.
+        whole: Prompt and response, as the template writes them.
+        response: The response.
+    """
+    return " " if whole.startswith(f"{prompt} {response}") and marks_beginning(tokenizer) else ""
+
+
+def _ids(tokenizer: Any, texts: Sequence[str], options: dict[str, bool]) -> list[list[int]]:
+    encoded = tokenizer([*texts], add_special_tokens=False, verbose=False, **options)["input_ids"] if texts else []
+    return [list(ids) for ids in encoded]
