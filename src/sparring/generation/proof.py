@@ -92,9 +92,9 @@ def _find(model: Any, decode: Decode, copies: int, mixture: Mixture | None) -> t
         problem = _problem(model, decode, way, copies, mixture)
         if problem is None:
             return way, why
-        why = why or f"{_words(way)} {problem}"
+        why = why or f"{_words(way)}, {problem}"
     raise InputError(
-        f"this model cannot be sampled right: {_words(way)} {problem}",
+        f"this model cannot be sampled right: even {_words(way)}, {problem}",
         where=type(model).__name__,
         fix="take a model of another family, or an engine that has an implementation of its own (generation.name)",
     )
