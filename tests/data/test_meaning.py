@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from sparring.data import DataConfig, Dataset, load
@@ -270,3 +271,28 @@ def test_an_answer_may_be_one_message(tmp_path: Path) -> None:
     assert comparison.responses == ("That.", "This.")
     (example,) = read(tmp_path, {"prompt": [ASKED], "completion": SAID}).train
     assert example.response == "That."
+
+
+@pytest.mark.parametrize("answer", ["response", "completion", "chosen"])
+def test_messages_in_the_cells_of_a_table_are_read(tmp_path: Path, answer: str) -> None:
+    said = {"prompt": [{"role": "system", "content": "Point."}, ASKED], answer: [SAID]}
+    if answer == "chosen":
+        said |= {"rejected": [{**SAID, "content": "This."}], "response": [SAID]}
+    (tmp_path / "x.csv").write_text(
+        pd.DataFrame([{name: json.dumps(cell) for name, cell in said.items()}]).to_csv(index=False)
+    )
+    data = load(DataConfig(source=str(tmp_path / "x.csv"), held_out=0), 0)
+    assert turns(data) == [("system", "Point."), ("user", "Which?")]
+    assert data.train[0].response == "That."
+
+
+def test_messages_that_python_printed_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, {"prompt": "Which?", "response": str([SAID])})
+    assert "field 'response': must be a list of messages, got text that is not JSON" in str(caught.value)
+
+
+def test_a_text_that_only_quotes_messages_stays_text(tmp_path: Path) -> None:
+    text = f"Mend this: {json.dumps([ASKED])}"
+    (example,) = read(tmp_path, {"prompt": text, "response": "Done."}).train
+    assert (example.prompt, example.messages) == (text, None)

@@ -70,12 +70,12 @@ def _prompt_completion(record: Record) -> Example:
 def _pair(record: Record, answer: str) -> Example:
     """A prompt and its answer, each either text or a list of messages."""
     prompt, expert = _prompt(record), _answer(record, answer) if record.has(answer) else None
-    plain = isinstance(record.value("prompt"), str) and not (expert and isinstance(record.value(answer), list | dict))
+    plain = isinstance(record.spoken("prompt"), str) and not (expert and isinstance(record.spoken(answer), list | dict))
     return _example(record, prompt, plain=plain, response=expert)
 
 
 def _prompt_only(record: Record) -> Example:
-    return _example(record, _prompt(record), plain=isinstance(record.value("prompt"), str))
+    return _example(record, _prompt(record), plain=isinstance(record.spoken("prompt"), str))
 
 
 def _messages(record: Record) -> Example:
@@ -94,8 +94,8 @@ def _alpaca(record: Record) -> Example:
 
 def _preference(record: Record) -> Example:
     """A chosen and a rejected answer, or neither; without a prompt they are conversations that begin with it."""
-    if record.has("prompt") or not isinstance(record.value("chosen"), list):
-        prompt, plain = _prompt(record), isinstance(record.value("prompt"), str)
+    if record.has("prompt") or not isinstance(record.spoken("chosen"), list):
+        prompt, plain = _prompt(record), isinstance(record.spoken("prompt"), str)
     else:
         prompt, plain = _asked(record, "chosen", record.turns("chosen")[:-1]), False
     comparison = None
@@ -120,7 +120,7 @@ def _comparison(record: Record) -> Example:
             responses=tuple(record.check_text("responses", text, inside=f"[{k}]") for k, text in enumerate(texts)),
             pairwise=_of_scores(record, len(texts)) if record.has("scores") else _pairwise(record, len(texts)),
         )
-    return _compared(record, _prompt(record), comparison, plain=isinstance(record.value("prompt"), str))
+    return _compared(record, _prompt(record), comparison, plain=isinstance(record.spoken("prompt"), str))
 
 
 FORMATS: dict[str, Format] = {
@@ -184,7 +184,7 @@ def _compared(record: Record, prompt: Sequence[Turn], comparison: Comparison | N
 
 def _prompt(record: Record) -> list[Turn]:
     """The prompt as turns: a text is the user's one."""
-    if isinstance(record.value("prompt"), list):
+    if isinstance(record.spoken("prompt"), list):
         return _asked(record, "prompt", record.turns("prompt"))
     return [{"role": "user", "content": record.text("prompt")}]
 
@@ -200,7 +200,7 @@ def _asked(record: Record, field: str, turns: list[Turn]) -> list[Turn]:
 
 def _answer(record: Record, field: str, prompt: Sequence[Turn] = ()) -> str:
     """A response: a text, or one assistant message, which the prompt's own may precede."""
-    if not isinstance(record.value(field), list | dict):
+    if not isinstance(record.spoken(field), list | dict):
         return record.text(field)
     turns = record.turns(field)
     if prompt and turns[: len(prompt)] == list(prompt):

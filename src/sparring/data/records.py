@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -14,6 +15,7 @@ from sparring.errors import InputError, did_you_mean
 from sparring.inputs import is_text
 
 _ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
+_MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](role|from|content|value)["']\s*:""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,13 @@ class Record:
     def text(self, field: str, *, blank: bool = False) -> str:
         """The field as text; `blank` allows nothing but white space."""
         return self.check_text(field, self.value(field), blank=blank)
+
+    def spoken(self, field: str) -> Any:
+        """The field's value, a text or messages; those that a cell of a table holds as JSON are read."""
+        value = self.value(field)
+        if isinstance(value, str) and _MESSAGES.match(value):
+            return self._from_json(field, value, "list of messages")
+        return value
 
     def text_or_number(self, field: str) -> str:
         """The field as text; a number is written out, without an exponent."""
