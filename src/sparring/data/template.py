@@ -253,8 +253,10 @@ class PromptTemplate:
             problem = "the chat template does not write what the assistant says"
             raise InputError(problem, where=_SETTING, fix="have it render the content of every message")
         special = {*map(self.tokenizer.convert_tokens_to_ids, self.special.known)}
+        # Some tokenizers hold the end of a turn as a token that is not special.
+        added = {index for index, token in self.tokenizer.added_tokens_decoder.items() if token.content.strip()}
         ids: list[int] = self.tokenizer(tail, add_special_tokens=False)["input_ids"]
-        return next((index for index in ids if index in special), None)
+        return next((index for ends in (special, added) for index in ids if index in ends), None)
 
     def _refused(self, example: Example, turns: list[Turn], reason: str) -> InputError:
         """Says at which turn the template fails: the last of the fewest that it fails on for the same reason."""
