@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from tokenizers import AddedToken
+from tokenizers.processors import TemplateProcessing
 
 from sparring.data import Clock, DataConfig, Encoded, PromptTemplate, encode, load
 from sparring.data.jinja import reads_clock, unset_variables, with_defaults
@@ -282,3 +284,34 @@ def test_cut_responses_are_told_as_so_many_of_so_many(long: int, warning: bool) 
     assert (found.count, found.of, found.warning) == (long, 10, warning)
     assert found.sentence.startswith(f"{long} of 10 responses are cut at data.max_response_tokens (40)")
     assert found.example == "talk.csv, row 1"
+
+
+def test_a_turn_may_end_with_an_added_token_that_is_not_special() -> None:
+    tokenizer = tiny_tokenizer(chat_template=CHATML.replace("<|im_end|>", "<turn/>"))
+    tokenizer.add_tokens([AddedToken("<turn/>", special=False, normalized=False), AddedToken("\n", special=False)])
+    end = tokenizer.convert_tokens_to_ids("<turn/>")
+    config = DataConfig(source="x.jsonl", max_response_tokens=20)
+    found = encode([Example(index=0, prompt="Why?", response="So.")], tokenizer, config, context_length=100)
+    assert found.examples[0].expert_ids[-1] == end
+    assert found.stop_ids == (tokenizer.eos_token_id, end)
+
+
+def test_a_template_of_ones_own_that_leaves_out_the_first_token_is_told(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer(chat_template="{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}")
+    example = Example(index=0, prompt="Why?", response="So.")
+
+    def names(**settings: Any) -> list[str]:
+        config = DataConfig(source="x.jsonl", max_response_tokens=20, **settings)
+        return [each.name for each in encode([example], tokenizer, config, context_length=100).findings]
+
+    file = tmp_path / "own.jinja"
+    file.write_text(tokenizer.chat_template)
+    assert names(chat_template=str(file)) == []
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
+    )
+    # The model's own template is what it was tuned with.
+    assert names() == []
+    assert names(chat_template=str(file)) == ["bare prompts"]
+    file.write_text("{{ bos_token }}" + tokenizer.chat_template)
+    assert names(chat_template=str(file)) == []

@@ -30,6 +30,7 @@ class Watch:
         long: Prompts that are left out as too long.
         cut: Responses that are cut at their limit.
         wrong: Expert responses that the verifier finds wrong by the row's own ground truth.
+        bare: Prompts that the user's own template begins without the token that the tokenizer puts first.
     """
 
     template: PromptTemplate
@@ -40,12 +41,16 @@ class Watch:
     long: Count = field(default_factory=Count)
     cut: Count = field(default_factory=Count)
     wrong: Count = field(default_factory=Count)
+    bare: Count = field(default_factory=Count)
     _seen_special: set[str] = field(default_factory=set)
     _turns: DroppedTurns = field(init=False)
 
     def __post_init__(self) -> None:
         self._turns = DroppedTurns(render=self.template.render)
         self._verifier = None if self.config.verifier is None else VERIFIERS[self.config.verifier]()
+        tokenizer = self.template.tokenizer
+        puts_first = tokenizer.bos_token_id in tokenizer("a")["input_ids"][:1]
+        self._first = tokenizer.bos_token if puts_first and self.template.jinja is not None else ""
 
     def see(self, example: Example, prompt: str, *, cut: list[bool]) -> None:
         """Looks at an example that was kept.
@@ -67,6 +72,7 @@ class Watch:
             len(turns),
             lambda: f"{place(example)}: the {turns[lost[0]]['role']}'s {shortened(turns[lost[0]]['content'])}",
         )
+        self.bare.add(not prompt.startswith(self._first), 1, lambda: f"{place(example)}: {shortened(prompt)}")
         if example.response is not None:
             self._see_whole(example, prompt, example.response)
 
@@ -89,6 +95,11 @@ class Watch:
                 "imitation learns the error, while verdicts and accuracy go by the ground truth",
             ),
             self._special(),
+            self.bare.finding(
+                "bare prompts",
+                f"prompts begin without {self._first}, which the tokenizer puts before every text: many models are "
+                "lost without it. Begin the template with {{ bos_token }} (data.chat_template)",
+            ),
             self.mismatch.finding(
                 "template mismatch",
                 "rows differ where the chat template writes the whole conversation at once. What is generated, trained "
