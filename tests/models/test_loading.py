@@ -200,6 +200,14 @@ def test_a_missing_tensor_is_not_replaced_by_noise(folder: Path):
         load_model(config(folder))
 
 
+def test_weights_that_the_configuration_has_no_place_for_are_told(folder: Path, capfd: pytest.CaptureFixture[str]):
+    edit_config(folder, num_hidden_layers=1, layer_types=None)
+    load_model(config(folder))
+    told = " ".join(capfd.readouterr().err.split())
+    assert "no place for 9 of the weights" in told
+    assert "left out (model.layers.1.input_layernorm.weight, " in told
+
+
 def test_weights_of_another_size(folder: Path):
     edit_config(folder, vocab_size=300)
     with pytest.raises(InputError, match="cannot be loaded"):

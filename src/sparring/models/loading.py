@@ -32,6 +32,7 @@ from sparring.integrity import DIGESTS, check_folder
 from sparring.models.config import EMBEDDED, ModelConfig
 from sparring.models.finite import first_broken
 from sparring.models.folder import ADAPTER, SMALL, WEIGHTS, check_whole_model, ends_digest, near_by, weight_files
+from sparring.models.loaded import check_loaded
 from sparring.models.noise import without_noise
 from sparring.models.quantization import check_saved, loading_options, settle
 from sparring.models.quiet import quiet_transformers
@@ -152,11 +153,7 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
         model, report = kind.from_pretrained(
             path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options, **origin_of(config)
         )
-    # transformers would fill these with random numbers and only warn.
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith(optional))
-    if missing:
-        problem = f"{len(missing)} weights are missing ({', '.join(missing[:3])})"
-        raise InputError(problem, where=path, fix="save the whole model again with `save_pretrained`")
+    check_loaded(report, path, optional=optional, whole=kind is AutoModelForCausalLM)
     model.get_input_embeddings().padding_idx = None
     without_noise(model)
     if config.quantization is not None:
