@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import datasets
 import pyarrow
 import pytest
@@ -171,6 +173,32 @@ def test_folders(tmp_path):
     (tmp_path / "test.jsonl").write_text(GOOD)
     message = "…: no data file's name starts with the split 'train'\n  fix: set the split to how one of these starts: "
     assert failure(tmp_path) == f"{message}test.jsonl"
+
+
+def test_a_folder_whose_rows_are_in_a_folder_of_it(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text(GOOD)
+    assert failure(tmp_path) == "…: the folder holds no data files\n  fix: give its folder data, which does"
+
+
+def test_a_folder_with_a_packed_file_beside_others(tmp_path):
+    (tmp_path / "train-0.jsonl").write_text(GOOD)
+    (tmp_path / "train-1.jsonl.gz").write_bytes(gzip.compress(GOOD.encode()))
+    message = "train-1.jsonl.gz: files ending in '.gz' cannot be read\n  fix: unpack it"
+    assert failure(tmp_path) == f"…/{message}"
+    (tmp_path / "train-1.jsonl.gz").rename(tmp_path / "test.jsonl.gz")
+    assert len(load(DataConfig(source=str(tmp_path), held_out=0), 0).train) == 1
+
+
+def test_a_folder_that_lacks_one_of_several_numbered_files(tmp_path):
+    for number in (0, 2):
+        name = f"train-0000{number}-of-00003.jsonl"
+        (tmp_path / name).write_text(GOOD.replace("q", f"q{number}"))
+    message = "…: 2 of the 3 files train-…-of-00003 are there"
+    message += "\n  fix: download the others, or name the files that are meant"
+    assert failure(tmp_path) == message
+    (tmp_path / "train-00001-of-00003.jsonl").write_text(GOOD)
+    assert len(load(DataConfig(source=str(tmp_path), held_out=0), 0).train) == 3
 
 
 def test_saved_datasets(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from sparring.inputs import kind, place
 
 _OTHER_SPLITS = ("test", "valid", "dev", "eval")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
 _UTF8 = "save the file as UTF-8"
+_SHARD = re.compile(r"(?P<name>.+)-\d+-of-(?P<total>\d+)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ def _read_file(path: Path) -> Rows:
         raise InputError("there is no such file", where=str(path), fix=_neighbours(path))
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        fix = f"convert it to one of {', '.join(READERS)}"
+        fix = f"convert it to one of {', '.join(READERS)}" if _unpacked(path) == path else "unpack it"
         raise InputError(f"files ending in '{path.suffix}' cannot be read", where=str(path), fix=fix)
     try:
         yield from reader(path)
@@ -236,17 +239,39 @@ def _read_folder(folder: Path, split: str) -> Rows:
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         yield from _read_saved(folder, split)
         return
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in READERS)
+    files = _data_files(folder)
     if not files:
+        below = [path.name for path in folder.iterdir() if path.is_dir() and _data_files(path)]
         fix = f"give a folder with files ending in {', '.join(READERS)}, or one that save_to_disk wrote"
+        fix = f"give its folder {' or '.join(sorted(below))}, which does" if below else fix
         raise InputError("the folder holds no data files", where=str(folder), fix=fix)
     chosen = [path for path in files if path.name.startswith(split)]
     named = [path.name for path in files if path.name.startswith(_OTHER_SPLITS)]
     if not chosen and (split != "train" or named):
         fix = f"set the split to how one of these starts: {', '.join(path.name for path in files)}"
         raise InputError(f"no data file's name starts with the split '{split}'", where=str(folder), fix=fix)
+    _check_shards(chosen or files, folder)
     for path in chosen or files:
         yield from _read_file(path)
+
+
+def _data_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold rows, sorted; also those that are packed, whose reading is refused."""
+    files = (path for path in folder.iterdir() if path.is_file())
+    return sorted(path for path in files if _unpacked(path).suffix.lower() in READERS)
+
+
+def _unpacked(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix.lower() in _PACKED else path
+
+
+def _check_shards(files: Sequence[Path], folder: Path) -> None:
+    """Raises InputError where some of the files of a set, numbered as in a-00000-of-00003.parquet, are not there."""
+    named = [found for path in files if (found := _SHARD.match(path.name))]
+    for (name, total), count in Counter((found["name"], found["total"]) for found in named).items():
+        if count < int(total):
+            problem = f"{count} of the {int(total)} files {name}-…-of-{total} are there"
+            raise InputError(problem, where=str(folder), fix="download the others, or name the files that are meant")
 
 
 def _read_saved(folder: Path, split: str) -> Rows:
