@@ -36,8 +36,13 @@ _STEPS = (
     "training={learning_rate: 2e-4, lr_scheduler_type: linear, num_train_epochs: 1, per_device_train_batch_size: 2}",
     "control=false",
 )
-# What is changed in the recipe's choice. The warm-up is the same in all but the last two, and so is the control: one is
-# enough.
+# Half of the experts are set apart from the warm-up, so that it does not know them by heart when play begins. Play has
+# them, and so has the control.
+_APART = (
+    "data.experts=64",
+    "warmup={until: plateau, validation: 32, patience: 8, training: {num_train_epochs: 8, lr_scheduler_type: linear}}",
+)
+# What is changed in the recipe's choice. The warm-up of the first six is the same, and so is the control: one will do.
 PLAYS: dict[str, tuple[str, ...]] = {
     "raft": (),
     "sppo": ("objective={name: sppo, eta: 10}", "judge={name: verifier, rule: final-number}", *_STEPS),
@@ -45,6 +50,18 @@ PLAYS: dict[str, tuple[str, ...]] = {
     "consensus": ("objective={name: sppo, eta: 10}", "judge={name: consensus, rule: final-number}", *_STEPS),
     "discriminator": ("objective={name: sppo, eta: 4}", "judge={name: discriminator}", *_STEPS),
     "implicit": ("objective={name: sppo, eta: 10}", "judge={name: implicit}", *_STEPS),
+    "spif-apart": (
+        "objective={name: spif, beta: 1, reward_bound: 2}",
+        *_STEPS[:2],
+        "training.num_train_epochs=4",
+        *_APART,
+    ),
+    "discriminator-apart": (
+        "objective={name: sppo, eta: 4}",
+        "judge={name: discriminator}",
+        *_STEPS,
+        *_APART,
+    ),
     # Supervised fine-tuning on solutions to all problems, as if somebody had written them.
     "all-solutions": ("data.experts=null", "warmup.until=end", "iterations=0", "control=false"),
     # From a start that is half done, at a rate that is too high, with a warm-up and a control of its own.

@@ -16,6 +16,8 @@ _PLAYS = {
     "consensus": "SPPO, judge `consensus`",
     "discriminator": "SPPO, judge `discriminator`",
     "implicit": "SPPO, judge `implicit`",
+    "spif-apart": "SPIF",
+    "discriminator-apart": "SPPO, judge `discriminator`",
     "raft-gemma3-270m": "RAFT",
     "raft-two-steps": "RAFT",
     "raft-words": "RAFT",

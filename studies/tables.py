@@ -22,6 +22,8 @@ from cells import listed, plain, signed, spread, table
 from outcomes import Outcome, paired, results_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "studies.md"
+_ALONG = (0, 1, 3, 10, 20, 30)
+_BEHAVIOUR = {"kl_to_base": "KL", "entropy/token": "entropy", "self_bleu/corpus": "self-BLEU"}
 _TABLE = re.compile(r"(<!-- (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _TITLES = {
     "sft": "more SFT",
@@ -126,7 +128,25 @@ def methods_by_ground() -> str:
         for gain in [plain(f"{mean(last) - sft:+.3f}")]
     ]
     head = ("ground", "method", "seeds", "SFT at its best", "after play", "difference")
-    return table(head, [*contrasts(), *sums])
+    return table(head, [*contrasts(), *_with_experts(), *sums])
+
+
+def _with_experts() -> list[list[str]]:
+    """Of each method from one start on prompts with experts: its last policy beside the best one of SFT."""
+    ground = "word problems with experts, SmolLM2-135M"
+    runs = {name: _outcomes(contest) for name, contest in results_of("more_sft_smollm2")["contests"].items()}
+    sft = runs.pop("sft")
+    rows = []
+    for name, of_seed in runs.items():
+        seeds = [seed for seed in of_seed if seed in sft]
+        if not seeds:
+            continue
+        greedy = [[sft[n].reported(policy, "greedy") for n in seeds] for policy in range(_last(sft[seeds[0]]) + 1)]
+        best = max(greedy, key=lambda of_policy: mean(map(mean, of_policy)))
+        last = [of_seed[n].reported(_last(of_seed[n]), "greedy") for n in seeds]
+        levels = [f"{mean(map(mean, each)):.2f}" for each in (best, last)]
+        rows.append([ground, _title(name), str(len(seeds)), *levels, signed(paired(last, best), 3)])
+    return rows
 
 
 def collapse() -> str:
@@ -210,6 +230,30 @@ def _along(seeds: Sequence[Sequence[dict[str, float]]], key: str) -> str:
     return plain(" → ".join(f"{mean(policy[key] for policy in each):.3f}" for each in policies))
 
 
+def long_run() -> str:
+    """Right answers along thirty iterations, and how far and how varied each policy was in the end."""
+    methods = results_of("long_run")["methods"]
+    rows = [
+        [
+            name,
+            *(_mean_of(seeds, "greedy", policy) for policy in _ALONG),
+            _mean_of(seeds, "sampled", -1),
+            _mean_of(seeds, "likelihood", -1),
+            *(f"{_mean_of(seeds, key, 1)} → {_mean_of(seeds, key, -1)}" for key in _BEHAVIOUR),
+            f"{mean(run['memory_gib'] for run in seeds.values()):.2f}",
+            f"{mean(run['disk_mib'] for run in seeds.values()):.0f}",
+        ]
+        for name, seeds in methods.items()
+    ]
+    after = [f"after {policy}" if policy else "start" for policy in _ALONG]
+    ends = ("sampled, last", "nats a token, last", *(f"{title}, first → last" for title in _BEHAVIOUR.values()))
+    return table(("greedy", *after, *ends, "peak, GiB", "disk, MiB"), rows)
+
+
+def _mean_of(seeds: dict[str, dict[str, Any]], key: str, policy: int) -> str:
+    return plain(f"{mean(run[key][policy] for run in seeds.values()):.2f}")
+
+
 def _title(name: str) -> str:
     method, _, prompts = name.partition("/")
     return _TITLES.get(method, method) + (", prompts without experts" if prompts else "")
@@ -218,6 +262,7 @@ def _title(name: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "methods-by-ground": methods_by_ground,
     "beside-sft": lambda: beside_sft("raft", *OTHERS, "all-solutions"),
+    "beside-sft-apart": lambda: beside_sft("spif-apart", "discriminator-apart"),
     "beside-sft-gemma": lambda: beside_sft("raft-gemma3-270m"),
     "beside-sft-two-steps": lambda: beside_sft("raft-two-steps"),
     "beside-sft-words": lambda: beside_sft("raft-words"),
@@ -227,6 +272,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "collapse": collapse,
     "collapse-signs": signs,
     "noise": noise,
+    "long-run": long_run,
     "known-truth": known_truth,
 }
 

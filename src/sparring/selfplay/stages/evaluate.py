@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypedDict
 
 from sparring.data import is_right
 from sparring.digests import DamagedError
@@ -23,7 +24,7 @@ from sparring.selfplay.stages.score import Scores
 from sparring.selfplay.stages.tracked import track
 from sparring.selfplay.stages.unseen import game_on_held_out, responses_in_game
 from sparring.shard_files import read_columns, remove_damaged, write_shard
-from sparring.shards import AnswerRow, LogRatioRow, ResponseKey, answers_path, log_ratios_path
+from sparring.shards import AnswerRow, LogRatioRow, ResponseKey, SampleRow, answers_path, log_ratios_path
 from sparring.work import processes
 
 
@@ -85,67 +86,97 @@ def _estimates(values: Mapping[str, Any]) -> dict[str, Estimate]:
     return {name: Estimate.from_json(value) for name, value in values.items()}
 
 
+class _LogProbs(TypedDict):
+    log_prob: float
+    log_prob_base: float
+    log_prob_expert: float | None
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Log-probs of held-out responses, by their author.
+
+    Attributes:
+        own: Under the policy that is measured.
+        base: Under the base model.
+        teacher: Under the teacher, of the expert's and the sampled responses; nothing without one.
+    """
+
+    own: Mapping[By, Scores]
+    base: Mapping[By, Scores]
+    teacher: Mapping[By, Scores]
+
+    def of(self, by: By, key: ResponseKey) -> _LogProbs:
+        """Those of one response, as `Response` has them."""
+        expert = self.teacher[by][key] if by in self.teacher else None
+        return {"log_prob": self.own[by][key], "log_prob_base": self.base[by][key], "log_prob_expert": expert}
+
+
 def _held_out(run: Run, policy: int) -> HeldOut:
-    kinds, drawn = _kinds(run, policy), _drawn(run, policy)
-    written = {kind: held_out_samples(run, each) for kind, each in drawn.items()}
-    # One policy after the other, since each change may load weights; what the game reads is scored in the same rows.
-    game = responses_in_game(run, policy - 1) if policy > 0 else []
-    own = held_out_scores(run, policy, *kinds.values(), "data", *game)
-    base = held_out_scores(run, BASE, *drawn.values()) | held_out_scores(run, BASE, "expert", "data")
-    teacher: Scores = {}
-    if run.teacher is not None:
-        for kind, by in kinds.items():
-            if kind in {"expert", "sampled"}:
-                teacher |= held_out_scores(run, TEACHER, by)[by]
-
-    def responses(kind: str) -> list[list[Response]]:
-        """Of each held-out prompt, in their order; nothing where none were drawn."""
-        return [
-            [
-                Response(
-                    text=row["text"],
-                    tokens=len(row["response_ids"]),
-                    finish_reason=row["finish_reason"],
-                    log_prob=own[kinds[kind]][example.index, row["sample"]],
-                    log_prob_base=base[kinds[kind]][example.index, row["sample"]],
-                    log_prob_expert=teacher.get((example.index, row["sample"])) if kind == "sampled" else None,
-                    right=is_right(run.prepared.verifier, row["text"], example.reference_answer),
-                )
-                for row in written[kind][example.index]
-            ]
-            for example in run.held_out
-            if kind in written
-        ]
-
+    drawn = _drawn(run, policy)
+    written = {by: held_out_samples(run, by) for by in drawn.values()}
+    scored = _scored(run, policy)
+    answers = {kind: _answers(run, by, written[by], scored) for kind, by in drawn.items()}
     return HeldOut(
-        expert=[
-            Response(
-                text=example.response,
-                tokens=len(example.expert_ids),
-                finish_reason=run.finish_reason(example.expert_ids),
-                log_prob=own["expert"][example.index, None],
-                log_prob_base=base["expert"][example.index, None],
-                log_prob_expert=teacher.get((example.index, None)),
-            )
-            for example in run.held_out
-            if example.response is not None
-        ],
-        greedy=[answer for (answer,) in responses("greedy")],
-        sampled=responses("sampled"),
+        expert=_experts(run, scored),
+        greedy=[answer for (answer,) in answers.get("greedy", [])],
+        sampled=answers.get("sampled", []),
         duels=compare(run, policy, lambda number: held_out_samples(run, Drawn(number, "sampled"))),
-        compared=[
-            Preferences(
-                log_ratios=[
-                    own["data"][example.index, k] - base["data"][example.index, k]
-                    for k in range(len(example.compared_ids))
-                ],
-                pairwise=example.comparison.pairwise,
-            )
-            for example in run.held_out
-            if example.comparison is not None
-        ],
+        compared=_preferences(run, scored),
         embed=run.embed,
     )
+
+
+def _scored(run: Run, policy: int) -> _Scored:
+    # One policy after the other, since each change may load weights; what the game reads is scored in the same rows.
+    drawn = _drawn(run, policy)
+    game = responses_in_game(run, policy - 1) if policy > 0 else []
+    own = held_out_scores(run, policy, *_kinds(run, policy).values(), *game)
+    base = held_out_scores(run, BASE, *drawn.values()) | held_out_scores(run, BASE, "expert", "data")
+    taught: list[By] = [] if run.teacher is None else ["expert", *(drawn[k] for k in drawn if k == "sampled")]
+    return _Scored(own, base, {by: held_out_scores(run, TEACHER, by)[by] for by in taught})
+
+
+def _answers(run: Run, by: Drawn, written: Mapping[int, Sequence[SampleRow]], scored: _Scored) -> list[list[Response]]:
+    """A policy's own responses to each held-out prompt, in their order."""
+    return [
+        [
+            Response(
+                text=row["text"],
+                tokens=len(row["response_ids"]),
+                finish_reason=row["finish_reason"],
+                right=is_right(run.prepared.verifier, row["text"], example.reference_answer),
+                **scored.of(by, (example.index, row["sample"])),
+            )
+            for row in written[example.index]
+        ]
+        for example in run.held_out
+    ]
+
+
+def _experts(run: Run, scored: _Scored) -> list[Response]:
+    return [
+        Response(
+            text=example.response,
+            tokens=len(example.expert_ids),
+            finish_reason=run.finish_reason(example.expert_ids),
+            **scored.of("expert", (example.index, None)),
+        )
+        for example in run.held_out
+        if example.response is not None
+    ]
+
+
+def _preferences(run: Run, scored: _Scored) -> list[Preferences]:
+    own, base = scored.own["data"], scored.base["data"]
+    return [
+        Preferences(
+            log_ratios=[own[example.index, k] - base[example.index, k] for k in range(len(example.compared_ids))],
+            pairwise=example.comparison.pairwise,
+        )
+        for example in run.held_out
+        if example.comparison is not None
+    ]
 
 
 def _kinds(run: Run, policy: int) -> dict[str, By]:
