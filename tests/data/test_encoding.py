@@ -6,6 +6,8 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from sparring.data import DataConfig, encode
@@ -285,3 +287,15 @@ def test_texts_come_back_as_they_were_from_a_byte_a_letter(text: str) -> None:
     assert dataclasses.replace(example, response=None) == Example(index=0, prompt=text, messages=turns)
     kept = sum(sys.getsizeof(value) for value in vars(Example(index=0, prompt="π" + 10_000 * "a")).values())
     assert kept < 10_500
+
+
+def test_characters_that_the_tokenizer_has_no_token_for_are_told():
+    backend = Tokenizer(models.WordLevel({"<unk>": 0, "</s>": 1, "Why?": 2, "So.": 3}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", eos_token="</s>")
+    rows = [example(), example("Why? Why?", "So. ☃", index=1)]
+    (finding,) = encode(rows, tokenizer, config(), context_length=100).findings
+    assert (finding.name, finding.count, finding.of) == ("unknown characters", 1, 2)
+    assert finding.example == "data row 2: 'So. <unk> </s>'"
+    tokenizer.eos_token = "<unk>"
+    assert encode(rows[:1], tokenizer, config(), context_length=100).findings == ()

@@ -138,7 +138,7 @@ class Fit:
                 compared_ids=fitted[split:],
             )
         )
-        self.watch.see(example, prompt, cut=[ids[-1] not in self.stop_ids for ids in fitted])
+        self.watch.see(example, prompt, [prompt_ids, *fitted])
 
     def _written(self, example: Example) -> str | None:
         """The prompt as text; None where the example is left out before it is tokenised."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sparring.data.config import DataConfig
@@ -30,6 +31,7 @@ class Watch:
         long: Prompts that are left out as too long.
         cut: Responses that are cut at their limit.
         wrong: Expert responses that the verifier finds wrong by the row's own ground truth.
+        unknown: Rows with characters that the tokenizer has no token for.
         bare: Prompts that the user's own template begins without the token that the tokenizer puts first.
     """
 
@@ -42,6 +44,7 @@ class Watch:
     cut: Count = field(default_factory=Count)
     wrong: Count = field(default_factory=Count)
     bare: Count = field(default_factory=Count)
+    unknown: Count = field(default_factory=Count)
     _seen_special: set[str] = field(default_factory=set)
     _turns: DroppedTurns = field(init=False)
 
@@ -50,19 +53,28 @@ class Watch:
         self._verifier = None if self.config.verifier is None else VERIFIERS[self.config.verifier]()
         tokenizer = self.template.tokenizer
         puts_first = tokenizer.bos_token_id in tokenizer("a")["input_ids"][:1]
+        # Some models have one token for this and for the end of a text.
+        self._ends = {*self.template.stop_ids()}
+        apart = tokenizer.unk_token_id not in {*self._ends, tokenizer.bos_token_id}
+        self._unknown = tokenizer.unk_token_id if apart else None
         self._first = tokenizer.bos_token if puts_first and self.template.jinja is not None else ""
 
-    def see(self, example: Example, prompt: str, *, cut: list[bool]) -> None:
+    def see(self, example: Example, prompt: str, ids: Sequence[Sequence[int]]) -> None:
         """Looks at an example that was kept.
 
         Args:
             example: The example.
             prompt: Its prompt, as text.
-            cut: Of each of its responses, whether it was cut.
+            ids: The tokens of the prompt, and those of each of its responses.
         """
         self._see_special(example)
         self._see_answer(example)
+        cut = [response[-1] not in self._ends for response in ids[1:]]
         self.cut.add(sum(cut), len(cut), lambda: place(example))
+        tokens = [part for part in ids if self._unknown in part]
+        self.unknown.add(
+            bool(tokens), 1, lambda: f"{place(example)}: {shortened(self.template.tokenizer.decode(tokens[0]))}"
+        )
         if not self.template.chat:
             return
         turns = turns_of(example)
@@ -95,6 +107,12 @@ class Watch:
                 "imitation learns the error, while verdicts and accuracy go by the ground truth",
             ),
             self._special(),
+            self.unknown.finding(
+                "unknown characters",
+                f"rows hold characters that the tokenizer has no token for: the model sees "
+                f"{self.template.tokenizer.unk_token} in their place, and learns to write it. Replace them, or take "
+                "another model",
+            ),
             self.bare.finding(
                 "bare prompts",
                 f"prompts begin without {self._first}, which the tokenizer puts before every text: many models are "
