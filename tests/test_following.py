@@ -27,6 +27,7 @@ TOKEN = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] + eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
+CLOSED = NEW_LINE.replace("+ eos", "+ '\\n' + eos")
 KINDS = ("first", "always", "normalizer")
 
 
@@ -51,7 +52,7 @@ def sentencepiece(template: str | None, kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("template", [NEW_LINE, SPACE, TOKEN])
+@pytest.mark.parametrize("template", [NEW_LINE, SPACE, TOKEN, CLOSED, SPACE.replace("+ eos", "+ ' ' + eos")])
 def test_a_response_is_written_as_in_the_whole_conversation(template: str, kind: str) -> None:
     tokenizer = sentencepiece(template, kind)
     turns = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Yes."}]

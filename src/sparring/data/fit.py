@@ -61,8 +61,8 @@ class Fit:
         config: What happens at the limits.
         template: Writes the prompts.
         limits: How long they may be.
-        end: The token that ends a response.
-        stop_ids: All that do.
+        ending: The tokens behind a response.
+        stop_ids: All tokens that end one.
         watch: Sees what is kept.
         kept: The examples that fit.
         skipped: Where and why, of each that is wrong.
@@ -72,7 +72,7 @@ class Fit:
     config: DataConfig
     template: PromptTemplate
     limits: LengthLimits
-    end: int
+    ending: list[int]
     stop_ids: tuple[int, ...]
     watch: Watch
     kept: list[EncodedExample] = field(default_factory=list)
@@ -218,17 +218,18 @@ class Fit:
         if self.template.special_tokens != "tokens" and self.template.special.found(text):
             said = self.template.space + self._bounded(text, limit)
             (ids,) = following(tokenizer, [said], [after], split_special_tokens=True)
-        self.counts["longest response"] = max(self.counts["longest response"], len(ids) + 1)
-        if len(ids) < limit:
-            return [*ids, self.end]
+        whole = [*ids, *self.ending]
+        self.counts["longest response"] = max(self.counts["longest response"], len(whole))
+        if len(whole) <= limit:
+            return whole
         if self.config.overlong_response == "error":
-            problem = f"the response has {len(ids) + 1} tokens with its end token, over the limit of {limit}"
+            problem = f"the response has {len(whole)} tokens with its end token, over the limit of {limit}"
             fix = "shorten it, raise data.max_response_tokens, or set data.overlong_response to truncate or drop"
             raise _TooLongError(problem, where=_where(example), fix=fix)
         if self.config.overlong_response == "drop":
             self.counts["dropped responses"] += 1
             return None
-        return ids[:limit]
+        return whole[:limit]
 
 
 class _TooLongError(InputError):

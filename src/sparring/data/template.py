@@ -14,7 +14,7 @@ from sparring.data.limited import limited
 from sparring.data.special_tokens import SpecialTokens
 from sparring.errors import InputError
 from sparring.examples import Example
-from sparring.following import space_between
+from sparring.following import following, space_between
 from sparring.inputs import is_text, read_text
 from sparring.inputs import place as path_of
 
@@ -215,23 +215,22 @@ class PromptTemplate:
         """The prompt and the response as one conversation."""
         return self._render([*turns_of(example), {"role": "assistant", "content": response}], generation_prompt=False)
 
-    def end_id(self) -> int:
-        """The token that ends a response: what the chat template puts after an assistant turn, else eos.
+    def ending(self) -> list[int]:
+        """The tokens behind a response: what the chat template writes up to the end of an assistant's turn, else eos.
 
         Raises:
             InputError: The template leaves out the assistant's words, or there is no end token at all.
         """
         eos = self.tokenizer.eos_token_id
-        found = self._end_of_turn() if self.chat else None
-        end: int | None = eos if found is None else found
-        if end is None:
+        found = self._end_of_turn() if self.chat else []
+        if not found and eos is None:
             fix = "give the tokenizer an eos_token, or a chat template that ends turns with a special token"
             raise InputError("the tokenizer has no token that ends a response", where="model", fix=fix)
-        return end
+        return found or [eos]
 
     def stop_ids(self) -> tuple[int, ...]:
-        """Every token that ends a response, ascending: `end_id`, the tokenizer's eos and `end_ids`."""
-        return tuple(sorted({self.end_id(), self.tokenizer.eos_token_id, *self.end_ids} - {None}))
+        """Every token that ends a response, ascending: `ending`'s last, the tokenizer's eos and `end_ids`."""
+        return tuple(sorted({self.ending()[-1], self.tokenizer.eos_token_id, *self.end_ids} - {None}))
 
     def render(self, turns: list[Turn]) -> str:
         """Turns as a prompt, ready for the response to follow.
@@ -241,7 +240,7 @@ class PromptTemplate:
         """
         return self._render(turns, generation_prompt=True)
 
-    def _end_of_turn(self) -> int | None:
+    def _end_of_turn(self) -> list[int]:
         turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _SENTINEL}]
         try:
             whole = self._render(turns, generation_prompt=False)
@@ -255,8 +254,9 @@ class PromptTemplate:
         special = {*map(self.tokenizer.convert_tokens_to_ids, self.special.known)}
         # Some tokenizers hold the end of a turn as a token that is not special.
         added = {index for index, token in self.tokenizer.added_tokens_decoder.items() if token.content.strip()}
-        ids: list[int] = self.tokenizer(tail, add_special_tokens=False)["input_ids"]
-        return next((index for ends in (special, added) for index in ids if index in ends), None)
+        (ids,) = following(self.tokenizer, [tail], [-1])
+        place = next((place for ends in (special, added) for place, token in enumerate(ids) if token in ends), -1)
+        return ids[: place + 1]
 
     def _refused(self, example: Example, turns: list[Turn], reason: str) -> InputError:
         """Says at which turn the template fails: the last of the fewest that it fails on for the same reason."""

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 from sparring.errors import InputError, did_you_mean
 from sparring.examples import PROMPT_NAMES
-from sparring.following import space_between
+from sparring.following import following, space_between
 from sparring.progress import console
 
 _NAMES = {"chosen": "expert", "rejected": "generated"}
@@ -120,7 +120,7 @@ def around(tokenizer: Any, prompt: Turns, response: str) -> tuple[str, list[int]
     asked = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     space = space_between(tokenizer, asked, whole, response)
     _, found, tail = whole.rpartition(response.strip())
-    ids = list(tokenizer(tail, add_special_tokens=False).input_ids) if found else []
+    (ids,) = following(tokenizer, [tail if found else ""], [-1])
     special = {token for token, each in tokenizer.added_tokens_decoder.items() if each.special}
     place = next((place for place, token in enumerate(ids) if token in special), None)
     return space, [tokenizer.eos_token_id] if place is None else ids[: place + 1]
