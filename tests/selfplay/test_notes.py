@@ -14,6 +14,7 @@ from sparring.progress import console
 from sparring.selfplay import notes as told
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.prepared import prepare
+from tiny import save_tiny
 
 
 def says_bf16(tiny_folder: Path, tmp_path: Path, **changes: Any) -> bool:
@@ -145,3 +146,11 @@ def test_rows_of_a_held_out_source_that_are_left_are_told(tiny_folder: Path, tmp
     other = tmp_path / "more.jsonl"
     lines = of_few_experts(tmp_path, tiny_folder, held_out_source=str(other))
     assert f"32 of the 40 rows of '{other}' are held out; data.held_out=40 takes all" in lines
+
+
+@pytest.mark.parametrize(("setting", "said"), [("auto", True), ("none", False)])
+def test_prompts_in_plain_text_for_want_of_a_chat_template_are_told(setting: str, said: bool, tmp_path: Path) -> None:
+    folder = save_tiny(tmp_path / "model", chat_template=None)
+    data = {"source": "arithmetic", "limit": 4, "held_out": 2, "max_response_tokens": 12, "chat_template": setting}
+    lines = told.notes(prepare(a_config(folder, tmp_path / "run", data=data)))
+    assert any(line.startswith("the tokenizer has no chat template") for line in lines) == said

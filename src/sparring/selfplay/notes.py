@@ -63,6 +63,10 @@ def notes(prepared: Prepared) -> list[str]:
         lines.append(
             f"warning: the chat template reads {names}, which nobody sets; data.template_options sets such variables"
         )
+    if not prepared.template.chat and prepared.config.data.chat_template == "auto":
+        lines.append(
+            "the tokenizer has no chat template, so prompts are written as plain text; data.chat_template names one"
+        )
     if prepared.teacher is not None and prepared.teacher.asked_otherwise:
         lines.append(
             "warning: the teacher's chat template is another than the model's, so the two are asked in different "
