@@ -59,7 +59,7 @@ FILES = {
         b"prompt,response\nq,a,b\n",
         {},
         "…, row 1: has 3 values, but the header has 2 columns\n"
-        f"  fix: put text with commas or line breaks in double quotes{SKIP}",
+        f"  fix: put text with separators or line breaks in double quotes{SKIP}",
     ),
     "csv with an open quote": (
         "d.csv",

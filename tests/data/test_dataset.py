@@ -357,3 +357,15 @@ def test_what_is_held_out_has_an_expert_response_where_any_has(tmp_path):
         load(DataConfig(source=str(path), held_out=5), 0, PROMPTS)
     bare = as_csv(tmp_path / "e", [{"prompt": f"q{n}", "response": ""} for n in range(4)])
     assert load(DataConfig(source=str(bare), held_out=2), 0, PROMPTS).held_out[0].response is None
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_csv_as_spreadsheets_write_it(tmp_path, mark):
+    """A comma in a text is text where the columns are separated by something else."""
+    path = tmp_path / "rows.csv"
+    rows = "".join(f"q{n}, please{mark}a{n}, and more\n" for n in range(4))
+    path.write_text(f"prompt{mark}response\n{rows}")
+    found = load(DataConfig(source=str(path), held_out=0), seed=0).train
+    assert sorted((each.prompt, each.response) for each in found) == [
+        (f"q{n}, please", f"a{n}, and more") for n in range(4)
+    ]

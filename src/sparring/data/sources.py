@@ -154,7 +154,8 @@ def _decode(path: Path) -> str:
 
 
 def _read_csv(path: Path) -> Rows:
-    reader = csv.reader(io.StringIO(_decode(path), newline=""), strict=True)
+    text = _decode(path)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
     try:
         header = next(reader, [])
         _check_names(header, f"{path}, header")
@@ -163,6 +164,12 @@ def _read_csv(path: Path) -> Rows:
     except csv.Error as error:
         fix = "mend the quotes, or convert the file to .jsonl or .parquet"
         raise InputError(f"is not valid CSV: {error}", where=f"{path}, line {reader.line_num}", fix=fix) from error
+
+
+def _delimiter(text: str) -> str:
+    """What separates the columns: a comma or, where the header has none, a semicolon or a tab (spreadsheets)."""
+    header = text.partition("\n")[0]
+    return next((mark for mark in ",;\t" if mark in header), ",")
 
 
 def _check_names(columns: Sequence[str], where: str) -> None:
@@ -175,7 +182,7 @@ def _check_names(columns: Sequence[str], where: str) -> None:
 def _csv_row(header: list[str], cells: list[str], where: str) -> Row | InputError:
     if len(cells) != len(header):
         problem = f"has {len(cells)} values, but the header has {len(header)} columns"
-        return InputError(problem, where=where, fix="put text with commas or line breaks in double quotes")
+        return InputError(problem, where=where, fix="put text with separators or line breaks in double quotes")
     # An empty cell is all that a CSV file has for a value that is not there.
     return Row(where=where, values={name: cell or None for name, cell in zip(header, cells, strict=True)})
 
