@@ -16,7 +16,8 @@ from games.random_games import distribution
 from sparring.games import ImitationGame, contraction_factor, stability
 from sparring.games.stability import NoFixedPointError
 from sparring.objectives import OBJECTIVES
-from sparring.types import Objective, ObjectiveOutput
+from sparring.regularizers import ChiSquared, ForwardKl, Regularized, ReverseKl, SftPenalty
+from sparring.types import Objective, ObjectiveOutput, Regularizer
 
 SETTINGS = [
     *[("spin", {"beta": beta, "link": link}) for beta in (0.3, 1.0, 2.0) for link in ("logistic", "exponential")],
@@ -154,3 +155,23 @@ def test_where_the_loss_is_flat_whoever_the_opponent_is_there_is_no_number():
 def test_where_the_loss_is_highest_there_is_no_number():
     # The expert is then no best response to itself.
     assert stability(Linked(link=lambda t: -0.5 * (t + 1.0).square())) is None
+
+
+@pytest.mark.parametrize("penalty", [ReverseKl(weight=1.0), ForwardKl(weight=1.0), ChiSquared(weight=1.0)])
+@pytest.mark.parametrize("name", ["spin", "spif"])
+def test_a_penalty_that_moves_the_end_off_the_expert_leaves_no_number(name: str, penalty: Regularizer):
+    """The exact play ends elsewhere, so that a factor at the expert would promise what does not happen."""
+    regularized = Regularized(OBJECTIVES[name](), [penalty])
+    expert = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
+    game = ImitationGame(expert=expert, initial=torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64))
+    end = game.play(regularized, iterations=40).policies[-1]
+    assert float((end - expert).abs().max()) > 0.01
+    assert stability(regularized) is None
+
+
+def test_an_anchor_at_the_expert_has_the_number_of_its_own_step():
+    """Of `spin` with β = 2 the pull is β/2 and the curvature β²/2, so e = ½; λ adds to both: e = (1 + λ) / (2 + λ)."""
+    spin = OBJECTIVES["spin"](beta=2.0)
+    assert spin.stability.step_exponent == pytest.approx(0.5)
+    found = stability(Regularized(spin, [SftPenalty(weight=0.3)]))
+    assert found.step_exponent == pytest.approx(1.3 / 2.3, abs=1e-6)

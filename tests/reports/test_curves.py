@@ -150,7 +150,9 @@ def test_every_phase_has_its_own_rewards(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     config = yaml.safe_load(directory.config.read_text())
     played = [{"name": "spin", "beta": 0.5}, {"name": "sppo", "eta": 1.0}]
-    phases = [{"iterations": 1, "objective": each, "opponent": {"name": "previous"}} for each in played]
+    phases = [
+        {"iterations": 1, "objective": each, "opponent": {"name": "previous"}, "regularizers": []} for each in played
+    ]
     directory.config.write_text(yaml.safe_dump(config | {"phases": phases}))
     manifest = read_json(directory.manifest)
     known = [

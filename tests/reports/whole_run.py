@@ -83,6 +83,7 @@ def write_run(
         "data": {"source": "arithmetic"},
         "objective": chosen,
         "opponent": {"name": "previous"},
+        "regularizers": [{"name": "reverse-kl", "weight": 0.5}],
         "phases": [],
     }
     write_text(directory.config, yaml.safe_dump(config, sort_keys=False))

@@ -184,7 +184,7 @@ def test_a_plan_adds_the_phases_up(tiny_folder: Path) -> None:
     both, first, second = planned(phases=[spin, sppo]), planned(**spin), planned(**sppo)
     assert [(phase.objective, phase.iterations) for phase in both.phases] == [("spin", 2), ("sppo", 1)]
     assert both.phases[0].stability.verdict.startswith("overshoots")
-    assert (both.phases[1].stability, both.phases[1].comparisons) == (None, 6)
+    assert (both.phases[1].stability, both.phases[1].comparisons) == ("it imitates no expert", 6)
     assert both.tokens.train == first.tokens.train + second.tokens.train
     # Three policies and two are evaluated; of three iterations in a row, four.
     assert both.tokens.generate < first.tokens.generate + second.tokens.generate

@@ -44,13 +44,15 @@ def imitation(  # noqa: PLR0917 - options of a command
 ) -> None:
     """Imitate an expert, by spif or other objectives: the distance to π_E after every exact best response."""
     from sparring.games import ImitationGame
+    from sparring.games.stability import stability_or_reason
 
     game = _valid(lambda: ImitationGame(expert=_row(expert), initial=_row(initial)))
     against = _opponent(opponent)
-    played = [
-        _play(text, lambda each: game.play(each, opponent=against, iterations=iterations), _DISTANCES, _stability)
-        for text in objectives or ["spif"]
-    ]
+
+    def play(objective: Any) -> Any:
+        return game.play(objective, opponent=against, iterations=iterations)
+
+    played = [_play(text, play, _DISTANCES, stability_or_reason) for text in objectives or ["spif"]]
     _show("imitation", played, html=html, as_json=json)
 
 
@@ -142,16 +144,6 @@ def _play(
         curves={name: getattr(played, name).tolist() for name in curves},
         problem=played.stopped,
     )
-
-
-def _stability(objective: Any) -> StabilityNumber | str:
-    """The stability number, or why there is none."""
-    from sparring.games.stability import NoFixedPointError, stability_number
-
-    try:
-        return stability_number(objective)
-    except NoFixedPointError as error:
-        return str(error)
 
 
 def _opponent(text: str) -> Any:

@@ -29,21 +29,23 @@ def stability(objective: Objective) -> StabilityNumber | None:
     """The stability number of an objective's exact self-play iteration against the previous policy.
 
     The objective's own formula where it has one, else `contraction_factor` in a fixed game of four outcomes. None
-    where the expert is no fixed point: for preference objectives, which imitate nobody, and for `t-spin`; and where the
-    loss or its slope has a kink there, or is flat. The step exponent is infinite where the loss has no curvature there.
+    where the expert is no fixed point: for preference objectives, which imitate nobody, for `t-spin`, and where a
+    penalty on the distance from a reference is added; and where the loss or its slope has a kink there, or is flat. The
+    step exponent is infinite where the loss has no curvature there.
     """
+    found = stability_or_reason(objective)
+    return found if isinstance(found, StabilityNumber) else None
+
+
+def stability_or_reason(objective: Objective) -> StabilityNumber | str:
+    """As `stability`; where there is none, why."""
     try:
-        return stability_number(objective)
-    except NoFixedPointError:
-        return None
+        return _stability(objective)
+    except NoFixedPointError as error:
+        return str(error)
 
 
-def stability_number(objective: Objective) -> StabilityNumber:
-    """As `stability`.
-
-    Raises:
-        NoFixedPointError: There is none; the message says why.
-    """
+def _stability(objective: Objective) -> StabilityNumber:
     if objective.stability is not None:
         return objective.stability
     if objective.requires & PREFERENCE_FIELDS:
@@ -56,9 +58,13 @@ def stability_number(objective: Objective) -> StabilityNumber:
 
 
 def _step_exponent(objective: Objective) -> float:
-    """The step exponent at the expert of a fixed game, by differentiating the iteration."""
+    """The step exponent at the expert of a fixed game, by differentiating the iteration.
+
+    The reference is another policy: a penalty on the distance from it has its minimum elsewhere.
+    """
     expert = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
-    eigenvalues = contraction_eigenvalues(ImitationGame(expert=expert, initial=expert), objective, expert)
+    game = ImitationGame(expert=expert, initial=expert.flip(0))
+    eigenvalues = contraction_eigenvalues(game, objective, expert)
     dominant = eigenvalues[eigenvalues.abs().argmax()]
     # Log π_{t+1} − log π_E = (1 − e)(log π_t − log π_E): e from the eigenvalue that decays last.
     return 1.0 - math.copysign(float(dominant.abs()), float(dominant.real))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sparring.games.stability import stability
+from sparring.games.stability import stability_or_reason
 from sparring.selfplay.config.schema import PhaseConfig
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared
@@ -24,7 +24,7 @@ class PhasePlan:
     objective: str
     iterations: int
     prompts: int
-    stability: StabilityNumber | None
+    stability: StabilityNumber | str
     comparisons: int
     is_instant: bool
     experts: int | None
@@ -35,11 +35,13 @@ class PhasePlan:
             return [("game", "none: the run ends after its warm-up")]
         times = "1 iteration" if self.iterations == 1 else f"{self.iterations} iterations"
         rows = [("game", f"{self.game}; {times} on {self.prompts} prompts")]
-        if self.stability is not None:
+        if isinstance(self.stability, StabilityNumber):
             limit = "that is of exact iterations: in training the learning rate decides first"
             rows.append(("stability", f"{self.stability}; {limit}"))
         elif self.comparisons:
             rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
+        else:
+            rows.append(("stability", f"there is no number at the expert: {self.stability}"))
         if self.comparisons and not self.is_instant:
             rows.append(("judge", f"{self.comparisons:,} comparisons, whose time is not in the total"))
         if self.experts is not None:
@@ -48,7 +50,8 @@ class PhasePlan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self) | {"stability": self.stability and self.stability.to_json()}
+        number = self.stability.to_json() if isinstance(self.stability, StabilityNumber) else None
+        return asdict(self) | {"stability": number}
 
 
 def phase_plan(prepared: Prepared, phase: Phase) -> PhasePlan:
@@ -59,7 +62,7 @@ def phase_plan(prepared: Prepared, phase: Phase) -> PhasePlan:
         game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
         objective=phase.config.objective.name,
         iterations=len(phase.iterations),
-        stability=stability(phase.objective),
+        stability=stability_or_reason(phase.objective),
         prompts=len(prompts),
         comparisons=comparisons(phase.config, len(prompts)),
         is_instant=phase.judge is not None and phase.judge.is_instant,

@@ -54,12 +54,11 @@ class Regularized(Objective):
 
     @property
     def stability(self) -> StabilityNumber | None:
-        """The objective's own number.
+        """The objective's own number where nothing is added; None where a penalty changes the step.
 
-        A convex penalty adds curvature, so the regularized step is shorter; it also moves the fixed point off the
-        expert.
+        It may also move the fixed point off the expert, as a divergence from the reference does.
         """
-        return self.objective.stability
+        return None if self.regularizers else self.objective.stability
 
 
 def split_regularizers(objective: Objective) -> tuple[Objective, Sequence[Regularizer]]:

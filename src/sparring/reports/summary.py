@@ -87,6 +87,7 @@ class PlayedPhase:
         settings: All its settings.
         stability: Its stability number in words, where it has one.
         opponent: The opponent's name.
+        penalties: Its regularizers, each with its weight.
     """
 
     iterations: range
@@ -94,9 +95,11 @@ class PlayedPhase:
     settings: dict[str, Any]
     stability: str | None
     opponent: str
+    penalties: tuple[str, ...]
 
     def __str__(self) -> str:
-        return " ".join([self.objective, *(f"{name}={value}" for name, value in self.settings.items())])
+        objective = " ".join([self.objective, *(f"{name}={value}" for name, value in self.settings.items())])
+        return " + ".join([objective, *self.penalties])
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class Summary:
                     settings=objective["settings"],
                     stability=objective["stability"],
                     opponent=config["opponent"]["name"],
+                    penalties=tuple(f"{each['weight']:g} × {each['name']}" for each in config["regularizers"]),
                 )
             )
         return phases

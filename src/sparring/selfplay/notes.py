@@ -11,7 +11,9 @@ from sparring.data.findings import Observation
 from sparring.data.guesses import likely_ground_truths
 from sparring.data.split import LEAKS
 from sparring.data.watch import CUT
+from sparring.log_ratios import REFERENCE_FIELDS
 from sparring.progress import console
+from sparring.regularizers import split_regularizers
 from sparring.selfplay.arguments import bf16_is_faster, epochs_of
 from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.phases import row_needs
@@ -54,7 +56,7 @@ def notes(prepared: Prepared) -> list[str]:
         + _warmup(prepared)
         + _control(prepared)
     )
-    lines += _number_format(prepared) + _limit(prepared) + _below_measured(prepared)
+    lines += _number_format(prepared) + _limit(prepared) + _below_measured(prepared) + _reference(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     unset = prepared.template.unset_variables()
@@ -82,6 +84,23 @@ def notes(prepared: Prepared) -> list[str]:
             f"{'warning: ' if each.warning else ''}{part} examples: {each}" for each in _findings(prepared, encoded)
         ]
     return lines
+
+
+def _reference(prepared: Prepared) -> list[str]:
+    """What a penalty on the distance from the reference pulls towards, where a warm-up comes before play."""
+    penalties = {
+        each.name: None
+        for phase in prepared.phases
+        for each in split_regularizers(phase.objective)[1]
+        if each.requires & {*REFERENCE_FIELDS, "policy_reference"}
+    }
+    if prepared.config.warmup is None or not penalties:
+        return []
+    return [
+        f"the reference of {', '.join(penalties)} is the base model before the warm-up, so the penalty takes back what "
+        "the warm-up taught; to stay near the warm-up's policy, write it with `sparring export RUN FOLDER --policy "
+        "warmup`, and play from that folder (model.name) without a warm-up"
+    ]
 
 
 def data_summary(prepared: Prepared) -> dict[str, Any]:
