@@ -230,6 +230,17 @@ def test_that_the_base_model_shares_half_of_the_preferences_is_no_finding(tmp_pa
     )
 
 
+def test_a_gain_over_half_by_definition_has_the_error_of_the_policy_alone(tmp_path: Path) -> None:
+    """Of 12 shared preferences of 12 Wilson's interval is [0.757, 1]: 0.242 wide, and an error of 0.062."""
+    directory = write_run(tmp_path)
+    for stage, shared in ((directory.base, [0.5] * 12), (directory.iteration(0), [1.0] * 12)):
+        rate = Estimate.of_rate(shared).to_json()
+        write_json(stage.evaluation, read_json(stage.evaluation) | {"preference/accuracy": rate})
+    chosen = {"metric": "preference/accuracy", "best": "iterations/000"}
+    write_json(directory.result, read_json(directory.result) | chosen)
+    assert "+0.500 ± 0.062 over the base model, which shares half" in judged(directory).headline
+
+
 def test_an_iteration_in_which_every_comparison_tied_is_said(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     directory.log({"stage": "judge", "iteration": 0, "judge/decided": 3})

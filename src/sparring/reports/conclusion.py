@@ -8,7 +8,7 @@ from typing import Any
 
 from sparring.reports.control import beside_control
 from sparring.reports.curves import LOOK, looks_of_warmup
-from sparring.reports.gain import BASE_MODEL, Gain, gain
+from sparring.reports.gain import PREFERENCE, Gain, gain, is_half
 from sparring.reports.samples import Answers
 from sparring.reports.summary import LIKELIHOOD, MORE_SFT, PolicyRow, Summary
 
@@ -19,13 +19,12 @@ _FEW = 100
 _FEW_TAUGHT = 50
 # Nats a token; see `sparring.selfplay.monitor`.
 _FAR = -2.5
-_PREFERENCE = "preference/accuracy"
 _BEFORE = {"base": "the base model itself", "warm-up": "the warm-up, before any self-play"}
 _NAMES = {
     "accuracy/greedy": "greedy accuracy",
     "accuracy/sampled": "sampled accuracy",
     "win_rate/base": "win rate over the base model",
-    _PREFERENCE: "share of the data's preferences",
+    PREFERENCE: "share of the data's preferences",
     LIKELIHOOD: "expert log-likelihood a token (nats)",
 }
 
@@ -67,8 +66,7 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
     if metric in best.estimates:
         headline += f": {_NAMES.get(metric, metric)} {best.cell(metric, 3)}"
     headline += f", {gains[0]}" if gains else ""
-    # A preference is shared by the log ratio to the base model, which of that model itself is 0: each is a tie.
-    headline += ", which shares half by definition." if gains and _is_half(gains[0], metric) else "."
+    headline += ", which shares half by definition." if gains and is_half(gains[0].over, metric) else "."
     played = best.name.startswith("iteration")
     of_that = [f"Of that, self-play gained {gains[1]}, from which it started."] if len(gains) > 1 and played else []
     return Conclusion(
@@ -84,11 +82,6 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
         warnings=_warnings(summary, best),
         gains=gains,
     )
-
-
-def _is_half(found: Gain, metric: str) -> bool:
-    """Whether a gain is over a policy that has ½ by the metric's definition."""
-    return metric == _PREFERENCE and found.over == BASE_MODEL
 
 
 def _lost(summary: Summary, best: PolicyRow, metric: str, answers: Answers | None) -> Iterator[str]:

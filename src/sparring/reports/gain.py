@@ -10,7 +10,8 @@ from typing import Any
 from sparring.reports.samples import Answers
 from sparring.reports.summary import PolicyRow
 
-BASE_MODEL = "base model"
+_BASE_MODEL = "base model"
+PREFERENCE = "preference/accuracy"
 _Z = 1.959963984540054
 
 
@@ -48,15 +49,23 @@ class Gain:
 
 def gain(before: PolicyRow, after: PolicyRow, metric: str, answers: Answers | None) -> Gain:
     """The gain of one policy over another."""
-    over = {"base": BASE_MODEL}.get(before.name, before.name)
+    over = {"base": _BASE_MODEL}.get(before.name, before.name)
     changes = list(differences(before.name, after.name, metric, answers).values())
     if changes:
         is_rate = "interval" in before.estimates.get(metric, {})
         error = _rate_error(changes) if is_rate else _mean_error(changes)
         return Gain(over=over, value=math.fsum(changes) / len(changes), standard_error=error, paired=True)
     first, second = before.estimates[metric], after.estimates[metric]
-    error = math.hypot(_error(first), _error(second))
+    error = _error(second) if is_half(over, metric) else math.hypot(_error(first), _error(second))
     return Gain(over=over, value=second["mean"] - first["mean"], standard_error=error, paired=False)
+
+
+def is_half(over: str, metric: str) -> bool:
+    """Whether a policy has ½ by the metric's definition, which is then known without an error.
+
+    A preference is shared by the log ratio to the base model, which of that model itself is 0: each is a tie.
+    """
+    return over == _BASE_MODEL and metric == PREFERENCE
 
 
 def _mean_error(changes: Sequence[float]) -> float:
