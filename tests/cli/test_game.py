@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +65,60 @@ def test_what_learns_from_fewer_outcomes_than_the_others_is_told(sparring: Sparr
     said = "from the best and the worst outcome only (pairs=best-worst; pairs=all takes every one): ipo, dpo:beta=1"
     assert told.splitlines()[-1] == said
     assert "best and the worst" not in sparring("game", "preference", "sppo", "nash-md", "--iterations", 1)[1]
+
+
+LOSS = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sparring.types import Objective, ObjectiveOutput, Regularizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine({base}):
+    weight: float = 1.0
+    name: ClassVar[str] = "mine"
+    requires: ClassVar[frozenset[str]] = frozenset({{{requires}}})
+
+    def __call__(self, ratios):
+        margin = ratios.require("policy_generated").mean(-1) - ratios.require("generated").mean(-1)
+        return ObjectiveOutput(loss={loss})
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """`own(requires=…, loss=…)` writes a class of one's own, `own_loss:Mine`, into the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def write(**parts: str) -> None:
+        text = LOSS.format(**{"base": "Objective", "requires": "'policy_generated', 'generated'"} | parts)
+        (tmp_path / "own_loss.py").write_text(text, encoding="utf-8")
+
+    yield write
+    sys.modules.pop("own_loss", None)
+
+
+BROKEN = {
+    "scalar": ({"loss": "margin.mean()"}, "its loss must be a tensor [B], one number a prompt"),
+    "left out": ({"loss": "margin", "requires": "'policy_generated'"}, "LogRatios.generated [B, K] is needed here"),
+    "misspelt": ({"loss": "margin", "requires": "'genrated'"}, "it requires 'genrated', which is no field"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize("game", ["imitation", "preference"])
+def test_a_broken_objective_of_ones_own_is_refused(
+    sparring: Sparring, own: Callable[..., None], game: str, case: str
+) -> None:
+    parts, said = BROKEN[case]
+    own(**parts)
+    code, told = sparring("game", game, "own_loss:Mine")
+    assert (code, said in told, "objective 'own_loss:Mine' (own_loss.py, line " in told) == (2, True, True), told
+
+
+def test_a_broken_regularizer_of_ones_own_is_refused(sparring: Sparring, own: Callable[..., None]) -> None:
+    own(base="Regularizer", loss="margin.mean()")
+    code, told = sparring("game", "preference", "sppo", "--regularizer", "own_loss:Mine:weight=0.5")
+    assert (code, "regularizer 'own_loss:Mine' (own_loss.py, line " in told) == (2, True), told

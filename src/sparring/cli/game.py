@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Play an exact tabular game with the objects that train language models.", no_args_is_help=True)
 
 ROCK_PAPER_SCISSORS = "0.5,0,1;1,0.5,0;0,1,0.5"
+_SAMPLES = 3  # of each prompt, where a loss is tried
 
 Objectives = Annotated[
     list[str] | None,
@@ -153,10 +154,14 @@ def _opponent(text: str) -> Any:
 
 
 def _component(registry: Registry[Any], kind: str, text: str) -> Any:
-    """Builds `name:option=value,option=value`, or `module:Class:option=value,…`; values are YAML."""
-    from sparring.own_code import importable_from
+    """Builds `name:option=value,option=value`, or `module:Class:option=value,…`; values are YAML.
+
+    What is of the user's own is tried as before a run: a game has every log ratio, and a sum hides a loss that is none.
+    """
+    from sparring.own_code import importable_from, is_own
     from sparring.registry import build
     from sparring.selfplay.config.yaml import apply_overrides
+    from sparring.trials import try_loss, try_opponent
 
     name, _, options = text.partition(":")
     attribute, _, more = options.partition(":")
@@ -164,7 +169,12 @@ def _component(registry: Registry[Any], kind: str, text: str) -> Any:
         # A game has no configuration, so modules are looked for in the current folder.
         importable_from(Path.cwd())
         name, options = f"{name}:{attribute}", more
-    return build(registry, kind, name, apply_overrides({}, options.split(",") if options else []))
+    component = build(registry, kind, name, apply_overrides({}, options.split(",") if options else []))
+    if is_own(name) and kind == "opponent":
+        try_opponent(name, component)
+    elif is_own(name):
+        try_loss(kind, name, component, _SAMPLES)
+    return component
 
 
 def _row(text: str) -> Any:
