@@ -99,7 +99,7 @@ def test_the_table_compares_start_and_last_policy(runs: list[Summary]) -> None:
     assert head[:4] == ["settings", "runs (seeds)", "policy", "accuracy, greedy"]
     assert [row[2] for row in rows] == ["warm-up", "iteration 1"] * 2
     assert rows[1][3] == "0.875 ± 0.177"
-    assert rows[3][3] == "1.000"
+    assert rows[3][3] == "1.000 [0.51, 1.00]"
 
 
 def test_the_page_overlays_the_curves(runs: list[Summary]) -> None:

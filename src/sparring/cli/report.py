@@ -87,7 +87,8 @@ def _index(folder: Path, to: Path | None, *, as_json: bool) -> None:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     from rich.table import Table
 
-    table = Table(title="mean ± standard deviation over seeds", title_justify="left")
+    over = "mean ± standard deviation over seeds; of one seed ± standard error over prompts, or 95 % interval"
+    table = Table(title=over, title_justify="left")
     for number, heading in enumerate(head):
         table.add_column(heading, justify="left" if number < 3 else "right", overflow="fold")
     for row in rows:

@@ -176,18 +176,20 @@ def _group_rows(each: Group, columns: Sequence[tuple[str, str, int]], *, lettere
             each.letter if lettered else each.name if place else each.told,
             each.seeds,
             name,
-            *(_cell(each.over_seeds(name, key), digits) for key, _, digits in columns),
+            *(_cell(each, name, key, digits) for key, _, digits in columns),
         ]
         for place, name in enumerate(names)
     ]
 
 
-def _cell(value: tuple[float, float | None] | None, digits: int) -> str:
+def _cell(each: Group, policy: str, key: str, digits: int) -> str:
+    value = each.over_seeds(policy, key)
     if value is None:
         return "–"
     mean, deviation = value
-    cell = f"{mean:.{digits}f}" if deviation is None else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
-    return cell.replace("-", "−")
+    if deviation is None:
+        return _row_of(each.runs, policy, key).cell(key, digits).replace("-", "−")
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}".replace("-", "−")
 
 
 def _run_row(run: Summary, columns: Sequence[tuple[str, str, int]]) -> list[str]:
