@@ -54,9 +54,11 @@ def own_class(kind: str, path: str, protocol: type) -> type[Any]:
         rule = f"write {{name: verifier, rule: {path}}}, or consensus in place of verifier; or " * (kind == "judge")
         fix = f"{rule}write a class that derives from {home}, with @dataclass(frozen=True, kw_only=True) above it"
         raise InputError(f"{kind} '{path}' is a function, and no class", where=where, fix=fix)
-    if not isinstance(found, type) or not dataclasses.is_dataclass(found):
+    # One that only inherits from a dataclass has its base's options, whatever it declares.
+    if not isinstance(found, type) or "__dataclass_params__" not in vars(found):
+        inherits = ", only a base of it is" if dataclasses.is_dataclass(found) else ""
         fix = f"write @dataclass(frozen=True, kw_only=True) above class {name}"
-        raise InputError(f"{kind} '{path}' is not a dataclass", where=where, fix=fix)
+        raise InputError(f"{kind} '{path}' is not a dataclass{inherits}", where=where, fix=fix)
     fields = [field for field in dataclasses.fields(found) if field.init]
     if not vars(found)["__dataclass_params__"].frozen or not all(field.kw_only for field in fields):
         problem = f"{kind} '{path}' is a dataclass that can be changed, or whose options have places, not names"

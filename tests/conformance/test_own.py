@@ -255,6 +255,11 @@ SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
         ],
     ),
     "no dataclass": (WHOLE.partition("\n")[2], {}, ["objective 'own_code:Mine' is not a dataclass"]),
+    "no dataclass, but its base is": (
+        "from sparring.objectives.spin import Spin\nclass Mine(Spin): ...\n",
+        {},
+        ["objective 'own_code:Mine' is not a dataclass, only a base of it is", "above class Mine"],
+    ),
     "dataclass that can be changed": (
         WHOLE.replace("frozen=True, ", "").replace("(Objective)", ""),
         {},
