@@ -108,6 +108,25 @@ def _check_value(value: object, path: tuple[object, ...], where: str, *, key: bo
         raise InputError(f"{name}: {problem}" if name else problem, where=where, fix="remove or correct it")
 
 
+def text_problem(value: Any, *, blank: bool = False) -> InputError | None:
+    """Why a value of a row is no text that a tokenizer can take, with what to do about it; None where it is one.
+
+    Args:
+        value: Whatever stands there.
+        blank: Whether nothing but white space will do.
+    """
+    if not isinstance(value, str):
+        return InputError(f"must be text, got {type(value).__name__}", fix="write it as text, in quotes")
+    if "\0" in value:
+        return InputError("holds a NUL character", fix="remove the character")
+    if not is_text(value):
+        fix = "write the character as UTF-8 rather than as half of a \\u escape"
+        return InputError("holds a lone surrogate, which is no character", fix=fix)
+    if not blank and not value.strip():
+        return InputError("is empty", fix="fill it in or remove the row")
+    return None
+
+
 def is_text(value: str) -> bool:
     r"""Whether a file and a tokenizer can take a text: it holds no half of a character, as JSON's "\ud800" is."""
     try:

@@ -330,3 +330,26 @@ def test_a_value_that_is_null_is_called_as_the_row_calls_it(
 def test_a_name_or_a_mapping_in_the_place_of_an_object_is_told(given: dict[str, Any], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         SelfPlayTrainer(tiny_model(), "spin", **{"train_dataset": TEXT, **given})
+
+
+@pytest.mark.parametrize("rows", [TEXT, CHAT], ids=["text", "chat"])
+@pytest.mark.parametrize("name", ["chosen", "rejected"])
+@pytest.mark.parametrize("text", ["", " \n"], ids=["empty", "blank"])
+def test_an_empty_response_is_refused_with_its_row_and_the_other_rows_that_are_wrong(
+    build: Build, rows: list[dict[str, Any]], name: str, text: str
+) -> None:
+    empty = {name: text if rows is TEXT else [said(text)]}
+    with pytest.raises(InputError) as caught:
+        build("dpo", rows=[rows[0], rows[1] | empty, *rows[2:]])
+    where = f"train_dataset row 1, {name}"
+    assert str(caught.value) == f"{where}: is empty\n  fix: fill it in or remove the row"
+    with pytest.raises(InputError, match=f"{where}: is empty\n  fix: .*; rows 2, 3, 4, 5, 6 and 1 more are wrong too"):
+        build("dpo", rows=[rows[0], *[rows[1] | empty] * 7, rows[2]])
+
+
+def test_of_several_rejected_responses_the_empty_one_is_told(build: Build) -> None:
+    wrong = [TEXT[0] | {"rejected": ["a", "b"]}, TEXT[1] | {"rejected": ["a", ""]}]
+    with pytest.raises(InputError, match=r"row 1, rejected\[1\]: is empty"):
+        build("dpo", rows=wrong)
+    with pytest.raises(InputError, match="row 0, rejected: must be text, got int"):
+        build("dpo", rows=[TEXT[0] | {"rejected": 5}])

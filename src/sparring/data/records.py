@@ -12,7 +12,7 @@ from typing import Any
 
 from sparring.data.chats import ROLES, WEIGHTS, Turn, is_nothing, joined_parts, other_part, refusal, weight_problem
 from sparring.errors import InputError, did_you_mean
-from sparring.inputs import is_text
+from sparring.inputs import text_problem
 
 _ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
 _MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](role|from|content|value)["']\s*:""")
@@ -90,17 +90,10 @@ class Record:
         Raises:
             InputError: It is no text, is empty, holds a NUL, or cannot be written as UTF-8.
         """
-        if not isinstance(value, str):
-            fix = "write it as text, in quotes"
-            raise self.error(field, f"must be text, got {type(value).__name__}", fix, inside=inside)
-        if "\0" in value:
-            raise self.error(field, "holds a NUL character", "remove the character", inside=inside)
-        if not is_text(value):
-            fix = "write the character as UTF-8 rather than as half of a \\u escape"
-            raise self.error(field, "holds a lone surrogate, which is no character", fix, inside=inside)
-        if not blank and not value.strip():
-            raise self.error(field, "is empty", "fill it in or remove the row", inside=inside)
-        return value
+        if (wrong := text_problem(value, blank=blank)) is not None:
+            raise self.error(field, wrong.problem, str(wrong.fix), inside=inside)
+        text: str = value
+        return text
 
     def items(self, field: str, what: str = "list") -> list[Any]:
         """The field as a list, at least one item long; a CSV file holds one as JSON in a cell."""

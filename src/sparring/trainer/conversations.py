@@ -94,7 +94,7 @@ def missing(name: str, row: Mapping[str, Any], where: str, called: Mapping[str, 
     return InputError(f"the field '{shown}' is missing{also}", where=where, fix=fix)
 
 
-def _content(response: Any, prompt: Turns, where: str) -> str:
+def _content(response: Any, prompt: Turns, where: str) -> str | None:
     if isinstance(response, str):
         return response
     turns = list(response) if is_turns(response) else []
@@ -105,7 +105,7 @@ def _content(response: Any, prompt: Turns, where: str) -> str:
         raise InputError(
             problem, where=where, fix="move the earlier turns to the prompt; both responses answer the same"
         )
-    return turns[0]["content"]
+    return turns[0].get("content")
 
 
 def around(tokenizer: Any, prompt: Turns, response: str) -> tuple[str, list[int]]:

@@ -10,12 +10,15 @@ from torch.utils.data import Dataset
 
 from sparring.errors import InputError
 from sparring.following import following
+from sparring.inputs import text_problem
 from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.tokens import LikelyTokens
 from sparring.trainer.conversations import around, is_preferred, missing, named, split
 
 _TEXT = ("prompt", "expert", "generated")
 _IDS = ("prompt_ids", "expert_ids", "generated_ids")
+# Of the rows that are wrong.
+_NAMED = 5
 _SCORES = ("opponent_expert_log_prob", "opponent_generated_log_probs")
 
 
@@ -176,12 +179,30 @@ def triples_from(
     if isinstance(dataset, Triples):
         # A copy, so that the scores of one trainer's opponent never reach another trainer.
         return Triples(dataset.items)
-    triples = []
+    triples, wrong = list[Triple](), dict[int, InputError]()
     for number, (row, called) in enumerate(named(dataset, where, pairs=pairs)):
-        triple = _triple(row, number, tokenizer, f"{where} row {number}", called)
+        try:
+            triple = _triple(row, number, tokenizer, f"{where} row {number}", called)
+        except InputError as error:
+            wrong[number] = error
+            continue
         ready = triple.preference is not None or triple.pairwise is not None or _IDS[0] in row
         triples.append(triple.as_pairs() if pairs and is_preferred(called) and not ready else triple)
+    if wrong:
+        raise _first_of(wrong)
     return Triples(triples)
+
+
+def _first_of(wrong: Mapping[int, InputError]) -> InputError:
+    """The error of the first wrong row, with the numbers of the others."""
+    first, *others = wrong
+    error = wrong[first]
+    if not others:
+        return error
+    shown = ", ".join(map(str, others[:_NAMED]))
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    told = f"rows {shown}{more} are wrong too" if len(others) > 1 else f"row {shown} is wrong too"
+    return InputError(error.problem, where=error.where, fix=f"{error.fix}; {told}")
 
 
 def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str, called: Mapping[str, str]) -> Triple:
@@ -194,9 +215,10 @@ def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str, cal
             fix = "pass processing_class=, or give token ids"
             raise InputError("text needs a tokenizer with an end-of-sequence token", where=where, fix=fix)
         prompt = _checked_ids(_prompt_ids(tokenizer, text), f"{where}, prompt")
+        several = isinstance(generated_text, Sequence) and not isinstance(generated_text, str)
+        texts = [expert_text, *(generated_text if several else [generated_text])]
+        _check_texts(texts, where, called)
         space, end = ("", [tokenizer.eos_token_id]) if chats is row else around(tokenizer, text, expert_text)
-        texts = [expert_text, *([generated_text] if isinstance(generated_text, str) else generated_text)]
-        _check_texts(texts, where)
         behind = following(tokenizer, [space + each for each in texts], [prompt[-1]] * len(texts))
         expert, *generated = ([*ids, *end] for ids in behind)
     triple = Triple(
@@ -266,7 +288,10 @@ def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]
     return ids
 
 
-def _check_texts(texts: Sequence[Any], where: str) -> None:
-    for text in texts:
-        if not isinstance(text, str):
-            raise InputError(f"a response must be text, got {type(text).__name__}", where=where, fix="give a string")
+def _check_texts(texts: Sequence[Any], where: str, called: Mapping[str, str]) -> None:
+    """Raises InputError where a response, the expert's or one of the generated ones behind it, is no text."""
+    for place, text in enumerate(texts):
+        if (wrong := text_problem(text)) is not None:
+            name = called.get(_TEXT[min(place, 1) + 1], _TEXT[min(place, 1) + 1])
+            inside = f"[{place - 1}]" if place and len(texts) > 2 else ""
+            raise InputError(wrong.problem, where=f"{where}, {name}{inside}", fix=wrong.fix)
