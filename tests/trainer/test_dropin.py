@@ -353,3 +353,24 @@ def test_of_several_rejected_responses_the_empty_one_is_told(build: Build) -> No
         build("dpo", rows=wrong)
     with pytest.raises(InputError, match="row 0, rejected: must be text, got int"):
         build("dpo", rows=[TEXT[0] | {"rejected": 5}])
+
+
+@pytest.mark.parametrize("objective", ["dpo", "spin"])
+@pytest.mark.parametrize("rows", [TEXT, CHAT], ids=["text", "chat"])
+def test_equal_responses_and_repeated_rows_are_told_once_and_trained_on(
+    build: Build, rows: list[dict[str, Any]], objective: str
+) -> None:
+    equal = [row | {"rejected": row["chosen"]} for row in rows[2:]]
+    with console.capture() as shown:
+        trainer = build(objective, rows=[*rows[:2], *equal, rows[1]])
+    assert len(trainer.train_dataset) == 5
+    _, *told = " ".join(shown.get().split()).split("warning: ")
+    assert [line.strip() for line in told] == [
+        "train_dataset: in 2 of 5 rows, the first of them row 2, chosen and rejected are the same: "
+        "nothing tells them apart",
+        "train_dataset: 1 of 5 rows repeat another, the first of them row 4, which repeats row 1 "
+        "(same prompt and responses): they count twice",
+    ]
+    with console.capture() as shown:
+        build(objective, rows=rows)
+    assert "warning" not in shown.get()

@@ -14,6 +14,7 @@ from sparring.inputs import text_problem
 from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.tokens import LikelyTokens
 from sparring.trainer.conversations import around, is_preferred, missing, named, split
+from sparring.trainer.repeats import tell_repeats
 
 _TEXT = ("prompt", "expert", "generated")
 _IDS = ("prompt_ids", "expert_ids", "generated_ids")
@@ -164,7 +165,8 @@ def triples_from(
     which the tokenizer's chat template is applied. Text responses are ended with the end-of-sequence token.
 
     As TRL's trainers have them, the columns may also be called `chosen` and `rejected`, and responses be lists of chat
-    messages: one of the assistant, which the prompt's may precede. Such a response ends as the chat template ends it.
+    messages: one of the assistant, which the prompt's may precede. Such a response ends as the chat template ends it. An
+    empty text is refused: what a policy drew that is the end alone is given as token ids.
 
     Args:
         dataset: Rows: a `datasets.Dataset`, or any iterable of mappings.
@@ -179,7 +181,7 @@ def triples_from(
     if isinstance(dataset, Triples):
         # A copy, so that the scores of one trainer's opponent never reach another trainer.
         return Triples(dataset.items)
-    triples, wrong = list[Triple](), dict[int, InputError]()
+    triples, wrong, names = list[Triple](), dict[int, InputError](), "expert and generated"
     for number, (row, called) in enumerate(named(dataset, where, pairs=pairs)):
         try:
             triple = _triple(row, number, tokenizer, f"{where} row {number}", called)
@@ -188,8 +190,10 @@ def triples_from(
             continue
         ready = triple.preference is not None or triple.pairwise is not None or _IDS[0] in row
         triples.append(triple.as_pairs() if pairs and is_preferred(called) and not ready else triple)
+        names = "chosen and rejected" if is_preferred(called) else names
     if wrong:
         raise _first_of(wrong)
+    tell_repeats(((each.prompt_ids, each.responses) for each in triples), where, names)
     return Triples(triples)
 
 
