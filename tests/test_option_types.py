@@ -70,6 +70,18 @@ def test_lists_become_the_tuples_that_a_component_can_be_known_by() -> None:
     assert as_declared([[1], [2]], tuple[tuple[int, ...], ...]) == ((1,), (2,))
 
 
+def test_a_whole_number_becomes_the_float_that_a_field_is_declared_as() -> None:
+    kinds: list[Any] = [float, float | None, float | str, tuple[float, ...], int, Any]
+    given = [1, 1, 1, [1, 2], 1, 1]
+    assert [repr(as_declared(value, kind)) for value, kind in zip(given, kinds, strict=True)] == [
+        *["1.0"] * 3,
+        "(1.0, 2.0)",
+        "1",
+        "1",
+    ]
+    assert as_declared(value=True, kind=float) is True
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

@@ -57,7 +57,13 @@ def test_builds_with_options_and_defaults() -> None:
             "known: kind, loud, rate",
         ),
         ("bare", {"rate": 1}, "thing.rate", "thing 'bare' has no option 'rate'", "it takes no options; remove it"),
-        ("steady", {"rate": 0}, "thing 'steady'", "rate must be a finite number > 0, got 0: nothing would move", None),
+        (
+            "steady",
+            {"rate": 0},
+            "thing 'steady'",
+            "rate must be a finite number > 0, got 0.0: nothing would move",
+            None,
+        ),
         (
             "steady",
             {"kind": "fency"},

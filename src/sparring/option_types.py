@@ -72,11 +72,13 @@ def _either(names: Iterable[str]) -> str:
 
 
 def as_declared(value: object, kind: Any) -> object:
-    """The value, with the lists that YAML has turned into the tuples that a frozen component holds."""
+    """The value as a frozen component holds it: a tuple for the list that YAML has, a float for a whole number."""
     inner = get_args(kind)
     if get_origin(kind) in {Union, types.UnionType}:
         kind = next((each for each in inner if fits(value, each)), None)
         return as_declared(value, kind)
+    if kind is float and type(value) is int:
+        return float(value)
     if isinstance(value, list) and (kind is tuple or get_origin(kind) is tuple):
         variadic = len(inner) == 2 and inner[1] is Ellipsis
         kinds = [inner[0]] * len(value) if variadic else inner or [None] * len(value)

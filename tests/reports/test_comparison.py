@@ -35,11 +35,17 @@ def runs(tmp_path: Path) -> list[Summary]:
 
 def test_runs_that_differ_in_the_seed_alone_belong_together(runs: list[Summary]) -> None:
     spif, spin = group(runs)
-    assert spif.label == "objective.name = spif, objective.beta = 1.0, objective.reward_bound = 2.0"
+    assert spif.label == "objective.name = spif, objective.beta = 1, objective.reward_bound = 2"
     assert spin.label == "objective.name = spin, objective.beta = 0.1"
     assert [run.path.name for run in spif.runs] == ["b", "a"]
     assert (spif.seeds, spin.seeds) == ("2 (0, 1)", "1 (0)")
     assert group(runs[:2])[0].label == "the same settings"
+
+
+def test_a_number_that_is_written_with_and_without_a_point_is_one_setting(runs: list[Summary]) -> None:
+    runs[0].config["objective"]["beta"] = 1
+    assert [each.seeds for each in group(runs[:2])] == ["2 (0, 1)"]
+    assert "objective.beta = 1," in group(runs)[0].label
 
 
 def test_runs_of_code_that_changed_between_them_are_told_apart(runs: list[Summary]) -> None:

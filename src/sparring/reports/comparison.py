@@ -119,11 +119,16 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    return len({json.dumps(each.get(key), sort_keys=True) for each in settings}) > 1
+    return len({_written(each.get(key)) for each in settings}) > 1
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else _written(value)
+
+
+def _written(value: Any) -> str:
+    """A value as JSON; 2 and 2.0, which are one setting, alike."""
+    return json.dumps(value, sort_keys=True).removesuffix(".0")
 
 
 def group_table(summaries: Sequence[Summary], *, lettered: bool = False) -> tuple[list[str], list[list[str]]]:
