@@ -306,6 +306,9 @@ def test_prompts_alone_end_with_the_users_turn(tmp_path):
     assert load(DataConfig(source=str(chats), held_out=0), 0, PROMPTS).train == [Example(index=0, **TURNS)]
 
 
+LACKING = InputError("wants", fix="mend")
+
+
 @pytest.mark.parametrize(
     ("columns", "format_"),
     [
@@ -316,14 +319,21 @@ def test_prompts_alone_end_with_the_users_turn(tmp_path):
     ],
 )
 def test_the_format_that_takes_most_is_taken(columns, format_):
-    assert detect(columns, {}, where="here", needed_by=None) == format_
+    assert detect(columns, {}, where="here", lacking=None) == format_
 
 
 def test_prompts_are_no_format_where_a_response_is_needed():
-    with pytest.raises(InputError, match="fit no format but prompt-only, and imitation needs more"):
-        detect(["prompt", "answer"], {}, where="here", needed_by="imitation")
+    with pytest.raises(InputError, match=r"wants; the rows hold prompts alone \(columns: answer, prompt\)") as caught:
+        detect(["prompt", "answer"], {}, where="here", lacking=LACKING)
+    assert caught.value.fix == "map a column with data.columns, e.g. 'data.columns={response: answer}'; or mend"
+    with pytest.raises(InputError) as caught:
+        detect(["prompt", "id"], {}, where="here", lacking=LACKING)
+    assert caught.value.fix == "mend"
+    with pytest.raises(InputError) as caught:
+        detect(["q", "id"], {"prompt": "q"}, where="here", lacking=LACKING)
+    assert caught.value.fix == "mend"
     with pytest.raises(InputError, match="fit several formats: messages, preference"):
-        detect(["prompt", "messages", "chosen", "rejected"], {}, where="here", needed_by=None)
+        detect(["prompt", "messages", "chosen", "rejected"], {}, where="here", lacking=None)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +354,7 @@ def test_prompts_are_no_format_where_a_response_is_needed():
 )
 def test_columns_of_other_names_are_mapped_by_a_line_to_copy(columns, example):
     with pytest.raises(InputError, match=f"e.g. 'data.columns={{{example}}}'. The formats need"):
-        detect(columns, {}, where="here", needed_by="imitation")
+        detect(columns, {}, where="here", lacking=LACKING)
 
 
 def test_what_is_held_out_has_an_expert_response_where_any_has(tmp_path):

@@ -86,8 +86,45 @@ def test_a_rule_on_preferences_is_told_of_a_judge_that_needs_none(tmp_path: Path
 
 def test_prompts_alone_are_enough_beside_it_and_not_without(tmp_path: Path) -> None:
     assert loaded(tmp_path, [{"prompt": "3 + 4?", "ground_truth": "7"}]).train
-    with pytest.raises(InputError, match="fit no format but prompt-only, and objective 'sppo' with judge 'verifier'"):
+    with pytest.raises(InputError) as caught:
         loaded(tmp_path, [{"prompt": "3 + 4?", "level": "easy"}])
+    assert caught.value.problem == (
+        "objective 'sppo' with judge 'verifier' needs a ground truth or an expert response; "
+        "the rows hold prompts alone (columns: level, prompt)"
+    )
+    assert caught.value.fix == (
+        "give every row a 'ground_truth', with which the judge compares; a judge that needs none is a class of yours "
+        "with needs_reference_answer = False (docs/how-to/judge.md)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "problem", "fix"),
+    [
+        ("response", "needs an expert response", "give every row one, or take an objective and a judge that need none"),
+        ("comparison", "needs responses with preferences", "give every row 'chosen' and 'rejected', or leave out"),
+    ],
+)
+def test_what_prompts_alone_lack_is_told_by_its_name(tmp_path: Path, field: str, problem: str, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        loaded(tmp_path, [{"prompt": "3 + 4?"}], {"objective 'x'": frozenset({field})})
+    assert problem in caught.value.problem
+    assert str(caught.value.fix).startswith(fix)
+
+
+@pytest.mark.parametrize(
+    ("row", "same"),
+    [
+        ({}, "prompt"),
+        ({"response": "7"}, "prompt and response"),
+        ({"ground_truth": "7"}, "prompt and ground truth"),
+        ({"response": "so 7", "ground_truth": "7"}, "prompt and response and ground truth"),
+        ({"chosen": "7", "rejected": "8"}, "prompt and responses and preferences"),
+    ],
+)
+def test_a_repeated_row_is_told_what_it_repeats(tmp_path: Path, row: dict[str, str], same: str) -> None:
+    with pytest.raises(InputError, match=rf"line 1 \(same {same}\)"):
+        loaded(tmp_path, [{"prompt": "3 + 4?"} | row] * 2, {"objective 'x'": frozenset()})
 
 
 def test_two_rows_that_differ_in_it_alone_repeat_nothing(tmp_path: Path) -> None:

@@ -258,7 +258,7 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
     ),
     "prompts alone for a verifier": (
         {"data": "prompts", **LLM, "judge": {"name": "verifier"}},
-        ["fit no format but prompt-only, and objective 'sppo' with judge 'verifier' needs more", "data.columns"],
+        ["objective 'sppo' with judge 'verifier' needs a ground truth", "needs_reference_answer = False"],
     ),
     "phase that is wrong": (
         {"phases": [{}, {"objective": {"name": "spin", "beta": 0}}]},

@@ -9,17 +9,17 @@ from sparring.data.guesses import columns_setting, example_mapping
 from sparring.errors import InputError
 
 
-def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, needed_by: str | None) -> str:
+def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, lacking: InputError | None) -> str:
     """The name of the one format that the columns fit, and that takes more of them than the others.
 
     Args:
         columns: The file's column names.
         mapping: Our field name to the file's column name; a format that does not know a mapped field is out.
         where: The file, for the error.
-        needed_by: For whom prompts alone are of no use, if they are.
+        lacking: What prompts alone lack, and what to do about it, where they are of no use.
 
     Raises:
-        InputError: The columns fit no format or several.
+        InputError: The columns fit no format or several, or hold prompts alone where they are of no use.
     """
     ours, mapped = set(columns) | set(mapping), mapping.keys() - MESSAGE_KEYS
     suiting = {name: item for name, item in FORMATS.items() if mapped <= item.known}
@@ -33,17 +33,21 @@ def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, 
     whole = [name for name, item in fitting.items() if not _part_of_another(item, fitting.values())]
     if len(whole) == 1:
         return whole[0]
-    if prompts_fit and not whole and needed_by is None:
+    if prompts_fit and not whole and lacking is None:
         return PROMPT_ONLY
     found = ", ".join(sorted(columns)) or "none"
     if whole:
         problem = f"the columns ({found}) fit several formats: {', '.join(whole)}"
         raise InputError(problem, where=where, fix="choose one with data.format")
+    likely = example_mapping(columns, mapping)
+    if prompts_fit and lacking is not None:
+        trial = f"map a column with data.columns, e.g. {columns_setting(likely)}; or " if likely != mapping else ""
+        problem = f"{lacking.problem}; the rows hold prompts alone (columns: {found})"
+        raise InputError(problem, where=where, fix=f"{trial}{lacking.fix}")
     needs = "; ".join(f"{name}: {' + '.join(item.fields)}" for name, item in FORMATS.items())
-    likely = example_mapping(columns, mapping) or {"prompt": "question", "response": "answer"}
-    fix = f"map them with data.columns, e.g. {columns_setting(likely)}. The formats need {needs}"
-    but = f" but {PROMPT_ONLY}, and {needed_by} needs more" if prompts_fit else ""
-    raise InputError(f"the columns ({found}) fit no format{but}", where=where, fix=fix)
+    setting = columns_setting(likely or {"prompt": "question", "response": "answer"})
+    fix = f"map them with data.columns, e.g. {setting}. The formats need {needs}"
+    raise InputError(f"the columns ({found}) fit no format", where=where, fix=fix)
 
 
 def _part_of_another(item: Format, others: Collection[Format]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from sparring.data import sources
@@ -25,6 +25,15 @@ CALLED = {
     "comparison": "responses with preferences",
 }
 """What messages call those fields."""
+
+_GIVEN = {
+    "response": "give every row one, or take an objective and a judge that need none",
+    "reference_answer": "give every row a 'ground_truth', with which the judge compares; a judge that needs none is a "
+    "class of yours with needs_reference_answer = False (docs/how-to/judge.md)",
+    "comparison": "give every row 'chosen' and 'rejected', or leave out responses: data, so that the policy's own "
+    "responses are played",
+}
+"""What to do where a row lacks one of them."""
 
 _NEVER_LACKED = MESSAGE_KEYS | {"prompt", "instruction", "messages", "conversations"}
 
@@ -124,7 +133,7 @@ class _Check:
         _check_use(record, example, self.form, self.needs)
         first = record.where if self.seen is None else self.seen.setdefault(_digest(example), record.where)
         if first != record.where:
-            problem = f"repeats {first} (same prompt and response)"
+            problem = f"repeats {first} (same {_same(example)})"
             raise InputError(problem, where=record.where, fix="remove one of the two")
         answer = example.reference_answer
         if self.verifier is not None and answer is not None and not self.verifier(answer, answer):
@@ -178,20 +187,37 @@ def _digest(example: Example) -> bytes:
     return hashlib.blake2b(content.encode(), digest_size=16).digest()
 
 
+def _same(example: Example) -> str:
+    """What a repeated row has in common with the first."""
+    more = {
+        "response": example.response,
+        "ground truth": example.ground_truth,
+        "responses and preferences": example.comparison,
+    }
+    return " and ".join(["prompt", *(name for name, value in more.items() if value is not None)])
+
+
 def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> None:
     """Raises InputError where nobody can play on a row for want of a response or of preferences."""
     missing = {who: [part for part in parts if getattr(example, part) is None] for who, parts in needs.items()}
     if not all(missing.values()):
         return
-    wishes = ", ".join(f"{who} needs {CALLED[parts[0]]}" for who, parts in missing.items())
-    fix = "give every row one, or take an objective and a judge that need none"
+    lacking = _lacking(missing)
+    fix = lacking.fix
     if example.comparison is not None:
         fix = "the rows hold preferences: learn from those with objective: {name: dpo} and responses: data"
         fix += ", or imitate what was chosen, with data.columns: {response: chosen}" if "chosen" in form.fields else ""
         if any("reference_answer" in parts for parts in missing.values()):
             fix += ", or judge the policy's own samples with a class of yours that has needs_reference_answer = False"
     column = form.answer if any("comparison" not in parts for parts in missing.values()) else form.fields[-1]
-    raise record.error(column, f"{wishes}, and there is none", fix)
+    raise record.error(column, f"{lacking.problem}, and there is none", str(fix))
+
+
+def _lacking(missing: Mapping[str, Collection[str]]) -> InputError:
+    """What each of those who play needs of a row and does not find there, and what to do about it."""
+    wanted = {who: min(parts) for who, parts in missing.items()}
+    wishes = ", ".join(f"{who} needs {CALLED[part]}" for who, part in wanted.items())
+    return InputError(wishes, fix="; or ".join(dict.fromkeys(_GIVEN[part] for part in wanted.values())))
 
 
 def _format(source: SourceConfig, columns: set[str], needs: Needs, *, may_lack: bool) -> str:
@@ -205,8 +231,9 @@ def _format(source: SourceConfig, columns: set[str], needs: Needs, *, may_lack: 
             raise InputError(problem, where=where, fix=fix)
     if source.format == "auto":
         offered = {"reference_answer"} if GROUND_TRUTH in {*columns, *source.columns} else set()
-        needed_by = next(iter(needs)) if all(parts - offered for parts in needs.values()) else None
-        return detect(columns, source.columns, where=where, needed_by=needed_by)
+        lacked = {who: parts - offered for who, parts in needs.items()}
+        lacking = _lacking(lacked) if all(lacked.values()) else None
+        return detect(columns, source.columns, where=where, lacking=lacking)
     form = FORMATS[source.format]
     mapping = form.mapping(columns, source.columns)
     needed = [name for name in form.fields if not may_lack or name != form.answer or name == form.fields[0]]

@@ -165,8 +165,8 @@ def triples_from(
     which the tokenizer's chat template is applied. Text responses are ended with the end-of-sequence token.
 
     As TRL's trainers have them, the columns may also be called `chosen` and `rejected`, and responses be lists of chat
-    messages: one of the assistant, which the prompt's may precede. Such a response ends as the chat template ends it. An
-    empty text is refused: what a policy drew that is the end alone is given as token ids.
+    messages: one of the assistant, which the prompt's may precede. Such a response ends as the chat template ends it.
+    An empty text is refused: what a policy drew that is the end alone is given as token ids.
 
     Args:
         dataset: Rows: a `datasets.Dataset`, or any iterable of mappings.
