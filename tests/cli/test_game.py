@@ -122,3 +122,20 @@ def test_a_broken_regularizer_of_ones_own_is_refused(sparring: Sparring, own: Ca
     own(base="Regularizer", loss="margin.mean()")
     code, told = sparring("game", "preference", "sppo", "--regularizer", "own_loss:Mine:weight=0.5")
     assert (code, "regularizer 'own_loss:Mine' (own_loss.py, line " in told) == (2, True), told
+
+
+def test_regularizers_are_played_and_told_in_both_games(sparring: Sparring) -> None:
+    given = ("game", "imitation", "sft", "-r", "forward-kl:weight=0.5", "--iterations", 1)
+    code, told = sparring(*given, "--json")
+    play = json.loads(told)
+    # The minimum of −Σ π_E log π − ½ Σ π_ref log π, by hand.
+    wanted = [(expert + 0.5 * start) / 1.5 for expert, start in zip((0.6, 0.3, 0.1), (0.2, 0.3, 0.5), strict=True)]
+    assert (code, play["policies"][-1]) == (0, pytest.approx(wanted))
+    assert (play["objective"], play["regularizers"]) == ("sft", ["forward-kl:weight=0.5"])
+    assert "imitation, sft + forward-kl:weight=0.5" in sparring(*given)[1]
+
+    given = ("game", "preference", "sppo", "-r", "reverse-kl:weight=1", "-r", "chi-squared:weight=1")
+    code, told = sparring(*given, "--iterations", 1, "--json")
+    assert (code, json.loads(told)["regularizers"]) == (0, ["reverse-kl:weight=1", "chi-squared:weight=1"])
+    code, told = sparring(*given, "-r", "reverse-kl:weight=1")
+    assert (code, "regularizer 'reverse-kl' is listed 2 times" in told) == (2, True)

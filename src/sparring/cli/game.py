@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +13,7 @@ from sparring.errors import InputError
 
 if TYPE_CHECKING:
     from sparring.registry import Registry
-    from sparring.types import StabilityNumber
+    from sparring.types import Regularizer, StabilityNumber
 
 app = typer.Typer(help="Play an exact tabular game with the objects that train language models.", no_args_is_help=True)
 
@@ -27,6 +27,9 @@ Objectives = Annotated[
         help="E.g. spif:beta=1,reward_bound=2, or my_module:MyObjective; several are compared.",
     ),
 ]
+Regularizers = Annotated[
+    list[str] | None, typer.Option("--regularizer", "-r", help="E.g. reverse-kl:weight=0.5; may be repeated.")
+]
 Opponent = Annotated[str, typer.Option(help="E.g. previous, or fictitious-play:history=3")]
 Iterations = Annotated[int, typer.Option(min=1, help="How many exact best responses.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write the trajectory as a page, of one objective.")]
@@ -37,7 +40,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 def imitation(  # noqa: PLR0917 - options of a command
     objectives: Objectives = None,
     expert: Annotated[str, typer.Option(help="π_E, comma-separated.")] = "0.6,0.3,0.1",
-    initial: Annotated[str, typer.Option(help="π_0, comma-separated.")] = "0.2,0.3,0.5",
+    initial: Annotated[str, typer.Option(help="π_0 = π_ref, comma-separated.")] = "0.2,0.3,0.5",
+    regularizer: Regularizers = None,
     opponent: Opponent = "previous",
     iterations: Iterations = 10,
     html: Html = None,
@@ -48,12 +52,12 @@ def imitation(  # noqa: PLR0917 - options of a command
     from sparring.games.stability import stability_or_reason
 
     game = _valid(lambda: ImitationGame(expert=_row(expert), initial=_row(initial)))
-    against = _opponent(opponent)
+    penalties, against = _penalties(regularizer or []), _opponent(opponent)
 
     def play(objective: Any) -> Any:
         return game.play(objective, opponent=against, iterations=iterations)
 
-    played = [_play(text, play, _DISTANCES, stability_or_reason) for text in objectives or ["spif"]]
+    played = [_play(text, penalties, play, _DISTANCES, stability_or_reason) for text in objectives or ["spif"]]
     _show("imitation", played, html=html, as_json=json)
 
 
@@ -65,9 +69,7 @@ def preference(  # noqa: PLR0917 - options of a command
         typer.Option("--preference", help="P(row ≻ column), rows separated by ';'; rock–paper–scissors by default."),
     ] = ROCK_PAPER_SCISSORS,
     reference: Annotated[str, typer.Option(help="π_ref = π_0, comma-separated.")] = "0.5,0.3,0.2",
-    regularizer: Annotated[
-        list[str] | None, typer.Option("--regularizer", "-r", help="E.g. reverse-kl:weight=0.5; may be repeated.")
-    ] = None,
+    regularizer: Regularizers = None,
     opponent: Opponent = "previous",
     iterations: Iterations = 50,
     html: Html = None,
@@ -77,16 +79,15 @@ def preference(  # noqa: PLR0917 - options of a command
     import torch
 
     from sparring.games import PreferenceGame
-    from sparring.regularizers import REGULARIZERS
 
     rows = [_row(row) for row in table.split(";")]
     game = _valid(lambda: PreferenceGame(preference=torch.stack(rows), reference=_row(reference)))
-    penalties = [_component(REGULARIZERS, "regularizer", text) for text in regularizer or []]
-    against = _opponent(opponent)
-    played = [
-        _play(text, lambda each: game.play(each, penalties, against, iterations), _EXPLOITABILITIES, lambda _: None)
-        for text in objectives or ["sppo"]
-    ]
+    penalties, against = _penalties(regularizer or []), _opponent(opponent)
+
+    def play(objective: Any) -> Any:
+        return game.play(objective, opponent=against, iterations=iterations)
+
+    played = [_play(text, penalties, play, _EXPLOITABILITIES, lambda _: None) for text in objectives or ["sppo"]]
     _show("preference", played, html=html, as_json=json)
 
 
@@ -96,13 +97,14 @@ _EXPLOITABILITIES = ("exploitability", "average_exploitability")
 
 @dataclass(frozen=True, kw_only=True)
 class _Played:
-    """An objective's play; `problem` says why there is none, and where one stopped early why.
+    """An objective's play with its regularizers; `problem` says why there is none, and where one stopped early why.
 
     `stability` is its number, or why it has none, or None in a game of preferences, on which one would depend.
     `of_two` is whether it learns from the best and the worst outcome only.
     """
 
     objective: str
+    regularizers: list[str]
     stability: StabilityNumber | str | None
     of_two: bool
     policies: list[list[float]] = field(default_factory=list)
@@ -112,7 +114,12 @@ class _Played:
     def to_json(self) -> dict[str, Any]:
         number = None if isinstance(self.stability, str) else self.stability and self.stability.to_json()
         ended = {"policies": self.policies, **self.curves, "stopped": self.problem}
-        return {"objective": self.objective, "stability": number} | ended
+        return {"objective": self.objective, "regularizers": self.regularizers, "stability": number} | ended
+
+    @property
+    def name(self) -> str:
+        """The objective and its regularizers, as they were given."""
+        return " + ".join([self.objective, *self.regularizers])
 
     def row(self) -> tuple[str, str, dict[str, list[float]], str]:
         """What `comparison` shows of it."""
@@ -120,31 +127,47 @@ class _Played:
         known = "none" if isinstance(number, str) else ""
         if number is not None and not isinstance(number, str):
             known = f"{number.symbol} = {number.value:g}, × {number.contraction_factor:.2g}"
-        return self.objective, known, self.curves, self.problem or ""
+        return self.name, known, self.curves, self.problem or ""
 
 
 def _play(
-    text: str, play: Callable[[Any], Any], curves: Sequence[str], number: Callable[[Any], StabilityNumber | str | None]
+    text: str,
+    penalties: Sequence[tuple[str, Regularizer]],
+    play: Callable[[Any], Any],
+    curves: Sequence[str],
+    number: Callable[[Any], StabilityNumber | str | None],
 ) -> _Played:
-    """Plays an objective that is written on the command line."""
+    """Plays an objective that is written on the command line, with its regularizers."""
     from sparring.games.newton import NoMinimiserError
     from sparring.objectives import OBJECTIVES
+    from sparring.regularizers import Regularized
 
     objective = _component(OBJECTIVES, "objective", text)
-    known = _valid(lambda: number(objective))
-    of_two = getattr(objective, "pairs", None) == "best-worst"
-    try:
-        played = _valid(lambda: play(objective))
-    except NoMinimiserError as error:
-        return _Played(objective=text, stability=known, of_two=of_two, problem=str(error))
-    return _Played(
+    whole = _valid(lambda: Regularized(objective, tuple(each for _, each in penalties))) if penalties else objective
+    known = _valid(lambda: number(whole))
+    unplayed = _Played(
         objective=text,
+        regularizers=[written for written, _ in penalties],
         stability=known,
-        of_two=of_two,
+        of_two=getattr(objective, "pairs", None) == "best-worst",
+    )
+    try:
+        played = _valid(lambda: play(whole))
+    except NoMinimiserError as error:
+        return replace(unplayed, problem=str(error))
+    return replace(
+        unplayed,
         policies=played.policies.tolist(),
         curves={name: getattr(played, name).tolist() for name in curves},
         problem=played.stopped,
     )
+
+
+def _penalties(texts: Sequence[str]) -> list[tuple[str, Regularizer]]:
+    """Regularizers, each with what was written for it."""
+    from sparring.regularizers import REGULARIZERS
+
+    return [(text, _component(REGULARIZERS, "regularizer", text)) for text in texts]
 
 
 def _opponent(text: str) -> Any:
@@ -214,7 +237,7 @@ def _show(game: str, played: Sequence[_Played], *, html: Path | None, as_json: b
     only = played[0]
     if not only.policies:
         raise InputError(str(only.problem), where="game")
-    title = f"{game}, {only.objective}"
+    title = f"{game}, {only.name}"
     if html is not None:
         write_page(html, title, only.policies, only.curves)
     if as_json:
@@ -233,7 +256,7 @@ def _show(game: str, played: Sequence[_Played], *, html: Path | None, as_json: b
 def _without_number(played: Sequence[_Played]) -> list[str]:
     """Says which plays have no stability number, and why."""
     return [
-        f"{each.objective} has no stability number at the expert: {each.stability}"
+        f"{each.name} has no stability number at the expert: {each.stability}"
         for each in played
         if isinstance(each.stability, str)
     ]
@@ -241,7 +264,7 @@ def _without_number(played: Sequence[_Played]) -> list[str]:
 
 def _of_two(played: Sequence[_Played]) -> list[str]:
     """Says which plays learn from fewer outcomes than the others beside them."""
-    some = [each.objective for each in played if each.of_two]
+    some = [each.name for each in played if each.of_two]
     if len(some) in {0, len(played)}:
         return []
     names = ", ".join(some)
