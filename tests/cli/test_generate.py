@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from a_run import a_config
 from sparring.data import DataConfig, read_prompts
+from sparring.files import read_json, write_json
 from sparring.selfplay.loop import run
 
 Sparring = Callable[..., tuple[object, str]]
@@ -78,3 +80,18 @@ def test_conversations_are_asked_with_their_system_turn_or_with_the_one_that_is_
     other = answers(sparring, *common, "--data", file, "--system", "Be long.")
     assert other == answers(sparring, *common, "-p", "One?", "--system", "Be long.")
     assert other != read
+
+
+def test_which_policy_of_a_run_answers_is_told_beside_the_answers(
+    sparring: Sparring, trained: Path, tmp_path: Path
+) -> None:
+    code, told = sparring("generate", trained, "-p", "1 and 1?", "--max-tokens", 2)
+    assert (code, f"{trained}: its best policy, the run's iterations/000\n" in told) == (0, True)
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    write_json(copy / "result.json", read_json(copy / "result.json") | {"best": "base"})
+    code, told = sparring("generate", copy, "-p", "1 and 1?", "--max-tokens", 2)
+    better = f"no policy that was trained after it was better; {copy / 'iterations/000'} is the last iteration"
+    assert (code, f"{copy}: its best policy, the base model: {better}" in " ".join(told.split())) == (0, True)
+    code, told = sparring("generate", copy / "base", "-p", "1 and 1?", "--max-tokens", 2)
+    assert (code, "its best policy" in told) == (0, False)

@@ -342,3 +342,25 @@ def test_a_card_tells_when_the_warm_up_ended() -> None:
     assert told() == warmup | {"validation": 7}
     settings["warmup"] = {}
     assert told() == {"until": "end", "training": {}}
+
+
+@pytest.mark.parametrize("best", ["base", "iterations/000"])
+def test_the_policy_that_is_written_is_told_in_words(
+    played: RunDirectory, tmp_path: Path, capsys: pytest.CaptureFixture[str], best: str
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(played.path, copy)
+    write_json(copy / "result.json", read_json(copy / "result.json") | {"best": best})
+    export_command(copy, tmp_path / "mine", "best", trust_remote_code=False, as_json=False)
+    first, *lines = capsys.readouterr().out.splitlines()
+    card = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
+    if best == "base":
+        better = "no policy that was trained after it was better; --policy iterations/001 writes the last iteration"
+        assert first == f"model: {tmp_path / 'mine'}, the base model: {better}"
+        assert "No adapter was merged: the model is the base's weights, written in float32" in card
+        assert "The adapter was merged" not in card + "".join(lines)
+    else:
+        assert first == f"model: {tmp_path / 'mine'}, the run's iterations/000"
+        assert "The adapter was merged into the base's weights" in "".join(lines)
+    export_command(copy, tmp_path / "named", "base", trust_remote_code=False, as_json=False)
+    assert capsys.readouterr().out.splitlines()[0] == f"model: {tmp_path / 'named'}, the base model"

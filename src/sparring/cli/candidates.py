@@ -41,17 +41,24 @@ class Candidate:
 def candidate(text: str, *, trust_remote_code: bool) -> Candidate:
     """The single candidate of a text: a model, a policy such as `RUN/iterations/001`, or a run's best policy.
 
+    Which the best one is, is said.
+
     Raises:
         InputError: The run has no such policy, or has not ended and so has no best one.
     """
     found = _find_run(Path(text))
     if found is None:
         return _model(text, trust_remote_code=trust_remote_code)
-    from sparring.exports.policy import BEST, policy_folder
+    from sparring.exports.policy import BEST, NONE_BETTER, in_words, last_instead, policy_folder
 
     directory, name = found
-    run = _RunCandidates(directory, trust_remote_code=trust_remote_code)
-    return run.candidate(policy_folder(directory, name or BEST), text)
+    policy = policy_folder(directory, name or BEST)
+    run = _RunCandidates(directory, trust_remote_code=trust_remote_code).candidate(policy, text)
+    if not name:
+        last = last_instead(directory, BEST)
+        better = f": {NONE_BETTER}; {directory.path / last} is the last iteration" if last else ""
+        console.print(f"{text}: its best policy, {in_words(policy)}{better}")
+    return run
 
 
 def candidates(text: str, *, trust_remote_code: bool) -> list[Candidate]:

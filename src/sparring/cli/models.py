@@ -91,7 +91,16 @@ def export_command(
     from sparring.exports.adapter import AdapterBase, export_adapter
     from sparring.exports.card import NOT_MEASURED, model_card
     from sparring.exports.hub import find_repository
-    from sparring.exports.policy import components, export, is_supervised, policy_folder, weights_of
+    from sparring.exports.policy import (
+        NONE_BETTER,
+        components,
+        export,
+        in_words,
+        is_supervised,
+        last_instead,
+        policy_folder,
+        weights_of,
+    )
     from sparring.models import load_tokenizer
     from sparring.models.origin import origin
     from sparring.reports.summary import summarize
@@ -136,7 +145,9 @@ def export_command(
         told = {"merged": merged and asdict(merged)} if base is None else {"base": asdict(base)}
         print_json({"model": str(to), "policy": folder, **told, "commit": commit})
         return
-    print_lines([f"{'adapter' if adapter else 'model'}: {to.resolve()}, the run's {folder}"])
+    last = last_instead(directory, policy)
+    better = f": {NONE_BETTER}; --policy {last} writes the last iteration" if last else ""
+    print_lines([f"{'adapter' if adapter else 'model'}: {to.resolve()}, {in_words(folder)}{better}"])
     if summary.columns and all(row.path != folder for row in summary.rows):
         print_lines([f"this policy {NOT_MEASURED}"])
     print_lines([*_of_merge(merged), *([] if base is None else [str(base)])])
@@ -149,9 +160,9 @@ def _of_merge(merged: Merge | None) -> Iterator[str]:
     if merged is None:
         return
     yield str(merged)
-    if merged.dtype != "float32":
+    if merged.trained and merged.dtype != "float32":
         yield "The run measured the adapter beside the base's weights: --dtype float32 keeps all its digits."
-    if merged.rounded is not None:
+    if merged.trained and merged.rounded is not None:
         yield (
             f"The adapter alone belongs on a base in {merged.rounded} as well: on one in another number format it is "
             "another model. --adapter writes it."

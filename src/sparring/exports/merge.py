@@ -25,6 +25,7 @@ class Merge:
     """What became of an adapter.
 
     Attributes:
+        trained: Whether anything was in it; that of the base model is empty, and stands for its weights alone.
         quantization: How the weights that it was trained on were held.
         rounded: The number format to which the run rounded the base's weights; None where it is no narrower than that
             of their file.
@@ -34,6 +35,7 @@ class Merge:
         tokens: Of how many tokens of a probe, a text that is the same for every model.
     """
 
+    trained: bool
     quantization: Quantization | None
     rounded: str | None
     dtype: str
@@ -47,8 +49,12 @@ class Merge:
             base += f" as quantised ({self.quantization}), which were rebuilt in {self.dtype},"
         elif self.rounded is not None:
             base += f" as the run held them, rounded to {self.rounded},"
+        if self.trained:
+            done = f"The adapter was merged into {base} and written in {self.dtype}"
+        else:
+            done = f"No adapter was merged: the model is {base.removesuffix(',')}, written in {self.dtype}"
         return (
-            f"The adapter was merged into {base} and written in {self.dtype}: over {self.tokens} tokens of a probe, "
+            f"{done}: over {self.tokens} tokens of a probe, "
             f"log-probs moved by {self.moved:.2g} nats a token, at most by {self.largest:.2g}."
         )
 
@@ -64,6 +70,7 @@ def merge(policy: Policy, config: ModelConfig, dtype: torch.dtype | None = None)
     """
     if not policy.has_adapter:
         return policy.causal_lm, None
+    trained = policy.folder is not None
     held: torch.dtype = policy.causal_lm.dtype
     wider = torch.promote_types(stored_dtype(load_config(config)), held)
     dtype = dtype or wider
@@ -78,7 +85,7 @@ def merge(policy: Policy, config: ModelConfig, dtype: torch.dtype | None = None)
     distance = (before.double() - after.double()).abs()
     moved = float(distance.mean()), float(distance.max())
     rounded = None if wider == held else _name(held)
-    return model, Merge(config.quantization, rounded, _name(model.dtype), *moved, len(response))
+    return model, Merge(trained, config.quantization, rounded, _name(model.dtype), *moved, len(response))
 
 
 def _name(dtype: torch.dtype) -> str:

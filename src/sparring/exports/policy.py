@@ -34,6 +34,8 @@ from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import run_tokenizer
 
 BEST = "best"
+NONE_BETTER = "no policy that was trained after it was better"
+"""What is said of a policy that play started from, where it is the best."""
 # Settings that may hold a path, an account or a place where the run is shown; none decides the training.
 _PRIVATE_TRAINING = (
     *("accelerator_config", "fsdp_config", "logging_dir", "project", "report_to", "run_name"),
@@ -245,6 +247,19 @@ def policy_folder(directory: RunDirectory, name: str) -> str:
         )
     best: str = read_result(directory.result)["best"]
     return best
+
+
+def in_words(folder: str) -> str:
+    """What a person reads of a policy: "the base model", "the run's iterations/001"."""
+    return "the base model" if folder == "base" else f"the run's {folder}"
+
+
+def last_instead(directory: RunDirectory, name: str) -> str | None:
+    """The folder of the last iteration where `name` is "best" and the policy that a run started from is; else None."""
+    if name != BEST or policy_folder(directory, name).startswith("iterations/"):
+        return None
+    trained = [stage for stage in directory.played() if stage.model.exists()]
+    return str(trained[-1].path.relative_to(directory.path)) if trained else None
 
 
 def weights_of(directory: RunDirectory, name: str) -> Path | None:
