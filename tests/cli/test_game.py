@@ -139,3 +139,33 @@ def test_regularizers_are_played_and_told_in_both_games(sparring: Sparring) -> N
     assert (code, json.loads(told)["regularizers"]) == (0, ["reverse-kl:weight=1", "chi-squared:weight=1"])
     code, told = sparring(*given, "-r", "reverse-kl:weight=1")
     assert (code, "regularizer 'reverse-kl' is listed 2 times" in told) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("imitation", "sppo"), "objective 'sppo': it reads preference, and this game has no preference"),
+        (("preference", "spif:beta=1"), "objective 'spif:beta=1': it reads expert, and this game has no expert"),
+        (("preference", "tpaw"), "objective 'tpaw': it reads team_expert, team_generated, and this game has no expert"),
+        (
+            ("preference", "sppo", "-r", "sft:weight=1"),
+            "regularizer 'sft:weight=1': it reads policy_expert, and this game has no expert",
+        ),
+    ],
+    ids=lambda given: given[1] if isinstance(given, tuple) else "",
+)
+def test_what_the_other_game_plays_is_told_so(sparring: Sparring, given: tuple[str, ...], said: str) -> None:
+    other = "preference" if given[0] == "imitation" else "imitation"
+    code, told = sparring("game", *given)
+    assert (code, told) == (2, f"sparring: {said}\n  fix: `sparring game {other}` plays it\n")
+
+
+@pytest.mark.parametrize("game", ["imitation", "preference"])
+def test_what_no_exact_game_plays_is_told_so(sparring: Sparring, own: Callable[..., None], game: str) -> None:
+    own(requires="'expert', 'preference', 'policy_generated', 'generated'", loss="margin")
+    assert "fix: no exact game has an expert and preferences" in sparring("game", game, "own_loss:Mine")[1]
+
+
+def test_the_help_of_a_game_shows_an_objective_of_it(sparring: Sparring) -> None:
+    assert "sppo:eta=1" in sparring("game", "preference", "--help")[1]
+    assert "spif:beta=1" in sparring("game", "imitation", "--help")[1]

@@ -12,25 +12,26 @@ import typer
 from sparring.errors import InputError
 
 if TYPE_CHECKING:
+    from sparring.games import ImitationGame, PreferenceGame
+    from sparring.games.players import ExactGame
     from sparring.registry import Registry
-    from sparring.types import Regularizer, StabilityNumber
+    from sparring.types import Opponent, Regularizer, StabilityNumber
 
 app = typer.Typer(help="Play an exact tabular game with the objects that train language models.", no_args_is_help=True)
 
 ROCK_PAPER_SCISSORS = "0.5,0,1;1,0.5,0;0,1,0.5"
 _SAMPLES = 3  # of each prompt, where a loss is tried
 
-Objectives = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[OBJECTIVE[:OPTION=VALUE,...]]...",
-        help="E.g. spif:beta=1,reward_bound=2, or my_module:MyObjective; several are compared.",
-    ),
-]
+
+def _objectives(example: str) -> Any:
+    told = f"E.g. {example}, or my_module:MyObjective; several are compared."
+    return typer.Argument(metavar="[OBJECTIVE[:OPTION=VALUE,...]]...", help=told)
+
+
 Regularizers = Annotated[
     list[str] | None, typer.Option("--regularizer", "-r", help="E.g. reverse-kl:weight=0.5; may be repeated.")
 ]
-Opponent = Annotated[str, typer.Option(help="E.g. previous, or fictitious-play:history=3")]
+Against = Annotated[str, typer.Option(help="E.g. previous, or fictitious-play:history=3")]
 Iterations = Annotated[int, typer.Option(min=1, help="How many exact best responses.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write the trajectory as a page, of one objective.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -38,11 +39,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 @app.command()
 def imitation(  # noqa: PLR0917 - options of a command
-    objectives: Objectives = None,
+    objectives: Annotated[list[str] | None, _objectives("spif:beta=1,reward_bound=2")] = None,
     expert: Annotated[str, typer.Option(help="π_E, comma-separated.")] = "0.6,0.3,0.1",
     initial: Annotated[str, typer.Option(help="π_0 = π_ref, comma-separated.")] = "0.2,0.3,0.5",
     regularizer: Regularizers = None,
-    opponent: Opponent = "previous",
+    opponent: Against = "previous",
     iterations: Iterations = 10,
     html: Html = None,
     json: Json = False,
@@ -53,24 +54,23 @@ def imitation(  # noqa: PLR0917 - options of a command
 
     game = _valid(lambda: ImitationGame(expert=_row(expert), initial=_row(initial)))
     penalties, against = _penalties(regularizer or []), _opponent(opponent)
-
-    def play(objective: Any) -> Any:
-        return game.play(objective, opponent=against, iterations=iterations)
-
-    played = [_play(text, penalties, play, _DISTANCES, stability_or_reason) for text in objectives or ["spif"]]
+    played = [
+        _play(text, penalties, game, against, iterations, curves=_DISTANCES, number=stability_or_reason)
+        for text in objectives or ["spif"]
+    ]
     _show("imitation", played, html=html, as_json=json)
 
 
 @app.command()
 def preference(  # noqa: PLR0917 - options of a command
-    objectives: Objectives = None,
+    objectives: Annotated[list[str] | None, _objectives("sppo:eta=1")] = None,
     table: Annotated[
         str,
         typer.Option("--preference", help="P(row ≻ column), rows separated by ';'; rock–paper–scissors by default."),
     ] = ROCK_PAPER_SCISSORS,
     reference: Annotated[str, typer.Option(help="π_ref = π_0, comma-separated.")] = "0.5,0.3,0.2",
     regularizer: Regularizers = None,
-    opponent: Opponent = "previous",
+    opponent: Against = "previous",
     iterations: Iterations = 50,
     html: Html = None,
     json: Json = False,
@@ -83,11 +83,10 @@ def preference(  # noqa: PLR0917 - options of a command
     rows = [_row(row) for row in table.split(";")]
     game = _valid(lambda: PreferenceGame(preference=torch.stack(rows), reference=_row(reference)))
     penalties, against = _penalties(regularizer or []), _opponent(opponent)
-
-    def play(objective: Any) -> Any:
-        return game.play(objective, opponent=against, iterations=iterations)
-
-    played = [_play(text, penalties, play, _EXPLOITABILITIES, lambda _: None) for text in objectives or ["sppo"]]
+    played = [
+        _play(text, penalties, game, against, iterations, curves=_EXPLOITABILITIES, number=lambda _: None)
+        for text in objectives or ["sppo"]
+    ]
     _show("preference", played, html=html, as_json=json)
 
 
@@ -133,7 +132,10 @@ class _Played:
 def _play(
     text: str,
     penalties: Sequence[tuple[str, Regularizer]],
-    play: Callable[[Any], Any],
+    game: ImitationGame | PreferenceGame,
+    opponent: Opponent,
+    iterations: int,
+    *,
     curves: Sequence[str],
     number: Callable[[Any], StabilityNumber | str | None],
 ) -> _Played:
@@ -143,6 +145,8 @@ def _play(
     from sparring.regularizers import Regularized
 
     objective = _component(OBJECTIVES, "objective", text)
+    for kind, written, each in (("objective", text, objective), *(("regularizer", *each) for each in penalties)):
+        _check_given(f"{kind} '{written}'", each.requires, game)
     whole = _valid(lambda: Regularized(objective, tuple(each for _, each in penalties))) if penalties else objective
     known = _valid(lambda: number(whole))
     unplayed = _Played(
@@ -152,7 +156,7 @@ def _play(
         of_two=getattr(objective, "pairs", None) == "best-worst",
     )
     try:
-        played = _valid(lambda: play(whole))
+        played = _valid(lambda: game.play(whole, opponent=opponent, iterations=iterations))
     except NoMinimiserError as error:
         return replace(unplayed, problem=str(error))
     return replace(
@@ -161,6 +165,20 @@ def _play(
         curves={name: getattr(played, name).tolist() for name in curves},
         problem=played.stopped,
     )
+
+
+def _check_given(where: str, requires: frozenset[str], game: ExactGame) -> None:
+    """Raises InputError where an objective or a regularizer reads what only the other game has."""
+    from sparring.log_ratios import EXPERT_FIELDS, PREFERENCE_FIELDS
+
+    start = game.initial.log()
+    missing = requires - game.ratios(start, start, start.exp()).present().keys()
+    if not missing:
+        return
+    none, other = ("preference", "preference") if missing <= PREFERENCE_FIELDS else ("expert", "imitation")
+    both = requires & EXPERT_FIELDS and requires & PREFERENCE_FIELDS
+    fix = "no exact game has an expert and preferences" if both else f"`sparring game {other}` plays it"
+    raise InputError(f"it reads {', '.join(sorted(missing))}, and this game has no {none}", where=where, fix=fix)
 
 
 def _penalties(texts: Sequence[str]) -> list[tuple[str, Regularizer]]:
