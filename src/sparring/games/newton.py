@@ -140,9 +140,7 @@ def _past_the_straight(function: Function, point: Tensor, tolerance: float) -> T
     start, gradient, _ = derivatives(function, point)
     slope = float(gradient.norm())
     if float(start - function(point - _FOR_EVER * gradient / slope)) > (1.0 - 1e-6) * _FOR_EVER * slope:
-        raise NoMinimiserError(
-            "the expected loss is linear and falls for ever (spin's linear link), so it has no smooth minimiser"
-        )
+        raise NoMinimiserError("the expected loss is linear and falls for ever, so it has no smooth minimiser")
     # By ever shorter steps, which no kink stops.
     for number in range(400):
         point = point - min(1.0, _LONGEST_STEP / (number + 1)) * gradient / slope
@@ -153,7 +151,9 @@ def _past_the_straight(function: Function, point: Tensor, tolerance: float) -> T
         if float(value) < float(start) and not _is_straight(slope, curvature):
             return point
         slope = max(slope, 1e-300)
-    raise NoMinimiserError("the expected loss is lowest at a kink (the hinge link), so it has no smooth minimiser")
+    raise NoMinimiserError(
+        "the expected loss is lowest at a kink, as that of a hinge is, so it has no smooth minimiser"
+    )
 
 
 def find_root(system: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor) -> tuple[Tensor, float]:
