@@ -49,7 +49,10 @@ def try_loss(kind: str, path: str, loss: Objective | Regularizer, samples: int) 
         if not isinstance(value, torch.Tensor) or value.shape != (_PROMPTS,):
             shape = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
             problem = f"its {name} must be a tensor [B], one number a prompt; for {_PROMPTS} prompts it is {shape}"
-            raise InputError(problem, where=what, fix="average over the samples, with ratios.mean_over_samples")
+            fix = "keep one value a prompt, and take no mean over prompts: training and games take it"
+            if isinstance(value, torch.Tensor) and value.ndim > 1:
+                fix = "average over the samples, with ratios.mean_over_samples"
+            raise InputError(problem, where=what, fix=fix)
     if not output.loss.requires_grad:
         fix = "compute it from the required fields, without detach or item()"
         raise InputError("its loss has no gradient", where=what, fix=fix)

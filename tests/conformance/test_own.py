@@ -331,7 +331,12 @@ SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
     "loss of another shape": (
         WHOLE.replace("require('expert')", "require('expert').mean()"),
         {},
-        ["its loss must be a tensor [B], one number a prompt; for 2 prompts it is []"],
+        ["its loss must be a tensor [B], one number a prompt; for 2 prompts it is []", "fix: keep one value a prompt"],
+    ),
+    "loss of each sample": (
+        WHOLE.replace("{'expert'}", "{'generated'}").replace("require('expert')", "require('generated')"),
+        {},
+        ["for 2 prompts it is [2, 1]", "fix: average over the samples, with ratios.mean_over_samples"],
     ),
     "loss without a gradient": (WHOLE.replace("'))", "').detach())"), {}, ["its loss has no gradient"]),
 }
