@@ -184,7 +184,7 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
     ),
     "argument of the loop": (
         {"training": {"seed": 3}},
-        ["training.seed", "is not set here", "set `seed` at the top"],
+        ["training.seed", "cannot be set here", "set `seed` at the top"],
     ),
     "unknown lora field": ({"lora": {"rank": 8}}, ["LoraConfig has no field 'rank'"]),
     "trained biases below a mixture": (

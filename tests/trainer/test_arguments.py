@@ -88,7 +88,7 @@ def test_a_field_that_is_set_is_what_counts(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(_MANAGED))
 def test_what_the_loop_decides_says_where_to_set_it(name: str, tmp_path: Path) -> None:
     assert name in _FIELDS
-    with pytest.raises(InputError, match=f"'{name}' is not set here") as caught:
+    with pytest.raises(InputError, match=f"'{name}' cannot be set here") as caught:
         build(tmp_path, **{name: 1})
     assert caught.value.where == f"training.{name}"
     assert caught.value.fix
@@ -107,7 +107,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         build(tmp_path, learnin_rate=1, warmup_ratio=0.1, max_steps="many")
     assert str(caught.value).splitlines() == [
         "training.learnin_rate: TrainingArguments has no field 'learnin_rate'; did you mean 'learning_rate'?",
-        "  training.warmup_ratio: 'warmup_ratio' is not set here; set warmup_steps: below 1 it is a share of the "
+        "  training.warmup_ratio: 'warmup_ratio' cannot be set here; set warmup_steps: below 1 it is a share of the "
         "steps, as in warmup_steps: 0.1",
         "  training.max_steps: must be a number, got 'many'; write digits alone, such as 0.0001 or 1e-4",
     ]

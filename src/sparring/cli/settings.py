@@ -32,9 +32,12 @@ def _check_setting(option: str, value: str) -> None:
     """Raises InputError where an unknown option is the name of a setting."""
     from sparring.selfplay.config.explain import homes
     from sparring.selfplay.config.schema import SelfPlayConfig
+    from sparring.trainer.arguments import MANAGED
 
     name = option.lstrip("-").replace("-", "_")
     keys = [name] if "." in name else homes(SelfPlayConfig, name)
     if keys:
         fix = f"write {' or '.join(f'{key}={value}' for key in keys)}"
         raise InputError("is a setting, and no option", where=option, fix=fix)
+    if name in MANAGED:
+        raise InputError("is no option, and no setting", where=option, fix=MANAGED[name])

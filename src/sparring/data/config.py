@@ -50,9 +50,7 @@ MEANT = {
     "max_prompt_length": "max_prompt_tokens",
     "truncation_mode": "overlong_prompt",
     "chat_template_path": "chat_template",
-    # TRL's max_length is that of prompt and response together; what it cuts there is mostly the response.
-    **dict.fromkeys(("max_length", "max_seq_length", "max_completion_length"), "max_response_tokens"),
-    **dict.fromkeys(("max_new_tokens", "max_tokens"), "max_response_tokens"),
+    **dict.fromkeys(("max_completion_length", "max_new_tokens", "max_tokens"), "max_response_tokens"),
 }
 """Fields by what people write for them."""
 
@@ -213,7 +211,7 @@ class DataConfig(BaseModel):
     def _free_variables(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         for name in value:
             if name in _NOT_OPTIONS:
-                raise ValueError(f"'{name}' is given to the template by whoever renders it, and is not set here")
+                raise ValueError(f"'{name}' is given to the template by whoever renders it, and cannot be set here")
             if not name.isidentifier():
                 raise ValueError(f"'{name}' is not the name of a variable")
         return value

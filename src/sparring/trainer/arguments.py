@@ -23,7 +23,7 @@ MANAGED = {
     "data_seed": "set `seed` at the top",
     "remove_unused_columns": "remove it: the triples have their own columns",
     "resume_from_checkpoint": "run `sparring resume RUN`",
-    "load_best_model_at_end": "the run keeps the best iterate by itself; see `stop`",
+    "load_best_model_at_end": "remove it: the run keeps the best iterate by itself; see `stop`",
     "hub_token": "run `hf auth login`: a secret in a configuration would be written into the run directory",
     "push_to_hub": "remove it, and push what `sparring export` writes",
     "use_liger_kernel": "remove it: the log-prob engine has its own head, and calls the decoder itself",
@@ -31,9 +31,9 @@ MANAGED = {
     "ignore_data_skip": "remove it: a resumed run would see other batches",
     "auto_find_batch_size": "set per_device_train_batch_size; `sparring plan` estimates the memory",
     "label_smoothing_factor": "remove it: objectives have no labels to smooth",
-    "eval_strategy": "the run evaluates after every stage; see `evaluation`",
-    "eval_on_start": "the run evaluates after every stage; see `evaluation`",
-    "do_eval": "the run evaluates after every stage; see `evaluation`",
+    "eval_strategy": "remove it: the run evaluates by itself, after every stage; see `evaluation`",
+    "eval_on_start": "remove it: the run evaluates by itself, after every stage; see `evaluation`",
+    "do_eval": "remove it: the run evaluates by itself, after every stage; see `evaluation`",
     "deepspeed": "remove it: DeepSpeed is not supported; launch with FSDP2, see docs/scale.md",
     **dict.fromkeys(
         ("torch_compile", "torch_compile_backend", "torch_compile_mode"),
@@ -43,6 +43,10 @@ MANAGED = {
     "warmup_ratio": "set warmup_steps: below 1 it is a share of the steps, as in warmup_steps: 0.1",
     "label_smoothing": "remove it: objectives have no labels to smooth",
     "precompute_ref_log_probs": "remove it: the opponent's log-probs are always computed once, before the first step",
+    **dict.fromkeys(
+        ("max_length", "max_seq_length"),
+        "set data.max_prompt_tokens and data.max_response_tokens in its place: it is the length of both together",
+    ),
     **dict.fromkeys(("padding_free", "packing"), "remove it: rows are always packed without padding"),
     "disable_dropout": "remove it: a model's own dropout is always off",
 }
@@ -164,7 +168,7 @@ def _check_field(name: str, value: Any) -> None:
     defaults = {item.name: item.default for item in dataclasses.fields(TrainingArguments) if item.init}
     where = f"training.{name}"
     if name in MANAGED:
-        raise InputError(f"'{name}' is not set here", where=where, fix=MANAGED[name])
+        raise InputError(f"'{name}' cannot be set here", where=where, fix=MANAGED[name])
     if name not in defaults:
         fix = did_you_mean(name, training_fields(), meant=MEANT)
         raise InputError(f"TrainingArguments has no field '{name}'", where=where, fix=fix)

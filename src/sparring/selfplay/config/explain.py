@@ -108,7 +108,7 @@ def check_section(model: type[BaseModel], section: str, names: Iterable[str], *,
     for name in names:
         told = None if name in known else _elsewhere(model, name)
         if told:
-            raise InputError(f"'{name}' is not set here", where=f"{section}.{name}", fix=told)
+            raise InputError(f"'{name}' cannot be set here", where=f"{section}.{name}", fix=told)
 
 
 def _meant(model: Any, path: Sequence[str], here: Any) -> str:
