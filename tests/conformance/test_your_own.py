@@ -43,9 +43,21 @@ def test_it_finds_the_expert_of_an_exact_game(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_its_stability_number_is_that_of_the_exact_iteration(folder: Path) -> None:
+    (folder / "my_stable_objective.py").write_text(blocks("python")[2], encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", blocks("python")[3]], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        told, exact = map(float, line.split())
+        assert told == pytest.approx(exact)
+    assert len(done.stdout.splitlines()) == 3
+
+
 def test_what_learns_from_preferences_ends_at_the_scores_behind_them(folder: Path) -> None:
-    (folder / "my_preference.py").write_text(blocks("python")[2], encoding="utf-8")
-    code = blocks("python")[3] + (
+    (folder / "my_preference.py").write_text(blocks("python")[4], encoding="utf-8")
+    code = blocks("python")[5] + (
         "wanted = torch.softmax(game.reference.log() + score.double() / 2.0, 0)\n"
         "assert (play.policies[-1] - wanted).abs().max() < 1e-6\n"
         "from sparring.log_ratios import LogRatios\n"
