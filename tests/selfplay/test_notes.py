@@ -154,3 +154,22 @@ def test_prompts_in_plain_text_for_want_of_a_chat_template_are_told(setting: str
     data = {"source": "arithmetic", "limit": 4, "held_out": 2, "max_response_tokens": 12, "chat_template": setting}
     lines = told.notes(prepare(a_config(folder, tmp_path / "run", data=data)))
     assert any(line.startswith("the tokenizer has no chat template") for line in lines) == said
+
+
+@pytest.mark.parametrize(
+    ("training", "told_of"),
+    [
+        ({}, "2 steps"),
+        ({"per_device_train_batch_size": 2}, "4 steps"),
+        ({"per_device_train_batch_size": 1}, None),
+        ({"num_train_epochs": 3}, None),
+        ({"max_steps": 1}, None),
+    ],
+)
+def test_a_training_of_a_few_steps_is_told_unless_it_was_asked_for(
+    tiny_folder: Path, tmp_path: Path, training: dict[str, Any], told_of: str | None
+) -> None:
+    config = a_config(tiny_folder, tmp_path / "run", iterations=2, training=training)
+    found = [line for line in told.notes(prepare(config)) if "steps of the optimizer" in line]
+    assert len(found) == (told_of is not None)
+    assert not found or found[0].startswith(f"warning: all training together takes {told_of} of the optimizer")

@@ -9,7 +9,7 @@ from typing import Any
 
 from sparring.planning.cost import state_bytes
 from sparring.planning.tokens import rewarded_rows, scored_rows, shown_rows
-from sparring.selfplay.arguments import arguments_of
+from sparring.selfplay.arguments import arguments_of, steps_of
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared
 from sparring.selfplay.retention import kept_samples, models_at_once
@@ -101,8 +101,7 @@ def _checkpoint_bytes(prepared: Prepared, model: Any, saved: int, processes: int
         states = sum(
             p.numel() * state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad
         )
-        each = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
-        steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * prompts / each)
+        steps = steps_of(args, rows=prompts, processes=processes)
         written = math.ceil(steps / (args.save_steps if args.save_steps >= 1 else max(1, args.save_steps * steps)))
         at_once = written if args.save_total_limit is None else min(written, args.save_total_limit + 1)
         yield (at_once + kept) * (saved + states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,15 @@ def epochs_of(config: SelfPlayConfig, fields: Mapping[str, Any], *, rows: int, p
         return float(args.num_train_epochs)
     step = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
     return float(args.max_steps * step / rows)
+
+
+def steps_of(args: TrainingArguments, *, rows: int, processes: int) -> int:
+    """Steps of the optimizer of a stage that trains on so many rows with these arguments."""
+    if args.max_steps > 0:
+        return int(args.max_steps)
+    batches = math.ceil(rows / (args.per_device_train_batch_size * processes))
+    steps: int = math.ceil(args.num_train_epochs * math.ceil(batches / args.gradient_accumulation_steps))
+    return steps
 
 
 def run_autocast(config: SelfPlayConfig) -> torch.dtype | None:

@@ -16,6 +16,7 @@ from sparring.progress import console
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.arguments import bf16_is_faster, epochs_of
 from sparring.selfplay.config.warmup import WarmupConfig
+from sparring.selfplay.few_steps import few_steps
 from sparring.selfplay.phases import row_needs
 from sparring.selfplay.prepared import Prepared
 
@@ -57,6 +58,7 @@ def notes(prepared: Prepared) -> list[str]:
         + _control(prepared)
     )
     lines += _number_format(prepared) + _limit(prepared) + _below_measured(prepared) + _reference(prepared)
+    lines += few_steps(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     unset = prepared.template.unset_variables()
