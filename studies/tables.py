@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 
 from beside_sft_tables import OTHERS, beside_sft, beside_sft_costs, contrasts
 from cells import listed, plain, signed, spread, table
-from outcomes import Outcome, paired, results_of
+from outcomes import MEASURES, Outcome, paired, results_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "studies.md"
 _ALONG = (0, 1, 3, 10, 20, 30)
@@ -80,6 +80,24 @@ def contests(ground: str) -> str:
             rows.append([title, f"{rate:g} ({len(of_seed)})", *_levels(kept), *over, kl, cost])
     head = ("", "rate (seeds)", "greedy", "sampled", "nats a token", "Δ greedy", "Δ sampled", "KL", "time / SFT's")
     return table(head, rows)
+
+
+def spif_beside_spin() -> str:
+    """SPIF minus SPIN after each iteration, problem by problem over the seeds of both."""
+    contests = results_of("more_sft_smollm2")["contests"]
+    spif, spin = (_outcomes(contests[name]) for name in ("spif", "spin"))
+    seeds = [seed for seed in spif if seed in spin]
+    rows = [
+        [
+            f"iteration {policy - 1} ({len(seeds)})",
+            *(
+                signed(paired(*([runs[n].reported(policy, measure) for n in seeds] for runs in (spif, spin))), 3)
+                for measure in MEASURES
+            ),
+        ]
+        for policy in range(1, _last(spif[seeds[0]]) + 1)
+    ]
+    return table(("SPIF − SPIN", "greedy", "sampled", "nats a token"), rows)
 
 
 def _last(run: Outcome) -> int:
@@ -269,6 +287,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "beside-sft-costs": lambda: beside_sft_costs("raft", *OTHERS),
     "beside-sft-hasty": lambda: beside_sft("hasty"),
     "more-sft-smollm2": lambda: contests("smollm2"),
+    "spif-beside-spin": spif_beside_spin,
     "collapse": collapse,
     "collapse-signs": signs,
     "noise": noise,
