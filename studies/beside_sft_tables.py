@@ -30,6 +30,7 @@ _GROUNDS = {
     "-words": "words to be sorted, SmolLM2-135M",
 }
 OTHERS = ("sppo", "consensus", "discriminator", "implicit", "spif")
+APART = ("spif-apart", "discriminator-apart")
 _START = "warmup"
 
 
@@ -113,25 +114,30 @@ def beside_sft_costs(*plays: str) -> str:
 
 
 def contrasts() -> list[list[str]]:
-    """Of each play on each ground a row: its last iteration beside the best policy of SFT, of the seeds of both.
-
-    That is the one of most right answers over all seeds: where play starts, or a length of more SFT.
-    """
+    """Of each play on each ground a row: its last iteration beside the best policy of SFT, of the seeds of both."""
     played, rows = results_of("beside_sft")["plays"], []
     for where, ground in _GROUNDS.items():
-        controlled = played.get(f"raft{where}", {})
         for play in ("raft", *OTHERS):
-            runs = {seed: run for seed, run in played.get(play + where, {}).items() if seed in controlled}
-            if not runs:
-                continue
-            last = _played(runs)[-1]
-            sft = max(
-                (name for name in _policies(controlled) if name == _START or name.startswith("control/")),
-                key=lambda name: mean(mean(controlled[seed][name]["greedy"]) for seed in runs),
-            )
-            pairs = [
-                [of_seed[seed][name]["greedy"] for seed in runs] for of_seed, name in ((runs, last), (controlled, sft))
-            ]
-            levels = (f"{mean(map(mean, pair)):.2f}" for pair in reversed(pairs))
-            rows.append([ground, _PLAYS[play], str(len(runs)), *levels, signed(paired(*pairs), 3)])
+            rows += _contrast(ground, play, played.get(play + where, {}), played.get(f"raft{where}", {}))
+        if not where:
+            apart = f"{ground}, half of the experts set apart"
+            for play in APART:
+                rows += _contrast(apart, play, played.get(play, {}), played.get(APART[0], {}))
     return rows
+
+
+def _contrast(ground: str, play: str, runs: dict[str, Any], controlled: dict[str, Any]) -> list[list[str]]:
+    """That row, where there are seeds of both.
+
+    The best of SFT is the one of most right answers over all seeds: where play starts, or a length of more SFT.
+    """
+    seeds = [seed for seed in runs if seed in controlled]
+    if not seeds:
+        return []
+    last = _played(runs)[-1]
+    fixed = [name for name in _policies(controlled) if name == _START or name.startswith("control/")]
+    everywhere = [name for name in fixed if all(name in controlled[seed] for seed in seeds)]
+    sft = max(everywhere, key=lambda name: mean(mean(controlled[seed][name]["greedy"]) for seed in seeds))
+    pairs = [[of_seed[seed][name]["greedy"] for seed in seeds] for of_seed, name in ((runs, last), (controlled, sft))]
+    levels = (f"{mean(map(mean, pair)):.2f}" for pair in reversed(pairs))
+    return [[ground, _PLAYS[play], str(len(seeds)), *levels, signed(paired(*pairs), 3)]]

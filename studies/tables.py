@@ -17,7 +17,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from beside_sft_tables import OTHERS, beside_sft, beside_sft_costs, contrasts
+from beside_sft_tables import APART, OTHERS, beside_sft, beside_sft_costs, contrasts
 from cells import listed, plain, signed, spread, table
 from outcomes import MEASURES, Outcome, paired, results_of
 
@@ -280,7 +280,7 @@ def _title(name: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "methods-by-ground": methods_by_ground,
     "beside-sft": lambda: beside_sft("raft", *OTHERS, "all-solutions"),
-    "beside-sft-apart": lambda: beside_sft("spif-apart", "discriminator-apart"),
+    "beside-sft-apart": lambda: beside_sft(*APART),
     "beside-sft-gemma": lambda: beside_sft("raft-gemma3-270m"),
     "beside-sft-two-steps": lambda: beside_sft("raft-two-steps"),
     "beside-sft-words": lambda: beside_sft("raft-words"),
