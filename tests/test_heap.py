@@ -1,5 +1,6 @@
 """Freed memory is kept while a training lasts, and compiled kernels are few."""
 
+import os
 import subprocess
 import sys
 
@@ -62,7 +63,10 @@ print(psutil.Process().memory_info().rss - before)
 
 
 def _printed(code: str, *arguments: str) -> int:
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    # Without what this process, in which models were loaded, has set for itself.
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_CACHE_CAPACITY")}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return int(done.stdout)
 
 

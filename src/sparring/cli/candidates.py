@@ -52,13 +52,15 @@ def candidate(text: str, *, trust_remote_code: bool) -> Candidate:
     from sparring.exports.policy import BEST, NONE_BETTER, in_words, last_instead, policy_folder
 
     directory, name = found
+    # First of all it refuses a run with links, of which nothing is to be read.
+    run = _RunCandidates(directory, trust_remote_code=trust_remote_code)
     policy = policy_folder(directory, name or BEST)
-    run = _RunCandidates(directory, trust_remote_code=trust_remote_code).candidate(policy, text)
+    chosen = run.candidate(policy, text)
     if not name:
         last = last_instead(directory, BEST)
         better = f": {NONE_BETTER}; {directory.path / last} is the last iteration" if last else ""
         console.print(f"{text}: its best policy, {in_words(policy)}{better}")
-    return run
+    return chosen
 
 
 def candidates(text: str, *, trust_remote_code: bool) -> list[Candidate]:
