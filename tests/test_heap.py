@@ -79,8 +79,8 @@ def test_large_blocks_are_faulted_in_once() -> None:
     pages = 8 * 2**26 // 4096
     if _faults("given back") < pages // 2:
         pytest.skip("this C library, or the system's large pages, keep freed memory of their own")
-    # Something small may have been put into a freed block, so that one of the eight is asked for elsewhere, once; in the
-    # runs of this test up to two were. Given back, all eight are.
+    # Something small may have been put into a freed block, so that one of the eight is asked for elsewhere, once; up to
+    # two were in the runs of this test. Given back, all eight are.
     assert _faults("kept") < pages // 2
 
 
