@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sparring.settings import remove
+from sparring.settings import penalty, remove
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,8 @@ def test_a_setting_is_taken_out_if_it_is_there(key: str, left: Any) -> None:
     values = {"a": {"x": 1}, "b": [{"c": 1, "d": 2}]}
     remove(values, key)
     assert values == (left or {"a": {"x": 1}, "b": [{"c": 1, "d": 2}]})
+
+
+def test_a_regularizer_is_told_with_its_weight_where_it_has_one() -> None:
+    assert penalty("reverse-kl", {"weight": 0.5}) == "0.5 × reverse-kl"
+    assert penalty("mine:Pull", {"strength": 2.0}) == "mine:Pull"

@@ -1,7 +1,8 @@
-"""Settings as plain nested values, by dotted keys."""
+"""Settings as plain nested values, by dotted keys and in words."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -15,3 +16,8 @@ def remove(values: Any, key: str) -> None:
             values = values.get(part) if isinstance(values, dict) else None
     if isinstance(values, dict):
         values.pop(last, None)
+
+
+def penalty(name: str, options: Mapping[str, Any]) -> str:
+    """A regularizer in words, "0.5 × reverse-kl"; one of the user's own may have no weight, or one by default."""
+    return f"{options['weight']:g} × {name}" if "weight" in options else name

@@ -9,6 +9,7 @@ from sparring.games.stability import stability_or_reason
 from sparring.selfplay.config.schema import PhaseConfig
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared
+from sparring.settings import penalty
 from sparring.types import StabilityNumber
 
 
@@ -57,7 +58,7 @@ class PhasePlan:
 def phase_plan(prepared: Prepared, phase: Phase) -> PhasePlan:
     """What is known of a phase."""
     prompts = prepared.prompts(phase, phase.iterations.start)
-    penalties = [f"{each.options['weight']:g} × {each.name}" for each in phase.config.regularizers]
+    penalties = [penalty(each.name, each.options) for each in phase.config.regularizers]
     return PhasePlan(
         game=" + ".join([phase.title, *penalties]) + f", against '{phase.config.opponent.name}'",
         objective=phase.config.objective.name,

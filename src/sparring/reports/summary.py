@@ -14,6 +14,7 @@ from sparring.reports.samples import Answers, read_answers
 from sparring.reports.settings import read_run_config
 from sparring.run_directory import RunDirectory
 from sparring.run_files import AGAIN, read_evaluation, read_manifest, read_result, read_stability
+from sparring.settings import penalty
 from sparring.stage_directory import StageDirectory
 
 MORE_SFT = "more SFT"
@@ -140,7 +141,7 @@ class Summary:
                     settings=objective["settings"],
                     stability=objective["stability"],
                     opponent=config["opponent"]["name"],
-                    penalties=tuple(f"{each['weight']:g} × {each['name']}" for each in config["regularizers"]),
+                    penalties=tuple(penalty(each["name"], each) for each in config["regularizers"]),
                 )
             )
         return phases
