@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 # Private use: no token holds it together with other characters.
 _BEFORE = "\ue000"
+_marks: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def following(tokenizer: Any, texts: Sequence[str], after: Sequence[int], **options: bool) -> list[list[int]]:
@@ -38,10 +40,12 @@ def following(tokenizer: Any, texts: Sequence[str], after: Sequence[int], **opti
 
 
 def marks_beginning(tokenizer: Any) -> bool:
-    """Whether a tokenizer writes the first word of a text otherwise than the same word behind others."""
-    alone, head, whole = _ids(tokenizer, ["a", _BEFORE, f"{_BEFORE}a"], {})
-    known = tokenizer.unk_token_id is None or tokenizer.unk_token_id not in head
-    return known and whole[: len(head)] == head and whole[len(head) :] != alone
+    """Whether a tokenizer writes the first word of a text otherwise than the same word behind others; tried once."""
+    if tokenizer not in _marks:
+        alone, head, whole = _ids(tokenizer, ["a", _BEFORE, f"{_BEFORE}a"], {})
+        known = tokenizer.unk_token_id is None or tokenizer.unk_token_id not in head
+        _marks[tokenizer] = known and whole[: len(head)] == head and whole[len(head) :] != alone
+    return _marks[tokenizer]
 
 
 def space_between(tokenizer: Any, prompt: str, whole: str, response: str) -> str:
@@ -54,6 +58,19 @@ def space_between(tokenizer: Any, prompt: str, whole: str, response: str) -> str
         response: The response.
     """
     return " " if whole.startswith(f"{prompt} {response}") and marks_beginning(tokenizer) else ""
+
+
+def end_of_turn(tokenizer: Any, tail: str) -> list[int]:
+    """The tokens of what a chat template writes behind a response, up to the first that ends it; none where none does.
+
+    That is a special token or, of tokenizers that hold the end of a turn as one that is not special, an added one.
+    """
+    added = tokenizer.added_tokens_decoder
+    special = {index for index, token in added.items() if token.special} | {*tokenizer.all_special_ids}
+    marks = {index for index, token in added.items() if token.content.strip()}
+    (ids,) = following(tokenizer, [tail], [-1])
+    place = next((place for ends in (special, marks) for place, token in enumerate(ids) if token in ends), -1)
+    return ids[: place + 1]
 
 
 def _ids(tokenizer: Any, texts: Sequence[str], options: dict[str, bool]) -> list[list[int]]:

@@ -80,6 +80,15 @@ def test_a_turn_ends_as_the_template_ends_it_though_the_tokenizer_ends_a_text_ot
     assert triple.expert_ids[-1] == tokenizer.convert_tokens_to_ids("<|pad|>")
 
 
+def test_a_turn_may_end_with_an_added_token_that_is_not_special() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens("<turn_end>")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}<turn_end>{% endfor %}"
+    (end,) = tokenizer("<turn_end>", add_special_tokens=False)["input_ids"]
+    (triple, *_) = triples_from(CHAT, tokenizer).items
+    assert triple.expert_ids[-1] == end
+
+
 def test_several_generated_conversations_are_several_responses() -> None:
     rows = [
         {"prompt": row["prompt"], "expert": row["chosen"], "generated": [row["rejected"], row["chosen"]]}

@@ -57,7 +57,7 @@ def candidate(text: str, *, trust_remote_code: bool) -> Candidate:
     policy = policy_folder(directory, name or BEST)
     chosen = run.candidate(policy, text)
     if not name:
-        last = last_instead(directory, BEST)
+        last = last_instead(directory, policy)
         better = f": {NONE_BETTER}; {directory.path / last} is the last iteration" if last else ""
         console.print(f"{text}: its best policy, {in_words(policy)}{better}")
     return chosen

@@ -92,6 +92,7 @@ def export_command(
     from sparring.exports.card import NOT_MEASURED, model_card
     from sparring.exports.hub import find_repository
     from sparring.exports.policy import (
+        BEST,
         NONE_BETTER,
         components,
         export,
@@ -145,7 +146,7 @@ def export_command(
         told = {"merged": merged and asdict(merged)} if base is None else {"base": asdict(base)}
         print_json({"model": str(to), "policy": folder, **told, "commit": commit})
         return
-    last = last_instead(directory, policy)
+    last = last_instead(directory, folder) if policy == BEST else None
     better = f": {NONE_BETTER}; --policy {last} writes the last iteration" if last else ""
     print_lines([f"{'adapter' if adapter else 'model'}: {to.resolve()}, {in_words(folder)}{better}"])
     if summary.columns and all(row.path != folder for row in summary.rows):

@@ -78,7 +78,7 @@ def encode(
             template refuses, or that holds a stop token, is left out and listed.
     """
     template = config.template(tokenizer, clock, end_ids=end_ids)
-    ending, stop_ids = template.ending(), template.stop_ids()
+    ending, stop_ids = template.ending, template.stop_ids()
     limits = LengthLimits.of(config, context_length, tokenizer)
     watch = Watch(template=template, config=config)
     fit = Fit(config=config, template=template, limits=limits, ending=ending, stop_ids=stop_ids, watch=watch)

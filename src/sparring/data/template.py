@@ -14,7 +14,7 @@ from sparring.data.limited import limited
 from sparring.data.special_tokens import SpecialTokens
 from sparring.errors import InputError
 from sparring.examples import Example
-from sparring.following import following, space_between
+from sparring.following import end_of_turn, space_between
 from sparring.inputs import is_text, read_text
 from sparring.inputs import place as path_of
 
@@ -25,6 +25,7 @@ SpecialTokensSetting = Literal["auto", "text", "tokens"]
 
 _SETTING = "data.chat_template"
 _SENTINEL = "sparringsentinel"
+_ASKED: list[Turn] = [{"role": "user", "content": "Hello"}]
 # No conversation takes as long, or is as long.
 _SECONDS = 20.0
 _LONGEST = 4 * 2**20
@@ -170,10 +171,12 @@ class PromptTemplate:
         """What the template puts before a response, where the tokenizer begins words with it: a space or nothing."""
         if not self.chat:
             return ""
-        turns = [{"role": "user", "content": "Hello"}]
-        answer = {"role": "assistant", "content": _SENTINEL}
-        whole = self._render([*turns, answer], generation_prompt=False)
-        return space_between(self.tokenizer, self.render(turns), whole, _SENTINEL)
+        return space_between(self.tokenizer, self.render(_ASKED), self._answered, _SENTINEL)
+
+    @cached_property
+    def _answered(self) -> str:
+        """A conversation of two turns."""
+        return self._render([*_ASKED, {"role": "assistant", "content": _SENTINEL}], generation_prompt=False)
 
     def prompt_ids(self, examples: Sequence[Example], prompts: Sequence[str]) -> list[list[int] | None]:
         """Token ids of rendered prompts, in which no turn's text makes a special token unless that is asked for.
@@ -215,6 +218,7 @@ class PromptTemplate:
         """The prompt and the response as one conversation."""
         return self._render([*turns_of(example), {"role": "assistant", "content": response}], generation_prompt=False)
 
+    @cached_property
     def ending(self) -> list[int]:
         """The tokens behind a response: what the chat template writes up to the end of an assistant's turn, else eos.
 
@@ -230,7 +234,7 @@ class PromptTemplate:
 
     def stop_ids(self) -> tuple[int, ...]:
         """Every token that ends a response, ascending: `ending`'s last, the tokenizer's eos and `end_ids`."""
-        return tuple(sorted({self.ending()[-1], self.tokenizer.eos_token_id, *self.end_ids} - {None}))
+        return tuple(sorted({self.ending[-1], self.tokenizer.eos_token_id, *self.end_ids} - {None}))
 
     def render(self, turns: list[Turn]) -> str:
         """Turns as a prompt, ready for the response to follow.
@@ -241,9 +245,8 @@ class PromptTemplate:
         return self._render(turns, generation_prompt=True)
 
     def _end_of_turn(self) -> list[int]:
-        turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _SENTINEL}]
         try:
-            whole = self._render(turns, generation_prompt=False)
+            whole = self._answered
         except InputError as error:
             problem = f"the chat template fails on a conversation of two turns: {error.problem}"
             raise InputError(problem, where=_SETTING, fix="mend the template") from error
@@ -251,12 +254,7 @@ class PromptTemplate:
         if not found:
             problem = "the chat template does not write what the assistant says"
             raise InputError(problem, where=_SETTING, fix="have it render the content of every message")
-        special = {*map(self.tokenizer.convert_tokens_to_ids, self.special.known)}
-        # Some tokenizers hold the end of a turn as a token that is not special.
-        added = {index for index, token in self.tokenizer.added_tokens_decoder.items() if token.content.strip()}
-        (ids,) = following(self.tokenizer, [tail], [-1])
-        place = next((place for ends in (special, added) for place, token in enumerate(ids) if token in ends), -1)
-        return ids[: place + 1]
+        return end_of_turn(self.tokenizer, tail)
 
     def _refused(self, example: Example, turns: list[Turn], reason: str) -> InputError:
         """Says at which turn the template fails: the last of the fewest that it fails on for the same reason."""

@@ -254,9 +254,9 @@ def in_words(folder: str) -> str:
     return "the base model" if folder == "base" else f"the run's {folder}"
 
 
-def last_instead(directory: RunDirectory, name: str) -> str | None:
-    """The folder of the last iteration where `name` is "best" and the policy that a run started from is; else None."""
-    if name != BEST or policy_folder(directory, name).startswith("iterations/"):
+def last_instead(directory: RunDirectory, best: str) -> str | None:
+    """The folder of the last iteration where the best policy is none of play; else None."""
+    if best.startswith("iterations/"):
         return None
     trained = [stage for stage in directory.played() if stage.model.exists()]
     return str(trained[-1].path.relative_to(directory.path)) if trained else None

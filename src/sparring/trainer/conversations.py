@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 from sparring.errors import InputError, did_you_mean
 from sparring.examples import PROMPT_NAMES
-from sparring.following import following, space_between
+from sparring.following import end_of_turn, space_between
 from sparring.progress import console
 
 _NAMES = {"chosen": "expert", "rejected": "generated"}
@@ -112,7 +112,7 @@ def around(tokenizer: Any, prompt: Turns, response: str) -> tuple[str, list[int]
     """What the chat template writes around the words of an assistant's turn.
 
     Returns:
-        The space before them, as `space_between` tells it, and the tokens behind them up to the first special one: the
+        The space before them, as `space_between` tells it, and the tokens behind them, as `end_of_turn` does: the
         end-of-sequence token where the template writes none.
     """
     turn = {"role": "assistant", "content": response}
@@ -120,7 +120,4 @@ def around(tokenizer: Any, prompt: Turns, response: str) -> tuple[str, list[int]
     asked = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     space = space_between(tokenizer, asked, whole, response)
     _, found, tail = whole.rpartition(response.strip())
-    (ids,) = following(tokenizer, [tail if found else ""], [-1])
-    special = {token for token, each in tokenizer.added_tokens_decoder.items() if each.special}
-    place = next((place for place, token in enumerate(ids) if token in special), None)
-    return space, [tokenizer.eos_token_id] if place is None else ids[: place + 1]
+    return space, end_of_turn(tokenizer, tail if found else "") or [tokenizer.eos_token_id]

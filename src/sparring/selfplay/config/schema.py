@@ -89,7 +89,7 @@ class EvaluationConfig(BaseModel):
     @field_validator("judge", "embedder", "explicit_reward")
     @classmethod
     def _reads_answers(cls, value: Any, info: ValidationInfo) -> Any:
-        if value not in {None, "none", False} and info.data.get("answers") is False:
+        if value and value != "none" and info.data.get("answers") is False:
             raise ValueError("it reads answers to held-out prompts, and evaluation.answers is false")
         return value
 

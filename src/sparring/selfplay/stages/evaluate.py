@@ -129,11 +129,11 @@ def _held_out(run: Run, policy: int) -> HeldOut:
 
 def _scored(run: Run, policy: int) -> _Scored:
     # One policy after the other, since each change may load weights; what the game reads is scored in the same rows.
-    drawn = _drawn(run, policy)
+    kinds, drawn = _kinds(run, policy), _drawn(run, policy)
     game = responses_in_game(run, policy - 1) if policy > 0 else []
-    own = held_out_scores(run, policy, *_kinds(run, policy).values(), *game)
+    own = held_out_scores(run, policy, *kinds.values(), *game)
     base = held_out_scores(run, BASE, *drawn.values()) | held_out_scores(run, BASE, "expert", "data")
-    taught: list[By] = [] if run.teacher is None else ["expert", *(drawn[k] for k in drawn if k == "sampled")]
+    taught = [by for kind, by in kinds.items() if run.teacher is not None and kind in {"expert", "sampled"}]
     return _Scored(own, base, {by: held_out_scores(run, TEACHER, by)[by] for by in taught})
 
 
