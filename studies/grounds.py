@@ -8,8 +8,10 @@ rate. The rest are what is reported, and choose nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import benchmarks_path  # noqa: F401 - the next two are found by it
@@ -20,14 +22,17 @@ from outcomes import CHOOSING, REPORTED, Outcome
 from playing import Play, play_all, sparring
 from sparring.data import TASKS
 from sparring.data.verifiers import final_number
+from sparring.generation.products import multiplies_bf16
 
 LORA = (
     "warmup=null",
     "lora={r: 16, lora_alpha: 32}",
     "training.per_device_train_batch_size=2",
     # Products in bf16, on a processor that has them; the weights stay in fp32.
-    "training.bf16=true",
+    f"training.bf16={str(multiplies_bf16()).lower()}",
 )
+
+Rows = list[tuple[str, str]]
 
 
 def keep_experts(path: Path, count: int) -> None:
@@ -38,13 +43,29 @@ def keep_experts(path: Path, count: int) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def arithmetic(count: int, seed: int, difficulty: int) -> Rows:
+    """Word problems of so many steps, made by rules."""
+    made = TASKS["arithmetic"].generate(count, difficulty, seed)
+    return [(example.prompt, example.response or "") for example in made]
+
+
+def gsm8k(count: int, seed: int, file: Path) -> Rows:
+    """Problems of GSM8K (JSON lines with `question` and `answer`), the 1,315 with a solution of up to 160 characters.
+
+    A model of 135 million weights seldom ends a longer one right.
+    """
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    short = [(f"Question: {row['question']}\nAnswer:\n", row["answer"]) for row in rows if len(row["answer"]) <= 160]
+    return random.Random(f"gsm8k/{seed}").sample(short, count)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ground:
     """Where methods are compared.
 
     Attributes:
         model: The pretrained model: a name that `model.name` takes.
-        difficulty: The number of steps of each problem.
+        problems: The prompts and right responses, from how many there must be and a seed.
         experts: The number of problems with an expert's response.
         others: The number of problems without.
         rounds: The most rounds of supervised fine-tuning that the start may have, each of three epochs with a learning
@@ -55,7 +76,7 @@ class Ground:
     """
 
     model: str
-    difficulty: int = 1
+    problems: Callable[[int, int], Rows]
     experts: int = 64
     others: int = 192
     rounds: int = 3
@@ -65,8 +86,7 @@ class Ground:
     def data(self, folder: Path, seed: int) -> Mapping[str, tuple[str, ...]]:
         """Writes the problems of a seed, and says where each part is, as overrides of a configuration."""
         held_out = CHOOSING + REPORTED
-        made = TASKS["arithmetic"].generate(held_out + self.experts + self.others, self.difficulty, seed)
-        rows = [(example.prompt, example.response or "") for example in made]
+        rows = self.problems(held_out + self.experts + self.others, seed)
         parts = {
             "held_out": rows[:held_out],
             "choosing": rows[:CHOOSING],
@@ -116,10 +136,22 @@ class Ground:
         return Play(run=folder / "path", arguments=(*arguments, *steps, *data))
 
 
-GROUNDS = {
-    "smollm2": Ground(model="smollm2-135m"),
-    "smollm2-two-steps": Ground(model="smollm2-135m", difficulty=2, response_tokens=48),
-}
+GROUNDS = ("smollm2", "smollm2-two-steps", "gsm8k")
+
+
+def ground(name: str, file: Path | None = None) -> Ground:
+    """The ground of that name; `gsm8k` reads its problems from a file.
+
+    Raises:
+        ValueError: That file is missing.
+    """
+    if name == "gsm8k":
+        if file is None:
+            raise ValueError("the ground gsm8k needs --gsm8k FILE (JSON lines with 'question' and 'answer')")
+        return Ground(model="smollm2-135m", problems=partial(gsm8k, file=file), others=0, response_tokens=96)
+    steps = 2 if name == "smollm2-two-steps" else 1
+    problems = partial(arithmetic, difficulty=steps)
+    return Ground(model="smollm2-135m", problems=problems, response_tokens=32 if steps == 1 else 48)
 
 
 SUMS_STEPS = (

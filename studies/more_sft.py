@@ -1,6 +1,7 @@
 """More supervised fine-tuning, or play? Every method from one start, on prompts with experts and on prompts without.
 
     python studies/more_sft.py FOLDER [--ground smollm2] [--contests NAME …] [--seeds 0 1 2] [--untuned] [--table]
+    python studies/more_sft.py FOLDER --ground gsm8k --gsm8k FILE [the same]
 
 The start is the best of three rounds of supervised fine-tuning on 64 problems, by held-out problems. From it every
 method plays three iterations on these; and, where a judge says what is better, on 256 problems of which only these 64
@@ -19,7 +20,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from grounds import GROUNDS, LORA, Ground
+from grounds import GROUNDS, LORA, Ground, ground
 from methods import METHODS, RATES
 from outcomes import MEASURES, RESULTS, Outcome, hardware, read, write
 from playing import Play, play_all
@@ -116,7 +117,7 @@ def main() -> None:
     """Plays what is missing, then writes the results."""
     options = arguments()
     campaign = Campaign(
-        ground=GROUNDS[options.ground],
+        ground=ground(options.ground, options.gsm8k),
         folder=options.folder.absolute() / options.ground,
         results=RESULTS / f"more_sft_{options.ground}.json",
         tuned=not options.untuned,
@@ -140,6 +141,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--ground", choices=GROUNDS, default="smollm2")
+    parser.add_argument("--gsm8k", type=Path, help="JSON lines with 'question' and 'answer', for the ground gsm8k")
     parser.add_argument("--contests", nargs="+", choices=CONTESTS, default=list(CONTESTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--untuned", action="store_true", help="take the learning rates of earlier trials")

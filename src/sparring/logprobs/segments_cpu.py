@@ -57,7 +57,7 @@ class _Attention(torch.autograd.Function):
         for seen in sequences:
             start, stop = seen[-1]
             before, asked = queries_of(seen)
-            computed, logsumexp = _flash(*_read(rows, asked, seen), **_masked(asked, seen, window, scale))
+            computed, logsumexp = _flash(*_read(rows, asked, seen), **_masked(rows, asked, seen, window, scale))
             output[:, :, start:stop] = computed[:, :, before:]
             logsumexps.append(logsumexp)
         ctx.save_for_backward(*rows, output, *logsumexps)
@@ -81,7 +81,7 @@ class _Attention(torch.autograd.Function):
                 _cut(output, asked),
                 logsumexp,
                 dropout_p=0.0,
-                **_masked(asked, seen, ctx.window, ctx.scale),
+                **_masked(rows, asked, seen, ctx.window, ctx.scale),
             )
             found[0][:, :, start:stop] = query[:, :, before:]
             for states, grad in zip(found[1:], (key, value), strict=True):
@@ -113,13 +113,19 @@ def _computed_in(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype.itemsize == 2 else dtype
 
 
-def _masked(asked: Ranges, seen: Ranges, window: int | None, scale: float | None) -> dict[str, Any]:
-    mask = _added(*(sum(stop - start for start, stop in ranges) for ranges in (asked, seen)), window)
+def _masked(
+    rows: Sequence[Tensor], asked: Ranges, seen: Ranges, window: int | None, scale: float | None
+) -> dict[str, Any]:
+    queries, keys = (sum(stop - start for start, stop in ranges) for ranges in (asked, seen))
+    mask = _added(queries, keys, window, _computed_in(rows[0].dtype))
     return {"attn_mask": mask, "is_causal": mask is None, "scale": scale}
 
 
 @lru_cache(maxsize=16)
-def _added(queries: int, keys: int, window: int | None) -> Tensor | None:
-    """What is added to the scores, `[queries, keys]`; None is plain causal attention."""
+def _added(queries: int, keys: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
+    """What is added to the scores, `[queries, keys]`, in their dtype; None is plain causal attention.
+
+    The kernel does not check the dtype: with AVX2 it reads a mask of another one as noise.
+    """
     mask = mask_of(queries, keys, window, torch.device("cpu"))
-    return None if mask is None else torch.zeros(mask.shape).masked_fill(~mask, float("-inf"))
+    return None if mask is None else torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, float("-inf"))
