@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 # Private use: no token holds it together with other characters.
 _BEFORE = "\ue000"
+_NEXT = "sparringnext"
+Turn = dict[str, str]
+
 _marks: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
@@ -49,22 +52,60 @@ def marks_beginning(tokenizer: Any) -> bool:
 
 
 def space_between(tokenizer: Any, prompt: str, whole: str, response: str) -> str:
-    """The space that a chat template puts between a prompt and its response, where words begin with it; else nothing.
+    """The white space that a chat template puts between a prompt and its response; mostly nothing.
+
+    A model that was tuned on whole conversations begins its responses with it, be it a space or a line break. What the
+    last token of the prompt swallows is none of it.
 
     Args:
-        tokenizer: A tokenizer of transformers; the space counts where it marks a beginning with one.
+        tokenizer: A tokenizer of transformers.
         prompt: The prompt, as the template writes it.
         whole: Prompt and response, as the template writes them.
         response: The response.
     """
-    return " " if whole.startswith(f"{prompt} {response}") and marks_beginning(tokenizer) else ""
+    rest = whole.removeprefix(prompt) if whole.startswith(prompt) else ""
+    space = rest[: max(rest.find(response), 0)]
+    if not space.isspace():
+        return ""
+    apart, together = _ids(tokenizer, [prompt + response, prompt + space + response], {})
+    return "" if apart == together else space
 
 
-def end_of_turn(tokenizer: Any, tail: str) -> list[int]:
+def end_of_turn(
+    tokenizer: Any, write: Callable[[list[Turn]], str], turns: Sequence[Mapping[str, str]], ends: Collection[int]
+) -> list[int] | None:
     """The tokens of what a chat template writes behind a response, up to the first that ends it; none where none does.
 
-    That is a special token or, of tokenizers that hold the end of a turn as one that is not special, an added one.
+    That is a special token or, of tokenizers that hold the end of a turn as one that is not special, an added one. A
+    template may write none behind the last turn, but one before a turn that follows: the end of the last, or the
+    beginning of the next, before which the model was taught to stop. Then the model itself must stop at it.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        write: Writes a conversation.
+        turns: One that ends with the response.
+        ends: The tokens at which the model's own `generate` stops.
+
+    Returns:
+        None where the words of the response are not written.
     """
+    answered = [dict(turn) for turn in turns]
+    _, words, tail = write(answered).rpartition(answered[-1]["content"].strip())
+    if not words:
+        return None
+    found = _up_to_a_mark(tokenizer, tail)
+    if found or not ends:
+        return found
+    try:
+        longer = write([*answered, {"role": "user", "content": _NEXT}])
+    except Exception:  # noqa: BLE001 - whatever a template of another's raises
+        return []
+    found = _up_to_a_mark(tokenizer, longer.rpartition(words)[2].partition(_NEXT)[0])
+    return found if found and found[-1] in ends else []
+
+
+def _up_to_a_mark(tokenizer: Any, tail: str) -> list[int]:
+    """The tokens of a text up to its first special one, else to its first added one; none where it has neither."""
     added = tokenizer.added_tokens_decoder
     special = {index for index, token in added.items() if token.special} | {*tokenizer.all_special_ids}
     marks = {index for index, token in added.items() if token.content.strip()}

@@ -26,6 +26,7 @@ SpecialTokensSetting = Literal["auto", "text", "tokens"]
 _SETTING = "data.chat_template"
 _SENTINEL = "sparringsentinel"
 _ASKED: list[Turn] = [{"role": "user", "content": "Hello"}]
+_ANSWERED: list[Turn] = [*_ASKED, {"role": "assistant", "content": _SENTINEL}]
 # No conversation takes as long, or is as long.
 _SECONDS = 20.0
 _LONGEST = 4 * 2**20
@@ -168,15 +169,10 @@ class PromptTemplate:
 
     @cached_property
     def space(self) -> str:
-        """What the template puts before a response, where the tokenizer begins words with it: a space or nothing."""
+        """The white space that the template puts before a response; mostly nothing."""
         if not self.chat:
             return ""
-        return space_between(self.tokenizer, self.render(_ASKED), self._answered, _SENTINEL)
-
-    @cached_property
-    def _answered(self) -> str:
-        """A conversation of two turns."""
-        return self._render([*_ASKED, {"role": "assistant", "content": _SENTINEL}], generation_prompt=False)
+        return space_between(self.tokenizer, self.render(_ASKED), self._written(_ANSWERED), _SENTINEL)
 
     def prompt_ids(self, examples: Sequence[Example], prompts: Sequence[str]) -> list[list[int] | None]:
         """Token ids of rendered prompts, in which no turn's text makes a special token unless that is asked for.
@@ -216,7 +212,7 @@ class PromptTemplate:
 
     def whole(self, example: Example, response: str) -> str:
         """The prompt and the response as one conversation."""
-        return self._render([*turns_of(example), {"role": "assistant", "content": response}], generation_prompt=False)
+        return self._written([*turns_of(example), {"role": "assistant", "content": response}])
 
     @cached_property
     def ending(self) -> list[int]:
@@ -244,17 +240,19 @@ class PromptTemplate:
         """
         return self._render(turns, generation_prompt=True)
 
+    def _written(self, turns: list[Turn]) -> str:
+        return self._render(turns, generation_prompt=False)
+
     def _end_of_turn(self) -> list[int]:
         try:
-            whole = self._answered
+            found = end_of_turn(self.tokenizer, self._written, _ANSWERED, self.end_ids)
         except InputError as error:
             problem = f"the chat template fails on a conversation of two turns: {error.problem}"
             raise InputError(problem, where=_SETTING, fix="mend the template") from error
-        _, found, tail = whole.rpartition(_SENTINEL)
-        if not found:
+        if found is None:
             problem = "the chat template does not write what the assistant says"
             raise InputError(problem, where=_SETTING, fix="have it render the content of every message")
-        return end_of_turn(self.tokenizer, tail)
+        return found
 
     def _refused(self, example: Example, turns: list[Turn], reason: str) -> InputError:
         """Says at which turn the template fails: the last of the fewest that it fails on for the same reason."""

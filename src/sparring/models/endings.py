@@ -71,13 +71,13 @@ def sampling_settings(settings: GenerationConfig) -> dict[str, object]:
     }
 
 
-def ends_of(settings: GenerationConfig) -> frozenset[int]:
-    """The tokens at which `generate` stops with these settings.
+def ends_of(settings: GenerationConfig | None) -> frozenset[int]:
+    """The tokens at which `generate` stops with these settings; none where there are none.
 
     Raises:
         InputError: They name none that could be.
     """
-    ids: Any = settings.eos_token_id
+    ids: Any = None if settings is None else settings.eos_token_id
     named = [] if ids is None else ids if isinstance(ids, list | tuple) else [ids]
     if not all(type(each) is int and 0 <= each < 2**31 for each in named):
         problem = f"eos_token_id of generation_config.json must be a token's number, or several, got {str(ids)[:80]}"

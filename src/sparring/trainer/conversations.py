@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeGuard
 
 from sparring.errors import InputError, did_you_mean
@@ -108,16 +109,20 @@ def _content(response: Any, prompt: Turns, where: str) -> str | None:
     return turns[0].get("content")
 
 
-def around(tokenizer: Any, prompt: Turns, response: str) -> tuple[str, list[int]]:
+def around(tokenizer: Any, prompt: Turns, response: str, ends: Collection[int]) -> tuple[str, list[int]]:
     """What the chat template writes around the words of an assistant's turn.
 
+    Args:
+        tokenizer: Whose template it is.
+        prompt: The turns before.
+        response: The words.
+        ends: As `end_of_turn` takes them.
+
     Returns:
-        The space before them, as `space_between` tells it, and the tokens behind them, as `end_of_turn` does: the
+        The white space before them, as `space_between` tells it, and the tokens behind them, as `end_of_turn` does: the
         end-of-sequence token where the template writes none.
     """
-    turn = {"role": "assistant", "content": response}
-    whole = tokenizer.apply_chat_template([*prompt, turn], tokenize=False)
-    asked = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    space = space_between(tokenizer, asked, whole, response)
-    _, found, tail = whole.rpartition(response.strip())
-    return space, end_of_turn(tokenizer, tail if found else "") or [tokenizer.eos_token_id]
+    write = partial(tokenizer.apply_chat_template, tokenize=False)
+    turns = [*prompt, {"role": "assistant", "content": response}]
+    space = space_between(tokenizer, write(prompt, add_generation_prompt=True), write(turns), response)
+    return space, end_of_turn(tokenizer, write, turns, ends) or [tokenizer.eos_token_id]

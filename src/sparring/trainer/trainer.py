@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from sparring.errors import InputError, RunError
 from sparring.heap import freed_memory_kept, keep_few_kernels
 from sparring.log_ratios import OPPONENT_FIELDS, PREFERENCE_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
+from sparring.logprobs.wrappers import unwrap
+from sparring.models.endings import ends_of
 from sparring.models.finite import first_broken
 from sparring.trainer.checks import check_fields, check_lengths, tell_shared
 from sparring.trainer.collation import collate
@@ -93,14 +96,15 @@ class SelfPlayTrainer(Trainer):
         self._resumed: Unlogged | None = None
         # The rows of the last batches and their losses, to name those of which a loss is not finite.
         self._losses: list[tuple[Sequence[int | None], Tensor]] = []
+        pairs = bool(self.objective.requires & PREFERENCE_FIELDS) and self.objective.compares_any_pair
+        ends = ends_of(getattr(unwrap(model), "generation_config", None))
+        read = partial(triples_from, tokenizer=processing_class, pairs=pairs, ends=ends)
         super().__init__(
             model=model,
             args=args,
             data_collator=collate,
-            train_dataset=self._triples(train_dataset, processing_class, "train_dataset"),
-            eval_dataset=None
-            if eval_dataset is None
-            else self._triples(eval_dataset, processing_class, "eval_dataset"),
+            train_dataset=read(train_dataset, where="train_dataset"),
+            eval_dataset=None if eval_dataset is None else read(eval_dataset, where="eval_dataset"),
             processing_class=processing_class,
             **kwargs,
         )
@@ -113,10 +117,6 @@ class SelfPlayTrainer(Trainer):
         # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
         self.model_accepts_loss_kwargs = False
         self.add_callback(_GoesOn(self))
-
-    def _triples(self, rows: Iterable[Mapping[str, Any]] | Triples, tokenizer: Any, where: str) -> Triples:
-        pairs = bool(self.objective.requires & PREFERENCE_FIELDS) and self.objective.compares_any_pair
-        return triples_from(rows, tokenizer, where=where, pairs=pairs)
 
     def _check(self, triples: Triples, where: str) -> None:
         check_fields(triples, self.objective, where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -155,6 +155,7 @@ def triples_from(
     *,
     where: str = "train_dataset",
     pairs: bool = False,
+    ends: Collection[int] = (),
 ) -> Triples:
     """The triples of a data set.
 
@@ -174,6 +175,8 @@ def triples_from(
         where: What errors call the data set.
         pairs: Whether `chosen` and `rejected` are compared, as DPO does, where the row has no judge's numbers: as
             generated responses, of which the chosen one is preferred.
+        ends: The tokens at which the model's own `generate` stops: some chat templates tell the end of a response only
+            with them.
 
     Raises:
         InputError: A row lacks a field, or text is given without a tokenizer.
@@ -184,7 +187,7 @@ def triples_from(
     triples, wrong, names = list[Triple](), dict[int, InputError](), "expert and generated"
     for number, (row, called) in enumerate(named(dataset, where, pairs=pairs)):
         try:
-            triple = _triple(row, number, tokenizer, f"{where} row {number}", called)
+            triple = _triple(row, number, tokenizer, f"{where} row {number}", called=called, ends=ends)
         except InputError as error:
             wrong[number] = error
             continue
@@ -209,7 +212,9 @@ def _first_of(wrong: Mapping[int, InputError]) -> InputError:
     return InputError(error.problem, where=error.where, fix=f"{error.fix}; {told}")
 
 
-def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str, called: Mapping[str, str]) -> Triple:
+def _triple(
+    row: Mapping[str, Any], number: int, tokenizer: Any, where: str, *, called: Mapping[str, str], ends: Collection[int]
+) -> Triple:
     if _IDS[0] in row:
         prompt, expert, generated = (_field(row, name, where, called) for name in _IDS)
     else:
@@ -222,7 +227,7 @@ def _triple(row: Mapping[str, Any], number: int, tokenizer: Any, where: str, cal
         several = isinstance(generated_text, Sequence) and not isinstance(generated_text, str)
         texts = [expert_text, *(generated_text if several else [generated_text])]
         _check_texts(texts, where, called)
-        space, end = ("", [tokenizer.eos_token_id]) if chats is row else around(tokenizer, text, expert_text)
+        space, end = ("", [tokenizer.eos_token_id]) if chats is row else around(tokenizer, text, expert_text, ends)
         behind = following(tokenizer, [space + each for each in texts], [prompt[-1]] * len(texts))
         expert, *generated = ([*ids, *end] for ids in behind)
     triple = Triple(
