@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,14 +9,12 @@ import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, MambaConfig
 from transformers.utils import logging as transformers_logging
 
 from sparring.errors import InputError
 from sparring.models import (
     ModelConfig,
     content_digest,
-    context_length,
     fingerprint,
     load_config,
     load_model,
@@ -253,14 +250,6 @@ def test_missing_device(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="no cuda device"):
         load_model(ModelConfig(name=str(folder), device="cuda"))
-
-
-def test_context_length():
-    assert context_length(LlamaConfig(max_position_embeddings=77)) == 77
-
-
-def test_context_length_without_a_limit():
-    assert context_length(MambaConfig()) == sys.maxsize
 
 
 def test_fingerprint_is_that_of_the_content(folder: Path, tiny_folder: Path):

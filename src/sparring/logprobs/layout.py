@@ -181,7 +181,8 @@ def _end_ids(core: Any) -> list[int]:
     config = core.config.get_text_config()
     found = (getattr(config, name, None) for name in ("pad_token_id", "eos_token_id"))
     firsts = [each[0] if isinstance(each, list) and each else each for each in found]
-    return [each for each in firsts if isinstance(each, int) and each >= 0]
+    # A configuration may name a token that the model has no embedding for.
+    return [each for each in firsts if isinstance(each, int) and 0 <= each < config.vocab_size]
 
 
 def _own_log_probs(core: Any, prompt: list[int], response: list[int]) -> Tensor:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sparring.models.config import EMBEDDED, ModelConfig
 
 if TYPE_CHECKING:
+    from sparring.models.context import context_length, longest_input, reading_changes_at
     from sparring.models.folder import content_digest
     from sparring.models.loading import (
-        context_length,
         fingerprint,
         load_config,
         load_encoder,
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         load_reward_model,
         load_tokenizer,
         local_folder,
-        longest_input,
         resolve,
         tokenizer_of,
         torch_device,
@@ -43,14 +42,19 @@ __all__ = [
     "load_tokenizer",
     "local_folder",
     "longest_input",
+    "reading_changes_at",
     "resolve",
     "tokenizer_of",
     "torch_device",
 ]
 
+_ELSEWHERE = {
+    "content_digest": "folder",
+    **dict.fromkeys(("context_length", "longest_input", "reading_changes_at"), "context"),
+}
+
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    module = "folder" if name == "content_digest" else "loading"
-    return getattr(importlib.import_module(f"sparring.models.{module}"), name)
+    return getattr(importlib.import_module(f"sparring.models.{_ELSEWHERE.get(name, 'loading')}"), name)

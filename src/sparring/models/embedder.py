@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from sparring.models.config import ModelConfig
-from sparring.models.loading import load_encoder, longest_input
+from sparring.models.context import longest_input
+from sparring.models.loading import load_encoder
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -196,18 +195,6 @@ def check_finite(weights: Iterable[tuple[str, torch.Tensor]], path: str) -> None
 def stored_dtype(config: PreTrainedConfig) -> torch.dtype:
     """The number format in which a model's weights were saved."""
     return config.dtype or torch.float32
-
-
-def context_length(config: PreTrainedConfig) -> int:
-    """The longest sequence, in tokens, that the model takes; `sys.maxsize` where its config states no limit."""
-    text = config.get_text_config()
-    length = getattr(text, "max_position_embeddings", None)
-    return sys.maxsize if length is None else int(length)
-
-
-def longest_input(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The longest text, in tokens, that a model reads: the lower of its own limit and its tokenizer's."""
-    return min(int(tokenizer.model_max_length), context_length(config))
 
 
 def fingerprint(path_or_id: str, *, revision: str | None = None) -> str:

@@ -12,6 +12,7 @@ from sparring.data.guesses import likely_ground_truths
 from sparring.data.split import LEAKS
 from sparring.data.watch import CUT
 from sparring.log_ratios import REFERENCE_FIELDS
+from sparring.models import reading_changes_at
 from sparring.progress import console
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.arguments import bf16_is_faster, epochs_of
@@ -58,7 +59,7 @@ def notes(prepared: Prepared) -> list[str]:
         + _control(prepared)
     )
     lines += _number_format(prepared) + _limit(prepared) + _below_measured(prepared) + _reference(prepared)
-    lines += few_steps(prepared)
+    lines += few_steps(prepared) + _reading(prepared)
     if prepared.adapter is not None:
         lines.append(prepared.adapter.told())
     unset = prepared.template.unset_variables()
@@ -255,6 +256,17 @@ def _number_format(prepared: Prepared) -> list[str]:
     return [
         "this device multiplies in bf16 as well: model.dtype=bfloat16 takes about two thirds of the time and half "
         "of the memory for weights, with log-probs that are rounded by up to 0.04 nats a token"
+    ]
+
+
+def _reading(prepared: Prepared) -> list[str]:
+    """Where texts are kept shorter than the model's context."""
+    limit = reading_changes_at(prepared.model_config)
+    if limit is None:
+        return []
+    return [
+        f"prompt and response together are kept within {limit:,} tokens: this model reads longer texts with other "
+        "factors of their positions (LongRoPE), from their first token on"
     ]
 
 
