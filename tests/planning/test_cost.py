@@ -64,6 +64,14 @@ def test_sampling_on_a_processor_copies_the_linear_layers(tmp_path: Path) -> Non
     assert copied - plain == 2 * (6_738_415_616 - 32000 * 4096 - (2 * 32 + 1) * 4096)
 
 
+@pytest.mark.parametrize("lora", [None, {"r": 4, "target_modules": ["gate_proj", "up_proj"]}])
+def test_gates_that_are_not_kept_are_two_numbers_less_a_position_and_unit(lora: Any, tmp_path: Path) -> None:
+    model = described(ModelConfig(dtype="float32"), SEVEN, lora)
+    args = training_arguments({}, output=tmp_path, seed=0)
+    kept, recomputed = (memory(model, args, BATCH, shards=1, gates_kept=way).activations for way in (True, False))
+    assert kept - recomputed == 1024 * 32 * 2 * 11008 * 4
+
+
 def test_an_adapter_alone_has_gradients_and_optimizer_states(tmp_path: Path) -> None:
     model = described(ModelConfig(dtype="bfloat16"), SEVEN, {"r": 16, "target_modules": ["q_proj", "v_proj"]})
     args = training_arguments({}, output=tmp_path, seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -108,7 +109,7 @@ class _LinearLogProbs(torch.autograd.Function):
         kept_rows = _PROBABILITIES_KEPT // len(weight) if needs_weight else 0
         log_probs = hidden.new_empty(len(targets), dtype=torch.promote_types(hidden.dtype, torch.float32))
         of_hidden = torch.empty_like(hidden) if needs_hidden else None
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: deque[tuple[Tensor, Tensor]] = deque()
         for rows in _chunks(len(targets), chunk):
             log_probs[rows], errors, total = _log_probs_and_errors(hidden[rows], weight, targets[rows])
             if not (needs_hidden or needs_weight):
@@ -129,9 +130,10 @@ class _LinearLogProbs(torch.autograd.Function):
         gradient = gradient[:, None]
         of_weight: Tensor | None = None
         if ctx.needs_input_grad[1]:
-            for number, rows in enumerate(_chunks(len(targets), ctx.chunk)):
-                if number < len(ctx.kept):
-                    errors, total = ctx.kept[number]
+            for rows in _chunks(len(targets), ctx.chunk):
+                if ctx.kept:
+                    # Let go of, since the node that keeps them lives as long as the backward pass.
+                    errors, total = ctx.kept.popleft()
                 else:
                     _, errors, total = _log_probs_and_errors(hidden[rows], weight, targets[rows])
                 scaled = (hidden[rows] * (gradient[rows] / total)).to(weight.dtype)

@@ -17,6 +17,7 @@ from sparring.models.config import Quantization
 from sparring.models.loading import stored_dtype
 from sparring.models.quantization import largest_rebuilt, stored_bytes
 from sparring.models.quiet import quiet_transformers
+from sparring.trainer.memory import looks_gated
 
 # Numbers that a transformer layer keeps for the backward pass, a token and hidden unit, without gradient
 # checkpointing: the inputs of its projections, of its norms, of its activation and of its attention.
@@ -125,6 +126,7 @@ def memory(
     shards: int,
     quantization: Quantization | None = None,
     laid_out: bool = False,
+    gates_kept: bool = True,
 ) -> Memory:
     """The memory of one process.
 
@@ -135,6 +137,7 @@ def memory(
         shards: Among how many processes training shares out the weights; 1 where each has all of them.
         quantization: How the weights of linear layers are held.
         laid_out: Whether sampling multiplies with a copy of the linear layers' weights, as it does on a processor.
+        gates_kept: Whether gated layers keep what is quickly computed again, as they don't on a processor.
     """
     config = model.config.get_text_config()
     whole, rebuilt = stored_bytes(model, quantization), largest_rebuilt(model, quantization)
@@ -147,6 +150,9 @@ def memory(
     # With checkpointing, the input of every layer and all of the one that is computed again.
     kept = units * (layers + _KEPT_PER_UNIT if args.gradient_checkpointing else layers * _KEPT_PER_UNIT)
     kept += batch.tokens * _adapter_inputs(model, number) // (layers if args.gradient_checkpointing else 1)
+    if not gates_kept:
+        wide = sum(module.up_proj.out_features for module in model.modules() if looks_gated(module))
+        kept -= batch.tokens * 2 * wide * number
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     linear = [module.weight for module in model.modules() if isinstance(module, nn.Linear)] if laid_out else []

@@ -23,6 +23,7 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.notes import notes
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared, prepare
+from sparring.trainer.memory import recomputes_gates
 from sparring.trainer.parts import PART_TOKENS, in_parts
 from sparring.work import processes as launched
 
@@ -255,6 +256,7 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sha
         shards=shards,
         quantization=quantization,
         laid_out=own_sampling and args.device.type == "cpu",
+        gates_kept=quantization is not None or not recomputes_gates(args, processes),
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sparring.errors import InputError, RunError
-from sparring.heap import freed_memory_kept, keep_few_kernels
+from sparring.heap import keep_few_kernels
 from sparring.log_ratios import OPPONENT_FIELDS, PREFERENCE_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.logprobs.wrappers import unwrap
@@ -25,6 +25,7 @@ from sparring.trainer.checks import check_fields, check_lengths, tell_shared
 from sparring.trainer.collation import collate
 from sparring.trainer.given import check_arguments, check_kinds, check_names, model_of, objective_of
 from sparring.trainer.launch import check_launch
+from sparring.trainer.memory import gradients_set_aside, memory_saved
 from sparring.trainer.parts import in_parts, parts
 from sparring.trainer.ratios import log_ratios
 from sparring.trainer.triples import Triples, triples_from
@@ -129,7 +130,7 @@ class SelfPlayTrainer(Trainer):
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Scores the triples under the opponent where they are not scored yet, then trains."""
-        with freed_memory_kept() if self.args.device.type == "cpu" else nullcontext():
+        with memory_saved(self.model, self.args, self.accelerator.num_processes):
             self.score()
             result = super().train(*args, **kwargs)
         return result._replace(training_loss=result.metrics["train_loss"])
@@ -189,8 +190,9 @@ class SelfPlayTrainer(Trainer):
     ) -> Tensor:
         """The gradient of a batch; on a CPU that of a part after that of another, which takes less memory."""
         split = in_parts(self.objective, self.args.device.type, self.accelerator.num_processes)
-        batches = parts(inputs, self.objective) if split else [inputs]
-        losses = [super(SelfPlayTrainer, self).training_step(model, each, num_items_in_batch) for each in batches]
+        batches = [*parts(inputs, self.objective)] if split else [inputs]
+        with gradients_set_aside(model) if len(batches) > 1 else nullcontext():
+            losses = [super(SelfPlayTrainer, self).training_step(model, each, num_items_in_batch) for each in batches]
         return torch.stack(losses).sum()
 
     def compute_loss(
