@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ from sparring.progress import console
 from sparring.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    from sparring.exports.adapter import AdapterBase
     from sparring.exports.hub import Repository
     from sparring.exports.merge import Merge
+    from sparring.reports.summary import Summary
 
 
 def generate_command(
@@ -88,56 +91,25 @@ def export_command(
     """Writes a policy, or its adapter, with its card, and prints where it is; uploads it where it is asked to."""
     import torch
 
-    from sparring.exports.adapter import AdapterBase, export_adapter
-    from sparring.exports.card import NOT_MEASURED, model_card
+    from sparring.exports.adapter import export_adapter
+    from sparring.exports.card import NOT_MEASURED
     from sparring.exports.hub import find_repository
-    from sparring.exports.policy import (
-        BEST,
-        NONE_BETTER,
-        components,
-        export,
-        in_words,
-        is_supervised,
-        last_instead,
-        policy_folder,
-        weights_of,
-    )
-    from sparring.models import load_tokenizer
-    from sparring.models.origin import origin
+    from sparring.exports.policy import BEST, NONE_BETTER, export, in_words, last_instead, policy_folder, weights_of
     from sparring.reports.summary import summarize
-    from sparring.selfplay.checks.consent import read_config
 
     if private and push_to is None:
         raise InputError("nothing is uploaded", where="--private", fix="say where to: --push-to OWNER/NAME")
     if adapter and dtype is not None:
         raise InputError("an adapter is written as it was trained", where="--dtype", fix="leave it out")
     summary, directory = summarize(run), RunDirectory(run)
-    config = read_config(directory, trust_remote_code=trust_remote_code)
     folder = policy_folder(directory, policy)
     # Fails where there is no such policy, before a card is written.
     weights_of(directory, folder)
+    card = _card_of(directory, summary, folder, name=push_to or to.name, trust_remote_code=trust_remote_code)
     repository = None if push_to is None else find_repository(push_to, private=private)
-    chat = config.data.template(load_tokenizer(config.model)).chat
-
-    def card(merged: Merge | None, shipped: Mapping[str, object], alone: AdapterBase | None = None) -> str:
-        return model_card(
-            summary,
-            folder,
-            name=push_to or to.name,
-            base=origin(config.model),
-            settings=components(config, folder),
-            supervised=is_supervised(config, folder),
-            chat=chat,
-            shipped=shipped,
-            merged="" if merged is None else str(merged),
-            adapter=alone,
-        )
-
     merged, base = None, None
     if adapter:
-        base = export_adapter(
-            run, to, folder, card=lambda base: card(None, {}, base), trust_remote_code=trust_remote_code
-        )
+        base = export_adapter(run, to, folder, card=partial(card, None, {}), trust_remote_code=trust_remote_code)
     else:
         number = None if dtype is None else getattr(torch, dtype)
         merged = export(run, to, folder, card=card, dtype=number, trust_remote_code=trust_remote_code)
@@ -154,6 +126,36 @@ def export_command(
     print_lines([*_of_merge(merged), *([] if base is None else [str(base)])])
     if commit is not None:
         print_lines([f"uploaded: {commit}"])
+
+
+def _card_of(
+    directory: RunDirectory, summary: Summary, folder: str, *, name: str, trust_remote_code: bool
+) -> Callable[..., str]:
+    """What writes a policy's card, from its merge, the settings that it ships and, of an adapter alone, its base."""
+    from sparring.exports.card import model_card
+    from sparring.exports.policy import components, is_supervised
+    from sparring.models import load_tokenizer
+    from sparring.models.origin import origin
+    from sparring.selfplay.checks.consent import read_config
+
+    config = read_config(directory, trust_remote_code=trust_remote_code)
+    chat = config.data.template(load_tokenizer(config.model)).chat
+
+    def card(merged: Merge | None, shipped: Mapping[str, object], alone: AdapterBase | None = None) -> str:
+        return model_card(
+            summary,
+            folder,
+            name=name,
+            base=origin(config.model),
+            settings=components(config, folder),
+            supervised=is_supervised(config, folder),
+            chat=chat,
+            shipped=shipped,
+            merged="" if merged is None else str(merged),
+            adapter=alone,
+        )
+
+    return card
 
 
 def _of_merge(merged: Merge | None) -> Iterator[str]:
