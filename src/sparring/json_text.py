@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,20 @@ def to_json(value: Any, **layout: Any) -> str:
         return json.dumps(_worded(value), allow_nan=False, ensure_ascii=False, **layout)
 
 
+class RepeatedKeyError(ValueError):
+    """A JSON object has a key twice, and all but the last of its values would be lost."""
+
+
+def from_json(text: str) -> Any:
+    """What JSON says.
+
+    Raises:
+        RepeatedKeyError: An object has a key twice.
+        ValueError: It is no JSON.
+    """
+    return json.loads(text, object_pairs_hook=_object)
+
+
 def numbers(value: Any) -> Any:
     """What was read of JSON in which no text is free, with the numbers that such texts stand for."""
     if isinstance(value, dict):
@@ -33,6 +48,14 @@ def numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [numbers(entry) for entry in value]
     return _NUMBERS.get(value, value) if isinstance(value, str) else value
+
+
+def _object(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(entries)
+    if len(found) < len(entries):
+        name, _ = Counter(key for key, _ in entries).most_common(1)[0]
+        raise RepeatedKeyError(f"an object has the key '{name}' twice, and one of the values would be lost")
+    return found
 
 
 def _worded(value: Any) -> Any:

@@ -13,6 +13,7 @@ from sparring.data import DataConfig, load
 from sparring.errors import InputError
 
 GOOD = '{"prompt": "q", "response": "a"}'
+ENDINGS = ".jsonl, .ndjson, .json, .parquet, .csv, .tsv"
 SKIP = "; or leave out that row with data.skip_invalid: true"
 
 
@@ -28,7 +29,34 @@ FILES = {
         "d.txt",
         b"x",
         {},
-        "…: files ending in '.txt' cannot be read\n  fix: convert it to one of .jsonl, .json, .parquet, .csv",
+        f"…: files ending in '.txt' cannot be read\n  fix: convert it to one of {ENDINGS}",
+    ),
+    "a key twice": (
+        "d.jsonl",
+        b'{"prompt": "q", "prompt": "r", "response": "a"}',
+        {},
+        "…, line 1: an object has the key 'prompt' twice, and one of the values would be lost\n"
+        f"  fix: remove one of the two{SKIP}",
+    ),
+    "a key twice in an array": (
+        "d.json",
+        b'[{"messages": [{"role": "user", "content": "q", "content": "r"}]}]',
+        {},
+        "…: an object has the key 'content' twice, and one of the values would be lost\n  fix: remove one of the two",
+    ),
+    "a key twice in a cell": (
+        "d.csv",
+        b'messages\n"[{""role"": ""user"", ""role"": ""x"", ""content"": ""q""}]"\n',
+        {},
+        "…, row 1, field 'messages': an object has the key 'role' twice, and one of the values would be lost\n"
+        f"  fix: remove one of the two{SKIP}",
+    ),
+    "one object over several lines": (
+        "d.json",
+        b'{\n"version": 1,\n"data": [{"prompt": "q", "response": "a"}]}\n',
+        {},
+        "…: is one JSON object over several lines (its keys: version, data)\n"
+        "  fix: write its rows alone, as an array of objects or one object a line",
     ),
     "split of a file": (
         "d.jsonl",
@@ -103,7 +131,7 @@ FILES = {
         b"prompt,response,messages\nq,a,b\n",
         {},
         "…: the columns (messages, prompt, response) fit several formats: prompt-response, messages\n"
-        "  fix: choose one with data.format",
+        "  fix: choose one with data.format; rows of several formats go into a file each, named in data.sources",
     ),
     "format without its column": (
         "d.csv",
@@ -168,7 +196,7 @@ def test_parquet_text_that_is_not_utf8(tmp_path):
 
 
 def test_folders(tmp_path):
-    fix = "give a folder with files ending in .jsonl, .json, .parquet, .csv, or one that save_to_disk wrote"
+    fix = f"give a folder with files ending in {ENDINGS}, or one that save_to_disk wrote"
     assert failure(tmp_path) == f"…: the folder holds no data files\n  fix: {fix}"
     (tmp_path / "test.jsonl").write_text(GOOD)
     message = "…: no data file's name starts with the split 'train'\n  fix: set the split to how one of these starts: "
@@ -179,6 +207,19 @@ def test_a_folder_whose_rows_are_in_a_folder_of_it(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.jsonl").write_text(GOOD)
     assert failure(tmp_path) == "…: the folder holds no data files\n  fix: give its folder data, which does"
+
+
+def test_a_folder_with_files_and_a_folder_of_files(tmp_path):
+    (tmp_path / "train.jsonl").write_text(GOOD)
+    for name in ("more/test.jsonl", ".cache/train.jsonl", "notes/train.md"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(GOOD)
+    assert len(load(DataConfig(source=str(tmp_path), held_out=0), 0).train) == 1
+    (tmp_path / "more" / "train-2.csv").write_text("prompt,response\nr,a\n")
+    assert failure(tmp_path) == (
+        "…: data files lie in the folder and in a folder of it, such as more/train-2.csv\n"
+        "  fix: move them into one folder, or name each file or folder in data.sources"
+    )
 
 
 def test_a_folder_with_a_packed_file_beside_others(tmp_path):

@@ -192,7 +192,8 @@ CHATS = {
     "ends with user": (
         chat(("user", "a"), ("assistant", "b"), ("user", "c")),
         "…, line 1, field 'messages': imitation needs an expert response, and there is none",
-        "give every row one, or take an objective and a judge that need none",
+        "end the conversation with the expert's turn, or remove what follows it; or give every row one, or take an "
+        "objective and a judge that need none",
     ),
     "no user turn": (
         chat(("assistant", "b")),

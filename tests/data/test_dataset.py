@@ -52,14 +52,22 @@ def as_parquet(path, rows):
     return path.with_suffix(".parquet")
 
 
-def as_csv(path, rows):
-    with path.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
+def as_ndjson(path, rows):
+    return as_jsonl(path, rows).rename(path.with_suffix(".ndjson"))
+
+
+def as_csv(path, rows, *, ending=".csv", **layout):
+    with path.with_suffix(ending).open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], **layout)
         writer.writeheader()
         for row in rows:
             cells = {name: value if isinstance(value, str) else json.dumps(value) for name, value in row.items()}
             writer.writerow(cells)
-    return path.with_suffix(".csv")
+    return path.with_suffix(ending)
+
+
+def as_tsv(path, rows):
+    return as_csv(path, rows, ending=".tsv", delimiter="\t")
 
 
 def as_saved(path, rows):
@@ -68,7 +76,15 @@ def as_saved(path, rows):
 
 
 PROMPTS = {"a judge": frozenset()}
-WRITERS = {"jsonl": as_jsonl, "json": as_json, "parquet": as_parquet, "csv": as_csv, "saved": as_saved}
+WRITERS = {
+    "jsonl": as_jsonl,
+    "ndjson": as_ndjson,
+    "json": as_json,
+    "parquet": as_parquet,
+    "csv": as_csv,
+    "tsv": as_tsv,
+    "saved": as_saved,
+}
 
 
 def test_every_format_and_reader_has_its_row_here():

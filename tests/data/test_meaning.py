@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_columns_before_the_prompt_are_turns(tmp_path: Path, name: str) -> None:
     assert data.report.unread == ()
 
 
-@pytest.mark.parametrize("empty", ["", None, [], "[]"])
+@pytest.mark.parametrize("empty", ["", None, [], "[]", math.nan])
 def test_columns_that_hold_nothing_say_nothing(tmp_path: Path, empty: object) -> None:
     row = {"instruction": "Which?", "output": "That."} | dict.fromkeys(["system", "history", "tools", "images"], empty)
     (example,) = read(tmp_path, row).train
@@ -170,7 +171,11 @@ REFUSED = {
     ),
     "a tool that speaks": (
         {"messages": [ASKED, SAID, {"role": "tool", "content": "3"}, SAID]},
-        "field 'messages[2].role': unknown role 'tool'",
+        "field 'messages[2].role': unknown role 'tool'\n  fix: write a tool's call into an assistant's turn",
+    ),
+    "a part with a tool's call": (
+        {"messages": [ASKED, {"role": "assistant", "content": [{"type": "text", "text": "3", "tool_calls": [1]}]}]},
+        "field 'messages[1].content.tool_calls': a call of a tool is not shown to the model",
     ),
 }
 
@@ -200,6 +205,21 @@ def test_a_label_that_blames_no_answer_is_a_column_like_others(tmp_path: Path, l
 @pytest.mark.parametrize("weight", [{"loss_mask": 1}, {"training": True}, {"train_detail": [{"train": True}]}])
 def test_a_turn_that_is_trained_on_as_a_whole_is_read(tmp_path: Path, weight: dict[str, object]) -> None:
     assert read(tmp_path, {"messages": [ASKED, SAID | weight]}).report.unread == ()
+
+
+def test_a_part_of_a_turn_may_hold_more_than_its_text(tmp_path: Path) -> None:
+    part = {"type": "text", "text": "Which?", "cache_control": {"type": "ephemeral"}}
+    system = [{"type": "text", "text": "Point."}]
+    data = read(tmp_path, {"system": system, "messages": [ASKED | {"content": [part]}, SAID]})
+    assert turns(data) == [("system", "Point."), ("user", "Which?")]
+    assert data.report.unread == ("messages[].cache_control",)
+
+
+def test_a_cell_of_a_table_that_holds_nothing_may_be_nan(tmp_path: Path) -> None:
+    nan = math.nan
+    rows = [PAIR | {"system": nan}, {"prompt": "Why?", "response": nan, "system": "Point."}]
+    found = {(example.response, example.messages is None) for example in read(tmp_path, *rows).train}
+    assert found == {("That.", True), (None, False)}
 
 
 def test_columns_that_are_not_read_are_named_once(tmp_path: Path) -> None:

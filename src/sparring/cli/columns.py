@@ -8,7 +8,8 @@ from sparring.data import DataConfig
 from sparring.data.formats import GROUND_TRUTH
 from sparring.data.guesses import columns_setting, likely_columns, likely_ground_truths
 from sparring.data.rows import Rows, parse
-from sparring.data.sources import Row, read
+from sparring.data.sources import read
+from sparring.data.text_files import Row
 from sparring.errors import InputError
 
 Columns = Mapping[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -25,6 +26,15 @@ ROLES: Mapping[str, str] = {
     "bot": "assistant",
 }
 """The usual names of those who speak, in lower case."""
+
+TOOL_ROLES = frozenset(
+    {"tool", "tools", "function", "function_call", "function_response", "tool_call", "tool_response", "observation"}
+    | {"ipython", "environment"}
+)
+"""The usual names of tools, and of turns that call one; what they say is no turn that is trained on."""
+
+PART_KEYS = frozenset({"type", "text"})
+"""What a part of a message holds that is text."""
 
 WEIGHTS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "train_detail")
 """Keys that say whether a turn is trained on."""
@@ -80,27 +90,31 @@ def is_nothing(value: Any) -> bool:
         return all(map(is_nothing, value))
     if isinstance(value, dict):
         return all(map(is_nothing, value.values()))
-    return value is None
+    return value is None or is_nan(value)
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a value is NaN, by which pandas and its like write a cell that holds nothing."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def joined_parts(content: Any) -> Any:
     """The text of a message that is written in parts, `[{"type": "text", "text": …}]`; anything else as it is."""
     if not isinstance(content, list) or not content:
         return content
-    texts = [part.get("text") if isinstance(part, dict) and _only_text(part) else None for part in content]
+    texts = [part.get("text") if isinstance(part, dict) and _is_text(part) else None for part in content]
     return content if not all(isinstance(text, str) for text in texts) else "".join(map(str, texts))
 
 
 def other_part(content: Any) -> str | None:
     """The kind of the first part of a message that is no text, such as `image`; None where there is none."""
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
-    kinds = [str(part.get("type", "unknown")) for part in parts if not _only_text(part)]
+    kinds = [str(part.get("type", "unknown")) for part in parts if not _is_text(part)]
     return kinds[0] if kinds else None
 
 
-def _only_text(part: Mapping[str, Any]) -> bool:
-    others = (value for key, value in part.items() if key not in {"type", "text"})
-    return part.get("type", "text") in {"text", "input_text", "output_text"} and all(map(is_nothing, others))
+def _is_text(part: Mapping[str, Any]) -> bool:
+    return part.get("type", "text" if "text" in part else None) in {"text", "input_text", "output_text"}
 
 
 def weight_problem(message: Mapping[str, Any], ignored: Collection[str]) -> str | None:

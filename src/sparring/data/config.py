@@ -92,8 +92,8 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     source: str | None = None
-    """A .jsonl, .json, .parquet or .csv file, a folder of them or one written by `save_to_disk`, a Hugging Face
-    dataset name, or the built-in task `arithmetic`."""
+    """A .jsonl, .ndjson, .json, .parquet, .csv or .tsv file, a folder of them or one written by `save_to_disk`, a
+    Hugging Face dataset name, or the built-in task `arithmetic`."""
 
     sources: tuple[SourceConfig, ...] = ()
     """Several sources in place of one, mixed by their weights. No row is taken twice: without a `limit` the mixture

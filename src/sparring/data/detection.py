@@ -38,7 +38,8 @@ def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, 
     found = ", ".join(sorted(columns)) or "none"
     if whole:
         problem = f"the columns ({found}) fit several formats: {', '.join(whole)}"
-        raise InputError(problem, where=where, fix="choose one with data.format")
+        fix = "choose one with data.format; rows of several formats go into a file each, named in data.sources"
+        raise InputError(problem, where=where, fix=fix)
     likely = example_mapping(columns, mapping)
     if prompts_fit and lacking is not None:
         trial = f"map a column with data.columns, e.g. {columns_setting(likely)}; or " if likely != mapping else ""

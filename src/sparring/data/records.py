@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -10,9 +9,22 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from sparring.data.chats import ROLES, WEIGHTS, Turn, is_nothing, joined_parts, other_part, refusal, weight_problem
+from sparring.data.chats import (
+    PART_KEYS,
+    ROLES,
+    TOOL_ROLES,
+    WEIGHTS,
+    Turn,
+    is_nan,
+    is_nothing,
+    joined_parts,
+    other_part,
+    refusal,
+    weight_problem,
+)
 from sparring.errors import InputError, did_you_mean
 from sparring.inputs import text_problem
+from sparring.json_text import RepeatedKeyError, from_json
 
 _ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
 _MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](role|from|content|value)["']\s*:""")
@@ -124,7 +136,10 @@ class Record:
 
     def before(self) -> list[Turn]:
         """What columns beside the prompt say before it: a `system` turn, and the turns of a `history`."""
-        system = [] if self.is_nothing("system") else [{"role": "system", "content": self.text("system")}]
+        system: list[Turn] = []
+        if not self.is_nothing("system"):
+            text = self.check_text("system", joined_parts(self.value("system")))
+            system = [{"role": "system", "content": text}]
         if self.is_nothing("history"):
             return system
         shape = "list of [question, answer] pairs"
@@ -167,7 +182,8 @@ class Record:
 
     def _get(self, field: str) -> Any:
         name = self._name(field)
-        return None if name in self.reading.ignored else self.values.get(name)
+        value = self.values.get(name)
+        return None if name in self.reading.ignored or is_nan(value) else value
 
     def _turn(self, field: str, turn: Any, inside: str) -> Turn:
         role_key, content_key = self._keys(turn)
@@ -186,6 +202,9 @@ class Record:
         if kind is not None:
             problem, fix = f"holds a part that is no text ({kind}): sparring trains on text alone", "remove the row"
             raise self.error(field, problem, fix, inside=f"{inside}.{content_key}")
+        if isinstance(turn[content_key], list) and isinstance(content, str):
+            for part in turn[content_key]:
+                self._check_keys(field, part, f"{inside}.{content_key}", PART_KEYS)
         # An empty system turn is common, and it means something: it stands in for a template's default one.
         text = self.check_text(field, content, inside=f"{inside}.{content_key}", blank=role == "system")
         return {"role": role, "content": text}
@@ -206,6 +225,11 @@ class Record:
         if role is None:
             likely = {*ROLES, *self.reading.roles}
             fix = f"{did_you_mean(speaker, likely)}; or map it with data.roles, e.g. {{{speaker}: user}}"
+            if speaker.strip().lower() in TOOL_ROLES:
+                fix = (
+                    "write a tool's call into an assistant's turn, as the model is to write it, and what the tool says "
+                    "into a user's (data.roles maps names), or remove the row"
+                )
             raise self.error(field, f"unknown role '{speaker}'", fix, inside=inside)
         return role
 
@@ -220,7 +244,9 @@ class Record:
 
     def _from_json(self, field: str, value: str, what: str) -> Any:
         try:
-            return json.loads(value)
+            return from_json(value)
+        except RepeatedKeyError as error:
+            raise self.error(field, str(error), "remove one of the two") from error
         except (ValueError, RecursionError) as error:
             problem, fix = f"must be a {what}, got text that is not JSON", f"write the {what} as JSON"
             raise self.error(field, problem, fix) from error

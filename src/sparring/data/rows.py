@@ -12,6 +12,7 @@ from sparring.data.config import DataConfig, SourceConfig
 from sparring.data.detection import detect
 from sparring.data.formats import FORMATS, GROUND_TRUTH, MESSAGE_KEYS, Format
 from sparring.data.records import Record, RowReading
+from sparring.data.text_files import Row
 from sparring.data.verifiers import VERIFIERS, Verifier
 from sparring.errors import InputError, did_you_mean
 from sparring.examples import Example
@@ -84,7 +85,7 @@ def parse(
     rows = sources.read(source.source, split=source.split, subset=source.subset)
     result = Rows(source=source.source, weight=source.weight)
     # Read twice, since all columns together tell the format, and the rows are larger than what becomes of them.
-    columns = {name for row in rows if isinstance(row, sources.Row) for name in row.values}
+    columns = {name for row in rows if isinstance(row, Row) for name in row.values}
     if not columns and all(isinstance(row, InputError) for row in rows):
         result.problems = [row for row in rows if isinstance(row, InputError)]
         result.read = len(result.problems)
@@ -124,7 +125,7 @@ class _Check:
         if self.config.verifier is not None:
             self.verifier = VERIFIERS[self.config.verifier]()
 
-    def __call__(self, index: int, row: sources.Row | InputError) -> Example:
+    def __call__(self, index: int, row: Row | InputError) -> Example:
         if isinstance(row, InputError):
             raise row
         record = Record(index=index, where=row.where, values=row.values, reading=self.reading)
@@ -204,6 +205,8 @@ def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> 
         return
     lacking = _lacking(missing)
     fix = lacking.fix
+    if form.answer == form.fields[0] and example.messages:
+        fix = f"end the conversation with the expert's turn, or remove what follows it; or {fix}"
     if example.comparison is not None:
         fix = "the rows hold preferences: learn from those with objective: {name: dpo} and responses: data"
         fix += ", or imitate what was chosen, with data.columns: {response: chosen}" if "chosen" in form.fields else ""

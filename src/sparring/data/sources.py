@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sparring.data.text_files import UTF8, Row, Rows, check_names, read_csv, read_json, read_json_lines
 from sparring.errors import InputError, did_you_mean
 from sparring.inputs import kind, place
 
 _OTHER_SPLITS = ("test", "valid", "dev", "eval")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
-_UTF8 = "save the file as UTF-8"
 _SHARD = re.compile(r"(?P<name>.+)-\d+-of-(?P<total>\d+)\.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One row as it was read: the place of it, and its values by column name."""
-
-    where: str
-    values: dict[str, Any]
-
-
-# A row that cannot be read is its error, so that the caller may go on without it.
-Rows = Iterator[Row | InputError]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,90 +87,6 @@ def _neighbours(path: Path) -> str:
     return did_you_mean(path.name, names) if names else f"check the path: {path.parent} holds no data files"
 
 
-def _read_json_lines(path: Path) -> Rows:
-    with path.open("rb") as file:
-        # One line after the other: the file may be as large as half of the memory.
-        for number, line in enumerate(file, start=1):
-            content = (line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line).removesuffix(b"\n")
-            if content.strip():
-                yield _json_row(content, f"{path}, line {number}")
-
-
-def _json_row(line: bytes, where: str) -> Row | InputError:
-    try:
-        value = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return InputError(f"is not valid UTF-8 at byte {error.start + 1} of the line", where=where, fix=_UTF8)
-    except (ValueError, RecursionError) as error:
-        fix = "write one JSON object a line; a file that is one JSON array ends in .json"
-        return InputError(f"is not valid JSON: {error}", where=where, fix=fix)
-    return _object_row(value, where)
-
-
-def _object_row(value: Any, where: str) -> Row | InputError:
-    if not isinstance(value, dict):
-        fix = 'write an object, e.g. {"prompt": "…", "response": "…"}'
-        return InputError(f"must be a JSON object, got {type(value).__name__}", where=where, fix=fix)
-    return Row(where=where, values=value)
-
-
-def _read_json(path: Path) -> Rows:
-    text = _decode(path)
-    if not text.lstrip().startswith("["):
-        yield from _read_json_lines(path)
-        return
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        fix = "write one JSON array of objects"
-        raise InputError(f"is not valid JSON: {error}", where=str(path), fix=fix) from error
-    for number, value in enumerate(values, start=1):
-        yield _object_row(value, f"{path}, row {number}")
-
-
-def _decode(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError("is not valid UTF-8", where=f"{path}, line {line}", fix=_UTF8) from error
-
-
-def _read_csv(path: Path) -> Rows:
-    text = _decode(path)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
-    try:
-        header = next(reader, [])
-        _check_names(header, f"{path}, header")
-        for number, cells in enumerate(filter(None, reader), start=1):
-            yield _csv_row(header, cells, f"{path}, row {number}")
-    except csv.Error as error:
-        fix = "mend the quotes, or convert the file to .jsonl or .parquet"
-        raise InputError(f"is not valid CSV: {error}", where=f"{path}, line {reader.line_num}", fix=fix) from error
-
-
-def _delimiter(text: str) -> str:
-    """What separates the columns: a comma or, where the header has none, a semicolon or a tab (spreadsheets)."""
-    header = text.partition("\n")[0]
-    return next((mark for mark in ",;\t" if mark in header), ",")
-
-
-def _check_names(columns: Sequence[str], where: str) -> None:
-    """Raises InputError where two columns have one name, so that one of them would be lost."""
-    name, count = Counter(columns).most_common(1)[0] if columns else ("", 0)
-    if count > 1:
-        raise InputError(f"two columns are named '{name}'", where=where, fix="rename one of them")
-
-
-def _csv_row(header: list[str], cells: list[str], where: str) -> Row | InputError:
-    if len(cells) != len(header):
-        problem = f"has {len(cells)} values, but the header has {len(header)} columns"
-        return InputError(problem, where=where, fix="put text with separators or line breaks in double quotes")
-    # An empty cell is all that a CSV file has for a value that is not there.
-    return Row(where=where, values={name: cell or None for name, cell in zip(header, cells, strict=True)})
-
-
 def _read_parquet(path: Path) -> Rows:
     from pyarrow import parquet
 
@@ -204,7 +104,7 @@ def _read_parquet(path: Path) -> Rows:
 
 def _table_rows(table: Any, where: str) -> Rows:
     """The rows of a pyarrow table."""
-    _check_names(table.schema.names, where)
+    check_names(table.schema.names, where)
     number = 0
     for batch in table.to_batches(max_chunksize=1000):
         try:
@@ -227,7 +127,7 @@ def _slow_row(batch: Any, position: int) -> dict[str, Any] | InputError:
         try:
             values[name] = batch.column(name)[position].as_py()
         except UnicodeDecodeError:
-            return InputError("is not valid UTF-8", where=f"field '{name}'", fix=_UTF8)
+            return InputError("is not valid UTF-8", where=f"field '{name}'", fix=UTF8)
         except Exception as error:  # noqa: BLE001 - pyarrow's own errors, and those of dates that Python has not
             fix = "write it as text or as a number, or leave the column out"
             return InputError(f"holds a value that cannot be read: {error}", where=f"field '{name}'", fix=fix)
@@ -235,10 +135,12 @@ def _slow_row(batch: Any, position: int) -> dict[str, Any] | InputError:
 
 
 READERS: dict[str, Callable[[Path], Rows]] = {
-    ".jsonl": _read_json_lines,
-    ".json": _read_json,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
     ".parquet": _read_parquet,
-    ".csv": _read_csv,
+    ".csv": read_csv,
+    ".tsv": read_csv,
 }
 
 
@@ -258,6 +160,7 @@ def _read_folder(folder: Path, split: str) -> Rows:
         fix = f"set the split to how one of these starts: {', '.join(path.name for path in files)}"
         raise InputError(f"no data file's name starts with the split '{split}'", where=str(folder), fix=fix)
     _check_shards(chosen or files, folder)
+    _check_below(folder, split if chosen else "")
     for path in chosen or files:
         yield from _read_file(path)
 
@@ -279,6 +182,16 @@ def _check_shards(files: Sequence[Path], folder: Path) -> None:
         if count < int(total):
             problem = f"{count} of the {int(total)} files {name}-…-of-{total} are there"
             raise InputError(problem, where=str(folder), fix="download the others, or name the files that are meant")
+
+
+def _check_below(folder: Path, start: str) -> None:
+    """Raises InputError where a folder in the folder has files whose names start so too: nothing reads them."""
+    below = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    left = sorted(file for inner in below for file in _data_files(inner) if file.name.startswith(start))
+    if left:
+        problem = f"data files lie in the folder and in a folder of it, such as {left[0].relative_to(folder)}"
+        fix = "move them into one folder, or name each file or folder in data.sources"
+        raise InputError(problem, where=str(folder), fix=fix)
 
 
 def _read_saved(folder: Path, split: str) -> Rows:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sparring.data import sources
+from sparring.data.text_files import Row
 from sparring.errors import InputError
 from sparring.evaluation.rows import read_rows
 from sparring.metrics.logistic import Array
@@ -65,7 +65,7 @@ def read_annotations(path: Path) -> list[Annotations]:
     Raises:
         InputError: The file cannot be read, a field is missing or has a wrong value, or several judges are mixed.
     """
-    pairs: dict[tuple[str, str], list[sources.Row]] = {}
+    pairs: dict[tuple[str, str], list[Row]] = {}
     for row in read_rows(path):
         pairs.setdefault((_text(row, "generator_2"), _text(row, "generator_1")), []).append(row)
     return [_annotations(model, baseline, rows) for (model, baseline), rows in pairs.items()]
@@ -83,7 +83,7 @@ def read_pool(folder: Path) -> list[Annotations]:
     return [annotations for path in paths for annotations in read_annotations(path)]
 
 
-def _annotations(model: str, baseline: str, rows: Sequence[sources.Row]) -> Annotations:
+def _annotations(model: str, baseline: str, rows: Sequence[Row]) -> Annotations:
     judges = {str(row.values.get("annotator")) for row in rows}
     if len(judges) > 1:
         problem = f"'{model}' has verdicts of several judges: {', '.join(sorted(judges))}"
@@ -98,7 +98,7 @@ def _annotations(model: str, baseline: str, rows: Sequence[sources.Row]) -> Anno
     )
 
 
-def _text(row: sources.Row, field: str) -> str:
+def _text(row: Row, field: str) -> str:
     value = row.values.get(field)
     if not isinstance(value, str):
         problem = "is missing" if value is None else f"must be text, got {type(value).__name__}"
@@ -106,7 +106,7 @@ def _text(row: sources.Row, field: str) -> str:
     return value
 
 
-def _preference(row: sources.Row) -> float:
+def _preference(row: Row) -> float:
     values: Mapping[str, Any] = row.values
     if "preference" not in values:
         fix = "annotate the outputs first, e.g. with `alpaca_eval evaluate`"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from sparring.data import sources
+from sparring.data.text_files import Row
 from sparring.errors import InputError
 from sparring.evaluation.rows import read_rows
 from sparring.files import write_json
@@ -60,7 +60,7 @@ def write_outputs(path: Path, instructions: Sequence[str], answers: Sequence[str
     write_json(path, [{"instruction": text, "output": answer, "generator": generator} for text, answer in rows])
 
 
-def _text(row: sources.Row, field: str) -> str:
+def _text(row: Row, field: str) -> str:
     value = row.values.get(field)
     if not isinstance(value, str):
         fix = "write answers as `sparring evaluate outputs` does"

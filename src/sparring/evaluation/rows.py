@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sparring.data import sources
+from sparring.data.text_files import Row
 from sparring.errors import InputError
 from sparring.inputs import is_text
 
 
-def read_rows(path: Path) -> Iterator[sources.Row]:
+def read_rows(path: Path) -> Iterator[Row]:
     """The rows of a data file.
 
     Raises:
@@ -26,7 +27,7 @@ def read_rows(path: Path) -> Iterator[sources.Row]:
         yield row
 
 
-def _all_text(row: sources.Row) -> str:
+def _all_text(row: Row) -> str:
     try:
         return json.dumps(row.values, ensure_ascii=False, default=str)
     except (ValueError, RecursionError, TypeError) as error:

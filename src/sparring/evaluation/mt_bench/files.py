@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparring.data import sources
+from sparring.data.text_files import Row
 from sparring.errors import InputError
 from sparring.evaluation.rows import read_rows
 from sparring.judges.chat import Prompt
@@ -94,7 +94,7 @@ def read_prompts(path: Path) -> dict[str, Template]:
     return {template.name: template for template in found}
 
 
-def field(row: sources.Row, name: str, kind: Any) -> Any:
+def field(row: Row, name: str, kind: Any) -> Any:
     """A field of a row; raises InputError where it is missing or not of that type."""
     value = row.values.get(name)
     if not isinstance(value, kind):
