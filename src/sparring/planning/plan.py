@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from rich.table import Table
 
@@ -41,6 +41,12 @@ class Part:
     tokens: Tokens
     seconds: float | None
     is_most: bool
+
+    @classmethod
+    def of(cls, tokens: Tokens, rates: Rates | None, processes: int, *, is_most: bool) -> Self:
+        """A part of so many tokens, played by so many processes at the rates that were measured, if any were."""
+        seconds = None if rates is None else sum(seconds_of(tokens, rates, processes).values())
+        return cls(tokens=tokens, seconds=seconds, is_most=is_most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,14 +184,7 @@ def plan(
     rates = None if calibration is None else calibration.rates
     untaught = _untaught(prepared)
     bounded = _bounded(prepared, untaught)
-    taken = {
-        name: Part(
-            tokens=part,
-            seconds=None if rates is None else sum(seconds_of(part, rates, processes).values()),
-            is_most=name in bounded,
-        )
-        for name, part in parts.items()
-    }
+    taken = {name: Part.of(part, rates, processes, is_most=name in bounded) for name, part in parts.items()}
     return Plan(
         processes=processes,
         phases=[phase_plan(prepared, phase) for phase in prepared.phases],
