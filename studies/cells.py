@@ -13,11 +13,6 @@ def spread(values: Sequence[float], digits: int) -> str:
     return plain(f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""))
 
 
-def listed(values: Sequence[float]) -> str:
-    """All of them."""
-    return plain(", ".join(f"{value:.2f}" for value in values))
-
-
 def signed(estimate: Estimate, digits: int) -> str:
     """A difference with its standard error; bold where it is more than three of them."""
     bold = "**" if abs(estimate.mean) > 3 * estimate.standard_error > 0 else ""

@@ -1,6 +1,6 @@
 """Why self-play forgets what a start knew, what tells so beforehand, and what prevents it.
 
-    python studies/collapse.py FOLDER [--seeds 0 1] [--at-once 2] [--table]
+    python studies/collapse.py FOLDER [--seeds 0 1 2] [--at-once 2] [--table]
 
 The ground is a model that adds (benchmarks/sums.py), trained from nothing until it is right on most sums: nearly all
 that it generates is what the expert wrote, so an iteration can spoil much and mend little. Every case plays three

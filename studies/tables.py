@@ -18,7 +18,7 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from beside_sft_tables import APART, OTHERS, beside_sft, beside_sft_costs, contrasts
-from cells import listed, plain, signed, spread, table
+from cells import plain, signed, spread, table
 from outcomes import MEASURES, Outcome, paired, results_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "studies.md"
@@ -171,9 +171,9 @@ def collapse() -> str:
     """Right answers before and after each case of the collapse study."""
     cases = results_of("collapse")["cases"]
     rows = [
-        [name, *(listed([seed["greedy"][policy] for seed in of_seed.values()]) for policy in (0, 1, 2, 3)), kl]
+        [name, *(spread([seed["greedy"][policy] for seed in of_seed.values()], 2) for policy in (0, 1, 2, 3)), kl]
         for name, of_seed in cases.items()
-        for kl in [listed([seed["kl_to_base"][-1] for seed in of_seed.values()])]
+        for kl in [spread([seed["kl_to_base"][-1] for seed in of_seed.values()], 2)]
     ]
     return table(("case, learning rate", "start", "iteration 0", "1", "2", "KL to the start"), rows)
 
