@@ -207,8 +207,21 @@ def test_weights_that_the_configuration_has_no_place_for_are_told(folder: Path, 
 
 def test_weights_of_another_size(folder: Path):
     edit_config(folder, vocab_size=300)
-    with pytest.raises(InputError, match="cannot be loaded"):
+    problem = "1 weights have another shape than config.json says, such as model.embed_tokens.weight: "
+    with pytest.raises(InputError, match=problem + r"\[259, 32\] in the file, \[300, 32\] by config.json"):
         load_model(config(folder))
+
+
+def test_a_head_of_its_own_is_told_in_the_configuration(folder: Path, tmp_path: Path):
+    edit_weights(folder, lambda weights: weights.update({"lm_head.weight": 2 * weights["model.embed_tokens.weight"]}))
+    model = load_model(config(folder))
+    assert torch.equal(model.lm_head.weight, 2 * model.model.embed_tokens.weight)
+    model.save_pretrained(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "config.json").read_text())["tie_word_embeddings"] is False
+
+
+def test_a_head_that_is_the_embedding_stays_so(folder: Path):
+    assert load_model(config(folder)).config.tie_word_embeddings is True
 
 
 @pytest.mark.parametrize(

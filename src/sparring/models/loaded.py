@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from sparring.errors import InputError
 from sparring.progress import console
@@ -10,7 +11,7 @@ from sparring.progress import console
 _SHOWN = 3
 
 
-def check_loaded(report: Mapping[str, Collection[str]], path: str, *, optional: tuple[str, ...], whole: bool) -> None:
+def check_loaded(report: Mapping[str, Collection[Any]], path: str, *, optional: tuple[str, ...], whole: bool) -> None:
     """Refuses a model that lacks weights, and says which of its files' weights it has no place for.
 
     transformers would fill the ones with random numbers, leave out the others, and only log it.
@@ -22,8 +23,14 @@ def check_loaded(report: Mapping[str, Collection[str]], path: str, *, optional: 
         whole: Whether it has a place for all that such files hold: a model without its head has not.
 
     Raises:
-        InputError: Weights are missing.
+        InputError: Weights are missing, or have another shape than the configuration says.
     """
+    others = sorted(report["mismatched_keys"])
+    if others:
+        name, held, described = others[0]
+        shapes = f"{list(held)} in the file, {list(described)} by config.json"
+        problem = f"{len(others)} weights have another shape than config.json says, such as {name}: {shapes}"
+        raise InputError(problem, where=path, fix="take config.json and weights that belong together")
     missing = sorted(name for name in report["missing_keys"] if not name.startswith(optional))
     if missing:
         problem = f"{len(missing)} weights are missing ({', '.join(missing[:_SHOWN])})"
@@ -35,3 +42,18 @@ def check_loaded(report: Mapping[str, Collection[str]], path: str, *, optional: 
             f"warning: {path}: its config.json has no place for {len(left)} of the weights in its files, which are "
             f"left out ({shown}): where they belong to the model, mend config.json"
         )
+
+
+def tell_untied(model: Any) -> None:
+    """Writes into a model's configuration that its head is not its embedding, where its files hold two that differ.
+
+    transformers reads both, whatever the configuration says; other tools follow the configuration, and would take the
+    embedding for the head of a model that was saved so.
+
+    Args:
+        model: A causal language model of transformers.
+    """
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and getattr(head, "weight", None) is not embedding.weight:
+        for config in {id(each): each for each in (model.config, model.config.get_text_config())}.values():
+            config.tie_word_embeddings = False

@@ -31,9 +31,9 @@ from sparring.integrity import DIGESTS, check_folder
 from sparring.models.config import EMBEDDED, ModelConfig
 from sparring.models.finite import first_broken
 from sparring.models.folder import ADAPTER, SMALL, WEIGHTS, check_whole_model, ends_digest, near_by, weight_files
-from sparring.models.loaded import check_loaded
+from sparring.models.loaded import check_loaded, tell_untied
 from sparring.models.noise import without_noise
-from sparring.models.quantization import check_saved, loading_options, settle
+from sparring.models.quantization import check_saved, loading_options, settle, without_quantization
 from sparring.models.quiet import quiet_transformers
 from sparring.models.smollm2 import embedded_model
 
@@ -111,8 +111,11 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
         InputError: The model is missing, is no causal language model, has weights that are missing or in another
             format, or the device is not there.
     """
-    load_config(config)
-    return _load(config, AutoModelForCausalLM)
+    settings = load_config(config)
+    model = _load(config, AutoModelForCausalLM)
+    without_quantization(model, settings)
+    tell_untied(model)
+    return model
 
 
 def load_reward_model(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -149,9 +152,9 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
         dtype = stored_dtype(load_config(config)) if dtype == "auto" else dtype
         options |= loading_options(config.quantization, dtype, device)
     with _loading(path):
-        model, report = kind.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, output_loading_info=True, **options, **origin_of(config)
-        )
+        # Weights of other shapes are in the report, rather than in the log, where nobody sees them.
+        options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, report = kind.from_pretrained(path, dtype=dtype, use_safetensors=True, **options, **origin_of(config))
     check_loaded(report, path, optional=optional, whole=kind is AutoModelForCausalLM)
     model.get_input_embeddings().padding_idx = None
     without_noise(model)

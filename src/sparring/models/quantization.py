@@ -48,6 +48,24 @@ def check_saved(model_config: Any, quantization: Quantization | None, path: str)
         raise InputError(problem, where=path, fix=fix)
 
 
+def without_quantization(model: Any, stored: Any) -> None:
+    """Makes a model an ordinary one whose weights were read out of fewer bits: in its number format, and saved in that.
+
+    transformers reads some of them in another format, and would save them in the bits that they came in, which rounds a
+    training away, beside a configuration that says nothing of it any more, so that whoever loads them has others.
+
+    Args:
+        model: The model; where its weights still are in few bits, nothing is done.
+        stored: Its configuration, as it came.
+    """
+    if getattr(stored, "quantization_config", None) is None or getattr(model.config, "quantization_config", None):
+        return
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, model.dtype))
+    # How they were read: without it a model is saved as its family is.
+    model._weight_conversions = None  # noqa: SLF001 - there is no public way to tell it
+
+
 def loading_options(quantization: Quantization, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
     """What `from_pretrained` must be told to hold a model's linear layers in few bits; all but the head's.
 
