@@ -61,6 +61,8 @@ def test_scores_that_are_no_numbers(tmp_path: Path, score: str) -> None:
         ("{{ 9 ** 9 ** 9 ** 9 }}", "raises a number to a power"),
         ("{{ 10 ** 5010 ** 5000 }}", "raises a number to a power"),
         ("{{ 'a' * 9999999999 }}", "holds a number above 1,000,000"),
+        ("{{ ['Hi', 'Ho'] | random }}{{ messages[0]['content'] }}", "it draws at random"),
+        ("{{ lipsum(1) }}", "it draws at random"),
         ("{% for i in range(999) %}{{ 'aaaaaaaaaa' * 999 }}{% endfor %}", "it writes 9,980,010 characters"),
         ("{{ messages[0]['content'] }}{{ '\\ud800' }}", "it writes half a character"),
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "RecursionError"),

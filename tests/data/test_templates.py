@@ -277,6 +277,25 @@ def test_a_mismatch_names_the_switches_of_the_template() -> None:
     assert finding(written(opens, template_options={"quiet": True}), "template mismatch") is None
 
 
+def test_a_mismatch_tells_what_stands_before_every_response() -> None:
+    head = "{{ '<final>' if message['role'] == 'assistant' else '' }}"
+    headed = CHATML.replace("{{ message['content'] }}", head + "{{ message['content'] }}")
+    rows = [chat(LAST, response="So."), chat(FIRST, response="No.", index=1)]
+    sentence = finding(written(headed, *rows), "template mismatch").sentence
+    assert "It writes '<final>' before every response: a template of your own whose prompts end in it" in sentence
+    trimmed = CHATML.replace("['content']", "['content'] | trim")
+    assert "before every" not in finding(written(trimmed, chat(LAST, response=" So.")), "template mismatch").sentence
+
+
+def test_a_mark_that_prompt_and_response_both_open_with() -> None:
+    opens = CHATML.replace("assistant\n{% endif", "assistant\n<think>\n{% endif")
+    rows = [chat(LAST, response="<think>\nHm.\n</think>So."), chat(FIRST, response="Hm.\n</think>No.", index=1)]
+    found = finding(written(opens, *rows), "opened twice")
+    assert (found.count, found.of, found.warning) == (1, 2, True)
+    assert found.example.startswith("talk.csv, row 1: '<think>")
+    assert finding(written(CHATML, *rows), "opened twice") is None
+
+
 @pytest.mark.parametrize(("long", "warning"), [(1, False), (2, True)])
 def test_cut_responses_are_told_as_so_many_of_so_many(long: int, warning: bool) -> None:
     rows = [chat(LAST, response="x" * (99 if n < long else 9), index=n) for n in range(10)]

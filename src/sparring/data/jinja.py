@@ -55,13 +55,14 @@ def reads_clock(text: str) -> bool:
 
 
 def check_program(text: str) -> None:
-    """Refuses what a chat template may do in one step that takes for ever, which no limit of time can end.
+    """Refuses what a chat template may do in one step that takes for ever, which no limit of time can end, and chance.
 
     Args:
         text: The template.
 
     Raises:
-        ValueError: It raises to a power, or holds a huge number, by which it may repeat something.
+        ValueError: It raises to a power, or holds a huge number, by which it may repeat something; or it draws at
+            random, so that no prompt would be the same text twice.
         jinja2.TemplateSyntaxError: It is no template.
     """
     from jinja2 import nodes
@@ -69,6 +70,9 @@ def check_program(text: str) -> None:
     tree = _parsed(text)
     if next(iter(tree.find_all(nodes.Pow)), None) is not None:
         raise ValueError("it raises a number to a power, which no conversation needs")
+    drawn = {each.name for each in tree.find_all(nodes.Filter)} & {"random"}
+    if drawn | ({each.name for each in tree.find_all(nodes.Name)} & {"lipsum"}):
+        raise ValueError("it draws at random, so that a prompt would be another text each time it is written")
     for constant in tree.find_all(nodes.Const):
         if isinstance(constant.value, int) and abs(constant.value) > _GREATEST:
             raise ValueError(f"it holds a number above {_GREATEST:,}, which no conversation needs")

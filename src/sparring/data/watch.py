@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ CUT = "cut responses"
 """The finding that only matters to what learns from the data's responses."""
 
 _OFTEN = 0.1
+# What opens a thought, a channel or a turn, at the end of a prompt.
+_MARK = re.compile(r"(<[^<>\s]{1,40}>|\[[A-Z_]{1,40}\])\s*$")
 
 
 @dataclass(kw_only=True)
@@ -33,6 +36,7 @@ class Watch:
         wrong: Expert responses that the verifier finds wrong by the row's own ground truth.
         unknown: Rows with characters that the tokenizer has no token for.
         bare: Prompts that the user's own template begins without the token that the tokenizer puts first.
+        opened: Rows whose response begins with the mark that the prompt ends in already.
     """
 
     template: PromptTemplate
@@ -45,6 +49,8 @@ class Watch:
     wrong: Count = field(default_factory=Count)
     bare: Count = field(default_factory=Count)
     unknown: Count = field(default_factory=Count)
+    opened: Count = field(default_factory=Count)
+    _between: set[str] = field(default_factory=set)
     _seen_special: set[str] = field(default_factory=set)
     _turns: DroppedTurns = field(init=False)
 
@@ -106,6 +112,11 @@ class Watch:
                 f"expert responses beside a ground truth are wrong by it, says the verifier '{self.config.verifier}': "
                 "imitation learns the error, while verdicts and accuracy go by the ground truth",
             ),
+            self.opened.finding(
+                "opened twice",
+                "responses begin with the mark that their prompt ends in already: the model sees it twice, and never "
+                "writes it so. Leave it out of the responses",
+            ),
             self._special(),
             self.unknown.finding(
                 "unknown characters",
@@ -151,7 +162,12 @@ class Watch:
             reason = error.problem
             self.mismatch.add(1, 1, lambda: f"{place(example)}: the whole conversation is refused: {reason}")
             return
+        end = _MARK.search(prompt)
+        twice = end is not None and response.lstrip().startswith(end[1])
+        self.opened.add(twice, 1, lambda: f"{place(example)}: {shortened(response)}")
         joined = prompt + self.template.space + response
+        if whole.startswith(prompt) and (length := whole.find(response, len(prompt))) > 0:
+            self._between.add(whole[len(prompt) : length])
         self.mismatch.add(not whole.startswith(joined), 1, lambda: f"{place(example)}: {difference(joined, whole)}")
 
     def _special(self) -> Observation | None:
@@ -180,5 +196,15 @@ class Watch:
         )
 
     def _switches(self) -> str:
+        """What closes the difference, as far as it is known."""
+        text = ""
+        if len(self._between) == 1 and (between := next(iter(self._between))).strip():
+            text = (
+                f". It writes {between!r} before every response: a template of your own whose prompts end in it closes "
+                "the difference (data.chat_template)"
+            )
+        return text + self._variables()
+
+    def _variables(self) -> str:
         names = self.template.unset_variables()
         return f". The template reads {', '.join(names)}, which data.template_options may set" if names else ""
