@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 import grimp
 import pytest
@@ -37,6 +38,41 @@ def test_reports_never_load_torch(module: str) -> None:
 
 def test_exact_games_load_torch_alone() -> None:
     assert loaded_by("import sparring.games") == ["torch"]
+
+
+def _refused(command: str, tmp_path: Path) -> list[str]:
+    """The heavy libraries that are loaded when a command has said what is wrong."""
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"output: {tmp_path / 'run'}\ndata: {{source: {tmp_path / 'data.jsonl'}}}\n")
+    called = "skip_invalid=False, as_json=False"
+    more = "processes=None, sharded=False, calibrated=True, within=None, " if command == "plan" else ""
+    return loaded_by(f"""
+from sparring.cli.training import {command}_command
+from sparring.errors import InputError
+try:
+    {command}_command({str(config)!r}, [], {more}{called})
+except InputError:
+    pass
+else:
+    raise SystemExit(1)
+""")
+
+
+@pytest.mark.parametrize("command", ["plan", "train"])
+@pytest.mark.parametrize("row", ['{"prompt": "Hi?", "response": ""}', '{"question": "Hi?"}', '{"prompt": "Hi', None])
+def test_a_mistake_in_the_data_is_told_before_a_heavy_library_is_loaded(
+    command: str, row: str | None, tmp_path: Path
+) -> None:
+    if row is not None:
+        (tmp_path / "data.jsonl").write_text(f"{row}\n")
+    assert _refused(command, tmp_path) == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_a_heavy_library_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"prompt": "Hi?", "response": "Hi."}\n')
+    (tmp_path / "run").write_text("a file\n")
+    assert _refused("train", tmp_path) == []
 
 
 def test_public_names_are_there_and_others_are_not() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sparring.settings import penalty, remove
+from sparring.settings import flatten, penalty, remove
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,7 @@ def test_a_setting_is_taken_out_if_it_is_there(key: str, left: Any) -> None:
 def test_a_regularizer_is_told_with_its_weight_where_it_has_one() -> None:
     assert penalty("reverse-kl", {"weight": 0.5}) == "0.5 × reverse-kl"
     assert penalty("mine:Pull", {"strength": 2.0}) == "mine:Pull"
+
+
+def test_nested_settings_get_dotted_keys() -> None:
+    assert flatten({"a": {"b": {"c": 1}, "d": {}}, "e": [1]}) == {"a.b.c": 1, "a.d": {}, "e": [1]}

@@ -18,6 +18,17 @@ def remove(values: Any, key: str) -> None:
         values.pop(last, None)
 
 
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 def penalty(name: str, options: Mapping[str, Any]) -> str:
     """A regularizer in words, "0.5 × reverse-kl"; one of the user's own may have no weight, or one by default."""
     return f"{options['weight']:g} × {name}" if "weight" in options else name

@@ -98,12 +98,13 @@ def test_the_command_of_a_manifest(
 ) -> None:
     """A program of somebody's own, with options of its own, may play a run."""
     from a_run import a_config
+    from sparring.selfplay.checks.folder import make_folder
     from sparring.selfplay.prepared import prepare
-    from sparring.selfplay.set_up import check_free, claim
+    from sparring.selfplay.set_up import claim
 
     config = a_config(tiny_folder, tmp_path / "run")
     monkeypatch.setattr("sys.argv", ["/home/me/play.py", f"--tracker={URL}"])
-    claim(prepare(config), check_free(config))
+    claim(prepare(config), make_folder(config))
     assert read_json(tmp_path / "run" / "manifest.json")["command"] == [
         "play.py",
         "--tracker=https://***@host.invalid/x",

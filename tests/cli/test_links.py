@@ -15,7 +15,7 @@ from sparring.errors import InputError
 from sparring.files import read_json, write_json
 from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory
-from sparring.selfplay.set_up import check_free
+from sparring.selfplay.checks.folder import make_folder
 from sparring.shards import (
     answers_path,
     held_out_path,
@@ -136,7 +136,7 @@ def test_a_link_in_a_run_is_refused_by_every_command(
         for command in commands(played, tmp_path):
             refused(sparring, command, link)
         with pytest.raises(InputError, match="is a link"):
-            check_free(a_config(tmp_path, played))
+            make_folder(a_config(tmp_path, played))
     finally:
         link.unlink()
         if there:

@@ -12,7 +12,7 @@ import yaml
 
 from reports.whole_run import estimate, write_run
 from sparring.files import read_json, write_json
-from sparring.reports.comparison import comparison_page, flatten, group, group_table, write_comparison
+from sparring.reports.comparison import comparison_page, group, group_table, write_comparison
 from sparring.reports.summary import Summary, summarize
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.manifest import elsewhere
@@ -153,10 +153,6 @@ def test_labels_that_no_legend_could_hold_have_a_letter(runs: list[Summary]) -> 
     for place, run in enumerate(many):
         run.config["note"] = "y" * 60 + str(place)
     assert [each.name for each in group(many)][24:] == ["Y", "Z", "AA", "AB"]
-
-
-def test_flatten() -> None:
-    assert flatten({"a": {"b": {"c": 1}, "d": {}}, "e": [1]}) == {"a.b.c": 1, "a.d": {}, "e": [1]}
 
 
 def test_a_chart_of_several_runs_says_its_unit_and_not_its_title_again(runs: list[Summary]) -> None:

@@ -12,11 +12,12 @@ from launch import together
 from sparring.errors import InputError
 from sparring.files import read_json, write_json
 from sparring.run_directory import RunDirectory
+from sparring.selfplay.checks.folder import make_folder
 from sparring.selfplay.checks.workers import check_workers
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.notes import data_summary, notes
 from sparring.selfplay.prepared import prepare
-from sparring.selfplay.set_up import check_free, claim, reopen, set_up
+from sparring.selfplay.set_up import claim, reopen, set_up
 from sparring.work import processes
 
 
@@ -31,7 +32,7 @@ def config(model: Path, output: Path, **changes: Any) -> SelfPlayConfig:
 
 def test_another_number_of_processes_makes_other_batches(tiny_folder: Path, tmp_path: Path) -> None:
     prepared = prepare(config(tiny_folder, tmp_path / "run"))
-    directory = check_free(prepared.config)
+    directory = make_folder(prepared.config)
     claim(prepared, directory)
     assert reopen(directory.path)[1] == directory
     manifest = read_json(directory.manifest)

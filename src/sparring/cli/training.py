@@ -1,4 +1,7 @@
-"""`train`, `resume` and `plan`."""
+"""`train`, `resume` and `plan`.
+
+What needs no heavy library is checked before any is imported, which takes ten seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from sparring import interruptions
 from sparring.cli.output import print_json, print_lines, print_report, print_table
+from sparring.data import check_rows
 from sparring.errors import InputError, StopError
 from sparring.progress import console
 from sparring.recipes import find
 from sparring.run_directory import RunDirectory
+from sparring.selfplay.checks.folder import check_folder
 from sparring.selfplay.config.schema import SelfPlayConfig
 
 if TYPE_CHECKING:
@@ -30,6 +35,10 @@ def read_config(config: str, overrides: Sequence[str], *, skip_invalid: bool) ->
 def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, as_json: bool) -> None:
     """Plays a run and reports on it."""
     checked = read_config(config, overrides, skip_invalid=skip_invalid)
+    if not _is_launched():
+        # Processes of one run start one after the other, when it may be there already.
+        check_folder(checked)
+    check_rows(checked.data)
     _tell("reading the data, then loading the model")
     from sparring.selfplay.loop import run
 
@@ -61,6 +70,10 @@ def _reached(directory: RunDirectory) -> str:
             return f"from step {max(steps)} of {stage.path.relative_to(directory.path)}"
     last = directory.stages()[-1]
     return "before any training ended" if last == directory.base else f"after {last.path.relative_to(directory.path)}"
+
+
+def _is_launched() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def _tell(first: str) -> None:
@@ -115,6 +128,7 @@ def plan_command(
     checked = read_config(config, overrides, skip_invalid=skip_invalid)
     if within is not None and not calibrated:
         raise InputError("asks for times, and --no-calibration for none", where="--within", fix="remove one of the two")
+    check_rows(checked.data)
     timed = ", then loading the model and timing it here, half a minute or so (--no-calibration does without)"
     _tell(f"reading the data{timed if calibrated else ''}")
     if within is not None:

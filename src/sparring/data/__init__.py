@@ -19,7 +19,7 @@ The tests that run over each of these dicts are in tests/data/: add a row there 
 
 from sparring.data.clock import Clock
 from sparring.data.config import DataConfig, SourceConfig
-from sparring.data.dataset import DataReport, Dataset, load
+from sparring.data.dataset import DataReport, Dataset, check_rows, load
 from sparring.data.demonstration import DEMONSTRATION, PROMPT, check_demonstrations, demonstration_prompts
 from sparring.data.encoding import Encoded, encode
 from sparring.data.findings import Observation
@@ -52,6 +52,7 @@ __all__ = [
     "Verifier",
     "chat_template",
     "check_demonstrations",
+    "check_rows",
     "demonstration_prompts",
     "encode",
     "encode_prompts",

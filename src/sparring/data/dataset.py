@@ -11,13 +11,18 @@ from typing import Any
 from sparring.data import rows
 from sparring.data.config import DataConfig
 from sparring.data.rows import Needs, Rows
+from sparring.data.sources import READERS
 from sparring.data.split import skippable, split, split_from
 from sparring.data.tasks import TASKS
 from sparring.errors import InputError
 from sparring.examples import Example
+from sparring.inputs import kind, place
 
 _IMITATION: Needs = {"imitation": frozenset({"response"})}
+_ANYBODY: Needs = {"anybody": frozenset()}
 _HELD_OUT_OF_A_TASK = 32
+# So many bytes are read and checked in a second or two; more is read once.
+_SMALL = 16 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,27 @@ def load(config: DataConfig, seed: int, needs: Needs = _IMITATION) -> Dataset:
     found = _dataset(train, held_out, sum(part.read for part in everything), skipped, unread)
     spare = len(separate.valid) - len(held_out) if separate is not None and config.held_out is None else 0
     return replace(found, report=replace(found.report, spare=spare))
+
+
+def check_rows(config: DataConfig) -> None:
+    """Checks rows for what is wrong with them whoever plays on them, which takes no knowledge of the game.
+
+    Only where all sources are small files, or files that are not there: reading a large one twice would cost more than
+    to be told early brings.
+
+    Raises:
+        InputError: As `load`.
+    """
+    if config.source in TASKS or not all(_is_soon_read(part.source) for part in config.parts):
+        return
+    seen: dict[bytes, str] = {}
+    _stop_at_problems(config, [rows.parse(config, part, _ANYBODY, start=0, seen=seen) for part in config.parts])
+
+
+def _is_soon_read(source: str) -> bool:
+    path = place(source)
+    found = kind(path)
+    return path.stat().st_size <= _SMALL if found == "file" else found == "nothing" and path.suffix.lower() in READERS
 
 
 def _separate(config: DataConfig, needs: Needs) -> Rows | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from sparring import models
 from sparring.data import Clock, PromptTemplate
 from sparring.data.jinja import reads_clock, unset_variables
 from sparring.errors import InputError
 from sparring.judges.protocol import JudgeSettings
-from sparring.models import ModelConfig, fingerprint, longest_input, resolve, tokenizer_of
 from sparring.registry import require_positive
 
 
@@ -50,27 +50,27 @@ class LocalModel(JudgeSettings):
         _ = self.source, self._clock
 
     @property
-    def source(self) -> ModelConfig:
+    def source(self) -> models.ModelConfig:
         """Where the model comes from."""
-        return ModelConfig.model_validate(
+        return models.ModelConfig.model_validate(
             {"name": self.model, "revision": self.revision, "dtype": self.dtype, "device": self.device}
         )
 
     def check(self) -> None:
         """Raises InputError where `model` is neither a folder with a model nor a Hugging Face id."""
         try:
-            resolve(self.model)
+            models.resolve(self.model)
         except InputError as error:
             raise InputError(error.problem, where="judge.model", fix=error.fix) from error
 
     def on_this_machine(self) -> Iterator[str]:
         """The digest of the model's folder; nothing for a Hugging Face id."""
         if Path(self.model).expanduser().is_dir():
-            yield fingerprint(self.model)
+            yield models.fingerprint(self.model)
 
     def in_run(self, options: Mapping[str, Any], clock: Clock | None) -> Self:
         """With what the model's chat template reads of the run's variables and clock; nothing else decides verdicts."""
-        text = PromptTemplate.choose(tokenizer_of(self.source), "auto").text
+        text = PromptTemplate.choose(models.tokenizer_of(self.source), "auto").text
         if text is None:
             return self
         read = {name: options[name] for name in unset_variables(text) if name in options}
@@ -87,4 +87,4 @@ class LocalModel(JudgeSettings):
 
     def limit(self, model: Any, tokenizer: Any) -> int:
         """The longest input of the loaded model, in tokens."""
-        return min(self.max_tokens, longest_input(model.config, tokenizer))
+        return min(self.max_tokens, models.longest_input(model.config, tokenizer))

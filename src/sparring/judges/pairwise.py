@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sparring import models
 from sparring.data import PromptTemplate
 from sparring.judges.local import LocalModel
 from sparring.judges.protocol import Judge, Question, Verdict, pairs, verdict_of_pairs
 from sparring.judges.template import ask, read_template
-from sparring.models import load_model, load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,8 @@ class Pairwise(LocalModel):
 
     def start(self, cache: Path) -> Judge:
         """The judge, with the model loaded."""
-        tokenizer = load_tokenizer(self.source)
-        model = load_model(self.source)
+        tokenizer = models.load_tokenizer(self.source)
+        model = models.load_model(self.source)
         a, b = (tokenizer(f"Verdict: {letter}", add_special_tokens=False).input_ids for letter in "AB")
         common = next(k for k, (one, other) in enumerate(zip(a, b, strict=False)) if one != other)
         return _ComparingJudge(

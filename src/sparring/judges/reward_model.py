@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparring import models
 from sparring.data import PromptTemplate
 from sparring.examples import Example
 from sparring.judges.local import LocalModel
 from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
-from sparring.models import load_reward_model
 from sparring.registry import require_positive
 
 
@@ -49,7 +49,7 @@ class RewardModel(LocalModel):
 
     def start(self, cache: Path) -> Judge:
         """The judge, with the model loaded."""
-        model, tokenizer = load_reward_model(self.source)
+        model, tokenizer = models.load_reward_model(self.source)
         return _RatingJudge(self.temperature, self.limit(model, tokenizer), model, self.chat(tokenizer))
 
 

@@ -16,7 +16,7 @@ from sparring.reports.gain import gain
 from sparring.reports.page import Page, build, render
 from sparring.reports.summary import COLUMNS, MORE_SFT, PolicyRow, Summary
 from sparring.run_directory import RunDirectory
-from sparring.settings import remove
+from sparring.settings import flatten, remove
 
 # Characters of a label for which a chart's legend has room.
 _LONGEST = 60
@@ -105,17 +105,6 @@ def _decisive(run: Summary) -> dict[str, Any]:
         remove(kept, key)
     code = {module: known["sha256"][:_DIGITS] for module, known in run.manifest.get("own_code", {}).items()}
     return kept | ({"own_code": code} if code else {})
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one of dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:

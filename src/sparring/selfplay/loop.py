@@ -12,6 +12,7 @@ from sparring.policies import BASE, CONTROL
 from sparring.progress import console, in_parts
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import consent_option
+from sparring.selfplay.checks.folder import make_folder
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.early_stop import beside, watch
 from sparring.selfplay.monitor import monitor, tell_start
@@ -22,7 +23,7 @@ from sparring.selfplay.remaining import tell_estimate, tell_remaining
 from sparring.selfplay.result import Result, conclude, known_result
 from sparring.selfplay.retention import retain
 from sparring.selfplay.run import Run
-from sparring.selfplay.set_up import check_free, claim, reopen, set_up, take_over
+from sparring.selfplay.set_up import claim, reopen, set_up, take_over
 from sparring.selfplay.stages.control import control_epochs, log_cost, train_control
 from sparring.selfplay.stages.demonstrate import demonstrate
 from sparring.selfplay.stages.evaluate import evaluate, evaluated
@@ -54,11 +55,11 @@ def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
     """
     prepared = prepare(config)
     console.quiet = not processes.is_main()
-    directory = processes.on_main(lambda: check_free(prepared.config))
+    directory = processes.on_main(lambda: make_folder(prepared.config))
     announce(prepared)
     with _held(directory):
         # Another process may have started a run here before this one held the lock.
-        processes.on_main(lambda: check_free(prepared.config))
+        processes.on_main(lambda: make_folder(prepared.config))
         started = set_up(prepared, directory, callbacks)
         processes.on_main(lambda: claim(prepared, directory))
         return _play(started)

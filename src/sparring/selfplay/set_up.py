@@ -23,7 +23,7 @@ from sparring.progress import console
 from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest
 from sparring.selfplay.arguments import run_autocast
-from sparring.selfplay.checks.consent import consent_option, going_on, read_config
+from sparring.selfplay.checks.consent import consent_option, read_config
 from sparring.selfplay.components import named_judges
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.manifest import config_fingerprint, manifest, run_clock, versions
@@ -43,32 +43,6 @@ _CHANGED = {
     "teacher": "teacher's model",
     "processes": "number of processes",
 }
-
-
-def check_free(config: SelfPlayConfig) -> RunDirectory:
-    """The run directory, made if need be; it must not hold a run, nor parts of one, which would pass for this one's.
-
-    Raises:
-        InputError: It does, something in it is a link, or it cannot be made.
-    """
-    directory = RunDirectory(config.output)
-    directory.refuse_links()
-    if directory.config.exists() and directory.manifest.exists():
-        _explain_taken(config, directory)
-    first = (directory.teacher, directory.base, directory.warmup, directory.iteration(0), directory.control(0))
-    parts = [stage.path for stage in first if stage.path.exists()]
-    if parts:
-        raise InputError(
-            f"the folder holds parts of a run ({parts[0].name}) without its configuration",
-            where=str(directory.path),
-            fix="choose another with output=PATH, or remove the folder",
-        )
-    try:
-        directory.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        problem = f"the run directory cannot be written ({error.strerror})"
-        raise InputError(problem, where=str(directory.path), fix="choose another with output=PATH") from error
-    return directory
 
 
 def claim(prepared: Prepared, directory: RunDirectory) -> None:
@@ -268,18 +242,6 @@ def _embedder(config: SelfPlayConfig) -> Embed | None:
         model = ModelConfig(name=name, device=config.model.device)
         processes.on_main(lambda: loaded.append(Embedder.load(model)))
     return loaded[0] if loaded else None
-
-
-def _explain_taken(config: SelfPlayConfig, directory: RunDirectory) -> None:
-    same = read_manifest(directory.manifest, "fingerprints.config")["fingerprints"]["config"] == config_fingerprint(
-        config
-    )
-    if same:
-        problem, fix = "this run was started before", f"continue it with `{going_on(directory)}`"
-    else:
-        problem = "the folder holds a run with another configuration"
-        fix = "choose another with output=PATH, or remove the folder"
-    raise InputError(problem, where=str(directory.path), fix=fix)
 
 
 def _checkpoint_bytes(policy: Policy) -> tuple[int, int]:
