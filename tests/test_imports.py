@@ -69,6 +69,22 @@ def test_a_mistake_in_the_data_is_told_before_a_heavy_library_is_loaded(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("setting", ["iteratons=1", "data.limt=4", "objectve.beta=1", "model.nam=x"])
+def test_a_misspelt_setting_is_told_before_a_heavy_library_is_loaded(setting: str) -> None:
+    assert (
+        loaded_by(f"""
+from sparring.errors import InputError
+from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.recipes import find
+try:
+    SelfPlayConfig.from_yaml(find("spin"), [{setting!r}])
+except InputError as error:
+    assert "did you mean" in str(error), error
+""")
+        == []
+    )
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_a_heavy_library_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text('{"prompt": "Hi?", "response": "Hi."}\n')
     (tmp_path / "run").write_text("a file\n")

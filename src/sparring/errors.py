@@ -95,8 +95,10 @@ def did_you_mean(name: str, known: Iterable[str], *, meant: Mapping[str, str] | 
     return f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
 
 
-def nearest(name: str, known: Iterable[str], *, meant: Mapping[str, str] | None = None) -> str | None:
-    """The known name that is most like another, whose case does not count; None where none is like it."""
+def nearest(
+    name: str, known: Iterable[str], *, meant: Mapping[str, str] | None = None, like: float = 0.6
+) -> str | None:
+    """The known name that is most like another, whose case does not count; None where none is `like` it, of 0 to 1."""
     folded = {each.casefold(): each for each in known} | dict(meant or {})
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=like)
     return folded[near[0]] if near else None

@@ -32,7 +32,7 @@ def _check_setting(option: str, value: str) -> None:
     """Raises InputError where an unknown option is the name of a setting."""
     from sparring.selfplay.config.explain import homes
     from sparring.selfplay.config.schema import SelfPlayConfig
-    from sparring.trainer.arguments import MANAGED
+    from sparring.trainer.fields import MANAGED
 
     name = option.lstrip("-").replace("-", "_")
     keys = [name] if "." in name else homes(SelfPlayConfig, name)

@@ -13,7 +13,8 @@ from sparring.generation.products import multiplies_bf16
 from sparring.models.loading import torch_device
 from sparring.selfplay.config.explain import check_section
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.trainer.arguments import MANAGED, MEANT, autocast_dtype, training_arguments, training_fields
+from sparring.trainer.arguments import autocast_dtype, training_arguments, training_fields
+from sparring.trainer.fields import MANAGED, MEANT
 
 
 def arguments_of(config: SelfPlayConfig, fields: Mapping[str, Any]) -> TrainingArguments:

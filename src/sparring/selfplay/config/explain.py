@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, Tag
 
 from sparring.data import config as data_config
-from sparring.errors import InputError, did_you_mean
+from sparring.errors import InputError, did_you_mean, nearest
+from sparring.generation import config as generation_config
 from sparring.models import config as model_config
+from sparring.models import lora
 from sparring.selfplay.config.yaml import shortened
+from sparring.trainer.fields import MANAGED, MEANT
 
 # Sections by what people write for them, who come from TRL.
 _SECTIONS = {
@@ -22,12 +25,19 @@ _SECTIONS = {
 }
 # More settings than these of the same name, and nobody is helped by all of them.
 _FEW = 2
+# A key as like another as this is a slip of the pen, whatever it is the name of elsewhere: `limt`, not `lora_r`.
+_MISSPELT = 0.85
 
 
 class _Section(NamedTuple):
-    """A section's keys that are another library's, or a component's, and its keys by what people write for them."""
+    """A section's keys that are another library's, or a component's, and its keys by what people write for them.
 
-    fields: Collection[str] = ()
+    Attributes:
+        fields: Gives the first. It imports that library, which takes seconds.
+        meant: The others.
+    """
+
+    fields: Callable[[], Collection[str]] = tuple
     meant: Mapping[str, str] = {}
 
 
@@ -113,15 +123,15 @@ def check_section(model: type[BaseModel], section: str, names: Iterable[str], *,
 
 def _meant(model: Any, path: Sequence[str], here: Any) -> str:
     """What an unknown key may have been: a setting of its section or one below it, one elsewhere, or a name like it."""
-    from sparring.trainer.arguments import MANAGED
-
     *above, name = path
     section = above[-1] if above else ""
+    meant = _sections().get(section, _Section()).meant
+    if name not in meant and (near := nearest(name, _fields(here), like=_MISSPELT)):
+        return f"did you mean '{near}'?"
     inside = homes(here, name, section=section)
     if inside:
         named = "' or '".join(".".join((*above, key)) for key in inside)
         return f"did you mean '{named}'?"
-    meant = _sections().get(section, _Section()).meant
     return _elsewhere(model, name) or MANAGED.get(name) or did_you_mean(name, _fields(here), meant=meant)
 
 
@@ -164,26 +174,37 @@ def _no_mapping(path: Sequence[str], value: Any, here: Any) -> str:
 
 
 def _sections() -> dict[str, _Section]:
-    """The sections of which more is known than their fields. Their libraries are heavy, and needed only for errors."""
-    from sparring.generation import config as generation_config
-    from sparring.models import lora
-    from sparring.objectives import OBJECTIVES
-    from sparring.opponents import OPPONENTS
-    from sparring.trainer import arguments
+    """The sections of which more is known than their fields."""
 
-    def options(registry: Mapping[str, type]) -> set[str]:
-        return {option for each in registry.values() for option in getattr(each, "__dataclass_fields__", ())}
+    def objectives() -> set[str]:
+        from sparring.objectives import OBJECTIVES
+
+        return _options(OBJECTIVES)
+
+    def opponents() -> set[str]:
+        from sparring.opponents import OPPONENTS
+
+        return _options(OPPONENTS)
+
+    def training() -> Collection[str]:
+        from sparring.trainer.arguments import training_fields
+
+        return training_fields()
 
     return {
         "": _Section(meant=_SECTIONS),
         "model": _Section(meant=model_config.MEANT),
         "data": _Section(meant=data_config.MEANT),
         "generation": _Section(meant=generation_config.MEANT),
-        "objective": _Section(options(OBJECTIVES), {"loss_type": "name"}),
-        "opponent": _Section(options(OPPONENTS)),
-        "training": _Section(arguments.training_fields(), arguments.MEANT),
-        "lora": _Section(lora.lora_fields(), lora.MEANT),
+        "objective": _Section(objectives, {"loss_type": "name"}),
+        "opponent": _Section(opponents),
+        "training": _Section(training, MEANT),
+        "lora": _Section(lora.lora_fields, lora.MEANT),
     }
+
+
+def _options(registry: Mapping[str, type]) -> set[str]:
+    return {option for each in registry.values() for option in getattr(each, "__dataclass_fields__", ())}
 
 
 def _below(annotation: Any, name: str, sections: Mapping[str, _Section]) -> Iterator[tuple[str, ...]]:
@@ -193,8 +214,9 @@ def _below(annotation: Any, name: str, sections: Mapping[str, _Section]) -> Iter
         if get_origin(inner) is tuple:
             continue
         fields, meant = sections.get(section, _Section())
-        if meant.get(name, name) in {*_fields(inner), *fields}:
-            yield section, meant.get(name, name)
+        own = meant.get(name, name)
+        if own in _fields(inner) or own in fields():
+            yield section, own
         yield from ((section, *path) for path in _below(inner, name, sections))
 
 
