@@ -91,6 +91,43 @@ def test_a_folder_that_cannot_be_written_is_told_before_a_heavy_library_is_loade
     assert _refused("train", tmp_path) == []
 
 
+COMMANDS = """
+from pathlib import Path
+from sparring.cli.init import init_command
+from sparring.cli.models import export_command, generate_command
+from sparring.errors import InputError
+run, there = Path({run!r}), Path({there!r})
+asked = dict(system=None, max_tokens=None, seed=0, trust_remote_code=False, as_json=False)
+for command in (
+    lambda: init_command("data.jsonl", [], there / "mine.yaml", "smollm2-135m"),
+    lambda: generate_command(str(run), ["Hi?"], None, {{}}, **asked),
+    lambda: export_command(run, there / "new", "best", trust_remote_code=False, as_json=False),
+    lambda: export_command(run, there, "base", trust_remote_code=False, as_json=False),
+    lambda: export_command(run.with_name("rum"), there / "new", "best", trust_remote_code=False, as_json=False),
+):
+    try:
+        command()
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_commands_on_a_run_say_what_is_wrong_before_a_heavy_library_is_loaded(tmp_path: Path) -> None:
+    run, there = tmp_path / "run", tmp_path / "there"
+    run.mkdir()
+    there.mkdir()
+    (run / "config.yaml").write_text("{}\n")
+    (run / "manifest.json").write_text("{}\n")
+    (there / "mine.yaml").write_text("{}\n")
+    told = loaded_by(COMMANDS.format(run=str(run), there=str(there)))
+    # What is loaded would stand on the last line, behind five errors of two or three lines.
+    words = " ".join(told)
+    assert "mine.yaml: is there already" in words
+    assert words.count("the run has not ended, so it has no best policy yet") == 2
+    assert "there: the folder is there already" in words
+    assert words.endswith(f"fix: did you mean '{run}'?")
+
+
 def test_public_names_are_there_and_others_are_not() -> None:
     assert sorted(sparring.__all__) == ["Result", "SelfPlayConfig", "SelfPlayTrainer", "resume", "run"]
     assert [getattr(sparring, name).__name__ for name in sparring.__all__] == sparring.__all__

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sparring.errors import InputError
+from sparring.errors import InputError, nearest
 from sparring.files import append_json_line, lock
 from sparring.integrity import DIGESTS
 from sparring.links import refuse_links
@@ -68,8 +68,17 @@ class RunDirectory:
         """Raises InputError unless a run was started here, in which nothing leads out of it."""
         if not self.is_begun():
             problem = "this is not a run directory: config.yaml or manifest.json is missing"
-            raise InputError(problem, where=str(self.path), fix="start a run with `sparring train CONFIG`")
+            raise InputError(
+                problem, where=str(self.path), fix=self._near_by() or "start a run with `sparring train CONFIG`"
+            )
         self.refuse_links()
+
+    def _near_by(self) -> str | None:
+        """The run beside it whose name is most like its own, as a question; None where none is like it."""
+        parent = self.path.parent
+        beside = [path.name for path in parent.iterdir() if RunDirectory(path).is_begun()] if parent.is_dir() else []
+        near = nearest(self.path.name, beside)
+        return f"did you mean '{parent / near}'?" if near else None
 
     def refuse_links(self) -> None:
         """Raises InputError where something of the run is a link or no plain file; see `sparring.links`.

@@ -427,7 +427,7 @@ def test_a_run_that_is_there(cli: Cli, tiny_config: Config, tmp_path: Path) -> N
     # Killed while it samples the base model, so there is something to damage.
     cli("train", config, kill_at=("sparring.selfplay.stages.evaluate:write_json", 1))
     check(cli("train", config), ["this run was started before", f"sparring resume {run}"])
-    check(cli("train", config, "seed=9"), ["another configuration: seed is 0 there and 9 here", "output=PATH"])
+    check(cli("train", config, "seed=9"), ["another configuration: seed is 3 there and 9 here", "output=PATH"])
 
     kept = run.with_name("kept")
     shutil.copytree(run, kept)

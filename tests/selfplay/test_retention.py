@@ -17,7 +17,7 @@ from e2e.bits import weights_digest
 from sparring.cli.candidates import candidates
 from sparring.cli.models import export_samples_command
 from sparring.errors import InputError
-from sparring.exports.policy import weights_of
+from sparring.exports.named import weights_of
 from sparring.files import read_json
 from sparring.progress import console
 from sparring.reports.run import write_report

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparring import models
 from sparring.errors import InputError
+from sparring.exports.named import BEST, NONE_BETTER, in_words, last_instead, policy_folder, weights_of
 from sparring.links import refuse_links
-from sparring.models import ModelConfig, fingerprint, load_model, load_tokenizer
 from sparring.progress import console
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -49,8 +50,6 @@ def candidate(text: str, *, trust_remote_code: bool) -> Candidate:
     found = _find_run(Path(text))
     if found is None:
         return _model(text, trust_remote_code=trust_remote_code)
-    from sparring.exports.policy import BEST, NONE_BETTER, in_words, last_instead, policy_folder
-
     directory, name = found
     # First of all it refuses a run with links, of which nothing is to be read.
     run = _RunCandidates(directory, trust_remote_code=trust_remote_code)
@@ -92,7 +91,7 @@ def results_folder(candidate: Candidate, output: Path | None) -> Path | None:
         return candidate.stage.benchmarks
     if output is None:
         return None
-    folder = output / f"{Path(candidate.name).name}-{fingerprint(candidate.name)[:8]}"
+    folder = output / f"{Path(candidate.name).name}-{models.fingerprint(candidate.name)[:8]}"
     refuse_links(folder)
     return folder
 
@@ -112,10 +111,10 @@ def _model(name: str, *, trust_remote_code: bool) -> Candidate:
         from sparring.data import PromptTemplate
         from sparring.evaluation import LoadedModel
 
-        config = ModelConfig(name=name, trust_remote_code=trust_remote_code)
-        tokenizer = load_tokenizer(config)
+        config = models.ModelConfig(name=name, trust_remote_code=trust_remote_code)
+        tokenizer = models.load_tokenizer(config)
         template = PromptTemplate.choose(tokenizer, "auto")
-        return LoadedModel(model=load_model(config), tokenizer=tokenizer, template=template)
+        return LoadedModel(model=models.load_model(config), tokenizer=tokenizer, template=template)
 
     return Candidate(name=name, stage=None, config=None, load=load)
 
@@ -129,8 +128,6 @@ class _RunCandidates:
         self._loaded: tuple[Any, Any] | None = None
 
     def candidate(self, policy: str, shown: str) -> Candidate:
-        from sparring.exports.policy import weights_of
-
         weights_of(self._directory, policy)
         stage = StageDirectory(self._directory.path / policy)
         return Candidate(
@@ -142,7 +139,7 @@ class _RunCandidates:
 
     def _load(self, policy: str) -> LoadedModel:
         from sparring.evaluation import LoadedModel
-        from sparring.exports.policy import load_policy, weights_of
+        from sparring.exports.policy import load_policy
         from sparring.selfplay.manifest import run_clock
 
         if self._loaded is None:

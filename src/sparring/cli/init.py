@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from sparring import models
 from sparring.cli.columns import read_by_names, teaches
 from sparring.cli.output import print_lines
 from sparring.data import DataConfig
@@ -20,8 +21,6 @@ from sparring.data.verifiers import fitting_rule
 from sparring.errors import InputError
 from sparring.examples import Example
 from sparring.files import write_text
-from sparring.models import ModelConfig, load_tokenizer
-from sparring.selfplay.auto import resolve
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.config.yaml import apply_overrides
 
@@ -241,7 +240,7 @@ def _given(overrides: Sequence[str], to: Path) -> dict[str, Any]:
 
 def _limit(look: _Look, model: str) -> tuple[int, str]:
     """A limit that the responses keep within, in tokens, and what it is from."""
-    tokenizer = load_tokenizer(ModelConfig(name=model))
+    tokenizer = models.load_tokenizer(models.ModelConfig(name=model))
     # With the end token.
     counts = [len(tokenizer(text).input_ids) + 1 for text in itertools.islice(look.responses(), _MEASURED)]
     if not counts:
@@ -254,6 +253,8 @@ def _limit(look: _Look, model: str) -> tuple[int, str]:
 
 def _played(look: _Look, source: str, reading: Mapping[str, Any]) -> tuple[str, int]:
     """What `auto` plays on the rows and why, and of how many it has no use."""
+    from sparring.selfplay.auto import resolve
+
     data = {"source": source, **reading, "verifier": look.verifier, "skip_invalid": True}
     chosen, reasons = resolve(SelfPlayConfig.from_mapping({"recipe": "auto", "data": data}))
     left = len(look.known) + len(look.alone) if chosen.responses == "data" else 0

@@ -14,7 +14,7 @@ from sparring.cli.candidates import candidate
 from sparring.cli.output import print_json, print_lines
 from sparring.data import Conversation, read_prompts
 from sparring.errors import InputError
-from sparring.evaluation import answer
+from sparring.exports.named import BEST, NONE_BETTER, check_free, in_words, last_instead, policy_folder, weights_of
 from sparring.generation import generation_config
 from sparring.progress import console
 from sparring.run_directory import RunDirectory
@@ -58,6 +58,8 @@ def generate_command(
     given = list(prompts) if data is None else read_prompts(data, None if run is None else run.data)
     conversations = given if system is None else [_after_system(system, each) for each in given]
     texts = [each if isinstance(each, str) else each[-1]["content"] for each in given]
+    from sparring.evaluation import answer
+
     samples = answer(asked.load(), conversations, config, max_tokens=limit, seed=seed)
     if as_json:
         print_json(
@@ -89,22 +91,20 @@ def export_command(
     as_json: bool,
 ) -> None:
     """Writes a policy, or its adapter, with its card, and prints where it is; uploads it where it is asked to."""
+    if private and push_to is None:
+        raise InputError("nothing is uploaded", where="--private", fix="say where to: --push-to OWNER/NAME")
+    if adapter and dtype is not None:
+        raise InputError("an adapter is written as it was trained", where="--dtype", fix="leave it out")
+    directory, folder = _found(run, to, policy)
     import torch
 
     from sparring.exports.adapter import export_adapter
     from sparring.exports.card import NOT_MEASURED
     from sparring.exports.hub import find_repository
-    from sparring.exports.policy import BEST, NONE_BETTER, export, in_words, last_instead, policy_folder, weights_of
+    from sparring.exports.policy import export
     from sparring.reports.summary import summarize
 
-    if private and push_to is None:
-        raise InputError("nothing is uploaded", where="--private", fix="say where to: --push-to OWNER/NAME")
-    if adapter and dtype is not None:
-        raise InputError("an adapter is written as it was trained", where="--dtype", fix="leave it out")
-    summary, directory = summarize(run), RunDirectory(run)
-    folder = policy_folder(directory, policy)
-    # Fails where there is no such policy, before a card is written.
-    weights_of(directory, folder)
+    summary = summarize(run)
     card = _card_of(directory, summary, folder, name=push_to or to.name, trust_remote_code=trust_remote_code)
     repository = None if push_to is None else find_repository(push_to, private=private)
     merged, base = None, None
@@ -126,6 +126,16 @@ def export_command(
     print_lines([*_of_merge(merged), *([] if base is None else [str(base)])])
     if commit is not None:
         print_lines([f"uploaded: {commit}"])
+
+
+def _found(run: Path, to: Path, policy: str) -> tuple[RunDirectory, str]:
+    """A run, and the folder of a policy that is there; raises InputError before anything heavy is imported."""
+    directory = RunDirectory(run)
+    directory.require()
+    folder = policy_folder(directory, policy)
+    weights_of(directory, folder)
+    check_free(run, to)
+    return directory, folder
 
 
 def _card_of(

@@ -51,6 +51,8 @@ def resume_command(run: Path, *, trust_remote_code: bool, as_json: bool) -> None
     directory = RunDirectory(run)
     directory.require()
     ended = directory.result.exists()
+    if not ended and not _is_launched():
+        _check_resumable(directory, trust_remote_code=trust_remote_code)
     where = (
         "this run has ended" if ended else f"going on {_reached(directory)}: reading the data, then loading the model"
     )
@@ -59,6 +61,14 @@ def resume_command(run: Path, *, trust_remote_code: bool, as_json: bool) -> None
 
     with _resumable(run):
         _report(resume(run, trust_remote_code=trust_remote_code), as_json=as_json)
+
+
+def _check_resumable(directory: RunDirectory, *, trust_remote_code: bool) -> None:
+    """Raises InputError where another process plays the run, or it needs consent that was not given."""
+    from sparring.selfplay.checks.consent import read_config as read_run
+
+    with directory.held():
+        read_run(directory, trust_remote_code=trust_remote_code, resumes=True)
 
 
 def _reached(directory: RunDirectory) -> str:

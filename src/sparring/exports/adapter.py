@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparring.errors import InputError
-from sparring.exports.policy import check_free, policy_folder, weights_of
+from sparring.exports.named import check_free, policy_folder, weights_of
 from sparring.files import atomic_path, public_name
 from sparring.integrity import DIGESTS
 from sparring.models import ModelConfig

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from sparring.data import DataConfig
-from sparring.errors import InputError, did_you_mean
 from sparring.exports.merge import Merge, merge
+from sparring.exports.named import BEST, check_free, policy_folder, weights_of
 from sparring.files import atomic_path, public_name
 from sparring.judges import JUDGES
 from sparring.log_ratios import SUPERVISED_FIELDS
@@ -24,7 +24,7 @@ from sparring.own_code import is_own
 from sparring.registry import Registry, build
 from sparring.regularizers import REGULARIZERS
 from sparring.run_directory import RunDirectory
-from sparring.run_files import read_manifest, read_result
+from sparring.run_files import read_manifest
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.components import objective_of, scorer_of
 from sparring.selfplay.config.schema import Component, JudgeConfig, PhaseConfig, SelfPlayConfig
@@ -33,9 +33,6 @@ from sparring.selfplay.manifest import run_clock
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import run_tokenizer
 
-BEST = "best"
-NONE_BETTER = "no policy that was trained after it was better"
-"""What is said of a policy that play started from, where it is the best."""
 # Settings that may hold a path, an account or a place where the run is shown; none decides the training.
 _PRIVATE_TRAINING = (
     *("accelerator_config", "fsdp_config", "logging_dir", "project", "report_to", "run_name"),
@@ -101,13 +98,6 @@ def export(
         policy.tokenizer.save_pretrained(partial)
         (partial / "README.md").write_text(card(merged, kept), encoding="utf-8")
     return merged
-
-
-def check_free(run: Path, to: Path) -> None:
-    """Raises InputError unless a folder can be written: it is not there yet, and is no part of the run."""
-    RunDirectory(run).refuse_own(to)
-    if to.exists():
-        raise InputError("the folder is there already", where=str(to), fix="choose another, or remove it")
 
 
 def components(config: SelfPlayConfig, policy: str) -> dict[str, Any]:
@@ -228,53 +218,3 @@ def _settings(registry: Registry[Any], kind: str, component: Component) -> dict[
     own = is_own(component.name)
     settings = None if own else dataclasses.asdict(build(registry, kind, component.name, component.options))
     return {"name": component.name} | (component.options if settings is None else settings)
-
-
-def policy_folder(directory: RunDirectory, name: str) -> str:
-    """The folder of a policy in its run: `name` itself, or that of the best policy where it is "best".
-
-    Raises:
-        InputError: The run has not ended, so it has no best policy.
-    """
-    if name != BEST:
-        # A shell completes a folder's name with a slash.
-        return str(PurePath(name))
-    if not directory.result.exists():
-        raise InputError(
-            "the run has not ended, so it has no best policy yet",
-            where=str(directory.path),
-            fix="`sparring resume` it, or name a policy, such as iterations/000",
-        )
-    best: str = read_result(directory.result)["best"]
-    return best
-
-
-def in_words(folder: str) -> str:
-    """What a person reads of a policy: "the base model", "the run's iterations/001"."""
-    return "the base model" if folder == "base" else f"the run's {folder}"
-
-
-def last_instead(directory: RunDirectory, best: str) -> str | None:
-    """The folder of the last iteration where the best policy is none of play; else None."""
-    if best.startswith("iterations/"):
-        return None
-    trained = [stage for stage in directory.played() if stage.model.exists()]
-    return str(trained[-1].path.relative_to(directory.path)) if trained else None
-
-
-def weights_of(directory: RunDirectory, name: str) -> Path | None:
-    """The folder with a policy's weights; None for the base model.
-
-    Raises:
-        InputError: The run has no policy of that name.
-    """
-    if name == "base":
-        return None
-    if name in directory.removed("model"):
-        problem, fix = f"the weights of '{name}' were removed when nothing needed them any more", "name another policy"
-        raise InputError(problem, where=f"{directory.path}, keep.models", fix=f"{fix}; `best` is always kept")
-    # By name: the name of the best policy comes from the run, and a path could lead out of it.
-    known = {str(stage.path.relative_to(directory.path)): stage.model for stage in directory.stages()}
-    if name not in known:
-        raise InputError(f"the run has no policy '{name}'", where=str(directory.path), fix=did_you_mean(name, known))
-    return known[name]
