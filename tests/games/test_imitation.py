@@ -150,7 +150,10 @@ CLIPPED = OfMargin(f=lambda m: -m.clamp(-1.0, 1.0))
     [
         (OBJECTIVES["spin"](link="linear"), "linear and falls for ever"),
         (LINEAR, "linear and falls for ever"),
-        (OBJECTIVES["spin"](link="hinge"), "lowest at a kink"),
+        (
+            OBJECTIVES["spin"](link="hinge"),
+            r"lowest at a kink, .* such as softplus\(1 − t\) in place of max\(0, 1 − t\)",
+        ),
         (OfMargin(f=lambda m: (m - 1.0).abs()), "lowest at a kink"),
         (CLIPPED, "ends in a flat part, as past a clip"),
         (OfMargin(f=lambda m: (m - 1.0).square().clamp(max=0.5)), "ends in a flat part, as past a clip"),

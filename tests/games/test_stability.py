@@ -121,7 +121,7 @@ def test_a_link_that_is_straight_at_the_start_has_an_infinite_exponent_and_its_c
     number = stability(Linked(link=link))
     assert number.value == number.step_exponent == number.contraction_factor == math.inf
     assert number.verdict.startswith("overshoots")
-    assert number.cure == "take a link that is curved at 0"
+    assert number.cure == "take a loss that is curved where Δ is 0, as a hinge is not"
 
 
 @pytest.mark.parametrize(

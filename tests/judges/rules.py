@@ -15,3 +15,7 @@ def unsure(response: str, expert: str) -> bool | None:
 
 def broken(response: str, expert: str) -> float:
     return 1 / 0
+
+
+def alone(response: str) -> float:
+    return float(len(response))

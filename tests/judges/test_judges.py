@@ -107,6 +107,8 @@ def test_a_rule_that_fails_or_is_not_there() -> None:
     for rule in ("judges.rules:NUMBER", "sparring.judges.consensus:Consensus"):
         with pytest.raises(InputError, match="is not a function"):
             judged("verifier", question, rule=rule)
+    with pytest.raises(InputError, match=r"takes \(response\), not \(response, answer\)\n  fix: write def alone"):
+        judged("verifier", question, rule="judges.rules:alone")
 
 
 @pytest.mark.parametrize("generated", [("a",), ("a", "b", "c")], ids=len)

@@ -97,9 +97,9 @@ def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max
         if reached is None:
             break
         point = reached
-    why = "the descent ends at a kink"
-    if float(point.abs().max()) > _FAR:
-        why = "the minimum lies at infinity, or beyond what float64 resolves"
+    if float(point.abs().max()) <= _FAR:
+        raise NoMinimiserError(_AT_A_KINK)
+    why = "the minimum lies at infinity, or beyond what float64 resolves"
     raise NoMinimiserError(
         f"Newton's method stopped at a gradient of {size:.1e} after {max_iterations} steps at most: {why}",
     )
@@ -108,6 +108,10 @@ def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max
 _FLAT_SOMEWHERE = (
     "the expected loss is flat in a direction, as with pairs=best-worst of three outcomes or more (pairs=all is not): "
     "it has many minimisers, which are equally good, and which of them training reaches depends on its steps"
+)
+_AT_A_KINK = (
+    "the expected loss is lowest at a kink, as that of a hinge is, so it has no smooth minimiser; a model can be "
+    "trained on it, and an exact game plays a smooth loss like it, such as softplus(1 − t) in place of max(0, 1 − t)"
 )
 _AT_A_FLAT = (
     "the expected loss ends in a flat part, as past a clip: it has no smooth minimiser, since all policies there are "
@@ -151,9 +155,7 @@ def _past_the_straight(function: Function, point: Tensor, tolerance: float) -> T
         if float(value) < float(start) and not _is_straight(slope, curvature):
             return point
         slope = max(slope, 1e-300)
-    raise NoMinimiserError(
-        "the expected loss is lowest at a kink, as that of a hinge is, so it has no smooth minimiser"
-    )
+    raise NoMinimiserError(_AT_A_KINK)
 
 
 def find_root(system: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor) -> tuple[Tensor, float]:

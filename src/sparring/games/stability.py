@@ -51,7 +51,9 @@ def _stability(objective: Objective) -> StabilityNumber:
     if objective.requires & PREFERENCE_FIELDS:
         raise NoFixedPointError("it imitates no expert")
     exponent = _step_exponent(objective)
-    cure = "take a link that is curved at 0" if math.isinf(exponent) else "take a shorter step"
+    cure = (
+        "take a loss that is curved where Δ is 0, as a hinge is not" if math.isinf(exponent) else "take a shorter step"
+    )
     if 1.0 <= abs(1.0 - exponent) < math.inf and (settings := " or ".join(_shorter(objective, abs(1.0 - exponent)))):
         cure = f"{cure}: {settings}"
     return StabilityNumber(symbol="step exponent", value=exponent, step_exponent=exponent, cure=cure)

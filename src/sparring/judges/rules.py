@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -132,4 +133,19 @@ def _import(name: str) -> Rule:
     if not callable(rule) or isinstance(rule, type):
         fix = "name one of (response, answer); a judge that is a class is given as the judge's name"
         raise InputError(f"'{name}' is not a function", where="judge.rule", fix=fix)
+    _check_arguments(name, rule)
     return rule
+
+
+def _check_arguments(name: str, rule: Rule) -> None:
+    """Raises InputError where a rule cannot be given a response and the reference answer."""
+    try:
+        signature = inspect.signature(rule)
+    except ValueError:  # what is written in C may not say what it takes
+        return
+    try:
+        signature.bind("response", "answer")
+    except TypeError as error:
+        problem = f"the rule '{name}' takes ({', '.join(signature.parameters)}), not (response, answer)"
+        fix = f"write def {name.rpartition(':')[2]}(response: str, answer: str) -> float, bool or None"
+        raise InputError(problem, where="judge.rule", fix=fix) from error
