@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
-from reports.whole_run import estimate, write_run
+from reports.whole_run import answer, estimate, write_answers, write_run
 from sparring.files import read_json, write_json
-from sparring.reports.comparison import comparison_page, group, group_table, write_comparison
+from sparring.reports.comparison import comparison_page, against_first, group, group_table, write_comparison
 from sparring.reports.summary import Summary, summarize
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.manifest import elsewhere
+from sparring.shard_files import write_shard
+from sparring.shards import answers_path
 
 SPIN = {"name": "spin", "beta": 0.1}
 
@@ -106,6 +108,40 @@ def test_the_table_compares_start_and_last_policy(runs: list[Summary]) -> None:
     assert [row[2] for row in rows] == ["warm-up", "iteration 1"] * 2
     assert rows[1][3] == "0.875 ± 0.177"
     assert rows[3][3] == "1.000 [0.51, 1.00]"
+
+
+def test_two_runs_on_the_same_prompts_are_compared_prompt_by_prompt(tmp_path: Path) -> None:
+    """The other's last policy is right where this one's is but on two of four: √((2 + 1) − 2²/6)/6, as of a gain."""
+    spif, spin = write_run(tmp_path / "a"), write_run(tmp_path / "b", objective=SPIN)
+    write_answers(spin.iteration(1), 1)
+    summaries = [summarize(each.path) for each in (spif, spin)]
+    (told,) = against_first(summaries)
+    reach = 1.959963984540054 * math.sqrt(7 / 3) / 6
+    low, high = (f"{end:+.3f}".replace("-", "−") for end in (-0.5 - reach, -0.5 + reach))
+    assert told == (
+        "B over A, the last policies on the same 4 prompts: "
+        f"greedy accuracy −0.500 [{low}, {high}] (95 % interval, paired)."
+    )
+    write_comparison(summaries, tmp_path / "both.html")
+    assert f"greedy accuracy −0.500 [{low}, {high}]" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+def test_runs_of_several_seeds_are_paired_by_seed(tmp_path: Path) -> None:
+    directories = [write_run(tmp_path / f"{seed}", seed=seed) for seed in (0, 1)]
+    directories += [write_run(tmp_path / f"spin-{seed}", seed=seed, objective=SPIN) for seed in (0, 1, 2)]
+    # Of seed 1 it is right on one prompt less, of seed 0 on as many.
+    write_answers(directories[3].iteration(1), 2)
+    (told,) = against_first([summarize(each.path) for each in directories])
+    assert told.endswith("greedy accuracy −0.125 ± 0.177 (± standard deviation over 2 seeds).")
+
+
+def test_runs_on_other_prompts_are_said_not_to_compare(tmp_path: Path) -> None:
+    spif, spin = write_run(tmp_path / "a"), write_run(tmp_path / "b", seed=1, objective=SPIN)
+    write_shard(answers_path(spin.iteration(1)), [answer("greedy", 0, "= 3", right=True, prompt="Add 2 and 1.")])
+    (told,) = against_first([summarize(each.path) for each in (spif, spin)])
+    assert "were measured on different held-out prompts, so their numbers do not compare: give both the same" in told
+    without = write_run(tmp_path / "c", seed=1, objective=SPIN, verified=False)
+    assert against_first([summarize(each.path) for each in (spif, without)]) == []
 
 
 def test_the_page_overlays_the_curves(runs: list[Summary]) -> None:

@@ -54,7 +54,7 @@ def _page(runs: Sequence[Path]) -> Page:
 
 
 def _compare(runs: Sequence[Path], to: Path, *, as_json: bool) -> None:
-    from sparring.reports.comparison import group, group_table, write_comparison
+    from sparring.reports.comparison import against_first, group, group_table, write_comparison
     from sparring.reports.plain import plain
     from sparring.reports.summary import summarize
     from sparring.reports.terminal import Compared
@@ -62,11 +62,12 @@ def _compare(runs: Sequence[Path], to: Path, *, as_json: bool) -> None:
     summaries = [summarize(run) for run in runs]
     write_comparison(summaries, to)
     if as_json:
-        print_json({"runs": [plain(summary) for summary in summaries], "report": str(to)})
+        runs_as_json = [plain(summary) for summary in summaries]
+        print_json({"runs": runs_as_json, "against_first": against_first(summaries), "report": str(to)})
         return
     wide, lettered = (_table(*group_table(summaries, lettered=lettered)) for lettered in (False, True))
     print_table(Compared(wide, lettered, {each.letter: each.label for each in group(summaries)}))
-    print_lines([f"report: {to.resolve()}"])
+    print_lines([*against_first(summaries), f"report: {to.resolve()}"])
 
 
 def _index(folder: Path, to: Path | None, *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.files import write_text
+from sparring.reports.against import against
 from sparring.reports.curves import Chart, learning_curves, policy_series
 from sparring.reports.gain import gain
 from sparring.reports.page import Page, build, render
@@ -120,6 +121,13 @@ def _written(value: Any) -> str:
     return json.dumps(value, sort_keys=True).removesuffix(".0")
 
 
+def against_first(summaries: Sequence[Summary]) -> list[str]:
+    """What each group gains over the first one, as a sentence, where both were measured on the same prompts."""
+    first, *others = group(summaries)
+    found = [against(each.name, each.runs, first.name, first.runs) for each in others]
+    return [sentence for sentence in found if sentence is not None]
+
+
 def group_table(summaries: Sequence[Summary], *, lettered: bool = False) -> tuple[list[str], list[list[str]]]:
     """The headings and the rows of the groups' table: where self-play started, and where it ended, over seeds.
 
@@ -153,6 +161,7 @@ def comparison_page(summaries: Sequence[Summary]) -> Page:
         groups=groups,
         head=head,
         rows=rows,
+        against_first=against_first(summaries),
         ties=next((run.ties for run in summaries if run.ties), ""),
         run_head=["run", "seed", "ended", "best policy", "gain", *(heading for _, heading, _ in columns)],
         run_rows=[_run_row(run, columns) for run in summaries],
