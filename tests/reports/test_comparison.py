@@ -12,7 +12,7 @@ import yaml
 
 from reports.whole_run import answer, estimate, write_answers, write_run
 from sparring.files import read_json, write_json
-from sparring.reports.comparison import comparison_page, against_first, group, group_table, write_comparison
+from sparring.reports.comparison import against_first, comparison_page, group, group_table, write_comparison
 from sparring.reports.summary import Summary, summarize
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.manifest import elsewhere
