@@ -89,6 +89,26 @@ def test_rates_of_which_no_prompt_is_known_keep_their_uncertainty() -> None:
     assert (found.value, found.standard_error) == (1.0, pytest.approx(math.sqrt(2) * 0.3244 / (2 * 1.96), abs=1e-4))
 
 
+def test_a_training_loss_that_rose_is_told(tmp_path: Path) -> None:
+    """Means of four steps: 0.125 and 0.325, with errors of 0.025/√3 each; and the same the other way round."""
+    directory = write_run(tmp_path, objective={"name": "sppo", "eta": 1.0})
+    rising = [0.1, 0.15, 0.1, 0.15, 0.2, 0.2, 0.2, 0.2, 0.3, 0.35, 0.3, 0.35]
+    for iteration, losses in enumerate((rising, rising[::-1])):
+        for step, loss in enumerate(losses, 1):
+            directory.log({"stage": "train", "iteration": iteration, "step": step, "loss": loss})
+    (told,) = [warning for warning in judged(directory).warnings if "loss rose" in warning]
+    assert told.startswith(
+        "Iteration 0: the training loss rose, from 0.125 over the first third of its steps to 0.325 over the last"
+    )
+
+
+def test_a_loss_that_is_noise_is_not_said_to_rise(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    for step, loss in enumerate([0.1, 0.9, 0.2, 0.8, *[0.5] * 4, 0.3, 0.9, 0.4, 0.8], 1):
+        directory.log({"stage": "train", "iteration": 0, "step": step, "loss": loss})
+    assert not any("loss rose" in warning for warning in judged(directory).warnings)
+
+
 def test_a_check_that_warned_more_than_once_is_told_once(tmp_path: Path) -> None:
     directory = write_run(tmp_path)
     item = {"check": "entropy", "status": "warn", "value": 2.0, "threshold": 1.0}

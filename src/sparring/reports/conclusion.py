@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,9 @@ _PAST_BOUND = 0.5
 _FEW = 100
 # What play was measured on had more (docs/studies.md): 53 and 88 of 256 prompts taught something.
 _FEW_TAUGHT = 50
+# Steps of which a mean is taken, at each end of an iteration, and standard errors beyond which two differ.
+_LEAST_STEPS = 4
+_SURELY = 3.0
 # Nats a token; see `sparring.selfplay.monitor`.
 _FAR = -2.5
 _BEFORE = {"base": "the base model itself", "warm-up": "the warm-up, before any self-play"}
@@ -195,12 +200,31 @@ def _warnings(summary: Summary, best: PolicyRow | None) -> list[str]:
         for event in summary.events
         if event.get("judge/decided") == 0
     ]
+    found += _risen(summary.steps)
     found += _unstable(summary.stability)
     skipped = len(summary.manifest["data"]["skipped"])
     if skipped:
         rows = "1 row of the data was" if skipped == 1 else f"{skipped} rows of the data were"
         found.append(f"{rows} left out; the manifest says why.")
     return found
+
+
+def _risen(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The iterations whose loss was higher over the last third of their steps than over the first."""
+    for iteration in dict.fromkeys(step["iteration"] for step in steps):
+        losses = [step["loss"] for step in steps if step["iteration"] == iteration]
+        third = len(losses) // 3
+        if third < _LEAST_STEPS:
+            continue
+        first, last = losses[:third], losses[-third:]
+        before, after = statistics.fmean(first), statistics.fmean(last)
+        error = math.hypot(statistics.stdev(first), statistics.stdev(last)) / math.sqrt(third)
+        if after - before > _SURELY * error:
+            yield (
+                f"Iteration {iteration}: the training loss rose, from {before:.3g} over the first third of its steps "
+                f"to {after:.3g} over the last: training led away from what the objective asks for, as a learning rate "
+                "does that is too high."
+            ).replace(" -", " −")
 
 
 def _unstable(stability: Sequence[Mapping[str, Any]]) -> Iterator[str]:
