@@ -88,6 +88,36 @@ def test_what_depends_on_the_policy_and_the_run(tmp_path: Path) -> None:
     assert "the base model itself" in card(run.path, policy="base").text
 
 
+def test_a_card_tells_of_every_run_that_a_model_went_through(tmp_path: Path) -> None:
+    path, models = write_run(tmp_path / "run").path, []
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        models.append(folder)
+        base = origin(ModelConfig(name=str(models[-2]))) if len(models) > 1 else None
+        card(path, base=base, settings={"objective": {"name": "spif", "beta": float(len(models))}}).save(
+            folder / "README.md"
+        )
+    last = card(path, base=origin(ModelConfig(name=str(models[-1]))), settings={"objective": {"name": "dpo"}})
+    headings = [line for line in last.text.splitlines() if line.startswith("## ")]
+    assert headings[1:5] == [
+        "## How it was trained",
+        "## How its base, second, was trained",
+        "## How its base, first, was trained",
+        "## Evaluation",
+    ]
+    settings = [yaml.safe_load(block.split("```")[0])["objective"] for block in last.text.split("```yaml\n")[1:]]
+    assert settings == [{"name": "dpo"}, {"name": "spif", "beta": 2.0}, {"name": "spif", "beta": 1.0}]
+    assert "- base model: second\n" in last.text
+    # The hub knows what all began with.
+    assert last.data.to_dict()["base_model"] == "owner/tiny"
+
+
+def test_a_card_of_another_program_tells_nothing_of_training(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n\n## How it was trained\n\nWell.\n", encoding="utf-8")
+    assert origin(ModelConfig(name=str(tmp_path))) == Origin(name=tmp_path.name, license={"license": "mit"})
+
+
 def test_a_card_says_what_a_preference_accuracy_is(tmp_path: Path) -> None:
     summary = summarize(write_run(tmp_path).path)
     value = {"mean": 0.6, "standard_error": 0.1, "n": 8}

@@ -35,7 +35,9 @@ _TEMPLATE = """---
 
 {{ listed }}. This is not the whole configuration: paths, addresses and accounts, the templates of a judge and a
 scorer, and how the data were read are not here.
-
+{% if trained_before %}
+{{ trained_before }}
+{% endif %}
 ## Evaluation
 
 {{ table }}
@@ -117,7 +119,7 @@ def model_card(
         adapter: The base that an adapter belongs on, where that alone is exported.
     """
     data = ModelCardData(
-        base_model=base.hub_id,
+        base_model=base.hub_id or base.made_from,
         **({"license": "unknown"} | base.license),
         library_name="transformers" if adapter is None else "peft",
         pipeline_tag="text-generation",
@@ -137,6 +139,7 @@ def model_card(
         which=_which(policy),
         listed=_OF_PLAY if _objectives(settings) else _OF_FINE_TUNING,
         terms=_terms(base),
+        trained_before=base.trained,
         facts=list(_facts(summary, policy, base)),
         chat=chat,
         settings=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from yaml import YAMLError
 
 from sparring.models.config import EMBEDDED, ModelConfig
 
+_HOW = "How it was trained"
+_HOW_OF_BASE = "How its base, {name}, was trained"
 _LICENSE_FIELDS = ("license", "license_name", "license_link")
 
 
@@ -22,12 +25,17 @@ class Origin:
         name: What people call it; of a local folder the last part alone, for the rest is nobody's business.
         hub_id: Its Hugging Face id, where it has one.
         license: The fields `license`, `license_name` and `license_link` of its card, those that it has.
+        made_from: The `base_model` of its card: the Hugging Face id of what it was made from.
+        trained: The sections of its card that say how it was trained, where `sparring export` wrote it; of a chain of
+            runs, the last one's first.
         note: What else a user should know of its weights.
     """
 
     name: str
     hub_id: str | None = None
     license: dict[str, Any] = field(default_factory=dict)
+    made_from: str | None = None
+    trained: str = ""
     note: str = ""
 
 
@@ -46,17 +54,32 @@ def origin(config: ModelConfig) -> Origin:
         )
     folder = Path(config.name).expanduser()
     if folder.is_dir():
-        return Origin(name=folder.absolute().name, license=_license(folder / "README.md"))
+        return _of_card(folder / "README.md", name=folder.absolute().name, hub_id=None)
     try:
         card = hf_hub_download(config.name, "README.md", revision=config.revision)
     except (OSError, ValueError):
         return Origin(name=config.name, hub_id=config.name)
-    return Origin(name=config.name, hub_id=config.name, license=_license(Path(card)))
+    return _of_card(Path(card), name=config.name, hub_id=config.name)
 
 
-def _license(card: Path) -> dict[str, Any]:
+def _of_card(card: Path, *, name: str, hub_id: str | None) -> Origin:
     try:
-        data = metadata_load(card) if card.is_file() else None
+        data: dict[str, Any] = (metadata_load(card) if card.is_file() else None) or {}
     except (ValueError, YAMLError):
-        data = None
-    return {name: data[name] for name in _LICENSE_FIELDS if data.get(name)} if data else {}
+        data = {}
+    made_from, ours = data.get("base_model"), "sparring" in (data.get("tags") or [])
+    return Origin(
+        name=name,
+        hub_id=hub_id,
+        license={each: data[each] for each in _LICENSE_FIELDS if data.get(each)},
+        made_from=made_from if isinstance(made_from, str) else None,
+        trained=_trained(card.read_text(encoding="utf-8"), name) if ours else "",
+    )
+
+
+def _trained(card: str, name: str) -> str:
+    """The sections on training of a card that `sparring export` wrote, the first under the name of its model."""
+    sections = [part.strip() for part in re.split(r"(?m)^## ", card)[1:]]
+    named = [part.replace(_HOW, _HOW_OF_BASE.format(name=name), 1) for part in sections if part.startswith(_HOW)]
+    earlier = [part for part in sections if part.startswith(_HOW_OF_BASE.partition("{")[0])]
+    return "\n\n".join(f"## {part}" for part in (*named, *earlier))
