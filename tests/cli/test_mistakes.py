@@ -10,6 +10,7 @@ import pytest
 
 from sparring.cli.training import plan_command, resume_command, train_command
 from sparring.errors import InputError
+from sparring.run_directory import RunDirectory
 
 CONFIG = """\
 data: {source: sft.jsonl, held_out: 1}
@@ -182,6 +183,9 @@ def test_a_plan_says_at_once_what_takes_time(
     assert ("timing" in told.err) == calibrated
 
 
+_BEGUN = "output: x\ndata: {source: arithmetic, limit: 4}\n"
+
+
 @pytest.mark.parametrize(
     ("there", "line"),
     [
@@ -193,7 +197,7 @@ def test_a_plan_says_at_once_what_takes_time(
 def test_a_resumed_run_says_first_what_it_goes_on_with(
     there: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.yaml").write_text("objective: {name: none}", encoding="utf-8")
+    (tmp_path / "config.yaml").write_text(_BEGUN, encoding="utf-8")
     (tmp_path / "manifest.json").write_text("{}", encoding="utf-8")
     for folder in there:
         (tmp_path / folder).mkdir(parents=True)
@@ -201,6 +205,16 @@ def test_a_resumed_run_says_first_what_it_goes_on_with(
         resume_command(tmp_path, trust_remote_code=False, as_json=True)
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", f"{line}reading the data, then loading the model\n")
+
+
+def test_a_run_that_cannot_go_on_is_not_said_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_text(f"{_BEGUN}objective: {{name: 'mine:Margin'}}\n", encoding="utf-8")
+    (tmp_path / "manifest.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="would run with all your rights"):
+        resume_command(tmp_path, trust_remote_code=False, as_json=True)
+    with RunDirectory(tmp_path).held(), pytest.raises(InputError, match="another process is playing this run"):
+        resume_command(tmp_path, trust_remote_code=True, as_json=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_file_of_another_ending_is_named(sparring: Callable[..., tuple[object, str]], folder: Path) -> None:
