@@ -52,7 +52,10 @@ def test_chosen_and_rejected_are_the_expert_and_the_generated_response_and_it_is
     ours = [{"prompt": row["prompt"], "expert": row["chosen"], "generated": row["rejected"]} for row in TEXT]
     with console.capture() as shown:
         assert ids(TEXT) == ids(ours)
-    assert shown.get() == "train_dataset: chosen is taken as expert, rejected is taken as generated\n"
+    assert shown.get() == (
+        "train_dataset: chosen is taken as expert, rejected is taken as generated, as if the model itself had drawn "
+        "it; an objective such as dpo compares the two\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ _STEP, _LONGEST = 64, 1024
 _SHORT_STEP = 16  # up to the first step
 # So many lines are named one by one.
 _FEW = 5
+# So many times as many rows with a response make a prompt alone look like a slip.
+_MANY = 20
 _CALLED = {"prompt": "prompt", "response": "response", "output": "response", GROUND_TRUTH: "right answer"}
 
 _HEAD = """\
@@ -154,7 +156,10 @@ class _Look:
             (len(self.experts), "with an expert's response"),
             (len(self.compared), "with preferences"),
             (len(self.known), "with the right answer alone"),
-            (len(self.alone), f"with a prompt alone{_few([str(each.where) for each in self.alone])}"),
+            (
+                len(self.alone),
+                f"with a prompt alone{_few([str(each.where) for each in self.alone])}{self._perhaps_cut}",
+            ),
         ]
         lines = [f"{_rows(count)} {what}" for count, what in kinds if count]
         if self.problems:
@@ -167,6 +172,12 @@ class _Look:
             lines.append(f"columns that hold something and are not read: {', '.join(sorted(self.unread))}")
         lines += self._perhaps_imitated()
         return [_rows(self.read), *(" ".join(line.split()) for line in lines)]
+
+    @property
+    def _perhaps_cut(self) -> str:
+        """What a few prompts alone among many responses may be: a slip, on which the game to be played would hang."""
+        few = self.verifier is None and 0 < _MANY * len(self.alone) < len(self.experts)
+        return "; if a response is missing there, add it: what is played hangs on such rows" if few else ""
 
     def _perhaps_imitated(self) -> Iterator[str]:
         """The one column that no name tells, where nothing is there to imitate: it may hold the responses."""

@@ -17,6 +17,9 @@ Turns = Sequence[Mapping[str, str]]
 """The messages of a chat, each with its `role` and `content`."""
 
 
+_AS_IF_DRAWN = ", as if the model itself had drawn it; an objective such as dpo compares the two"
+
+
 def named(
     dataset: Iterable[Mapping[str, Any]], where: str, *, pairs: bool
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, str]]]:
@@ -35,8 +38,9 @@ def named(
         taken = {theirs: ours for theirs, ours in _NAMES.items() if theirs in row and row.get(ours) is None}
         if taken and not told:
             renamed = ", ".join(f"{theirs} is taken as {ours}" for theirs, ours in taken.items())
-            preferred = pairs and is_preferred(taken)
-            console.print(f"{where}: {'chosen is preferred to rejected' if preferred else renamed}")
+            if is_preferred(taken):
+                renamed = "chosen is preferred to rejected" if pairs else f"{renamed}{_AS_IF_DRAWN}"
+            console.print(f"{where}: {renamed}")
             told = True
         yield (
             {taken.get(name, name): value for name, value in row.items()} if taken else row,
