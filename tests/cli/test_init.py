@@ -122,8 +122,8 @@ def test_every_row_is_accounted_for(begin: Callable[..., Any]) -> None:
 def test_a_prompt_alone_among_many_responses_may_be_a_slip(begin: Callable[..., Any]) -> None:
     _, told = begin(*({"prompt": f"{n}?", "response": "b"} for n in range(21)), {"prompt": "c?"})
     assert told.splitlines()[2] == (
-        "  1 row with a prompt alone: mine.jsonl, line 22; if a response is missing there, add it: what is played hangs "
-        "on such rows"
+        "  1 row with a prompt alone: mine.jsonl, line 22; if a response is missing there, add it: what is played "
+        "hangs on such rows"
     )
 
 
