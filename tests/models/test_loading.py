@@ -9,6 +9,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Glm4MoeConfig, Glm4MoeForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from sparring.errors import InputError
@@ -203,6 +204,37 @@ def test_weights_that_the_configuration_has_no_place_for_are_told(folder: Path, 
     told = " ".join(capfd.readouterr().err.split())
     assert "no place for 9 of the weights" in told
     assert "left out (model.layers.1.input_layernorm.weight, " in told
+
+
+def test_weights_that_the_family_leaves_out_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    settings = {
+        "vocab_size": 97,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "head_dim": 8,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "first_k_dense_replace": 1,
+        "n_group": 1,
+        "topk_group": 1,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    model = Glm4MoeForCausalLM(Glm4MoeConfig(**settings))
+    patterns = [r"model\.layers\.1.*", r"model\.layers\.2.*"]
+    model.save_pretrained(tmp_path)
+    edit_weights(tmp_path, lambda weights: weights.update({"model.layers.2.eh_proj.weight": torch.zeros(2, 2)}))
+    with pytest.MonkeyPatch.context() as patch:
+        # Those of the real sizes: layers 46 and 92.
+        patch.setattr(Glm4MoeForCausalLM, "_keys_to_ignore_on_load_unexpected", patterns)
+        load_model(config(tmp_path))
+    told = " ".join(capfd.readouterr().err.split())
+    assert "leaves out 1 of the weights in the model's files (model.layers.2.eh_proj.weight): layers that" in told
 
 
 def test_weights_of_another_size(folder: Path):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+from safetensors import safe_open
 
 from sparring.errors import InputError
 from sparring.progress import console
@@ -57,3 +61,31 @@ def tell_untied(model: Any) -> None:
     if head is not None and getattr(head, "weight", None) is not embedding.weight:
         for config in {id(each): each for each in (model.config, model.config.get_text_config())}.values():
             config.tie_word_embeddings = False
+
+
+def tell_left_out(model: Any, files: Iterable[Path], path: str) -> None:
+    """Says which weights of a model's files its family leaves out, so that whatever is saved of it lacks them.
+
+    transformers names them nowhere: layers that predict several tokens at once, or what reads images.
+
+    Args:
+        model: The model.
+        files: The files of its weights.
+        path: Its folder or name.
+    """
+    patterns = model._keys_to_ignore_on_load_unexpected or ()  # noqa: SLF001 - there is no public way to read it
+    modules = {name for name, _ in model.named_modules()}
+    left = []
+    for file in files if patterns else ():
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - it is no mapping
+                # Experts are one module in memory. Masks and the like lie in a module that there is.
+                owner = name.partition(".experts.")[0] if ".experts." in name else name.rpartition(".")[0]
+                if owner not in modules and any(re.search(pattern, name) for pattern in patterns):
+                    left.append(name)
+    if left:
+        shown = ", ".join(sorted(left)[:_SHOWN]) + (", …" if len(left) > _SHOWN else "")
+        console.print(
+            f"warning: {path}: transformers leaves out {len(left)} of the weights in the model's files ({shown}): layers "
+            "that predict several tokens at once, say, or what reads images. Policies and exports lack them"
+        )
