@@ -234,7 +234,7 @@ def test_weights_that_the_family_leaves_out_are_told(tmp_path: Path, capfd: pyte
         patch.setattr(Glm4MoeForCausalLM, "_keys_to_ignore_on_load_unexpected", patterns)
         load_model(config(tmp_path))
     told = " ".join(capfd.readouterr().err.split())
-    assert "leaves out 1 of the weights in the model's files (model.layers.2.eh_proj.weight): layers that" in told
+    assert "leaves out 1 weights of the model's files (model.layers.2.eh_proj.weight): layers that" in told
 
 
 def test_weights_of_another_size(folder: Path):

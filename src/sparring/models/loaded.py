@@ -86,6 +86,6 @@ def tell_left_out(model: Any, files: Iterable[Path], path: str) -> None:
     if left:
         shown = ", ".join(sorted(left)[:_SHOWN]) + (", …" if len(left) > _SHOWN else "")
         console.print(
-            f"warning: {path}: transformers leaves out {len(left)} of the weights in the model's files ({shown}): layers "
+            f"warning: {path}: transformers leaves out {len(left)} weights of the model's files ({shown}): layers "
             "that predict several tokens at once, say, or what reads images. Policies and exports lack them"
         )
