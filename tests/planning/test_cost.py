@@ -127,6 +127,24 @@ def test_the_head_keeps_its_share_of_every_row(
     assert found.logits == 4 * (min(predicted[0], 524) * 32000 + kept)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "response", "tokens", "predicted"),
+    [
+        (2, 200, 500, (400,)),
+        (4, 200, 500, (400,)),
+        (4, 100, 500, (334,)),
+        (1, 100, 300, (200,)),
+        (4, 900, 1900, (1800,)),
+    ],
+)
+def test_a_part_is_full_or_has_one_long_prompt(
+    prompts: int, response: int, tokens: int, predicted: tuple[int, ...]
+) -> None:
+    rows = [TokenCounts(100, (response, response))]
+    batch = Batch.largest(rows, prompts=prompts, sequences=1, limit=10, part=500)
+    assert (batch.tokens, batch.predicted) == (tokens, predicted)
+
+
 @pytest.mark.parametrize(("optim", "a_weight"), [("adamw_torch", 8), ("sgd", 0), ("adafactor", 0)])
 def test_what_an_optimizer_keeps(optim: str, a_weight: int, tmp_path: Path) -> None:
     model = described(ModelConfig(dtype="float32"), SEVEN, None)

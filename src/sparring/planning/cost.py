@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import torch
@@ -91,14 +92,15 @@ class Batch:
         for row in rows:
             read = sum(row.responses)
             longest, answers, prompt = max(longest, row.prompt + read), max(answers, read), max(prompt, row.prompt)
-        if part is not None:
-            prompts = min(prompts, max(1, part // longest))
+        # A part is as full of shorter prompts as it may be: of prompts as long as the longest, that is a fraction more.
+        tokens = prompts * longest if part is None else max(longest, min(prompts * longest, part))
+        of_longest = tokens / longest
         # A row takes as many prompts as fit into a forward pass, or a prompt as many rows as it needs.
         together, parts = max(1, MAX_TOKENS // longest), -(-longest // MAX_TOKENS)
-        filled = [min(together, prompts - start) for start in range(0, prompts, together)]
-        predicted = tuple(-(-n * answers // parts) for n in filled for _ in range(parts))
+        filled = [min(together, of_longest - start) for start in range(0, ceil(of_longest), together)]
+        predicted = tuple(ceil(n * answers / parts) for n in filled for _ in range(parts))
         decoded = sequences * (prompt + limit)
-        return cls(tokens=prompts * longest, predicted=predicted, decoded=decoded)
+        return cls(tokens=tokens, predicted=predicted, decoded=decoded)
 
 
 def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | None) -> Any:
