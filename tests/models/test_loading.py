@@ -108,7 +108,17 @@ def test_missing_path_says_what_was_looked_for(name: str):
 
 
 def test_hub_ids_pass_through():
-    assert resolve("owner/model-1.5B") == "owner/model-1.5B"
+    for name in ("owner/model-1.5B", "me/smollm2-135", "gpt2"):
+        assert resolve(name) == name
+
+
+@pytest.mark.parametrize("name", ["smollm2-135", "SmolLM2-135M", "smolm2-135m"])
+def test_the_embedded_model_misspelt_is_not_looked_for_on_the_hub(name: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=r"no model folder at .*\n  fix: did you mean 'smollm2-135m'\? Or give a folder"
+    ):
+        resolve(name)
 
 
 def test_unreachable_hub_is_named(monkeypatch: pytest.MonkeyPatch):

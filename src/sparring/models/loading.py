@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from sparring.errors import InputError
+from sparring.errors import InputError, nearest
 from sparring.heap import keep_few_kernels
 from sparring.integrity import DIGESTS, check_folder
 from sparring.models.config import EMBEDDED, ModelConfig
@@ -38,6 +38,7 @@ from sparring.models.quiet import quiet_transformers
 from sparring.models.smollm2 import embedded_model
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_MISSPELT = 0.85
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
@@ -45,7 +46,8 @@ def resolve(name: str) -> str:
     """What `from_pretrained` takes for `name`: a local folder, or a Hugging Face id.
 
     Raises:
-        InputError: `name` is neither the embedded model, nor a model folder, nor of the form of an id.
+        InputError: `name` is neither the embedded model, nor a model folder, nor of the form of an id; or it is the
+            embedded model's, misspelt.
     """
     if name == EMBEDDED:
         return str(embedded_model())
@@ -53,7 +55,9 @@ def resolve(name: str) -> str:
     if folder.is_dir():
         check_whole_model(folder)
         return str(folder)
-    if folder.exists() or not _HUB_ID.fullmatch(name):
+    # The hub has no such model, and would be asked five times where it cannot be reached.
+    misspelt = "/" not in name and nearest(name, [EMBEDDED], like=_MISSPELT) is not None
+    if folder.exists() or misspelt or not _HUB_ID.fullmatch(name):
         fix = f"give a folder that `save_pretrained` wrote, a Hugging Face id (owner/model), or '{EMBEDDED}'"
         raise InputError(f"no model folder at '{name}'", where="model.name", fix=near_by(name) + fix)
     return name
