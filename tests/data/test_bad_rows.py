@@ -132,6 +132,11 @@ COMPARED = {
         "…, line 1, field 'prompt': is null",
         "give every row this field",
     ),
+    "a prompt beside another": (
+        {"prompt": "q ", "chosen": turns("q", "a"), "rejected": turns("q", "b")},
+        "…, line 1, field 'chosen': begins with other turns than the prompt",
+        "write the same turns there as in the prompt, white space included, or none of them",
+    ),
     "two prompts": (
         {"chosen": turns("q", "a"), "rejected": turns("p", "b")},
         "…, line 1, field 'rejected': begins with another prompt than the other answer",

@@ -207,6 +207,9 @@ def _answer(record: Record, field: str, prompt: Sequence[Turn] = ()) -> str:
         turns = turns[len(prompt) :]
     if prompt and len(turns) == len(prompt) + 1:
         fix = "remove the row: only answers to the same prompt can be compared"
+        if record.has("prompt"):
+            fix = "write the same turns there as in the prompt, white space included, or none of them"
+            raise record.error(field, "begins with other turns than the prompt", fix)
         raise record.error(field, "begins with another prompt than the other answer", fix)
     if len(turns) != 1:
         problem = f"must be one assistant message, got {len(turns)} messages"
