@@ -21,8 +21,8 @@ from sparring.inputs import kind, place
 _IMITATION: Needs = {"imitation": frozenset({"response"})}
 _ANYBODY: Needs = {"anybody": frozenset()}
 _HELD_OUT_OF_A_TASK = 32
-# So many bytes are read and checked in a second or two; more is read once.
-_SMALL = 16 * 2**20
+# So many bytes are read and checked in half a second, or in six where a row has no more than a word; more is read once.
+_SMALL = 4 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
