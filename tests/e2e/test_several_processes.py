@@ -156,8 +156,8 @@ def test_the_command_ends_as_what_it_started(
     config = tiny_config(**TINY | {"data": {"source": str(tmp_path / "nothing.jsonl")}})
     done = cli("launch", config, "--processes", 1)
     assert done.returncode == 2
-    # After the first word of a run.
-    assert done.stderr.splitlines()[1] == f"sparring: {tmp_path / 'nothing.jsonl'}: there is no such file"
+    # Before the first word of a run.
+    assert done.stderr.splitlines()[0] == f"sparring: {tmp_path / 'nothing.jsonl'}: there is no such file"
     assert "Traceback" not in done.stderr
 
 
