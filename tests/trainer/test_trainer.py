@@ -320,6 +320,13 @@ def test_held_out_triples_are_measured_under_eval_names(build: Callable[..., Sel
     assert not any(name.startswith("eval_") for event in trainer.state.log_history if "loss" in event for name in event)
 
 
+def test_a_set_that_is_given_later_is_measured_like_one_of_the_constructor(
+    build: Callable[..., SelfPlayTrainer],
+) -> None:
+    given, before = build(IDS), build(IDS, eval_dataset=IDS[:2])
+    assert given.evaluate(IDS[:2])["eval_loss"] == before.evaluate()["eval_loss"]
+
+
 def test_values_are_averaged_over_the_steps_since_the_last_log(build: Callable[..., SelfPlayTrainer]) -> None:
     settings: dict[str, Any] = {"learning_rate": 1e-3, "num_train_epochs": 2, "logging_first_step": False}
     each, pairs = build(IDS, **settings), build(IDS, **settings, logging_steps=2)

@@ -99,13 +99,13 @@ class SelfPlayTrainer(Trainer):
         self._losses: list[tuple[Sequence[int | None], Tensor]] = []
         pairs = bool(self.objective.requires & PREFERENCE_FIELDS) and self.objective.compares_any_pair
         ends = ends_of(getattr(unwrap(model), "generation_config", None))
-        read = partial(triples_from, tokenizer=processing_class, pairs=pairs, ends=ends)
+        self._read = partial(triples_from, tokenizer=processing_class, pairs=pairs, ends=ends)
         super().__init__(
             model=model,
             args=args,
             data_collator=collate,
-            train_dataset=read(train_dataset, where="train_dataset"),
-            eval_dataset=None if eval_dataset is None else read(eval_dataset, where="eval_dataset"),
+            train_dataset=self._read(train_dataset, where="train_dataset"),
+            eval_dataset=None if eval_dataset is None else self._read(eval_dataset, where="eval_dataset"),
             processing_class=processing_class,
             **kwargs,
         )
@@ -139,7 +139,7 @@ class SelfPlayTrainer(Trainer):
         """The loss and metrics on `eval_dataset`, or on that of the constructor."""
         triples = self.eval_dataset
         if eval_dataset is not None:
-            triples = self._triples(eval_dataset, self.processing_class, "eval_dataset")
+            triples = self._read(eval_dataset, where="eval_dataset")
             self._check(triples, "eval_dataset")
         if triples is None:
             raise InputError("the evaluation set is missing", where="eval_dataset", fix="pass eval_dataset=triples")
