@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import transformers
 
-_SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": 97,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -33,15 +33,15 @@ _GPT2 = {
 }
 # Class prefix in transformers, and its settings. The caps and scales are strong enough that to miss one shows.
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("Llama", _SHAPE),
-    "gemma3-text": ("Gemma3Text", _SHAPE | {"sliding_window": 4}),
-    "gemma3-text-capped": ("Gemma3Text", _SHAPE | {"final_logit_softcapping": 1.0}),
-    "qwen3": ("Qwen3", _SHAPE),
+    "llama": ("Llama", SHAPE),
+    "gemma3-text": ("Gemma3Text", SHAPE | {"sliding_window": 4}),
+    "gemma3-text-capped": ("Gemma3Text", SHAPE | {"final_logit_softcapping": 1.0}),
+    "qwen3": ("Qwen3", SHAPE),
     "gpt2": ("GPT2", _GPT2),
-    "mistral": ("Mistral", _SHAPE | {"sliding_window": 4}),
-    "gemma2": ("Gemma2", _SHAPE | {"final_logit_softcapping": 1.0, "query_pre_attn_scalar": 8}),
-    "granite": ("Granite", _SHAPE | {"logits_scaling": 3.0, "embedding_multiplier": 2.0}),
-    "cohere": ("Cohere", _SHAPE | {"logit_scale": 0.25}),
+    "mistral": ("Mistral", SHAPE | {"sliding_window": 4}),
+    "gemma2": ("Gemma2", SHAPE | {"final_logit_softcapping": 1.0, "query_pre_attn_scalar": 8}),
+    "granite": ("Granite", SHAPE | {"logits_scaling": 3.0, "embedding_multiplier": 2.0}),
+    "cohere": ("Cohere", SHAPE | {"logit_scale": 0.25}),
 }
 _LINEAR = {
     "layer_types": ["linear_attention", "full_attention"],
@@ -51,7 +51,7 @@ _LINEAR = {
     "linear_value_head_dim": 8,
 }
 _SPARSE = {
-    **{name: value for name, value in _SHAPE.items() if name != "head_dim"},
+    **{name: value for name, value in SHAPE.items() if name != "head_dim"},
     "q_lora_rank": 8,
     "kv_lora_rank": 8,
     "qk_rope_head_dim": 4,
@@ -72,22 +72,22 @@ _SPARSE = {
     "pad_token_id": None,
 }
 _ENCODER = {
-    **{name: value for name, value in _SHAPE.items() if name not in {"head_dim", "num_key_value_heads"}},
+    **{name: value for name, value in SHAPE.items() if name not in {"head_dim", "num_key_value_heads"}},
     "is_decoder": True,
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
 # Families that do something else than a decoder with plain attention and a linear head; layout, and way of decoding.
 UNUSUAL: dict[str, tuple[str, dict[str, Any]]] = {
-    "qwen3-moe": ("Qwen3Moe", _SHAPE | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}),
-    "gpt-oss": ("GptOss", _SHAPE | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4}),
-    "qwen3-next": ("Qwen3Next", _SHAPE | _LINEAR | {"num_experts": 0, "mlp_only_layers": [0, 1]}),
-    "lfm2": ("Lfm2", _SHAPE | {"layer_types": ["conv", "full_attention"]}),
-    "mamba": ("Mamba", {**{k: _SHAPE[k] for k in ("vocab_size", "hidden_size", "num_hidden_layers")}, "state_size": 4}),
+    "qwen3-moe": ("Qwen3Moe", SHAPE | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}),
+    "gpt-oss": ("GptOss", SHAPE | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4}),
+    "qwen3-next": ("Qwen3Next", SHAPE | _LINEAR | {"num_experts": 0, "mlp_only_layers": [0, 1]}),
+    "lfm2": ("Lfm2", SHAPE | {"layer_types": ["conv", "full_attention"]}),
+    "mamba": ("Mamba", {**{k: SHAPE[k] for k in ("vocab_size", "hidden_size", "num_hidden_layers")}, "state_size": 4}),
     "rwkv": ("Rwkv", {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32}),
     "recurrent-gemma": (
         "RecurrentGemma",
-        _SHAPE
+        SHAPE
         | {
             "lru_width": 32,
             "block_types": ["recurrent", "attention"],
@@ -97,7 +97,7 @@ UNUSUAL: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "minimax": (
         "MiniMax",
-        _SHAPE
+        SHAPE
         | {"layer_types": ["linear_attention", "full_attention"], "block_size": 4}
         | {"num_local_experts": 4, "num_experts_per_tok": 2},
     ),
@@ -105,13 +105,13 @@ UNUSUAL: dict[str, tuple[str, dict[str, Any]]] = {
     "glm-moe-dsa": ("GlmMoeDsa", _SPARSE),
     "llama4-text": (
         "Llama4",
-        _SHAPE
+        SHAPE
         | {"num_local_experts": 4, "num_experts_per_tok": 1, "intermediate_size_mlp": 48}
         | {"attention_chunk_size": 4, "no_rope_layers": [1, 0]},
     ),
-    "modernbert-decoder": ("ModernBertDecoder", _SHAPE | {"local_attention": 4, "cls_token_id": 1, "sep_token_id": 2}),
+    "modernbert-decoder": ("ModernBertDecoder", SHAPE | {"local_attention": 4, "cls_token_id": 1, "sep_token_id": 2}),
     "electra": ("Electra", _ENCODER | {"embedding_size": 16}),
-    "hyperclovax": ("HyperCLOVAX", _SHAPE | {"logits_scaling": 3.0}),
+    "hyperclovax": ("HyperCLOVAX", SHAPE | {"logits_scaling": 3.0}),
 }
 # Lengths are mixed; K is 3, 1, 2 and 0; id 0 is pad and 2 is eos, and both occur inside responses.
 PROMPTS = [[1, 5, 9, 14, 3], [7], [1, 30, 31, 32, 33, 34, 35, 36], [4, 4]]

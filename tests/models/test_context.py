@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import Gemma3TextConfig, LlamaConfig, MambaConfig, Phi3Config, Phi3ForCausalLM
 
+from families import SHAPE
 from sparring.logprobs import sequence_log_probs
 from sparring.models import context_length, reading_changes_at
 
@@ -18,19 +19,7 @@ KNOWN = 24
 
 
 def phi(**rope: Any) -> Phi3Config:
-    settings: dict[str, Any] = {
-        "vocab_size": 97,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "initializer_range": 0.3,
-        "pad_token_id": 0,
-        "bos_token_id": 1,
-        "max_position_embeddings": 512,
-        "original_max_position_embeddings": KNOWN,
-    }
+    settings = SHAPE | {"max_position_embeddings": 512, "original_max_position_embeddings": KNOWN}
     return Phi3Config(**settings, rope_parameters=LONGROPE | rope)
 
 
