@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -12,8 +10,7 @@ import grimp
 import pytest
 
 import sparring
-
-_HEAVY = ("torch", "transformers", "datasets", "peft", "accelerate")
+from imported import loaded_by
 
 
 @pytest.mark.parametrize(
@@ -137,13 +134,6 @@ def test_public_names_are_there_and_others_are_not() -> None:
 
 def test_a_kernel_that_is_not_used_is_not_warned_of() -> None:
     assert not logging.getLogger("bitsandbytes.backends.cpu.ops").isEnabledFor(logging.WARNING)
-
-
-def loaded_by(code: str) -> list[str]:
-    check = f"\nimport sys; print(*[name for name in {_HEAVY} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout.split()
 
 
 def test_no_two_modules_import_each_other_type_hints_included() -> None:

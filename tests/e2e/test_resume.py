@@ -213,7 +213,7 @@ def test_killed_while_judging_and_training_in_the_second_phase_it_ends_with_the_
     config = tiny_config(iterations=1, warmup=None, phases=[{"objective": {"name": "spin"}}, judged])
     assert cli("train", config, f"output={whole}").returncode == 0
     # After the first policy was compared with the base model, and one shard of samples.
-    died = cli("train", config, f"output={killed}", kill_at=("sparring.selfplay.stages.judge:write_shard", 3))
+    died = cli("train", config, f"output={killed}", kill_at=("sparring.selfplay.stages.verdicts:write_shard", 3))
     assert died.returncode == -signal.SIGKILL
     written = (killed / "iterations" / "001" / "judgements").iterdir()
     assert [path.name for path in written] == ["policy-1-sampled-00000.parquet"]

@@ -15,9 +15,11 @@ import yaml
 from datasets import load_dataset
 from huggingface_hub import ModelCard
 from peft import get_peft_model_state_dict
+from pyarrow import parquet
 from transformers import AutoModelForCausalLM
 
 from exports.hub_server import TOKEN, HubServer
+from imported import loaded_by
 from sparring import SelfPlayConfig, run
 from sparring.cli.models import export_command, export_samples_command
 from sparring.data import load
@@ -188,6 +190,15 @@ def test_export_pushes_what_it_wrote(
 def test_samples_are_written_as_what_their_name_says(played: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"written as Parquet.*\n.*name it .*said\.parquet"):
         export_samples_command(played.path, tmp_path / "said.csv", as_json=True)
+
+
+def test_samples_are_written_without_a_heavy_library(played: RunDirectory, tmp_path: Path) -> None:
+    loaded = loaded_by(f"""
+from pathlib import Path
+from sparring.exports.samples import export_samples
+print(export_samples(Path({str(played.path)!r}), Path({str(tmp_path / "said.parquet")!r})))
+""")
+    assert loaded == [str(parquet.read_metadata(tmp_path / "said.parquet").num_rows)]
 
 
 @pytest.mark.parametrize("name", ["iterations/01", "latest"])

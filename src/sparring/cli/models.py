@@ -193,12 +193,12 @@ def _push(folder: Path, to: Repository) -> str:
 
 def export_samples_command(run: Path, to: Path, *, as_json: bool) -> None:
     """Writes all responses of a run as one Parquet file, and prints where it is."""
-    from sparring.exports.samples import export_samples
-
     if to.suffix != ".parquet":
         raise InputError(
             "the samples are written as Parquet", where=str(to), fix=f"name it {to.with_suffix('.parquet')}"
         )
+    from sparring.exports.samples import export_samples
+
     count = export_samples(run, to)
     removed = RunDirectory(run).removed("samples")
     if as_json:

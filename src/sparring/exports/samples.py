@@ -20,7 +20,7 @@ from sparring.policies import Drawn
 from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest
 from sparring.selfplay.config.schema import SelfPlayConfig
-from sparring.selfplay.stages.judge import Verdicts, verdicts_of
+from sparring.selfplay.stages.verdicts import Verdicts, verdicts_of
 from sparring.shards import (
     ResponseKey,
     SampleRow,

@@ -8,7 +8,8 @@ from sparring.judges import Question, Verdict
 from sparring.metrics import Duel
 from sparring.policies import BASE, before
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.judge import judge_file, totals
+from sparring.selfplay.stages.judge import totals
+from sparring.selfplay.stages.verdicts import judge_file
 from sparring.shards import SampleRow, held_out_verdicts_path
 from sparring.work import processes
 

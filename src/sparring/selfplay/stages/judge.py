@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 from sparring.data import is_right
 from sparring.errors import RunError
-from sparring.judges import Question, StartedJudge, Verdict
+from sparring.judges import Question, Verdict
 from sparring.judges.protocol import COUNTS
 from sparring.log_ratios import EXPERT_FIELDS
 from sparring.progress import console, progress
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.score import log_ratios_to_base
-from sparring.shard_files import remove_damaged, write_shard
-from sparring.shards import VerdictRow, judgements_path, read_rewards, read_samples, read_verdicts, rewards_path
+from sparring.selfplay.stages.verdicts import Verdicts, judge_file
+from sparring.shards import judgements_path, read_rewards, read_samples, rewards_path
 from sparring.trainer.triples import Triple
-
-_ASKED = [field.name for field in fields(Question)]
 
 _MORE_DECIDED = (
     "Some response is preferred on more prompts where more are sampled (generation.samples_per_prompt), where they "
     "differ more (generation.temperature) and, if none is right, from a stronger start (warmup, or a better model)"
 )
-
-Verdicts = dict[int, Verdict]
-"""Verdicts by prompt index."""
 
 
 def judge_samples(run: Run, iteration: int, shards: Sequence[Path]) -> Verdicts:
@@ -87,33 +81,6 @@ def totals(verdicts: Iterable[Verdict]) -> dict[str, float]:
     """The summed counts of some verdicts, by the names under which they are logged."""
     verdicts = list(verdicts)
     return {f"judge/{name}": sum(getattr(verdict, name) for verdict in verdicts) for name in COUNTS}
-
-
-def judge_file(judge: StartedJudge, questions: Mapping[int, Question], path: Path) -> Verdicts:
-    """The verdicts on some questions: read from `path`, or asked for and written there.
-
-    Each is stored with a digest of the question and of the judge's identity, so a verdict on other responses or of
-    another judge is never used.
-    """
-    digests = {index: _digest(question, judge.identity) for index, question in questions.items()}
-    remove_damaged(path)
-    rows = read_verdicts(path) if path.exists() else []
-    if {row["index"]: row["digest"] for row in rows} != digests:
-        answers = judge.judge(list(questions.values()))
-        write_shard(
-            path,
-            [
-                {"index": index, "digest": digests[index], **asdict(verdict)}
-                for index, verdict in zip(questions, answers, strict=True)
-            ],
-        )
-        rows = read_verdicts(path)
-    return verdicts_of(rows)
-
-
-def verdicts_of(rows: Iterable[VerdictRow]) -> Verdicts:
-    """The verdicts in the rows of a shard."""
-    return {row["index"]: _verdict(row) for row in rows}
 
 
 def join(run: Run, iteration: int, triples: Sequence[Triple], verdicts: Verdicts) -> list[Triple]:
@@ -190,13 +157,3 @@ def _with_verdict(phase: Phase, triple: Triple, verdict: Verdict) -> Triple | No
     if "pairwise" in phase.objective.requires:
         fields["pairwise"] = None if any(None in row for row in verdict.pairwise) else verdict.pairwise
     return None if None in fields.values() else replace(triple, **fields)
-
-
-def _digest(question: Question, identity: str) -> str:
-    text = repr((*(getattr(question, name) for name in _ASKED), identity))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _verdict(row: VerdictRow) -> Verdict:
-    table = tuple(tuple(p for p in line) for line in row["pairwise"])
-    return Verdict(pairwise=table, **{name: row[name] for name in COUNTS})  # type: ignore[literal-required]
