@@ -130,7 +130,8 @@ COMPARED = {
     "no prompt": (
         PAIR | {"prompt": None},
         "…, line 1, field 'prompt': is null",
-        "give every row this field",
+        "name its column with data.columns, e.g. {prompt: question}, or begin both answers with it: as messages, or as "
+        r"a text, '\n\nHuman: …\n\nAssistant: …'",
     ),
     "a prompt beside another": (
         {"prompt": "q ", "chosen": turns("q", "a"), "rejected": turns("q", "b")},

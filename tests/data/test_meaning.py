@@ -316,3 +316,36 @@ def test_a_text_that_only_quotes_messages_stays_text(tmp_path: Path) -> None:
     text = f"Mend this: {json.dumps([ASKED])}"
     (example,) = read(tmp_path, {"prompt": text, "response": "Done."}).train
     assert (example.prompt, example.messages) == (text, None)
+
+
+DIALOGUE = "\n\nHuman: Which?\n\nIn short, please.\n\nAssistant: This one.\n\nHuman: Why?\n\nAssistant:"
+DIALOGUE_TURNS = [("user", "Which?\n\nIn short, please."), ("assistant", "This one."), ("user", "Why?")]
+PREFERENCES = {"preferences": frozenset({"comparison"})}
+
+
+def test_answers_that_write_out_who_speaks_are_conversations(tmp_path: Path) -> None:
+    row = {"chosen": DIALOGUE + " It is red.", "rejected": DIALOGUE + " Human: is no turn here. "}
+    path = tmp_path / "hh.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    config = DataConfig(source=str(path), held_out=0)
+    data = load(config, 0, PREFERENCES)
+    assert turns(data) == DIALOGUE_TURNS
+    assert data.train[0].comparison is not None
+    assert data.train[0].comparison.responses == ("It is red.", "Human: is no turn here.")
+    imitated = load(config.model_copy(update={"columns": {"response": "chosen"}}), 0)
+    assert (turns(imitated), imitated.train[0].response) == (DIALOGUE_TURNS, "It is red.")
+
+
+def test_a_prompt_that_writes_out_who_speaks_stays_text(tmp_path: Path) -> None:
+    (example,) = read(tmp_path, {"prompt": DIALOGUE, "response": "It is red."}).train
+    assert (example.messages, example.prompt) == (None, DIALOGUE)
+
+
+@pytest.mark.parametrize("text", ["Human: Why?", "He said:\n\nHuman: Why?\n\nAssistant: So.", "\n\nAssistant: So."])
+def test_answers_without_a_prompt_say_what_to_do(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps({"question": "Why?", "chosen": text, "rejected": "No."}), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load(DataConfig(source=str(path), held_out=0), 0, PREFERENCES)
+    assert "field 'prompt': is missing" in str(caught.value)
+    assert "data.columns, e.g. {prompt: question}" in str(caught.value)

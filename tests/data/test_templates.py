@@ -15,7 +15,7 @@ from tokenizers.processors import TemplateProcessing
 from sparring.data import Clock, DataConfig, Encoded, PromptTemplate, encode, load
 from sparring.data.jinja import reads_clock, unset_variables, with_defaults
 from sparring.errors import InputError
-from sparring.examples import Example
+from sparring.examples import Comparison, Example
 from tiny import CHATML, tiny_tokenizer
 
 CLOCK = Clock(datetime(2031, 2, 3, 4, 5, 6))
@@ -334,3 +334,24 @@ def test_a_template_of_ones_own_that_leaves_out_the_first_token_is_told(tmp_path
     assert names(chat_template=str(file)) == ["bare prompts"]
     file.write_text("{{ bos_token }}" + tokenizer.chat_template)
     assert names(chat_template=str(file)) == []
+
+
+def test_responses_that_say_their_prompt_again_are_told() -> None:
+    rows = [chat(LAST, response="And the sky? Blue."), chat(FIRST, response="What of the sea", index=1)]
+    found = finding(written(CHATML, *rows), "repeated prompts")
+    assert (found.count, found.of, found.example) == (1, 2, "talk.csv, row 1: 'And the sky?'")
+    whole = Comparison(responses=("Why? So.", " Why? No."), pairwise=((0.5, 1.0), (0.0, 0.5)))
+    half = Comparison(responses=("Why? So.", "No."), pairwise=((0.5, 1.0), (0.0, 0.5)))
+    kinds = enumerate((whole, half))
+    compared = [Example(index=n, prompt="Why?", where=f"row {n}", comparison=each) for n, each in kinds]
+    assert finding(written(CHATML, *compared), "repeated prompts").example == "row 0: 'Why?'"
+
+
+@pytest.mark.parametrize("asks", ["\n\nHuman: Why?\n\nAssistant:", "### Instruction:\nSay it.\n\n### Response:\n"])
+def test_prompts_that_write_out_who_speaks_are_told_where_a_template_does_so_too(asks: str) -> None:
+    rows = [chat(LAST), chat({"role": "user", "content": asks}, index=1)]
+    found = finding(written(CHATML, *rows), "written-out prompts")
+    assert (found.count, found.of) == (1, 2)
+    assert "data.chat_template: none" in found.sentence
+    plain = Example(index=0, prompt=asks, response="So.", where="row 1")
+    assert finding(written(CHATML, plain, chat_template="none"), "written-out prompts") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -38,6 +39,8 @@ PART_KEYS = frozenset({"type", "text"})
 
 WEIGHTS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "train_detail")
 """Keys that say whether a turn is trained on."""
+
+_SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 
 _IGNORE = "or name it in data.ignore where the answer does not need it"
 _THOUGHT = f"write the thought into the response, as the model is to write it, {_IGNORE}"
@@ -91,6 +94,20 @@ def is_nothing(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(is_nothing, value.values()))
     return value is None or is_nan(value)
+
+
+def transcript(text: str) -> list[Turn] | None:
+    r"""The turns of a text that writes out who speaks, `\n\nHuman: …\n\nAssistant: …`, as HH-RLHF does.
+
+    White space around what is said is that of the layout.
+
+    Returns:
+        None where the text is none: it does not begin with the one who asks, or nobody answers.
+    """
+    before, *parts = _SPEAKER.split("\n\n" + text.lstrip())
+    if before or parts[:1] != ["Human"] or "Assistant" not in parts[::2]:
+        return None
+    return [{"role": who.lower(), "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def is_nan(value: Any) -> bool:

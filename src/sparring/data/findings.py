@@ -12,7 +12,9 @@ from difflib import SequenceMatcher
 from sparring.data.chats import Turn
 from sparring.errors import InputError
 
-_SHOWN = 40
+SHOWN = 40
+"""So many characters of a text are shown."""
+
 _MARKS = "⟦", "⟧"
 _SIGNS = re.compile(r"[\W_]+")
 
@@ -116,22 +118,22 @@ def _letters(text: str) -> str:
 def difference(joined: str, whole: str) -> str:
     """The first place where prompt and response, joined, differ from the whole conversation, marked in both."""
     start = next((i for i, (a, b) in enumerate(zip(joined, whole, strict=False)) if a != b), len(whole))
-    ours, theirs = joined[start : start + 5 * _SHOWN], whole[start : start + 5 * _SHOWN]
+    ours, theirs = joined[start : start + 5 * SHOWN], whole[start : start + 5 * SHOWN]
     codes = SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes()
     _, i1, i2, j1, j2 = next((code for code in codes if code[0] != "equal"), ("equal", 0, 0, 0, 0))
-    before = joined[max(0, start - _SHOWN) : start]
+    before = joined[max(0, start - SHOWN) : start]
     here, there = (_marked(before, text, a, b) for text, a, b in ((ours, i1, i2), (theirs, j1, j2)))
     return f"prompt and response: {here}; as one conversation: {there}"
 
 
 def _marked(before: str, text: str, start: int, end: int) -> str:
     head, middle = before + text[:start], text[start:end]
-    middle = middle if len(middle) <= 2 * _SHOWN else f"{middle[: 2 * _SHOWN]}…"
+    middle = middle if len(middle) <= 2 * SHOWN else f"{middle[: 2 * SHOWN]}…"
     # As a program writes it, so that white space is seen.
-    pieces = [repr(piece)[1:-1] for piece in (head, middle, text[end : end + _SHOWN])]
+    pieces = [repr(piece)[1:-1] for piece in (head, middle, text[end : end + SHOWN])]
     return f"…{pieces[0]}{_MARKS[0]}{pieces[1]}{_MARKS[1]}{pieces[2]}…"
 
 
 def shortened(text: str) -> str:
     """The beginning of a text, as a program writes it."""
-    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")
+    return repr(text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from sparring.data.config import DataConfig
 from sparring.data.findings import shortened
 from sparring.data.split import skippable
-from sparring.data.template import PromptTemplate, place, turns_of
+from sparring.data.template import PromptTemplate, answers, place, turns_of
 from sparring.data.watch import Watch
 from sparring.errors import InputError
 from sparring.examples import EncodedExample, Example
@@ -234,12 +234,6 @@ class Fit:
 
 class _TooLongError(InputError):
     """An example over a limit that is an error, which `skip_invalid` has no say in."""
-
-
-def answers(example: Example) -> list[str]:
-    """The expert response, if there is one, and those that are compared, if there are any."""
-    expert = [] if example.response is None else [example.response]
-    return expert if example.comparison is None else [*expert, *example.comparison.responses]
 
 
 def _tokenize(texts: list[list[str]], after: list[int], template: PromptTemplate) -> list[list[list[int]]]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from sparring.data.chats import Turn
 from sparring.data.records import Record
-from sparring.examples import Comparison, Example
+from sparring.errors import InputError
+from sparring.examples import PROMPT_NAMES, Comparison, Example
 
 MESSAGE_KEYS = frozenset({"role", "content"})
 """What `data.columns` calls the keys of a message."""
@@ -94,10 +95,12 @@ def _alpaca(record: Record) -> Example:
 
 def _preference(record: Record) -> Example:
     """A chosen and a rejected answer, or neither; without a prompt they are conversations that begin with it."""
-    if record.has("prompt") or not isinstance(record.spoken("chosen"), list):
+    if record.has("prompt"):
         prompt, plain = _prompt(record), isinstance(record.spoken("prompt"), str)
-    else:
+    elif isinstance(record.spoken("chosen"), list):
         prompt, plain = _asked(record, "chosen", record.turns("chosen")[:-1]), False
+    else:
+        raise _promptless(record)
     comparison = None
     if record.has("chosen") or record.has("rejected"):
         chosen, rejected = (_answer(record, field, prompt) for field in ("chosen", "rejected"))
@@ -105,6 +108,14 @@ def _preference(record: Record) -> Example:
             raise record.error("rejected", "is the same as what was chosen", "remove the row: it prefers nothing")
         comparison = Comparison(responses=(chosen, rejected), pairwise=((0.5, 1.0), (0.0, 0.5)))
     return _compared(record, prompt, comparison, plain=plain)
+
+
+def _promptless(record: Record) -> InputError:
+    """Why answers alone will not do."""
+    likely = next((name for name in PROMPT_NAMES[1:] if name in record.values), "question")
+    fix = f"name its column with data.columns, e.g. {{prompt: {likely}}}, or begin both answers with it: as messages, "
+    problem = "is null" if "prompt" in record.values else "is missing"
+    return record.error("prompt", problem, fix + r"or as a text, '\n\nHuman: …\n\nAssistant: …'")
 
 
 def _comparison(record: Record) -> Example:

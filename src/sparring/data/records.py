@@ -20,6 +20,7 @@ from sparring.data.chats import (
     joined_parts,
     other_part,
     refusal,
+    transcript,
     weight_problem,
 )
 from sparring.errors import InputError, did_you_mean
@@ -83,11 +84,15 @@ class Record:
         return self.check_text(field, self.value(field), blank=blank)
 
     def spoken(self, field: str) -> Any:
-        """The field's value, a text or messages; those that a cell of a table holds as JSON are read."""
+        """The field's value, a text or messages; those that a cell of a table holds as JSON are read.
+
+        In a row without a prompt, a text that writes out who speaks is messages too.
+        """
         value = self.value(field)
         if isinstance(value, str) and _MESSAGES.match(value):
             return self._from_json(field, value, "list of messages")
-        return value
+        said = transcript(value) if isinstance(value, str) and not self.has("prompt") else None
+        return value if said is None else said
 
     def text_or_number(self, field: str) -> str:
         """The field as text; a number is written out, without an exponent."""
@@ -109,7 +114,9 @@ class Record:
 
     def items(self, field: str, what: str = "list") -> list[Any]:
         """The field as a list, at least one item long; a CSV file holds one as JSON in a cell."""
-        value = self.value(field)
+        return self._listed(field, self.value(field), what)
+
+    def _listed(self, field: str, value: Any, what: str) -> list[Any]:
         if isinstance(value, str):
             value = self._from_json(field, value, what)
         if not isinstance(value, list):
@@ -125,8 +132,8 @@ class Record:
             InputError: A message is none, its role is unknown, it holds what sparring cannot show to a model, or the
                 last one, the assistant's, is not to be trained on.
         """
-        value = self.value(field)
-        messages = [value] if isinstance(value, dict) else self.items(field, "list of messages")
+        value = self.spoken(field)
+        messages = [value] if isinstance(value, dict) else self._listed(field, value, "list of messages")
         turns = [self._turn(field, turn, f"[{position}]") for position, turn in enumerate(messages)]
         wrong = weight_problem(messages[-1], self.reading.ignored) if turns[-1]["role"] == "assistant" else None
         if wrong is not None:

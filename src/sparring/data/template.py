@@ -308,6 +308,12 @@ def turns_of(example: Example) -> list[Turn]:
     return [{"role": "user", "content": example.prompt}] if example.messages is None else list(example.messages)
 
 
+def answers(example: Example) -> list[str]:
+    """The expert response, if there is one, and those that are compared, if there are any."""
+    expert = [] if example.response is None else [example.response]
+    return expert if example.comparison is None else [*expert, *example.comparison.responses]
+
+
 def place(example: Example) -> str:
     """Where a person finds an example: its file and line, or its number."""
     return example.where or f"data row {example.index + 1}"

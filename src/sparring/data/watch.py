@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sparring.data.config import DataConfig
-from sparring.data.findings import Count, DroppedTurns, Observation, difference, shortened
-from sparring.data.template import PromptTemplate, place, turns_of
+from sparring.data.findings import SHOWN, Count, DroppedTurns, Observation, difference, shortened
+from sparring.data.template import PromptTemplate, answers, place, turns_of
 from sparring.data.verifiers import VERIFIERS, is_right
 from sparring.errors import InputError
 from sparring.examples import Example
@@ -19,6 +19,8 @@ CUT = "cut responses"
 _OFTEN = 0.1
 # What opens a thought, a channel or a turn, at the end of a prompt.
 _MARK = re.compile(r"(<[^<>\s]{1,40}>|\[[A-Z_]{1,40}\])\s*$")
+# Where a text that writes out who speaks has the model answer.
+_ANSWER = re.compile(r"(?:\A|\n)[# ]*(?:Assistant|ASSISTANT|Response):\s*\Z")
 
 
 @dataclass(kw_only=True)
@@ -37,6 +39,8 @@ class Watch:
         unknown: Rows with characters that the tokenizer has no token for.
         bare: Prompts that the user's own template begins without the token that the tokenizer puts first.
         opened: Rows whose response begins with the mark that the prompt ends in already.
+        repeated: Rows whose responses all begin with the words of the prompt.
+        transcripts: Rows whose last turn ends where an answer is to be written, and that a chat template writes.
     """
 
     template: PromptTemplate
@@ -50,6 +54,8 @@ class Watch:
     bare: Count = field(default_factory=Count)
     unknown: Count = field(default_factory=Count)
     opened: Count = field(default_factory=Count)
+    repeated: Count = field(default_factory=Count)
+    transcripts: Count = field(default_factory=Count)
     _between: set[str] = field(default_factory=set)
     _seen_special: set[str] = field(default_factory=set)
     _turns: DroppedTurns = field(init=False)
@@ -75,6 +81,8 @@ class Watch:
         """
         self._see_special(example)
         self._see_answer(example)
+        again = [text.lstrip().startswith(example.prompt.strip()) for text in answers(example)]
+        self.repeated.add(bool(again) and all(again), 1, lambda: f"{place(example)}: {shortened(example.prompt)}")
         cut = [response[-1] not in self._ends for response in ids[1:]]
         self.cut.add(sum(cut), len(cut), lambda: place(example))
         tokens = [part for part in ids if self._unknown in part]
@@ -83,6 +91,8 @@ class Watch:
         )
         if not self.template.chat:
             return
+        asks = _ANSWER.search(example.prompt) is not None
+        self.transcripts.add(asks, 1, lambda: f"{place(example)}: …{shortened(example.prompt[-SHOWN // 2 :])}")
         turns = turns_of(example)
         lost = self._turns.find(turns, prompt)
         self.dropped.add(
@@ -117,6 +127,17 @@ class Watch:
                 "responses begin with the mark that their prompt ends in already: the model sees it twice, and never "
                 "writes it so. Leave it out of the responses",
             ),
+            self.repeated.finding(
+                "repeated prompts",
+                "rows have responses that begin with their own prompt, word for word: the model learns to say it "
+                "again. Where the responses are whole texts, take the prompt out of them",
+            ),
+            self.transcripts.finding(
+                "written-out prompts",
+                "prompts end in words such as 'Assistant:', where a text that writes out who speaks has the model "
+                "answer: the chat template writes them all as one turn of the user's. Write the turns as messages, or "
+                "set data.chat_template: none",
+            ),
             self._special(),
             self.unknown.finding(
                 "unknown characters",
@@ -140,10 +161,8 @@ class Watch:
         return tuple(finding for finding in found if finding is not None)
 
     def _see_special(self, example: Example) -> None:
-        responses = [] if example.response is None else [example.response]
-        compared = () if example.comparison is None else example.comparison.responses
         held = {*self.template.special_in(example)}
-        held |= {name for text in (*responses, *compared) for name in self.template.special.found(text)}
+        held |= {name for text in answers(example) for name in self.template.special.found(text)}
         self._seen_special |= held
         self.special.add(bool(held), 1, lambda: f"{place(example)}: {', '.join(sorted(held))}")
 
