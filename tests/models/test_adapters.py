@@ -122,6 +122,32 @@ def test_copies_of_layers_are_refused() -> None:
         adapter_of(tiny_model().config, lora(layer_replication=[[0, 2], [1, 2]]))
 
 
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        # A Llama's layers have no bias, and a GPT-2's have.
+        ("llama", {"lora_bias": True}),
+        ("llama", {"alora_invocation_tokens": [5, 6]}),
+        ("gpt2", {"alora_invocation_tokens": [5, 6], "fan_in_fan_out": True}),
+    ],
+    ids=str,
+)
+def test_what_could_not_be_exported_is_refused_before_it_is_trained(family: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"^lora: what is trained so cannot be merged into this model") as caught:
+        adapter_of(build(family).config, lora(**fields))
+    assert next(iter(fields)).split("_")[0] in str(caught.value).lower()
+
+
+def test_a_bias_beside_a_bias_is_exported(tmp_path: Path) -> None:
+    config = lora(lora_bias=True, fan_in_fan_out=True)
+    assert adapter_of(build("gpt2").config, config).trained
+    policy = trained(build("gpt2"), config)
+    of_policy = log_probs(policy)
+    policy.merge_and_unload().save_pretrained(tmp_path)
+    of_export = log_probs(AutoModelForCausalLM.from_pretrained(tmp_path).eval())
+    torch.testing.assert_close(of_export, of_policy, rtol=0.0, atol=1e-4)
+
+
 def test_a_plain_model_is_reached_but_for_its_ends() -> None:
     known = adapter_of(build("llama").config, lora())
     assert shares(known) == {"attention": 1.0, "MLP": 1.0, "embedding": 0.0, "head": 0.0}

@@ -97,7 +97,8 @@ def adapter_of(model_config: Any, lora: Any, *, trust_remote_code: bool = False)
 
     Raises:
         InputError: Peft rejects it for this model; or what it trains would not be there after a merge: it reaches
-            weights that several parts of the model share, or copies layers; or it would have no effect.
+            weights that several parts of the model share, copies layers, or adds what the model has no place for; or it
+            would have no effect.
     """
     if lora.layer_replication:
         raise InputError(
@@ -117,10 +118,12 @@ def adapter_of(model_config: Any, lora: Any, *, trust_remote_code: bool = False)
     _check_unfit(adapted, unfit)
     trained = {*reached, *(id(weight) for weight in _copied(adapted))}
     left = {name: kind for name, kind in kinds.items() if id(weights[name]) not in trained}
+    count = sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad)
+    _check_merged(adapted)
     return Adapter(
         fitted,
         tuple(_share(kind, kinds, left, weights) for kind in (*_KINDS, "embedding", "head", "other")),
-        sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad),
+        count,
         _short(unfit) if everything else (),
         _named(left) if everything else (),
     )
@@ -228,9 +231,8 @@ def _adapted(model: Any, lora: Any) -> Any:
             warnings.simplefilter("ignore")
             return get_peft_model(model, copy.deepcopy(lora))
     except _PEFT_ERRORS as error:
-        problem = (" ".join(str(error).split()) or type(error).__name__)[:400]
         raise InputError(
-            f"peft cannot adapt this model so ({problem})",
+            f"peft cannot adapt this model so ({_in_a_line(error)})",
             where="lora",
             fix="change lora.target_modules, or the field that it names",
         ) from error
@@ -282,6 +284,22 @@ def _check_unfit(adapted: Any, unfit: dict[str, str]) -> None:
                 where="lora.target_modules",
                 fix=f"leave {own.rpartition('.')[2]} out",
             )
+
+
+def _check_merged(adapted: Any) -> None:
+    """Raises InputError where peft cannot merge an adapter into its model; of no more use is the adapted model then."""
+    try:
+        adapted.merge_and_unload()
+    except _PEFT_ERRORS as error:
+        raise InputError(
+            f"what is trained so cannot be merged into this model, or exported as one ({_in_a_line(error)})",
+            where="lora",
+            fix="leave out the field that it names",
+        ) from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:400]
 
 
 def _named(left: dict[str, str]) -> tuple[str, ...]:
