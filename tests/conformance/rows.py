@@ -134,6 +134,7 @@ REGULARIZER_ROWS = {
         nonsense=(*CLIPPED, ({"estimator": "k2"}, "known: k1, k3")),
     ),
     "sft": Row(settings=({}, {"length_normalized": True}), nonsense=scale("weight")),
+    "raft": Row(settings=({}, {"length_normalized": True}), nonsense=scale("weight")),
     "entropy": Row(settings=({}, {"importance": False}), nonsense=CLIPPED, rests_at="uniform"),
 }
 

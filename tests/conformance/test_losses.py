@@ -177,6 +177,7 @@ def test_gradient_is_zero_where_theory_says_so(build: type, settings: dict[str, 
             *(each.expand(size, size, 1, -1) for each in (log_policy, common))
         ),
         expert_length=torch.ones(size, dtype=torch.float64),
+        generated_length=torch.ones(size, size, dtype=torch.float64),
     )
     (gradient,) = torch.autograd.grad(over_prompts(ratios, build(**settings)(ratios).loss), logits)
     assert gradient.abs().max() < 1e-14

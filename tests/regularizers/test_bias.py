@@ -19,6 +19,8 @@ from sparring.log_ratios import LogRatios
 from sparring.regularizers import REGULARIZERS
 
 SIZE = 6
+# Two outcomes are preferred to the others.
+PREFERENCE = torch.tensor([0.7, 0.3, 0.7, 0.3, 0.4, 0.3], dtype=torch.float64)
 
 
 class Players(NamedTuple):
@@ -47,7 +49,13 @@ def ratios(game: Players) -> LogRatios:
         policy_generated=log_policy.expand(SIZE, -1),
         policy_reference=log_policy.expand(SIZE, -1),
         reference_weight=game.reference.exp().expand(SIZE, -1),
+        preference=PREFERENCE.expand(SIZE, -1),
     )
+
+
+def best(game: Players) -> Tensor:
+    """The opponent restricted to the outcomes that are preferred."""
+    return game.opponent.masked_fill(PREFERENCE != PREFERENCE.max(), -torch.inf).log_softmax(0)
 
 
 TRUTH: dict[str, Callable[[Tensor, Players], Tensor]] = {
@@ -56,6 +64,7 @@ TRUTH: dict[str, Callable[[Tensor, Players], Tensor]] = {
     "chi-squared": lambda log_policy, game: (log_policy.exp().square() / game.reference.exp()).sum() - 1.0,
     "entropy": lambda log_policy, game: (log_policy.exp() * log_policy).sum(),
     "sft": lambda log_policy, game: (game.expert.exp() * (game.expert - log_policy)).sum(),
+    "raft": lambda log_policy, game: (best(game).exp() * (best(game) - log_policy))[[0, 2]].sum(),
 }
 
 
@@ -88,6 +97,7 @@ TABLE = [
     ("entropy", {"importance": False}, (True, False), (False, False)),
     ("entropy", IMPORTANCE, (True, True), (True, True)),
     ("sft", {}, (False, True), (False, True)),
+    ("raft", {}, (False, True), (False, True)),
 ]
 
 
@@ -177,7 +187,7 @@ def test_forward_kl_on_generated_samples_has_the_value_one_on_policy() -> None:
 
 def test_constants_that_the_docstrings_name_are_what_is_missing() -> None:
     game = players(on_policy=False)
-    for name, sampler in (("forward-kl", game.reference), ("sft", game.expert)):
+    for name, sampler in (("forward-kl", game.reference), ("sft", game.expert), ("raft", best(game)[[0, 2]])):
         value, truth, *_ = measure(name, {}, on_policy=False)
         assert value - truth == pytest.approx(-float((sampler.exp() * sampler).sum()))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +9,8 @@ import torch
 
 from objectives.exact import best_response
 from sparring.log_ratios import LogRatios
-from sparring.objectives import Spin, Sppo
-from sparring.regularizers import ChiSquared, Entropy, ForwardKl, Regularized, ReverseKl, SftPenalty
+from sparring.objectives import OBJECTIVES, Spin, Sppo
+from sparring.regularizers import ChiSquared, Entropy, ForwardKl, RaftPenalty, Regularized, ReverseKl, SftPenalty
 
 
 def batch() -> LogRatios:
@@ -67,6 +68,23 @@ def test_sft_divides_by_the_length_when_asked() -> None:
     assert torch.equal(SftPenalty(weight=2.0)(ratios).loss, -2.0 * ratios.policy_expert)
     normalized = SftPenalty(weight=2.0, length_normalized=True)(ratios).loss
     assert torch.equal(normalized, -2.0 * ratios.policy_expert / ratios.expert_length)
+
+
+def test_raft_beside_dpo_is_the_loss_of_iterative_rpo() -> None:
+    """By hand, two prompts: of the first the second sample is chosen, of the other none, since all tie."""
+    log_policy = torch.tensor([[-6.0, -4.0, -8.0], [-1.0, -2.0, -3.0]])
+    ratios = LogRatios(
+        generated=torch.tensor([[0.5, 1.0, 0.25], [1.0, 2.0, 3.0]]),
+        policy_generated=log_policy,
+        generated_length=torch.tensor([[3.0, 2.0, 4.0], [1.0, 1.0, 1.0]]),
+        preference=torch.tensor([[0.5, 0.75, 0.25], [0.5, 0.5, 0.5]]),
+    )
+    dpo = OBJECTIVES["dpo"](beta=2.0)
+    with_anchor = Regularized(dpo, [RaftPenalty(weight=3.0, length_normalized=True)])(ratios)
+    assert (with_anchor.loss - dpo(ratios).loss).tolist() == [3.0 * 4.0 / 2.0, 0.0]
+    assert dpo(ratios).loss[0].item() == pytest.approx(math.log1p(math.exp(-2.0 * (1.0 - 0.25))))
+    assert with_anchor.metrics["regularizer/raft"].tolist() == [2.0, 0.0]
+    assert RaftPenalty(weight=1.0)(ratios).loss.tolist() == [4.0, 0.0]
 
 
 @pytest.mark.parametrize(

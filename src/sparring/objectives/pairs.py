@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sparring.log_ratios import LogRatios
+from sparring.preferred import best_and_worst
 from sparring.registry import require_one_of
 from sparring.types import Objective, ObjectiveOutput
 
@@ -79,16 +80,6 @@ class PairObjective(Objective):
         """Those that are in a pair which counts."""
         weight = _pair_weights(judged, self.pairs)
         return (weight > 0).any(dim=-1) | (weight > 0).any(dim=-2)
-
-
-def best_and_worst(ratios: LogRatios) -> tuple[Tensor, Tensor]:
-    """Weights `[B, K]` of the best and of the worst sample; each sums to one, and samples that tie share it."""
-    preference = ratios.require("preference")
-    weight = torch.ones_like(preference) if ratios.generated_weight is None else ratios.generated_weight
-    drawn = weight > 0
-    best = weight * (preference == preference.masked_fill(~drawn, -torch.inf).amax(dim=-1, keepdim=True))
-    worst = weight * (preference == preference.masked_fill(~drawn, torch.inf).amin(dim=-1, keepdim=True))
-    return best / best.sum(dim=-1, keepdim=True), worst / worst.sum(dim=-1, keepdim=True)
 
 
 def _pair_weights(ratios: LogRatios, pairs: str) -> Tensor:

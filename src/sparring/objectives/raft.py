@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from sparring.log_ratios import LogRatios
-from sparring.objectives.pairs import best_and_worst
+from sparring.preferred import chosen_weight
 from sparring.types import Objective, ObjectiveOutput
 
 
@@ -30,15 +30,9 @@ class Raft(Objective):
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """The loss `[B]`; metrics: the log-likelihood of the best samples."""
-        log_likelihood = (_weight(ratios) * ratios.require("policy_generated")).sum(dim=-1)
+        log_likelihood = (chosen_weight(ratios) * ratios.require("policy_generated")).sum(dim=-1)
         return ObjectiveOutput(loss=-log_likelihood, metrics={"log_likelihood/chosen": log_likelihood.detach()})
 
     def samples_read(self, judged: LogRatios) -> Tensor:
         """The best samples, of prompts that have some."""
-        return _weight(judged) > 0
-
-
-def _weight(ratios: LogRatios) -> Tensor:
-    """`[B, K]` b; zero where all samples tie."""
-    best, worst = best_and_worst(ratios)
-    return best * (best != worst).any(dim=-1, keepdim=True)
+        return chosen_weight(judged) > 0

@@ -8,7 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from sparring.log_ratios import LogRatios
-from sparring.objectives.pairs import PAIRS, best_and_worst
+from sparring.objectives.pairs import PAIRS
+from sparring.preferred import best_and_worst
 from sparring.registry import require_one_of, require_positive
 from sparring.types import Objective, ObjectiveOutput
 

@@ -19,6 +19,7 @@ from sparring.regularizers.chi_squared import ChiSquared
 from sparring.regularizers.composition import Regularized, split_regularizers
 from sparring.regularizers.entropy import Entropy
 from sparring.regularizers.forward_kl import ForwardKl
+from sparring.regularizers.raft import RaftPenalty
 from sparring.regularizers.reverse_kl import ReverseKl
 from sparring.regularizers.sft import SftPenalty
 from sparring.types import Regularizer
@@ -30,6 +31,7 @@ REGULARIZERS: Registry[Regularizer] = Registry(
         "forward-kl": ForwardKl,
         "chi-squared": ChiSquared,
         "sft": SftPenalty,
+        "raft": RaftPenalty,
         "entropy": Entropy,
     },
 )
@@ -39,6 +41,7 @@ __all__ = [
     "ChiSquared",
     "Entropy",
     "ForwardKl",
+    "RaftPenalty",
     "Regularized",
     "ReverseKl",
     "SftPenalty",
