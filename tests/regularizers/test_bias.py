@@ -55,7 +55,8 @@ def ratios(game: Players) -> LogRatios:
 
 def best(game: Players) -> Tensor:
     """The opponent restricted to the outcomes that are preferred."""
-    return game.opponent.masked_fill(PREFERENCE != PREFERENCE.max(), -torch.inf).log_softmax(0)
+    preferred = PREFERENCE == PREFERENCE.max()
+    return game.opponent.masked_fill(~preferred, -torch.inf).log_softmax(0)
 
 
 TRUTH: dict[str, Callable[[Tensor, Players], Tensor]] = {
