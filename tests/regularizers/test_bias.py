@@ -55,7 +55,7 @@ def ratios(game: Players) -> LogRatios:
 
 def best(game: Players) -> Tensor:
     """The opponent restricted to the outcomes that are preferred."""
-    preferred = PREFERENCE == PREFERENCE.max()
+    preferred = PREFERENCE.max() == PREFERENCE
     return game.opponent.masked_fill(~preferred, -torch.inf).log_softmax(0)
 
 
