@@ -42,7 +42,7 @@ def test_the_game_is_told_and_that_preferences_have_no_number(tiny_folder: Path)
             "game",
             "objective 'sppo' with judge 'verifier' + 0.5 × reverse-kl, against 'previous'; 1 iteration on 5 prompts",
         ),
-        ("stability", "depends on the preferences: there is no number to check beforehand"),
+        ("stability", "depends on the preferences, so no number is known beforehand"),
     ]
 
 
@@ -158,8 +158,8 @@ def test_what_raft_trains_on_by_a_rule_is_counted_as_the_most_that_chance_makes_
     # largest at p³ = ¼. Some of them are right and some wrong with probability 1 − p⁴ − (1 − p)⁴, 7/8 at most.
     most = 3 * 0.25 ** (1 / 3)
     assert [note for note in planned.notes if "trains on" in note] == [
-        f"raft trains on the right responses to prompts that have right and wrong ones: on average at most {most:.1f} "
-        "of the 4, and so many are counted here for training and for a control beside it"
+        "raft trains on right responses, and only where a prompt has right and wrong ones: on average at most "
+        f"{most:.1f} of the 4, which is what is counted here for training and for a control beside it"
     ]
     examples = prepare(SelfPlayConfig.model_validate(config)).train.examples
     prompts, responses = (sum(len(getattr(item, name)) for item in examples) for name in ("prompt_ids", "expert_ids"))

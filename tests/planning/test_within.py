@@ -104,7 +104,7 @@ def test_a_plan_over_an_hour_says_what_takes_most_and_what_shrinks_it(tiny_folde
 
     slow = shown(0.01, 1.0)["most of the time"]
     assert slow.startswith("play, ")
-    assert "; iterations or data.prompts_per_iteration makes it less; --within 15m finds settings" in slow
+    assert "; change iterations or data.prompts_per_iteration to shorten it; --within 15m finds settings" in slow
     assert "most of the time" not in shown(1e3, 1.0)
     assert "this machine is busy" not in shown(1e3, 0.95)
     assert shown(1e3, 0.25)["this machine is busy"].startswith(

@@ -146,7 +146,7 @@ def test_where_equals_have_no_likelihood_the_earliest_is_said_to_be_taken(tmp_pa
     for number in (0, 1):
         write_json(directory.iteration(number).evaluation, {"accuracy/greedy": rate([1.0] * 4)})
     (told,) = (each for each in judged(directory).sentences if "did as well" in each)
-    assert told == "iteration 1 did as well; of equals the earliest is taken, iteration 0."
+    assert told == "iteration 1 did as well; the earliest of equal policies is taken, iteration 0."
 
 
 def test_more_fine_tuning_that_did_as_well_is_told_and_compared_with_the_best(tmp_path: Path) -> None:
@@ -165,13 +165,15 @@ def test_more_fine_tuning_that_did_as_well_is_told_and_compared_with_the_best(tm
     told = [each for each in conclude(summary, None).sentences if "did as well" in each]
     assert told == [
         "iteration 0 did as well, but iteration 1 finds the experts' responses likeliest: −2.000 ± 0.000 nats a token.",
-        f"{summary.rows[-1].name} did as well; of equals the policy of play is taken.",
+        f"{summary.rows[-1].name} did as well; of equal policies that of play is taken.",
     ]
 
 
 def test_a_run_that_has_not_ended_says_how_far_it_is(tmp_path: Path) -> None:
     found = judged(write_run(tmp_path, ended=False, iterations=1))
-    assert found.headline.startswith("This run has not ended: 1 of 2 iterations are measured. Last heard of: evaluate")
+    assert found.headline.startswith(
+        "This run has not ended: 1 of 2 iterations are measured. Its last message came from the stage evaluate"
+    )
     assert found.gains == []
 
 

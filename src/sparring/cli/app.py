@@ -19,6 +19,7 @@ from sparring.cli.options import (
     Dtype,
     Json,
     MainAddress,
+    MaxTokens,
     Model,
     OnEachNode,
     Overrides,
@@ -28,10 +29,13 @@ from sparring.cli.options import (
     PushTo,
     ReportFile,
     RunFolder,
+    RunFolders,
     Sharded,
     Sharding,
     SkipInvalid,
     Temperature,
+    TopK,
+    TopP,
     Trust,
     Unused,
     Within,
@@ -128,7 +132,7 @@ def plan(  # noqa: PLR0917 - options of a command
     overrides: Overrides = None,
     processes: Processes = None,
     sharded: Sharded = False,
-    no_calibration: Annotated[bool, typer.Option("--no-calibration", help="Load no weights: give no times.")] = False,
+    no_calibration: Annotated[bool, typer.Option("--no-calibration", help="Load no weights; give no times.")] = False,
     within: Within = None,
     skip_invalid: SkipInvalid = False,
     json: Json = False,
@@ -156,14 +160,14 @@ def generate(  # noqa: PLR0917 - options of a command
     system: Annotated[str | None, typer.Option(help="A system turn before every prompt.")] = None,
     samples: Annotated[int, typer.Option("--samples", "-k", min=1, help="Responses a prompt.")] = 1,
     temperature: Temperature = None,
-    top_p: Annotated[float | None, typer.Option(min=1e-6, max=1.0, help="By default the run's; of a model, 1.")] = None,
-    top_k: Annotated[int | None, typer.Option(min=0, help="1 is greedy; by default the run's, or 0: all.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="By default the run's; of a model, 256.")] = None,
-    seed: int = 0,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    max_tokens: MaxTokens = None,
+    seed: Annotated[int, typer.Option(help="The seed of what is sampled.")] = 0,
     trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
-    """Sample responses and print them; a run's policy is asked as it was trained."""
+    """Sample responses and print them. A run's policy gets its prompts as in training."""
     from sparring.cli.models import generate_command
 
     settings = {"samples_per_prompt": samples, "temperature": temperature, "top_p": top_p, "top_k": top_k}
@@ -185,7 +189,7 @@ def init(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A data file, a folder of them, or a dataset's name.")],
     overrides: Overrides = None,
     to: Annotated[Path, typer.Option(help="The file to write.")] = Path("sparring.yaml"),
-    model: Annotated[str, typer.Option(help="The model that is to play.")] = "smollm2-135m",
+    model: Annotated[str, typer.Option(help="The model to train.")] = "smollm2-135m",
 ) -> None:
     """Look at a data file and write a commented configuration for it."""
     from sparring.cli.init import init_command
@@ -195,7 +199,7 @@ def init(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of a configuration, by which editors complete and check one."""
+    """Print the JSON schema of configurations, with which editors complete and check them."""
     from sparring.cli.output import print_json
     from sparring.selfplay.config.json_schema import json_schema
 
@@ -204,12 +208,9 @@ def schema() -> None:
 
 @app.command()
 def report(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="Run directories; several are compared, a folder of them is listed."),
-    ],
+    runs: RunFolders,
     to: ReportFile = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Serve it to this machine while the run goes on.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Serve it live on this machine while the run lasts.")] = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to serve it; 0 takes any free port.")] = 8777,
     json: Json = False,
 ) -> None:
@@ -225,13 +226,13 @@ def export(  # noqa: PLR0917 - options of a command
     to: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write the model.")],
     policy: Policy = "best",
     push_to: PushTo = None,
-    private: Annotated[bool, typer.Option("--private", help="Upload to a private repository, or not at all.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Upload to a private repository only.")] = False,
     dtype: Dtype = None,
     adapter: Annotated[bool, typer.Option("--adapter", help="Write the adapter alone, for peft.")] = False,
     trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
-    """Write a policy as a whole model with its card, adapters merged, that `from_pretrained` loads; or its adapter."""
+    """Write a policy as a whole model, its adapter merged, with a model card; or write its adapter alone."""
     from sparring.cli.models import export_command
 
     export_command(

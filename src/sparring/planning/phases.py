@@ -37,12 +37,12 @@ class PhasePlan:
         times = "1 iteration" if self.iterations == 1 else f"{self.iterations} iterations"
         rows = [("game", f"{self.game}; {times} on {self.prompts} prompts")]
         if isinstance(self.stability, StabilityNumber):
-            limit = "that is of exact iterations: in training the learning rate decides first"
+            limit = "this holds for exact iterations; in training the learning rate decides first"
             rows.append(("stability", f"{self.stability}; {limit}"))
         elif self.comparisons:
-            rows.append(("stability", "depends on the preferences: there is no number to check beforehand"))
+            rows.append(("stability", "depends on the preferences, so no number is known beforehand"))
         else:
-            rows.append(("stability", f"there is no number at the expert: {self.stability}"))
+            rows.append(("stability", f"no stability number: {self.stability}"))
         if self.comparisons and not self.is_instant:
             rows.append(("judge", f"{self.comparisons:,} comparisons, whose time is not in the total"))
         if self.experts is not None:

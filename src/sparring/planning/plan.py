@@ -132,7 +132,7 @@ class Plan:
             yield "this machine is busy", f"{others}; alone it would be about {duration(total * self.share)}"
         if total > LONG:
             most = longest(self.parts)
-            less = f"; {' or '.join(self.smaller)} makes it less" if self.smaller else ""
+            less = f"; change {' or '.join(self.smaller)} to shorten it" if self.smaller else ""
             fitting = "--within 15m finds settings for 15 minutes"
             yield "most of the time", f"{most}, {duration(self.parts[most].seconds or 0)}{less}; {fitting}"
 

@@ -53,8 +53,8 @@ def reading_of(prepared: Prepared, phase: Phase) -> ReadShare:
         read = [_samples_read(phase.objective, _verdicts(right, size)) for right in range(size + 1)]
         most = _largest_mean(read)
         told = (
-            f"{name} trains on the right responses to prompts that have right and wrong ones: on average at most "
-            f"{most:.1f} of the {size}, and so many are counted here for training and for a control beside it"
+            f"{name} trains on right responses, and only where a prompt has right and wrong ones: on average at most "
+            f"{most:.1f} of the {size}, which is what is counted here for training and for a control beside it"
         )
         share = ReadShare(prompts=_largest_mean([min(n, 1) for n in read]), samples=most / size, told=told)
         return share if most < size else ReadShare(prompts=1.0, samples=1.0, told=None)

@@ -147,9 +147,9 @@ def _tie(rows: Sequence[PolicyRow], best: PolicyRow, metric: str) -> Iterator[st
         likeliest = f"{best.name} finds the experts' responses likeliest: {cell} nats a token"
         yield f"{_names(others)} did as well, but {likeliest}."
     elif later:
-        yield f"{_names(later)} did as well; of equals the earliest is taken, {best.name}."
+        yield f"{_names(later)} did as well; the earliest of equal policies is taken, {best.name}."
     if control:
-        yield f"{_names(control)} did as well; of equals the policy of play is taken."
+        yield f"{_names(control)} did as well; of equal policies that of play is taken."
 
 
 def _names(rows: Sequence[PolicyRow]) -> str:
@@ -166,7 +166,7 @@ def _progress(summary: Summary) -> str:
     done = sum(row.name.startswith("iteration") for row in summary.rows)
     return (
         f"This run has not ended: {done} of {summary.iterations} iterations are measured. "
-        f"Last heard of: {last['stage']}{where}{step}."
+        f"Its last message came from the stage {last['stage']}{where}{step}."
     )
 
 
@@ -222,8 +222,8 @@ def _risen(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if after - before > _SURELY * error:
             yield (
                 f"Iteration {iteration}: the training loss rose, from {before:.3g} over the first third of its steps "
-                f"to {after:.3g} over the last: training led away from what the objective asks for, as a learning rate "
-                "does that is too high."
+                f"to {after:.3g} over the last: training moved away from what the objective asks for. The learning "
+                "rate may be too high."
             ).replace(" -", " −")
 
 
@@ -246,5 +246,5 @@ def _warnings_about(best: PolicyRow) -> list[str]:
     if (past := best.mean("rewards/past_bound")) is not None and past > _PAST_BOUND:
         found.append(f"On held-out prompts {past:.0%} of the rewards lie past the bound that the objective aims at.")
     if (estimate := best.mean("divergence_estimate")) is not None and estimate < 0:
-        found.append("The divergence estimate is below zero: as a lower bound it says nothing here.")
+        found.append("The divergence estimate is below zero, so as a lower bound it says nothing.")
     return found

@@ -19,7 +19,7 @@ def answers(  # noqa: PLR0917 - options of a command
     data: Annotated[str, typer.Argument(metavar="DATA", help="A data file, or a data set of the hub.")],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[data.KEY=VALUE]...", help="How it is read, as in a configuration."),
+        typer.Argument(metavar="[data.KEY=VALUE]...", help="How the file is read, as in a configuration."),
     ] = None,
     verifier: Annotated[
         str | None, typer.Option(help="The rule; by default the one that fits the ground truths.")

@@ -23,20 +23,22 @@ def harness(  # noqa: PLR0917 - options of a command
     include: Annotated[
         list[Path] | None, typer.Option("--include", help="A folder of tasks of your own (*.yaml). May be repeated.")
     ] = None,
-    shots: Annotated[int | None, typer.Option(min=0, help="Worked examples; by default each task's own.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only so many documents of each task: a test.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 1,
+    shots: Annotated[
+        int | None, typer.Option(min=0, help="Worked examples a prompt; by default the task's own.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many documents of each task.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Requests that are computed at once.")] = 1,
     apply_chat_template: Annotated[
         bool, typer.Option("--apply-chat-template", help="Write prompts by the tokenizer's chat template.")
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="In place of the harness's own four seeds.")] = None,
+    seed: Annotated[int | None, typer.Option(help="One seed in place of the harness's own four.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="Where to keep a model's results; a run keeps those of its policies.")
     ] = None,
     trust_remote_code: Trust = False,
     json: Json = False,
 ) -> None:
-    """Run tasks of lm-evaluation-harness; results that are kept already are read."""
+    """Run tasks of lm-evaluation-harness; results that were kept are not computed again."""
     from sparring.cli.candidates import candidates, results_folder
     from sparring.cli.output import print_json, print_table
     from sparring.evaluation import HarnessSettings, load_benchmarks

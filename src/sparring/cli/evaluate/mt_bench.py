@@ -26,14 +26,16 @@ def mt_bench(  # noqa: PLR0917 - options of a command
     model: Models,
     questions: Annotated[Path, typer.Argument(metavar="QUESTIONS", help=f"question.jsonl {_FASTCHAT}.")],
     settings: JudgeOptions = None,
-    judge: Annotated[str | None, typer.Option(help="A judge that writes, by name; without one, only answer.")] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="The judge's name, such as llm; without one the questions are only answered.")
+    ] = None,
     prompts: Annotated[Path | None, typer.Option(help=f"judge_prompts.jsonl {_FASTCHAT}.")] = None,
     references: Annotated[Path | None, typer.Option(help=f"Right answers {_FASTCHAT}.")] = None,
     baseline: Annotated[
         Path | None, typer.Option(help=f"Answers {_FASTCHAT} to compare with, in place of grades from 1 to 10.")
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="The limit of an answer.")] = 1024,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="The seed of sampled answers and of the bootstrap.")] = 0,
     output: Annotated[
         Path | None, typer.Option(help="Where to keep a model's answers; a run keeps those of its policies.")
     ] = None,
