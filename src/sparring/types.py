@@ -152,9 +152,12 @@ class Regularizer(Protocol):
 
     Attributes:
         name: What its metric is called by.
+        compares_any_pair: Whether it learns from what is preferred, whoever wrote it; else the generated responses that
+            it reads must be draws of the opponent.
     """
 
     name: ClassVar[str]
+    compares_any_pair: ClassVar[bool] = False
 
     @property
     def weighs_draws(self) -> bool:

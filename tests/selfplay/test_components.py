@@ -49,7 +49,7 @@ def test_an_average_over_draws_of_the_opponent_leaves_no_place_for_the_expert(re
     assert judge(**regularized, **more) is not None
 
 
-@pytest.mark.parametrize("name", ["sft", "forward-kl"])
+@pytest.mark.parametrize("name", ["sft", "forward-kl", "raft"])
 def test_an_average_over_other_responses_does(name: str) -> None:
     assert judge(regularizers=[{"name": name, "weight": 0.1}]) == JUDGES["expert"]()
 

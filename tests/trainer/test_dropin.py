@@ -17,6 +17,7 @@ from transformers import TrainingArguments
 from sparring.errors import InputError
 from sparring.objectives import OBJECTIVES
 from sparring.progress import console
+from sparring.regularizers import RaftPenalty, Regularized
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import triples_from
 from tiny import quiet_arguments, tiny_model, tiny_tokenizer
@@ -177,6 +178,16 @@ def test_dpo_on_chosen_and_rejected_takes_the_steps_of_spin(build: Build, rows: 
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], rtol=0, atol=1e-4)
+
+
+def test_raft_beside_dpo_holds_up_what_was_chosen(build: Build) -> None:
+    """Iterative RPO's loss on pairs of the data: DPO's at the start is log 2, to which the anchor adds its own."""
+    anchored = Regularized(OBJECTIVES["dpo"](beta=0.1), [RaftPenalty(weight=1.0, length_normalized=True)])
+    trainer = build(anchored, max_steps=30, learning_rate=1e-3, logging_steps=1)
+    trainer.train()
+    first, *_, last = [event for event in trainer.state.log_history if "loss" in event]
+    assert first["loss"] == pytest.approx(math.log(2.0) + first["regularizer/raft"], abs=1e-5)
+    assert last["regularizer/raft"] < 0.5 * first["regularizer/raft"]
 
 
 def test_all_pairs_are_known_of_two_responses_and_not_of_more(build: Build) -> None:

@@ -38,6 +38,7 @@ class RaftPenalty(Regularizer):
     length_normalized: bool = False
 
     name: ClassVar[str] = "raft"
+    compares_any_pair: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_positive("weight", self.weight, "it scales the penalty; leave the regularizer out to have none")

@@ -11,10 +11,12 @@ from typing import Any
 from transformers import TrainingArguments
 
 from sparring.errors import InputError
+from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.models import ModelConfig, load_model, load_tokenizer
 from sparring.objectives import OBJECTIVES
 from sparring.progress import console
 from sparring.registry import build
+from sparring.regularizers import split_regularizers
 from sparring.trainer.trackers import check_trackers
 from sparring.types import Objective
 
@@ -72,6 +74,12 @@ def objective_of(objective: Objective | str | Mapping[str, Any] | None) -> Objec
     if not isinstance(name, str):
         raise InputError("has no name", where="objective", fix='write {"name": "spin", …}, or the name alone')
     return build(OBJECTIVES, "objective", name, options)
+
+
+def takes_pairs(objective: Objective) -> bool:
+    """Whether an objective learns from pairs of which one response is preferred, whoever wrote them."""
+    alone, _ = split_regularizers(objective)
+    return alone.compares_any_pair and bool(alone.requires & PREFERENCE_FIELDS)
 
 
 def check_kinds(args: Any, processing_class: Any, peft_config: Any, **datasets: Any) -> None:

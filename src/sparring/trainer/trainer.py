@@ -16,14 +16,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from sparring.errors import InputError, RunError
 from sparring.heap import keep_few_kernels
-from sparring.log_ratios import OPPONENT_FIELDS, PREFERENCE_FIELDS
+from sparring.log_ratios import OPPONENT_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.logprobs.wrappers import unwrap
 from sparring.models.endings import ends_of
 from sparring.models.finite import first_broken
 from sparring.trainer.checks import check_fields, check_lengths, tell_shared
 from sparring.trainer.collation import collate
-from sparring.trainer.given import check_arguments, check_kinds, check_names, model_of, objective_of
+from sparring.trainer.given import check_arguments, check_kinds, check_names, model_of, objective_of, takes_pairs
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import gradients_set_aside, memory_saved
 from sparring.trainer.parts import in_parts, parts
@@ -97,9 +97,8 @@ class SelfPlayTrainer(Trainer):
         self._resumed: Unlogged | None = None
         # The rows of the last batches and their losses, to name those of which a loss is not finite.
         self._losses: list[tuple[Sequence[int | None], Tensor]] = []
-        pairs = bool(self.objective.requires & PREFERENCE_FIELDS) and self.objective.compares_any_pair
         ends = ends_of(getattr(unwrap(model), "generation_config", None))
-        self._read = partial(triples_from, tokenizer=processing_class, pairs=pairs, ends=ends)
+        self._read = partial(triples_from, tokenizer=processing_class, pairs=takes_pairs(self.objective), ends=ends)
         super().__init__(
             model=model,
             args=args,

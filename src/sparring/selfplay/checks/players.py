@@ -180,11 +180,11 @@ def _check_given(config: PhaseConfig, objective: Objective) -> None:
 
 def _check_regularizers(objective: Objective, what: str, where: str, mend: str) -> None:
     for penalty in split_regularizers(objective)[1]:
-        if penalty.requires & DRAWN_FIELDS:
+        if penalty.requires & DRAWN_FIELDS and not penalty.compares_any_pair:
             raise InputError(
                 f"regularizer '{penalty.name}' averages over draws of the opponent, and {what} is none",
                 where=where,
-                fix=f"set it to {mend}, or take the regularizer sft or forward-kl with samples: reference",
+                fix=f"set it to {mend}, or take the regularizer raft, sft or forward-kl with samples: reference",
             )
 
 
