@@ -135,7 +135,7 @@ def test_many_rows_of_a_kind_are_counted_alone(begin: Callable[..., Any]) -> Non
         "  2 rows are wrong, left out: the first is mine.jsonl, line 17, field 'prompt': is empty",
     ]
     # Who judges the prompts alone is said, and they are played on.
-    assert "auto plays sppo on what a discriminator takes for the expert's" in told
+    assert "auto plays sppo, judged by a discriminator" in told
 
 
 @pytest.mark.parametrize(

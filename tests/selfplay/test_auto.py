@@ -76,8 +76,8 @@ def test_what_is_played_on_which_data(tmp_path: Path, name: str) -> None:
     ("truths", "verifier", "objective", "told"),
     [
         ([2, "#### 3"], {}, "raft", "auto verifies by 'final-number'"),
-        (["a word", "two"], {}, "sppo", "auto leaves the ground truths of 8 prompts alone"),
-        ([2, 3], {"verifier": None}, "sppo", "auto leaves the ground truths of 8 prompts alone"),
+        (["a word", "two"], {}, "sppo", "auto does not use the ground truths of 8 prompts"),
+        ([2, 3], {"verifier": None}, "sppo", "auto does not use the ground truths of 8 prompts"),
         (["a word", "two"], {"verifier": "exact"}, "raft", "8 an answer for 'exact' to verify against"),
     ],
 )
@@ -100,7 +100,7 @@ def test_few_experts_are_all_trained_on(tmp_path: Path, experts: int, until: str
     assert resolved.warmup is not None
     assert resolved.warmup.until == until
     assert resolved.warmup.training["num_train_epochs"] == 8
-    assert ("would not tell when to end" in reasons[1]) == (until == "end")
+    assert ("too few to set some apart" in reasons[1]) == (until == "end")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_with_the_judge_verifier_raft_is_played(tmp_path: Path) -> None:
     assert (resolved.objective.name, resolved.generation.temperature) == ("raft", 1.5)
     assert resolved.judge is not None
     assert resolved.judge.options == {"rule": "exact"}
-    assert "auto plays raft on what the judge finds right" in reasons[1]
+    assert "auto plays raft: it fine-tunes on those of four samples that the judge finds right" in reasons[1]
 
 
 def test_the_reason_of_a_warm_up_has_the_epochs_that_are_set(tmp_path: Path) -> None:

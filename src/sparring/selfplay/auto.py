@@ -129,22 +129,22 @@ RULES = (
         data="the judge `verifier` in the configuration",
         fits=lambda facts: facts.judge == "verifier",
         plays=lambda _: _RAFT,
-        because="raft on what the judge finds right among four samples: it is fine-tuning on right answers where no "
-        "expert wrote one",
+        because="raft: it fine-tunes on those of four samples that the judge finds right, also where no expert wrote "
+        "an answer",
     ),
     Rule(
         data="another judge in the configuration",
         fits=lambda facts: facts.judge is not None,
         plays=lambda _: _SPPO,
-        because="sppo on what the judge prefers: it can judge prompts that no expert answered, which supervised "
-        "fine-tuning cannot learn from",
+        because="sppo on the judge's preferences: the judge decides also on prompts that no expert answered, from "
+        "which supervised fine-tuning cannot learn",
     ),
     Rule(
         data="a verifier, and an answer to verify against on every prompt",
         fits=lambda facts: facts.verifier is not None and facts.answers == facts.prompts,
         plays=lambda facts: _RAFT | {"judge": {"name": "verifier", "rule": facts.verifier}},
-        because="raft on what the verifier finds right among four samples: it is fine-tuning on right answers where no "
-        "expert wrote one",
+        because="raft: it fine-tunes on those of four samples that the verifier finds right, also where no expert "
+        "wrote an answer",
     ),
     Rule(
         data="responses with preferences",
@@ -157,23 +157,23 @@ RULES = (
         fits=lambda facts: facts.verifier is not None,
         plays=lambda facts: _SPPO | {"judge": {"name": "consensus", "rule": facts.verifier}},
         because="sppo on the answer that most samples share: some prompts have no answer to verify against, and the "
-        "verifier says which answers are the same. It sharpens what the policy believes already, right or wrong; "
-        "without the prompts that have no answer the verifier would judge",
+        "verifier says which answers are the same. This sharpens what the policy believes already, right or wrong. "
+        "Leave those prompts out, and the verifier judges",
     ),
     Rule(
         data="an expert's response on some prompts, and nothing that judges",
         fits=lambda facts: 0 < facts.experts < facts.prompts,
         plays=lambda _: _IMITATION | {"judge": {"name": "discriminator"}},
-        because="sppo on what a discriminator takes for the expert's: it learns from the prompts that have one, and "
-        "judges the others, which supervised fine-tuning cannot learn from. Experts that the warm-up learns by heart "
-        "leave it nothing to tell apart",
+        because="sppo, judged by a discriminator that learns to tell the expert's responses from the policy's: it also "
+        "judges prompts without an expert, from which supervised fine-tuning cannot learn. Where the warm-up learns "
+        "the experts by heart, it finds nothing to tell apart",
     ),
     Rule(
         data="an expert's response on every prompt, and nothing that judges",
         fits=lambda facts: facts.experts > 0,
         plays=lambda _: {"iterations": 0, "objective": {"name": "sft"}},
         because="nothing: on prompts that all have an expert, imitation by self-play has not beaten more supervised "
-        "fine-tuning, so that is the better buy, and it ends where it stops helping. objective.name=spif plays on",
+        "fine-tuning, so that is the better buy. objective.name=spif plays on after the warm-up",
     ),
 )
 
@@ -200,8 +200,9 @@ def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
         reasons.append(f"auto verifies by '{facts.verifier}': all right answers are numbers, or end in one")
     elif facts.truths and facts.verifier is None and facts.judge is None:
         reasons.append(
-            f"auto leaves the ground truths of {facts.truths} prompts alone: no rule is set, and they are not all "
-            "numbers. With data.verifier=exact, or a judge with a rule of your own, it plays on what agrees with them"
+            f"auto does not use the ground truths of {facts.truths} prompts: no rule is set, and they are not all "
+            "numbers. With data.verifier=exact, or a judge with a rule of your own, it plays on answers that agree "
+            "with them"
         )
     if facts.experts > 1 and given.get("warmup", {}) is not None:
         chosen["warmup"], reason = _warmup(facts.experts, given.get("warmup", {}))
@@ -227,11 +228,11 @@ def _warmup(experts: int, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], 
     until = given.get("until") or ("plateau" if experts >= _FEW else "end")
     if until == "plateau":
         reason = (
-            f"auto warms up on the {experts} experts for {epochs:g} epochs at most, and takes the policy that finds "
-            "some of them, on which it does not train, likeliest: what comes later learns the others by heart"
+            f"auto warms up on the {experts} experts for {epochs:g} epochs at most, with some of them set apart, and "
+            "takes the policy that finds these likeliest: later ones learn the others by heart"
         )
         return {"until": until, "patience": _WARMUP["num_train_epochs"], "training": _WARMUP}, reason
-    few = ": a fifth of so few, set apart, would not tell when to end" if experts < _FEW else ""
+    few = ": they are too few to set some apart, by which to end earlier" if experts < _FEW else ""
     return {"training": _WARMUP}, f"auto warms up on the {experts} experts for {epochs:g} epochs{few}"
 
 
