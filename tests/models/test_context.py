@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Gemma3TextConfig, LlamaConfig, MambaConfig, Phi3Config, Phi3ForCausalLM
+from transformers import Gemma3TextConfig, LlamaConfig, MambaConfig, MptConfig, Phi3Config, Phi3ForCausalLM
 
 from families import SHAPE
 from sparring.logprobs import sequence_log_probs
@@ -26,6 +26,7 @@ def phi(**rope: Any) -> Phi3Config:
 def test_the_limit_is_that_of_the_config() -> None:
     assert context_length(LlamaConfig(max_position_embeddings=77)) == 77
     assert context_length(Gemma3TextConfig(max_position_embeddings=78)) == 78
+    assert context_length(MptConfig(max_seq_len=79)) == 79
 
 
 def test_there_may_be_none() -> None:

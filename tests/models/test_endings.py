@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from sparring.errors import InputError
@@ -76,3 +77,14 @@ def test_the_sampling_settings_of_a_model_are_told_without_ids_and_lengths() -> 
     assert sampling_settings(plain) == {}
     shipped = GenerationConfig(do_sample=True, temperature=0.7, repetition_penalty=1.05, eos_token_id=2)
     assert sampling_settings(shipped) == {"do_sample": True, "temperature": 0.7, "repetition_penalty": 1.05}
+
+
+@pytest.mark.parametrize("shipped", [{}, {"do_sample": False, "top_p": 0.9}, {"do_sample": True, "top_k": 20}], ids=str)
+def test_a_temperature_of_nothing_is_greedy(tmp_path: Path, shipped: dict[str, Any]) -> None:
+    model = tiny_model()
+    greedy = model.generate(torch.tensor([[5, 6]]), do_sample=False, max_new_tokens=6)
+    model.generation_config = GenerationConfig(eos_token_id=2, temperature=0.0, **shipped)
+    tell_endings(model, [2])
+    model.save_pretrained(tmp_path / "saved")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert again.generate(torch.tensor([[5, 6]]), max_new_tokens=6).tolist() == greedy.tolist()

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Glm4MoeConfig, Glm4MoeForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from families import build
 from sparring.errors import InputError
 from sparring.models import (
     ModelConfig,
@@ -206,6 +207,34 @@ def test_a_missing_tensor_is_not_replaced_by_noise(folder: Path):
     edit_weights(folder, lambda weights: weights.pop("model.norm.weight"))
     with pytest.raises(InputError, match=r"1 weights are missing \(model\.norm\.weight\)"):
         load_model(config(folder))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_weights_in_few_bits_without_a_word_of_how_are_refused(folder: Path, dtype: torch.dtype):
+    name = "model.layers.0.mlp.up_proj.weight"
+    edit_weights(folder, lambda weights: weights.update({name: weights[name].to(dtype)}))
+    with pytest.raises(InputError, match=rf"the weight '{name}' is held in (I8|U8|F8_E4M3), and config\.json has no"):
+        load_model(config(folder))
+
+
+def test_masks_of_truth_values_beside_the_weights_are_as_old_files_have_them(tmp_path: Path):
+    model = build("gpt2")
+    model.save_pretrained(tmp_path)
+    mask = torch.ones(1, 1, 8, 8).tril().to(torch.uint8)
+    edit_weights(tmp_path, lambda weights: weights.update({"transformer.h.0.attn.bias": mask}))
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(load_model(config(tmp_path))(ids).logits, model(ids).logits)
+
+
+def test_a_file_that_was_not_written_to_its_end_is_told(folder: Path, capfd: pytest.CaptureFixture[str]):
+    load_model(config(folder))
+    assert "zeros" not in capfd.readouterr().err
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2].ljust(len(content), b"\0"))
+    load_model(config(folder))
+    told = " ".join(capfd.readouterr().err.split())
+    assert "of the model's matrices are nothing but zeros (model.layers." in told
 
 
 def test_weights_that_the_configuration_has_no_place_for_are_told(folder: Path, capfd: pytest.CaptureFixture[str]):

@@ -35,13 +35,17 @@ def batches(
 def as_sample(
     prompt: EncodedExample, number: int, ids: list[int], *, stopped: bool, tokenizer: Any, generator: str, seed: int
 ) -> Sample:
-    """Sample `number` of a prompt; its text leaves out the end token, which `ids` keep where it was sampled."""
+    """Sample `number` of a prompt; its text leaves out the end token, which `ids` keep where it was sampled.
+
+    Nor is white space tidied up in it, as some tokenizers would, to whom `a != b` is `a!= b`.
+    """
+    said = ids[:-1] if stopped else ids
     return Sample(
         index=prompt.index,
         sample=number,
         response_ids=ids,
         finish_reason="stop" if stopped else "length",
-        text=tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True),
+        text=tokenizer.decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False),
         generator=generator,
         seed=seed,
     )

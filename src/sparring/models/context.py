@@ -8,15 +8,18 @@ from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
+# The second is MPT's.
+_LENGTHS = ("max_position_embeddings", "max_seq_len")
+
 
 def context_length(config: PreTrainedConfig) -> int:
     """The longest sequence, in tokens, that the model takes; `sys.maxsize` where its config states no limit.
 
     Only as far as it reads each text by itself: see `reading_changes_at`.
     """
-    length = getattr(config.get_text_config(), "max_position_embeddings", None)
-    limits = (None if length is None else int(length), reading_changes_at(config))
-    return min((each for each in limits if each is not None), default=sys.maxsize)
+    lengths = [getattr(config.get_text_config(), name, None) for name in _LENGTHS]
+    limits = [*lengths, reading_changes_at(config)]
+    return min((int(each) for each in limits if each is not None), default=sys.maxsize)
 
 
 def reading_changes_at(config: PreTrainedConfig) -> int | None:

@@ -13,6 +13,7 @@ from sparring.models.config import ModelConfig
 from sparring.models.loading import load_config, origin_of, resolve
 from sparring.models.quiet import quiet_transformers
 
+_OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 _NO_SAMPLING = ("transformers_version", "use_cache", "max_length", "max_new_tokens")
 
 
@@ -41,7 +42,8 @@ def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
     """Writes into a model's configurations that it ends a response with any of these tokens, for whoever samples later.
 
     Sampling settings that the model came with stay, for those who take them; where they lack `do_sample`, without which
-    they mean nothing and no model can be saved with them, it is set.
+    they mean nothing and no model can be saved with them, it is set. A temperature of 0, which `generate` does not
+    take, becomes what it means: no sampling.
 
     Args:
         model: A causal language model of transformers.
@@ -50,6 +52,8 @@ def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
     ids = sorted({*stop_ids, *ends_of(model.generation_config)})
     settings = model.generation_config
     settings.eos_token_id = model.config.eos_token_id = ids[0] if len(ids) == 1 else ids
+    if settings.temperature == 0:
+        settings.update(do_sample=False, **dict.fromkeys(_OF_SAMPLING))
     with quiet_transformers():
         try:
             settings.validate(strict=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from sparring.errors import InputError
 from sparring.progress import console
 
 _SHOWN = 3
+# What safetensors calls the formats in which a number needs no scale beside it.
+_PLAIN = ("F64", "F32", "F16", "BF16")
 
 
 def check_loaded(report: Mapping[str, Collection[Any]], path: str, *, optional: tuple[str, ...], whole: bool) -> None:
@@ -45,6 +48,47 @@ def check_loaded(report: Mapping[str, Collection[Any]], path: str, *, optional: 
         console.print(
             f"warning: {path}: its config.json has no place for {len(left)} of the weights in its files, which are "
             f"left out ({shown}): where they belong to the model, mend config.json"
+        )
+
+
+def check_formats(settings: Any, files: Iterable[Path]) -> None:
+    """Refuses weights in few bits of which the configuration does not say how they were quantised.
+
+    transformers would take the bits for the weights themselves, without the scales that belong to them.
+
+    Args:
+        settings: The model's configuration.
+        files: The files of its weights.
+
+    Raises:
+        InputError: There are such weights; of a file that cannot be read, transformers says so.
+    """
+    if getattr(settings, "quantization_config", None) is not None:
+        return
+    for file in files:
+        with suppress(SafetensorError), safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - it is no mapping
+                held = weights.get_slice(name).get_dtype()
+                # Old files hold masks and positions of other types beside the weights.
+                if name.endswith(".weight") and held not in _PLAIN:
+                    problem = f"the weight '{name}' is held in {held}, and config.json has no quantization_config"
+                    fix = "take config.json and weights that belong together, or the model before it was quantised"
+                    raise InputError(problem, where=str(file), fix=fix)
+
+
+def tell_zeros(model: Any, path: str) -> None:
+    """Says which matrices of a model are nothing but zeros, as a download leaves them that was broken off.
+
+    Args:
+        model: The model.
+        path: Its folder or name.
+    """
+    empty = [name for name, weight in model.named_parameters() if weight.ndim > 1 and not weight.any()]
+    if empty:
+        shown = ", ".join(empty[:_SHOWN]) + (", …" if len(empty) > _SHOWN else "")
+        console.print(
+            f"warning: {path}: {len(empty)} of the model's matrices are nothing but zeros ({shown}): where that is not "
+            "on purpose, its files were not written to their end; take another copy"
         )
 
 

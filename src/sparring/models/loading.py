@@ -31,7 +31,7 @@ from sparring.integrity import DIGESTS, check_folder
 from sparring.models.config import EMBEDDED, ModelConfig
 from sparring.models.finite import first_broken
 from sparring.models.folder import ADAPTER, SMALL, WEIGHTS, check_whole_model, ends_digest, near_by, weight_files
-from sparring.models.loaded import check_loaded, tell_left_out, tell_untied
+from sparring.models.loaded import check_formats, check_loaded, tell_left_out, tell_untied, tell_zeros
 from sparring.models.noise import without_noise
 from sparring.models.quantization import check_saved, loading_options, settle, without_quantization
 from sparring.models.quiet import quiet_transformers
@@ -116,10 +116,14 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
             format, or the device is not there.
     """
     settings = load_config(config)
+    files = weight_files(folder := Path(local_folder(config.name, revision=config.revision)))
+    check_formats(settings, files)
     model = _load(config, AutoModelForCausalLM)
     without_quantization(model, settings)
     tell_untied(model)
-    tell_left_out(model, weight_files(Path(local_folder(config.name, revision=config.revision))), config.name)
+    tell_left_out(model, files, config.name)
+    if not (folder / DIGESTS).exists():
+        tell_zeros(model, config.name)
     return model
 
 
