@@ -74,3 +74,28 @@ def test_a_prompt_has_one_first_token_and_no_last_one(prompt: Any) -> None:
     (triple,) = triples_from([{"prompt": prompt, "expert": "a", "generated": "b"}], tokenizer)
     hi = tokenizer("Hi", add_special_tokens=False).input_ids
     assert triple.prompt_ids == [bos, *hi]
+
+
+def test_a_response_to_a_chat_ends_as_the_template_has_it_be_it_a_text_or_a_message() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.eos_token = "<|pad|>"
+    chat, end, eos = [{"role": "user", "content": "Hi"}], 2, 0
+    message = [{"role": "assistant", "content": "a"}]
+    rows: list[dict[str, Any]] = [
+        {"prompt": chat, "expert": "a", "generated": ["b", "c"]},
+        {"prompt": chat, "expert": message, "generated": ["b", "c"]},
+        {"prompt": "Hi", "expert": "a", "generated": ["b", "c"]},
+    ]
+    text, turns, plain = triples_from(rows, tokenizer).items
+    assert text == replace(turns, row=0)
+    assert [ids[-1] for ids in text.responses] == [end] * 3
+    assert [ids[-1] for ids in plain.responses] == [eos] * 3
+
+
+@pytest.mark.parametrize("refused", [None, "{{ raise_exception('No system turns.') }}"])
+def test_a_chat_that_the_template_refuses_is_told_by_its_row(refused: str | None) -> None:
+    chat = [{"role": "system", "content": "s"}, {"role": "user", "content": "Hi"}]
+    rows = [{"prompt": "Hi", "expert": "a", "generated": "b"}, {"prompt": chat, "expert": "a", "generated": "b"}]
+    with pytest.raises(InputError, match=r"^train_dataset row 1: the chat template fails \(") as caught:
+        triples_from(rows, tiny_tokenizer(chat_template=refused))
+    assert "set the tokenizer's chat_template" in str(caught.value)

@@ -80,7 +80,8 @@ def split(row: Mapping[str, Any], where: str, called: Mapping[str, str]) -> Mapp
     if not prompt:
         raise missing("prompt", row, where, called)
     turns: Turns = prompt if is_turns(prompt) else [{"role": "user", "content": str(prompt)}]
-    answers = generated if isinstance(generated, Sequence) and all(map(is_turns, generated)) else [generated]
+    several = isinstance(generated, Sequence) and not isinstance(generated, str) and not is_turns(generated)
+    answers = generated if several else [generated]
     others = [_content(each, turns, f"{where}, generated") for each in answers]
     return {**row, "prompt": list(turns), "expert": _content(expert, turns, f"{where}, expert"), "generated": others}
 
@@ -113,7 +114,28 @@ def _content(response: Any, prompt: Turns, where: str) -> str | None:
     return turns[0].get("content")
 
 
-def around(tokenizer: Any, prompt: Turns, response: str, ends: Collection[int]) -> tuple[str, list[int]]:
+def rendered(tokenizer: Any, where: str, turns: Turns, **options: Any) -> Any:
+    """What `apply_chat_template` gives.
+
+    Args:
+        tokenizer: Whose template it is.
+        where: What messages call the row.
+        turns: What is said.
+        options: As it takes them.
+
+    Raises:
+        InputError: There is no template, or it refuses the turns.
+    """
+    try:
+        return tokenizer.apply_chat_template(turns, return_dict=False, **options)
+    except Exception as error:
+        # A template is a program of another's, and may raise anything.
+        problem = f"the chat template fails ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+        fix = "remove the turns that it does not take, or set the tokenizer's chat_template"
+        raise InputError(problem, where=where, fix=fix) from error
+
+
+def around(tokenizer: Any, prompt: Turns, response: str, ends: Collection[int], where: str) -> tuple[str, list[int]]:
     """What the chat template writes around the words of an assistant's turn.
 
     Args:
@@ -121,12 +143,13 @@ def around(tokenizer: Any, prompt: Turns, response: str, ends: Collection[int]) 
         prompt: The turns before.
         response: The words.
         ends: As `end_of_turn` takes them.
+        where: What messages call the row.
 
     Returns:
         The white space before them, as `space_between` tells it, and the tokens behind them, as `end_of_turn` does: the
         end-of-sequence token where the template writes none.
     """
-    write = partial(tokenizer.apply_chat_template, tokenize=False)
+    write = partial(rendered, tokenizer, where, tokenize=False)
     turns = [*prompt, {"role": "assistant", "content": response}]
     space = space_between(tokenizer, write(prompt, add_generation_prompt=True), write(turns), response)
     return space, end_of_turn(tokenizer, write, turns, ends) or [tokenizer.eos_token_id]

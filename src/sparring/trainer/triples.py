@@ -13,7 +13,7 @@ from sparring.following import following
 from sparring.inputs import text_problem
 from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.tokens import LikelyTokens
-from sparring.trainer.conversations import around, is_preferred, missing, named, split
+from sparring.trainer.conversations import Turns, around, is_preferred, is_turns, missing, named, rendered, split
 from sparring.trainer.repeats import tell_repeats
 
 _TEXT = ("prompt", "expert", "generated")
@@ -163,10 +163,11 @@ def triples_from(
     `prompt_ids`, `expert_ids` and `generated_ids` as token ids. `opponent_expert_log_prob` and
     `opponent_generated_log_probs` are taken where they are given, and so are a judge's `preference` (K numbers
     P(y_k ≻ π_o)) and `pairwise` (K lists of K numbers P(y_i ≻ y_j)). A prompt may also be a list of chat messages, to
-    which the tokenizer's chat template is applied. Text responses are ended with the end-of-sequence token.
+    which the tokenizer's chat template is applied. Responses to it end as the template ends them, those to a text with
+    the end-of-sequence token.
 
     As TRL's trainers have them, the columns may also be called `chosen` and `rejected`, and responses be lists of chat
-    messages: one of the assistant, which the prompt's may precede. Such a response ends as the chat template ends it.
+    messages: one of the assistant, which the prompt's may precede.
     An empty text is refused: what a policy drew that is the end alone is given as token ids.
 
     Args:
@@ -223,11 +224,12 @@ def _triple(
         if tokenizer is None or tokenizer.eos_token_id is None:
             fix = "pass processing_class=, or give token ids"
             raise InputError("text needs a tokenizer with an end-of-sequence token", where=where, fix=fix)
-        prompt = _checked_ids(_prompt_ids(tokenizer, text), f"{where}, prompt")
+        prompt = _checked_ids(_prompt_ids(tokenizer, text, where), f"{where}, prompt")
         several = isinstance(generated_text, Sequence) and not isinstance(generated_text, str)
         texts = [expert_text, *(generated_text if several else [generated_text])]
         _check_texts(texts, where, called)
-        space, end = ("", [tokenizer.eos_token_id]) if chats is row else around(tokenizer, text, expert_text, ends)
+        in_chat = is_turns(text)
+        space, end = around(tokenizer, text, expert_text, ends, where) if in_chat else ("", [tokenizer.eos_token_id])
         behind = following(tokenizer, [space + each for each in texts], [prompt[-1]] * len(texts))
         expert, *generated = ([*ids, *end] for ids in behind)
     triple = Triple(
@@ -279,7 +281,7 @@ def _check_preferences(triple: Triple, where: str) -> None:
                 raise InputError("an entry is missing", where=f"{where}, {name}", fix=fix)
 
 
-def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]:
+def _prompt_ids(tokenizer: Any, prompt: str | Turns, where: str) -> list[int]:
     """The prompt's token ids, with one bos whether the tokenizer, the template or the text itself writes it."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     if isinstance(prompt, str):
@@ -288,10 +290,8 @@ def _prompt_ids(tokenizer: Any, prompt: str | list[dict[str, str]]) -> list[int]
         if len(ids) > 1 and ids[-1] == eos and not (prompt.endswith(tokenizer.eos_token) and ids[-2] != eos):
             del ids[-1]
     else:
-        quiet = {"verbose": False}
-        ids = list(
-            tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False, tokenizer_kwargs=quiet)
-        )
+        options = {"add_generation_prompt": True, "tokenizer_kwargs": {"verbose": False}}
+        ids = list(rendered(tokenizer, where, prompt, **options))
     while bos is not None and len(ids) > 1 and ids[0] == ids[1] == bos:
         del ids[0]
     return ids
