@@ -47,11 +47,11 @@ data:
   # held_out: 32  # examples set apart to measure every policy on; by default a fifth{whose}, at most 32
 """
 _SKIP = """\
-  # Leaves out the rows that are said above to be left out; without this setting they stop the run.
+  # Leaves out the rows that the head of this file counts as left out; without this setting they stop the run.
   skip_invalid: true
 """
 _COLUMNS = """\
-  # By their names. A response is imitated; a `ground_truth` is the right answer, which a verifier compares with.
+  # Chosen by their names. A response is imitated; a `ground_truth` is the right answer, which a verifier compares with.
 """
 # The settings that say how the rows are read.
 _READING = ("columns", "format", "ignore", "roles", "split", "subset")
@@ -61,7 +61,7 @@ _VERIFIER = """\
   verifier: {verifier}
 """
 _AUTO = """\
-# `auto` looks at the data and chooses what is not set here, as is said above; `sparring plan` shows its numbers.
+# `auto` looks at the data and chooses what is not set here; `sparring plan` shows what it chose, and why.
 recipe: auto
 """
 _IMITATION = """\
