@@ -12,6 +12,8 @@ from methods import METHODS
 from outcomes import CHOOSING, Outcome, add, paired, read
 from sparring.recipes import recipes
 
+ROOT = Path(__file__).parents[2]
+
 
 def outcome(*likelihoods: float) -> Outcome:
     """A run whose policies give every problem that log-prob a token, except that the last problem is one lower."""
@@ -81,6 +83,49 @@ def test_so_many_experts_are_wrong_and_always_the_same_ones(tmp_path: Path) -> N
 
 def test_methods_play_recipes_that_exist() -> None:
     assert {method.recipe for method in METHODS.values()} <= recipes().keys()
+
+
+def cells(table: str, *row: str) -> list[str]:
+    """The levels, without deviations, behind the cells with which one row of a table of the studies begins."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables.TABLES[table]().splitlines()]
+    (found,) = (line[len(row) :] for line in lines if line[: len(row)] == [*row])
+    return [cell.partition(" ± ")[0] for cell in found]
+
+
+def figures_of_readme_and_choose() -> dict[str, tuple[str, ...]]:
+    """By page, what it says of the results."""
+    sums, words = "sums with experts, a model that adds", "word problems with experts, SmolLM2-135M"
+    _, sft, spif, _ = cells("methods-by-ground", sums, "spif")
+    spin = cells("methods-by-ground", sums, "spin β 1")[2]
+    _, best, imitation, _ = cells("methods-by-ground", words, "SPIF, β 1, R 2")
+    start, more, play = (
+        cells("beside-sft", f"{name} (3)")[0] for name in ("SFT, where play starts", "more SFT, 1", "RAFT, iteration 1")
+    )
+    wrong = {name: cells("noise", name)[1].split(" → ")[1].split(" / ")[0] for name in ("dft", "sft", "spif")}
+    cases = ("spin β 1", "spin β 1 with SFT anchor 0.3", "spif", "space", "sft")
+    alone, anchored, bounded, space, fine_tuned = (cells("collapse", f"{case}, 0.001")[3] for case in cases)
+    return {
+        "README.md": (
+            f"sums: **SFT {sft}**, `spif` {spif}, `spin` {spin}; ",
+            f"word problems: **SFT {best}**, `spif` and `spin` {imitation} |",
+            f"SFT {start} → **play {play}**; as much more SFT {more} |",
+            f"a quarter wrong: **`dft` {wrong['dft']}**, SFT {wrong['sft']}, `spif` {wrong['spif']}; ",
+            f"`space` {space}, `spin` with the anchor {anchored}, `spif` {bounded}, `spin` alone **{alone}** |",
+        ),
+        "docs/how-to/choose.md": (
+            f"SFT {sft}, `spif` {spif}, `spin` {spin}.",
+            f"SFT {best} at its best, `spif` and `spin` {imitation} |",
+            f"[{start} after SFT, {play} after play](../studies.md#prompts-without-an-expert), {more} after",
+            f"(../studies.md#wrong-experts): {wrong['dft']}, SFT {wrong['sft']};",
+            f"SFT {fine_tuned}, `space` {space}, `spif` {bounded}, `spin` {alone} |",
+        ),
+    }
+
+
+def test_readme_and_choose_have_the_figures_of_the_results() -> None:
+    for page, figures in figures_of_readme_and_choose().items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert [each for each in figures if each not in text] == []
 
 
 def test_the_page_shows_the_results_as_they_are() -> None:
