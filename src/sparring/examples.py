@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 
 PROMPT_NAMES = ("prompt", "question", "instruction", "query", "problem", "input", "task", "request", "exercise")
 """What people call the column of a prompt, the likeliest first."""
+CALL_KEYS = ("tool_calls", "function_call")
+"""Keys of a message that hold a call of a tool."""
+THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
+"""Keys of a message that hold a thought."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import stat
 from collections.abc import Mapping, Set
 from pathlib import Path
@@ -12,6 +13,7 @@ from sparring.errors import InputError
 # Far above any configuration that a person writes; a few lines of YAML can name one value a billion times.
 _MOST_VALUES = 100_000
 _DEEPEST = 64
+_NOTHING = ("", "[]", "{}", "null")
 _LARGEST_TEXT = 16 * 2**20
 
 
@@ -125,6 +127,22 @@ def text_problem(value: Any, *, blank: bool = False) -> InputError | None:
     if not blank and not value.strip():
         return InputError("is empty", fix="fill it in or remove the row")
     return None
+
+
+def is_nothing(value: Any) -> bool:
+    """Whether a value says nothing: null, no characters, an empty list, or one whose items are all nothing."""
+    if isinstance(value, str):
+        return value.strip() in _NOTHING
+    if isinstance(value, list | tuple):
+        return all(map(is_nothing, value))
+    if isinstance(value, dict):
+        return all(map(is_nothing, value.values()))
+    return value is None or is_nan(value)
+
+
+def is_nan(value: Any) -> bool:
+    """Whether a value is NaN, by which pandas and its like write a cell that holds nothing."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def is_text(value: str) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from sparring.errors import InputError
+from sparring.examples import CALL_KEYS, THOUGHT_KEYS
 
 Turn = dict[str, str]
 
@@ -48,9 +48,9 @@ _CALL = f"write the call as text in the response, as the model is to write it, {
 _TEXT_ONLY = f"remove the row, {_IGNORE}"
 _PROMPT = f"write it into the prompt, {_IGNORE}"
 
-_CALLS = dict.fromkeys(("tool_calls", "function_call"), ("a call of a tool is not shown to the model", _CALL))
+_CALLS = dict.fromkeys(CALL_KEYS, ("a call of a tool is not shown to the model", _CALL))
 _THOUGHTS = dict.fromkeys(
-    ("reasoning_content", "reasoning", "thinking", "thought", "thoughts"),
+    THOUGHT_KEYS,
     ("a thought beside the response is not shown to the model", _THOUGHT),
 )
 _MEDIA = dict.fromkeys(
@@ -72,7 +72,6 @@ _SWITCHES = {
 _IN_MESSAGES = _CALLS | _THOUGHTS | _MEDIA | _TOOLS
 _IN_ROWS = _IN_MESSAGES | _CONTEXT | _SWITCHES
 _LABELS = frozenset({"label", "kto_tag", "is_good", "desirable"})
-_NOTHING = ("", "[]", "{}", "null")
 _WHOLE = ("1", "1.0", "true")
 
 
@@ -83,17 +82,6 @@ def refusal(name: str, value: Any, *, in_message: bool) -> InputError | None:
         return InputError("the answer is marked as one that is not to be given", fix=fix)
     known = (_IN_MESSAGES if in_message else _IN_ROWS).get(name)
     return None if known is None else InputError(known[0], fix=known[1])
-
-
-def is_nothing(value: Any) -> bool:
-    """Whether a value says nothing: null, no characters, an empty list, or one whose items are all nothing."""
-    if isinstance(value, str):
-        return value.strip() in _NOTHING
-    if isinstance(value, list | tuple):
-        return all(map(is_nothing, value))
-    if isinstance(value, dict):
-        return all(map(is_nothing, value.values()))
-    return value is None or is_nan(value)
 
 
 def transcript(text: str) -> list[Turn] | None:
@@ -108,11 +96,6 @@ def transcript(text: str) -> list[Turn] | None:
     if before or parts[:1] != ["Human"] or "Assistant" not in parts[::2]:
         return None
     return [{"role": who.lower(), "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
-
-
-def is_nan(value: Any) -> bool:
-    """Whether a value is NaN, by which pandas and its like write a cell that holds nothing."""
-    return isinstance(value, float) and math.isnan(value)
 
 
 def joined_parts(content: Any) -> Any:

@@ -13,14 +13,28 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed, nn
 
+from sparring.errors import InputError
+
 _T = TypeVar("_T")
 _B = TypeVar("_B")
 
 
 def unwrap(model: Any) -> Any:
-    """The causal language model under data-parallel and peft wrappers; injected adapters stay active."""
+    """The causal language model under data-parallel and peft wrappers; injected adapters stay active.
+
+    Raises:
+        InputError: The adapter is no part of that model, but puts tokens of its own before every text.
+    """
     model = _inner(model)
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not hasattr(model, "get_base_model"):
+        return model
+    if any(config.is_prompt_learning for config in model.peft_config.values()):
+        raise InputError(
+            "its adapter learns a prompt, which log-probs here would leave out",
+            where="model",
+            fix="take one that changes the weights, such as peft.LoraConfig",
+        )
+    return model.get_base_model()
 
 
 def computes_in_16_bits(core: Any) -> bool:

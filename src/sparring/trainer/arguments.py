@@ -142,11 +142,17 @@ def _check_field(name: str, value: Any) -> None:
         raise InputError(f"must be at least {_AT_LEAST[name]}, got {value!r}", where=where, fix="raise it")
     if name in _WHOLE and not isinstance(value, int):
         raise InputError(f"must be a whole number, got {value!r}", where=where, fix="round it")
-    if name == "train_sampling_strategy" and value == "group_by_length":
-        fix = "remove it: rows are sorted by length within a batch anyway"
-        raise InputError("triples cannot be grouped by length: each holds several responses", where=where, fix=fix)
+    if name == "train_sampling_strategy":
+        check_sampling(value, where=where)
     if name == "save_strategy" and value == "best":
         raise InputError("'best' needs evaluation while training", where=where, fix="take steps, epoch or no")
+
+
+def check_sampling(strategy: Any, *, where: str) -> None:
+    """Raises InputError where rows are to be drawn by their length."""
+    if strategy == "group_by_length":
+        fix = "remove it: rows are sorted by length within a batch anyway"
+        raise InputError("triples cannot be grouped by length: each holds several responses", where=where, fix=fix)
 
 
 def training_fields() -> frozenset[str]:

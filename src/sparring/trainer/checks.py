@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from transformers import PreTrainedConfig
+from typing import Any
+
+from transformers import PreTrainedConfig, TrainingArguments
 
 from sparring.errors import InputError
 from sparring.log_ratios import PREFERENCE_FIELDS, REFERENCE_FIELDS
@@ -29,6 +31,54 @@ def check_fields(triples: Triples, objective: Objective, where: str) -> None:
             where=where,
             fix="let `sparring train` play it, whose runs have a scorer, or take another objective",
         )
+
+
+def check_trained(model: Any, optimizer: Any) -> None:
+    """Raises InputError where a training would change no weight.
+
+    Args:
+        model: The model.
+        optimizer: The one that was passed, or None.
+    """
+    trained = {id(weight) for weight in model.parameters() if weight.requires_grad}
+    if not trained:
+        fix = (
+            "call model.requires_grad_(), or give an adapter: peft_config=…, or "
+            "PeftModel.from_pretrained(…, is_trainable=True)"
+        )
+        raise InputError("none of its weights is trained: requires_grad is false of all", where="model", fix=fix)
+    if optimizer is not None and not any(
+        id(weight) in trained for group in optimizer.param_groups for weight in group["params"]
+    ):
+        fix = (
+            "make it of the weights of the model that is trained, which peft_config or a name makes here; or set optim"
+        )
+        raise InputError("holds none of the weights that are trained", where="optimizers", fix=fix)
+
+
+def check_batches(triples: Triples, args: TrainingArguments) -> None:
+    """Raises InputError where there are fewer rows than a batch has, and batches that are not full are left out."""
+    size = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and len(triples) < size:
+        raise InputError(
+            f"dataloader_drop_last leaves out all {len(triples)} rows: a batch has {size}",
+            where="args.dataloader_drop_last",
+            fix="leave it out, or lower per_device_train_batch_size",
+        )
+
+
+def check_ids(triples: Triples, config: PreTrainedConfig, where: str) -> None:
+    """Raises InputError where a token id is none of the model's."""
+    size = config.get_text_config().vocab_size
+    for number, triple in enumerate(triples.items):
+        for ids in (triple.prompt_ids, *triple.responses):
+            if not 0 <= min(ids) <= max(ids) < size:
+                found = min(ids) if min(ids) < 0 else max(ids)
+                problem = f"the token id {found} is none of the model's, which has {size}"
+                fix = (
+                    "tokenize with the model's own tokenizer; of tokens that were added, resize the model's embeddings"
+                )
+                raise InputError(problem, where=f"{where} row {number}", fix=fix)
 
 
 def tell_shared(train: Triples, evaluation: Triples) -> None:

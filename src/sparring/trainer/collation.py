@@ -39,7 +39,8 @@ class Counts:
 def collate(triples: Sequence[Triple]) -> dict[str, Any]:
     """A batch of triples: token ids as lists, since the log-prob engine lays them out, and scores as tensors.
 
-    `responses` are all responses to a prompt, in the order of `counts`; `whole` is the number of prompts.
+    `responses` are all responses to a prompt, in the order of `counts`; `whole` is what the sum of the prompts' losses
+    is divided by, their number.
     """
     first = triples[0]
     earlier = [[ids for each in triple.rounds for ids in each.generated_ids] for triple in triples]

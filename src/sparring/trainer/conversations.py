@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeGuard
 
 from sparring.errors import InputError, did_you_mean
-from sparring.examples import PROMPT_NAMES
+from sparring.examples import CALL_KEYS, PROMPT_NAMES, THOUGHT_KEYS
 from sparring.following import end_of_turn, space_between
+from sparring.inputs import is_nothing
 from sparring.progress import console
 
 _NAMES = {"chosen": "expert", "rejected": "generated"}
@@ -111,6 +113,10 @@ def _content(response: Any, prompt: Turns, where: str) -> str | None:
         raise InputError(
             problem, where=where, fix="move the earlier turns to the prompt; both responses answer the same"
         )
+    for key in (*CALL_KEYS, *THOUGHT_KEYS):
+        if not is_nothing(turns[0].get(key)):
+            fix = f"write it into the content, as the model is to write it, or take '{key}' out"
+            raise InputError("what stands beside the content is not trained on", where=f"{where}, {key}", fix=fix)
     return turns[0].get("content")
 
 
@@ -135,7 +141,46 @@ def rendered(tokenizer: Any, where: str, turns: Turns, **options: Any) -> Any:
         raise InputError(problem, where=where, fix=fix) from error
 
 
-def around(tokenizer: Any, prompt: Turns, response: str, ends: Collection[int], where: str) -> tuple[str, list[int]]:
+def told_template(row: Mapping[str, Any], tokenizer: Any, where: str) -> dict[str, Any]:
+    """What a row tells the chat template beside its turns: `tools`, and the variables of `chat_template_kwargs`.
+
+    Args:
+        row: As `split` gives it.
+        tokenizer: Whose template it is.
+        where: What messages call the row.
+
+    Raises:
+        InputError: Nothing would come of it: the prompt is no conversation, or the template does not read it.
+    """
+    told: dict[str, Any] = {}
+    for name in ("tools", "chat_template_kwargs"):
+        value: Any = row.get(name)
+        value = _from_json(value, f"{where}, {name}") if isinstance(value, str) and value.strip() else value
+        if is_nothing(value):
+            continue
+        if not is_turns(row.get("prompt")):
+            fix = "give the prompt as a list of messages, or write it into the prompt"
+            raise InputError("is shown to the model by a chat template alone", where=f"{where}, {name}", fix=fix)
+        # A data set fills what one of its rows lacks with nulls.
+        more = {"tools": value} if name == "tools" else {key: v for key, v in dict(value).items() if v is not None}
+        write = partial(rendered, tokenizer, where, row["prompt"], tokenize=False, add_generation_prompt=True)
+        if name == "tools" and write(**more) == write():
+            fix = "take a model whose template does, or write them into a system turn"
+            raise InputError("the chat template does not read them", where=f"{where}, {name}", fix=fix)
+        told |= more
+    return told
+
+
+def _from_json(value: str, where: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise InputError(f"is no JSON ({error})", where=where, fix="correct it") from error
+
+
+def around(
+    tokenizer: Any, prompt: Turns, response: str, ends: Collection[int], where: str, *, told: Mapping[str, Any]
+) -> tuple[str, list[int]]:
     """What the chat template writes around the words of an assistant's turn.
 
     Args:
@@ -144,12 +189,16 @@ def around(tokenizer: Any, prompt: Turns, response: str, ends: Collection[int], 
         response: The words.
         ends: As `end_of_turn` takes them.
         where: What messages call the row.
+        told: As `told_template` gives it.
 
     Returns:
         The white space before them, as `space_between` tells it, and the tokens behind them, as `end_of_turn` does: the
         end-of-sequence token where the template writes none.
     """
-    write = partial(rendered, tokenizer, where, tokenize=False)
+
+    def write(turns: Turns, **options: Any) -> str:
+        return str(rendered(tokenizer, where, turns, tokenize=False, **told, **options))
+
     turns = [*prompt, {"role": "assistant", "content": response}]
     space = space_between(tokenizer, write(prompt, add_generation_prompt=True), write(turns), response)
     return space, end_of_turn(tokenizer, write, turns, ends) or [tokenizer.eos_token_id]

@@ -17,38 +17,62 @@ from sparring.objectives import OBJECTIVES
 from sparring.progress import console
 from sparring.registry import build
 from sparring.regularizers import split_regularizers
+from sparring.trainer.arguments import check_sampling
+from sparring.trainer.fields import MANAGED
 from sparring.trainer.trackers import check_trackers
 from sparring.types import Objective
 
-# Arguments of TRL's trainers and of their configurations, and what takes their place.
+_NO_LOGITS = "no logits are kept: a metric is one of the objective's, in the metrics of what it returns"
+# Arguments of transformers' and TRL's trainers and of their configurations, and what takes their place.
 _LOSSES = {"sigmoid": "dpo"}
 _REPLACED = {
     "ref_model": "none is needed: the model as it is when training starts is the reference, and is scored once",
     "beta": 'it belongs to the objective, as in objective={"name": "dpo", "beta": 0.1}',
     "loss_type": 'it is the name of the objective: "sigmoid" is "dpo", "ipo" is "ipo"',
     "tokenizer": "write processing_class",
+    "compute_loss_func": "the objective is the loss: write one that derives from sparring.types.Objective",
+    "data_collator": "batches are put together here: give rows, as text or as token ids",
+    **dict.fromkeys(("compute_metrics", "preprocess_logits_for_metrics"), _NO_LOGITS),
     **dict.fromkeys(("max_length", "max_prompt_length"), "nothing is cut here: cut or leave out long rows before"),
 }
 
 
 def check_names(given: Mapping[str, Any]) -> None:
-    """Raises InputError where arguments of TRL's trainers were given that have no place here."""
+    """Raises InputError where arguments of other trainers were given that have no place here."""
     replaced = [name for name in _REPLACED if name in given]
     if replaced:
         fix = "; ".join(f"{name}: {_REPLACED[name]}" for name in replaced)
         raise InputError("SelfPlayTrainer does not take this", where=", ".join(replaced), fix=fix)
 
 
-def model_of(model: Any, tokenizer: Any, args: TrainingArguments | None) -> tuple[Any, Any]:
-    """The model and its tokenizer, loaded where the model is an id or a folder, and no tokenizer is given.
+def model_of(model: Any, tokenizer: Any, args: TrainingArguments | None, peft_config: Any) -> tuple[Any, Any]:
+    """The model, with a new adapter where one is configured, and its tokenizer; those of an id or a folder are loaded.
 
     Raises:
-        InputError: There is no such model.
+        InputError: There is no such model, or it has an adapter already.
     """
-    if not isinstance(model, str):
-        return model, tokenizer
-    config = ModelConfig(name=model, device="cpu" if args is not None and args.use_cpu else "auto")
-    return load_model(config), load_tokenizer(config) if tokenizer is None else tokenizer
+    if isinstance(model, str):
+        config = ModelConfig(name=model, device="cpu" if args is not None and args.use_cpu else "auto")
+        model, tokenizer = load_model(config), load_tokenizer(config) if tokenizer is None else tokenizer
+    return model if peft_config is None else _adapted(model, peft_config), tokenizer
+
+
+def _adapted(model: Any, peft_config: Any) -> Any:
+    """The model with a new adapter.
+
+    Raises:
+        InputError: It has one already. With both, only the new one would be saved, and be read as another model's.
+    """
+    from peft import PeftModel, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if isinstance(model, PeftModel) or any(isinstance(module, BaseTunerLayer) for module in model.modules()):
+        raise InputError(
+            "the model has an adapter already; peft puts one into the model that it is given, be it kept or not",
+            where="peft_config",
+            fix="leave it out to train that adapter on; or load the model anew, or take the adapter out by .unload()",
+        )
+    return get_peft_model(model, peft_config)
 
 
 def objective_of(objective: Objective | str | Mapping[str, Any] | None) -> Objective:
@@ -109,9 +133,13 @@ def check_arguments(args: TrainingArguments, objective: Objective) -> None:
     """Checks the trackers, and says what arguments of another trainer nobody reads.
 
     Raises:
-        InputError: A tracker is unknown, or its package is missing; or a setting of another trainer's loss was given
-            that is not the objective's.
+        InputError: A tracker is unknown, or its package is missing; or a setting was given that would change the loss
+            or the batches, and does not here.
     """
+    if args.label_smoothing_factor:
+        fix = MANAGED["label_smoothing_factor"]
+        raise InputError("would not be heeded", where="args.label_smoothing_factor", fix=fix)
+    check_sampling(args.train_sampling_strategy, where="args.train_sampling_strategy")
     try:
         check_trackers(args.report_to)
     except Exception as error:

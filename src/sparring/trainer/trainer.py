@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from sparring.errors import InputError, RunError
+from sparring.errors import InputError
 from sparring.heap import keep_few_kernels
 from sparring.log_ratios import OPPONENT_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.logprobs.wrappers import unwrap
 from sparring.models.endings import ends_of
-from sparring.models.finite import first_broken
-from sparring.trainer.checks import check_fields, check_lengths, tell_shared
+from sparring.trainer.checks import check_batches, check_fields, check_ids, check_lengths, check_trained, tell_shared
 from sparring.trainer.collation import collate
+from sparring.trainer.diverged import DivergedError, broken_weight, where_broken
 from sparring.trainer.given import check_arguments, check_kinds, check_names, model_of, objective_of, takes_pairs
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import gradients_set_aside, memory_saved
@@ -31,18 +31,6 @@ from sparring.trainer.ratios import log_ratios
 from sparring.trainer.triples import Triples, triples_from
 from sparring.trainer.unlogged import Unlogged
 from sparring.types import Objective, ObjectiveOutput
-
-
-class DivergedError(RunError):
-    """A training went so far wrong that its numbers are none any more.
-
-    Args:
-        problem: Where and how it shows.
-    """
-
-    def __init__(self, problem: str) -> None:
-        self.problem = problem
-        super().__init__(f"{problem}\n  fix: train again with a lower learning rate, or a larger beta")
 
 
 class SelfPlayTrainer(Trainer):
@@ -88,11 +76,7 @@ class SelfPlayTrainer(Trainer):
         if args is not None:
             check_arguments(args, self.objective)
         keep_few_kernels()
-        model, processing_class = model_of(model, processing_class, args)
-        if peft_config is not None:
-            from peft import get_peft_model
-
-            model = get_peft_model(model, peft_config)
+        model, processing_class = model_of(model, processing_class, args, peft_config)
         self._sums: dict[str, dict[str, list[Tensor]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
         self._resumed: Unlogged | None = None
         # The rows of the last batches and their losses, to name those of which a loss is not finite.
@@ -109,17 +93,20 @@ class SelfPlayTrainer(Trainer):
             **kwargs,
         )
         check_launch()
+        check_trained(self.model, self.optimizer)
+        check_batches(self.train_dataset, self.args)
         for where in ("train_dataset", "eval_dataset"):
             if (triples := getattr(self, where)) is not None:
                 self._check(triples, where)
         if self.eval_dataset is not None:
             tell_shared(self.train_dataset, self.eval_dataset)
-        # The loss is a mean over prompts, so the Trainer divides it by the number of accumulation steps.
+        # The loss is a mean over prompts, no sum of tokens' that the model itself divides.
         self.model_accepts_loss_kwargs = False
         self.add_callback(_GoesOn(self))
 
     def _check(self, triples: Triples, where: str) -> None:
         check_fields(triples, self.objective, where)
+        check_ids(triples, self.model.config, where)
         check_lengths(triples, self.model.config, where)
 
     @property
@@ -138,20 +125,42 @@ class SelfPlayTrainer(Trainer):
         """The loss and metrics on `eval_dataset`, or on that of the constructor."""
         triples = self.eval_dataset
         if eval_dataset is not None:
-            triples = self._read(eval_dataset, where="eval_dataset")
-            self._check(triples, "eval_dataset")
+            triples = self._given(eval_dataset, "eval_dataset")
         if triples is None:
             raise InputError("the evaluation set is missing", where="eval_dataset", fix="pass eval_dataset=triples")
-        if self.state.global_step > 0 and self._unscored(triples):
-            raise InputError(
-                "the opponent, the model as it was before training, is no longer in memory to score this set",
-                where="eval_dataset",
-                fix="pass the set to the constructor, or add the opponent's log-probs to it",
-            )
         self.score()
         self._score(triples)
         metrics: dict[str, float] = super().evaluate(triples, *args, **kwargs)
         return metrics
+
+    def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """The loss and metrics on `test_dataset`, which are not logged; there are no logits to predict from."""
+        triples = self._given(test_dataset, "test_dataset")
+        self.score()
+        self._score(triples)
+        return super().predict(triples, *args, **kwargs)
+
+    def _given(self, dataset: Any, where: str) -> Triples:
+        """The triples of a set that is given after the constructor."""
+        check_kinds(None, None, None, **{where: dataset})
+        triples = self._read(dataset, where=where)
+        self._check(triples, where)
+        if self.state.global_step > 0 and self._unscored(triples):
+            raise InputError(
+                "the opponent, the model as it was before training, is no longer in memory to score this set",
+                where=where,
+                fix="pass the set to the constructor, or add the opponent's log-probs to it",
+            )
+        return triples
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Adds the objective's metrics, averaged over the prompts of this evaluation alone."""
+        self._sums["eval"].clear()
+        self._losses.clear()
+        output = super().evaluation_loop(*args, **kwargs)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        output.metrics.update({f"{prefix}_{name}": mean for name, mean in self._means(self._sums["eval"]).items()})
+        return output
 
     def score(self) -> None:
         """Computes the opponent's log-probs where they are missing: the opponent is the model as it is now."""
@@ -184,6 +193,14 @@ class SelfPlayTrainer(Trainer):
             for offset, (triple, row) in enumerate(zip(batch, values, strict=True)):
                 triples.items[start + offset] = triple.with_scores(row.tolist())
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The batches of a step, in which every prompt weighs the same, though one batch is smaller."""
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        # The Trainer divides the sum of their losses by their number.
+        for batch in batches:
+            batch["whole"] = sum(len(each["rows"]) for each in batches) / len(batches)
+        return batches, items
+
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
@@ -201,7 +218,7 @@ class SelfPlayTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The objective's mean over the prompts of the batch, or the share of a part in it."""
+        """The objective's mean over the prompts of the batch, or the share of these prompts in it."""
         with self.accelerator.autocast():
             output = self.objective(log_ratios(model, inputs, self.objective))
         loss = output.loss.mean() * (len(output.loss) / inputs["whole"])
@@ -221,11 +238,10 @@ class SelfPlayTrainer(Trainer):
             self._sums[mode][name].append(value)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the objective's metrics, averaged over the steps since the last log."""
-        mode = "eval" if any(name.startswith("eval_") for name in logs) else "train"
-        prefix = "eval_" if mode == "eval" else ""
-        logs |= {prefix + name: value for name, value in self._means(self._sums[mode]).items()}
-        self._sums[mode].clear()
+        """Adds the objective's metrics to those of training, averaged over the steps since the last log."""
+        if "loss" in logs or "train_loss" in logs:
+            logs |= self._means(self._sums["train"])
+            self._sums["train"].clear()
         if "train_loss" in logs:
             # transformers divides by the number of steps since a resume.
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
@@ -233,27 +249,13 @@ class SelfPlayTrainer(Trainer):
         checked = {name: value for name, value in logs.items() if not (self.args.fp16 and name == "grad_norm")}
         broken = [name for name, value in checked.items() if isinstance(value, float) and not math.isfinite(value)]
         if broken:
-            raise DivergedError(
-                f"step {self.state.global_step}: {', '.join(broken)} is not a finite number{self._where_broken()}"
-            )
+            told = f"{', '.join(broken)} is not a finite number{where_broken(self._losses, self.model)}"
+            raise DivergedError(f"step {self.state.global_step}: {told}")
         self._losses.clear()
         super().log(logs, start_time)
 
-    def _where_broken(self) -> str:
-        """Which prompts' losses and which weight are not finite, as far as this process sees."""
-        rows = [
-            row
-            for rows, losses in self._losses
-            for row, loss in zip(rows, losses.tolist(), strict=True)
-            if not math.isfinite(loss)
-        ]
-        told = [f"the losses of the prompts of rows {', '.join(map(str, rows[:5]))} are not"] if rows else []
-        weight = first_broken(_trained(self.model))
-        told += [] if weight is None else [f"the weight '{weight}' is not"]
-        return "".join(f"; {each}" for each in told)
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        broken = first_broken(_trained(self.model))
+        broken = broken_weight(self.model)
         # All processes end together: each may hold a part of the weights.
         count = self.accelerator.reduce(torch.tensor([int(broken is not None)], device=self.args.device))
         if count.item():
@@ -293,7 +295,8 @@ class SelfPlayTrainer(Trainer):
             self._resumed = Unlogged.read(Path(checkpoint), self.args.process_index, self.args.device)
 
     def go_on(self) -> None:
-        """Takes up the sums of the checkpoint that training was resumed from, if it was."""
+        """Takes up the sums of the checkpoint that training was resumed from, or begins with none."""
+        self._sums["train"].clear()
         if self._resumed is not None:
             self._tr_loss, self._total_loss_scalar = self._resumed.loss, self._resumed.logged_loss
             self._globalstep_last_logged = self._resumed.logged_step
@@ -313,7 +316,3 @@ class _GoesOn(TrainerCallback):
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         self._trainer.go_on()
-
-
-def _trained(model: Any) -> Iterator[tuple[str, Tensor]]:
-    return ((name, weight.detach()) for name, weight in model.named_parameters() if weight.requires_grad)

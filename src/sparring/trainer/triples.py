@@ -13,7 +13,18 @@ from sparring.following import following
 from sparring.inputs import text_problem
 from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.tokens import LikelyTokens
-from sparring.trainer.conversations import Turns, around, is_preferred, is_turns, missing, named, rendered, split
+from sparring.trainer.conversations import (
+    Turns,
+    around,
+    is_preferred,
+    is_turns,
+    missing,
+    named,
+    rendered,
+    split,
+    told_template,
+)
+from sparring.trainer.numbers import log_probs, pairwise, preference
 from sparring.trainer.repeats import tell_repeats
 
 _TEXT = ("prompt", "expert", "generated")
@@ -163,8 +174,9 @@ def triples_from(
     `prompt_ids`, `expert_ids` and `generated_ids` as token ids. `opponent_expert_log_prob` and
     `opponent_generated_log_probs` are taken where they are given, and so are a judge's `preference` (K numbers
     P(y_k ≻ π_o)) and `pairwise` (K lists of K numbers P(y_i ≻ y_j)). A prompt may also be a list of chat messages, to
-    which the tokenizer's chat template is applied. Responses to it end as the template ends them, those to a text with
-    the end-of-sequence token.
+    which the tokenizer's chat template is applied; it is told the `tools` of a row and its `chat_template_kwargs`.
+    Responses to it end as the template ends them, those to a text with the end-of-sequence token; one that ends so
+    already gets no second end.
 
     As TRL's trainers have them, the columns may also be called `chosen` and `rejected`, and responses be lists of chat
     messages: one of the assistant, which the prompt's may precede.
@@ -224,27 +236,31 @@ def _triple(
         if tokenizer is None or tokenizer.eos_token_id is None:
             fix = "pass processing_class=, or give token ids"
             raise InputError("text needs a tokenizer with an end-of-sequence token", where=where, fix=fix)
-        prompt = _checked_ids(_prompt_ids(tokenizer, text, where), f"{where}, prompt")
+        told = told_template(chats, tokenizer, where)
+        prompt = _checked_ids(_prompt_ids(tokenizer, text, where, told), f"{where}, prompt")
         several = isinstance(generated_text, Sequence) and not isinstance(generated_text, str)
         texts = [expert_text, *(generated_text if several else [generated_text])]
         _check_texts(texts, where, called)
-        in_chat = is_turns(text)
-        space, end = around(tokenizer, text, expert_text, ends, where) if in_chat else ("", [tokenizer.eos_token_id])
+        space, end = "", [tokenizer.eos_token_id]
+        if is_turns(text):
+            space, end = around(tokenizer, text, expert_text, ends, where, told=told)
         behind = following(tokenizer, [space + each for each in texts], [prompt[-1]] * len(texts))
-        expert, *generated = ([*ids, *end] for ids in behind)
-    triple = Triple(
+        # A text that a template has written holds its end already.
+        expert, *generated = (ids if ids[-len(end) :] == end else [*ids, *end] for ids in behind)
+    if not generated:
+        raise InputError("there is no generated response", where=where, fix="give one or more in every row")
+    k = len(generated)
+    opponent_expert, opponent_generated = log_probs(_SCORES, row.get(_SCORES[0]), row.get(_SCORES[1]), k, where)
+    return Triple(
         prompt_ids=_checked_ids(prompt, f"{where}, prompt"),
         expert_ids=_checked_ids(expert, f"{where}, expert"),
         generated_ids=[_checked_ids(ids, f"{where}, generated response {k}") for k, ids in enumerate(generated)],
-        opponent_expert=row.get(_SCORES[0]),
-        opponent_generated=row.get(_SCORES[1]),
-        preference=row.get("preference"),
-        pairwise=row.get("pairwise"),
+        opponent_expert=opponent_expert,
+        opponent_generated=opponent_generated,
+        preference=preference(row.get("preference"), k, where),
+        pairwise=pairwise(row.get("pairwise"), k, where),
         row=number,
     )
-    _check_scores(triple, where)
-    _check_preferences(triple, where)
-    return triple
 
 
 def _field(row: Mapping[str, Any], name: str, where: str, called: Mapping[str, str]) -> Any:
@@ -259,29 +275,7 @@ def _checked_ids(ids: Any, where: str) -> list[int]:
     return list(ids)
 
 
-def _check_scores(triple: Triple, where: str) -> None:
-    expert, generated = triple.opponent_expert, triple.opponent_generated
-    if (expert is None) != (generated is None):
-        fix = f"give both {_SCORES[0]} and {_SCORES[1]}, or neither"
-        raise InputError("only one of the opponent's log-probs is given", where=where, fix=fix)
-    if generated is not None and len(generated) != len(triple.generated_ids):
-        problem = f"{len(generated)} log-probs are given for {len(triple.generated_ids)} generated responses"
-        raise InputError(problem, where=f"{where}, {_SCORES[1]}", fix="give one for each generated response")
-
-
-def _check_preferences(triple: Triple, where: str) -> None:
-    k = len(triple.generated_ids)
-    for name, rows in (("preference", [triple.preference]), ("pairwise", [triple.pairwise, *(triple.pairwise or [])])):
-        for row in rows:
-            if row is not None and len(row) != k:
-                problem = f"{len(row)} entries are given for {k} generated responses"
-                raise InputError(problem, where=f"{where}, {name}", fix="give one for each generated response")
-            if row is not None and any(entry is None for entry in row):
-                fix = "leave out rows in which the judge did not decide every pair"
-                raise InputError("an entry is missing", where=f"{where}, {name}", fix=fix)
-
-
-def _prompt_ids(tokenizer: Any, prompt: str | Turns, where: str) -> list[int]:
+def _prompt_ids(tokenizer: Any, prompt: str | Turns, where: str, told: Mapping[str, Any]) -> list[int]:
     """The prompt's token ids, with one bos whether the tokenizer, the template or the text itself writes it."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     if isinstance(prompt, str):
@@ -291,7 +285,7 @@ def _prompt_ids(tokenizer: Any, prompt: str | Turns, where: str) -> list[int]:
             del ids[-1]
     else:
         options = {"add_generation_prompt": True, "tokenizer_kwargs": {"verbose": False}}
-        ids = list(rendered(tokenizer, where, prompt, **options))
+        ids = list(rendered(tokenizer, where, prompt, **options, **told))
     while bos is not None and len(ids) > 1 and ids[0] == ids[1] == bos:
         del ids[0]
     return ids

@@ -23,9 +23,10 @@ from sparring.selfplay.stages.checkpoints import Checkpoints, last_checkpoint
 from sparring.stage_directory import StageDirectory
 from sparring.trainer.arguments import training_arguments
 from sparring.trainer.callbacks import StageCallback, StopCallback
+from sparring.trainer.diverged import DivergedError
 from sparring.trainer.plateau import Plateau, PlateauCallback
 from sparring.trainer.trackers import steps_before, trackers
-from sparring.trainer.trainer import DivergedError, SelfPlayTrainer
+from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
 from sparring.types import Objective
 from sparring.work import processes
