@@ -84,7 +84,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     found = ours(options)
     policies = {}
     for stage in directory.stages():
-        name = str(stage.path.relative_to(directory.path))
+        name = directory.name_of(stage)
         other = theirs(model_args(config, directory, stage), options)
         policies[name] = {"equal": found[name] == other, "sparring": found[name], "lm_eval": other}
     return {"equal": all(policy["equal"] for policy in policies.values()), "policies": policies}

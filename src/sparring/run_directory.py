@@ -85,17 +85,19 @@ class RunDirectory:
 
         What a person put beside it is theirs: it is neither read nor removed.
         """
-        stages = (self.teacher.path, self.base.path, self.warmup.path, self.iterations, self.controls)
-        files = (self.config, self.manifest, self.metrics, self.stability, self.result, self.report, self.lock)
-        refuse_links(*files, *stages, self.answers, self.tensorboard)
+        refuse_links(*self._parts, self.report)
 
     def refuse_own(self, path: Path) -> None:
         """Raises InputError where something that a person has written would take the place of a part of the run."""
+        if any(path.resolve().is_relative_to(own.resolve()) for own in self._parts):
+            raise InputError("this is a part of the run itself", where=str(path), fix="write it elsewhere")
+
+    @property
+    def _parts(self) -> tuple[Path, ...]:
+        """All that a run is made of, but its report, which may be written anew at any time."""
         files = (self.config, self.manifest, self.metrics, self.stability, self.result, self.lock)
         stages = (self.teacher.path, self.base.path, self.warmup.path, self.iterations, self.controls)
-        folders = (*stages, self.answers, self.tensorboard)
-        if any(path.resolve().is_relative_to(own.resolve()) for own in (*files, *folders)):
-            raise InputError("this is a part of the run itself", where=str(path), fix="write it elsewhere")
+        return (*files, *stages, self.answers, self.tensorboard)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -202,7 +204,11 @@ class RunDirectory:
 
     def name(self, policy: int) -> str:
         """What the folder of a policy is called in the run, e.g. "iterations/001"."""
-        return str(self.stage(policy).path.relative_to(self.path))
+        return self.name_of(self.stage(policy))
+
+    def name_of(self, stage: StageDirectory) -> str:
+        """What one of its folders is called in the run, likewise."""
+        return str(stage.path.relative_to(self.path))
 
     def weights(self, policy: int) -> Path | None:
         """A policy's saved weights; None for the base model, which policy 0 also is when there is no warm-up.
@@ -227,7 +233,7 @@ class RunDirectory:
 
     def removed(self, what: Literal["model", "samples"]) -> list[str]:
         """The folders in the run of iterations whose weights or samples were removed on purpose."""
-        return [str(stage.path.relative_to(self.path)) for stage in self.played() if what in stage.removed()]
+        return [self.name_of(stage) for stage in self.played() if what in stage.removed()]
 
     def log(self, event: Mapping[str, Any]) -> None:
         """Appends one event to metrics.jsonl, with its digest."""

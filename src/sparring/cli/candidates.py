@@ -75,7 +75,7 @@ def candidates(text: str, *, trust_remote_code: bool) -> list[Candidate]:
     removed = directory.removed("model")
     if removed:
         console.print(f"the weights of {', '.join(removed)} were removed (keep.models)")
-    names = [str(stage.path.relative_to(directory.path)) for stage in directory.stages()]
+    names = [directory.name_of(stage) for stage in directory.stages()]
     return [run.candidate(name, name) for name in names]
 
 

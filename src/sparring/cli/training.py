@@ -77,9 +77,9 @@ def _reached(directory: RunDirectory) -> str:
     for stage in reversed([stage for stage in begun if not stage.model.exists()]):
         steps = [int(path.name.rpartition("-")[2]) for path in stage.training.glob("checkpoint-*")]
         if steps:
-            return f"from step {max(steps)} of {stage.path.relative_to(directory.path)}"
+            return f"from step {max(steps)} of {directory.name_of(stage)}"
     last = directory.stages()[-1]
-    return "before any training ended" if last == directory.base else f"after {last.path.relative_to(directory.path)}"
+    return "before any training ended" if last == directory.base else f"after {directory.name_of(last)}"
 
 
 def _is_launched() -> bool:

@@ -43,7 +43,7 @@ def last_instead(directory: RunDirectory, best: str) -> str | None:
     if best.startswith("iterations/"):
         return None
     trained = [stage for stage in directory.played() if stage.model.exists()]
-    return str(trained[-1].path.relative_to(directory.path)) if trained else None
+    return directory.name_of(trained[-1]) if trained else None
 
 
 def weights_of(directory: RunDirectory, name: str) -> Path | None:
@@ -66,7 +66,7 @@ def weights_of(directory: RunDirectory, name: str) -> Path | None:
 
 def _trained(directory: RunDirectory) -> dict[str, Path]:
     """The folders with the weights of every policy, by its name; of the base model, which has none of its own, too."""
-    return {str(stage.path.relative_to(directory.path)): stage.model for stage in directory.stages()}
+    return {directory.name_of(stage): stage.model for stage in directory.stages()}
 
 
 def check_free(run: Path, to: Path) -> None:

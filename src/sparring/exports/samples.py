@@ -141,11 +141,7 @@ def _stages(directory: RunDirectory) -> dict[str, StageDirectory]:
     """The folders of the policies, by name, in the order in which they were made."""
     known = (directory.base, directory.warmup, *directory.played(), *directory.controlled())
     stages = [stage for stage in known if stage.path.exists()]
-    return {_name(directory, stage): stage for stage in stages}
-
-
-def _name(directory: RunDirectory, stage: StageDirectory) -> str:
-    return str(stage.path.relative_to(directory.path))
+    return {directory.name_of(stage): stage for stage in stages}
 
 
 def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str, int], Example]:
@@ -243,7 +239,7 @@ def _training(directory: RunDirectory, stages: Mapping[str, StageDirectory]) -> 
             yield _Shard(
                 path=path,
                 split="train",
-                player=by if isinstance(by, str) else _name(directory, directory.stage(by.policy)),
+                player=by if isinstance(by, str) else directory.name(by.policy),
                 decoding="given" if isinstance(by, str) else by.how,
                 iteration=int(stage.path.name) if name.startswith("iterations") else None,
                 log_probs=_log_probs(directory, scores_of(stage, path)),
@@ -268,7 +264,7 @@ def _held_out_log_probs(directory: RunDirectory, stages: Mapping[str, StageDirec
     scored: defaultdict[Scored, LogProbs] = defaultdict(dict)
     for stage in stages.values():
         for path, by in held_out_scores(stage).items():
-            whose: Scored = (by.how, _name(directory, directory.stage(by.policy))) if isinstance(by, Drawn) else by
+            whose: Scored = (by.how, directory.name(by.policy)) if isinstance(by, Drawn) else by
             for key, log_probs in _log_probs(directory, [path]).items():
                 scored[whose].setdefault(key, {}).update(log_probs)
     return scored
@@ -278,6 +274,6 @@ def _log_probs(directory: RunDirectory, files: Iterable[Path]) -> LogProbs:
     log_probs: LogProbs = {}
     for file in files:
         for row in read_scores(file):
-            scorer = _name(directory, directory.stage(row["policy"]))
+            scorer = directory.name(row["policy"])
             log_probs.setdefault((row["index"], row["sample"]), {})[scorer] = row["log_prob"]
     return log_probs

@@ -222,7 +222,7 @@ def summarize(path: Path) -> Summary:
     result = read_result(directory.result, *_OF_AN_END) if directory.result.exists() else None
     _check_lost(directory, [stage for _, stage in stages], ended=result is not None)
     rows = [
-        PolicyRow(name, str(stage.path.relative_to(path)), _estimates(stage))
+        PolicyRow(name, directory.name_of(stage), _estimates(stage))
         for name, stage in stages
         if stage.evaluation.exists()
     ]
