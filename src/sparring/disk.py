@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
 
-from sparring.errors import InputError, RunError, SparringError
+from sparring.errors import InputError, RunError, SparringError, causes, in_a_line
 
 _SPACE = "free some space"
 # By number: what is wrong, and how to mend it.
@@ -48,28 +47,20 @@ def refusal(error: BaseException, *, again: str) -> SparringError | None:
         error: An OSError, or what a library made of it.
         again: What to do when there is space.
     """
-    chain = list(_chain(error))
+    chain = list(causes(error))
     for number, (problem, cure) in _FULL.items():
         if any(_is(each, number) for each in chain):
             return RunError(f"{problem}{_place(error)}; {cure}, then {again}")
     if any(_TORCH.search(str(each)) for each in chain):
         return RunError(f"{_TORCH_PROBLEM}; {_TORCH_CURE}, then {again}")
     if any(isinstance(each, MemoryError) or _MEMORY.search(str(each)) for each in chain):
-        told = " ".join(str(error).split())[:200]
-        return RunError(f"there is not enough memory ({told}); {_MEMORY_CURE}, then {again}")
+        return RunError(f"there is not enough memory ({in_a_line(error)}); {_MEMORY_CURE}, then {again}")
     for number, problem in _CLOSED.items():
         if _is(error, number):
             where, fix = _file(error) or str(error), f"change its rights, or {_ELSEWHERE}"
             return InputError(f"{problem} ({os.strerror(number)})", where=where, fix=fix)
     misnamed = _MISNAMED.get(error.errno or 0) if isinstance(error, OSError) else None
     return InputError(misnamed, where=_file(error), fix=_ELSEWHERE) if misnamed and _file(error) else None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those that it came from."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _is(error: BaseException, number: int) -> bool:

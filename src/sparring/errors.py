@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 # The user, perhaps with a password, before the @ of an address; without a scheme only where there is a password. People
@@ -12,6 +12,8 @@ from typing import Any
 _USER = re.compile(
     r"""(?<=://)(?:[^\s/@:]*:(?!\d+/)[^\s"'<>]*|[^\s/"'<>]+)@|(?<![\w.+:-])[\w.+-]+:[^\s/:@]+@(?=[\w\[])"""
 )
+
+_LONGEST_LINE = 300
 
 
 class SparringError(Exception):
@@ -81,6 +83,19 @@ class StopError(SparringError):
 def without_user(text: str) -> str:
     """The text with `***@` in place of the user and password of every address in it."""
     return _USER.sub("***@", text)
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def in_a_line(told: str | BaseException) -> str:
+    """What a library or a server says, in one line of a few hundred characters; of an error without words its type."""
+    line = " ".join(str(told).split())[:_LONGEST_LINE]
+    return line or (type(told).__name__ if isinstance(told, BaseException) else "")
 
 
 def did_you_mean(name: str, known: Iterable[str], *, meant: Mapping[str, str] | None = None) -> str:

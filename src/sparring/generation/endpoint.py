@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring import web
-from sparring.errors import InputError, RunError
+from sparring.errors import InputError, RunError, in_a_line
 from sparring.generation.config import ServerConfig
 from sparring.generation.protocol import Completion, EngineModel, Request
 from sparring.generation.vllm_weights import PROBING, VllmWeights, own_log_probs, sampling
@@ -206,7 +206,7 @@ class Endpoint(VllmWeights):
         except (web.NoAnswerError, web.BadAnswerError) as error:
             raise Unavailable(str(error)) from error
         if answer.status >= 500 or answer.status in _PASSING:
-            raise Unavailable(f"status {answer.status}: {_excerpt(answer)}")
+            raise Unavailable(f"status {answer.status}: {in_a_line(answer.text)}")
         if 300 <= answer.status < 400:
             raise Nonsense(f"sends us to {answer.headers.get('location', 'nowhere')}", "give the address that it names")
         return answer
@@ -227,8 +227,4 @@ class Endpoint(VllmWeights):
         fix = ""
         if answer.status in {401, 403}:
             fix = "\n  fix: name the variable that holds its key in generation.api_key_env"
-        return RunError(f"{self.where} refused a request (status {answer.status}: {_excerpt(answer)}){fix}")
-
-
-def _excerpt(answer: Answer) -> str:
-    return " ".join(answer.text.split())[:300]
+        return RunError(f"{self.where} refused a request (status {answer.status}: {in_a_line(answer.text)}){fix}")

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from sparring import web
-from sparring.errors import InputError, RunError
+from sparring.errors import InputError, RunError, in_a_line
 from sparring.inputs import is_text
 from sparring.judges.replies import Reply
 from sparring.pauses import Pauses
@@ -203,13 +203,13 @@ class ChatEndpoint:
             raise _BusyError(reason, answer.retry_after)
         if answer.status in _OF_ONE_PROMPT and prompt != _HARMLESS:
             self._once(client, _HARMLESS)
-            return _none(_one_line(reason))
+            return _none(in_a_line(reason))
         if answer.status < 400:
             reason = f"status {answer.status}: it sends us to {answer.headers.get('location', 'nowhere')}"
             if self.outage.heard > -math.inf or (prompt != _HARMLESS and self._answers(client)):
                 raise BadAnswerError(reason)
         raise InputError(
-            f"the endpoint refuses every request ({_one_line(reason)})",
+            f"the endpoint refuses every request ({in_a_line(reason)})",
             where="judge",
             fix="check the judge's base_url, its model, its max_tokens, the key in the variable that api_key_env "
             "names, and the account",
@@ -248,7 +248,7 @@ class ChatEndpoint:
 
     def _reason(self, error: BaseException) -> str:
         """What went wrong, in one line, without the key."""
-        return _one_line(self._without_key(str(error)))
+        return in_a_line(self._without_key(str(error)))
 
     def _without_key(self, text: str) -> str:
         return text.replace(self.key, "***") if self.key else text
@@ -307,10 +307,6 @@ class _Trial:
 def _none(reason: str) -> Reply:
     """No answer to a prompt."""
     return Reply(text="", prompt_tokens=0, completion_tokens=0, refusal=reason)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]
 
 
 def _count(tokens: object) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from sparring.errors import InputError
+from sparring.errors import InputError, in_a_line
 from sparring.models.quiet import quiet_transformers
 
 # Kinds of weights by parts of their names; the first that fits. The embedding and the head are known by their place.
@@ -232,7 +232,7 @@ def _adapted(model: Any, lora: Any) -> Any:
             return get_peft_model(model, copy.deepcopy(lora))
     except _PEFT_ERRORS as error:
         raise InputError(
-            f"peft cannot adapt this model so ({_in_a_line(error)})",
+            f"peft cannot adapt this model so ({in_a_line(error)})",
             where="lora",
             fix="change lora.target_modules, or the field that it names",
         ) from error
@@ -292,14 +292,10 @@ def _check_merged(adapted: Any) -> None:
         adapted.merge_and_unload()
     except _PEFT_ERRORS as error:
         raise InputError(
-            f"what is trained so cannot be merged into this model, or exported as one ({_in_a_line(error)})",
+            f"what is trained so cannot be merged into this model, or exported as one ({in_a_line(error)})",
             where="lora",
             fix="leave out the field that it names",
         ) from error
-
-
-def _in_a_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:400]
 
 
 def _named(left: dict[str, str]) -> tuple[str, ...]:

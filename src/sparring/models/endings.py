@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from sparring.errors import InputError
+from sparring.errors import InputError, in_a_line
 from sparring.models.config import ModelConfig
 from sparring.models.loading import load_config, origin_of, resolve
 from sparring.models.quiet import quiet_transformers
@@ -32,7 +32,7 @@ def end_ids(config: ModelConfig) -> frozenset[int]:
         except Exception as error:
             # What a file of another's leads to in transformers may be anything.
             if (Path(path) / "generation_config.json").exists():
-                problem = f"generation_config.json cannot be read ({' '.join(str(error).split())[:300]})"
+                problem = f"generation_config.json cannot be read ({in_a_line(error)})"
                 raise InputError(problem, where=path, fix="mend or remove the file") from error
             found = GenerationConfig.from_model_config(model_config)
     return ends_of(found)

@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from sparring.errors import InputError, nearest
+from sparring.errors import InputError, causes, in_a_line, nearest
 from sparring.heap import keep_few_kernels
 from sparring.integrity import DIGESTS, check_folder
 from sparring.models.config import EMBEDDED, ModelConfig
@@ -100,7 +100,7 @@ def tokenizer_of(config: ModelConfig) -> PreTrainedTokenizerBase:
     except Exception as error:
         # What files of another's lead to in transformers and tokenizers may be anything.
         fix = "save the tokenizer into the model's folder with `tokenizer.save_pretrained(folder)`"
-        raise InputError(f"no usable tokenizer ({_in_a_line(error)})", where=path, fix=fix) from error
+        raise InputError(f"no usable tokenizer ({in_a_line(error)})", where=path, fix=fix) from error
 
 
 def load_model(config: ModelConfig) -> PreTrainedModel:
@@ -189,7 +189,7 @@ def load_adapter(folder: Path, *, like: Mapping[str, torch.Tensor]) -> dict[str,
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"the adapter cannot be read ({_in_a_line(error)})", where=str(path), fix=fix) from error
+        raise InputError(f"the adapter cannot be read ({in_a_line(error)})", where=str(path), fix=fix) from error
     if {name: each.shape for name, each in weights.items()} != {name: each.shape for name, each in like.items()}:
         raise InputError("these are weights of another adapter", where=str(path), fix=fix)
     check_finite(weights.items(), str(path))
@@ -269,12 +269,12 @@ def _check_causal(config: PreTrainedConfig, path: str) -> None:
 
 
 def _cannot_load(path: str, error: Exception) -> InputError:
-    causes = list(_chain(error))
-    if any(isinstance(cause, LocalEntryNotFoundError) for cause in causes):
+    chain = list(causes(error))
+    if any(isinstance(cause, LocalEntryNotFoundError) for cause in chain):
         problem = f"looked for '{path}': no such folder here, and the Hugging Face hub could not be reached"
         fix = f"check the name and the connection, download the model first, or take '{EMBEDDED}', which needs neither"
         return InputError(problem, where="model.name", fix=near_by(path) + fix)
-    if any(isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in causes):
+    if any(isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in chain):
         problem = f"looked for '{path}': no such folder here, and no such model or revision on the Hugging Face hub"
         fix = "check the name and model.revision; a gated or private model needs `hf auth login` first"
         return InputError(problem, where="model.name", fix=near_by(path) + fix)
@@ -285,17 +285,7 @@ def _cannot_load(path: str, error: Exception) -> InputError:
         problem = "the model offers no safetensors weights; pickles (.bin) are never loaded"
         return InputError(problem, where=path, fix="take a model or a revision that has safetensors files")
     fix = "take a whole copy, or save the model again with `save_pretrained`"
-    return InputError(f"the model cannot be loaded ({_in_a_line(error)})", where=path, fix=fix)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return InputError(f"the model cannot be loaded ({in_a_line(error)})", where=path, fix=fix)
 
 
 def origin_of(config: ModelConfig) -> dict[str, Any]:
