@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-_Z = 1.959963984540054
+NORMAL_QUANTILE = 1.959963984540054
+"""z of a 95 % interval by the normal distribution: P(|Z| < z) = 0.95."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
 
     Source: Wilson 1927; the figures of Newcombe 1998 (Statistics in Medicine 17, table I, method 3).
     """
-    share = _Z * _Z / n
+    share = NORMAL_QUANTILE**2 / n
     centre = rate + 0.5 * share
     half = math.sqrt(share * (rate * (1.0 - rate) + 0.25 * share))
     return max((centre - half) / (1.0 + share), 0.0), min((centre + half) / (1.0 + share), 1.0)

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from sparring.metrics.held_out import Estimate, HeldOut
 
+LIKELIHOOD = "log_likelihood/token"
+"""The estimate by which policies that are equally good are told apart."""
+
+LOOK = f"eval_{LIKELIHOOD}"
+"""What the same is logged as while a policy trains, of the experts of validation prompts."""
+
+FAR_FROM_EXPERT = -2.5
+"""Nats a token: a perplexity of about 12. Fluent text that a model was tuned on is above −2."""
+
 
 def likelihood(held_out: HeldOut) -> dict[str, Estimate]:
     """The mean log-likelihood of the expert's responses, `log_likelihood/sequence`, and by token, `…/token`, nats.
@@ -15,5 +24,5 @@ def likelihood(held_out: HeldOut) -> dict[str, Estimate]:
         return {}
     return {
         "log_likelihood/sequence": Estimate.of([log_prob for log_prob, _ in pairs]),
-        "log_likelihood/token": Estimate.of([log_prob / tokens for log_prob, tokens in pairs]),
+        LIKELIHOOD: Estimate.of([log_prob / tokens for log_prob, tokens in pairs]),
     }

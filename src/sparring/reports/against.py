@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from sparring.metrics.likelihood import LIKELIHOOD
 from sparring.reports.gain import Gain, gain
 from sparring.reports.samples import Answers, read_answers
-from sparring.reports.summary import LIKELIHOOD, MORE_SFT, PolicyRow, Summary
+from sparring.reports.summary import MORE_SFT, PolicyRow, Summary
 from sparring.stage_directory import StageDirectory
 
 # What was kept of each prompt; see `sparring.reports.gain`.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sparring.metrics.likelihood import LIKELIHOOD
 from sparring.policies import BASE
 from sparring.reports.gain import differences
 from sparring.reports.samples import Answers
@@ -73,7 +74,7 @@ def changes(summary: Summary, answers: Answers | None) -> Changes | None:
     evidence = (
         ("verifier", "greedy", differences(before.name, after.name, "accuracy/greedy", answers)),
         ("judge", "sampled", _judged(summary, before, after)),
-        ("likelihood", "greedy", differences(before.name, after.name, "log_likelihood/token", answers)),
+        ("likelihood", "greedy", differences(before.name, after.name, LIKELIHOOD, answers)),
     )
     telling = next((each for each in evidence if any(each[2].values())), None)
     if telling is None:

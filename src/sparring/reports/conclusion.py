@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparring.metrics.likelihood import FAR_FROM_EXPERT, LIKELIHOOD, LOOK
 from sparring.reports.control import beside_control
-from sparring.reports.curves import LOOK, looks_of_warmup
+from sparring.reports.curves import looks_of_warmup
 from sparring.reports.gain import PREFERENCE, Gain, gain, is_half
 from sparring.reports.samples import Answers
-from sparring.reports.summary import LIKELIHOOD, MORE_SFT, PolicyRow, Summary
+from sparring.reports.summary import MORE_SFT, PolicyRow, Summary
 
 _CUT = 0.1
 _PAST_BOUND = 0.5
@@ -22,8 +23,6 @@ _FEW_TAUGHT = 50
 # Steps of which a mean is taken, at each end of an iteration, and standard errors beyond which two differ.
 _LEAST_STEPS = 4
 _SURELY = 3.0
-# Nats a token; see `sparring.selfplay.monitor`.
-_FAR = -2.5
 _BEFORE = {"base": "the base model itself", "warm-up": "the warm-up, before any self-play"}
 _NAMES = {
     "accuracy/greedy": "greedy accuracy",
@@ -184,7 +183,7 @@ def _unwatched(summary: Summary) -> str:
 
 def _warnings(summary: Summary, best: PolicyRow | None) -> list[str]:
     found: list[str] = []
-    if (start := summary.start) is not None and (value := start.mean(LIKELIHOOD) or 0.0) < _FAR:
+    if (start := summary.start) is not None and (value := start.mean(LIKELIHOOD) or 0.0) < FAR_FROM_EXPERT:
         found.append(
             f"Play started at −{-value:.1f} nats a token of the held-out experts: the policy had not learned to write "
             "as they do, so a gain over it may be what a longer warm-up would have brought."

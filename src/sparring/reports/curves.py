@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Any, Literal
 
+from sparring.metrics.likelihood import LIKELIHOOD, LOOK
 from sparring.reports.summary import PolicyRow
-
-LOOK = "eval_log_likelihood/token"
-"""How likely the experts of the warm-up's validation prompts were, as it is logged."""
 
 _MOST_POINTS = 2000
 _NOT_CURVES = frozenset({"step", "iteration", "phase", "epoch", "seconds", "total_flos", "num_input_tokens_seen"})
@@ -41,7 +39,7 @@ _MARGINS = {"rewards/expert": "expert − generated", "rewards/chosen": "chosen 
 _POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     "quality": (
         ("Accuracy", "share right", ("accuracy/greedy", "accuracy/sampled")),
-        ("Expert log-likelihood", "nats a token", ("log_likelihood/token",)),
+        ("Expert log-likelihood", "nats a token", (LIKELIHOOD,)),
         ("Preferences shared with the data", "share of pairs", ("preference/accuracy",)),
         ("Preference margin", "nats", ("preference/margin",)),
         ("Win rate against the base model", "judged", ("win_rate/base", "win_rate/base/length_controlled")),

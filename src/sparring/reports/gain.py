@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparring.metrics.held_out import NORMAL_QUANTILE
+from sparring.metrics.likelihood import LIKELIHOOD
 from sparring.reports.samples import Answers
 from sparring.reports.summary import PolicyRow
 
 _BASE_MODEL = "base model"
 PREFERENCE = "preference/accuracy"
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Gain:
     @property
     def interval(self) -> tuple[float, float]:
         """Its 95 % interval, by the normal distribution."""
-        return self.value - _Z * self.standard_error, self.value + _Z * self.standard_error
+        return self.value - NORMAL_QUANTILE * self.standard_error, self.value + NORMAL_QUANTILE * self.standard_error
 
     @property
     def is_noise(self) -> bool:
@@ -90,7 +91,7 @@ def _error(estimate: Mapping[str, Any]) -> float:
     if "interval" not in estimate:
         return float(estimate["standard_error"])
     low, high = estimate["interval"]
-    return float(high - low) / (2.0 * _Z)
+    return float(high - low) / (2.0 * NORMAL_QUANTILE)
 
 
 def differences(before: str, after: str, metric: str, answers: Answers | None) -> dict[int, float]:
@@ -102,7 +103,7 @@ def differences(before: str, after: str, metric: str, answers: Answers | None) -
 
 
 def _per_prompt(answers: Answers, policy: int, metric: str) -> Mapping[int, float]:
-    if metric == "log_likelihood/token":
+    if metric == LIKELIHOOD:
         ends = answers.values(policy, "expert", "ends")
         scores = answers.values(policy, "expert", "log_prob")
         return {index: score / len(ends[index][0]) for index, (score,) in scores.items()}

@@ -10,6 +10,7 @@ from typing import Any
 
 from sparring.digests import DamagedError
 from sparring.errors import InputError
+from sparring.metrics.likelihood import LIKELIHOOD
 from sparring.reports.samples import Answers, read_answers
 from sparring.reports.settings import read_run_config
 from sparring.run_directory import RunDirectory
@@ -19,8 +20,6 @@ from sparring.stage_directory import StageDirectory
 
 MORE_SFT = "more SFT"
 """What the policies of the control are called, before their number."""
-LIKELIHOOD = "log_likelihood/token"
-"""The estimate that decides between policies that are equally good."""
 _TIES = "In a win rate a tie counts half."
 """What is said below a table that has one."""
 

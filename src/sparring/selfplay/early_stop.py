@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sparring.metrics import Estimate
+from sparring.metrics.likelihood import LIKELIHOOD
 from sparring.metrics.stability import Finding
 from sparring.selfplay.config.stop import StopConfig
 
-_LIKELIHOOD = "log_likelihood/token"
-_WATCHED = ("accuracy/greedy", "win_rate/base", _LIKELIHOOD, "preference/accuracy")
+_WATCHED = ("accuracy/greedy", "win_rate/base", LIKELIHOOD, "preference/accuracy")
 # The win rate of the base model over itself, which no judge is asked about.
 _EVEN = Estimate(mean=0.5, standard_error=0.0, n=1)
 _UNKNOWN = Estimate(mean=-math.inf, standard_error=0.0, n=1)
@@ -40,8 +40,8 @@ def watch(
     """The standing after the last policy, from each policy's held-out estimates, by number, and the checks' findings.
 
     The best policy is the one with the highest value, among equals the one that finds the held-out experts likeliest
-    a token, then the earliest. The last one has collapsed when it
-    lies more than `max_drop`, and more than two standard errors of the difference, below the best.
+    a token, then the earliest. The last one has collapsed when it lies more than `max_drop`, and more than two standard
+    errors of the difference, below the best.
     """
     standing = _compare(config, evaluations)
     alarms = [finding for finding in findings if finding.status == "alarm" and finding.check in config.alarms]
@@ -65,7 +65,7 @@ def beside(standing: Standing, best: Mapping[str, Estimate], control: Mapping[in
     if metric is None:
         return standing
     means = {policy: _number(each[metric].mean) for policy, each in control.items() if metric in each}
-    likelihoods = {policy: _number(control[policy].get(_LIKELIHOOD, _UNKNOWN).mean) for policy in means}
+    likelihoods = {policy: _number(control[policy].get(LIKELIHOOD, _UNKNOWN).mean) for policy in means}
     top = max(means, key=lambda policy: (means[policy], likelihoods[policy]), default=None)
     if top is None or not means[top] > best.get(metric, _EVEN).mean:
         return standing
@@ -83,7 +83,7 @@ def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate
         )
     watched = {policy: estimates.get(metric, _EVEN) for policy, estimates in sorted(evaluations.items())}
     values = {policy: estimate.mean for policy, estimate in watched.items()}
-    likelihoods = {policy: evaluations[policy].get(_LIKELIHOOD, _UNKNOWN).mean for policy in values}
+    likelihoods = {policy: evaluations[policy].get(LIKELIHOOD, _UNKNOWN).mean for policy in values}
     best = max(values, key=lambda policy: (_number(values[policy]), _number(likelihoods[policy])))
     drop = values[best] - values[last]
     # On few prompts chance alone moves a mean by its standard error. Both means are over the same prompts, so the

@@ -8,15 +8,13 @@ from typing import Any
 from sparring.files import write_json
 from sparring.log_ratios import EXPERT_FIELDS
 from sparring.metrics import Estimate
+from sparring.metrics.likelihood import FAR_FROM_EXPERT, LIKELIHOOD
 from sparring.metrics.stability import Finding, History, examine
 from sparring.progress import console
 from sparring.regularizers import split_regularizers
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.held_out import expert_log_probs
 from sparring.work import processes
-
-# Nats a token: a perplexity of about 12. Fluent text that a model was tuned on is above −2.
-_FAR = -2.5
 
 
 def monitor(run: Run, evaluations: Mapping[int, Mapping[str, Estimate]]) -> list[Finding]:
@@ -36,8 +34,8 @@ def tell_start(run: Run, evaluation: Mapping[str, Estimate]) -> None:
     """Warns where play starts from a policy that has not learned to write as the expert does."""
     if not run.config.total_iterations:
         return
-    log_likelihood, objective = evaluation.get("log_likelihood/token"), split_regularizers(run.phase(0).objective)[0]
-    if log_likelihood is None or log_likelihood.mean >= _FAR or not objective.requires & EXPERT_FIELDS:
+    log_likelihood, objective = evaluation.get(LIKELIHOOD), split_regularizers(run.phase(0).objective)[0]
+    if log_likelihood is None or log_likelihood.mean >= FAR_FROM_EXPERT or not objective.requires & EXPERT_FIELDS:
         return
     reach, length = objective.reach, evaluation["length/expert"].mean if "length/expert" in evaluation else None
     text = (

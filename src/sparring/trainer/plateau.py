@@ -13,11 +13,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from sparring.integrity import check_folder
 from sparring.logprobs import per_token_log_probs
+from sparring.metrics.likelihood import LOOK
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple
-
-LIKELIHOOD = "eval_log_likelihood/token"
-"""What a look is logged as: the mean over the validation prompts of (1/T) log π(y|x) of the expert's response, nats."""
 
 
 class Look(NamedTuple):
@@ -47,7 +45,7 @@ class Plateau:
 
 def looks_of(log: Sequence[Mapping[str, Any]]) -> list[Look]:
     """The looks in a trainer's log, the one before the first step first: a checkpoint has them all."""
-    return [Look(entry["step"], entry["epoch"], entry[LIKELIHOOD]) for entry in log if LIKELIHOOD in entry]
+    return [Look(entry["step"], entry["epoch"], entry[LOOK]) for entry in log if LOOK in entry]
 
 
 def best_of(looks: Sequence[Look]) -> Look | None:
@@ -127,8 +125,9 @@ class PlateauCallback(TrainerCallback):
             scored = per_token_log_probs(
                 trainer.model, [each.prompt_ids for each in triples], [[each.expert_ids] for each in triples]
             )
+        # The mean over the prompts of (1/T) log π(y|x), nats, as the metric of that name has it.
         means = [float(tokens.double().mean()) for (tokens,) in scored]
-        trainer.log({LIKELIHOOD: math.fsum(means) / len(means)})
+        trainer.log({LOOK: math.fsum(means) / len(means)})
 
     def _tell_look(self, behind: int) -> None:
         look = self._looks[-1]
