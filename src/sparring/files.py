@@ -39,6 +39,11 @@ def public_name(source: str) -> str:
     return path.absolute().name if local else source
 
 
+def standing(path: Path) -> Path:
+    """The path itself where it is there, else the nearest above it that is."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists())
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; on success what was written there becomes `path`.

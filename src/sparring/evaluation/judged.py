@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from sparring.evaluation.outputs import Outputs
 from sparring.judges import Question, Verdict
-from sparring.judges.protocol import COUNTS, Judge
+from sparring.judges.protocol import Judge, totals
 from sparring.progress import progress
 
 # Questions at once: enough to keep an endpoint busy, few enough to show progress.
@@ -36,7 +35,7 @@ def annotate(
 
     Returns:
         The annotations, with `preference` 1 + P(the model's answer is the better one) and null where there is no
-        verdict; and the counts of `Verdict`, summed.
+        verdict; and their `totals`.
     """
     questions = [
         Question(prompt=instruction, responses=(other, own), reference_answer=reference)
@@ -61,7 +60,4 @@ def annotate(
         }
         for question, verdict in zip(questions, verdicts, strict=True)
     ]
-    totals: Counter[str] = Counter()
-    for verdict in verdicts:
-        totals.update({name: getattr(verdict, name) for name in COUNTS})
-    return rows, dict(totals)
+    return rows, totals(verdicts)

@@ -136,6 +136,11 @@ COUNTS = tuple(field.name for field in fields(Verdict) if field.name != "pairwis
 """The fields of `Verdict` that are counts: of what the judge left undecided, and of what it cost."""
 
 
+def totals(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """The counts of some verdicts, summed, by the names of `COUNTS`."""
+    return {name: sum(getattr(verdict, name) for verdict in verdicts) for name in COUNTS}
+
+
 class Judge(Protocol):
     """Compares responses."""
 

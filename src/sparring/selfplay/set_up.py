@@ -13,7 +13,7 @@ from typing import Any
 
 from sparring import own_code
 from sparring.errors import InputError
-from sparring.files import write_json, write_text
+from sparring.files import standing, write_json, write_text
 from sparring.generation.mixture import Mixture
 from sparring.generation.protocol import ChecksItself
 from sparring.judges import JudgeSettings, StartedJudge
@@ -258,8 +258,7 @@ def _check_disk(prepared: Prepared, policy: Policy, directory: RunDirectory) -> 
     # The trainer writes a new checkpoint before it removes the old one; until a plateau, the best one is kept too.
     plateau = config.warmup is not None and config.warmup.until == "plateau"
     needed = stages * saved + (2 + plateau) * checkpoint
-    existing = next(path for path in (directory.path, *directory.path.absolute().parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    free = shutil.disk_usage(standing(directory.path)).free
     if needed > free:
         raise InputError(
             f"the run needs about {needed / 2**30:.1f} GiB of disk, {free / 2**30:.1f} GiB are free",

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from sparring.errors import InputError
+from sparring.files import standing
 from sparring.run_directory import RunDirectory
 from sparring.run_files import read_manifest
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -49,7 +50,7 @@ def check_folder(config: SelfPlayConfig) -> RunDirectory:
             where=str(directory.path),
             fix=f"{_ANOTHER}, or remove the folder",
         )
-    nearest = next(path for path in (directory.path, *directory.path.absolute().parents) if path.exists())
+    nearest = standing(directory.path)
     if not nearest.is_dir():
         raise _unwritable(directory, f"{nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):

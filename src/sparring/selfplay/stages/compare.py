@@ -8,7 +8,7 @@ from sparring.judges import Question, Verdict
 from sparring.metrics import Duel
 from sparring.policies import BASE, before
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.judge import totals
+from sparring.selfplay.stages.judge import logged_totals
 from sparring.selfplay.stages.verdicts import judge_file
 from sparring.shards import SampleRow, held_out_verdicts_path
 from sparring.work import processes
@@ -43,7 +43,7 @@ def compare(run: Run, policy: int, samples: Callable[[int], Samples]) -> Compare
         }
         every = [verdict for of_rival in verdicts.values() for asked in of_rival for verdict in asked.values()]
         iteration = {"iteration": policy - 1} if policy > 0 else {}
-        run.log({"stage": "judge held-out", **iteration, **totals(every)})
+        run.log({"stage": "judge held-out", **iteration, **logged_totals(every)})
         return {
             name: _duels(run, verdicts[rival], [by_policy[policy], by_policy[rival]])
             for name, rival in (("base", BASE), ("previous", previous))

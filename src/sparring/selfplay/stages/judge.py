@@ -12,7 +12,7 @@ from typing import Any
 from sparring.data import is_right
 from sparring.errors import RunError
 from sparring.judges import Question, Verdict
-from sparring.judges.protocol import COUNTS
+from sparring.judges.protocol import totals
 from sparring.log_ratios import EXPERT_FIELDS
 from sparring.progress import console, progress
 from sparring.selfplay.phases import Phase
@@ -47,7 +47,7 @@ def judge_samples(run: Run, iteration: int, shards: Sequence[Path]) -> Verdicts:
             found += chain.from_iterable(_right(run, questions[index], judged[index]) for index in questions)
             verdicts |= judged
             meter.advance(quantity=sum(n * (n - 1) // 2 for n in map(len, (q.responses for q in questions.values()))))
-    counts = totals(verdicts.values())
+    counts = logged_totals(verdicts.values())
     pairs = sum(len(verdict.pairwise) * (len(verdict.pairwise) - 1) // 2 for verdict in verdicts.values())
     decided = sum(_decides(verdict) for verdict in verdicts.values())
     right = {"judge/right": math.fsum(found) / len(found), "judge/right_pairs": len(found)} if found else {}
@@ -77,10 +77,9 @@ def _decides(verdict: Verdict) -> bool:
     return any(p not in {None, 0.5} for row in verdict.pairwise for p in row)
 
 
-def totals(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    """The summed counts of some verdicts, by the names under which they are logged."""
-    verdicts = list(verdicts)
-    return {f"judge/{name}": sum(getattr(verdict, name) for verdict in verdicts) for name in COUNTS}
+def logged_totals(verdicts: Iterable[Verdict]) -> dict[str, float]:
+    """The `totals` of some verdicts, by the names under which they are logged."""
+    return {f"judge/{name}": total for name, total in totals(list(verdicts)).items()}
 
 
 def join(run: Run, iteration: int, triples: Sequence[Triple], verdicts: Verdicts) -> list[Triple]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from sparring.errors import RunError
 from sparring.policies import TEACHER, words
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.score import Responses, tokens_digest
+from sparring.selfplay.stages.score import Responses, by_prompt, tokens_digest
 from sparring.shards import NextTokenRow, ResponseKey, next_tokens_path, read_next_tokens, read_samples
 from sparring.tokens import LikelyTokens
 from sparring.trainer.triples import Triple
@@ -92,7 +91,7 @@ class NextTokens:
 
 
 def _rows(run: Run, job: NextTokens, responses: Responses) -> list[NextTokenRow]:
-    groups = [list(keys) for _, keys in groupby(responses, key=lambda key: key[0])]
+    groups = list(by_prompt(responses).values())
     values = run.policy.likely_tokens(
         [responses[keys[0]][0] for keys in groups],
         [[responses[key][1] for key in keys] for keys in groups],

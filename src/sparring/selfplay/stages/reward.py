@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from sparring.logprobs import response_features
 from sparring.progress import console
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.held_out import held_out_responses
-from sparring.selfplay.stages.score import Responses, responses_of, tokens_digest
+from sparring.selfplay.stages.score import Responses, by_prompt, responses_of, tokens_digest
 from sparring.shard_files import remove_damaged, write_shard
 from sparring.shards import (
     FeatureRow,
@@ -97,7 +96,7 @@ class Featuring:
 
 
 def _feature_rows(run: Run, responses: Responses) -> list[FeatureRow]:
-    groups = list(_by_prompt(responses).values())
+    groups = list(by_prompt(responses).values())
     values = response_features(
         run.policy.model,
         [responses[keys[0]][0] for keys in groups],
@@ -157,7 +156,7 @@ def _learn(run: Run, iteration: int, player: RewardPlayer, material: _Material) 
 
 
 def _lessons(responses: Responses, features: Features) -> Iterator[Lesson]:
-    for index, keys in _by_prompt(responses).items():
+    for index, keys in by_prompt(responses).items():
         generated = [key for key in keys if key[1] is not None]
         expert = responses.get((index, None))
         yield Lesson(
@@ -170,15 +169,10 @@ def _lessons(responses: Responses, features: Features) -> Iterator[Lesson]:
 
 def _rewards(learned: Learned, responses: Responses, features: Features) -> dict[ResponseKey, float]:
     rewards: dict[ResponseKey, float] = {}
-    for keys in _by_prompt(responses).values():
+    for keys in by_prompt(responses).values():
         values = learned.rewards(_name(responses, keys), np.stack([features[key] for key in keys]))
         rewards |= dict(zip(keys, values.tolist(), strict=True))
     return rewards
-
-
-def _by_prompt(responses: Responses) -> dict[int, list[ResponseKey]]:
-    """The responses to each prompt, which follow each other."""
-    return {index: list(keys) for index, keys in groupby(responses, key=lambda key: key[0])}
 
 
 def _name(responses: Responses, keys: Sequence[ResponseKey]) -> str:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,11 @@ def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | No
 def tokens_digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
     """The digest that is kept beside what was computed of a response, by which another response's is told."""
     return hashlib.sha256(f"{list(prompt_ids)}{list(response_ids)}".encode()).hexdigest()[:16]
+
+
+def by_prompt(responses: Responses) -> dict[int, list[ResponseKey]]:
+    """The responses to each prompt, which follow each other."""
+    return {index: list(keys) for index, keys in groupby(responses, key=lambda key: key[0])}
 
 
 def opponent_scores(run: Run, iteration: int, by_scorer: Mapping[int, Scores]) -> Scores:

@@ -18,7 +18,7 @@ from sparring.log_ratios import (
 )
 from sparring.metrics import Estimate, reward_agreement
 from sparring.policies import BASE, TEACHER, Drawn
-from sparring.regularizers import Regularized
+from sparring.regularizers import split_regularizers
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.held_out import Turns, held_out_experts, held_out_samples, held_out_scores, held_out_turns
@@ -114,7 +114,7 @@ def _true_divergence(run: Run, objective: Objective, spec: OpponentSpec, turns: 
     The bound holds for any reward, so π_o is here the distribution of the generated responses: the mean of the policies
     that share the prompts. None where the objective does not say at which reward the bound is reached.
     """
-    alone = objective.objective if isinstance(objective, Regularized) else objective
+    alone, _ = split_regularizers(objective)
     if not isinstance(alone, Variational):
         return None
     drawn = [_on_turn(run, policy, turns) for policy in spec.generators]
