@@ -118,7 +118,7 @@ def measured(run: Path) -> dict[str, dict[str, list[float]]]:
     """What each policy of a run was measured at, by held-out problem: the warm-up, play and its control."""
     directory = RunDirectory(run)
     stages = [directory.warmup, *directory.played(), *directory.controlled()]
-    return {str(stage.path.relative_to(run)): problems_of(stage) for stage in stages if stage.evaluation.exists()}
+    return {directory.name_of(stage): problems_of(stage) for stage in stages if stage.evaluation.exists()}
 
 
 def costs(run: Path) -> dict[str, dict[str, float]]:

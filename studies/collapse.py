@@ -17,11 +17,11 @@ from statistics import mean
 from typing import Any
 
 from grounds import on_sums, start_on_sums
-from outcomes import CHOOSING, RESULTS, Outcome, add
-from playing import Play, options, play_all
+from outcomes import RESULTS, Outcome, add
+from playing import Play, of_ended, options, play_all
+from sparring.files import read_json
 from sparring.objectives import OBJECTIVES
 from sparring.run_directory import RunDirectory
-from sparring.run_files import read_json
 
 ITERATIONS = 3
 RATES = (1e-4, 3e-4, 1e-3)
@@ -52,7 +52,7 @@ def main() -> None:
         for seed in chosen.seeds:
             start_on_sums(folder / f"seed-{seed}", seed)
         play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=chosen.at_once)
-    add(RESULTS / "collapse.json", "cases", results(cases))
+    add(RESULTS / "collapse.json", "cases", of_ended(cases, measured))
 
 
 def plays(place: Path, seed: int) -> dict[str, Play]:
@@ -77,25 +77,14 @@ def plays(place: Path, seed: int) -> dict[str, Play]:
     return cases
 
 
-def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, dict[str, Any]]:
-    """What every case kept of the start's right answers, and the signs of what it would."""
-    rows: dict[str, dict[str, Any]] = {}
-    for seed, of_seed in cases.items():
-        for name, play in of_seed.items():
-            if not play.ended:
-                continue
-            outcome = Outcome.of(play.run)
-            rows.setdefault(name, {})[str(seed)] = {
-                "greedy": [mean(policy["greedy"][CHOOSING:]) for policy in outcome.problems],
-                "sampled": [mean(policy["sampled"][CHOOSING:]) for policy in outcome.problems],
-                "likelihood": [mean(policy["likelihood"][CHOOSING:]) for policy in outcome.problems],
-                "kl_to_base": [policy["kl_to_base"] for policy in outcome.overall],
-                "signs": signs_of(name, play, outcome),
-            }
-    return rows
+def measured(name: str, run: Path) -> dict[str, Any]:
+    """What a case kept of the start's right answers, and the signs of what it would."""
+    outcome = Outcome.of(run)
+    drift = {"kl_to_base": [policy["kl_to_base"] for policy in outcome.overall]}
+    return outcome.means() | drift | {"signs": signs_of(name, run, outcome)}
 
 
-def signs_of(name: str, play: Play, outcome: Outcome) -> dict[str, float]:
+def signs_of(name: str, run: Path, outcome: Outcome) -> dict[str, float]:
     """What is known before play, and what the first iteration showed, each a number of which more should be worse."""
     title, _, rate = name.rpartition(", ")
     signs = {
@@ -110,7 +99,7 @@ def signs_of(name: str, play: Play, outcome: Outcome) -> dict[str, float]:
     stability = None if settings is None else OBJECTIVES[title.split()[0]](**settings).stability
     if stability is not None:
         signs["step exponent"] = stability.step_exponent
-    for finding in findings(play.run):
+    for finding in findings(run):
         if finding["iteration"] == 0:
             signs[f"check {finding['check']}"] = finding["value"]
     return signs

@@ -8,13 +8,11 @@ for 20 epochs. The policy that plays is the same one after 8.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from grounds import on_sums, start_on_sums
 from outcomes import RESULTS, add
-from playing import Play, options, play_all
+from playing import Play, of_ended, options, play_all
 from sparring.files import read_json
 from sparring.run_directory import RunDirectory
 
@@ -49,7 +47,7 @@ def main() -> None:
         cases[seed] = plays(place, seed)
     if not chosen.table:
         play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=chosen.at_once)
-    add(RESULTS / "known_truth.json", "methods", results(cases))
+    add(RESULTS / "known_truth.json", "methods", of_ended(cases, measured))
 
 
 def plays(place: Path, seed: int) -> dict[str, Play]:
@@ -62,19 +60,10 @@ def plays(place: Path, seed: int) -> dict[str, Play]:
     }
 
 
-def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, dict[str, Any]]:
-    """The divergences of every policy of every run."""
-    rows: dict[str, dict[str, Any]] = {}
-    for seed, of_seed in cases.items():
-        for name, play in of_seed.items():
-            if play.ended:
-                rows.setdefault(name, {})[str(seed)] = of_policies(RunDirectory(play.run))
-    return rows
-
-
-def of_policies(run: RunDirectory) -> list[dict[str, float]]:
+def measured(_: str, run: Path) -> list[dict[str, float]]:
     """The kept estimates of the policies of a run, from the one that it starts from."""
-    stages = [run.base, *(run.iteration(number) for number in range(ITERATIONS))]
+    directory = RunDirectory(run)
+    stages = [directory.base, *map(directory.iteration, range(ITERATIONS))]
     return [
         {key: values[key]["mean"] for key in _KEPT if key in values}
         for values in (read_json(stage.evaluation) for stage in stages)

@@ -8,14 +8,12 @@ plays at the rate that was best for it there after three iterations; SPIN also a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from grounds import on_sums, start_on_sums
-from outcomes import CHOOSING, RESULTS, Outcome, add
-from playing import Play, options, play_all
+from outcomes import RESULTS, Outcome, add
+from playing import Play, of_ended, options, play_all
 from sparring.files import read_json
 from sparring.run_directory import RunDirectory
 
@@ -41,7 +39,7 @@ def main() -> None:
     cases = {seed: plays(folder / f"seed-{seed}", seed) for seed in chosen.seeds}
 
     def take_in() -> None:
-        add(RESULTS / "long_run.json", "methods", results(cases))
+        add(RESULTS / "long_run.json", "methods", of_ended(cases, measured))
 
     if not chosen.table:
         for seed in chosen.seeds:
@@ -63,27 +61,13 @@ def plays(place: Path, seed: int) -> dict[str, Play]:
     }
 
 
-def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, dict[str, Any]]:
-    """Every policy of every run that has ended, and what the run took."""
-    rows: dict[str, dict[str, Any]] = {}
-    for seed, of_seed in cases.items():
-        for name, play in of_seed.items():
-            if play.ended:
-                rows.setdefault(name, {})[str(seed)] = measured(play.run)
-    return rows
-
-
-def measured(run: Path) -> dict[str, Any]:
+def measured(_: str, run: Path) -> dict[str, Any]:
     """The means of each policy over the reported problems, the run's peak of memory, GiB, and its size, MiB."""
     outcome = Outcome.of(run)
-    answers = {
-        measure: [mean(policy[measure][CHOOSING:]) for policy in outcome.problems]
-        for measure in ("greedy", "sampled", "likelihood")
-    }
     behaviour = {name: [policy[name] for policy in outcome.overall] for name in _KEPT}
     size = sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
     memory = read_json(RunDirectory(run).result)["peak_memory_gib"]
-    return answers | behaviour | {"memory_gib": memory, "disk_mib": size / 2**20}
+    return outcome.means() | behaviour | {"memory_gib": memory, "disk_mib": size / 2**20}
 
 
 if __name__ == "__main__":

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
 from grounds import on_sums, start_on_sums
-from outcomes import CHOOSING, RESULTS, Outcome, add
-from playing import Play, options, play_all
+from outcomes import RESULTS, Outcome, add
+from playing import Play, of_ended, options, play_all
 
 ITERATIONS, RATE = 3, 3e-4
 SHARES = (0.0, 0.25, 0.5)
@@ -44,7 +41,7 @@ def main() -> None:
     cases = {seed: plays(folder / f"seed-{seed}", seed, begin=not chosen.table) for seed in chosen.seeds}
     if not chosen.table:
         play_all([play for of_seed in cases.values() for play in of_seed.values()], at_once=chosen.at_once)
-    add(RESULTS / "noise.json", "cases", results(cases))
+    add(RESULTS / "noise.json", "cases", of_ended(cases, measured))
 
 
 def plays(place: Path, seed: int, *, begin: bool) -> dict[str, Play]:
@@ -73,18 +70,9 @@ def spoiled(problems: Path, folder: Path, share: float, seed: int) -> Path:
     return path
 
 
-def results(cases: Mapping[int, Mapping[str, Play]]) -> dict[str, dict[str, Any]]:
-    """What every case had right before and after play."""
-    rows: dict[str, dict[str, Any]] = {}
-    for seed, of_seed in cases.items():
-        for name, play in of_seed.items():
-            if play.ended:
-                outcome = Outcome.of(play.run)
-                rows.setdefault(name, {})[str(seed)] = {
-                    measure: [mean(policy[measure][CHOOSING:]) for policy in outcome.problems]
-                    for measure in ("greedy", "sampled", "likelihood")
-                }
-    return rows
+def measured(_: str, run: Path) -> dict[str, list[float]]:
+    """What a case had right before and after play."""
+    return Outcome.of(run).means()
 
 
 if __name__ == "__main__":

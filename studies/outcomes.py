@@ -97,6 +97,11 @@ class Outcome:
         """A measure of a policy on the problems that are reported."""
         return self.problems[policy][measure][CHOOSING:]
 
+    def means(self) -> dict[str, list[float]]:
+        """The mean of each measure on the problems that are reported, a policy an entry."""
+        policies = range(len(self.problems))
+        return {measure: [mean(self.reported(policy, measure)) for policy in policies] for measure in MEASURES}
+
 
 def paired(left: Sequence[Sequence[float]], right: Sequence[Sequence[float]]) -> Estimate:
     """The mean of left minus right, problem by problem over all runs, and its standard error."""

@@ -6,10 +6,11 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -75,6 +76,23 @@ def play_all(plays: Sequence[Play], *, at_once: int, after_each: Callable[[], No
             except subprocess.CalledProcessError:
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def of_ended(
+    cases: Mapping[int, Mapping[str, Play]], measured: Callable[[str, Path], Any]
+) -> dict[str, dict[str, Any]]:
+    """What is measured of every run that has ended, by case and seed.
+
+    Args:
+        cases: The runs, by seed and case.
+        measured: Takes a case and its run.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for seed, of_seed in cases.items():
+        for case, play in of_seed.items():
+            if play.ended:
+                found.setdefault(case, {})[str(seed)] = measured(case, play.run)
+    return found
 
 
 def sparring(*arguments: object, threads: int) -> None:
