@@ -28,11 +28,15 @@ class Comparison:
     pairwise: tuple[tuple[float, ...], ...]
 
 
-class Text:
-    """A field of text, kept as UTF-8: Python takes two or four bytes for every character where one is no Latin."""
+class _Kept:
+    """A field that is kept otherwise than it is given and read, under its own name with an underscore before it."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = f"_{name}"
+
+
+class Text(_Kept):
+    """A field of text, kept as UTF-8: Python takes two or four bytes for every character where one is no Latin."""
 
     def __get__(self, instance: object | None, owner: type | None = None) -> str:
         if instance is None:
@@ -44,11 +48,8 @@ class Text:
         object.__setattr__(instance, self._name, _encoded(text))
 
 
-class OptionalText:
+class OptionalText(_Kept):
     """A field of text, kept likewise, or of none; None unless it is given."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = f"_{name}"
 
     def __get__(self, instance: object | None, owner: type | None = None) -> str | None:
         kept = None if instance is None else getattr(instance, self._name)
@@ -58,11 +59,8 @@ class OptionalText:
         object.__setattr__(instance, self._name, None if text is None else _encoded(text))
 
 
-class Turns:
+class Turns(_Kept):
     """A field of chat turns, kept as JSON in UTF-8, or of none; None unless it is given."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = f"_{name}"
 
     def __get__(self, instance: object | None, owner: type | None = None) -> tuple[dict[str, str], ...] | None:
         kept = None if instance is None else getattr(instance, self._name)
@@ -119,11 +117,8 @@ class Example(Answered):
     where: str | None = field(default=None, compare=False)
 
 
-class TokenIds:
+class TokenIds(_Kept):
     """A field of token ids: given and read as a list, kept in a tenth of a list's memory."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = f"_{name}"
 
     def __get__(self, instance: object | None, owner: type | None = None) -> list[int]:
         if instance is None:
@@ -136,11 +131,8 @@ class TokenIds:
         object.__setattr__(instance, self._name, _packed(ids))
 
 
-class TokenIdLists:
+class TokenIdLists(_Kept):
     """A field of several lists of token ids, kept likewise; empty unless it is given."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = f"_{name}"
 
     def __get__(self, instance: object | None, owner: type | None = None) -> list[list[int]]:
         lists: tuple[bytes, ...] = () if instance is None else getattr(instance, self._name)

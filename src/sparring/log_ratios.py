@@ -198,21 +198,19 @@ class LogRatios:
 
     def mean_over_samples(self, value: Tensor) -> Tensor:
         """E_{y ~ π_o}[value]: `[B, K]` → `[B]`, with `generated_weight` or uniformly over k."""
-        if self.generated_weight is None:
-            return value.mean(dim=-1)
-        return (self.generated_weight * value).sum(dim=-1)
+        return _mean(value, self.generated_weight)
 
     def mean_over_initial(self, value: Tensor) -> Tensor:
         """E_{y ~ π_0}[value]: `[B, K]` → `[B]`, with `initial_weight` or uniformly over k."""
-        return value.mean(dim=-1) if self.initial_weight is None else (self.initial_weight * value).sum(dim=-1)
+        return _mean(value, self.initial_weight)
 
     def mean_over_team(self, value: Tensor) -> Tensor:
         """E_{y ~ π_j}[value] for each member: `[B, J, K]` → `[B, J]`, with `team_weight` or uniformly over k."""
-        return value.mean(dim=-1) if self.team_weight is None else (self.team_weight * value).sum(dim=-1)
+        return _mean(value, self.team_weight)
 
     def mean_over_reference(self, value: Tensor) -> Tensor:
         """E_{y ~ π_ref}[value]: `[B, M]` → `[B]`, with `reference_weight` or uniformly over m."""
-        return value.mean(dim=-1) if self.reference_weight is None else (self.reference_weight * value).sum(dim=-1)
+        return _mean(value, self.reference_weight)
 
 
 _AXES = {
@@ -224,6 +222,11 @@ _AXES = {
     "L": "generated token",
     "N": "next token",
 }
+
+
+def _mean(value: Tensor, weight: Tensor | None) -> Tensor:
+    """Over the last axis, by the weights or uniformly."""
+    return value.mean(dim=-1) if weight is None else (weight * value).sum(dim=-1)
 
 
 def _policy(value: Tensor | TokenLogProbs | NextTokenLogProbs) -> Tensor:

@@ -14,7 +14,7 @@ from sparring.files import atomic_path, public_name
 from sparring.integrity import DIGESTS
 from sparring.models import ModelConfig
 from sparring.models.config import Quantization
-from sparring.models.loading import load_config, stored_dtype
+from sparring.models.loading import format_name, load_config, stored_dtype
 from sparring.run_directory import RunDirectory
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.policy import check_saved
@@ -42,7 +42,7 @@ class AdapterBase:
     def of(cls, config: ModelConfig) -> AdapterBase:
         """The base model that a run's configuration names."""
         dtype = config.dtype
-        held = str(stored_dtype(load_config(config))).removeprefix("torch.") if dtype == "auto" else dtype
+        held = format_name(stored_dtype(load_config(config))) if dtype == "auto" else dtype
         return cls(public_name(config.name), config.revision, held, config.quantization)
 
     def __str__(self) -> str:

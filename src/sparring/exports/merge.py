@@ -10,7 +10,7 @@ import torch
 from sparring.logprobs import per_token_log_probs
 from sparring.models import ModelConfig
 from sparring.models.config import Quantization
-from sparring.models.loading import load_config, stored_dtype
+from sparring.models.loading import format_name, load_config, stored_dtype
 from sparring.selfplay.policy import Policy
 
 _PROBE = (
@@ -84,9 +84,5 @@ def merge(policy: Policy, config: ModelConfig, dtype: torch.dtype | None = None)
         (after,) = per_token_log_probs(model, [prompt], [[response]])[0]
     distance = (before.double() - after.double()).abs()
     moved = float(distance.mean()), float(distance.max())
-    rounded = None if wider == held else _name(held)
-    return model, Merge(trained, config.quantization, rounded, _name(model.dtype), *moved, len(response))
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    rounded = None if wider == held else format_name(held)
+    return model, Merge(trained, config.quantization, rounded, format_name(model.dtype), *moved, len(response))

@@ -13,6 +13,8 @@ from sparring.errors import RunError
 Function = Callable[[Tensor], Tensor]
 """A scalar function of a point `[d]`."""
 
+_TOLERANCE = 1e-12  # entries of the gradient, where it has converged
+_MOST_STEPS = 400
 _LONGEST_STEP = 8.0  # nats: where a sigmoid is saturated the quadratic model says nothing about farther points
 _FLAT = 1e-13  # curvature below this share of the gradient counts as none
 _NEAR = 0.1  # nats: a tenth's fourth power is far above rounding
@@ -64,10 +66,10 @@ def _search(function: Function, point: Tensor, value: Tensor, slope: float, step
     return None
 
 
-def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max_iterations: int = 400) -> Tensor:
+def minimise(function: Function, start: Tensor) -> Tensor:
     """The local minimiser `[d]` that descent from `start` reaches.
 
-    It has converged when every entry of the gradient is below `tolerance`, the Newton step is below 1e-6, and the
+    It has converged when every entry of the gradient is below 1e-12, the Newton step is below 1e-6, and the
     Hessian is positive definite, or all that is 0.1 nats beside the point is higher. The step matters for outcomes so
     rare that their gradient is always small; it is still taken, and squares the error.
 
@@ -76,16 +78,16 @@ def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max
             kink or at infinity, or is no number; the message says which.
     """
     point = start.detach().clone()
-    for _ in range(max_iterations):
+    for _ in range(_MOST_STEPS):
         value, gradient, hessian = derivatives(function, point)
         size, curvature = float(gradient.abs().max()), float(hessian.abs().max())
         if not math.isfinite(float(value) + size + curvature):
             raise NoMinimiserError("the expected loss, its slope or its curvature is no finite number")
-        if size > tolerance and _is_straight(size, curvature):
-            point = _past_the_straight(function, point, tolerance)
+        if size > _TOLERANCE and _is_straight(size, curvature):
+            point = _past_the_straight(function, point)
             continue
         step, convex = newton_step(gradient, hessian)
-        if size <= tolerance and float(step.abs().max()) <= 1e-6:
+        if size <= _TOLERANCE and float(step.abs().max()) <= 1e-6:
             if convex or _is_lowest(function, point, hessian):
                 return point + step
             # Exactly: at infinity both only become very small.
@@ -101,7 +103,7 @@ def minimise(function: Function, start: Tensor, *, tolerance: float = 1e-12, max
         raise NoMinimiserError(_AT_A_KINK)
     why = "the minimum lies at infinity, or beyond what float64 resolves"
     raise NoMinimiserError(
-        f"Newton's method stopped at a gradient of {size:.1e} after {max_iterations} steps at most: {why}",
+        f"Newton's method stopped at a gradient of {size:.1e} after {_MOST_STEPS} steps at most: {why}",
     )
 
 
@@ -132,7 +134,7 @@ def _is_lowest(function: Function, point: Tensor, hessian: Tensor) -> bool:
     return float(rises.min()) > 1e-14 * (1.0 + float(value.abs()))
 
 
-def _past_the_straight(function: Function, point: Tensor, tolerance: float) -> Tensor:
+def _past_the_straight(function: Function, point: Tensor) -> Tensor:
     """A lower point downhill where the function is curved, from one where it is straight and falls.
 
     A smooth function is straight at an inflection, or in a straight part; one that is straight wherever it is
@@ -150,7 +152,7 @@ def _past_the_straight(function: Function, point: Tensor, tolerance: float) -> T
         point = point - min(1.0, _LONGEST_STEP / (number + 1)) * gradient / slope
         value, gradient, hessian = derivatives(function, point)
         slope, curvature = float(gradient.norm()), float(hessian.abs().max())
-        if slope <= tolerance and curvature <= tolerance:
+        if slope <= _TOLERANCE and curvature <= _TOLERANCE:
             raise NoMinimiserError(_AT_A_FLAT)
         if float(value) < float(start) and not _is_straight(slope, curvature):
             return point

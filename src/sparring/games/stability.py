@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparring.errors import RunError
 from sparring.games.imitation import ImitationGame
+from sparring.games.newton import Function
 from sparring.games.players import ExactGame, expected_loss, from_odds, to_odds
 from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.types import Objective, StabilityNumber
@@ -127,16 +128,7 @@ def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: 
     hessian, mixed = torch.stack(rows).split(size, dim=1)
     derivative = torch.cat([hessian, mixed], dim=1)
     scale = float(derivative.abs().max())
-    # No two log ratios move alike, so that every difference of them moves too; a kink shows on one side or the other.
-    step = _NUDGE * torch.linspace(0.5, 1.0, 2 * size, dtype=torch.float64).square()
-    for nudge in (step, -step):
-        beside = (both.detach() + nudge).requires_grad_()
-        (moved,) = torch.autograd.grad(loss(beside), beside)
-        rest = moved[:size] - gradient.detach()[:size] - derivative @ nudge
-        if float(rest.abs().max()) > _KINK * _NUDGE * max(_NUDGE, scale):
-            raise NoFixedPointError(
-                "the loss against itself, or its slope, has a kink there: no derivative tells a step"
-            )
+    _check_smooth(loss, both.detach(), gradient[:size].detach(), derivative)
     lowest, flat = float(torch.linalg.eigvalsh(hessian)[0]), _FLAT * max(1.0, scale)
     if lowest < -flat:
         raise NoFixedPointError("it is no fixed point: the loss against itself has no minimum there")
@@ -147,3 +139,21 @@ def contraction_eigenvalues(game: ExactGame, objective: Objective, fixed_point: 
         return torch.full((size,), -math.inf, dtype=torch.complex128)
     eigenvalues: Tensor = torch.linalg.eigvals(-torch.linalg.solve(hessian, mixed))
     return eigenvalues
+
+
+def _check_smooth(loss: Function, point: Tensor, slope: Tensor, derivative: Tensor) -> None:
+    """Raises NoFixedPointError where a slope `[d]` at a point `[D]` does not move as its derivative `[d, D]` says.
+
+    The slope is that in the first d variables. No two of the variables are moved alike, so that every difference of
+    them moves too; and both ways, since a kink may show on one side alone.
+    """
+    step = _NUDGE * torch.linspace(0.5, 1.0, len(point), dtype=torch.float64).square()
+    scale = float(derivative.abs().max())
+    for nudge in (step, -step):
+        beside = (point + nudge).requires_grad_()
+        (moved,) = torch.autograd.grad(loss(beside), beside)
+        rest = moved[: len(slope)] - slope - derivative @ nudge
+        if float(rest.abs().max()) > _KINK * _NUDGE * max(_NUDGE, scale):
+            raise NoFixedPointError(
+                "the loss against itself, or its slope, has a kink there: no derivative tells a step"
+            )

@@ -81,7 +81,7 @@ class _ComparingJudge:
     Attributes:
         limit: The longest comparison, in tokens.
         model: The model.
-        tokenizer: Its tokenizer.
+        chat: How it is asked.
         opening: The token ids with which the model's answer begins.
         letters: The tokens A and B that may follow.
         template: The prompt.

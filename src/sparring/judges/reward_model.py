@@ -61,7 +61,7 @@ class _RatingJudge:
         temperature: T.
         limit: The longest conversation, in tokens.
         model: The model.
-        tokenizer: Its tokenizer.
+        template: How a conversation is shown to it.
     """
 
     temperature: float

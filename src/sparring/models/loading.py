@@ -209,6 +209,11 @@ def stored_dtype(config: PreTrainedConfig) -> torch.dtype:
     return config.dtype or torch.float32
 
 
+def format_name(dtype: torch.dtype | str) -> str:
+    """The name of a number format as configurations give it, such as bfloat16."""
+    return str(dtype).removeprefix("torch.")
+
+
 def fingerprint(path_or_id: str, *, revision: str | None = None) -> str:
     """A sha256 that tells whether two runs began from the same model.
 

@@ -10,6 +10,7 @@ from sparring.errors import InputError
 from sparring.generation import GenerationConfig, generator, names
 from sparring.generation.protocol import Engine, EngineModel, Generator, GeneratorParts
 from sparring.models import local_folder, torch_device
+from sparring.models.loading import format_name
 from sparring.selfplay.arguments import run_autocast
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.policy import Policy
@@ -74,7 +75,7 @@ def engine_model(
     return EngineModel(
         base=local_folder(config.model.name, revision=config.model.revision),
         lora_rank=None if config.lora is None else _rank(config.lora),
-        dtype=str(autocast or stored or "float32").removeprefix("torch."),
+        dtype=format_name(autocast or stored or "float32"),
         device=torch_device(config.model.device).type,
         max_length=max(prompts) + config.data.max_response_tokens,
         vocabulary=model_config.get_text_config().vocab_size,

@@ -19,7 +19,7 @@ from sparring.models import ModelConfig, content_digest, load_model, local_folde
 from sparring.models.adapters import adapter_of
 from sparring.models.endings import tell_endings
 from sparring.models.finite import first_broken
-from sparring.models.loading import load_adapter
+from sparring.models.loading import format_name, load_adapter
 from sparring.models.lora import lora_config
 from sparring.models.quantization import check_trained, restore
 from sparring.models.quiet import quiet_transformers
@@ -232,7 +232,7 @@ class Policy:
                 # Not where it is that already: the adapter, in fp32, would be rounded before it is added.
                 self.model.to(wider)
             return self.model.merge_and_unload().to(dtype)
-        config = self._config.model_copy(update={"quantization": None, "dtype": str(dtype).removeprefix("torch.")})
+        config = self._config.model_copy(update={"quantization": None, "dtype": format_name(dtype)})
         whole = Policy(config, self.tokenizer, lora=self._lora, seed=self._seed, stop_ids=self._stop_ids)
         restore(whole.causal_lm, self.causal_lm)
         whole.activate(self.folder)

@@ -14,7 +14,7 @@ import torch
 from sparring.errors import RunError
 from sparring.policies import TEACHER, words
 from sparring.selfplay.run import Run
-from sparring.selfplay.stages.score import Responses, by_prompt, tokens_digest
+from sparring.selfplay.stages.score import OVERFLOW_CURE, Responses, by_prompt, tokens_digest
 from sparring.shards import NextTokenRow, ResponseKey, next_tokens_path, read_next_tokens, read_samples
 from sparring.tokens import LikelyTokens
 from sparring.trainer.triples import Triple
@@ -110,7 +110,7 @@ def _row(job: NextTokens, key: ResponseKey, tokens: LikelyTokens, digest: str) -
     if not bool(tokens.log_probs.isfinite().all()):
         raise RunError(
             f"the scorer's log-probs of response {key[1]} to the prompt of row {key[0]} are not finite numbers\n"
-            "  fix: compute in float32 (model.dtype, without fp16), or start a new run with a lower learning rate"
+            f"  fix: {OVERFLOW_CURE}"
         )
     return {
         "index": key[0],

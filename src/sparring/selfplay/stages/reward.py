@@ -18,7 +18,7 @@ from sparring.logprobs import response_features
 from sparring.progress import console
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.held_out import held_out_responses
-from sparring.selfplay.stages.score import Responses, by_prompt, responses_of, tokens_digest
+from sparring.selfplay.stages.score import OVERFLOW_CURE, Responses, by_prompt, responses_of, tokens_digest
 from sparring.shard_files import remove_damaged, write_shard
 from sparring.shards import (
     FeatureRow,
@@ -113,7 +113,7 @@ def _feature_row(key: ResponseKey, features: torch.Tensor, digest: str) -> Featu
     if not bool(features.isfinite().all()):
         raise RunError(
             f"the features of a response to the prompt of row {key[0]} are not finite: its logits overflow there\n"
-            "  fix: compute in float32 (model.dtype, without fp16), or start a new run with a lower learning rate"
+            f"  fix: {OVERFLOW_CURE}"
         )
     return {"index": key[0], "sample": key[1], "digest": digest, "features": features.numpy(force=True)}
 

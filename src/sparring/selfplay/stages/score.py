@@ -33,6 +33,9 @@ Responses = Mapping[ResponseKey, tuple[Sequence[int], Sequence[int]]]
 Parts = Mapping[Shards, Sequence[Responses]]
 """The responses of each shard of log-probs, by the shards that are computed together."""
 
+OVERFLOW_CURE = "compute in float32 (model.dtype, without fp16), or start a new run with a lower learning rate"
+"""What to do where a policy says of a response what is no finite number."""
+
 
 def score(run: Run, iteration: int, shards: Sequence[Path]) -> list[Triple]:
     """Scores the responses under each scorer of an iteration, and joins them into training triples."""
@@ -151,7 +154,7 @@ def _score_row(job: Scoring, key: ResponseKey, tokens: torch.Tensor, digest: str
         whose = "the expert's response" if key[1] is None else f"response {key[1]}"
         raise RunError(
             f"the log-prob of {whose} to the prompt of row {key[0]} is {log_prob}: the policy's logits overflow there\n"
-            "  fix: compute in float32 (model.dtype, without fp16), or start a new run with a lower learning rate"
+            f"  fix: {OVERFLOW_CURE}"
         )
     row: ScoreRow = {
         "index": key[0],

@@ -49,9 +49,6 @@ def train(
 ) -> None:
     """Trains policy `start` on the triples and saves the result as the stage's model.
 
-    Raises:
-        RunError: A weight or a logged value is no longer a finite number; nothing of it is saved.
-
     Args:
         run: The run.
         start: The number of the policy to start from.
@@ -62,6 +59,9 @@ def train(
         name: The stage's name in the progress bar; its seed derives from it too.
         labels: Fields of every logged event.
         until: Where it ends before its last step, and which step's policy is taken; None takes the last one's.
+
+    Raises:
+        RunError: A weight or a logged value is no longer a finite number; nothing of it is saved.
     """
     args = training_arguments(
         fields,
