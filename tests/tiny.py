@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainingArguments
+
+from sparring.examples import EncodedExample
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -56,6 +59,23 @@ def save_tiny(folder: Path, *, seed: int = 0, chat_template: str | None = CHATML
     tiny_model(seed=seed).save_pretrained(folder)
     tiny_tokenizer(chat_template=chat_template).save_pretrained(folder)
     return folder
+
+
+def move(model: torch.nn.Module, seed: int) -> None:
+    """As training would: moves what is trained."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(0.05 * torch.randn_like(weight))
+
+
+def as_prompts(ids: Sequence[Sequence[int]]) -> list[EncodedExample]:
+    """Token ids as prompts, each with an expert's response of one token."""
+    return [
+        EncodedExample(index=number, prompt_ids=list(each), expert_ids=[5], prompt="", response="")
+        for number, each in enumerate(ids)
+    ]
 
 
 def quiet_arguments(folder: Path, **settings: Any) -> TrainingArguments:

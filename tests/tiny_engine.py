@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from sparring.generation.protocol import Completion, EngineModel, Request
+from sparring.generation.weights import Weights
 
 
 def engine_model(base: Path, **changes: Any) -> EngineModel:
@@ -102,3 +103,9 @@ def _read(folder: Path) -> LlamaForCausalLM:
 def _cut(row: list[int], stop_ids: Sequence[int]) -> Completion:
     ends = [position for position, token in enumerate(row) if token in stop_ids]
     return Completion(ids=row[: ends[0] + 1] if ends else row, finish_reason="stop" if ends else "length")
+
+
+def weights_of(model: TinyEngine, folder: Path | None = None) -> Weights:
+    """What a model plays, as it is known by a probe."""
+    probe = (1, *range(40, 60))
+    return Weights(folder=folder, probe=probe, log_probs=tuple(model.token_log_probs(probe)))

@@ -9,18 +9,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from bad_data import GOOD, SKIP, failure
 from sparring.data import DataConfig, load
-from sparring.errors import InputError
 
-GOOD = '{"prompt": "q", "response": "a"}'
 ENDINGS = ".jsonl, .ndjson, .json, .parquet, .csv, .tsv"
-SKIP = "; or leave out that row with data.skip_invalid: true"
-
-
-def failure(path, **settings):
-    with pytest.raises(InputError) as caught:
-        load(DataConfig(**{"source": str(path), "held_out": 0, **settings}), 0)
-    return str(caught.value).replace(str(path), "…")
 
 
 FILES = {

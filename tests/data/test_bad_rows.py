@@ -6,11 +6,9 @@ import json
 
 import pytest
 
+from bad_data import GOOD, SKIP, failure
 from sparring.data import FORMATS, DataConfig, load
 from sparring.errors import InputError
-
-GOOD = '{"prompt": "q", "response": "a"}'
-SKIP = "; or leave out that row with data.skip_invalid: true"
 
 
 def chat(*turns):
@@ -263,12 +261,6 @@ CHATS = {
         "did you mean 'human'?; or map it with data.roles, e.g. {humann: user}",
     ),
 }
-
-
-def failure(path, **settings):
-    with pytest.raises(InputError) as caught:
-        load(DataConfig(**{"source": str(path), "held_out": 0, **settings}), 0)
-    return str(caught.value).replace(str(path), "…")
 
 
 @pytest.mark.parametrize("name", ROWS)

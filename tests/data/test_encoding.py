@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
+from bad_data import SKIP
 from sparring.data import DataConfig, encode
 from sparring.errors import InputError
 from sparring.examples import Example
@@ -18,7 +19,6 @@ from tiny import CHATML, tiny_tokenizer
 START, END = 1, 2
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Why?"}
-SKIP = "; or leave out that row with data.skip_invalid: true"
 
 
 @pytest.fixture(scope="module")

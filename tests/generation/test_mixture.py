@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from sparring.examples import EncodedExample
 from sparring.generation import generation_config, generator
 from sparring.generation.mixture import Mixture
 from sparring.generation.protocol import GeneratorParts
 from sparring.models import ModelConfig
 from sparring.selfplay.policy import Policy
-from tiny import tiny_model, tiny_tokenizer
+from tiny import as_prompts, tiny_model, tiny_tokenizer
 
 STOP = 2
 PROMPTS = ([1, 5, 3, 3, 4, 0], [4], [1, 3, 5])
@@ -30,13 +29,6 @@ def model(seed: int) -> Any:
 
 
 POLICY, OTHER = model(3), model(8)
-
-
-def prompts(ids: Sequence[Sequence[int]] = PROMPTS) -> list[EncodedExample]:
-    return [
-        EncodedExample(index=number, prompt_ids=list(each), expert_ids=[5], prompt="", response="")
-        for number, each in enumerate(ids)
-    ]
 
 
 def build(
@@ -109,7 +101,7 @@ def surprise(counts: Counter[tuple[int, ...]], expected: dict[tuple[int, ...], f
 def test_responses_have_the_probabilities_of_the_mixture(alpha: float, settings: dict[str, Any]) -> None:
     """Prompts of three lengths in one batch; temperature and truncation act on the mixture, not on its parts."""
     n = 3000
-    samples = build(alpha, samples_per_prompt=n, **settings).sample(prompts(), seed=11)
+    samples = build(alpha, samples_per_prompt=n, **settings).sample(as_prompts(PROMPTS), seed=11)
     for number, prompt in enumerate(PROMPTS):
         counts = Counter(tuple(sample.response_ids) for sample in samples[n * number : n * (number + 1)])
         expected = dict(responses(alpha, prompt, **settings))
@@ -130,7 +122,7 @@ def test_so_have_those_of_an_adapter_and_the_model_below_it(tmp_path: Path) -> N
     n, alpha = 3000, 0.6
     with policy.base_forward() as base:
         sampler = build(alpha, policy=policy.causal_lm, base=base, samples_per_prompt=n)
-        samples = sampler.sample(prompts(), seed=11)
+        samples = sampler.sample(as_prompts(PROMPTS), seed=11)
     for number, prompt in enumerate(PROMPTS):
         counts = Counter(tuple(sample.response_ids) for sample in samples[n * number : n * (number + 1)])
         assert surprise(counts, dict(responses(alpha, prompt, model=policy.causal_lm))) < 4
@@ -139,24 +131,24 @@ def test_so_have_those_of_an_adapter_and_the_model_below_it(tmp_path: Path) -> N
 
 def test_a_share_near_zero_is_the_policy_and_near_one_the_base() -> None:
     settings = {"samples_per_prompt": 20, "max_new_tokens": 8}
-    drawn = {alpha: build(alpha, **settings).sample(prompts(), seed=1) for alpha in (1e-9, 0.5, 1 - 1e-9)}
-    assert drawn[1e-9] == build(None, **settings).sample(prompts(), seed=1)
-    assert drawn[1 - 1e-9] == build(None, policy=OTHER, **settings).sample(prompts(), seed=1)
+    drawn = {alpha: build(alpha, **settings).sample(as_prompts(PROMPTS), seed=1) for alpha in (1e-9, 0.5, 1 - 1e-9)}
+    assert drawn[1e-9] == build(None, **settings).sample(as_prompts(PROMPTS), seed=1)
+    assert drawn[1 - 1e-9] == build(None, policy=OTHER, **settings).sample(as_prompts(PROMPTS), seed=1)
     assert drawn[1e-9] != drawn[0.5] != drawn[1 - 1e-9]
 
 
 def test_a_model_mixed_with_itself_is_itself() -> None:
     settings = {"samples_per_prompt": 20, "max_new_tokens": 8}
-    assert build(0.3, policy=OTHER, **settings).sample(prompts(), seed=1) == build(
+    assert build(0.3, policy=OTHER, **settings).sample(as_prompts(PROMPTS), seed=1) == build(
         None, policy=OTHER, **settings
-    ).sample(prompts(), seed=1)
+    ).sample(as_prompts(PROMPTS), seed=1)
 
 
 def test_a_batch_is_as_one_by_one() -> None:
     """Greedy, long enough for rows to end at different times, with other lengths of padding before and after."""
     sampler = build(0.5, max_new_tokens=12, top_k=1)
-    together = [sample.response_ids for sample in sampler.sample(prompts(), seed=0)]
-    alone = [sampler.sample([prompt], seed=9)[0].response_ids for prompt in prompts()]
+    together = [sample.response_ids for sample in sampler.sample(as_prompts(PROMPTS), seed=0)]
+    alone = [sampler.sample([prompt], seed=9)[0].response_ids for prompt in as_prompts(PROMPTS)]
     assert together == alone
     for prompt, response in zip(PROMPTS, together, strict=True):
         for position, token in enumerate(response):
@@ -176,5 +168,5 @@ def test_the_base_reads_every_token_once() -> None:
     # It is found out first how to decode.
     sampler.decoding()
     read.clear()
-    sampler.sample(prompts(), seed=0)
+    sampler.sample(as_prompts(PROMPTS), seed=0)
     assert read == [(3, 6), (6, 1), (6, 1), (6, 1)]

@@ -11,14 +11,13 @@ import transformers
 
 from families import FAMILIES, UNUSUAL, build
 from sparring.errors import InputError
-from sparring.examples import EncodedExample
 from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.mixture import Mixture
 from sparring.generation.rows import Asked, SampledRow
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs
-from tiny import tiny_model, tiny_tokenizer
+from tiny import as_prompts, tiny_model, tiny_tokenizer
 
 STOP, TOKENS = 2, 8
 PROMPTS = ([1, 5, 9, 14, 3], [7], [1, 30, 31, 32, 33, 34, 35, 36], [4, 4], [8])
@@ -39,13 +38,6 @@ def sampler(model: Any, *, mixture: Mixture | None = None, copies: int = 1, **se
     return TransformersGenerator(config, mixture=mixture, **parts)
 
 
-def examples() -> list[EncodedExample]:
-    return [
-        EncodedExample(index=number, prompt_ids=list(ids), expert_ids=[5], prompt="", response="")
-        for number, ids in enumerate(PROMPTS)
-    ]
-
-
 @torch.no_grad()
 def greedy(model: Any, prompt: list[int]) -> list[int]:
     """One prompt alone, every token from a forward pass of its own."""
@@ -61,7 +53,7 @@ def test_greedy_samples_of_a_batch_are_those_of_each_prompt_alone(family: str, c
     model = build(family)
     alone = [greedy(model, prompt) for prompt in PROMPTS]
     generator = sampler(model, copies=copies, top_k=1)
-    samples = generator.sample(examples(), seed=0)
+    samples = generator.sample(as_prompts(PROMPTS), seed=0)
     assert [(sample.index, sample.sample) for sample in samples] == [(i, k) for i in range(5) for k in range(copies)]
     assert [sample.response_ids for sample in samples] == [alone[sample.index] for sample in samples]
     assert generator.decoding() == WAYS.get(family, Decoding())
@@ -69,14 +61,14 @@ def test_greedy_samples_of_a_batch_are_those_of_each_prompt_alone(family: str, c
 
 def test_samples_of_one_prompt_are_independent_where_each_is_drawn_alone() -> None:
     model = build("rwkv")
-    samples = sampler(model, copies=10).sample(examples(), seed=3)
+    samples = sampler(model, copies=10).sample(as_prompts(PROMPTS), seed=3)
     assert len({tuple(sample.response_ids) for sample in samples}) > 25
     # Two prompts of one length have other random numbers, too.
     first = torch.tensor(
         [[sample.response_ids[0] for sample in samples if sample.index == i] for i in range(5)]
     ).float()
     assert not torch.equal(first[1], first[4])
-    assert samples == sampler(model, copies=10).sample(examples(), seed=3)
+    assert samples == sampler(model, copies=10).sample(as_prompts(PROMPTS), seed=3)
 
 
 @pytest.mark.parametrize("family", ["rwkv", "minimax", "qwen3-next"])
@@ -84,7 +76,9 @@ def test_samples_are_draws_of_the_law_that_is_scored(family: str) -> None:
     """The mean of log π(y) over one-token samples is minus the entropy, whatever the length of the prompt."""
     model, draws = build(family), 200
     config = {"model": model, "tokenizer": tiny_tokenizer(), "stop_ids": [STOP], "max_new_tokens": 1}
-    samples = TransformersGenerator(generation_config(samples_per_prompt=draws), **config).sample(examples(), seed=2)
+    samples = TransformersGenerator(generation_config(samples_per_prompt=draws), **config).sample(
+        as_prompts(PROMPTS), seed=2
+    )
     for number, prompt in enumerate(PROMPTS):
         answers = [sample.response_ids for sample in samples if sample.index == number]
         with torch.no_grad():
@@ -98,8 +92,8 @@ def test_samples_are_draws_of_the_law_that_is_scored(family: str) -> None:
 def test_a_slower_path_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="sparring.generation"):
         for _ in range(2):
-            sampler(build("minimax"), copies=2).sample(examples(), seed=0)
-        sampler(build("llama"), copies=2).sample(examples(), seed=0)
+            sampler(build("minimax"), copies=2).sample(as_prompts(PROMPTS), seed=0)
+        sampler(build("llama"), copies=2).sample(as_prompts(PROMPTS), seed=0)
     (record,) = [record for record in caplog.records if record.name.startswith("sparring.generation")]
     text = record.getMessage()
     assert text.startswith(
@@ -116,7 +110,7 @@ def test_a_cache_that_forgets_is_not_used(caplog: pytest.LogCaptureFixture) -> N
 
     model.model.layers[0].mlp.register_forward_hook(forget)
     generator = sampler(model, copies=2, top_k=1)
-    rows = [row for row in examples() if len(row.prompt_ids) > 1]
+    rows = [row for row in as_prompts(PROMPTS) if len(row.prompt_ids) > 1]
     with caplog.at_level(logging.WARNING, logger="sparring"):
         samples = generator.sample(rows, seed=0)
     assert generator.decoding() == Decoding(keeps="nothing")
@@ -136,7 +130,7 @@ class _Short(transformers.LlamaForCausalLM):
 def test_what_cannot_be_sampled_right_is_refused() -> None:
     model = _Short(tiny_model().config).eval()
     with pytest.raises(InputError, match=r"^_Short: .* right: even one by one, .*, the next") as caught:
-        sampler(model).sample(examples(), seed=0)
+        sampler(model).sample(as_prompts(PROMPTS), seed=0)
     assert "generation.name" in str(caught.value)
 
 
@@ -149,7 +143,7 @@ def test_mixtures_are_decoded_right_whatever_a_model_keeps(family: str) -> None:
         for weight in base.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
     generator = sampler(policy, mixture=Mixture(base=base.forward, base_share=share), copies=2, top_k=1)
-    samples = generator.sample(examples(), seed=0)
+    samples = generator.sample(as_prompts(PROMPTS), seed=0)
     for sample in samples:
         ids = list(PROMPTS[sample.index])
         for token in sample.response_ids:

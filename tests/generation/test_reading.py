@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from families import build as family
-from sparring.examples import EncodedExample
 from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.draws import draw
@@ -19,18 +18,11 @@ from sparring.generation.reading import reading_of
 from sparring.generation.rows import Asked, SampledRow, decode, shared_by
 from sparring.generation.transformers import TransformersGenerator
 from sparring.seeding import uniform
-from tiny import tiny_model, tiny_tokenizer
+from tiny import as_prompts, tiny_model, tiny_tokenizer
 
 STOPS, TOKENS, SEED = (2, 20, 50), 30, 5
 # The longest joins when shorter ones are under way, and the other way round.
 PROMPTS = ([7], [1, 30, 31, 32], [1, 5, 9, 14, 3, 8, 8, 30, 31], list(range(3, 40)), [4], [8, 9, 10], [40, 41])
-
-
-def examples() -> list[EncodedExample]:
-    return [
-        EncodedExample(index=number, prompt_ids=list(ids), expert_ids=[5], prompt="", response="")
-        for number, ids in enumerate(PROMPTS)
-    ]
 
 
 def sampler(model: Any, *, tokens: int = TOKENS, **settings: Any) -> TransformersGenerator:
@@ -52,7 +44,7 @@ def alone(model: Any, index: int, sample: int, *, header: Sequence[int] = ()) ->
 @pytest.mark.parametrize("name", ["llama", "mistral", "gpt2", "qwen3-next", "mamba", "minimax"])
 def test_samples_are_those_of_each_alone_however_many_are_decoded_at_once(name: str, at_once: int) -> None:
     model = family(name)
-    samples = sampler(model, samples_per_prompt=2, batch_size=at_once).sample(examples(), seed=SEED)
+    samples = sampler(model, samples_per_prompt=2, batch_size=at_once).sample(as_prompts(PROMPTS), seed=SEED)
     for sample in samples:
         assert sample.response_ids == alone(model, sample.index, sample.sample)
     assert len({len(sample.response_ids) for sample in samples}) > 3
@@ -62,19 +54,19 @@ def test_samples_are_those_of_each_alone_however_many_are_decoded_at_once(name: 
 @pytest.mark.parametrize("lengths", ["mixed", "equal", "single"])
 def test_the_same_seed_gives_the_same_samples_in_every_way_of_decoding(keeps: Any, lengths: Any) -> None:
     model = family("llama")
-    expected = sampler(model, samples_per_prompt=3, tokens=12).sample(examples(), seed=SEED)
+    expected = sampler(model, samples_per_prompt=3, tokens=12).sample(as_prompts(PROMPTS), seed=SEED)
     other = sampler(model, samples_per_prompt=3, tokens=12, batch_size=5)
     other.decoding = lambda: Decoding(lengths=lengths, keeps=keeps)  # type: ignore[method-assign]
-    assert other.sample(examples(), seed=SEED) == expected
+    assert other.sample(as_prompts(PROMPTS), seed=SEED) == expected
     assert len({tuple(sample.response_ids) for sample in expected}) > 15
 
 
 def test_a_sample_does_not_depend_on_what_else_is_sampled() -> None:
     model = family("llama")
-    many = sampler(model, samples_per_prompt=5, tokens=12).sample(examples(), seed=SEED)
-    few = sampler(model, samples_per_prompt=2, tokens=12).sample(examples()[::-2], seed=SEED)
+    many = sampler(model, samples_per_prompt=5, tokens=12).sample(as_prompts(PROMPTS), seed=SEED)
+    few = sampler(model, samples_per_prompt=2, tokens=12).sample(as_prompts(PROMPTS)[::-2], seed=SEED)
     known = {(sample.index, sample.sample): sample for sample in many}
-    assert few == [known[each.index, number] for each in examples()[::-2] for number in range(2)]
+    assert few == [known[each.index, number] for each in as_prompts(PROMPTS)[::-2] for number in range(2)]
 
 
 HEADER = list(range(50, 62))
@@ -84,7 +76,7 @@ HEADER = list(range(50, 62))
 def test_samples_are_those_of_each_alone_where_all_prompts_begin_alike(name: str) -> None:
     """Windows of four, chunks and learnt positions included: the shorter prompts read some of the header again."""
     model = family(name)
-    begun = [dataclasses.replace(each, prompt_ids=HEADER + each.prompt_ids) for each in examples()]
+    begun = [dataclasses.replace(each, prompt_ids=HEADER + each.prompt_ids) for each in as_prompts(PROMPTS)]
     samples = sampler(model, samples_per_prompt=2, batch_size=5).sample(begun, seed=SEED)
     for sample in samples:
         assert sample.response_ids == alone(model, sample.index, sample.sample, header=HEADER)

@@ -22,7 +22,7 @@ from sparring.generation.server import ServerEngine
 from sparring.generation.weights import Weights
 from sparring.pauses import Pauses
 from tiny import save_tiny, tiny_model
-from tiny_engine import TinyEngine, engine_model, request
+from tiny_engine import TinyEngine, engine_model, request, weights_of
 
 Start = Callable[..., CompletionsServer]
 REQUESTS = [request([1, 40 + n, 50], samples=2, seed=n) for n in range(12)]
@@ -47,11 +47,6 @@ def start(tiny_folder: Path) -> Iterator[Start]:
 def pool(folder: Path, *servers: CompletionsServer, lora_rank: int | None = None, **settings: Any) -> ServerEngine:
     options = {"endpoints": [each.url for each in servers], "concurrency": 3, "timeout_s": 20.0} | settings
     return ServerEngine(ServerConfig(**options), engine_model(folder, lora_rank=lora_rank))
-
-
-def weights_of(model: TinyEngine, folder: Path | None = None) -> Weights:
-    probe = (1, *range(40, 60))
-    return Weights(folder=folder, probe=probe, log_probs=tuple(model.token_log_probs(probe)))
 
 
 @pytest.fixture

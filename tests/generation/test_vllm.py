@@ -24,7 +24,7 @@ from sparring.generation.weights import Weights
 from sparring.models import ModelConfig
 from sparring.selfplay.policy import Policy
 from tiny import save_tiny, tiny_model, tiny_tokenizer
-from tiny_engine import TinyEngine, engine_model, request
+from tiny_engine import TinyEngine, engine_model, request, weights_of
 
 REQUESTS = [request([1, 40 + n, 50], samples=2, seed=n) for n in range(4)]
 VLLM = importlib.util.find_spec("vllm") is not None
@@ -32,11 +32,6 @@ VLLM = importlib.util.find_spec("vllm") is not None
 
 def build(folder: Path, *, lora_rank: int | None = None, **settings: Any) -> VllmEngine:
     return VllmEngine(VllmConfig(**settings), engine_model(folder, lora_rank=lora_rank))
-
-
-def weights_of(model: TinyEngine, folder: Path | None) -> Weights:
-    probe = (1, *range(40, 60))
-    return Weights(folder=folder, probe=probe, log_probs=tuple(model.token_log_probs(probe)))
 
 
 def an_adapter(folder: Path, seed: int, **shape: Any) -> Weights:
@@ -83,7 +78,7 @@ def test_a_head_that_stays_stale_is_an_error_each_time(
 
 def test_adapters_are_played_as_adapters(stand_in: type[fake_vllm.LLM], tiny_folder: Path, tmp_path: Path) -> None:
     engine = build(tiny_folder, lora_rank=12)
-    base = weights_of(TinyEngine(tiny_folder), None)
+    base = weights_of(TinyEngine(tiny_folder))
     adapters = [an_adapter(tmp_path / str(seed), seed) for seed in (1, 2)]
     answers = [engine.complete(REQUESTS, weights) for weights in (base, *adapters, base)]
     assert answers[0] == answers[3]
@@ -98,7 +93,7 @@ def test_an_adapter_after_the_base_is_not_taken_for_the_one_before_it(
     stand_in: type[fake_vllm.LLM], tiny_folder: Path, tmp_path: Path
 ) -> None:
     """Also where a wide tolerance would not tell: vLLM keeps an adapter by its number, whatever the number names."""
-    base = weights_of(TinyEngine(tiny_folder), None)
+    base = weights_of(TinyEngine(tiny_folder))
     first, second = (an_adapter(tmp_path / str(seed), seed) for seed in (1, 2))
     expected = build(tiny_folder, lora_rank=4).complete(REQUESTS, second)
     engine = build(tiny_folder, lora_rank=4, tolerance=100.0)
@@ -120,7 +115,7 @@ def test_what_vllm_is_asked(stand_in: type[fake_vllm.LLM], tiny_folder: Path) ->
     engine = build(tiny_folder, dtype="bfloat16", gpu_memory_utilization=0.3)
     settings = {"samples": 3, "temperature": 0.7, "top_p": 0.9, "top_k": 5, "stop_ids": (2, 7), "seed": 9}
     asked = [request([1, 44], **settings), request([1, 45], samples=1, temperature=0.0)]
-    engine.complete(asked, weights_of(TinyEngine(tiny_folder), None))
+    engine.complete(asked, weights_of(TinyEngine(tiny_folder)))
     (llm,) = stand_in.started
     assert llm.asked[1] == fake_vllm.SamplingParams(
         n=3,
@@ -199,7 +194,7 @@ def test_the_real_vllm_plays_what_it_is_given(tmp_path: Path, monkeypatch: pytes
     tiny_model(seed=5, **shape).save_pretrained(other_folder)
     model, other = TinyEngine(base_folder), TinyEngine(other_folder)
     engine = build(base_folder, lora_rank=4 if lora else None, tolerance=1e-3)
-    base = weights_of(model, None)
+    base = weights_of(model)
     changed = an_adapter(tmp_path / "adapter", 1, **shape) if lora else weights_of(other, other_folder)
     greedy = [request([1, 40 + n, 50], temperature=0.0) for n in range(4)]
     answers = [engine.complete(greedy, weights) for weights in (base, changed, base)]

@@ -15,7 +15,7 @@ from sparring.errors import RunError
 from sparring.logprobs import sequence_log_probs
 from sparring.models import ModelConfig
 from sparring.selfplay.policy import Policy
-from tiny import save_tiny, tiny_model, tiny_tokenizer
+from tiny import move, save_tiny, tiny_model, tiny_tokenizer
 
 PROMPTS = [[1, 40, 50], [1, 41]]
 RESPONSES = [[[60, 61, 2], [62]], [[63, 2]]]
@@ -32,15 +32,6 @@ def build(tiny_folder: Path) -> Build:
     return make
 
 
-def change(policy: Policy, seed: int) -> None:
-    """As training would: moves what is trained."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for weight in policy.model.parameters():
-            if weight.requires_grad:
-                weight.add_(0.05 * torch.randn_like(weight))
-
-
 def scores(policy: Policy) -> list[list[float]]:
     return [[tokens.sum().item() for tokens in answers] for answers in policy.log_probs(PROMPTS, RESPONSES)]
 
@@ -51,7 +42,7 @@ def test_every_policy_comes_back_exactly(build: Build, lora: Any, tmp_path: Path
     known: dict[Path | None, list[list[float]]] = {None: scores(policy)}
     for number in range(2):
         policy.start_training(max(known, key=str) if number else None)
-        change(policy, number)
+        move(policy.model, number)
         folder = tmp_path / f"{number}" / "model"
         known[folder] = scores(policy)
         policy.save(folder)
@@ -70,7 +61,7 @@ def test_the_base_is_the_model_itself(build: Build, lora: Any, tmp_path: Path, t
     exact = pytest.approx([value for values in base for value in values], abs=1e-5 if lora else 0.0)
     assert [value for values in scores(policy) for value in values] == exact
     policy.start_training(None)
-    change(policy, 0)
+    move(policy.model, 0)
     assert [value for values in scores(policy) for value in values] != exact
     policy.save(tmp_path / "model")
     policy.activate(None)
@@ -83,7 +74,7 @@ def test_a_model_in_training_is_none_of_the_policies(build: Build, lora: Any, tm
     policy = build(lora)
     before = scores(policy)
     policy.start_training(None)
-    change(policy, 0)
+    move(policy.model, 0)
     policy.activate(None)
     assert scores(policy) == before
 
@@ -108,7 +99,7 @@ def test_it_gives_way_to_another_model_and_comes_back_exactly(build: Build, lora
     policy = build(lora)
     base = scores(policy)
     policy.start_training(None)
-    change(policy, 0)
+    move(policy.model, 0)
     policy.save(tmp_path / "model")
     trained = scores(policy)
     policy.activate_other(other)
@@ -134,7 +125,7 @@ def test_there_are_never_two_models(build: Build, tmp_path: Path) -> None:
 
     policy = build(None)
     policy.save(tmp_path / "model")
-    change(policy, 0)
+    move(policy.model, 0)
     policy.save(tmp_path / "other")
     old = weakref.ref(policy.model)
     alive: list[bool] = []
@@ -165,7 +156,7 @@ def test_the_base_beside_the_policy(build: Build, lora: Any, tmp_path: Path, tin
     """Its logits are the base model's to the bit, and the policy neither notices nor keeps anything of it."""
     policy = build(lora)
     policy.start_training(None)
-    change(policy, 0)
+    move(policy.model, 0)
     policy.save(tmp_path / "model")
     before, trained = scores(policy), [weight.requires_grad for weight in policy.model.parameters()]
     ids = torch.tensor([[1, 40, 50, 60]])
@@ -183,7 +174,7 @@ def test_the_base_beside_the_policy(build: Build, lora: Any, tmp_path: Path, tin
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 def test_a_whole_model_takes_the_weights_that_were_gathered(build: Build, lora: Any, tmp_path: Path) -> None:
     policy = build(lora)
-    change(policy, 0)
+    move(policy.model, 0)
     trained = {
         name: weight.detach().clone() for name, weight in policy.model.named_parameters() if weight.requires_grad
     }
@@ -217,7 +208,7 @@ def test_with_an_adapter_the_base_needs_no_second_model(build: Build, monkeypatc
         with pytest.raises(ValueError, match="input_ids"):
             base(input_ids=None)
     before = scores(policy)
-    change(policy, 0)
+    move(policy.model, 0)
     assert scores(policy) != before  # the adapter is on again, even after a failure
 
 
@@ -236,7 +227,7 @@ def test_without_one_the_base_is_gone_after(build: Build) -> None:
 
 def test_a_saved_policy_is_a_complete_folder(build: Build, tmp_path: Path) -> None:
     full = build(None)
-    change(full, 0)
+    move(full.model, 0)
     full.save(tmp_path / "full")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "full").eval()
     with torch.no_grad():
@@ -279,7 +270,7 @@ def test_log_probs_are_those_of_evaluation_mode_without_a_gradient(tiny_folder: 
     policy = Policy(
         ModelConfig(name=str(tiny_folder), device="cpu"), tiny_tokenizer(), lora=LORA | {"lora_dropout": 0.5}, seed=0
     )
-    change(policy, 0)
+    move(policy.model, 0)
     policy.model.train()
     assert scores(policy) == scores(policy)
     assert not policy.model.training

@@ -21,7 +21,7 @@ from sparring.selfplay.checks.quantization import check_quantization
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import prepare
-from tiny import tiny_model, tiny_tokenizer
+from tiny import move, tiny_model, tiny_tokenizer
 
 KINDS = ["nf4", "int8"]
 PROMPTS, RESPONSES = [[1, 40, 50], [1, 41]], [[[60, 61, 2], [62]], [[63, 2]]]
@@ -44,14 +44,6 @@ def policy_on(folder: Path, quantization: Any, **lora: Any) -> Policy:
     return Policy(config, tiny_tokenizer(), lora=LORA | lora, seed=3, stop_ids=[2])
 
 
-def change(policy: Policy, seed: int) -> None:
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for weight in policy.model.parameters():
-            if weight.requires_grad:
-                weight.add_(0.05 * torch.randn_like(weight))
-
-
 def scores(policy: Policy) -> list[list[float]]:
     return [tokens.tolist() for answers in policy.log_probs(PROMPTS, RESPONSES) for tokens in answers]
 
@@ -62,7 +54,7 @@ def test_every_policy_comes_back_exactly(folder: Path, kind: str, tmp_path: Path
     known: dict[Path | None, list[list[float]]] = {None: scores(policy)}
     for number in range(2):
         policy.start_training(max(known, key=str) if number else None)
-        change(policy, number)
+        move(policy.model, number)
         known[tmp_path / f"{number}"] = scores(policy)
         policy.save(tmp_path / f"{number}")
     assert len({str(value) for value in known.values()}) == 3
@@ -85,7 +77,7 @@ def test_every_policy_comes_back_exactly(folder: Path, kind: str, tmp_path: Path
 def test_it_gives_way_to_a_teacher_that_is_quantised_too(folder: Path, kind: Any, tmp_path: Path) -> None:
     teacher = ModelConfig(name=str(save(tmp_path / "teacher", seed=9)), device="cpu", quantization=kind)
     policy = policy_on(folder, kind)
-    change(policy, 0)
+    move(policy.model, 0)
     policy.save(tmp_path / "model")
     trained = scores(policy)
     policy.activate_other(teacher)
@@ -99,7 +91,7 @@ def test_it_gives_way_to_a_teacher_that_is_quantised_too(folder: Path, kind: Any
 @pytest.mark.parametrize("fields", [{}, {"use_dora": True}, {"bias": "all"}], ids=["lora", "dora", "bias"])
 def test_merged_it_is_the_policy_in_plain_weights(folder: Path, kind: str, fields: Any, tmp_path: Path) -> None:
     policy = policy_on(folder, kind, **fields)
-    change(policy, 0)
+    move(policy.model, 0)
     policy.save(tmp_path / "model")
     expected = [value for values in scores(policy) for value in values]
     policy.merged(torch.float32).save_pretrained(tmp_path / "whole")
