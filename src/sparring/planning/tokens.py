@@ -30,9 +30,9 @@ class Tokens:
             responses are trained on.
     """
 
-    generate: int
-    score: int
-    train: int
+    generate: int = 0
+    score: int = 0
+    train: int = 0
 
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(**{name: count + getattr(other, name) for name, count in asdict(self).items()})
@@ -40,7 +40,7 @@ class Tokens:
     @classmethod
     def total(cls, parts: Iterable[Tokens]) -> Tokens:
         """The sum of some."""
-        return sum(parts, cls(generate=0, score=0, train=0))
+        return sum(parts, cls())
 
 
 def scored_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
@@ -115,23 +115,22 @@ def tokens_by_part(prepared: Prepared, processes: int) -> dict[str, Tokens]:
 def _control_tokens(prepared: Prepared, phases: Iterable[Tokens]) -> Tokens:
     """What the control trains on, for as much computation as the phases take."""
     if not prepared.config.control:
-        return Tokens(generate=0, score=0, train=0)
+        return Tokens()
     # A token that is read takes a third of one that is trained on, or half of one of which an adapter alone is trained.
     share = 3 if prepared.config.lora is None else 2
-    return Tokens(generate=0, score=0, train=sum(each.train + (each.generate + each.score) // share for each in phases))
+    return Tokens(train=sum(each.train + (each.generate + each.score) // share for each in phases))
 
 
 def _teacher_tokens(prepared: Prepared) -> Tokens:
     """What a teacher writes, and scores of every policy's samples and of its own responses."""
     config, teacher = prepared.config, prepared.teacher
     if teacher is None:
-        return Tokens(generate=0, score=0, train=0)
+        return Tokens()
     limit, policies = config.data.max_response_tokens, config.measured
     asked = sum(len(item.prompt_ids) + limit for item in teacher.held_out)
     return Tokens(
         generate=(len(teacher.train) + len(teacher.held_out)) * limit,
         score=(1 + policies * config.evaluation.samples_per_prompt) * asked,
-        train=0,
     )
 
 
@@ -139,23 +138,23 @@ def _warmup_tokens(prepared: Prepared, processes: int) -> Tokens:
     """What the warm-up takes; until a plateau, to its limit."""
     config, warmup = prepared.config, prepared.config.warmup
     if warmup is None:
-        return Tokens(generate=0, score=0, train=0)
+        return Tokens()
     taught, validation = warmup.split(prepared.train.examples)
     epochs = epochs_of(config, warmup.fields(config.training), rows=len(taught), processes=processes)
     once, look = (sum(len(item.prompt_ids) + len(item.expert_ids) for item in items) for items in (taught, validation))
-    return Tokens(generate=0, score=round(look * (1 + epochs / warmup.every)), train=round(epochs * once))
+    return Tokens(score=round(look * (1 + epochs / warmup.every)), train=round(epochs * once))
 
 
 def _reference_tokens(prepared: Prepared) -> Tokens:
     """What the base model samples once for all phases, where one of them learns from it."""
     needed = any("policy_reference" in phase.objective.requires for phase in prepared.phases)
     items = prepared.train.examples if needed else []
-    return Tokens(generate=sum(sum(_references(prepared, item)) for item in items), score=0, train=0)
+    return Tokens(generate=sum(sum(_references(prepared, item)) for item in items))
 
 
 def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
     """What a phase takes on the training prompts."""
-    total, reading = Tokens(generate=0, score=0, train=0), reading_of(prepared, phase)
+    total, reading = Tokens(), reading_of(prepared, phase)
     for iteration in phase.iterations:
         prompts = prepared.prompts(phase, iteration)
         trained = sum(reading.of(row, phase.samples) for row in trained_rows(prepared, phase, iteration))
@@ -174,30 +173,51 @@ def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
 
 
 def _held_out_tokens(prepared: Prepared) -> Tokens:
-    """What evaluation takes, for each policy: one greedy and some sampled answers, all of which are scored."""
-    config = prepared.config
+    """What evaluation takes: each policy scores what the data compare, and beside it answers, or else the experts."""
+    config, policies = prepared.config, prepared.config.measured
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
-    samples, policies = config.evaluation.samples_per_prompt, config.measured
-    # Each policy scores what the data compare, and the base model does so once.
     compared = sum(len(item.prompt_ids) + sum(map(len, item.compared_ids)) for item in held_out if item.compared_ids)
     if not config.evaluation.answers:
         experts = sum(len(item.prompt_ids) + len(item.expert_ids) for item in held_out if item.expert_ids)
-        return Tokens(generate=0, score=policies * (experts + compared), train=0)
-    # Every policy scores the experts, its greedy answer and its samples in one reading of the prompt, and the base
-    # model the last two in another. For the game the policy reads its opponent's samples with its own, those of earlier
-    # members of a team too, and those scorers come that have not done so yet; of a mixture there are other samples,
-    # for which two models read every token.
-    asked, scored, mixed = 2 * policies, policies * (3 + 2 * samples), 0
-    for phase in prepared.phases:
-        played = phase.iterations if phase.needs_samples else range(0)
-        others = sum(len({*phase.scorers(iteration)} - {iteration, BASE}) for iteration in played)
-        earlier = sum(len(phase.team(iteration)[1:]) for iteration in played)
-        asked += others
-        scored += (len(played) + earlier) * samples + others * (1 + samples)
-        mixed += sum(2 * samples for iteration in played if phase.opponent.spec(iteration).base_share)
-    lengths = [_length(prepared, item) for item in held_out]
+        return Tokens(score=policies * (experts + compared))
+    prompts = sum(len(item.prompt_ids) for item in held_out)
+    response = sum(_length(prepared, item) for item in held_out)
+    own = _own_answers_tokens(prepared, prompts, response)
+    return Tokens.total([Tokens(score=policies * compared), own, _game_tokens(prepared, prompts, response)])
+
+
+def _own_answers_tokens(prepared: Prepared, prompts: int, response: int) -> Tokens:
+    """What the policies' own answers to the held-out prompts take: of each a greedy one and some samples.
+
+    The policy scores the experts, its greedy answer and its samples in one reading of the prompt, and the base model
+    the last two in another.
+
+    Args:
+        prepared: The run.
+        prompts: Tokens of all held-out prompts.
+        response: Tokens of one response to each of them.
+    """
+    policies, answers = prepared.config.measured, 1 + prepared.config.evaluation.samples_per_prompt
     return Tokens(
-        generate=(policies * (1 + samples) + mixed) * sum(lengths),
-        score=asked * sum(len(item.prompt_ids) for item in held_out) + scored * sum(lengths) + policies * compared,
-        train=0,
+        generate=policies * answers * response,
+        score=policies * (2 * prompts + (1 + 2 * answers) * response),
     )
+
+
+def _game_tokens(prepared: Prepared, prompts: int, response: int) -> Tokens:
+    """What the game on the held-out prompts takes beside the policies' own answers; arguments as there.
+
+    The policy reads its opponent's samples with its own, those of earlier members of a team too, and those scorers come
+    that have not done so yet. Of a mixture there are other samples, for which two models read every token.
+    """
+    samples, total = prepared.config.evaluation.samples_per_prompt, Tokens()
+    for phase in prepared.phases:
+        for iteration in phase.iterations if phase.needs_samples else ():
+            others = len({*phase.scorers(iteration)} - {iteration, BASE})
+            read = len(phase.team(iteration)[1:]) + 1
+            mixed = 2 if phase.opponent.spec(iteration).base_share else 0
+            total += Tokens(
+                generate=mixed * samples * response,
+                score=others * prompts + (read * samples + others * (1 + samples)) * response,
+            )
+    return total
