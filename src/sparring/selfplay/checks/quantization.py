@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from sparring.errors import InputError
+from sparring.generation import names
 from sparring.models.quantization import check_installed
 from sparring.selfplay.config.schema import SelfPlayConfig
 
@@ -35,7 +36,7 @@ def check_quantization(config: SelfPlayConfig, args: Any) -> None:
             f"the generator '{config.generation.name}' has weights of its own, which are not those of {quantization} "
             "that the adapters are trained on",
             where="generation.name",
-            fix=f"set it to transformers, or {_WITHOUT}",
+            fix=f"set it to {names(lambda kind: kind.engine is None)}, or {_WITHOUT}",
         )
     if args.device.type not in {"cpu", "cuda"}:
         problem = f"quantised weights are known to play right on CUDA and on the CPU, not on {args.device.type}"

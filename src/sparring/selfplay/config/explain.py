@@ -30,11 +30,12 @@ _MISSPELT = 0.85
 
 
 class _Section(NamedTuple):
-    """A section's keys that are another library's, or a component's, and its keys by what people write for them.
+    """What is known of a section beyond the fields of its model.
 
     Attributes:
-        fields: Gives the first. It imports that library, which takes seconds.
-        meant: The others.
+        fields: Gives the keys that it takes of another library, or of its components. It imports them, which may take
+            seconds, so it is called only where a key is unknown.
+        meant: Its keys, by what people write for them.
     """
 
     fields: Callable[[], Collection[str]] = tuple

@@ -93,12 +93,15 @@ def responses_in_game(run: Run, iteration: int) -> list[Drawn]:
 
 
 def _is_read(phase: Phase) -> bool:
-    """Whether anything of the opponent's held-out responses is: the objective's value, or the log ratios to it."""
+    """Whether anything is made of the opponent's held-out responses: the objective's value, or the log ratios to it."""
     return _is_measured(phase) or bool(phase.objective.requires & OPPONENT_FIELDS)
 
 
 def _is_measured(phase: Phase) -> bool:
-    """Whether the objective can be: no judge compares held-out responses, and of the expert's only sums are at hand."""
+    """Whether the objective has a value there.
+
+    No judge compares held-out responses, and log-probs are kept as sums over a response, not token by token.
+    """
     return not phase.objective.requires & (PREFERENCE_FIELDS | TOKEN_FIELDS)
 
 
@@ -147,10 +150,12 @@ def _keep_log_ratios(run: Run, iteration: int, ratios: Mapping[str, torch.Tensor
 
 
 def _minus(left: Scores, right: Scores) -> Scores:
+    """The difference of two policies' log-probs, response by response, nats."""
     return {key: left[key] - right[key] for key in left}
 
 
 def _lengths(run: Run, turns: Turns) -> Scores:
+    """The number of tokens of the experts' responses, and of those of the generator whose turn it is."""
     lengths: Scores = {(example.index, None): float(len(example.expert_ids)) for example in held_out_experts(run)}
     for player in dict.fromkeys(turns.values()):
         for index, rows in held_out_samples(run, player).items():
@@ -160,6 +165,7 @@ def _lengths(run: Run, turns: Turns) -> Scores:
 
 
 def _sides(prefix: str, scores: Scores, run: Run, suffix: str = "") -> dict[str, Any]:
+    """Two fields of `LogRatios`, named by what is added to "expert", `[B]`, and to "generated", `[B, K]`."""
     samples = range(run.config.evaluation.samples_per_prompt)
     return {
         f"{prefix}expert{suffix}": _column(scores, run, [None])[:, 0],
@@ -168,6 +174,7 @@ def _sides(prefix: str, scores: Scores, run: Run, suffix: str = "") -> dict[str,
 
 
 def _on_turn(run: Run, policy: int, turns: Turns) -> Scores:
+    """A policy's log-probs of the experts' responses, and of those of the generator whose turn it is, nats."""
     # One by one: most were scored before, together with what else was then at hand.
     scores = dict(held_out_scores(run, policy, "expert")["expert"])
     for player in dict.fromkeys(turns.values()):
@@ -177,4 +184,5 @@ def _on_turn(run: Run, policy: int, turns: Turns) -> Scores:
 
 
 def _column(scores: Scores, run: Run, samples: Sequence[int | None] | range) -> torch.Tensor:
+    """`[B, K]` values of K samples for each prompt with an expert; the expert's own response is the sample None."""
     return torch.tensor([[scores[example.index, sample] for sample in samples] for example in held_out_experts(run)])
