@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from sparring.models.loading import stored_dtype
 from sparring.models.quantization import largest_rebuilt, stored_bytes
 from sparring.models.quiet import quiet_transformers
 from sparring.trainer.memory import looks_gated
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
 
 # Numbers that a transformer layer keeps for the backward pass, a token and hidden unit, without gradient
 # checkpointing: the inputs of its projections, of its norms, of its activation and of its attention.
@@ -122,7 +125,7 @@ def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | Non
 
 def memory(
     model: Any,
-    args: Any,
+    args: TrainingArguments,
     batch: Batch,
     *,
     shards: int,

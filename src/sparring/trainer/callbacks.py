@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sparring.files import open_to_others
 from sparring.progress import Meter, progress
@@ -30,20 +30,20 @@ class StageCallback(TrainerCallback):
         self._context: Any = None
         self._meter: Meter | None = None
 
-    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """Opens the bar at the current step, which is not 0 where training is resumed."""
         self._context = progress(self._title, state.max_steps, unit="", before=state.global_step)
         self._meter = self._context.__enter__()
         self._step = state.global_step
         self._show(state.global_step)
 
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Advances the bar by one step."""
         # The values of a step that is logged come right after this.
         if not control.should_log:
             self._show(state.global_step)
 
-    def on_log(self, args: Any, state: TrainerState, *_: Any, logs: Mapping[str, Any], **__: Any) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, logs: Mapping[str, Any], **__: Any) -> None:
         """Passes the values on, and shows the most telling ones beside the bar."""
         self._log({"step": state.global_step, **logs})
         shown = {name: logs[name] for name in _SHOWN if name in logs}
@@ -58,7 +58,7 @@ class StageCallback(TrainerCallback):
             self._meter.advance(step - self._step, note=self._note + old)
             self._step = step
 
-    def on_save(self, args: Any, state: TrainerState, *_: Any, **__: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """Gives the checkpoint's files the modes that the user's umask gives, so that others may resume."""
         if state.is_world_process_zero:
             open_to_others(Path(args.output_dir) / f"checkpoint-{state.global_step}")
@@ -84,7 +84,7 @@ class StopCallback(TrainerCallback):
         self._is_asked, self._stop = is_asked, stop
         self._stopping = False
 
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Asks for a checkpoint of this step."""
         self._stopping = self._is_asked()
         control.should_save |= self._stopping

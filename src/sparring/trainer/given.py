@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from sparring.errors import InputError
+from sparring.errors import InputError, in_a_line
 from sparring.log_ratios import PREFERENCE_FIELDS
 from sparring.models import ModelConfig, load_model, load_tokenizer
 from sparring.objectives import OBJECTIVES
@@ -145,7 +145,7 @@ def check_arguments(args: TrainingArguments, objective: Objective) -> None:
     except Exception as error:
         # What a tracker's package raises where it is missing or not set up may be anything.
         fix = "install its package, or set report_to to 'none'"
-        raise InputError(" ".join(str(error).split()), where="args.report_to", fix=fix) from error
+        raise InputError(in_a_line(error), where="args.report_to", fix=fix) from error
     added, changed = _foreign(args)
     _check_loss(args, objective, changed)
     _tell_unread(args, added, changed)

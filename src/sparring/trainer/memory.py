@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,17 @@ from torch.utils.checkpoint import checkpoint
 
 from sparring.heap import freed_memory_kept
 
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
 
-def recomputes_gates(args: Any, processes: int) -> bool:
+
+def recomputes_gates(args: TrainingArguments, processes: int) -> bool:
     """Whether so many processes train gated layers that keep their inputs alone, by transformers' arguments."""
     return args.device.type == "cpu" and processes == 1 and not args.gradient_checkpointing
 
 
 @contextmanager
-def memory_saved(model: nn.Module, args: Any, processes: int) -> Iterator[None]:
+def memory_saved(model: nn.Module, args: TrainingArguments, processes: int) -> Iterator[None]:
     """Trains inside in less memory, where that is a processor's; the steps are the same."""
     with ExitStack() as stack:
         if args.device.type == "cpu":

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sparring.errors import InputError
 from sparring.generation import names
 from sparring.models.quantization import check_installed
 from sparring.selfplay.config.schema import SelfPlayConfig
 
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
 _WHERE = "model.quantization"
 _WITHOUT = "remove model.quantization"
 
 
-def check_quantization(config: SelfPlayConfig, args: Any) -> None:
+def check_quantization(config: SelfPlayConfig, args: TrainingArguments) -> None:
     """Refuses a quantised base model where no adapter is trained on it, or others would play with other weights.
 
     Args:

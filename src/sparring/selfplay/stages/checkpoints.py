@@ -48,7 +48,7 @@ class Checkpoints(TrainerCallback):
     def __init__(self, keep: int | None, log_lines: Callable[[], int]) -> None:
         self._keep, self._log_lines = keep, log_lines
 
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Writes none at the last step: its policy follows, and a Trainer that resumed there would take a step more."""
         if state.global_step >= state.max_steps and control.should_save:
             control.should_save, control.should_log = False, True
