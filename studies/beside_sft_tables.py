@@ -88,7 +88,7 @@ def _beside(title: str, runs: dict[str, Any], name: str, controlled: dict[str, A
         ]
         for measure in ("greedy", "sampled"):
             pairs = ([runs[n][name][measure] for n in both], [controlled[n][other][measure] for n in both])
-            row.append(signed(paired(*pairs)) if both else "")
+            row.append(signed(paired(*pairs), 3) if both else "")
     return row
 
 
@@ -140,4 +140,4 @@ def _contrast(ground: str, play: str, runs: dict[str, Any], controlled: dict[str
     sft = max(everywhere, key=lambda name: mean(mean(controlled[seed][name]["greedy"]) for seed in seeds))
     pairs = [[of_seed[seed][name]["greedy"] for seed in seeds] for of_seed, name in ((runs, last), (controlled, sft))]
     levels = (f"{mean(map(mean, pair)):.2f}" for pair in reversed(pairs))
-    return [[ground, _PLAYS[play], str(len(seeds)), *levels, signed(paired(*pairs))]]
+    return [[ground, _PLAYS[play], str(len(seeds)), *levels, signed(paired(*pairs), 3)]]

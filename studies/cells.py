@@ -13,10 +13,10 @@ def spread(values: Sequence[float], digits: int) -> str:
     return plain(f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""))
 
 
-def signed(estimate: Estimate) -> str:
-    """A difference with its standard error, to three digits; bold where it is more than three of them."""
+def signed(estimate: Estimate, digits: int) -> str:
+    """A difference with its standard error; bold where it is more than three of them."""
     bold = "**" if abs(estimate.mean) > 3 * estimate.standard_error > 0 else ""
-    return plain(f"{bold}{estimate.mean:+.3f} ± {estimate.standard_error:.3f}{bold}")
+    return plain(f"{bold}{estimate.mean:+.{digits}f} ± {estimate.standard_error:.{digits}f}{bold}")
 
 
 def plain(text: str) -> str:

@@ -91,7 +91,7 @@ def spif_beside_spin() -> str:
         [
             f"iteration {policy - 1} ({len(seeds)})",
             *(
-                signed(paired(*([runs[n].reported(policy, measure) for n in seeds] for runs in (spif, spin))))
+                signed(paired(*([runs[n].reported(policy, measure) for n in seeds] for runs in (spif, spin))), 3)
                 for measure in MEASURES
             ),
         ]
@@ -123,7 +123,7 @@ def _over_sft(of_seed: dict[str, Outcome], sft: dict[str, Outcome], which: Calla
     cells = []
     for measure in ("greedy", "sampled"):
         left, right = ([runs[n].reported(which(runs[n]), measure) for n in both] for runs in (of_seed, sft))
-        cells.append(signed(paired(left, right)))
+        cells.append(signed(paired(left, right), 3))
     return cells
 
 
@@ -163,7 +163,7 @@ def _with_experts() -> list[list[str]]:
         best = max(greedy, key=lambda of_policy: mean(map(mean, of_policy)))
         last = [of_seed[n].reported(_last(of_seed[n]), "greedy") for n in seeds]
         levels = [f"{mean(map(mean, each)):.2f}" for each in (best, last)]
-        rows.append([ground, _title(name), str(len(seeds)), *levels, signed(paired(last, best))])
+        rows.append([ground, _title(name), str(len(seeds)), *levels, signed(paired(last, best), 3)])
     return rows
 
 
