@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from families import build
 from sparring.errors import InputError
+from sparring.logprobs import check_log_probs
 from sparring.models import (
     ModelConfig,
     content_digest,
@@ -215,6 +216,23 @@ def test_weights_in_few_bits_without_a_word_of_how_are_refused(folder: Path, dty
     edit_weights(folder, lambda weights: weights.update({name: weights[name].to(dtype)}))
     with pytest.raises(InputError, match=rf"the weight '{name}' is held in (I8|U8|F8_E4M3), and config\.json has no"):
         load_model(config(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("output_attentions", True), ("output_hidden_states", True), ("return_dict", False)]
+)
+def test_what_a_configuration_has_a_forward_pass_give_beside_is_left_out(
+    folder: Path, tmp_path: Path, name: str, value: bool
+):
+    ids = torch.tensor([[5, 6, 7]])
+    expected = load_model(config(folder))(ids).logits
+    edit_config(folder, **{name: value})
+    model = load_model(config(folder))
+    check_log_probs(model)
+    found = model(ids)
+    assert torch.equal(found.logits, expected)
+    assert found.attentions is found.hidden_states is None
+    model.save_pretrained(tmp_path / "saved")
 
 
 def test_masks_of_truth_values_beside_the_weights_are_as_old_files_have_them(tmp_path: Path):

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from sparring.errors import InputError
+
 
 def first_broken(weights: Iterable[tuple[str, Tensor]]) -> str | None:
     """The name of the first weight that holds a NaN or an infinity; None where all are finite. One pass over them."""
@@ -15,3 +17,11 @@ def first_broken(weights: Iterable[tuple[str, Tensor]]) -> str | None:
         if part.is_floating_point() and not bool(part.isfinite().all()):
             return name
     return None
+
+
+def check_finite(weights: Iterable[tuple[str, Tensor]], path: str) -> None:
+    """Raises InputError where a weight that was read from a folder is NaN or infinite."""
+    broken = first_broken(weights)
+    if broken is not None:
+        problem = f"the weight '{broken}' has values that are no finite numbers (NaN or infinity)"
+        raise InputError(problem, where=path, fix="take another model: its training diverged, or the file is damaged")

@@ -76,6 +76,20 @@ def check_formats(settings: Any, files: Iterable[Path]) -> None:
                     raise InputError(problem, where=str(file), fix=fix)
 
 
+def plain_outputs(model: Any) -> None:
+    """Has a model's forward pass give what is read here and no more, whatever its configuration came with.
+
+    With `output_attentions` no model can be saved unless its attention is eager, and without `return_dict` the families
+    of transformers fail on their own outputs.
+
+    Args:
+        model: The model; its configurations are changed.
+    """
+    for config in {id(each): each for each in (model.config, model.config.get_text_config())}.values():
+        config.output_attentions = config.output_hidden_states = False
+        config.return_dict = True
+
+
 def tell_zeros(model: Any, path: str) -> None:
     """Says which matrices of a model are nothing but zeros, as a download leaves them that was broken off.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,14 @@ from sparring.errors import InputError, causes, in_a_line, nearest
 from sparring.heap import keep_few_kernels
 from sparring.integrity import DIGESTS, check_folder
 from sparring.models.config import EMBEDDED, ModelConfig
-from sparring.models.finite import first_broken
+from sparring.models.finite import check_finite
 from sparring.models.folder import ADAPTER, SMALL, WEIGHTS, check_whole_model, ends_digest, near_by, weight_files
-from sparring.models.loaded import check_formats, check_loaded, tell_left_out, tell_untied, tell_zeros
+from sparring.models.loaded import check_formats, check_loaded, plain_outputs, tell_left_out, tell_untied, tell_zeros
 from sparring.models.noise import without_noise
 from sparring.models.quantization import check_saved, loading_options, settle, without_quantization
 from sparring.models.quiet import quiet_transformers
 from sparring.models.smollm2 import embedded_model
+from sparring.models.tokenizer_file import as_its_file
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _MISSPELT = 0.85
@@ -94,6 +95,7 @@ def tokenizer_of(config: ModelConfig) -> PreTrainedTokenizerBase:
     try:
         with quiet_transformers():
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **origin_of(config))
+            tokenizer = as_its_file(tokenizer, path, origin_of(config))
             # Much of what its files say wrongly shows only here.
             tokenizer.decode(tokenizer("a")["input_ids"])
             return tokenizer
@@ -167,6 +169,7 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
     check_loaded(report, path, optional=optional, whole=kind is AutoModelForCausalLM)
     model.get_input_embeddings().padding_idx = None
     without_noise(model)
+    plain_outputs(model)
     if config.quantization is not None:
         settle(model)  # It is on its device, and may not be moved.
     else:
@@ -194,14 +197,6 @@ def load_adapter(folder: Path, *, like: Mapping[str, torch.Tensor]) -> dict[str,
         raise InputError("these are weights of another adapter", where=str(path), fix=fix)
     check_finite(weights.items(), str(path))
     return weights
-
-
-def check_finite(weights: Iterable[tuple[str, torch.Tensor]], path: str) -> None:
-    """Raises InputError where a weight that was read from a folder is NaN or infinite."""
-    broken = first_broken(weights)
-    if broken is not None:
-        problem = f"the weight '{broken}' has values that are no finite numbers (NaN or infinity)"
-        raise InputError(problem, where=path, fix="take another model: its training diverged, or the file is damaged")
 
 
 def stored_dtype(config: PreTrainedConfig) -> torch.dtype:

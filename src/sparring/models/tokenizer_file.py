@@ -1,0 +1,54 @@
+"""Whether transformers reads a tokenizer as its own file, tokenizer.json, has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+from transformers.utils import cached_file
+
+from sparring.progress import console
+
+# A class may put a space before the first word.
+_HEAD, _PROBE = "Hello,", " it is 12345 ok?\n\n  def é\n\tx != 67.89, isn't it"
+# Where the classes are that split texts in a way of their own.
+_FAMILIES = "transformers.models."
+
+
+def as_its_file(tokenizer: Any, path: str, origin: Mapping[str, Any]) -> Any:
+    """The tokenizer, or the one that its file describes, where the two write a text otherwise.
+
+    A model was trained with what tokenizer.json says. transformers 5 takes the vocabulary from it, and how a text is
+    split from the class that tokenizer_config.json names: where that is another one, as in copies of DeepSeek's
+    distilled Llamas (`LlamaTokenizerFast`), spaces and line breaks were lost without a word.
+
+    Args:
+        tokenizer: As `AutoTokenizer` gives it.
+        path: The model's folder or Hugging Face id.
+        origin: What `from_pretrained` must know beside it.
+    """
+    own = isinstance(tokenizer, PreTrainedTokenizerFast) and type(tokenizer).__module__.startswith(_FAMILIES)
+    missing = dict.fromkeys(("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors"), False)
+    written = cached_file(path, "tokenizer.json", revision=origin.get("revision"), **missing) if own else None
+    if written is None:
+        return tokenizer
+    if _written(tokenizer.backend_tokenizer) == _written(Tokenizer.from_file(written)):
+        return tokenizer
+    _tell(path, type(tokenizer).__name__)
+    return PreTrainedTokenizerFast.from_pretrained(path, **origin)
+
+
+def _written(tokenizer: Tokenizer) -> list[int]:
+    head, whole = (tokenizer.encode(text, add_special_tokens=False).ids for text in (_HEAD, _HEAD + _PROBE))
+    return list(whole[len(head) :])
+
+
+@cache
+def _tell(path: str, name: str) -> None:
+    console.print(
+        f"{path}: the tokenizer is taken as tokenizer.json has it; as {name}, which tokenizer_config.json or the "
+        "model's family names, it would write other tokens than the model has seen"
+    )
