@@ -16,7 +16,15 @@ _SHARE, _LEAST = 4, 32
 class Columns(CacheLayerMixin):
     """The keys and values of one layer, `[R, H, T, d]`, within tensors that have room for further tokens and rows.
 
-    The last token of every row is in the last column; before its first, a row has columns that the mask must hide.
+    The last token of every row is in the last column; before its first, a row has columns that the mask must hide. Two
+    rows of six and of three tokens, with room for a third row and three more tokens:
+
+        _start = 0        _stop = 6
+        k  k  k  k  k  k  _  _  _
+        ·  ·  ·  k  k  k  _  _  _       hidden, then its tokens
+        _  _  _  _  _  _  _  _  _       _rows = 2
+
+    Once the longest row has left, `_start` is the first column of the longest that stays.
     """
 
     is_sliding = False

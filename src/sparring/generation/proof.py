@@ -26,8 +26,6 @@ _log = logging.getLogger(__name__)
 # They begin alike, so that what they share is read once; two have one length, so that equal lengths make a batch too.
 _PROMPTS = tuple((17, 18, 19, 20, 21, 22, *rest) for rest in ((3, 4, 5, 6, 7, 8), (9, 10), (12, 11), (13, 14, 15, 16)))
 _TOKENS = 4
-
-
 # Fewer than the rows of all prompts, so that some wait for the places of others.
 _AT_ONCE = 4
 
@@ -45,7 +43,6 @@ _WAYS = (
 
 Decode = Callable[[Decoding, Sequence[Asked], Choose, int], None]
 """Decodes rows to their limits: the way, the prompts with their rows, what chooses tokens, and rows at once at most."""
-
 
 _known: WeakKeyDictionary[Any, dict[tuple[bool, bool], Decoding]] = WeakKeyDictionary()
 _said: set[str] = set()
@@ -102,6 +99,11 @@ def _find(model: Any, decode: Decode, copies: int, mixture: Mixture | None) -> t
 
 @torch.no_grad()
 def _problem(model: Any, decode: Decode, way: Decoding, copies: int, mixture: Mixture | None) -> str | None:
+    """What is wrong with a way; None if nothing is.
+
+    A few prompts are decoded in it, and the log-probs of all tokens that might have been drawn are compared with those
+    of the model's forward pass on the whole row.
+    """
     prompts = [probe_ids(model, prompt) for prompt in _PROMPTS]
     watch, worst = _Watch(), None
     # Some have fewer tokens than others, so that they leave before them.

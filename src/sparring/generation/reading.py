@@ -27,7 +27,7 @@ def reading_of(
         model: The model.
         way: How it is decoded.
         device: Where it takes its tokens.
-        shared: The tokens with which every prompt begins, which is longer than that.
+        shared: Tokens with which every prompt begins; each has more than these. They are read once.
     """
     if way.keeps == "rows":
         return ByRow(model, way, device, shared)
@@ -35,8 +35,13 @@ def reading_of(
 
 
 class _Reader:
-    """A model's forward pass on rows, the shorter padded on the left where the way of decoding has several lengths."""
+    """A model's forward pass on rows, the shorter padded on the left where the way of decoding has several lengths.
 
+    Attributes:
+        joins: As `RowsRead`.
+    """
+
+    # Whether the model is asked to keep what it read.
     _cached: ClassVar[bool] = True
 
     def __init__(self, model: Callable[..., Any], way: Decoding, device: torch.device) -> None:
@@ -112,7 +117,9 @@ class ByBatch(_Reader):
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(*parts)
-        self._lengths, self._width, self._kept, self._gives = list[int](), 0, dict[str, Any](), False
+        self._lengths, self._width, self._kept = list[int](), 0, dict[str, Any]()
+        # Whether the model's output has what it keeps, by one of `_NAMES`.
+        self._gives = False
 
     @property
     def leaves(self) -> bool:

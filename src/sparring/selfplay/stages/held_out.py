@@ -1,4 +1,17 @@
-"""Held-out responses and their log-probs, each sampled or scored once and kept for later stages."""
+"""Held-out responses and their log-probs, each sampled or scored once and kept for later stages.
+
+After iteration t, `evaluate` measures policy t + 1, and `unseen` the objective of the iteration. Who scores whose
+responses, (×) where the objective says so:
+
+                                        policy t + 1   base model   scorers of t   teacher
+    the expert's                             ×             ×             ×            ×
+    policy t + 1's, sampled                  ×             ×                          ×
+    policy t + 1's, greedy                   ×             ×
+    those that the data compare              ×             ×
+    the opponent's, by turns                 ×                           ×           (×)
+    a team member's                         (×)                      (×), its own
+    π_0's and π_ref's                       (×)
+"""
 
 from __future__ import annotations
 
