@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from sparring.interruptions import Interruption
-from sparring.judges.chat import Outage
+from sparring.judges.waiting import Outage
 from sparring.progress import console, in_parts, progress
 from sparring.terminal import Terminal
 

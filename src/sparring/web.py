@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx2
 
@@ -110,11 +110,34 @@ def client(url: str, *, key: str = "", seconds: float, proxies: bool = False) ->
         key: What proves who is asking; empty sends none.
         seconds: For one request, and for each part of its answer.
         proxies: Whether to go through the proxies that the environment names.
+
+    Raises:
+        InputError: It names one of a kind that is unknown, or whose package is missing.
     """
     # A few compressed bytes may become any number.
     headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {key}"} if key else {})}
     limits = httpx2.Limits(max_connections=None)
-    return httpx2.Client(base_url=url, headers=headers, timeout=seconds, limits=limits, trust_env=proxies)
+    try:
+        return httpx2.Client(base_url=url, headers=headers, timeout=seconds, limits=limits, trust_env=proxies)
+    except (ValueError, ImportError, httpx2.InvalidURL) as error:
+        # The error itself may show a proxy's password.
+        needs = "a package: pip install socksio" if isinstance(error, ImportError) else "another spelling"
+        raise InputError(
+            f"the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names needs {needs}",
+            where=url,
+            fix="write http://HOST:PORT or socks5://HOST:PORT, or name this server in NO_PROXY",
+        ) from error
+
+
+def without_key(text: str, key: str) -> str:
+    """A text that a server wrote, without the key, as it is or as JSON or an address write it."""
+    if not key:
+        return text
+    escaped = json.dumps(key)[1:-1]
+    forms = {key, escaped, escaped.replace("/", "\\/"), quote(key, safe="")}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "***")
+    return text
 
 
 def ask(client: httpx2.Client, method: str, route: str, body: Any = None) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -306,6 +307,22 @@ def test_the_key_comes_from_the_environment_and_is_shown_nowhere(
     engines.check()
     engines.complete(REQUESTS[:1], base)
     assert only.seen[0]["Authorization"] == "Bearer s3cret-key"
+
+
+def test_a_key_that_a_server_repeats_is_not_shown(
+    tiny_folder: Path, start: Start, base: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENDPOINT_KEY", "s3cret/key")
+    only = start(key="s3cret/key")
+    engines = pool(tiny_folder, only, api_key_env="ENDPOINT_KEY", retries=0)
+    said = b'{"error": "no, s3cret\\/key, s3cret/key"}'
+    for code in (400, 500):
+        only.faults.append(lambda handler, code=code: handler._send(code, said))
+        with pytest.raises(RunError, match=re.escape("no, ***, ***")):
+            engines.complete(REQUESTS[:1], base)
+    only.faults.append(lambda handler: handler.reply(302, "", Location="http://127.0.0.1:1/?key=s3cret%2Fkey"))
+    with pytest.raises(RunError, match=re.escape("key=***")):
+        engines.complete(REQUESTS[:1], base)
 
 
 class TestCheck:

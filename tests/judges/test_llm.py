@@ -16,7 +16,7 @@ from judges.server import HOSTILE, ChatServer, Fault, garbage, hang, serving, st
 from judges.server import completion as chat_completion
 from sparring import web
 from sparring.errors import InputError, RunError
-from sparring.judges import JUDGES, Question, chat
+from sparring.judges import JUDGES, Question, chat, waiting
 from sparring.judges.replies import Reply
 from sparring.judges.template import DEFAULT, read_verdict
 from sparring.pauses import Pauses
@@ -334,7 +334,7 @@ def test_a_server_that_is_down_is_waited_for(tmp_path: Path, monkeypatch: pytest
             back.append(serving(longer_wins, port))
             back[0].__enter__()
 
-    monkeypatch.setattr(chat, "console", SimpleNamespace(print=tell))
+    monkeypatch.setattr(waiting, "console", SimpleNamespace(print=tell))
     try:
         (verdict,) = judge(f"http://127.0.0.1:{port}/v1", tmp_path)([question("aa", "bbbb")])
     finally:
@@ -349,9 +349,9 @@ def test_a_server_that_is_down_is_waited_for(tmp_path: Path, monkeypatch: pytest
 
 def test_an_outage_is_told_now_and_then_by_one_of_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, told = [100.0], []
-    monkeypatch.setattr(chat, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(chat, "console", SimpleNamespace(print=lambda text, **_: told.append(text)))
-    outage = chat.Outage("http://127.0.0.1:1/v1")
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(waiting, "console", SimpleNamespace(print=lambda text, **_: told.append(text)))
+    outage = waiting.Outage("http://127.0.0.1:1/v1")
     outage.answered()
     for seconds, left in ((0, 600.0), (0, 600.0), (29, 571.0), (1, 570.0), (15, 555.0)):
         clock[0] += seconds
@@ -464,14 +464,14 @@ def test_no_more_requests_at_once_than_allowed(server: ChatServer, tmp_path: Pat
 
 def test_the_rate_limit_spaces_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(chat, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     stop = SimpleNamespace(wait=lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    limit, starts = chat.RateLimit(30.0), []
+    limit, starts = waiting.RateLimit(30.0), []
     for _ in range(4):
         limit.wait(stop)
         starts.append(clock[0])
     assert starts == pytest.approx([100.0, 102.0, 104.0, 106.0])
-    unlimited = chat.RateLimit(None)
+    unlimited = waiting.RateLimit(None)
     unlimited.wait(stop)
     assert clock[0] == pytest.approx(106.0)
 

@@ -206,9 +206,10 @@ class Endpoint(VllmWeights):
         except (web.NoAnswerError, web.BadAnswerError) as error:
             raise Unavailable(str(error)) from error
         if answer.status >= 500 or answer.status in _PASSING:
-            raise Unavailable(f"status {answer.status}: {in_a_line(answer.text)}")
+            raise Unavailable(f"status {answer.status}: {self._told(answer)}")
         if 300 <= answer.status < 400:
-            raise Nonsense(f"sends us to {answer.headers.get('location', 'nowhere')}", "give the address that it names")
+            to = web.without_key(answer.headers.get("location", "nowhere"), self._key)
+            raise Nonsense(f"sends us to {to}", "give the address that it names")
         return answer
 
     def _json(self, answer: Answer) -> Any:
@@ -227,4 +228,7 @@ class Endpoint(VllmWeights):
         fix = ""
         if answer.status in {401, 403}:
             fix = "\n  fix: name the variable that holds its key in generation.api_key_env"
-        return RunError(f"{self.where} refused a request (status {answer.status}: {in_a_line(answer.text)}){fix}")
+        return RunError(f"{self.where} refused a request (status {answer.status}: {self._told(answer)}){fix}")
+
+    def _told(self, answer: Answer) -> str:
+        return in_a_line(web.without_key(answer.text, self._key))

@@ -1,7 +1,8 @@
-"""A client of OpenAI-compatible endpoints: retries, a rate limit, a bounded wait for an endpoint that is down."""
+"""A client of OpenAI-compatible endpoints: retries, and a bounded wait for an endpoint that is down."""
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -11,20 +12,25 @@ from typing import Any
 import httpx2
 
 from sparring import web
+from sparring.consent import is_loopback
 from sparring.errors import InputError, RunError, in_a_line
 from sparring.inputs import is_text
+from sparring.judges.dialect import Dialect
 from sparring.judges.replies import Reply
+from sparring.judges.waiting import Outage, RateLimit
 from sparring.pauses import Pauses
-from sparring.progress import console
 from sparring.web import BadAnswerError, NoAnswerError
 
 _PAUSES = Pauses(first_s=1.0, longest_s=30.0)
-_REPORT_EVERY_S = 30.0
 _RETRIED = frozenset({408, 409, 425, 429})
 # The prompt itself may be the reason: too long for the model, or stopped by a filter.
 _OF_ONE_PROMPT = frozenset({400, 413, 422})
 # At temperature 0 a model says the same again, but what stands between may mend itself.
 _BAD_ANSWERS = 6
+# Why a reply ended that is none: its server, or one behind it, failed.
+_BROKEN_OFF = ("abort", "error")
+# Why one ended before its own end.
+_CUT = ("length", "content_filter")
 
 
 @dataclass(frozen=True)
@@ -62,56 +68,6 @@ class _BusyError(NoAnswerError):
         self.asked = asked
 
 
-class RateLimit:
-    """Hands out starting times, at most `per_minute` a minute, evenly spaced; None does not limit."""
-
-    def __init__(self, per_minute: float | None) -> None:
-        self._interval = 0.0 if per_minute is None else 60.0 / per_minute
-        self._next, self._lock = 0.0, threading.Lock()
-
-    def wait(self, stop: threading.Event) -> bool:
-        """Sleeps until the caller's turn; true when `stop` was set meanwhile, so that no request is needed any more."""
-        with self._lock:
-            start = max(time.monotonic(), self._next)
-            self._next = start + self._interval
-        return stop.wait(max(0.0, start - time.monotonic()))
-
-
-class Outage:
-    """Reports that the endpoint is down, every half minute, and when it is back; all threads share one.
-
-    Attributes:
-        heard: When any request was answered last, on the clock of `time.monotonic`.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url, self._lock = url, threading.Lock()
-        self._since: float | None = None
-        self._reported_at, self._reported = -math.inf, False
-        self.heard = -math.inf
-
-    def failed(self, reason: str, left: float) -> None:
-        """Notes that a request failed, and will be tried again for `left` more seconds."""
-        with self._lock:
-            now = time.monotonic()
-            self._since = now if self._since is None else self._since
-            if now - self._reported_at < _REPORT_EVERY_S:
-                return
-            self._reported_at, self._reported, lasted = now, True, now - self._since
-        console.print(
-            f"judge: no answer from {self._url} for {lasted:.0f} s ({reason}). Asking again for {left:.0f} s more: "
-            "start or mend the server, or wait. All answers so far are kept.",
-        )
-
-    def answered(self) -> None:
-        """Notes that a request was answered."""
-        with self._lock:
-            since, reported = self._since, self._reported
-            self._since, self._reported, self.heard = None, False, time.monotonic()
-        if since is not None and reported:
-            console.print(f"judge: {self._url} answers again, after {time.monotonic() - since:.0f} s")
-
-
 @dataclass(frozen=True, kw_only=True)
 class ChatEndpoint:
     """Chat completions of one model.
@@ -125,6 +81,7 @@ class ChatEndpoint:
         patience: Seconds to wait for an endpoint that answers nobody; then the run fails, to be resumed.
         limit: The rate limit that all threads share.
         outage: Reports that it is down.
+        dialect: What its model takes of a request.
     """
 
     url: str
@@ -135,13 +92,18 @@ class ChatEndpoint:
     patience: float
     limit: RateLimit
     outage: Outage = field(repr=False)
+    dialect: Dialect = field(repr=False)
 
     def open(self) -> httpx2.Client:
-        """A client, whose connections are open within `with`."""
-        return web.client(self.url, key=self.key, seconds=self.timeout, proxies=True)
+        """A client, whose connections are open within `with`.
+
+        Raises:
+            InputError: The environment names a proxy that cannot be gone through.
+        """
+        return web.client(self.url, key=self.key, seconds=self.timeout, proxies=not is_loopback(self.url))
 
     def ask(self, client: httpx2.Client, prompt: Prompt, stop: threading.Event) -> Reply:
-        """The endpoint's answer to one prompt, at temperature 0, or that it has none to this prompt.
+        """The endpoint's answer to one prompt, at temperature 0 where its model has one, or that it has none to it.
 
         An endpoint may refuse one prompt, as too long or stopped by a filter, or every prompt, as where the account is
         empty or the model's name is wrong; it may fail at one prompt, or be down. A harmless prompt tells these apart:
@@ -192,8 +154,7 @@ class ChatEndpoint:
         body = {
             "model": self.model,
             "messages": prompt.messages(),
-            "max_tokens": self.max_tokens,
-            "temperature": 0.0,
+            **self.dialect.settings(self.max_tokens),
         }
         answer = web.ask(client, "POST", "/chat/completions", body)
         if 200 <= answer.status < 300:
@@ -201,11 +162,14 @@ class ChatEndpoint:
         reason = f"status {answer.status}: {self._without_key(answer.text)}"
         if answer.status in _RETRIED or answer.status >= 500:
             raise _BusyError(reason, answer.retry_after)
+        if answer.status == 400 and self.dialect.learns(answer, body):
+            return self._once(client, prompt)
         if answer.status in _OF_ONE_PROMPT and prompt != _HARMLESS:
             self._once(client, _HARMLESS)
             return _none(in_a_line(reason))
         if answer.status < 400:
-            reason = f"status {answer.status}: it sends us to {answer.headers.get('location', 'nowhere')}"
+            to = self._without_key(answer.headers.get("location", "nowhere"))
+            reason = f"status {answer.status}: it sends us to {to}"
             if self.outage.heard > -math.inf or (prompt != _HARMLESS and self._answers(client)):
                 raise BadAnswerError(reason)
         raise InputError(
@@ -221,7 +185,9 @@ class ChatEndpoint:
             case {"choices": [{"message": {} as message} as choice, *_]}:
                 content = message.get("content")
             case _:
-                raise BadAnswerError("the reply is no chat completion")
+                raise BadAnswerError(f"the reply is no chat completion: {json.dumps(reply)}")
+        if (reason := choice.get("finish_reason")) in _BROKEN_OFF:
+            raise BadAnswerError(f"the server broke off its reply (finish_reason: {reason})")
         if isinstance(content, list):
             content = "".join(str(part["text"]) for part in content if isinstance(part, dict) and "text" in part)
         if not isinstance(content, str | None):
@@ -235,7 +201,7 @@ class ChatEndpoint:
             text=self._without_key(content or ""),
             prompt_tokens=_count(counts.get("prompt_tokens")),
             completion_tokens=_count(counts.get("completion_tokens")),
-            cut=choice.get("finish_reason") == "length",
+            cut=reason in _CUT,
         )
 
     def _gave_up(self, error: Exception, trial: _Trial) -> RunError:
@@ -251,7 +217,7 @@ class ChatEndpoint:
         return in_a_line(self._without_key(str(error)))
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self.key, "***") if self.key else text
+        return web.without_key(text, self.key)
 
 
 @dataclass(kw_only=True)

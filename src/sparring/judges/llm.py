@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from sparring.consent import sends_key
-from sparring.judges.chat import ChatEndpoint, Outage, Prompt, RateLimit
+from sparring.judges.chat import ChatEndpoint, Prompt
 from sparring.judges.correspondence import Bill, Correspondence
+from sparring.judges.dialect import Dialect
 from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, pairs, verdict_of_pairs
 from sparring.judges.replies import Replies, Reply
 from sparring.judges.template import ask, read_template, read_verdict
+from sparring.judges.waiting import Outage, RateLimit
 from sparring.registry import require_positive
 from sparring.web import check_address, read_key
 
@@ -110,7 +112,8 @@ class Llm(JudgeSettings):
         """The endpoint, with its key, and its replies so far.
 
         Raises:
-            InputError: The key's variable is not set, or what it holds is no key.
+            InputError: The key's variable is not set, or what it holds is no key; or the environment names a proxy that
+                cannot be gone through.
         """
         endpoint = ChatEndpoint(
             url=self.base_url,
@@ -121,7 +124,10 @@ class Llm(JudgeSettings):
             patience=self.patience,
             limit=RateLimit(self.requests_per_minute),
             outage=Outage(self.base_url),
+            dialect=Dialect(self.model),
         )
+        # Before anything expensive.
+        endpoint.open().close()
         return Correspondence(endpoint=endpoint, kept=Replies(cache), concurrency=self.concurrency)
 
     def bill(self, replies: Iterable[Reply]) -> Bill:

@@ -21,7 +21,7 @@ class Reply:
         prompt_tokens: Tokens of the prompt.
         completion_tokens: Tokens of the reply.
         refusal: Why there is no answer to this prompt, such as that the endpoint refuses it; empty where there is one.
-        cut: Whether the limit ended it.
+        cut: Whether the limit ended it, or a filter.
     """
 
     text: str

@@ -33,7 +33,7 @@ Verdict: tie
 
 _FIELDS = ("{prompt}", "{first}", "{second}")
 _NAMED = r"\W*(?:(?:so|my|the|final|overall)\W+)*verdict"
-_VERDICT = re.compile(_NAMED + r"\W+(?:is\W+)?(A|B|tie)\W*", re.IGNORECASE)
+_VERDICT = re.compile(_NAMED + r"\W+(?:is\W+)?(?:(?:response|answer|option)\W+)?(A|B|tie)\W*", re.IGNORECASE)
 # Whatever it says, what stood before it is not the conclusion.
 _CLAIM = re.compile(_NAMED + r"(?:\W*[:=]|\W+is\b).*", re.IGNORECASE)
 # Small models leave out the word "verdict".
