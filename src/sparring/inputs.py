@@ -152,3 +152,22 @@ def is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def joined_parts(content: Any) -> Any:
+    """The text of a message that is written in parts, `[{"type": "text", "text": …}]`; anything else as it is."""
+    if not isinstance(content, list) or not content:
+        return content
+    texts = [part.get("text") if isinstance(part, dict) and _is_text(part) else None for part in content]
+    return content if not all(isinstance(text, str) for text in texts) else "".join(map(str, texts))
+
+
+def other_part(content: Any) -> str | None:
+    """The kind of the first part of a message that is no text, such as `image`; None where there is none."""
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    kinds = [str(part.get("type", "unknown")) for part in parts if not _is_text(part)]
+    return kinds[0] if kinds else None
+
+
+def _is_text(part: Mapping[str, Any]) -> bool:
+    return part.get("type", "text" if "text" in part else None) in {"text", "input_text", "output_text"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import datasets
 import pytest
 import torch
 from peft import LoraConfig
-from transformers import TrainingArguments
+from transformers import AutoModelForCausalLM, TrainingArguments
 
 from sparring.errors import InputError
 from sparring.objectives import OBJECTIVES
@@ -20,7 +21,7 @@ from sparring.progress import console
 from sparring.regularizers import RaftPenalty, Regularized
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import triples_from
-from tiny import quiet_arguments, tiny_model, tiny_tokenizer
+from tiny import quiet_arguments, save_tiny, tiny_model, tiny_tokenizer
 
 TEXT = [{"prompt": f"q{n}", "chosen": f"good {n}", "rejected": f"bad {n * n}"} for n in range(4)]
 
@@ -397,3 +398,21 @@ def test_equal_responses_and_repeated_rows_are_told_once_and_trained_on(
     with console.capture() as shown:
         build(objective, rows=rows)
     assert "warning" not in shown.get()
+
+
+@pytest.mark.parametrize(
+    "shipped", [{"temperature": 0.6, "top_p": 0.9}, {"temperature": 0.0}, {"num_beams": 1, "early_stopping": True}]
+)
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_model_is_saved_whatever_sampling_settings_it_came_with(
+    tmp_path: Path, shipped: dict[str, Any], by_name: bool
+) -> None:
+    folder = save_tiny(tmp_path / "model")
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | shipped | {"eos_token_id": [2, 77]}))
+    model = str(folder) if by_name else AutoModelForCausalLM.from_pretrained(folder)
+    trainer = SelfPlayTrainer(
+        model, "spin", args=arguments(tmp_path), train_dataset=TEXT, processing_class=tiny_tokenizer()
+    )
+    trainer.save_model(str(tmp_path / "saved"))
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "saved").generation_config.eos_token_id == [2, 77]

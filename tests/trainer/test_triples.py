@@ -99,3 +99,23 @@ def test_a_chat_that_the_template_refuses_is_told_by_its_row(refused: str | None
     with pytest.raises(InputError, match=r"^train_dataset row 1: the chat template fails \(") as caught:
         triples_from(rows, tiny_tokenizer(chat_template=refused))
     assert "set the tokenizer's chat_template" in str(caught.value)
+
+
+def test_contents_in_parts_are_texts() -> None:
+    def parts(role: str, *texts: str) -> list[dict[str, Any]]:
+        return [{"role": role, "content": [{"type": "text", "text": text} for text in texts]}]
+
+    rows: list[dict[str, Any]] = [
+        {"prompt": [{"role": "user", "content": "Hi you"}], "expert": "a", "generated": ["b", "c"]},
+        {"prompt": parts("user", "Hi", " you"), "expert": "a", "generated": ["b", "c"]},
+        {
+            "prompt": parts("user", "Hi", " you"),
+            "expert": [*parts("user", "Hi you"), *parts("assistant", "a")],
+            "generated": [parts("assistant", "b"), "c"],
+        },
+    ]
+    first, *others = triples_from(rows, tiny_tokenizer()).items
+    assert [replace(each, row=0) for each in others] == [first, first]
+    image: dict[str, Any] = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}
+    with pytest.raises(InputError, match=r"row 0: a message holds a part that is no text \(image\)"):
+        triples_from([{"prompt": [image], "expert": "a", "generated": "b"}], tiny_tokenizer())

@@ -15,14 +15,12 @@ from sparring.data.chats import (
     TOOL_ROLES,
     WEIGHTS,
     Turn,
-    joined_parts,
-    other_part,
     refusal,
     transcript,
     weight_problem,
 )
 from sparring.errors import InputError, did_you_mean
-from sparring.inputs import is_nan, is_nothing, text_problem
+from sparring.inputs import is_nan, is_nothing, joined_parts, other_part, text_problem
 from sparring.json_text import RepeatedKeyError, from_json
 
 _ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")

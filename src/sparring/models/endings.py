@@ -41,17 +41,25 @@ def end_ids(config: ModelConfig) -> frozenset[int]:
 def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
     """Writes into a model's configurations that it ends a response with any of these tokens, for whoever samples later.
 
-    Sampling settings that the model came with stay, for those who take them; where they lack `do_sample`, without which
-    they mean nothing and no model can be saved with them, it is set. A temperature of 0, which `generate` does not
-    take, becomes what it means: no sampling.
-
     Args:
         model: A causal language model of transformers.
         stop_ids: The tokens that it was trained to end with, or stops at.
     """
     ids = sorted({*stop_ids, *ends_of(model.generation_config)})
+    model.generation_config.eos_token_id = model.config.eos_token_id = ids[0] if len(ids) == 1 else ids
+    mend_sampling(model)
+
+
+def mend_sampling(model: Any) -> None:
+    """Has the sampling settings that a model came with be such that it can be saved with them.
+
+    They stay, for those who take them; where they lack `do_sample`, without which they mean nothing and no model can be
+    saved with them, it is set. A temperature of 0, which `generate` does not take, becomes what it means: no sampling.
+
+    Args:
+        model: A causal language model of transformers.
+    """
     settings = model.generation_config
-    settings.eos_token_id = model.config.eos_token_id = ids[0] if len(ids) == 1 else ids
     if settings.temperature == 0:
         settings.update(do_sample=False, **dict.fromkeys(_OF_SAMPLING))
     with quiet_transformers():
@@ -64,6 +72,7 @@ def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
         except ValueError:
             # What is at odds with itself even so says nothing that anybody could follow.
             model.generation_config = GenerationConfig.from_model_config(model.config)
+            model.generation_config.eos_token_id = settings.eos_token_id
 
 
 def sampling_settings(settings: GenerationConfig) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from sparring.errors import InputError, did_you_mean
 from sparring.examples import CALL_KEYS, PROMPT_NAMES, THOUGHT_KEYS
 from sparring.following import end_of_turn, space_between
-from sparring.inputs import is_nothing
+from sparring.inputs import is_nothing, joined_parts, other_part
 from sparring.progress import console
 
 _NAMES = {"chosen": "expert", "rejected": "generated"}
@@ -64,6 +64,7 @@ def split(row: Mapping[str, Any], where: str, called: Mapping[str, str]) -> Mapp
     """The row with its conversations as a prompt, a list of messages, and responses, the content of one message each.
 
     A row whose responses are no conversations stays as it is. Without a prompt, all but the expert's last message is.
+    Contents that are written in parts of text are joined.
 
     Args:
         row: As `named` gives it.
@@ -71,11 +72,12 @@ def split(row: Mapping[str, Any], where: str, called: Mapping[str, str]) -> Mapp
         called: What the row itself calls its responses.
 
     Raises:
-        InputError: There is no prompt, or a response is not one message of the assistant, which the prompt may precede.
+        InputError: There is no prompt, a response is not one message of the assistant, which the prompt may precede, or
+            a part of a message is no text.
     """
-    expert, generated, prompt = (row.get(name) for name in ("expert", "generated", "prompt"))
+    expert, generated, prompt = (_in_text(row.get(name), where) for name in ("expert", "generated", "prompt"))
     if not is_turns(expert):
-        return row
+        return {**row, "prompt": prompt} if is_turns(prompt) else row
     if generated is None:
         raise missing("generated", row, where, called)
     prompt = expert[:-1] if prompt is None else prompt
@@ -86,6 +88,19 @@ def split(row: Mapping[str, Any], where: str, called: Mapping[str, str]) -> Mapp
     answers = generated if several else [generated]
     others = [_content(each, turns, f"{where}, generated") for each in answers]
     return {**row, "prompt": list(turns), "expert": _content(expert, turns, f"{where}, expert"), "generated": others}
+
+
+def _in_text(value: Any, where: str) -> Any:
+    """A conversation, or several, with contents that are texts; any other value as it is."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_in_text(each, where) for each in value]
+    if not isinstance(value, Mapping) or "content" not in value:
+        return value
+    content = joined_parts(value["content"])
+    if (kind := other_part(content)) is not None:
+        problem = f"a message holds a part that is no text ({kind}): sparring trains on text alone"
+        raise InputError(problem, where=where, fix="remove the row")
+    return {**value, "content": content}
 
 
 def missing(name: str, row: Mapping[str, Any], where: str, called: Mapping[str, str]) -> InputError:

@@ -19,7 +19,7 @@ from sparring.heap import keep_few_kernels
 from sparring.log_ratios import OPPONENT_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.logprobs.wrappers import unwrap
-from sparring.models.endings import ends_of
+from sparring.models.endings import ends_of, mend_sampling
 from sparring.trainer.checks import check_batches, check_fields, check_ids, check_lengths, check_trained, tell_shared
 from sparring.trainer.collation import collate
 from sparring.trainer.diverged import DivergedError, broken_weight, where_broken
@@ -81,7 +81,9 @@ class SelfPlayTrainer(Trainer):
         self._resumed: Unlogged | None = None
         # The rows of the last batches and their losses, to name those of which a loss is not finite.
         self._losses: list[tuple[Sequence[int | None], Tensor]] = []
-        ends = ends_of(getattr(unwrap(model), "generation_config", None))
+        if getattr(own := unwrap(model), "generation_config", None) is not None:
+            mend_sampling(own)
+        ends = ends_of(getattr(own, "generation_config", None))
         self._read = partial(triples_from, tokenizer=processing_class, pairs=takes_pairs(self.objective), ends=ends)
         super().__init__(
             model=model,
