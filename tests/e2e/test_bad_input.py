@@ -230,7 +230,11 @@ SETTINGS: dict[str, tuple[dict[str, object], list[str]]] = {
     ),
     "metric without an expert": (
         {"data": "prompts", "stop": {"metric": "log_likelihood/token"}, **LLM},
-        ["stop.metric", "compares with an expert response, and no held-out row has one"],
+        ["stop.metric", "'log_likelihood/token' needs an expert response, and no held-out row has that"],
+    ),
+    "metric without preferences": (
+        {"data": "good", "stop": {"metric": "preference/accuracy"}},
+        ["stop.metric", "'preference/accuracy' needs responses with preferences, and no held-out row has that"],
     ),
     "warm-up without an expert": (
         {"data": "prompts", **LLM, "warmup": {}},

@@ -272,6 +272,7 @@ def test_a_policy_that_answers_no_held_out_prompt_is_measured_by_what_the_data_b
             objective={"name": "dpo"},
             responses="data",
             evaluation={"answers": answers},
+            stop={"metric": "preference/accuracy"},
             iterations=1,
         )
         reported(config)

@@ -13,6 +13,9 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.phases import Phase, errors_name_phase
 
+# What each kind of metric reads of a held-out row.
+_READ = {"accuracy": "reference_answer", "log_likelihood": "response", "preference": "comparison"}
+
 
 def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: JudgeSettings | None) -> None:
     """Raises InputError where `stop.metric` cannot be measured on the held-out set."""
@@ -30,10 +33,10 @@ def check_stop(config: SelfPlayConfig, data: Dataset, verifier: object, judge: J
             fix = "set evaluation.judge, or another metric"
             raise InputError("nobody compares held-out responses", where="stop.metric", fix=fix)
         return
-    needed = "reference_answer" if metric.startswith("accuracy") else "response"
-    if data.held_out and getattr(data.held_out[0], needed) is None:
-        problem = f"'{metric}' compares with {CALLED[needed]}, and no held-out row has one"
-        raise InputError(problem, where="stop.metric", fix="set it to auto, or hold out rows that have one")
+    needed = _READ[metric.partition("/")[0]]
+    if data.held_out and all(getattr(row, needed) is None for row in data.held_out):
+        problem = f"'{metric}' needs {CALLED[needed]}, and no held-out row has that"
+        raise InputError(problem, where="stop.metric", fix="set it to auto, or hold out rows that have it")
 
 
 def _check_warmup(config: WarmupConfig, train: Sequence[EncodedExample]) -> None:
