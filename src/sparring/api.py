@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparring.errors import InputError
 from sparring.reports.run import write_report
 from sparring.reports.summary import summarize
 from sparring.selfplay import loop
@@ -25,8 +26,11 @@ def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
             each iteration's.
 
     Raises:
-        InputError: The configuration, the data or the model is wrong; this is found before anything expensive.
+        InputError: The configuration, the data, the model or a callback is wrong; this is found before anything
+            expensive.
     """
+    _check_config(config)
+    _check_callbacks(callbacks)
     return _reported(loop.run(config, callbacks=callbacks))
 
 
@@ -41,9 +45,29 @@ def resume(path: Path | str, *, trust_remote_code: bool = False, callbacks: Sequ
 
     Raises:
         InputError: The folder is not a run; its configuration, model or data changed; another process plays it; or it
-            needs `trust_remote_code`.
+            needs `trust_remote_code`; or a callback is none.
     """
+    _check_callbacks(callbacks)
     return _reported(loop.resume(path, trust_remote_code=trust_remote_code, callbacks=callbacks))
+
+
+def _check_config(config: object) -> None:
+    if not isinstance(config, SelfPlayConfig):
+        make = "from_mapping(settings)" if isinstance(config, Mapping) else 'from_yaml("mine.yaml")'
+        fix = f"pass SelfPlayConfig.{make}"
+        raise InputError(f"must be a SelfPlayConfig, got {type(config).__name__}", where="config", fix=fix)
+
+
+def _check_callbacks(callbacks: object) -> None:
+    """Raises InputError where something is no callback: the first training, much later, would end in an error."""
+    from transformers import TrainerCallback
+
+    fix = "pass a list of transformers.TrainerCallback"
+    if not isinstance(callbacks, Sequence):
+        raise InputError(f"must be a list, got {type(callbacks).__name__}", where="callbacks", fix=fix)
+    for number, each in enumerate(callbacks):
+        if not (isinstance(each, TrainerCallback) or (isinstance(each, type) and issubclass(each, TrainerCallback))):
+            raise InputError(f"is no callback, but {each!r}", where=f"callbacks[{number}]", fix=fix)
 
 
 def _reported(result: Result) -> Result:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -436,3 +437,12 @@ def test_files_of_a_model_that_are_none_are_said(folder: Path, name: str, values
         load()
     assert name in str(caught.value) or str(folder) in str(caught.value.where)
     assert caught.value.fix
+
+
+def test_threads_that_load_at_once_leave_the_process_as_it_was(tiny_folder: Path) -> None:
+    config, before = ModelConfig(name=str(tiny_folder), device="cpu"), torch.get_default_dtype()
+    with ThreadPoolExecutor(4) as pool:
+        models = list(pool.map(lambda _: load_model(config), range(16)))
+    for model in (*models, load_model(config)):
+        torch.testing.assert_close(model.lm_head.weight, models[0].lm_head.weight, rtol=0, atol=0)
+    assert torch.get_default_dtype() == before

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from sparring.errors import InputError, in_a_line
-from sparring.models.quiet import quiet_transformers
+from sparring.models.quiet import making_models
 
 # Kinds of weights by parts of their names; the first that fits. The embedding and the head are known by their place.
 _KINDS = {
@@ -138,7 +138,7 @@ def _share(kind: str, kinds: dict[str, str], left: dict[str, str], weights: dict
 
 def _skeleton(model_config: Any, trust_remote_code: bool) -> Any:
     """The model without weights."""
-    with torch.device("meta"), quiet_transformers():
+    with torch.device("meta"), making_models():
         return AutoModelForCausalLM.from_config(model_config, trust_remote_code=trust_remote_code)
 
 

@@ -34,7 +34,7 @@ from sparring.models.folder import ADAPTER, SMALL, WEIGHTS, check_whole_model, e
 from sparring.models.loaded import check_formats, check_loaded, plain_outputs, tell_left_out, tell_untied, tell_zeros
 from sparring.models.noise import without_noise
 from sparring.models.quantization import check_saved, loading_options, settle, without_quantization
-from sparring.models.quiet import quiet_transformers
+from sparring.models.quiet import making_models, quiet_transformers
 from sparring.models.smollm2 import embedded_model
 from sparring.models.tokenizer_file import as_its_file
 
@@ -247,7 +247,7 @@ def local_folder(path_or_id: str, *, revision: str | None = None) -> str:
 def _loading(path: str) -> Iterator[None]:
     """Has transformers read a model quietly, and says in words what it fails of."""
     try:
-        with quiet_transformers():
+        with making_models():
             yield
     except InputError:
         raise

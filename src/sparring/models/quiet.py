@@ -1,11 +1,14 @@
-"""Loading without transformers' progress bars and warnings."""
+"""Making models without transformers' progress bars and warnings, and without other threads in between."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from transformers.utils import logging
+
+_MAKING = threading.RLock()
 
 
 @contextmanager
@@ -20,3 +23,14 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def making_models() -> Iterator[None]:
+    """Silences transformers, and lets one thread at a time inside.
+
+    While it makes a model, transformers exchanges functions and the number format of the whole process, and puts back
+    what it found. What it finds while another thread does so would stay for ever: no model would load any more.
+    """
+    with _MAKING, quiet_transformers():
+        yield

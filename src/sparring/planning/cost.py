@@ -17,7 +17,7 @@ from sparring.models.adapters import adapter_of
 from sparring.models.config import Quantization
 from sparring.models.loading import stored_dtype
 from sparring.models.quantization import largest_rebuilt, stored_bytes
-from sparring.models.quiet import quiet_transformers
+from sparring.models.quiet import making_models
 from sparring.trainer.memory import looks_gated
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def described(config: ModelConfig, model_config: Any, lora: dict[str, Any] | Non
     from sparring.models.lora import lora_config
 
     dtype = stored_dtype(model_config) if config.dtype == "auto" else getattr(torch, config.dtype)
-    with torch.device("meta"), quiet_transformers():
+    with torch.device("meta"), making_models():
         model = AutoModelForCausalLM.from_config(model_config, dtype=dtype, trust_remote_code=config.trust_remote_code)
         if lora is None:
             return model

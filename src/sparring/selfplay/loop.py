@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from sparring.errors import InputError
 from sparring.metrics import Estimate
 from sparring.policies import BASE, CONTROL
 from sparring.progress import console, in_parts
@@ -40,6 +42,8 @@ from sparring.trainer.reading import taught
 from sparring.trainer.triples import Triple, Triples
 from sparring.work import processes
 
+_PLAYING = threading.Lock()
+
 
 @processes.losses_told()
 def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
@@ -51,7 +55,8 @@ def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
             each iteration's.
 
     Raises:
-        InputError: The configuration, the data or the model is wrong; this is found before anything expensive.
+        InputError: The configuration, the data or the model is wrong; this is found before anything expensive. Or this
+            process plays another run, in another thread.
     """
     prepared = prepare(config)
     console.quiet = not processes.is_main()
@@ -98,8 +103,15 @@ def resume(path: Path | str, *, trust_remote_code: bool = False, callbacks: Sequ
 
 @contextmanager
 def _held(directory: RunDirectory) -> Iterator[None]:
-    """Holds the run's lock in the main process, so that nobody else plays the run."""
+    """Holds the run's lock in the main process, so that nobody else plays the run, and this process no other.
+
+    accelerate keeps the device and the precision of a training for the whole process.
+    """
+    if not _PLAYING.acquire(blocking=False):
+        fix = "wait for it, or play this one in another process"
+        raise InputError("this process plays another run", where=str(directory.path), fix=fix)
     with ExitStack() as stack:
+        stack.callback(_PLAYING.release)
         processes.on_main(lambda: stack.enter_context(directory.held()))
         yield
 
