@@ -190,6 +190,42 @@ def test_a_trained_reward_model_prefers_what_it_was_trained_to(reward_model: str
     assert short.win_rates()[1] is None
 
 
+TURNS = (
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "q"},
+    {"role": "assistant", "content": "n"},
+    {"role": "user", "content": "again"},
+)
+
+
+def with_template(reward_model: str, folder: Path, template: str | None) -> str:
+    shutil.copytree(reward_model, folder)
+    (folder / "chat_template.jinja").unlink()
+    tiny_tokenizer(chat_template=template).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_reward_model_without_a_template_is_shown_all_turns(reward_model: str, tmp_path: Path) -> None:
+    folder = with_template(reward_model, tmp_path / "bare", None)
+    question = Question(prompt="again", messages=TURNS, responses=("yyyy", "nnnn"))
+    model, tokenizer = LlamaForSequenceClassification.from_pretrained(folder), tiny_tokenizer()
+    before = "system: Be brief.\n\nuser: q\n\nassistant: n\n\nuser: again"
+    with torch.inference_mode():
+        one, other = (model(**tokenizer(before, text, return_tensors="pt")).logits[0, 0] for text in question.responses)
+    expected = (one - other).sigmoid().item()
+    assert judged("reward-model", question, model=folder).pairwise[0][1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_conversation_that_a_reward_models_template_refuses_is_told_of_the_judge(
+    reward_model: str, tmp_path: Path
+) -> None:
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}" + CHATML
+    folder = with_template(reward_model, tmp_path / "strict", refuses)
+    with pytest.raises(InputError, match=r"its chat template fails: .*no system turns") as caught:
+        judged("reward-model", Question(prompt="again", messages=TURNS, responses=("y", "n")), model=folder)
+    assert caught.value.where == "judge.model"
+
+
 def test_what_is_over_a_models_own_context_abstains(reward_model: str, tiny_folder: Path, tmp_path: Path) -> None:
     beyond = context_length(tiny_model().config)
     long = Question(prompt="q", responses=("y", "y" * beyond))

@@ -9,9 +9,11 @@ from typing import Any
 
 from sparring import models
 from sparring.data import PromptTemplate
+from sparring.errors import InputError
 from sparring.examples import Example
 from sparring.judges.local import LocalModel
 from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
+from sparring.judges.template import conversation
 from sparring.registry import require_positive
 
 
@@ -19,8 +21,9 @@ from sparring.registry import require_positive
 class RewardModel(LocalModel):
     """Compares responses by the scores s of a sequence classification model: P(y_i ≻ y_j) = σ((s_i − s_j)/T).
 
-    A chat tokenizer's template writes the conversation; without one, prompt and response are a pair of texts. A
-    conversation that is longer than `max_tokens` abstains rather than be cut, which would score another response.
+    A chat tokenizer's template writes the conversation; without one, what was said before and the response are a pair of
+    texts. A conversation that is longer than `max_tokens` abstains rather than be cut, which would score another
+    response.
 
     Source: Bradley–Terry reward models, as in arXiv 2203.02155. T makes the scales of different models comparable.
 
@@ -89,6 +92,11 @@ class _RatingJudge:
     def _encode(self, question: Question, response: str) -> Any:
         tokenizer = self.template.tokenizer
         if not self.template.chat:
-            return tokenizer(question.prompt, response, return_tensors="pt")
+            return tokenizer(conversation(question), response, return_tensors="pt")
         example = Example(index=0, prompt=question.prompt, messages=question.messages)
-        return tokenizer(self.template.whole(example, response), add_special_tokens=False, return_tensors="pt")
+        try:
+            written = self.template.whole(example, response)
+        except InputError as error:
+            fix = "take a judge whose template takes such turns, or leave them out of the data"
+            raise InputError(f"its chat template fails: {error.problem}", where="judge.model", fix=fix) from error
+        return tokenizer(written, add_special_tokens=False, return_tensors="pt")

@@ -59,7 +59,7 @@ def read_template(path: str | None) -> str:
 
 def ask(template: str, question: Question, first: str, second: str) -> str:
     """The template filled in."""
-    return fill(template, {"prompt": _conversation(question), "first": first, "second": second})
+    return fill(template, {"prompt": conversation(question), "first": first, "second": second})
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
@@ -97,7 +97,8 @@ def _runs(text: str) -> list[tuple[str, ...]]:
     return [tuple(match[1].lower() for match in run if match is not None) for run in runs]
 
 
-def _conversation(question: Question) -> str:
+def conversation(question: Question) -> str:
+    """What was said before the responses: the prompt, or all turns, each behind its role."""
     if question.messages is None or len(question.messages) == 1:
         return question.prompt
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in question.messages)
