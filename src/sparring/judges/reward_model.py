@@ -21,8 +21,8 @@ from sparring.registry import require_positive
 class RewardModel(LocalModel):
     """Compares responses by the scores s of a sequence classification model: P(y_i ≻ y_j) = σ((s_i − s_j)/T).
 
-    A chat tokenizer's template writes the conversation; without one, what was said before and the response are a pair of
-    texts. A conversation that is longer than `max_tokens` abstains rather than be cut, which would score another
+    A chat tokenizer's template writes the conversation; without one, what was said before and the response are a pair
+    of texts. A conversation that is longer than `max_tokens` abstains rather than be cut, which would score another
     response.
 
     Source: Bradley–Terry reward models, as in arXiv 2203.02155. T makes the scales of different models comparable.
