@@ -48,7 +48,21 @@ FILES = {
         b'{\n"version": 1,\n"data": [{"prompt": "q", "response": "a"}]}\n',
         {},
         "…: is one JSON object over several lines (its keys: version, data)\n"
-        "  fix: write its rows alone, as an array of objects or one object a line",
+        "  fix: write its rows alone, as an array of objects or one object a line (pandas: orient='records')",
+    ),
+    "rows inside an object": (
+        "d.json",
+        b'{"version": 1, "data": [{"prompt": "q", "response": "a"}]}',
+        {},
+        "…: is one JSON object with the rows inside (its keys: version, data)\n"
+        "  fix: write its rows alone, as an array of objects or one object a line (pandas: orient='records')",
+    ),
+    "columns as pandas writes them": (
+        "d.json",
+        b'{"prompt": {"0": "q", "1": "r"}, "response": {"0": "a", "1": "b"}}',
+        {},
+        "…: is one JSON object with the rows inside (its keys: prompt, response)\n"
+        "  fix: write its rows alone, as an array of objects or one object a line (pandas: orient='records')",
     ),
     "split of a file": (
         "d.jsonl",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.errors import InputError
+from sparring.examples import PROMPT_NAMES
 from sparring.json_text import RepeatedKeyError, from_json
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -82,15 +83,30 @@ def read_json(path: Path) -> Rows:
 
 
 def _check_lines(text: str, path: Path) -> None:
-    """Raises InputError where a file is one JSON object over several lines, rather than one a line."""
+    """Raises InputError where a file is one JSON object that is no row: over several lines, or around the rows."""
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError):
         return
-    if isinstance(whole, dict) and "\n" in text.strip():
-        problem = f"is one JSON object over several lines (its keys: {', '.join(whole)[:80]})"
-        fix = "write its rows alone, as an array of objects or one object a line"
+    several = "\n" in text.strip()
+    if isinstance(whole, dict) and (several or _is_around_rows(whole)):
+        what = "over several lines" if several else "with the rows inside"
+        problem = f"is one JSON object {what} (its keys: {', '.join(whole)[:80]})"
+        fix = "write its rows alone, as an array of objects or one object a line (pandas: orient='records')"
         raise InputError(problem, where=str(path), fix=fix)
+
+
+def _is_around_rows(whole: dict[str, Any]) -> bool:
+    """Whether an object holds rows, or columns as pandas writes them, rather than being a row."""
+    lists = [value for value in whole.values() if isinstance(value, list)]
+    asks = {*PROMPT_NAMES, "messages", "conversations"} & whole.keys()
+    return _are_rows([*whole.values()]) or (not asks and len(lists) == 1 and _are_rows(lists[0]))
+
+
+def _are_rows(items: list[Any]) -> bool:
+    """Whether they are objects, and no messages."""
+    spoken = {"role", "from", "content", "value"}
+    return bool(items) and all(isinstance(item, dict) and not spoken & item.keys() for item in items)
 
 
 def _decode(path: Path) -> str:
