@@ -79,12 +79,12 @@ def play_all(plays: Sequence[Play], *, at_once: int, after_each: Callable[[], No
 
 
 def of_ended(
-    cases: Mapping[int, Mapping[str, Play]], measured: Callable[[str, Path], Any]
+    cases: Mapping[int, Mapping[str, Play]] | Mapping[str, Mapping[str, Play]], measured: Callable[[str, Path], Any]
 ) -> dict[str, dict[str, Any]]:
     """What is measured of every run that has ended, by case and seed.
 
     Args:
-        cases: The runs, by seed and case.
+        cases: The runs, by seed, or by what else stands for it, and case.
         measured: Takes a case and its run.
     """
     found: dict[str, dict[str, Any]] = {}

@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 from beside_sft_tables import APART, OTHERS, beside_sft, beside_sft_costs, contrasts
 from cells import plain, signed, spread, table
 from outcomes import MEASURES, Outcome, paired, results_of
+from verdicts_tables import verdicts
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "studies.md"
 _ALONG = (0, 1, 3, 10, 20, 30)
@@ -293,6 +294,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "noise": noise,
     "long-run": long_run,
     "known-truth": known_truth,
+    "verdicts": verdicts,
 }
 
 if __name__ == "__main__":
