@@ -8,6 +8,7 @@ from pathlib import Path
 
 import noise
 import tables
+import verdicts
 from methods import METHODS
 from outcomes import CHOOSING, Outcome, add, paired, read
 from sparring.recipes import recipes
@@ -131,3 +132,10 @@ def test_readme_and_choose_have_the_figures_of_the_results() -> None:
 def test_the_page_shows_the_results_as_they_are() -> None:
     text = tables.PAGE.read_text(encoding="utf-8")
     assert tables.filled(text) == text
+
+
+def test_a_learning_rate_is_chosen_by_both_kinds_of_answers_and_of_equals_the_higher() -> None:
+    tried = {"3e-05": {"greedy": 0.6, "sampled": 0.4}, "0.0001": {"greedy": 0.5, "sampled": 0.5}}
+    assert verdicts.best_rate(tried) == "0.0001"
+    assert verdicts.best_rate(tried | {"0.001": {"greedy": 0.9, "sampled": 0.0}}) == "0.0001"
+    assert verdicts.best_rate(tried | {"0.0003": {"greedy": 0.6, "sampled": 0.41}}) == "0.0003"
