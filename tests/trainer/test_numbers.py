@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import datasets
+import numpy as np
+import pandas as pd
 import pytest
 
 from sparring.errors import InputError
@@ -65,3 +68,28 @@ def test_a_text_that_holds_its_end_already_gets_no_second_one(turns: bool) -> No
     once, ended = (triples_from([row(text)], tiny_tokenizer()).items[0] for text in ("good", "good<|im_end|>"))
     assert ended.expert_ids == once.expert_ids
     assert once.expert_ids[-2:].count(2) == 1
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+def test_data_sets_of_another_format_hold_the_same_rows(kind: str) -> None:
+    scored = [TWO | scores(-1.0, [-2.0, -3.0]) | {"preference": [0.75, 0.25]}] * 2
+    texts = [
+        {"prompt": "q", "expert": "good", "generated": ["bad", "worse"]},
+        {"prompt": "r", "expert": "a", "generated": ["b", "c"]},
+    ]
+    turn = [{"role": "user", "content": "q"}], [{"role": "assistant", "content": "a"}]
+    chats = [{"prompt": turn[0], "chosen": turn[1], "rejected": turn[1]}] * 2
+    ragged = [TWO, TWO | {"generated_ids": [[8, 2], [9, 9, 9, 2]]}]
+    for rows in (scored, texts, chats, ragged):
+        boxed = datasets.Dataset.from_list(rows).with_format(kind)
+        assert triples_from(boxed, tiny_tokenizer()).items == triples_from(rows, tiny_tokenizer()).items
+    assert all(
+        type(token) is int
+        for token in triples_from([{**TWO, "prompt_ids": np.array([5, 6])}], None).items[0].prompt_ids
+    )
+
+
+@pytest.mark.parametrize("rows", [pd.DataFrame([TWO]), [("q", "a", "b")]], ids=["frame", "tuples"])
+def test_rows_that_are_no_mappings_are_told(rows: Any) -> None:
+    with pytest.raises(InputError, match=r"row 0: must map columns to values, got .*\n.*to_dict\('records'\)"):
+        triples_from(rows, None)

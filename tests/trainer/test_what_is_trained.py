@@ -98,6 +98,7 @@ def test_where_all_rows_would_be_left_out_it_is_told(build: Build) -> None:
         ({"passed": {"compute_metrics": lambda _: {}}}, "compute_metrics"),
         ({"passed": {"data_collator": list}}, "data_collator"),
         ({"label_smoothing_factor": 0.1}, "args.label_smoothing_factor"),
+        ({"optim": "lomo"}, "args.optim"),
         ({"train_sampling_strategy": "group_by_length"}, "args.train_sampling_strategy"),
     ],
 )

@@ -78,7 +78,7 @@ def training_arguments(
     try:
         args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
         check_trackers(args.report_to)
-        _check_optimizer(args)
+        check_optimizer(args)
         _check_schedule(args)
         # One device: the Trainer would otherwise multiply the batch size by the number of devices that it sees.
         if args.n_gpu > 1:
@@ -93,7 +93,7 @@ def training_arguments(
     return args
 
 
-def _check_optimizer(args: TrainingArguments) -> None:
+def check_optimizer(args: TrainingArguments) -> None:
     """Raises ImportError where the optimizer's package is missing."""
     if args.optim in _OF_TORCH:
         return

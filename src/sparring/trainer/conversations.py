@@ -36,7 +36,8 @@ def named(
         pairs: Whether they are read as pairs, of which one is preferred, which is then what is said.
     """
     told = False
-    for row in dataset:
+    for number, given in enumerate(dataset):
+        row = _unboxed_row(given, f"{where} row {number}")
         taken = {theirs: ours for theirs, ours in _NAMES.items() if theirs in row and row.get(ours) is None}
         if taken and not told:
             renamed = ", ".join(f"{theirs} is taken as {ours}" for theirs, ours in taken.items())
@@ -48,6 +49,21 @@ def named(
             {taken.get(name, name): value for name, value in row.items()} if taken else row,
             {ours: theirs for theirs, ours in taken.items()},
         )
+
+
+def _unboxed_row(row: object, where: str) -> dict[str, Any]:
+    """A row with lists and numbers in the place of arrays and tensors, as data sets of another format give them."""
+    if not isinstance(row, Mapping):
+        fix = "give dictionaries; those of a pandas.DataFrame are frame.to_dict('records')"
+        raise InputError(f"must map columns to values, got {type(row).__name__}", where=where, fix=fix)
+    return {name: _unboxed(value) for name, value in row.items()}
+
+
+def _unboxed(value: Any) -> Any:
+    value = value.tolist() if hasattr(value, "tolist") else value
+    # Token ids are many, and all of them are of the first one's kind.
+    boxed = isinstance(value, list) and bool(value) and (hasattr(value[0], "tolist") or isinstance(value[0], list))
+    return [_unboxed(each) for each in value] if boxed else value
 
 
 def is_preferred(called: Mapping[str, str]) -> bool:

@@ -17,7 +17,7 @@ from sparring.objectives import OBJECTIVES
 from sparring.progress import console
 from sparring.registry import build
 from sparring.regularizers import split_regularizers
-from sparring.trainer.arguments import check_sampling
+from sparring.trainer.arguments import check_optimizer, check_sampling
 from sparring.trainer.fields import MANAGED
 from sparring.trainer.trackers import check_trackers
 from sparring.types import Objective
@@ -146,6 +146,11 @@ def check_arguments(args: TrainingArguments, objective: Objective) -> None:
         # What a tracker's package raises where it is missing or not set up may be anything.
         fix = "install its package, or set report_to to 'none'"
         raise InputError(in_a_line(error), where="args.report_to", fix=fix) from error
+    try:
+        check_optimizer(args)
+    except ImportError as error:
+        fix = "install its package, or take another, such as adamw_torch"
+        raise InputError(in_a_line(error), where="args.optim", fix=fix) from error
     added, changed = _foreign(args)
     _check_loss(args, objective, changed)
     _tell_unread(args, added, changed)
