@@ -303,6 +303,18 @@ def test_a_kept_answer_of_another_shape_is_asked_for_again(server: ChatServer, t
     assert len(server.requests) == 4
 
 
+def test_a_kept_answer_that_is_out_of_reach_is_not_paid_for_again(server: ChatServer, tmp_path: Path) -> None:
+    judge(server.url, tmp_path)([question("aa", "bbbb")])
+    first, *_ = tmp_path.rglob("*.json")
+    first.unlink()
+    # As a file that may not be read, which a test that runs as root cannot have.
+    first.mkdir()
+    with pytest.raises(InputError, match=r"cannot be read(.|\n)*was paid for") as caught:
+        judge(server.url, tmp_path)([question("aa", "bbbb"), question("c", "dd")])
+    assert caught.value.where == str(first)
+    assert len(server.requests) == 2
+
+
 def test_a_comparison_of_responses_that_are_there_twice_is_billed_once(server: ChatServer, tmp_path: Path) -> None:
     (verdict,) = judge(server.url, tmp_path)([question("aa", "aa", "bbbb", "bbbb")])
     assert len(server.requests) == 2

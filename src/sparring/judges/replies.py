@@ -45,10 +45,17 @@ class Replies:
     folder: Path
 
     def get(self, request: Mapping[str, Any]) -> Reply | None:
-        """The reply to a request, if it is kept; None also where its file cannot be read."""
+        """The reply to a request, if it is kept; None also where its file is damaged.
+
+        Raises:
+            InputError: There is a file, and it may not be read, or not now: its reply was paid for.
+        """
+        fix = "give the folder back its rights, or the disk back its place: the answer in it was paid for"
         try:
-            reply = Reply(**read_json(self._path(request))["answer"])
-        except (OSError, ValueError, KeyError, TypeError):
+            reply = Reply(**read_json(self._path(request), fix=fix)["answer"])
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+                raise
             return None
         types = {name: type(value) for name, value in asdict(reply).items()}
         return reply if types == _TYPES else None
