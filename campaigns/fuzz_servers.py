@@ -145,10 +145,10 @@ def http_answers(draw: Any, body: Any) -> bytes:
 
 def read_chat(value: bytes, folder: Path) -> None:
     """As a judge asks its endpoint; what is kept can be read again."""
-    from sparring.judges import chat
+    from sparring.judges import chat, waiting
 
     chat._PAUSES = Pauses(first_s=0.0001, longest_s=0.0001)  # noqa: SLF001 - a campaign has not the time of a person
-    chat.console = SimpleNamespace(print=lambda *_: None)  # type: ignore[assignment]
+    waiting.console = SimpleNamespace(print=lambda *_: None)  # type: ignore[assignment]
     server().answer = value
     url = f"http://127.0.0.1:{server().server_address[1]}/v1"
     endpoint = chat.ChatEndpoint(

@@ -10,7 +10,7 @@ from sparring import web
 from sparring.cli import output
 from sparring.data import template
 from sparring.generation import server
-from sparring.judges import chat
+from sparring.judges import chat, waiting
 
 TURNED = (
     (web, "LARGEST"),
@@ -19,7 +19,7 @@ TURNED = (
     (template, "_SECONDS"),
     (server, "_PAUSES"),
     (chat, "_PAUSES"),
-    (chat, "console"),
+    (waiting, "console"),
 )
 
 
