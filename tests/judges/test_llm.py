@@ -278,9 +278,10 @@ def test_it_is_sent_nowhere_else(server: ChatServer, tmp_path: Path) -> None:
     ids=lambda text: f"{text[:24]!r}",
 )
 def test_reading_a_verdict_is_linear_in_its_length(text: str) -> None:
-    question, start = DEFAULT + "Verdict: A\nVerdict: B\n.\n" * 14_000, time.perf_counter()
+    question, start = DEFAULT + "Verdict: A\nVerdict: B\n.\n" * 14_000, time.process_time()
     read_verdict(said(text), question)
-    assert time.perf_counter() - start < 2.0
+    # Of this process alone: the machine may have other work.
+    assert time.process_time() - start < 2.0
 
 
 def test_an_answer_in_parts_and_tokens_that_are_no_numbers(server: ChatServer, tmp_path: Path) -> None:
