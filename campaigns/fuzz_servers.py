@@ -146,6 +146,8 @@ def http_answers(draw: Any, body: Any) -> bytes:
 def read_chat(value: bytes, folder: Path) -> None:
     """As a judge asks its endpoint; what is kept can be read again."""
     from sparring.judges import chat, waiting
+    from sparring.judges.dialect import Dialect
+    from sparring.judges.replies import Replies
 
     chat._PAUSES = Pauses(first_s=0.0001, longest_s=0.0001)  # noqa: SLF001 - a campaign has not the time of a person
     waiting.console = SimpleNamespace(print=lambda *_: None)  # type: ignore[assignment]
@@ -160,8 +162,8 @@ def read_chat(value: bytes, folder: Path) -> None:
         patience=0.002,
         limit=chat.RateLimit(None),
         outage=chat.Outage(url),
+        dialect=Dialect("m"),
     )
-    from sparring.judges.replies import Replies
 
     with endpoint.open() as client:
         reply = endpoint.ask(client, chat.Prompt("q"), threading.Event())
