@@ -217,7 +217,7 @@ def paired(left: Sequence[tuple[Path, str]], right: Sequence[tuple[Path, str]], 
 
 def verdicts(run: Path, policy: str, kind: str) -> dict[int, float]:
     """The share of a policy's held-out answers that are right, by problem."""
-    answers = read_answers([(policy, stages(run)[policy].held_out)])
+    answers = read_answers([(policy, stages(run)[policy])])
     return {} if answers is None else {n: mean(right) for n, right in answers.values(0, kind, "right").items()}
 
 
@@ -257,8 +257,10 @@ def show(report: Mapping[str, Any]) -> None:
             print(f"{name:14} {policy:12} {cells}")
     for what in ("gains", "gains_over_sppo"):
         for name, row in report[what].items():
-            cells = [f"{kind} {v['mean']:+.3f} ± {v['standard_error']:.3f} ({v['n']})" for kind, v in row.items() if v]
-            print(f"{name:14} {what}: {'  '.join(cells)}")
+            differences = [
+                f"{kind} {v['mean']:+.3f} ± {v['standard_error']:.3f} ({v['n']})" for kind, v in row.items() if v
+            ]
+            print(f"{name:14} {what}: {'  '.join(differences)}")
     for name, times in report["seconds"].items():
         print(f"{name:14} seconds an iteration: {', '.join(f'{stage} {s:.0f}' for stage, s in times.items())}")
 

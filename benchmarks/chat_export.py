@@ -200,7 +200,7 @@ def write_data(folder: Path, options: argparse.Namespace) -> list[list[dict[str,
     chats = []
     for number in range(count):
         asked = [next(problems) for _ in range(2 if number % 4 == 3 else 1)]
-        turns = [turn for each in asked for turn in (("human", each.prompt), ("gpt", each.response))]
+        turns = [turn for each in asked for turn in (("human", each.prompt), ("gpt", each.response or ""))]
         chats.append([("system", SYSTEM), *turns])
     for name, part in (("held_out", chats[: options.held_out]), ("train", chats[options.held_out :])):
         lines = [json.dumps({"conversations": [{"from": who, "value": said} for who, said in chat]}) for chat in part]
@@ -337,7 +337,7 @@ def ask_server(exported: Path, questions: Sequence[list[dict[str, str]]], option
         for turns in questions:
             reply = client.chat.completions.create(
                 model=str(exported.absolute()),
-                messages=turns,  # type: ignore[arg-type]
+                messages=turns,
                 max_tokens=options.max_tokens,
                 temperature=0,
             )

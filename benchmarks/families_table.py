@@ -119,11 +119,12 @@ def measure(family: str) -> Row:
         model = build(family)
     except Exception as error:  # noqa: BLE001 - whatever a configuration of theirs raises
         return Row(family, words=f"not built: {_first_line(error)}")
+    own: Tensor | None
     try:
         own, own_gradient = _log_probs_and_gradient(model, _own)
         alone = [_greedy(model, prompt) for prompt in PROMPTS]
     except Exception:  # noqa: BLE001 - it is compared with nothing then, and must be refused
-        own = own_gradient = alone = None
+        own, own_gradient, alone = None, None, []
     judged = copy.deepcopy(model)
     try:
         layout = layout_of(judged).rows
@@ -148,7 +149,7 @@ def _own(model: Any) -> Tensor:
     for prompt, answers in zip(PROMPTS, RESPONSES, strict=True):
         for answer in answers:
             log_probs = own_logits(model, [*prompt, *answer], torch.device("cpu")).log_softmax(-1)
-            sums.append(sum(log_probs[len(prompt) - 1 + step, token] for step, token in enumerate(answer)))
+            sums.append(torch.stack([log_probs[len(prompt) - 1 + n, token] for n, token in enumerate(answer)]).sum())
     return torch.stack(sums)
 
 

@@ -98,7 +98,8 @@ def child(way: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Measures in a fresh process, so that no way inherits another one's memory or threads."""
     command = [sys.executable, __file__, "--way", json.dumps(way), "--model", options.model]
     done = subprocess.run([*command, "--prompts", str(options.prompts)], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def against_generate(model: str, count: int, turns: int) -> dict[str, Any]:

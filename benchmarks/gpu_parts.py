@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, Literal
 
 import shapes
 from measuring import now
@@ -45,7 +45,7 @@ def qlora(options: argparse.Namespace) -> dict[str, Any]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     start = now()
-    dtype = "float32" if options.device == "cpu" else "bfloat16"
+    dtype: Literal["float32", "bfloat16"] = "float32" if options.device == "cpu" else "bfloat16"
     model = load_model(ModelConfig(name=str(path), device=options.device, dtype=dtype, quantization="nf4"))
     loaded, loading = now() - start, memory_mb(options.device)
     generator = torch.Generator().manual_seed(0)

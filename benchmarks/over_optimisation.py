@@ -120,8 +120,8 @@ def scores(stage: Path) -> dict[int, float]:
 
 def write(results: Path, model: str, game: Sequence[str], points: list[dict[str, Any]]) -> None:
     """The numbers, and the figure of them."""
-    report = {"hardware": hardware(), "versions": versions("peft"), "model": model}
-    report |= {"game": ["sppo", *game], "points": points}
+    about = {"hardware": hardware(), "versions": versions("peft"), "model": model}
+    report = {**about, "game": ["sppo", *game], "points": points}
     results.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (results / "over_optimisation.json").write_text(text + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -48,7 +49,12 @@ def log_ratios(requires: frozenset[str], log_probs: Tensor) -> LogRatios:
         "generated_length": lambda: torch.full((1, SAMPLES), float(RESPONSE)),
         "preference": lambda: torch.tensor([[0.8, 0.3]]),
     }
-    return LogRatios(**{name: known[name]() for name in requires})
+    fields: dict[str, Any] = {name: known[name]() for name in requires}
+    return LogRatios(**fields)
+
+
+def _backward(loss: Callable[[Tensor], Tensor], log_probs: Tensor) -> None:
+    loss(log_probs).backward()
 
 
 def measure(objective: Any, model: Any, repeats: int) -> dict[str, float]:
@@ -57,7 +63,8 @@ def measure(objective: Any, model: Any, repeats: int) -> dict[str, float]:
     answers = [responses(objective.requires, model.config.vocab_size)]
 
     def loss_of(log_probs: Tensor) -> Tensor:
-        return objective(log_ratios(objective.requires, log_probs)).loss.mean()
+        loss: Tensor = objective(log_ratios(objective.requires, log_probs)).loss.mean()
+        return loss
 
     def baseline(log_probs: Tensor) -> Tensor:
         return -log_probs.mean()
@@ -67,7 +74,7 @@ def measure(objective: Any, model: Any, repeats: int) -> dict[str, float]:
         model.zero_grad()
 
     log_probs = torch.full((len(answers[0]),), -100.0).requires_grad_()
-    own, other = (median(times(lambda f=f: f(log_probs).backward(), 100)) for f in (loss_of, baseline))
+    own, other = (median(times(partial(_backward, f, log_probs), 100)) for f in (loss_of, baseline))
     added, whole = own - other, median(times(step, repeats))
     return {"sft_step_s": whole, "added_s": added, "overhead": added / whole}
 

@@ -124,17 +124,19 @@ def rows(name: str, options: argparse.Namespace, vocabulary: int) -> list[dict[s
     """The work, as token ids; K rejected responses a prompt."""
     case = CASES[name]
     chance = random.Random(0)
-    if case.prompt is None:
+    if case.prompt is None or case.response is None:
         return gsm8k_rows(case, options)
+
+    prompt, response = case.prompt, case.response
 
     def ids(length: int) -> list[int]:
         return [chance.randrange(3, vocabulary) for _ in range(length)]
 
     return [
         {
-            "prompt_ids": ids(case.prompt),
-            "chosen_ids": ids(case.response),
-            "rejected_ids": [ids(case.response) for _ in range(case.samples)],
+            "prompt_ids": ids(prompt),
+            "chosen_ids": ids(response),
+            "rejected_ids": [ids(response) for _ in range(case.samples)],
         }
         for _ in range(case.prompts)
     ]

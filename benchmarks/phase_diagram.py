@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -20,7 +21,7 @@ from sparring.games import ImitationGame, ImitationPlay, stability
 from sparring.objectives import OBJECTIVES
 
 BETAS = [0.1, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.8, 1.0, 1.5, 2.0, 4.0]
-ROWS: list[tuple[str, dict[str, float | str]]] = [
+ROWS: list[tuple[str, Mapping[str, float | str]]] = [
     *[("spin", {"link": link}) for link in ("logistic", "exponential", "squared")],
     *[("spif", {"reward_bound": bound}) for bound in (0.5, 1.0, 2.0, 4.0)],
     *[("space", {"mu": mu}) for mu in (0.3, 1.0, 3.0)],
@@ -53,7 +54,7 @@ def judge(play: ImitationPlay, predicted: float) -> tuple[str, float | None]:
     return ("converges" if settled else "cycles"), last
 
 
-def cell(name: str, settings: dict[str, float | str], beta: float) -> dict[str, object]:
+def cell(name: str, settings: Mapping[str, float | str], beta: float) -> dict[str, object]:
     """One play."""
     objective = OBJECTIVES[name](beta=beta, **settings)
     number = stability(objective)

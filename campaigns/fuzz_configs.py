@@ -249,4 +249,4 @@ def read_game(value: tuple[str, str, str], _: Path) -> None:
 
     output.out = SimpleNamespace(print=lambda *_: None)  # type: ignore[assignment]
     objective, expert, opponent = value
-    game.imitation(objective, expert=expert, opponent=opponent, iterations=2, json=True)
+    game.imitation([objective], expert=expert, opponent=opponent, iterations=2, json=True)

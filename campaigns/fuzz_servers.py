@@ -95,7 +95,7 @@ def server() -> _Server:
     return running
 
 
-COMPLETION = {
+COMPLETION: dict[str, Any] = {
     "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Verdict: A"}}]
 }
 COMPLETION |= {"usage": {"prompt_tokens": 1, "completion_tokens": 2}}
@@ -150,7 +150,7 @@ def read_chat(value: bytes, folder: Path) -> None:
     from sparring.judges.replies import Replies
 
     chat._PAUSES = Pauses(first_s=0.0001, longest_s=0.0001)  # noqa: SLF001 - a campaign has not the time of a person
-    waiting.console = SimpleNamespace(print=lambda *_: None)  # type: ignore[assignment]
+    vars(waiting)["console"] = SimpleNamespace(print=lambda *_: None)
     server().answer = value
     url = f"http://127.0.0.1:{server().server_address[1]}/v1"
     endpoint = chat.ChatEndpoint(
@@ -160,8 +160,8 @@ def read_chat(value: bytes, folder: Path) -> None:
         timeout=2.0,
         max_tokens=5,
         patience=0.002,
-        limit=chat.RateLimit(None),
-        outage=chat.Outage(url),
+        limit=waiting.RateLimit(None),
+        outage=waiting.Outage(url),
         dialect=Dialect("m"),
     )
 

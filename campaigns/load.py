@@ -98,8 +98,8 @@ def ask(url: str, cache: Path, count: int, concurrency: int) -> list[Any]:
     """The verdicts of so many comparisons."""
     hurry()
     settings = {"model": "m", "base_url": url, "api_key_env": None, "concurrency": concurrency}
-    judge = JUDGES["llm"](**settings, patience=60.0, timeout=2.0).start(cache)  # type: ignore[call-arg]
-    return judge(questions(count))
+    judge = JUDGES["llm"](**settings, patience=60.0, timeout=2.0).start(cache)
+    return [*judge(questions(count))]
 
 
 def judge_load(count: int, concurrency: int, seed: int, figures: Figures) -> None:
@@ -157,7 +157,7 @@ def completion_load(count: int, concurrency: int, seed: int, figures: Figures) -
         weights = Weights(folder=None, probe=probe, log_probs=tuple(model.token_log_probs(probe)))
         servers = [stack.enter_context(CompletionsServer(TinyEngine(base)).running()) for _ in range(2)]
         for each in servers:
-            each.faults.extend(fault or "" for fault in (faults.next() for _ in range(4 * count)))  # type: ignore[misc]
+            each.faults.extend(fault or "" for fault in (faults.next() for _ in range(4 * count)))
         asked = [request([1, 40 + n % 200, 50 + n // 200], samples=2, seed=n) for n in range(count)]
         config = ServerConfig(
             endpoints=tuple(each.url for each in servers), concurrency=concurrency // 2, timeout_s=2.0, retries=60

@@ -58,7 +58,8 @@ def measure(iterations: int, seed: int, *, lora: bool, folder: Path) -> dict[str
         )
     )
     found: dict[str, list[float]] = {"memory_mib": [], "weights_and_samples_kib": [], "everything_kib": []}
-    retain = loop.retain
+    names = vars(loop)
+    retain = names["retain"]
 
     def look(*args: Any, **kwargs: Any) -> None:
         retain(*args, **kwargs)
@@ -67,11 +68,11 @@ def measure(iterations: int, seed: int, *, lora: bool, folder: Path) -> dict[str
         found["weights_and_samples_kib"].append(round(_bytes(run / "iterations", *parts) / 2**10, 1))
         found["everything_kib"].append(round(_bytes(run) / 2**10, 1))
 
-    loop.retain = look  # type: ignore[assignment]
+    names["retain"] = look
     try:
         loop.run(config)
     finally:
-        loop.retain = retain
+        names["retain"] = retain
     return found
 
 

@@ -21,8 +21,9 @@ from statistics import mean
 from typing import Any
 
 from grounds import GROUNDS, LORA, Ground, ground
+from measuring import hardware
 from methods import METHODS, RATES
-from outcomes import MEASURES, RESULTS, Outcome, hardware, read, write
+from outcomes import MEASURES, RESULTS, Outcome, read, write
 from playing import Play, play_all
 
 ITERATIONS = 3

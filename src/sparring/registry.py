@@ -36,6 +36,10 @@ class Registry(dict[str, type[Component]]):
         self.protocol = protocol
         self._meant = {name: f"{{name: {name}}}" for name in components} | dict(meant) if meant else {}
 
+    def __getitem__(self, name: str) -> Any:
+        """The class of that name, whose options are its own: they cannot be told of all components."""
+        return super().__getitem__(name)
+
     def elsewhere(self, name: object) -> str | None:
         """What a name of another tool is here, as settings; None where it is nothing here."""
         return self._meant.get(name) if isinstance(name, str) else None

@@ -19,7 +19,7 @@ def splits(*, difficulty: int, seed: int, **_: Any) -> DatasetDict:
     The harness calls this with a task's `dataset_kwargs` and its metadata, which do not matter here.
     """
     documents = [
-        _document(number, problem.prompt, problem.response)
+        _document(number, problem.prompt, problem.response or "")
         for number, problem in enumerate(generate(SHOWN + ASKED, difficulty, seed))
     ]
     return DatasetDict(
