@@ -107,6 +107,10 @@ UNMEASURED = {
 }
 
 
+PENALTY = {"weight": 0.1}
+UNJUDGED = [name for name, build in REGULARIZERS.items() if not build(weight=1.0).requires & PREFERENCE_FIELDS]
+
+
 PLAYED = {
     **{name: playing(name, build()) for name, build in OBJECTIVES.items()},
     "all pairs": with_judge("inpo", pairs="all"),
@@ -119,7 +123,9 @@ PLAYED = {
         "iterations": 2,
         "lora": {"r": 2},
     },
-    "regularizers": {"iterations": 1, "regularizers": [{"name": name, "weight": 0.1} for name in REGULARIZERS]},
+    "regularizers": {"iterations": 1, "regularizers": [PENALTY | {"name": name} for name in UNJUDGED]},
+    "judged regularizers": with_judge("dpo")
+    | {"regularizers": [PENALTY | {"name": name} for name in REGULARIZERS if name not in UNJUDGED]},
     "length-normalized": {
         "iterations": 1,
         "regularizers": [{"name": "sft", "weight": 0.1, "length_normalized": True}],
@@ -142,8 +148,10 @@ def test_everything_registered_plays(cli: Cli, tiny_config: Config, tmp_path: Pa
     judged = [event for event in events(tmp_path / "run") if event["stage"] == "judge"]
     assert ("judge" in settings) == (last / "judgements").exists() == bool(judged)
     assert case in UNMEASURED or "judge" in settings or "objective" in measured
-    if case == "regularizers":
-        assert {f"regularizer/{name}" for name in REGULARIZERS} <= set(measured)
+    trained = {name for event in events(tmp_path / "run") if event["stage"] == "train" for name in event}
+    added = {f"regularizer/{penalty['name']}" for penalty in settings.get("regularizers", ())}
+    assert added <= trained
+    assert case != "regularizers" or added <= set(measured)
 
 
 @pytest.mark.parametrize(

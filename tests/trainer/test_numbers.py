@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 
 from sparring.errors import InputError
+from sparring.objectives import OBJECTIVES
+from sparring.trainer.checks import check_fields
 from sparring.trainer.triples import triples_from
 from tiny import tiny_tokenizer
 
@@ -37,12 +39,19 @@ def scores(expert: Any, generated: Any) -> dict[str, Any]:
         ({"pairwise": [[0.5, 0.9], [0.9, 0.5]]}, "pairwise: P of 1 against 0 is 0.9, and of 0 against 1 0.9"),
         ({"pairwise": [[1.0, 0.9], [0.1, 0.5]]}, "pairwise: P of 0 against 0 is 1"),
         ({"pairwise": [[0.5, 0.9], 0.1]}, "pairwise: must be a list, got float"),
-        ({"generated_ids": []}, "there is no generated response"),
     ],
 )
 def test_what_is_no_such_number(given: dict[str, Any], problem: str) -> None:
     with pytest.raises(InputError, match=f"row 1.*{problem}"):
         triples_from([TWO, TWO | given], None)
+
+
+def test_a_row_without_a_generated_response_is_for_objectives_that_read_none() -> None:
+    triples = triples_from([TWO | {"generated_ids": []}] * 2, None)
+    check_fields(triples, OBJECTIVES["sft"](), "train_dataset")
+    with pytest.raises(InputError, match="there is no generated response") as caught:
+        check_fields(triples, OBJECTIVES["spin"](), "train_dataset")
+    assert caught.value.where == "train_dataset row 0"
 
 
 def test_whole_numbers_will_do() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedConfig, TrainingArguments
 
 from sparring.errors import InputError
-from sparring.log_ratios import PREFERENCE_FIELDS, REFERENCE_FIELDS
+from sparring.log_ratios import PREFERENCE_FIELDS, REFERENCE_FIELDS, SUPERVISED_FIELDS
 from sparring.models import context_length
 from sparring.progress import console
 from sparring.trainer.triples import Triples
@@ -15,7 +15,12 @@ from sparring.types import Objective
 
 
 def check_fields(triples: Triples, objective: Objective, where: str) -> None:
-    """Raises InputError where a triple lacks what a judge, a reference or a scorer says of it, and that is needed."""
+    """Raises InputError where a triple lacks a generated response, or what is said of one, that the objective reads."""
+    if not objective.requires <= SUPERVISED_FIELDS:
+        bare = [number for number, triple in enumerate(triples.items) if not triple.generated_ids]
+        if bare:
+            fix = "give one or more in every row"
+            raise InputError("there is no generated response", where=f"{where} row {bare[0]}", fix=fix)
     for name in objective.requires & PREFERENCE_FIELDS:
         if any(getattr(triple, name) is None for triple in triples.items):
             fix = f'give the column \'{name}\', or take {{"name": "spin"}}: on chosen and rejected it is DPO\'s loss'

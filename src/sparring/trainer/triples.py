@@ -247,8 +247,6 @@ def _triple(
         behind = following(tokenizer, [space + each for each in texts], [prompt[-1]] * len(texts))
         # A text that a template has written holds its end already.
         expert, *generated = (ids if ids[-len(end) :] == end else [*ids, *end] for ids in behind)
-    if not generated:
-        raise InputError("there is no generated response", where=where, fix="give one or more in every row")
     k = len(generated)
     opponent_expert, opponent_generated = log_probs(_SCORES, row.get(_SCORES[0]), row.get(_SCORES[1]), k, where)
     return Triple(
