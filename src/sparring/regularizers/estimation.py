@@ -71,6 +71,34 @@ def exponential(t: Tensor, tangent_from: float) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LikelihoodPenalty(Regularizer):
+    """A penalty on how unlikely some responses are: weight × −log π_θ, as a sum or a mean over a response's tokens.
+
+    Attributes:
+        weight: λ.
+        length_normalized: Whether to divide by a response's length.
+
+    Raises:
+        ValueError: λ is not a finite positive number.
+    """
+
+    weight: float
+    length_normalized: bool = False
+
+    def __post_init__(self) -> None:
+        require_positive("weight", self.weight, "it scales the penalty; leave the regularizer out to have none")
+
+    def reads(self, side: str) -> frozenset[str]:
+        """The fields that `log_likelihood` reads."""
+        return frozenset({f"policy_{side}", f"{side}_length"} if self.length_normalized else {f"policy_{side}"})
+
+    def log_likelihood(self, ratios: LogRatios, side: str) -> Tensor:
+        """Log π_θ of the responses of a side, "expert" or "generated", in the shape of its field."""
+        value = ratios.require(f"policy_{side}")
+        return value / ratios.require(f"{side}_length") if self.length_normalized else value
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicyDivergence(Regularizer):
     """A penalty on a divergence of π_θ from π_ref, by one of several estimators: weight × mean_k w_k k(δ_k).
 

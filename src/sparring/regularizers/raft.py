@@ -7,13 +7,12 @@ from typing import ClassVar
 
 from sparring.log_ratios import LogRatios
 from sparring.preferred import chosen_weight
-from sparring.registry import require_positive
-from sparring.regularizers.estimation import penalty
-from sparring.types import ObjectiveOutput, Regularizer
+from sparring.regularizers.estimation import LikelihoodPenalty, penalty
+from sparring.types import ObjectiveOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class RaftPenalty(Regularizer):
+class RaftPenalty(LikelihoodPenalty):
     """Maximum likelihood of the samples that a judge prefers: weight × −Σ_k b_k log π_θ(y_k|x), summed or a token.
 
     b is uniform over the samples with the highest P(y ≻ π_o), as in the objective `raft`, and zero where all tie.
@@ -34,24 +33,15 @@ class RaftPenalty(Regularizer):
         ValueError: λ is not a finite positive number.
     """
 
-    weight: float
-    length_normalized: bool = False
-
     name: ClassVar[str] = "raft"
     compares_any_pair: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        require_positive("weight", self.weight, "it scales the penalty; leave the regularizer out to have none")
 
     @property
     def requires(self) -> frozenset[str]:
         """Log π_θ of the generated samples and a judge's preferences, and their lengths where these divide."""
-        read = {"policy_generated", "preference"}
-        return frozenset(read | {"generated_length"} if self.length_normalized else read)
+        return self.reads("generated") | {"preference"}
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
         """Weight × value per prompt `[B]`."""
-        log_policy = ratios.require("policy_generated")
-        if self.length_normalized:
-            log_policy = log_policy / ratios.require("generated_length")
-        return penalty(self.name, self.weight, -(chosen_weight(ratios) * log_policy).sum(dim=-1))
+        log_likelihood = self.log_likelihood(ratios, "generated")
+        return penalty(self.name, self.weight, -(chosen_weight(ratios) * log_likelihood).sum(dim=-1))
