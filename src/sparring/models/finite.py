@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor
 
@@ -17,6 +18,11 @@ def first_broken(weights: Iterable[tuple[str, Tensor]]) -> str | None:
         if part.is_floating_point() and not bool(part.isfinite().all()):
             return name
     return None
+
+
+def broken_weight(model: Any) -> str | None:
+    """The name of a trained weight of a model that is no longer finite, as far as this process sees; else None."""
+    return first_broken((name, weight.detach()) for name, weight in model.named_parameters() if weight.requires_grad)
 
 
 def check_finite(weights: Iterable[tuple[str, Tensor]], path: str) -> None:

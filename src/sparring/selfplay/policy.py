@@ -18,7 +18,7 @@ from sparring.logprobs import check_log_probs, likely_tokens, per_token_log_prob
 from sparring.models import ModelConfig, content_digest, load_model, local_folder
 from sparring.models.adapters import adapter_of
 from sparring.models.endings import tell_endings
-from sparring.models.finite import first_broken
+from sparring.models.finite import broken_weight
 from sparring.models.loading import format_name, load_adapter
 from sparring.models.lora import lora_config
 from sparring.models.quantization import check_trained, restore
@@ -200,7 +200,7 @@ class Policy:
 
     def broken_weight(self) -> str | None:
         """The name of a trained weight that is no longer a finite number; None where all are."""
-        return first_broken((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
+        return broken_weight(self.model)
 
     def save(self, folder: Path, *, log_lines: int = 0) -> None:
         """Saves the model or adapter, and the tokenizer, to a folder that is whole or absent; it is then active.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeGuard
 
-from sparring.errors import InputError, did_you_mean
+from sparring.errors import InputError, did_you_mean, in_a_line
 from sparring.examples import CALL_KEYS, PROMPT_NAMES, THOUGHT_KEYS
 from sparring.following import end_of_turn, space_between
 from sparring.inputs import is_nothing, joined_parts, other_part
@@ -167,7 +167,7 @@ def rendered(tokenizer: Any, where: str, turns: Turns, **options: Any) -> Any:
         return tokenizer.apply_chat_template(turns, return_dict=False, **options)
     except Exception as error:
         # A template is a program of another's, and may raise anything.
-        problem = f"the chat template fails ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+        problem = f"the chat template fails ({type(error).__name__}: {in_a_line(error)})"
         fix = "remove the turns that it does not take, or set the tokenizer's chat_template"
         raise InputError(problem, where=where, fix=fix) from error
 

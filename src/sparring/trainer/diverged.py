@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from sparring.errors import RunError
-from sparring.models.finite import first_broken
+from sparring.models.finite import broken_weight
 
 
 class DivergedError(RunError):
@@ -22,11 +22,6 @@ class DivergedError(RunError):
     def __init__(self, problem: str) -> None:
         self.problem = problem
         super().__init__(f"{problem}\n  fix: train again with a lower learning rate, or a larger beta")
-
-
-def broken_weight(model: Any) -> str | None:
-    """The name of a trained weight that is no longer finite, as far as this process sees."""
-    return first_broken((name, weight.detach()) for name, weight in model.named_parameters() if weight.requires_grad)
 
 
 def where_broken(losses: Iterable[tuple[Sequence[int | None], Tensor]], model: Any) -> str:

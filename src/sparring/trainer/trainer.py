@@ -20,9 +20,10 @@ from sparring.log_ratios import OPPONENT_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.logprobs.wrappers import unwrap
 from sparring.models.endings import ends_of, mend_sampling
+from sparring.models.finite import broken_weight
 from sparring.trainer.checks import check_batches, check_fields, check_ids, check_lengths, check_trained, tell_shared
 from sparring.trainer.collation import collate
-from sparring.trainer.diverged import DivergedError, broken_weight, where_broken
+from sparring.trainer.diverged import DivergedError, where_broken
 from sparring.trainer.given import check_arguments, check_kinds, check_names, model_of, objective_of, takes_pairs
 from sparring.trainer.launch import check_launch
 from sparring.trainer.memory import gradients_set_aside, memory_saved
@@ -259,8 +260,7 @@ class SelfPlayTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         broken = broken_weight(self.model)
         # All processes end together: each may hold a part of the weights.
-        count = self.accelerator.reduce(torch.tensor([int(broken is not None)], device=self.args.device))
-        if count.item():
+        if self.accelerator.reduce(torch.tensor([int(broken is not None)], device=self.args.device)).item():
             which = "a weight" if broken is None else f"the weight '{broken}'"
             raise DivergedError(f"step {self.state.global_step}: {which} is no longer a finite number")
         super()._save_checkpoint(model, trial)
