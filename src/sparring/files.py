@@ -17,7 +17,7 @@ from sparring.json_text import to_json
 from sparring.links import open_plain
 
 _PARTIAL = ".partial"
-_DATA_SUFFIXES = {".jsonl", ".json", ".parquet", ".csv"}
+_DATA_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv"})
 
 
 def cache_root() -> Path:
@@ -35,8 +35,8 @@ def public_name(source: str) -> str:
     A relative path that is not there (any more) and looks like a hub id is taken for one.
     """
     path = Path(source).expanduser()
-    local = source.startswith(("/", ".", "~")) or path.suffix in _DATA_SUFFIXES or len(path.parts) > 2 or path.exists()
-    return path.absolute().name if local else source
+    is_path = source.startswith(("/", ".", "~")) or len(path.parts) > 2 or bool(_DATA_SUFFIXES & {*path.suffixes})
+    return path.absolute().name if is_path or path.exists() else source
 
 
 def standing(path: Path) -> Path:

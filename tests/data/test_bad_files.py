@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import lzma
 
 import datasets
 import pyarrow
@@ -230,10 +230,10 @@ def test_a_folder_with_files_and_a_folder_of_files(tmp_path):
 
 def test_a_folder_with_a_packed_file_beside_others(tmp_path):
     (tmp_path / "train-0.jsonl").write_text(GOOD)
-    (tmp_path / "train-1.jsonl.gz").write_bytes(gzip.compress(GOOD.encode()))
-    message = "train-1.jsonl.gz: files ending in '.gz' cannot be read\n  fix: unpack it"
+    (tmp_path / "train-1.jsonl.xz").write_bytes(lzma.compress(GOOD.encode()))
+    message = "train-1.jsonl.xz: files ending in '.xz' cannot be read\n  fix: unpack it"
     assert failure(tmp_path) == f"…/{message}"
-    (tmp_path / "train-1.jsonl.gz").rename(tmp_path / "test.jsonl.gz")
+    (tmp_path / "train-1.jsonl.xz").rename(tmp_path / "test.jsonl.xz")
     assert len(load(DataConfig(source=str(tmp_path), held_out=0), 0).train) == 1
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from sparring.data import rows
 from sparring.data.config import DataConfig
 from sparring.data.rows import Needs, Rows
-from sparring.data.sources import READERS
+from sparring.data.sources import is_data
 from sparring.data.split import skippable, split, split_from
 from sparring.data.tasks import TASKS
+from sparring.data.text_files import unpacked
 from sparring.errors import InputError
 from sparring.examples import Example
 from sparring.inputs import kind, place
@@ -115,7 +116,10 @@ def check_rows(config: DataConfig) -> None:
 def _is_soon_read(source: str) -> bool:
     path = place(source)
     found = kind(path)
-    return path.stat().st_size <= _SMALL if found == "file" else found == "nothing" and path.suffix.lower() in READERS
+    if found == "file":
+        # Nobody knows how much a packed file holds.
+        return path.stat().st_size <= _SMALL and unpacked(path) == path
+    return found == "nothing" and is_data(path)
 
 
 def _separate(config: DataConfig, needs: Needs) -> Rows | None:

@@ -10,12 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sparring.data.text_files import UTF8, Row, Rows, check_names, read_csv, read_json, read_json_lines
+from sparring.data.text_files import (
+    PACKED,
+    UTF8,
+    Row,
+    Rows,
+    check_names,
+    read_csv,
+    read_json,
+    read_json_lines,
+    unpacked,
+)
 from sparring.errors import InputError, did_you_mean
 from sparring.inputs import kind, place
 
 _OTHER_SPLITS = ("test", "valid", "dev", "eval")
-_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip"})
 _SHARD = re.compile(r"(?P<name>.+)-\d+-of-(?P<total>\d+)\.")
 
 
@@ -60,7 +69,7 @@ def read(source: str, *, split: str, subset: str | None) -> Source:
     found = kind(path)
     if found == "folder":
         return Source(name=source, begin=partial(_read_folder, path, split))
-    if found == "file" or path.suffix.lower() in READERS or source.startswith((".", "/", "~")):
+    if found == "file" or is_data(path) or source.startswith((".", "/", "~")):
         if split != "train":
             raise InputError(f"a single file has no split '{split}'", where=str(path), fix="leave the split out")
         return Source(name=source, begin=partial(_read_file, path))
@@ -70,9 +79,9 @@ def read(source: str, *, split: str, subset: str | None) -> Source:
 def _read_file(path: Path) -> Rows:
     if kind(path) == "nothing":
         raise InputError("there is no such file", where=str(path), fix=_neighbours(path))
-    reader = READERS.get(path.suffix.lower())
+    reader = _reader(path)
     if reader is None:
-        fix = f"convert it to one of {', '.join(READERS)}" if _unpacked(path) == path else "unpack it"
+        fix = "unpack it" if _is_packed_otherwise(path) else f"convert it to one of {', '.join(READERS)}"
         raise InputError(f"files ending in '{path.suffix}' cannot be read", where=str(path), fix=fix)
     try:
         yield from reader(path)
@@ -83,7 +92,7 @@ def _read_file(path: Path) -> Rows:
 def _neighbours(path: Path) -> str:
     if not path.parent.is_dir():
         return f"check the path: the folder {path.parent} does not exist either"
-    names = [item.name for item in path.parent.iterdir() if item.suffix.lower() in READERS]
+    names = [item.name for item in path.parent.iterdir() if is_data(item)]
     return did_you_mean(path.name, names) if names else f"check the path: {path.parent} holds no data files"
 
 
@@ -144,6 +153,17 @@ READERS: dict[str, Callable[[Path], Rows]] = {
 }
 
 
+def is_data(path: Path) -> bool:
+    """Whether a file's name says that it holds rows."""
+    return _reader(path) is not None
+
+
+def _reader(path: Path) -> Callable[[Path], Rows] | None:
+    """How the rows of a file are read, by its name; a table that is packed in itself is not packed again."""
+    reader = READERS.get(unpacked(path).suffix.lower())
+    return None if reader is _read_parquet and path.suffix.lower() in PACKED else reader
+
+
 def _read_folder(folder: Path, split: str) -> Rows:
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         yield from _read_saved(folder, split)
@@ -166,13 +186,14 @@ def _read_folder(folder: Path, split: str) -> Rows:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    """The files of a folder that hold rows, sorted; also those that are packed, whose reading is refused."""
+    """The files of a folder that hold rows, sorted; also those that are packed so that their reading is refused."""
     files = (path for path in folder.iterdir() if path.is_file())
-    return sorted(path for path in files if _unpacked(path).suffix.lower() in READERS)
+    return sorted(path for path in files if is_data(path) or _is_packed_otherwise(path))
 
 
-def _unpacked(path: Path) -> Path:
-    return path.with_suffix("") if path.suffix.lower() in _PACKED else path
+def _is_packed_otherwise(path: Path) -> bool:
+    """Whether a file's name says that it holds rows, packed in a way that is not read."""
+    return path.suffix.lower() in {*PACKED, ".xz", ".zip"} and is_data(path.with_suffix(""))
 
 
 def _check_shards(files: Sequence[Path], folder: Path) -> None:

@@ -9,13 +9,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from sparring.errors import InputError
 from sparring.examples import PROMPT_NAMES
 from sparring.json_text import RepeatedKeyError, from_json
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+PACKED = frozenset({".gz", ".bz2", ".zst"})
+"""How the names of files end that are unpacked as they are read."""
+
 UTF8 = "save the file as UTF-8"
 """What to do about text that is none."""
 
@@ -34,9 +37,24 @@ class Row:
 Rows = Iterator[Row | InputError]
 
 
+def unpacked(path: Path) -> Path:
+    """A file's name without what says that it is packed."""
+    return path.with_suffix("") if path.suffix.lower() in PACKED else path
+
+
+def _open(path: Path) -> BinaryIO:
+    """A file to be read; a packed one is unpacked on the way."""
+    if unpacked(path) == path:
+        return path.open("rb")
+    import pyarrow
+
+    # pyarrow takes a relative path such as "s3:data.jsonl.gz" for an address.
+    return cast(BinaryIO, io.BufferedReader(pyarrow.input_stream(str(path.absolute()))))
+
+
 def read_json_lines(path: Path) -> Rows:
     """The rows of a file with one JSON object a line."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         # One line after the other: the file may be as large as half of the memory.
         for number, line in enumerate(file, start=1):
             content = (line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line).removesuffix(b"\n")
@@ -110,7 +128,8 @@ def _are_rows(items: list[Any]) -> bool:
 
 
 def _decode(path: Path) -> str:
-    content = path.read_bytes()
+    with _open(path) as file:
+        content = file.read()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -134,7 +153,7 @@ def read_csv(path: Path) -> Rows:
 
 def _delimiter(path: Path, text: str) -> str:
     """What separates the columns: a comma or, where the header has none, a semicolon or a tab (spreadsheets)."""
-    if path.suffix.lower() == ".tsv":
+    if unpacked(path).suffix.lower() == ".tsv":
         return "\t"
     header = text.partition("\n")[0]
     return next((mark for mark in ",;\t" if mark in header), ",")

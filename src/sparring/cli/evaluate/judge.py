@@ -82,11 +82,11 @@ def _check(name: str, chosen: JudgeSettings, reference: str | None) -> None:
 def _outputs(text: str, instructions: Sequence[str], max_tokens: int, *, trust_remote_code: bool) -> Outputs:
     """The answers in a file, or greedy answers of a model."""
     from sparring.cli.candidates import candidate
-    from sparring.data.sources import READERS
+    from sparring.data.sources import is_data
     from sparring.evaluation import Outputs, answer
     from sparring.generation import generation_config
 
-    if Path(text).suffix.lower() in READERS:
+    if is_data(Path(text)):
         return Outputs.read(Path(text), instructions)
     loaded = candidate(text, trust_remote_code=trust_remote_code).load()
     samples = answer(loaded, instructions, generation_config().greedy(), max_tokens=max_tokens, seed=0, title=text)

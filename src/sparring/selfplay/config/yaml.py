@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from sparring.data.sources import READERS
+from sparring.data.sources import is_data
 from sparring.errors import InputError
 from sparring.inputs import check_settings, kind, read_text
 
@@ -34,7 +34,7 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
-            source = Path(override).suffix.lower() in READERS and not separator
+            source = is_data(Path(override)) and not separator
             fix = f"write data.source={shortened(override)}" if source else "write key.path=value"
             raise InputError(f"'{shortened(override)}' is not an override", fix=fix)
         *parents, last = key.split(".")
@@ -154,10 +154,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _holds_rows(path: Path) -> bool:
     """Whether a file is one of data. JSON is YAML too: a configuration in it is no list and not large."""
-    ending = path.suffix.lower()
-    if kind(path) != "file" or ending not in READERS:
+    if kind(path) != "file" or not is_data(path):
         return False
-    if ending != ".json" or path.stat().st_size > _LARGEST:
+    if path.suffix.lower() != ".json" or path.stat().st_size > _LARGEST:
         return True
     with path.open("rb") as file:
         return file.read(_LARGEST).lstrip().startswith(b"[")
