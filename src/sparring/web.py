@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -49,11 +50,15 @@ class Answer:
 
     @property
     def retry_after(self) -> float:
-        """The seconds of the header Retry-After; 0 where it holds none, such as a date."""
+        """The seconds of the header Retry-After, which gives them or a date; 0 where it holds neither, or the past.
+
+        A date is counted from the answer's own, since the server's clock may go wrong.
+        """
+        asked = self.headers.get("retry-after", "")
         try:
-            seconds = float(self.headers.get("retry-after", ""))
+            seconds = float(asked)
         except ValueError:
-            return 0.0
+            seconds = (_seconds(asked) or 0.0) - (_seconds(self.headers.get("date", "")) or time.time())
         return seconds if 0.0 <= seconds < math.inf else 0.0
 
     def json(self) -> Any:
@@ -66,6 +71,14 @@ class Answer:
             return json.loads(self.content.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise BadAnswerError(f"it answered with something that is not JSON ({error})") from error
+
+
+def _seconds(date: str) -> float | None:
+    """A date of HTTP as the seconds since 1970; None for what is none."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def check_address(url: object) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from sparring.judges.protocol import Verdict
 from sparring.judges.replies import Reply
 from sparring.judges.template import DEFAULT, read_verdict
 from sparring.pauses import Pauses
-from sparring.web import without_key
+from sparring.web import Answer, without_key
 
 # With what JSON and addresses write otherwise.
 KEY = 'sk-a/b+"c'
@@ -173,3 +175,24 @@ def test_a_model_that_knows_another_limit_and_no_temperature_is_asked_its_way(
 @pytest.mark.parametrize("text", ["Verdict: Response A", "**Verdict:** Answer A", "Verdict: Option [A]."])
 def test_a_verdict_may_call_the_response_by_what_it_is(text: str) -> None:
     assert read_verdict(Reply(text=text, prompt_tokens=1, completion_tokens=1), DEFAULT) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent", "seconds"),
+    [
+        ("Wed, 21 Oct 2026 07:28:30 GMT", "Wed, 21 Oct 2026 07:28:00 GMT", 30.0),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", "Wed, 21 Oct 2026 07:28:00 GMT", 0.0),
+        ("soon", "Wed, 21 Oct 2026 07:28:00 GMT", 0.0),
+        ("Fri, 99 Oct 99999 07:28:30 GMT", "", 0.0),
+        ("12", "Wed, 21 Oct 2026 07:28:00 GMT", 12.0),
+    ],
+)
+def test_how_long_to_wait_may_be_a_date(asked: str, sent: str, seconds: float) -> None:
+    answer = Answer(status=429, headers={"retry-after": asked, "date": sent}, content=b"")
+    assert answer.retry_after == seconds
+
+
+def test_a_date_to_wait_until_is_counted_from_now_where_the_answer_has_none() -> None:
+    then = format_datetime(datetime.now(UTC) + timedelta(minutes=5), usegmt=True)
+    answer = Answer(status=503, headers={"retry-after": then}, content=b"")
+    assert 290.0 < answer.retry_after <= 300.0
