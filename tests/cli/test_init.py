@@ -128,11 +128,13 @@ def test_a_prompt_alone_among_many_responses_may_be_a_slip(begin: Callable[..., 
 
 
 def test_many_rows_of_a_kind_are_counted_alone(begin: Callable[..., Any]) -> None:
-    alone, wrong = ({"prompt": f"{n}!"} for n in range(6)), [{"prompt": " ", "response": "b"}] * 2
+    alone, wrong = ({"prompt": f"{n}!"} for n in range(6)), [{"prompt": " ", "response": "b"}] * 7
     _, told = begin(*({"prompt": f"{n}?", "response": "b"} for n in range(10)), *alone, *wrong)
     assert told.splitlines()[2:4] == [
         "  6 rows with a prompt alone",
-        "  2 rows are wrong, left out: the first is mine.jsonl, line 17, field 'prompt': is empty",
+        "  7 rows are wrong, left out: "
+        + "; ".join(f"mine.jsonl, line {line}, field 'prompt': is empty" for line in range(17, 22))
+        + "; and 2 more",
     ]
     # Who judges the prompts alone is said, and they are played on.
     assert "auto plays sppo, judged by a discriminator" in told

@@ -17,6 +17,7 @@ from sparring.cli.output import print_lines
 from sparring.data import DataConfig
 from sparring.data.formats import GROUND_TRUTH
 from sparring.data.guesses import columns_setting, example_mapping
+from sparring.data.text_files import unpacked
 from sparring.data.verifiers import fitting_rule
 from sparring.errors import InputError
 from sparring.examples import Example
@@ -163,9 +164,10 @@ class _Look:
         ]
         lines = [f"{_rows(count)} {what}" for count, what in kinds if count]
         if self.problems:
-            first, count = self.problems[0], len(self.problems)
-            head = f"{_rows(count)} {'is' if count == 1 else 'are'} wrong, left out"
-            lines.append(f"{head}: {'' if count == 1 else 'the first is '}{first.where}: {first.problem}")
+            count = len(self.problems)
+            wrong = "; ".join(f"{each.where}: {each.problem}" for each in self.problems[:_FEW])
+            more = f"; and {count - _FEW} more" if count > _FEW else ""
+            lines.append(f"{_rows(count)} {'is' if count == 1 else 'are'} wrong, left out: {wrong}{more}")
         for name, column in self.mapped.items():
             lines.append(f"the column '{column}' is taken for the {_CALLED[name]}, by its name")
         if self.unread:
@@ -220,7 +222,7 @@ def init_command(source: str, overrides: Sequence[str], to: Path, model: str) ->
     first, *kinds = [*look.told(), *([] if played is None else [played])]
     if left:
         kinds.append(f"{_rows(left)} of no use to that, left out: those with neither preferences nor a response")
-    name = Path(source).stem or "selfplay"
+    name = unpacked(Path(source)).stem or "selfplay"
     values = {"told": f"{first}:", "to": to, "name": name, "limit": limit, "lengths": lengths, "whose": look.whose}
     head, rest = _HEAD.format(source=_flow(source), model=_flow(model), **values).split("\n", 1)
     lines = [head, *(f"#   {kind}" for kind in kinds), rest]
