@@ -11,6 +11,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -20,6 +21,7 @@ from scipy.stats import spearmanr
 from beside_sft_tables import APART, OTHERS, beside_sft, beside_sft_costs, contrasts
 from cells import plain, signed, spread, table
 from outcomes import MEASURES, Outcome, paired, results_of
+from verdicts import ERRING
 from verdicts_tables import verdicts
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "studies.md"
@@ -297,6 +299,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "long-run": long_run,
     "known-truth": known_truth,
     "verdicts": verdicts,
+    **{f"verdicts-{verifier}": partial(verdicts, verifier) for verifier in ERRING},
 }
 
 if __name__ == "__main__":

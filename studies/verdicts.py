@@ -5,11 +5,14 @@
 The ground is a model that adds (benchmarks/sums.py), half trained. From it every method plays three iterations of four
 epochs on the same 256 sums, four samples of each. None but supervised fine-tuning sees an expert's response; the others
 are told by a verifier which samples are right. Each has the best of four learning rates, by the answers to the held-out
-sums of seed 9, which is not reported.
+sums of seed 9, which is not reported. Then some of them play by verifiers that err (erring.py), with the best of three
+rates by each; whether a held-out answer is right is always told without error.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import mean
@@ -22,6 +25,11 @@ from playing import Play, of_ended, options, play_all
 ITERATIONS, START_EPOCHS, TUNING_SEED = 3, 15, 9
 RATES = (3e-5, 1e-4, 3e-4, 1e-3)
 _VERIFIER = "judge={name: verifier, rule: final-number}"
+ERRING = ("lenient", "strict")
+"""The verifiers of erring.py."""
+# None did best at the highest rate by the verifier that does not err.
+_RATES_ERRING = RATES[:3]
+_PLAY_ERRING = ("RAFT", "SPPO, η 10", "RSPO, η 10, reverse KL 1", "DPO, β 1")
 # Of a game twice: as far as it goes by its papers' settings, and a fifth or a tenth of that.
 METHODS: dict[str, tuple[str, ...]] = {
     "SFT, with experts": ("objective={name: sft}",),
@@ -66,21 +74,35 @@ def main() -> None:
     if not chosen.table:
         for seed in (TUNING_SEED, *chosen.seeds):
             start_on_sums(folder / f"seed-{seed}", seed, epochs=START_EPOCHS)
-    played("trials", trials(folder), _tried)
-    played("runs", plays(folder, chosen.seeds), _measured)
+        # Where the rules that err are found, by this process's children.
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *sys.path[1:]])
+    for verifier in (None, *ERRING):
+        played(section_of("trials", verifier), trials(folder, verifier), _tried)
+        played(section_of("runs", verifier), plays(folder, chosen.seeds, verifier), _measured)
 
 
-def trials(folder: Path) -> dict[str, dict[str, Play]]:
+def section_of(kind: str, verifier: str | None) -> str:
+    """Where the results have what was played by a verifier: one of `ERRING`, or None for the one that does not err."""
+    return kind if verifier is None else f"{kind}, {verifier}"
+
+
+def trials(folder: Path, verifier: str | None = None) -> dict[str, dict[str, Play]]:
     """The runs that choose learning rates, by rate and method."""
+    rates, methods = (RATES, tuple(METHODS)) if verifier is None else (_RATES_ERRING, _PLAY_ERRING)
     return {
-        f"{rate:g}": {method: _play(folder, method, TUNING_SEED, f"{rate:g}") for method in METHODS} for rate in RATES
+        f"{rate:g}": {method: _play(folder, method, TUNING_SEED, f"{rate:g}", verifier) for method in methods}
+        for rate in rates
     }
 
 
-def plays(folder: Path, seeds: Iterable[int]) -> dict[str, dict[str, Play]]:
-    """The runs that are reported, by seed and method, each at its method's learning rate."""
-    chosen = {method: best_rate(of_rate) for method, of_rate in results_of("verdicts")["trials"].items()}
-    return {str(seed): {method: _play(folder, method, seed, rate) for method, rate in chosen.items()} for seed in seeds}
+def plays(folder: Path, seeds: Iterable[int], verifier: str | None = None) -> dict[str, dict[str, Play]]:
+    """The runs that are reported, by seed and method, each at its method's learning rate by that verifier."""
+    tried = results_of("verdicts")[section_of("trials", verifier)]
+    chosen = {method: best_rate(of_rate) for method, of_rate in tried.items()}
+    return {
+        str(seed): {method: _play(folder, method, seed, rate, verifier) for method, rate in chosen.items()}
+        for seed in seeds
+    }
 
 
 def best_rate(tried: Mapping[str, Mapping[str, float]]) -> str:
@@ -101,11 +123,12 @@ def _measured(_: str, run: Path) -> dict[str, Any]:
     return shares | {"last": last, "kl_to_base": outcome.overall[-1]["kl_to_base"]}
 
 
-def _play(folder: Path, method: str, seed: int, rate: str) -> Play:
-    place = folder / f"seed-{seed}"
+def _play(folder: Path, method: str, seed: int, rate: str, verifier: str | None) -> Play:
+    place, errs = folder / f"seed-{seed}", () if verifier is None else (f"judge.rule=erring:{verifier}",)
     steps = ("generation.samples_per_prompt=4", "evaluation.samples_per_prompt=4", f"training.learning_rate={rate}")
-    arguments = ("spin", *on_sums(place, seed, ITERATIONS), *steps, *METHODS[method])
-    return Play(run=place / f"{method.replace(',', '').replace(' ', '-')}-{rate}", arguments=arguments)
+    arguments = ("spin", *on_sums(place, seed, ITERATIONS), *steps, *METHODS[method], *errs)
+    name = "-".join((method.replace(",", "").replace(" ", "-"), rate, *((verifier,) if verifier else ())))
+    return Play(run=place / name, arguments=arguments)
 
 
 if __name__ == "__main__":

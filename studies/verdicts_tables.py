@@ -1,4 +1,4 @@
-"""The table of what verdicts are worth, by how they are used."""
+"""The tables of what verdicts are worth, by how they are used."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ from typing import Any
 
 from cells import signed, spread, table
 from outcomes import paired, results_of
-from verdicts import best_rate
+from verdicts import best_rate, section_of
 
 _BESIDE = "RAFT"
+_MEASURES = ("greedy", "sampled")
 
 
-def verdicts() -> str:
-    """Every method after its iterations, and the paired differences to RAFT after the last, of the same seeds."""
+def verdicts(verifier: str | None = None) -> str:
+    """Every method after its iterations, and the paired differences to RAFT after the last, of the same seeds.
+
+    By a verifier that errs, the differences to the same method's runs by the one that does not, too.
+    """
     found = results_of("verdicts")
-    runs: dict[str, dict[str, Any]] = found["runs"]
-    rows = [["start", "", *_levels(runs[_BESIDE], 0), "", "", ""]]
+    runs, trials = (found[section_of(kind, verifier)] for kind in ("runs", "trials"))
+    rows = [["start", "", *_levels(runs[_BESIDE], 0), *[""] * (3 if verifier is None else 4)]]
     for name, of_seed in runs.items():
-        rate = f"{best_rate(found['trials'][name])} ({len(of_seed)})"
+        rate = f"{best_rate(trials[name])} ({len(of_seed)})"
+        over = ["", ""] if name == _BESIDE else _over(of_seed, runs[_BESIDE])
         drift = spread([run["kl_to_base"] for run in of_seed.values()], 2)
-        rows.append([name, rate, *_levels(of_seed, -1), *_over(of_seed, runs[_BESIDE]), drift])
-    head = ("", "rate (seeds)", "greedy, after 1", "after 3", "sampled, after 3")
-    return table((*head, "Δ greedy to RAFT", "Δ sampled", "KL to the start"), rows)
+        without_errors = [] if verifier is None else _over(of_seed, found["runs"][name])[:1]
+        rows.append([name, rate, *_levels(of_seed, -1), *over, *without_errors, drift])
+    head = ["", "rate (seeds)", "greedy, after 1", "after 3", "sampled, after 3", "Δ greedy to RAFT", "Δ sampled"]
+    beside = [] if verifier is None else ["Δ greedy to no errors"]
+    return table((*head, *beside, "KL to the start"), rows)
 
 
 def _levels(of_seed: dict[str, Any], last: int) -> list[str]:
@@ -30,8 +37,5 @@ def _levels(of_seed: dict[str, Any], last: int) -> list[str]:
 
 
 def _over(of_seed: dict[str, Any], beside: dict[str, Any]) -> list[str]:
-    if of_seed is beside:
-        return ["", ""]
-    sides = ([runs[seed]["last"] for seed in of_seed] for runs in (of_seed, beside))
-    ours, theirs = ([{name: run[name] for name in ("greedy", "sampled")} for run in side] for side in sides)
-    return [signed(paired([run[n] for run in ours], [run[n] for run in theirs]), 3) for n in ("greedy", "sampled")]
+    sides = [[runs[seed]["last"] for seed in of_seed] for runs in (of_seed, beside)]
+    return [signed(paired(*([run[name] for run in side] for side in sides)), 3) for name in _MEASURES]
