@@ -19,7 +19,7 @@ LIMIT = {"source": "arithmetic", "limit": 8, "held_out": 2, "max_response_tokens
 SETTINGS: dict[str, Any] = {
     "data": LIMIT,
     "generation": {"batch_size": 24},
-    "training": {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "max_steps": 2},
+    "training": {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "max_steps": 2, "save_steps": 1},
     "iterations": 2,
     "stop": {"enabled": False},
 }

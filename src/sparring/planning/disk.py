@@ -13,6 +13,7 @@ from sparring.selfplay.arguments import arguments_of, steps_of
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared
 from sparring.selfplay.retention import kept_samples, models_at_once
+from sparring.trainer.arguments import saves_by_the_clock
 
 # Bytes a token in Parquet files: its id and its text in a sample; in held-out files also log-probs under several
 # policies, and what the report shows of it. Measured, see docs/reliability.md; they depend on what is written.
@@ -102,7 +103,9 @@ def _checkpoint_bytes(prepared: Prepared, model: Any, saved: int, processes: int
             p.numel() * state_bytes(args.optim, p.element_size()) for p in model.parameters() if p.requires_grad
         )
         steps = steps_of(args, rows=prompts, processes=processes)
-        written = math.ceil(steps / (args.save_steps if args.save_steps >= 1 else max(1, args.save_steps * steps)))
+        # As time passes, nobody knows after which steps: at most after each but the last.
+        every = 1 if saves_by_the_clock(fields) else args.save_steps
+        written = math.ceil(steps / (every if every >= 1 else max(1, every * steps)))
         at_once = written if args.save_total_limit is None else min(written, args.save_total_limit + 1)
         yield (at_once + kept) * (saved + states)
 

@@ -37,8 +37,6 @@ _DEFAULTS: dict[str, Any] = {
     "lr_scheduler_type": "linear",
     "logging_steps": 1,
     "logging_first_step": True,
-    # A fifth of an iteration is what a crash can cost.
-    "save_steps": 0.2,
     "save_total_limit": 1,
     "report_to": "none",
     "disable_tqdm": True,
@@ -76,7 +74,7 @@ def training_arguments(
     if device == "cpu" or not torch.accelerator.is_available():
         decided["use_cpu"] = True
     try:
-        args = TrainingArguments(**(_DEFAULTS | decided | dict(fields)))
+        args = TrainingArguments(**(_DEFAULTS | _saving(fields) | decided | dict(fields)))
         check_trackers(args.report_to)
         check_optimizer(args)
         _check_schedule(args)
@@ -91,6 +89,15 @@ def training_arguments(
         told = f"{error}".strip() or type(error).__name__
         raise InputError(told.splitlines()[0], where="training") from error
     return args
+
+
+def saves_by_the_clock(fields: Mapping[str, Any]) -> bool:
+    """Whether checkpoints are written as time passes: no field says after which steps."""
+    return not fields.keys() & {"save_strategy", "save_steps"}
+
+
+def _saving(fields: Mapping[str, Any]) -> dict[str, str]:
+    return {"save_strategy": "no"} if saves_by_the_clock(fields) else {}
 
 
 def check_optimizer(args: TrainingArguments) -> None:

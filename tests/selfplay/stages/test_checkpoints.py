@@ -105,8 +105,37 @@ def test_an_older_one_goes_only_when_the_new_one_is_whole(tmp_path: Path) -> Non
     for step in (2, 4, 6):
         checkpoint(tmp_path, step, whole=step < 6)
     state = TrainerState(global_step=6, is_world_process_zero=True)
-    Checkpoints(2, lambda: 7).on_save(args, state, TrainerControl())
+    Checkpoints(2, lambda: 7, by_the_clock=False).on_save(args, state, TrainerControl())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-4", "checkpoint-6"]
     assert (tmp_path / "checkpoint-6" / DIGESTS).exists()
-    Checkpoints(None, lambda: 7).on_save(args, state, TrainerControl())
+    Checkpoints(None, lambda: 7, by_the_clock=False).on_save(args, state, TrainerControl())
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("takes", "by_the_clock", "steps"),
+    [
+        # Steps of 25 s: a minute is over with the third, and then again.
+        (1.0, True, [3, 6, 9]),
+        # Twenty times 8 s is 160 s, which begin when the checkpoint is there.
+        (8.0, True, [3, 10]),
+        (1.0, False, []),
+    ],
+)
+def test_as_time_passes_one_is_written_a_minute_after_the_last_and_at_most_a_twentieth_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes: float, by_the_clock: bool, steps: list[int]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    callback, written = Checkpoints(None, lambda: 0, by_the_clock=by_the_clock), []
+    for step in range(1, 12):
+        clock[0] += 25.0
+        state, control = TrainerState(global_step=step, max_steps=11, is_world_process_zero=True), TrainerControl()
+        callback.on_step_end(args, state, control)
+        if control.should_save:
+            checkpoint(tmp_path, step, whole=False)
+            clock[0] += takes
+            callback.on_save(args, state, control)
+            written.append(step)
+    assert written == steps

@@ -11,8 +11,10 @@ import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from a_run import a_config
+from sparring.integrity import seal
 from sparring.selfplay.loop import run
 from sparring.selfplay.policy import Policy
+from sparring.selfplay.stages import checkpoints
 from sparring.trainer.callbacks import StageCallback
 from sparring.trainer.trainer import SelfPlayTrainer
 from tiny import tiny_model, tiny_tokenizer
@@ -103,3 +105,27 @@ def test_neither_gradients_nor_optimizer_are_left_when_a_policy_is_saved(
     monkeypatch.setattr(Policy, "save", counting)
     run(a_config(tiny_folder, tmp_path / "run", data=data, iterations=2))
     assert left == [(0, 0), (0, 0)]
+
+
+def test_a_training_saves_itself_as_time_passes(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"source": "arithmetic", "limit": 6, "held_out": 0, "max_response_tokens": 4}
+    training = {"learning_rate": 1e-3, "per_device_train_batch_size": 2}
+    sealed: list[str] = []
+
+    def sealing(folder: Path, *, log_lines: int) -> None:
+        sealed.append(folder.name)
+        seal(folder, log_lines=log_lines)
+
+    monkeypatch.setattr(checkpoints, "seal", sealing)
+    # A minute is longer than this training.
+    run(a_config(tiny_folder, tmp_path / "short", data=data, training=training, iterations=1))
+    assert sealed == []
+    monkeypatch.setattr(checkpoints, "_EVERY_S", 0.0)
+    monkeypatch.setattr(checkpoints, "_TIMES", 0.0)
+    run(a_config(tiny_folder, tmp_path / "long", data=data, training=training, iterations=1))
+    # None at the last step, whose policy follows.
+    assert sealed == ["checkpoint-1", "checkpoint-2"]
+    models = [tmp_path / name / "iterations" / "000" / "model" / "model.safetensors" for name in ("short", "long")]
+    assert models[0].read_bytes() == models[1].read_bytes()

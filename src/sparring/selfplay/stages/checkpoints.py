@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sparring.files import remove
 from sparring.integrity import DIGESTS, check_folder, seal
 from sparring.progress import console
 from sparring.trainer.plateau import best_of, looks_of
+from sparring.work import processes
 
 # Weights are read as safetensors.
 _PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin")
@@ -37,23 +39,38 @@ _CLASSES = {
 }
 
 
+# By the clock, a checkpoint is written a minute after the last one, and not before twenty times what that one took: so
+# a crash costs some minutes at most, and checkpoints a twentieth of the time.
+_EVERY_S, _TIMES = 60.0, 20.0
+
+
 class Checkpoints(TrainerCallback):
     """Writes the digests of each checkpoint, the last of its files, and only then removes older checkpoints.
 
     Args:
         keep: How many to keep, besides that of the best look at validation prompts; None keeps all.
         log_lines: Counts the lines of the run's log.
+        by_the_clock: Whether one is written as time passes, besides those that others ask for.
     """
 
-    def __init__(self, keep: int | None, log_lines: Callable[[], int]) -> None:
-        self._keep, self._log_lines = keep, log_lines
+    def __init__(self, keep: int | None, log_lines: Callable[[], int], *, by_the_clock: bool) -> None:
+        self._keep, self._log_lines, self._by_the_clock = keep, log_lines, by_the_clock
+        self._written = self._stepped = time.monotonic()
+        self._took = 0.0
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Writes none at the last step: its policy follows, and a Trainer that resumed there would take a step more."""
-        if state.global_step >= state.max_steps and control.should_save:
+        if state.global_step < state.max_steps:
+            # The main process's clock, since all write their parts or none.
+            control.should_save |= self._by_the_clock and processes.on_main(self._is_due)
+        elif control.should_save:
             control.should_save, control.should_log = False, True
+        self._stepped = time.monotonic()
 
     on_epoch_end = on_step_end
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._written >= max(_EVERY_S, _TIMES * self._took)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
         """Is called in every process when all have written their parts; the main one acts."""
@@ -66,6 +83,8 @@ class Checkpoints(TrainerCallback):
             for path in _newest_first(folder)[max(self._keep, 1) :]:
                 if best is None or path.name != f"checkpoint-{best.step}":
                     remove(path)
+        self._written = time.monotonic()
+        self._took = self._written - self._stepped
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -21,7 +21,7 @@ from sparring.selfplay.policy import Policy
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.checkpoints import Checkpoints, last_checkpoint
 from sparring.stage_directory import StageDirectory
-from sparring.trainer.arguments import training_arguments
+from sparring.trainer.arguments import saves_by_the_clock, training_arguments
 from sparring.trainer.callbacks import StageCallback, StopCallback
 from sparring.trainer.diverged import DivergedError
 from sparring.trainer.plateau import Plateau, PlateauCallback
@@ -74,7 +74,9 @@ def train(
     tracked = trackers(args.report_to, before=before, folder=run.directory.tensorboard)
     # The Trainer would add the trackers a second time.
     args.report_to = []
-    checkpoints = Checkpoints(args.save_total_limit, run.directory.log_lines)
+    checkpoints = Checkpoints(
+        args.save_total_limit, run.directory.log_lines, by_the_clock=saves_by_the_clock(fields)
+    )
     # The Trainer would remove an older checkpoint before the new one has its digests.
     args.save_total_limit = None
     model = run.policy.start_training(run.directory.weights(start))
