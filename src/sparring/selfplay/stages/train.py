@@ -74,9 +74,7 @@ def train(
     tracked = trackers(args.report_to, before=before, folder=run.directory.tensorboard)
     # The Trainer would add the trackers a second time.
     args.report_to = []
-    checkpoints = Checkpoints(
-        args.save_total_limit, run.directory.log_lines, by_the_clock=saves_by_the_clock(fields)
-    )
+    checkpoints = Checkpoints(args.save_total_limit, run.directory.log_lines, by_the_clock=saves_by_the_clock(fields))
     # The Trainer would remove an older checkpoint before the new one has its digests.
     args.save_total_limit = None
     model = run.policy.start_training(run.directory.weights(start))
