@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sparring.models import ModelConfig, load_tokenizer
@@ -69,3 +70,44 @@ def test_a_space_before_the_first_word_is_a_matter_of_the_settings(tmp_path: Pat
     folder = saved(tmp_path / "model", BYTES, tokenizer_class="GPT2Tokenizer", add_prefix_space=True)
     tokenizer = load_tokenizer(ModelConfig(name=str(folder)))
     assert tokenizer.convert_ids_to_tokens(tokenizer(TEXT)["input_ids"])[:2] == ["Ġ", "C"]
+
+
+def normal(form: Any) -> Callable[[Tokenizer], None]:
+    return lambda tokenizer: setattr(tokenizer, "normalizer", form)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "text"),
+    [
+        ("LlamaTokenizerFast", lambda tokenizer: tokenizer.enable_padding(length=64), TEXT),
+        ("LlamaTokenizerFast", lambda tokenizer: tokenizer.enable_truncation(4), TEXT),
+        ("GPT2Tokenizer", normal(normalizers.NFC()), "cafe\u0301"),
+        ("Qwen2Tokenizer", lambda _: None, "cafe\u0301"),
+        ("GPT2Tokenizer", normal(normalizers.NFKC()), "ﬁt"),
+        ("GPT2Tokenizer", normal(normalizers.Lowercase()), "Hello World"),
+    ],
+    ids=["padded", "cut", "composed", "not composed", "compatible", "small letters"],
+)
+def test_what_a_class_changes_or_splits_otherwise_is_seen(
+    tmp_path: Path, name: str, change: Callable[[Tokenizer], None], text: str
+) -> None:
+    folder = saved(tmp_path / "model", BYTES, tokenizer_class=name)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    change(tokenizer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    expected = tokenizer.encode(text).ids
+    assert AutoTokenizer.from_pretrained(folder)(text)["input_ids"] != expected, "the class should set the trap"
+    assert load_tokenizer(ModelConfig(name=str(folder)))(text)["input_ids"] == expected
+
+
+def test_added_tokens_that_tokenizer_config_does_not_know_are_kept(tmp_path: Path) -> None:
+    known = {"1": {"content": "<s>", "special": True, "lstrip": False, "rstrip": False, "normalized": False}}
+    folder = saved(tmp_path / "model", BYTES, tokenizer_class="GPT2Tokenizer", added_tokens_decoder=known)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken("<call>", special=False, normalized=False)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    expected = tokenizer.encode("a<call>b").ids
+    assert AutoTokenizer.from_pretrained(folder)("a<call>b")["input_ids"] != expected, "the class should set the trap"
+    assert load_tokenizer(ModelConfig(name=str(folder)))("a<call>b")["input_ids"] == expected

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -14,7 +13,13 @@ from transformers.utils import cached_file
 from sparring.progress import console
 
 # A class may put a space before the first word.
-_HEAD, _PROBE = "Hello,", " it is 12345 ok?\n\n  def é\n\tx != 67.89, isn't it"
+_HEAD = "Hello,"
+# What classes split, change or leave out in ways of their own: breaks, numbers and signs; capitals, in a contraction
+# too; a letter and its accent apart; other forms of a letter; other scripts; a picture; white space of other kinds.
+_PROBES = (
+    *(" it is 12345 ok?\n\n  def é\n\tx != 67.89, isn't it", " ISN'T it HelloWorld", " cafe\u0301", " ﬁt Ａ ™"),
+    *(" 日本語テスト", " שלום हिन्दी", " 🙂", "\r\na\u00a0b"),
+)
 # Where the classes are that split texts in a way of their own.
 _FAMILIES = "transformers.models."
 
@@ -23,8 +28,8 @@ def as_its_file(tokenizer: Any, path: str, origin: Mapping[str, Any]) -> Any:
     """The tokenizer, or the one that its file describes, where the two write a text otherwise.
 
     A model was trained with what tokenizer.json says. transformers 5 takes the vocabulary from it, and how a text is
-    split from the class that tokenizer_config.json names: where that is another one, as in copies of DeepSeek's
-    distilled Llamas (`LlamaTokenizerFast`), spaces and line breaks were lost without a word.
+    changed and split from the class that tokenizer_config.json names: where that is another one, as in copies of
+    DeepSeek's distilled Llamas (`LlamaTokenizerFast`), spaces and line breaks were lost without a word.
 
     Args:
         tokenizer: As `AutoTokenizer` gives it.
@@ -36,18 +41,28 @@ def as_its_file(tokenizer: Any, path: str, origin: Mapping[str, Any]) -> Any:
     written = cached_file(path, "tokenizer.json", revision=origin.get("revision"), **missing) if own else None
     if written is None:
         return tokenizer
-    expected = _written(Tokenizer.from_file(written))
-    # A class that asks for a token which the vocabulary lacks writes nothing at all.
-    with suppress(Exception):
-        if _written(tokenizer.backend_tokenizer) == expected:
-            return tokenizer
+    described = Tokenizer.from_file(written)
+    added = described.get_added_tokens_decoder().values()
+    # Of those that swallow the white space beside them, transformers itself changes some.
+    probes = [*_PROBES, *(f" a{token.content} b" for token in added if not (token.lstrip or token.rstrip))]
+    if [*_written(tokenizer.backend_tokenizer, probes)] == [*_written(described, probes)]:
+        return tokenizer
     _tell(path, type(tokenizer).__name__)
     return PreTrainedTokenizerFast.from_pretrained(path, **origin)
 
 
-def _written(tokenizer: Tokenizer) -> list[int]:
-    head, whole = (tokenizer.encode(text, add_special_tokens=False).ids for text in (_HEAD, _HEAD + _PROBE))
-    return list(whole[len(head) :])
+def _written(tokenizer: Tokenizer, probes: list[str]) -> Iterator[list[int] | None]:
+    """The tokens of each probe behind a first word; None where it cannot be written."""
+    # A file may say to what length texts are padded or cut, which transformers decides for each text anew.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    for probe in probes:
+        try:
+            head, whole = (tokenizer.encode(text, add_special_tokens=False).ids for text in (_HEAD, _HEAD + probe))
+        except Exception:  # noqa: BLE001 - a class that asks for a token which the vocabulary lacks writes nothing
+            yield None
+        else:
+            yield list(whole[len(head) :])
 
 
 @cache
