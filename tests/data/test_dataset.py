@@ -395,3 +395,9 @@ def test_csv_as_spreadsheets_write_it(tmp_path, mark):
     assert sorted((each.prompt, each.response) for each in found) == [
         (f"q{n}, please", f"a{n}, and more") for n in range(4)
     ]
+
+
+def test_a_cell_of_a_csv_file_may_be_of_any_length(tmp_path):
+    path, longest = tmp_path / "rows.csv", "word " * 40_000
+    path.write_text(f'prompt,response\n"{longest}",a\n')
+    assert load(DataConfig(source=str(path), held_out=0), seed=0).train[0].prompt == longest

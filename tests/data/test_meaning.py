@@ -18,10 +18,14 @@ ASKED = {"role": "user", "content": "Which?"}
 SAID = {"role": "assistant", "content": "That."}
 
 
-def read(folder: Path, *rows: object, **settings: Any) -> Dataset:
+def written(folder: Path, *rows: object) -> Path:
     path = folder / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    return load(DataConfig(source=str(path), held_out=0, **settings), 0, PROMPTS)
+    return path
+
+
+def read(folder: Path, *rows: object, **settings: Any) -> Dataset:
+    return load(DataConfig(source=str(written(folder, *rows)), held_out=0, **settings), 0, PROMPTS)
 
 
 def turns(data: Dataset) -> list[tuple[str, str]]:
@@ -310,6 +314,61 @@ def test_messages_that_python_printed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read(tmp_path, {"prompt": "Which?", "response": str([SAID])})
     assert "field 'response': must be a list of messages, got text that is not JSON" in str(caught.value)
+
+
+def test_messages_that_begin_with_another_key_or_are_one_are_read_from_cells(tmp_path: Path) -> None:
+    prompt = json.dumps([{"id": 7, **ASKED}])
+    for asked in (prompt, json.dumps(ASKED)):
+        data = read(tmp_path, {"prompt": asked, "response": json.dumps(SAID)})
+        assert (turns(data), data.train[0].response) == ([("user", "Which?")], "That.")
+    chosen, rejected = json.dumps(SAID), json.dumps({"content": "This.", "role": "assistant"})
+    data = load(
+        DataConfig(
+            source=str(written(tmp_path, {"prompt": "Which?", "chosen": chosen, "rejected": rejected})), held_out=0
+        ),
+        0,
+        PREFERENCES,
+    )
+    assert data.train[0].comparison is not None
+    assert data.train[0].comparison.responses == ("That.", "This.")
+
+
+@pytest.mark.parametrize("answer", [SAID, {"content": "That.", "role": "assistant"}])
+def test_one_message_that_python_printed_is_refused(tmp_path: Path, answer: dict[str, str]) -> None:
+    assert "field 'response': must be a list of messages" in refusal(
+        tmp_path, {"prompt": "Which?", "response": str(answer)}
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"role": "admin", "content": "all"}',
+        '{"role": "user"}',
+        '[{"id": 1, "from": "Bern", "value": 3}]',
+        "{'role': 'admin', 'content': []}",
+        "[1, 2]",
+        "{broken",
+    ],
+)
+def test_data_that_a_model_is_to_write_stay_text(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, {"prompt": text, "response": text}).train[0].response == text
+
+
+def test_messages_whose_keys_hold_lists_are_read_one_by_one(tmp_path: Path) -> None:
+    """A sequence of objects becomes an object of lists in `datasets`."""
+    said = {"role": ["system", "user", "assistant"], "content": ["Point.", "Which?", "That."], "name": None}
+    expected = [("system", "Point."), ("user", "Which?")]
+    assert turns(read(tmp_path, {"messages": said})) == expected
+    from_to = {"from": said["role"], "value": said["content"], "weight": [math.nan, None, 1]}
+    assert turns(read(tmp_path, {"conversations": from_to})) == expected
+    asked = {"role": ["user"], "content": ["Which?"]}
+    answers = {name: {"role": ["assistant"], "content": [name]} for name in ("chosen", "rejected")}
+    data = load(DataConfig(source=str(written(tmp_path, {"prompt": asked, **answers})), held_out=0), 0, PREFERENCES)
+    assert turns(data) == [("user", "Which?")]
+    assert "field 'messages[0].content': must be text" in refusal(
+        tmp_path, {"messages": {"role": "user", "content": [["Which?"]]}}
+    )
 
 
 def test_a_text_that_only_quotes_messages_stays_text(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from sparring.errors import InputError
 from sparring.examples import CALL_KEYS, THOUGHT_KEYS
+from sparring.inputs import is_nan
 
 Turn = dict[str, str]
 
@@ -41,6 +43,12 @@ WEIGHTS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "tra
 """Keys that say whether a turn is trained on."""
 
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
+_LIST = re.compile(r"""\s*\[\s*\{\s*["'](role|from|content|value)["']\s*:""")
+_PRINTED = re.compile(
+    r"\s*\{\s*(?:'role': '(?:system|user|assistant)', 'content':"
+    r"|'content': .*, 'role': '(?:system|user|assistant)'\}\s*\Z)",
+    re.DOTALL,
+)
 
 _IGNORE = "or name it in data.ignore where the answer does not need it"
 _THOUGHT = f"write the thought into the response, as the model is to write it, {_IGNORE}"
@@ -98,11 +106,43 @@ def transcript(text: str) -> list[Turn] | None:
     return [{"role": who.lower(), "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
+def writes_messages(text: str) -> bool:
+    """Whether a text is messages, one or a list, as JSON or as Python prints them, and nothing that is said."""
+    if _LIST.match(text) or _PRINTED.match(text):
+        return True
+    if not text.lstrip().startswith(("[", "{")):
+        return False
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    messages = value if isinstance(value, list) else [value]
+    return bool(messages) and all(isinstance(each, dict) and _is_message(each) for each in messages)
+
+
+def _is_message(value: Mapping[str, Any]) -> bool:
+    """Whether an object is a message: others may have keys of these names, but no usual speaker."""
+    speaker = str(value.get("role", value.get("from"))).lower()
+    return speaker in {*ROLES, *TOOL_ROLES} and bool({"content", "value"} & value.keys())
+
+
+def by_message(value: dict[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
+    """One message as it is; several, of which each key holds a list, one by one.
+
+    So `datasets` keeps a sequence of objects.
+    """
+    columns = {key: each for key, each in value.items() if each is not None}
+    lengths = {len(each) if isinstance(each, list) else -1 for each in columns.values()}
+    if len(columns) < 2 or len(lengths) > 1 or -1 in lengths:
+        return value
+    return [dict(zip(columns, each, strict=True)) for each in zip(*columns.values(), strict=True)]
+
+
 def weight_problem(message: Mapping[str, Any], ignored: Collection[str]) -> str | None:
     """What of a message says that it is not to be trained on as a whole, such as `weight: 0`; None where nothing."""
     for key in WEIGHTS:
         value = message.get(key)
-        if value is None or key in ignored or str(value).lower() in _WHOLE:
+        if value is None or is_nan(value) or key in ignored or str(value).lower() in _WHOLE:
             continue
         if not isinstance(value, list):
             return f"{key}: {str(value).lower()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,16 +14,17 @@ from sparring.data.chats import (
     TOOL_ROLES,
     WEIGHTS,
     Turn,
+    by_message,
     refusal,
     transcript,
     weight_problem,
+    writes_messages,
 )
 from sparring.errors import InputError, did_you_mean
 from sparring.inputs import is_nan, is_nothing, joined_parts, other_part, text_problem
 from sparring.json_text import RepeatedKeyError, from_json
 
 _ROLE_KEYS, _CONTENT_KEYS = ("role", "from"), ("content", "value")
-_MESSAGES = re.compile(r"""\s*\[\s*\{\s*["'](role|from|content|value)["']\s*:""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +80,15 @@ class Record:
         return self.check_text(field, self.value(field), blank=blank)
 
     def spoken(self, field: str) -> Any:
-        """The field's value, a text or messages; those that a cell of a table holds as JSON are read.
+        """The field's value, a text or messages, one or a list; those that a cell of a table holds as JSON are read.
 
         In a row without a prompt, a text that writes out who speaks is messages too.
         """
         value = self.value(field)
-        if isinstance(value, str) and _MESSAGES.match(value):
-            return self._from_json(field, value, "list of messages")
+        if isinstance(value, str) and writes_messages(value):
+            value = self._from_json(field, value, "list of messages")
+        if isinstance(value, dict):
+            return by_message(value)
         said = transcript(value) if isinstance(value, str) and not self.has("prompt") else None
         return value if said is None else said
 

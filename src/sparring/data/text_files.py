@@ -140,6 +140,8 @@ def _decode(path: Path) -> str:
 def read_csv(path: Path) -> Rows:
     """The rows of a table of text, whose first line names the columns."""
     text = _decode(path)
+    # The limit is the whole process's; Python's own refuses a cell of more than 128 KiB.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(path, text))
     try:
         header = next(reader, [])
