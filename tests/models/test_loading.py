@@ -219,6 +219,15 @@ def test_weights_in_few_bits_without_a_word_of_how_are_refused(folder: Path, dty
         load_model(config(folder))
 
 
+def test_experts_in_few_bits_without_a_word_of_how_are_refused(tmp_path: Path):
+    """They are bare parameters, and have no names that end in `.weight`."""
+    build("gpt-oss").save_pretrained(tmp_path)
+    name = "model.layers.0.mlp.experts.down_proj"
+    edit_weights(tmp_path, lambda weights: weights.update({name: weights[name].to(torch.float8_e4m3fn)}))
+    with pytest.raises(InputError, match=rf"the weight '{name}' is held in F8_E4M3, and config\.json has no"):
+        load_model(config(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("output_attentions", True), ("output_hidden_states", True), ("return_dict", False)]
 )

@@ -69,8 +69,8 @@ def check_formats(settings: Any, files: Iterable[Path]) -> None:
         with suppress(SafetensorError), safe_open(file, framework="pt") as weights:
             for name in weights.keys():  # noqa: SIM118 - it is no mapping
                 held = weights.get_slice(name).get_dtype()
-                # Old files hold masks and positions of other types beside the weights.
-                if name.endswith(".weight") and held not in _PLAIN:
+                # Old files hold masks and positions of other types beside the weights, but none of few bits.
+                if held not in _PLAIN and (name.endswith(".weight") or held.startswith("F")):
                     problem = f"the weight '{name}' is held in {held}, and config.json has no quantization_config"
                     fix = "take config.json and weights that belong together, or the model before it was quantised"
                     raise InputError(problem, where=str(file), fix=fix)
