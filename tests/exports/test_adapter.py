@@ -18,6 +18,7 @@ from sparring.errors import InputError
 from sparring.exports.adapter import AdapterBase
 from sparring.exports.policy import load_policy
 from sparring.models import ModelConfig
+from tiny import save_tiny
 
 POLICY = "iterations/000"
 
@@ -71,7 +72,7 @@ def test_the_base_is_told_to_programs_as_well(
     source = played(tiny_folder, tmp_path, lora={"r": 2})
     capsys.readouterr()
     export_command(source, tmp_path / "mine", POLICY, adapter=True, trust_remote_code=False, as_json=True)
-    told = {"name": tiny_folder.name, "revision": None, "dtype": "bfloat16", "quantization": None}
+    told = {"name": tiny_folder.name, "revision": None, "dtype": "bfloat16", "quantization": None, "stop_ids": []}
     assert json.loads(capsys.readouterr().out)["base"] == told
     with pytest.raises(InputError, match="--adapter: the base model has no adapter"):
         export_command(source, tmp_path / "base", "base", adapter=True, trust_remote_code=False, as_json=True)
@@ -79,6 +80,20 @@ def test_the_base_is_told_to_programs_as_well(
         export_command(
             source, tmp_path / "a", POLICY, adapter=True, dtype="float32", trust_remote_code=False, as_json=True
         )
+
+
+def test_it_says_where_to_stop_where_the_base_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = save_tiny(tmp_path / "model")
+    for name in ("config.json", "generation_config.json"):
+        (base / name).write_text(json.dumps(json.loads((base / name).read_text()) | {"eos_token_id": 0}))
+    source, to = played(base, tmp_path, lora={"r": 2}), tmp_path / "mine"
+    capsys.readouterr()
+    export_command(source, to, POLICY, adapter=True, trust_remote_code=False, as_json=False)
+    told = "It ends a response with another token than the base: `generate` needs eos_token_id=[0, 2]"
+    assert told in " ".join(capsys.readouterr().out.split())
+    card = (to / "README.md").read_text("utf-8")
+    assert told in card
+    assert "max_new_tokens=256, eos_token_id=[0, 2])" in card
 
 
 def test_a_run_without_adapters_says_so(tiny_folder: Path, tmp_path: Path) -> None:
@@ -89,7 +104,6 @@ def test_a_run_without_adapters_says_so(tiny_folder: Path, tmp_path: Path) -> No
 
 
 def test_a_base_is_called_what_others_can_find(tiny_folder: Path) -> None:
-    hub = AdapterBase.of(ModelConfig(name="owner/tiny", revision="v1", quantization="nf4"))
-    assert (hub.name, hub.revision) == ("owner/tiny", "v1")
+    hub = AdapterBase("owner/tiny", "v1", "float32", "nf4", stop_ids=())
     assert "owner/tiny in float32, its linear layers quantised (nf4)" in str(hub)
-    assert AdapterBase.of(ModelConfig(name=str(tiny_folder), dtype="auto")).dtype == "float32"
+    assert AdapterBase.of(ModelConfig(name=str(tiny_folder), dtype="auto"), [2]).dtype == "float32"

@@ -416,3 +416,23 @@ def test_a_model_is_saved_whatever_sampling_settings_it_came_with(
     )
     trainer.save_model(str(tmp_path / "saved"))
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "saved").generation_config.eos_token_id == [2, 77]
+
+
+def test_a_saved_model_stops_where_its_responses_end(tmp_path: Path) -> None:
+    """The template's end is neither the tokenizer's eos nor one of the model's."""
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    model.generation_config.eos_token_id = model.config.eos_token_id = 7
+    tokenizer.eos_token = "<|pad|>"
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    for rows, known in ((CHAT, {7, end}), (TEXT, {0, 7, end})):
+        trainer = SelfPlayTrainer(
+            model, "spin", args=arguments(tmp_path), train_dataset=rows, processing_class=tokenizer
+        )
+        trainer.save_model(str(tmp_path / "saved"))
+        saved = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+        assert {*saved.generation_config.eos_token_id} == {*saved.config.eos_token_id} == known
+    bare = tiny_model()
+    bare.generation_config.eos_token_id = None
+    ids = [{"prompt_ids": [5], "expert_ids": [6], "generated_ids": [[7]]}]
+    SelfPlayTrainer(bare, "spin", args=arguments(tmp_path), train_dataset=ids)
+    assert bare.generation_config.eos_token_id is None

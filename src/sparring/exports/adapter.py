@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from sparring.files import atomic_path, public_name
 from sparring.integrity import DIGESTS
 from sparring.models import ModelConfig
 from sparring.models.config import Quantization
+from sparring.models.endings import end_ids
 from sparring.models.loading import format_name, load_config, stored_dtype
 from sparring.run_directory import RunDirectory
+from sparring.run_files import read_manifest
 from sparring.selfplay.checks.consent import read_config
 from sparring.selfplay.policy import check_saved
 
@@ -31,25 +33,40 @@ class AdapterBase:
         revision: As the run's configuration has it.
         dtype: The number format in which the run held its weights.
         quantization: How the run held those of linear layers.
+        stop_ids: The tokens at which the adapter was trained to stop, where the base's own `generate` goes on at any of
+            them; else empty.
     """
 
     name: str
     revision: str | None
     dtype: str
     quantization: Quantization | None
+    stop_ids: tuple[int, ...]
 
     @classmethod
-    def of(cls, config: ModelConfig) -> AdapterBase:
-        """The base model that a run's configuration names."""
+    def of(cls, config: ModelConfig, stop_ids: Sequence[int]) -> AdapterBase:
+        """The base model that a run's configuration names.
+
+        Args:
+            config: What the run says about its model.
+            stop_ids: The tokens that end a response of the run.
+        """
         dtype = config.dtype
         held = format_name(stored_dtype(load_config(config))) if dtype == "auto" else dtype
-        return cls(public_name(config.name), config.revision, held, config.quantization)
+        told = () if end_ids(config).issuperset(stop_ids) else tuple(stop_ids)
+        return cls(public_name(config.name), config.revision, held, config.quantization, told)
 
     def __str__(self) -> str:
         held = "" if self.quantization is None else f", its linear layers quantised ({self.quantization})"
-        return (
+        text = (
             f"The adapter belongs on {self.name} in {self.dtype}{held}: on a base held otherwise it is another model."
         )
+        if self.stop_ids:
+            text += (
+                f" It ends a response with another token than the base: `generate` needs eos_token_id="
+                f"{list(self.stop_ids)}, or goes on to its limit."
+            )
+        return text
 
 
 def export_adapter(
@@ -81,7 +98,8 @@ def export_adapter(
         fix = "name a policy that was trained, such as --policy iterations/000"
         raise InputError("the base model has no adapter", where="--adapter", fix=fix)
     check_saved(weights)
-    base = AdapterBase.of(config.model)
+    stop_ids = read_manifest(directory.manifest, "data.stop_ids")["data"]["stop_ids"]
+    base = AdapterBase.of(config.model, stop_ids)
     with atomic_path(to) as partial:
         shutil.copytree(weights, partial, ignore=shutil.ignore_patterns(DIGESTS, _CARD))
         settings = json.loads((partial / _CONFIG).read_text(encoding="utf-8"))

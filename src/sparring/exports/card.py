@@ -69,7 +69,7 @@ inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, ret
 {%- else -%}
 inputs = tokenizer("…", return_tensors="pt")
 {%- endif %}
-print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
+print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256{{ ends }})[0]))
 ```
 """
 
@@ -145,6 +145,7 @@ def model_card(
         settings=yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True),
         table=_table(summary, policy),
         adapter=adapter,
+        ends=f", eos_token_id={list(adapter.stop_ids)}" if adapter is not None and adapter.stop_ids else "",
         limits=[
             *([merged] if merged else []),
             *_of_adapter(adapter, base),

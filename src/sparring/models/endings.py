@@ -14,7 +14,7 @@ from sparring.models.loading import load_config, origin_of, resolve
 from sparring.models.quiet import quiet_transformers
 
 _OF_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p")
-_NO_SAMPLING = ("transformers_version", "use_cache", "max_length", "max_new_tokens")
+_NO_SAMPLING = ("transformers_version", "use_cache", "max_length", "max_new_tokens", "return_dict_in_generate")
 
 
 def end_ids(config: ModelConfig) -> frozenset[int]:
@@ -45,8 +45,8 @@ def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
         model: A causal language model of transformers.
         stop_ids: The tokens that it was trained to end with, or stops at.
     """
-    ids = sorted({*stop_ids, *ends_of(model.generation_config)})
-    model.generation_config.eos_token_id = model.config.eos_token_id = ids[0] if len(ids) == 1 else ids
+    if ids := sorted({*stop_ids, *ends_of(model.generation_config)}):
+        model.generation_config.eos_token_id = model.config.eos_token_id = ids[0] if len(ids) == 1 else ids
     mend_sampling(model)
 
 
@@ -80,7 +80,7 @@ def sampling_settings(settings: GenerationConfig) -> dict[str, object]:
     return {
         name: value
         for name, value in settings.to_diff_dict().items()
-        if not name.startswith("_") and not name.endswith("token_id") and name not in _NO_SAMPLING
+        if not name.startswith(("_", "output_")) and not name.endswith("token_id") and name not in _NO_SAMPLING
     }
 
 

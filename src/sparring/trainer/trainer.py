@@ -19,7 +19,7 @@ from sparring.heap import keep_few_kernels
 from sparring.log_ratios import OPPONENT_FIELDS
 from sparring.logprobs import check_log_probs, sequence_log_probs
 from sparring.logprobs.wrappers import unwrap
-from sparring.models.endings import ends_of, mend_sampling
+from sparring.models.endings import ends_of, tell_endings
 from sparring.models.finite import broken_weight
 from sparring.trainer.checks import check_batches, check_fields, check_ids, check_lengths, check_trained, tell_shared
 from sparring.trainer.collation import collate
@@ -82,9 +82,7 @@ class SelfPlayTrainer(Trainer):
         self._resumed: Unlogged | None = None
         # The rows of the last batches and their losses, to name those of which a loss is not finite.
         self._losses: list[tuple[Sequence[int | None], Tensor]] = []
-        if getattr(own := unwrap(model), "generation_config", None) is not None:
-            mend_sampling(own)
-        ends = ends_of(getattr(own, "generation_config", None))
+        ends = ends_of(getattr(own := unwrap(model), "generation_config", None))
         self._read = partial(triples_from, tokenizer=processing_class, pairs=takes_pairs(self.objective), ends=ends)
         super().__init__(
             model=model,
@@ -95,6 +93,8 @@ class SelfPlayTrainer(Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        if getattr(own, "generation_config", None) is not None:
+            tell_endings(own, self.train_dataset.ends)
         check_launch()
         check_trained(self.model, self.optimizer)
         check_batches(self.train_dataset, self.args)

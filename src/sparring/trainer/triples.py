@@ -124,10 +124,15 @@ class Triple:
 
 
 class Triples(Dataset[Triple]):
-    """Triples that all have the same number K of generated responses."""
+    """Triples that all have the same number K of generated responses.
 
-    def __init__(self, triples: Iterable[Triple]) -> None:
-        self.items = list(triples)
+    Attributes:
+        items: The triples.
+        ends: The tokens that end those responses that were given as text.
+    """
+
+    def __init__(self, triples: Iterable[Triple], ends: Collection[int] = ()) -> None:
+        self.items, self.ends = list(triples), frozenset(ends)
         counts = sorted({len(triple.generated_ids) for triple in self.items})
         if not self.items:
             raise InputError("the training set is empty", where="train_dataset", fix="give at least one row")
@@ -196,21 +201,23 @@ def triples_from(
     """
     if isinstance(dataset, Triples):
         # A copy, so that the scores of one trainer's opponent never reach another trainer.
-        return Triples(dataset.items)
+        return Triples(dataset.items, dataset.ends)
     triples, wrong, names = list[Triple](), dict[int, InputError](), "expert and generated"
+    written = set[int]()
     for number, (row, called) in enumerate(named(dataset, where, pairs=pairs)):
         try:
             triple = _triple(row, number, tokenizer, f"{where} row {number}", called=called, ends=ends)
         except InputError as error:
             wrong[number] = error
             continue
+        written |= {triple.expert_ids[-1]} if _IDS[0] not in row else set()
         ready = triple.preference is not None or triple.pairwise is not None or _IDS[0] in row
         triples.append(triple.as_pairs() if pairs and is_preferred(called) and not ready else triple)
         names = "chosen and rejected" if is_preferred(called) else names
     if wrong:
         raise _first_of(wrong)
     tell_repeats(((each.prompt_ids, each.responses) for each in triples), where, names)
-    return Triples(triples)
+    return Triples(triples, written)
 
 
 def _first_of(wrong: Mapping[int, InputError]) -> InputError:
