@@ -22,8 +22,8 @@ from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.draws import Draws
 from sparring.generation.products import laid_out
-from sparring.generation.reading import reading_of
-from sparring.generation.rows import Asked, SampledRow, decode, shared_by
+from sparring.generation.readers import reader_of
+from sparring.generation.rows import PromptRows, SampledRow, decode, common_prefix
 
 SAMPLES, AT_ONCE, TURNS_OF_A_BATCH = 4, 32, 4
 MEAN, DEVIATION, SHORTEST = 15, 3.6, 3
@@ -80,11 +80,11 @@ def ours(model: Any, prompts: Prompts, lengths: Lengths) -> None:
     size = AT_ONCE // SAMPLES * TURNS_OF_A_BATCH
     for start in range(0, len(prompts), size):
         asked = [
-            Asked(prompts[place], [SampledRow(place, number, limit) for number, limit in enumerate(lengths[place])])
+            PromptRows(prompts[place], [SampledRow(place, number, limit) for number, limit in enumerate(lengths[place])])
             for place in range(start, min(start + size, len(prompts)))
         ]
         with laid_out(model):
-            reading = reading_of(model, Decoding(), model.device, shared=shared_by(asked))
+            reading = reader_of(model, Decoding(), model.device, shared=common_prefix(asked))
             draws = Draws(generation_config(), 0, lambda row: row.prompt)
             decode(reading, asked, draws, ends=(), at_once=AT_ONCE)
 
@@ -131,7 +131,7 @@ def steady(model: Any, prompts: Prompts, turns: int, *, steps: int = 8) -> dict[
     draws, shares = Draws(generation_config(), 0, lambda row: row.prompt), []
     for _ in range(turns):
         with laid_out(model):
-            reading = reading_of(model, Decoding(), model.device)
+            reading = reader_of(model, Decoding(), model.device)
             logits = reading.join(prompts[: AT_ONCE // SAMPLES], [SAMPLES] * (AT_ONCE // SAMPLES))
             start = time.process_time()
             for _ in range(steps):

@@ -14,7 +14,7 @@ from sparring.errors import InputError
 from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.mixture import Mixture
-from sparring.generation.rows import Asked, SampledRow
+from sparring.generation.rows import PromptRows, SampledRow
 from sparring.generation.transformers import TransformersGenerator
 from sparring.logprobs import sequence_log_probs
 from tiny import as_prompts, tiny_model, tiny_tokenizer
@@ -156,14 +156,14 @@ def test_mixtures_are_decoded_right_whatever_a_model_keeps(family: str) -> None:
 
 def test_groups() -> None:
     asked = [
-        Asked([1] * length, [SampledRow(place, 0, 9), SampledRow(place, 1, 9)])
+        PromptRows([1] * length, [SampledRow(place, 0, 9), SampledRow(place, 1, 9)])
         for place, length in enumerate([3, 1, 3, 2])
     ]
     first, second, third, fourth = asked
     assert Decoding().groups(asked) == [asked]
     assert Decoding(lengths="equal").groups(asked) == [[first, third], [fourth], [second]]
     single = Decoding(lengths="single").groups(asked[:2])
-    assert single == [[Asked(each.ids, [row])] for each in asked[:2] for row in each.rows]
+    assert single == [[PromptRows(each.ids, [row])] for each in asked[:2] for row in each.rows]
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3-text", "qwen3-moe", "minimax", "recurrent-gemma", "rwkv"])

@@ -1,4 +1,4 @@
-"""Which prompts are decoded together, and what is kept from token to token."""
+"""How a model is decoded: which prompts make a batch, and what is cached from token to token."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
 
-from sparring.generation.rows import Asked
+from sparring.generation.rows import PromptRows
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """Which prompts are decoded in one batch, and what they keep from token to token.
+    """How a model is decoded.
 
     Attributes:
-        lengths: "mixed" where the shorter are padded on the left; "equal" lengths only; or a "single" row at a time.
-        keeps: Keys and values by "rows", of which each may leave and others join; what the model itself keeps, by the
-            "batch"; or "nothing", so that every token reads all before it again.
+        lengths: Which prompts make a batch: of "mixed" lengths, the shorter padded on the left; of "equal" length; or
+            a "single" row.
+        keeps: What is cached: keys and values row by row ("rows"), so that a row may leave and another join; the
+            model's own cache for the whole "batch"; or "nothing", so that every step reads its rows from their start.
     """
 
     lengths: Literal["mixed", "equal", "single"] = "mixed"
     keeps: Literal["rows", "batch", "nothing"] = "rows"
 
-    def groups(self, asked: Sequence[Asked]) -> list[list[Asked]]:
-        """What is decoded together."""
+    def groups(self, prompts: Sequence[PromptRows]) -> list[list[PromptRows]]:
+        """The prompts, split into groups that may be decoded together."""
         if self.lengths == "mixed":
-            return [list(asked)]
+            return [list(prompts)]
         if self.lengths == "equal":
-            by_length = sorted(asked, key=lambda each: -len(each.ids))
-            return [list(group) for _, group in groupby(by_length, key=lambda each: len(each.ids))]
-        return [[Asked(each.ids, [row])] for each in asked for row in each.rows]
+            by_length = sorted(prompts, key=lambda prompt: -len(prompt.ids))
+            return [list(group) for _, group in groupby(by_length, key=lambda prompt: len(prompt.ids))]
+        return [[PromptRows(prompt.ids, [row])] for prompt in prompts for row in prompt.rows]

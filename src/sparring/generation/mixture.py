@@ -1,4 +1,4 @@
-"""Decoding with the logits of two models: the policy's and the base's."""
+"""Sampling from the geometric mixture of the policy and the base model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
-from sparring.generation.rows import RowsRead
+from sparring.generation.rows import RowReader
 from sparring.mixture import geometric_mixture
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """What every token is sampled from instead of the policy's own distribution: ∝ π^{1−α} π_ref^α.
+    """The base model and its share in the distribution ∝ π^{1−α} π_ref^α that tokens are sampled from.
 
     Attributes:
         base: The base model's forward pass; it takes and returns what a causal language model of transformers does.
@@ -26,41 +26,41 @@ class Mixture:
 
 
 class Mixed:
-    """Two models' readings of the same rows; what it says of the next token is the mixture's log-probs.
+    """Reads the same rows with both models; its next-token logits are the log-probs of their mixture.
 
     Temperature and truncation come afterwards, so they act on the mixture.
 
     Args:
-        policy: What the policy has read.
-        base: What the base model has read.
+        policy: The policy's reader.
+        base: The base model's reader.
         base_share: α.
     """
 
-    def __init__(self, policy: RowsRead, base: RowsRead, base_share: float) -> None:
-        self._parts, self._base_share = (policy, base), base_share
+    def __init__(self, policy: RowReader, base: RowReader, base_share: float) -> None:
+        self._readers, self._base_share = (policy, base), base_share
 
     @property
-    def joins(self) -> bool:
-        """See `RowsRead`."""
-        return all(part.joins for part in self._parts)
+    def can_join(self) -> bool:
+        """See `RowReader`."""
+        return all(reader.can_join for reader in self._readers)
 
     @property
-    def leaves(self) -> bool:
-        """See `RowsRead`."""
-        return all(part.leaves for part in self._parts)
+    def can_leave(self) -> bool:
+        """See `RowReader`."""
+        return all(reader.can_leave for reader in self._readers)
 
     def join(self, prompts: Sequence[Sequence[int]], copies: Sequence[int]) -> Tensor:
-        """See `RowsRead`."""
-        return self._mixed([part.join(prompts, copies) for part in self._parts])
+        """See `RowReader`."""
+        return self._mixed([reader.join(prompts, copies) for reader in self._readers])
 
     def step(self, tokens: Sequence[int]) -> Tensor:
-        """See `RowsRead`."""
-        return self._mixed([part.step(tokens) for part in self._parts])
+        """See `RowReader`."""
+        return self._mixed([reader.step(tokens) for reader in self._readers])
 
     def keep(self, rows: Sequence[int]) -> None:
-        """See `RowsRead`."""
-        for part in self._parts:
-            part.keep(rows)
+        """See `RowReader`."""
+        for reader in self._readers:
+            reader.keep(rows)
 
     def _mixed(self, logits: Sequence[Tensor]) -> Tensor:
         policy, base = logits

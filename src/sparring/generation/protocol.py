@@ -1,4 +1,4 @@
-"""What every generator does and is built from, and what an engine does that some of them sample through."""
+"""The protocols of generators and engines, and the objects that they are built from."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ class Generator(Protocol):
 
 @runtime_checkable
 class SamplesTogether(Protocol):
-    """A generator that reads a prompt once for all that is drawn from it, in however many ways."""
+    """A generator that samples under several settings, greedy and at temperature 1 say, reading each prompt once."""
 
     def sample_together(
-        self, batch: Sequence[EncodedExample], asked: Sequence[tuple[GenerationConfig, int]]
+        self, batch: Sequence[EncodedExample], settings: Sequence[tuple[GenerationConfig, int]]
     ) -> list[list[Sample]]:
-        """For each of several settings, with a seed, what `Generator.sample` returns; of equal logits, the same."""
+        """For each of the settings, with its seed, the samples that `Generator.sample` would draw from equal logits."""
         ...
 
 
 @runtime_checkable
 class ChecksItself(Protocol):
-    """A generator that proves itself at the start of a run."""
+    """A generator that is checked at the start of a run."""
 
     def check(self) -> None:
-        """Called before anything is played: raises InputError where samples would not be draws of what is scored."""
+        """Raises InputError where its samples would not be draws of the policy as it is scored."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineModel:
-    """What an engine must know of the model before it plays.
+    """The facts of a model that an engine needs before it samples.
 
     Attributes:
         base: Folder of the base model.
-        lora_rank: Rank of the adapters that will be played, or None where policies are whole models.
+        lora_rank: Rank of the policies' adapters, or None where policies are whole models.
         dtype: Number format in which the policy computes.
         device: Where the policy trains: "cpu", "cuda", …
-        max_length: The longest prompt with its response, in tokens.
-        vocabulary: How many tokens it knows.
+        max_length: The most tokens of a prompt and its response together.
+        vocabulary: The number of token ids.
         trust_remote_code: Whether code that comes with the model may run.
     """
 
@@ -112,7 +112,7 @@ class Request:
     seed: int
 
     def problem(self, completion: Completion) -> str | None:
-        """What is wrong with an answer, if anything: training takes its ids for exactly what the policy sampled."""
+        """What is wrong with a completion, or None; training takes its ids to be exactly what the policy sampled."""
         ids, reason = completion.ids, completion.finish_reason
         if reason not in {"stop", "length"}:
             return f"the finish reason '{reason}', which is neither stop nor length"
@@ -134,11 +134,11 @@ class Engine(Protocol):
         ...
 
     def check(self) -> None:
-        """Raises InputError where it is clear already that it cannot play; starts nothing."""
+        """Raises InputError where it can be seen beforehand that sampling will fail; starts nothing."""
         ...
 
     def complete(self, requests: Sequence[Request], weights: Weights) -> list[list[Completion]]:
-        """All samples of each request, in order, from `weights`, which are proved to be what plays."""
+        """All samples of each request, in order, from `weights`; the engine has proved that it samples from these."""
         ...
 
 
@@ -151,7 +151,7 @@ class EngineClass(Protocol):
 
 
 class Player(Protocol):
-    """The policy that is active."""
+    """The active policy, as an engine sees it."""
 
     @property
     def folder(self) -> Path | None:
@@ -167,16 +167,16 @@ class Player(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorParts:
-    """What a generator is built from, beside its settings.
+    """The objects that a generator is built from, beside its settings.
 
     Attributes:
-        model: The causal language model of transformers in memory, which plays as the active policy.
+        model: The causal language model of transformers in memory, with the active policy's weights.
         tokenizer: Decodes the text that people read; training uses the ids.
         stop_ids: Tokens that end a response. The sampled one is kept as the response's last token.
         max_new_tokens: Where a response is cut; it then has the finish reason "length" and no end token.
         mixture: The base model to mix every token's distribution with; None samples from the policy itself.
-        policy: The active policy, where there may be several: what an engine is made to play, and proved by.
-        engine: What samples in the model's place, if anything does.
+        policy: The active policy, whose weights an engine is given and whose log-probs it is checked against.
+        engine: The engine that samples in the model's place, or None.
     """
 
     model: Any

@@ -18,8 +18,8 @@ from sparring.generation.mixture import Mixed, Mixture
 from sparring.generation.products import laid_out
 from sparring.generation.proof import decoding_of
 from sparring.generation.protocol import GeneratorParts
-from sparring.generation.reading import reading_of
-from sparring.generation.rows import Asked, Choose, RowsRead, SampledRow, decode, shared_by
+from sparring.generation.readers import reader_of
+from sparring.generation.rows import PromptRows, Choose, RowReader, SampledRow, decode, common_prefix
 from sparring.heap import give_back_freed_memory
 from sparring.types import Sample
 
@@ -80,31 +80,32 @@ class TransformersGenerator:
 
     @torch.no_grad()
     def sample_together(
-        self, batch: Sequence[EncodedExample], asked: Sequence[tuple[GenerationConfig, int]]
+        self, batch: Sequence[EncodedExample], settings: Sequence[tuple[GenerationConfig, int]]
     ) -> list[list[Sample]]:
-        """The samples of several settings, whose rows are decoded together; see `SamplesTogether`.
+        """K samples for each prompt under each of several settings, decoded together; see `SamplesTogether`.
 
         Raises:
             InputError: As `sample` does.
             RunError: As `sample` does.
         """
-        seeds = [seed for _, seed in asked]
-        rows = [
-            [
-                SampledRow(place, number, self._max_new_tokens, kind=kind)
-                for kind, (config, _) in enumerate(asked)
-                for number in range(config.samples_per_prompt)
-            ]
-            for place in range(len(batch))
+        prompts = [
+            PromptRows(
+                prompt.prompt_ids,
+                [
+                    SampledRow(place, number, self._max_new_tokens, kind=kind)
+                    for kind, (config, _) in enumerate(settings)
+                    for number in range(config.samples_per_prompt)
+                ],
+            )
+            for place, prompt in enumerate(batch)
         ]
-        prompts = [Asked(prompt.prompt_ids, own) for prompt, own in zip(batch, rows, strict=True)]
-        draws = DrawsByKind([Draws(config, seed, lambda row: batch[row.prompt].index) for config, seed in asked])
-        way = self._decoding(sum(config.samples_per_prompt for config, _ in asked))
-        self._decode(way, prompts, draws, self._config.batch_size, ends=self._stop_ids)
-        drawn = [row for own in rows for row in own]
+        draws = DrawsByKind([Draws(config, seed, lambda row: batch[row.prompt].index) for config, seed in settings])
+        decoding = self._decoding(sum(config.samples_per_prompt for config, _ in settings))
+        self._decode(decoding, prompts, draws, self._config.batch_size, ends=self._stop_ids)
+        drawn = [row for prompt in prompts for row in prompt.rows]
         return [
             [self._sample(batch[row.prompt], row, seed) for row in drawn if row.kind == kind]
-            for kind, seed in enumerate(seeds)
+            for kind, (_, seed) in enumerate(settings)
         ]
 
     def check(self) -> None:
@@ -116,7 +117,7 @@ class TransformersGenerator:
         self.decoding()
 
     def decoding(self) -> Decoding:
-        """How this model is decoded; proved on short prompts, once.
+        """How this model is decoded: found out and proved on short prompts, once.
 
         Raises:
             InputError: The model cannot be sampled right.
@@ -128,18 +129,18 @@ class TransformersGenerator:
         return decoding_of(self._model, endless, copies=copies, mixture=self._mixture)
 
     def _decode(
-        self, way: Decoding, asked: Sequence[Asked], choose: Choose, at_once: int, *, ends: Collection[int]
+        self, decoding: Decoding, prompts: Sequence[PromptRows], choose: Choose, at_once: int, *, ends: Collection[int]
     ) -> None:
         with _evaluating(self._model), laid_out(self._model):
-            for group in way.groups(asked):
-                decode(self._reading(way, shared_by(group)), group, choose, ends=ends, at_once=at_once)
+            for group in decoding.groups(prompts):
+                decode(self._reader(decoding, common_prefix(group)), group, choose, ends=ends, at_once=at_once)
         give_back_freed_memory()
 
-    def _reading(self, way: Decoding, shared: Sequence[int]) -> RowsRead:
-        own = reading_of(self._model, way, self._model.device, shared=shared)
+    def _reader(self, decoding: Decoding, shared: Sequence[int]) -> RowReader:
+        own = reader_of(self._model, decoding, self._model.device, shared=shared)
         if self._mixture is None:
             return own
-        base = reading_of(self._mixture.base, way, self._model.device, shared=shared)
+        base = reader_of(self._mixture.base, decoding, self._model.device, shared=shared)
         return Mixed(own, base, self._mixture.base_share)
 
     def _sample(self, prompt: EncodedExample, row: SampledRow, seed: int) -> Sample:

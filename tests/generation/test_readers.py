@@ -14,8 +14,8 @@ from families import build as family
 from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.draws import draw
-from sparring.generation.reading import reading_of
-from sparring.generation.rows import Asked, SampledRow, decode, shared_by
+from sparring.generation.readers import reader_of
+from sparring.generation.rows import PromptRows, SampledRow, decode, common_prefix
 from sparring.generation.transformers import TransformersGenerator
 from sparring.seeding import uniform
 from tiny import as_prompts, tiny_model, tiny_tokenizer
@@ -86,8 +86,8 @@ def test_what_all_prompts_share_is_read_once() -> None:
     shapes: list[tuple[int, ...]] = []
     model = counting(family("llama"), shapes)
     prompts = [[*HEADER, 9, 8, 7], [*HEADER, 8], [*HEADER, 8, 7, 6, 5, 4], [*HEADER, 3, 3]]
-    asked = [Asked(prompt, [SampledRow(place, 0, 2), SampledRow(place, 1, 2)]) for place, prompt in enumerate(prompts)]
-    reading = reading_of(model, Decoding(), torch.device("cpu"), shared=shared_by(asked))
+    asked = [PromptRows(prompt, [SampledRow(place, 0, 2), SampledRow(place, 1, 2)]) for place, prompt in enumerate(prompts)]
+    reading = reader_of(model, Decoding(), torch.device("cpu"), shared=common_prefix(asked))
     with torch.no_grad():
         decode(reading, asked, lambda rows, _: [9] * len(rows), ends=(), at_once=4)
     assert shapes == [(1, 12), (2, 3), (4, 1), (2, 5), (4, 1)]
@@ -95,7 +95,7 @@ def test_what_all_prompts_share_is_read_once() -> None:
 
 def test_what_prompts_share_is_never_the_whole_of_one() -> None:
     def shared(*prompts: list[int]) -> list[int]:
-        return list(shared_by([Asked(prompt, []) for prompt in prompts]))
+        return list(common_prefix([PromptRows(prompt, []) for prompt in prompts]))
 
     long = list(range(30))
     assert shared(long, long) == long[:-1]
@@ -131,10 +131,10 @@ def test_a_prompt_is_read_once_for_all_its_samples_and_rows_that_ended_are_read_
         SampledRow(1, 2, 2),
         SampledRow(1, 3, 6),
     ]
-    asked = [Asked(PROMPTS[1], rows[:2]), Asked(PROMPTS[2], rows[2:])]
+    asked = [PromptRows(PROMPTS[1], rows[:2]), PromptRows(PROMPTS[2], rows[2:])]
     way = Decoding() if name == "llama" else Decoding(keeps="batch")
     with torch.no_grad():
-        decode(reading_of(model, way, torch.device("cpu")), asked, lambda rows, _: [9] * len(rows), ends=(), at_once=9)
+        decode(reader_of(model, way, torch.device("cpu")), asked, lambda rows, _: [9] * len(rows), ends=(), at_once=9)
     assert shapes == [(2, 9), (4, 1), (2, 1), (2, 1), (1, 1), (1, 1)]
     assert [len(row.tokens) for row in rows] == [row.limit for row in rows]
 
@@ -143,10 +143,10 @@ def test_waiting_prompts_take_the_places_of_rows_that_ended_once_a_quarter_is_fr
     shapes: list[tuple[int, ...]] = []
     model = counting(tiny_model(), shapes)
     limits = [1, 2, 5, 5, 2, 2, 2, 2]
-    asked = [Asked([3, 4], [SampledRow(place, 0, limit)]) for place, limit in enumerate(limits)]
+    asked = [PromptRows([3, 4], [SampledRow(place, 0, limit)]) for place, limit in enumerate(limits)]
     with torch.no_grad():
         decode(
-            reading_of(model, Decoding(), torch.device("cpu")),
+            reader_of(model, Decoding(), torch.device("cpu")),
             asked,
             lambda rows, _: [9] * len(rows),
             ends=(),
@@ -160,8 +160,8 @@ def test_tokens_that_end_a_row_end_it() -> None:
     drawn = iter([[9, 7, 9], [9, 9], [8, 9], [9], [9]])
     with torch.no_grad():
         decode(
-            reading_of(model, Decoding(), torch.device("cpu")),
-            [Asked([3], rows)],
+            reader_of(model, Decoding(), torch.device("cpu")),
+            [PromptRows([3], rows)],
             lambda rows, _: next(drawn),
             ends=(7, 8),
             at_once=3,

@@ -1,4 +1,4 @@
-"""Keys and values of rows that come and go: every row ends at the same column, wherever it began."""
+"""A cache of keys and values whose rows come and go; every row ends in the same column, wherever it begins."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin, DynamicCache
 
-# Columns that are added when there is no room for the next token: a share of those in use, and at least so many.
+# When the room for tokens is used up, a quarter of the width in use is added, and at least 32 columns.
 _SHARE, _LEAST = 4, 32
 
 
-class Columns(CacheLayerMixin):
-    """The keys and values of one layer, `[R, H, T, d]`, within tensors that have room for further tokens and rows.
+class RowCacheLayer(CacheLayerMixin):
+    """The keys and values of one layer, `[R, H, T, d]`, in larger tensors with room for further tokens and rows.
 
-    The last token of every row is in the last column; before its first, a row has columns that the mask must hide. Two
-    rows of six and of three tokens, with room for a third row and three more tokens:
+    The last token of every row is in the last column in use, so a shorter row begins with columns that the mask must
+    hide. Two rows of six and of three tokens, with room for a third row and three more tokens:
 
         _start = 0        _stop = 6
         k  k  k  k  k  k  _  _  _
         ·  ·  ·  k  k  k  _  _  _       hidden, then its tokens
         _  _  _  _  _  _  _  _  _       _rows = 2
 
-    Once the longest row has left, `_start` is the first column of the longest that stays.
+    Once the longest row has left, `_start` moves to the first column of the longest row that stays.
     """
 
     is_sliding = False
@@ -34,13 +34,13 @@ class Columns(CacheLayerMixin):
         self._rows = self._start = self._stop = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Makes room for no row yet; see `CacheLayerMixin`."""
+        """Makes empty tensors of the right shape and type; see `CacheLayerMixin`."""
         self._rows = key_states.shape[0]
         self.keys, self.values = (_room(states, 0, 0) for states in (key_states, value_states))
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Adds further columns of every row; the keys and values of all, as views."""
+        """Appends columns to every row, and returns the keys and values in use, as views."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         stop = self._stop + key_states.shape[2]
@@ -53,8 +53,8 @@ class Columns(CacheLayerMixin):
         self._stop = stop
         return self._seen(self.keys), self._seen(self.values)
 
-    def join(self, other: Columns, copies: Tensor) -> None:
-        """Adds the rows of another layer, each so many times, `[R′]`."""
+    def join(self, other: RowCacheLayer, copies: Tensor) -> None:
+        """Adds the rows of another layer, row i `copies[i]` times."""
         keys, values = other._seen(other.keys), other._seen(other.values)
         if not self.is_initialized:
             self.lazy_initialization(keys[:0], values[:0])
@@ -67,9 +67,9 @@ class Columns(CacheLayerMixin):
         self.values[self._rows : rows, :, columns] = values.repeat_interleave(copies, dim=0)
         self._rows, self._start = rows, min(self._start, self._stop - width)
 
-    def starts(self, lengths: Sequence[int]) -> Columns:
-        """Rows with the first tokens of this layer's only row, so many each, the last of them in one column."""
-        begun = Columns()
+    def starts(self, lengths: Sequence[int]) -> RowCacheLayer:
+        """A layer whose row i has the first `lengths[i]` tokens of this layer's only row."""
+        begun = RowCacheLayer()
         begun._rows, begun._stop = len(lengths), max(lengths)
         begun.keys, begun.values = (_room(each, len(lengths), max(lengths)) for each in (self.keys, self.values))
         for new, whole in ((begun.keys, self._seen(self.keys)), (begun.values, self._seen(self.values))):
@@ -79,7 +79,7 @@ class Columns(CacheLayerMixin):
         return begun
 
     def keep(self, rows: Sequence[int], width: int) -> None:
-        """Keeps these rows alone, in this order, and the last `width` columns; only what moves is copied."""
+        """Drops all rows but these, and all but the last `width` columns; only rows that change places are copied."""
         moved = [(place, row) for place, row in enumerate(rows) if place != row]
         if moved:
             places, sources = (torch.tensor(each, device=self.keys.device) for each in zip(*moved, strict=True))
@@ -88,22 +88,22 @@ class Columns(CacheLayerMixin):
         self._rows, self._start = len(rows), self._stop - width
 
     def get_seq_length(self) -> int:
-        """T."""
+        """The number of columns in use, T."""
         return self._stop - self._start
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """The number of keys that so many more tokens will see, and the column of the first."""
+        """How many keys `query_length` more tokens will see, and the column of the first key."""
         return self.get_seq_length() + query_length, 0
 
     def get_max_length(self) -> int:
-        """There is none; see `CacheLayerMixin`."""
+        """−1, for there is no limit; see `CacheLayerMixin`."""
         return -1
 
     def _seen(self, states: Tensor) -> Tensor:
         return states[: self._rows, :, self._start : self._stop]
 
     def _lay_out(self, rows: int, width: int, room: int) -> None:
-        """Moves all into new tensors with so many rows, of `width` columns up to the last and some room after it."""
+        """Moves the cache into new tensors: `rows` rows, the last column in use at `width`, then `room` columns."""
         seen = self.get_seq_length()
         keys, values = (_room(states, rows, width + room) for states in (self.keys, self.values))
         if seen:
@@ -114,31 +114,31 @@ class Columns(CacheLayerMixin):
 
 
 def _room(states: Tensor, rows: int, columns: int) -> Tensor:
-    # Zeros: a hidden value counts nothing only if it is a number.
+    # Zeros, since a hidden value is multiplied by 0, which makes 0 of any number but not of NaN.
     return states.new_zeros(rows, states.shape[1], columns, states.shape[3])
 
 
-class KeysAndValues(DynamicCache):
-    """The `Columns` of all layers that a model has."""
+class RowCache(DynamicCache):
+    """A `RowCacheLayer` for each layer of a model."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer_class_to_replicate = Columns
+        self.layer_class_to_replicate = RowCacheLayer
 
-    def starts(self, lengths: Sequence[int]) -> KeysAndValues:
-        """Rows with the first tokens of the only row that there is, so many each, the last of them in one column."""
-        begun = KeysAndValues()
+    def starts(self, lengths: Sequence[int]) -> RowCache:
+        """A cache whose row i has the first `lengths[i]` tokens of this cache's only row."""
+        begun = RowCache()
         begun.layers = [layer.starts(lengths) for layer in self.layers]
         return begun
 
-    def join(self, other: KeysAndValues, copies: Sequence[int]) -> None:
-        """Adds the rows of another cache, each so many times."""
+    def join(self, other: RowCache, copies: Sequence[int]) -> None:
+        """Adds the rows of another cache, row i `copies[i]` times."""
         for place, layer in enumerate(other.layers):
             if place == len(self.layers):
-                self.layers.append(Columns())
+                self.layers.append(RowCacheLayer())
             self.layers[place].join(layer, torch.tensor(copies, device=layer.keys.device))
 
     def keep(self, rows: Sequence[int], width: int) -> None:
-        """Keeps these rows alone, in this order, and the last `width` columns."""
+        """Drops all rows but these, which are then in this order, and all but the last `width` columns."""
         for layer in self.layers:
             layer.keep(rows, width)
