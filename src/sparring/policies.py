@@ -15,31 +15,31 @@ TEACHER = -2
 CONTROL = -3
 
 How = Literal["sampled", "greedy", "mixture"]
-"""A response is sampled from the policy itself, its most likely one, or sampled from its token-level mixture with the
-base model."""
+"""A response is sampled from the policy itself, decoded greedily, or sampled from the policy's token-level mixture with
+the base model."""
 
 
 def is_start(policy: int) -> bool:
-    """Whether a policy is where a run starts, and others may start too: the base model, or what the warm-up made."""
+    """Whether a policy is one that other runs may start from too: the base model, or policy 0."""
     return policy in {BASE, 0}
 
 
 def before(policy: int) -> int:
-    """The policy from which another was trained; the base model's is itself."""
+    """The policy that a policy was trained from; of the base model, itself."""
     if policy <= CONTROL:
         return 0 if policy == CONTROL else policy + 1
     return max(policy - 1, BASE)
 
 
 def words(policy: int) -> str:
-    """What a person reads: "the base model", "the teacher", "policy 3", "control 0"."""
+    """The policy's name for people: "the base model", "the teacher", "policy 3", "control 0"."""
     other = f"policy {policy}" if policy > CONTROL else f"control {CONTROL - policy}"
     return {BASE: "the base model", TEACHER: "the teacher"}.get(policy, other)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Who drew a response, and how.
+    """The policy that drew a response, and how it was drawn.
 
     Attributes:
         policy: The policy's number.
@@ -48,3 +48,8 @@ class Drawn:
 
     policy: int
     how: How
+
+
+Author = Drawn | Literal["expert", "data"]
+"""Who wrote a held-out response: a policy, the expert, or (whoever it was) the data, which bring several responses to a
+prompt with preferences among them."""

@@ -3,22 +3,22 @@
 A shard is one Parquet file, whole or absent. Nobody else writes or reads the name of one:
 
     samples/policy-0-sampled-00000.parquet              responses to training prompts, by who drew them
-    samples/data-00000.parquet                          responses that the data bring along
+    samples/data-00000.parquet                          responses to training prompts that the data bring along
     samples/train-00000.parquet  held-out-00000.parquet a teacher's responses
-    judgements/…                                        who beats whom in the sample shard of the same name
-    scores/policy-0-sampled-00000-under-base.parquet    log-probs of that shard under a policy
-    scores/policy-0-sampled-00000-next-tokens-base.parquet   the likeliest next tokens at each of its tokens
-    rewards/policy-0-sampled-00000.parquet              rewards of that shard, as an explicit reward player learnt them
-    rewards/policy-0-sampled-00000-features.parquet     the features that they were learnt from
-    rewards/held-out-features.parquet                   those of the responses to held-out prompts
-    held_out/greedy-00000.parquet                       responses to held-out prompts by the stage's own policy
+    judgements/…                                        a judge's verdicts on the sample shard of the same name
+    scores/policy-0-sampled-00000-under-base.parquet    log-probs of a sample shard under a policy
+    scores/policy-0-sampled-00000-next-tokens-base.parquet   the likeliest next tokens at each token of a sample shard
+    rewards/policy-0-sampled-00000.parquet              a sample shard's rewards, by an explicit reward player
+    rewards/policy-0-sampled-00000-features.parquet     the features that these rewards were learnt from
+    rewards/held-out-features.parquet                   the same features of responses to held-out prompts
+    held_out/greedy-00000.parquet                       responses of the stage's policy to held-out prompts
     held_out/scores-base-greedy-00000.parquet           log-probs under the stage's policy, by who drew the responses
     held_out/scores-expert-00000.parquet                log-probs of the expert's responses
-    held_out/scores-data-00000.parquet                  log-probs of responses that the data compare
-    held_out/judged-against-base-00000.parquet          who beats whom, the first samples with the first and so on
-    held_out/answers-00000.parquet                      what a reader looks at, token by token
-    held_out/log-ratios-00000.parquet                   Δ of the last iteration's game
-    held_out/rewards-00000.parquet                      explicit rewards of the same responses
+    held_out/scores-data-00000.parquet                  log-probs of the responses that the data compare
+    held_out/judged-against-base-00000.parquet          a judge's verdicts: sample 0 of the policy against the base's
+    held_out/answers-00000.parquet                      the responses that the report shows, token by token
+    held_out/log-ratios-00000.parquet                   Δ of held-out responses to the iteration's opponent
+    held_out/rewards-00000.parquet                      learnt rewards of the same responses
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from typing import Literal, NotRequired, TypedDict, cast, get_args
 
 import numpy as np
 
-from sparring.policies import BASE, CONTROL, TEACHER, Drawn, How
+from sparring.policies import BASE, CONTROL, TEACHER, Author, Drawn, How
 from sparring.shard_files import read_columns
 from sparring.stage_directory import StageDirectory
 
 Split = Literal["train", "held-out"]
 ResponseKey = tuple[int, int | None]
-"""A response: the prompt's index, and the number of the sample; None is the expert's own response."""
+"""Names a response: the prompt's index and the number of the sample, which is None for the expert's response."""
 
 
 class SampleRow(TypedDict):
@@ -54,9 +54,9 @@ class SampleRow(TypedDict):
 
 
 class ScoreRow(TypedDict):
-    """log π(y|x) of a response under a policy, nats; `digest` is of the tokens that it is of.
+    """A policy's log π(y|x) of a response, nats; `digest` is of the prompt's and the response's tokens.
 
-    `token_log_probs` are its terms, an array where they were computed and a list where they were read.
+    `token_log_probs` are its terms, token by token: an array when computed, a list when read from a shard.
     """
 
     index: int
@@ -68,9 +68,9 @@ class ScoreRow(TypedDict):
 
 
 class NextTokenRow(TypedDict):
-    """The likeliest next tokens at each of the T tokens of a response; `digest` is of what a policy was asked about.
+    """The likeliest next tokens at each of the T tokens of a response; `digest` is of the prompt and response read.
 
-    `ids` are T × n token ids, and `log_probs` T × (n + 1) numbers: theirs and that of all other tokens together, nats.
+    `ids` are T × n token ids, and `log_probs` T × (n + 1) numbers: of these tokens, and of all others together, nats.
     """
 
     index: int
@@ -82,7 +82,7 @@ class NextTokenRow(TypedDict):
 
 
 class FeatureRow(TypedDict):
-    """φ(x, y) of a response, `[F]`; `digest` is of its tokens."""
+    """The features φ(x, y) of a response, `[F]`; `digest` is of its tokens."""
 
     index: int
     sample: int | None
@@ -91,7 +91,7 @@ class FeatureRow(TypedDict):
 
 
 class RewardRow(TypedDict):
-    """D(x, y) of a response; `digest` is of all that D was learnt from."""
+    """The learnt reward D(x, y) of a response; `digest` is of all that D was learnt from."""
 
     index: int
     sample: int | None
@@ -100,7 +100,7 @@ class RewardRow(TypedDict):
 
 
 class VerdictRow(TypedDict):
-    """A judge's verdict on a prompt's responses; `digest` is of what was asked, and of whom."""
+    """A judge's verdict on a prompt's responses; `digest` is of the question and of the judge."""
 
     index: int
     digest: str
@@ -114,10 +114,10 @@ class VerdictRow(TypedDict):
 
 
 class AnswerRow(TypedDict):
-    """A held-out response for a reader; see `sparring.selfplay.stages.answers`.
+    """A held-out response as the report shows it; see `sparring.selfplay.stages.answers`.
 
-    `earlier` are the turns before the prompt; where no prompt has any, there is no such column. `preference` is P(it
-    beats the prompt's others) of a response that the data compare; likewise.
+    `earlier` are the turns before the prompt; the column is left out where no prompt has any. `preference` is P(it
+    beats the other responses to its prompt), of a response that the data compare; left out where they compare none.
     """
 
     kind: str
@@ -142,13 +142,13 @@ class LogRatioRow(TypedDict):
     generated: list[float]
 
 
-def samples_path(stage: StageDirectory, by: Drawn | Literal["data"], number: int) -> Path:
+def samples_path(stage: StageDirectory, author: Drawn | Literal["data"], number: int) -> Path:
     """Responses to training prompts that a policy drew, or that the data bring along."""
-    return stage.samples / _file(_slug(by), number)
+    return stage.samples / _file(_slug(author), number)
 
 
 def samples_of(stage: StageDirectory) -> dict[Path, Drawn | Literal["data"]]:
-    """Every shard of responses to training prompts, by whom they are."""
+    """Every shard of responses to training prompts, with their author."""
     return {path: _drawn(path) or "data" for path in _files(stage.samples, "*")}
 
 
@@ -163,7 +163,7 @@ def teacher_samples(teacher: StageDirectory, split: Split) -> list[Path]:
 
 
 def judgements_path(stage: StageDirectory, samples: Path) -> Path:
-    """Who beats whom among the responses of a sample shard."""
+    """A judge's verdicts on the responses of a sample shard."""
     return stage.judgements / samples.name
 
 
@@ -173,7 +173,7 @@ def scores_path(stage: StageDirectory, samples: Path, policy: int) -> Path:
 
 
 def next_tokens_path(stage: StageDirectory, samples: Path, policy: int) -> Path:
-    """The likeliest next tokens at each token of the responses of a sample shard, under a policy that scores them."""
+    """The likeliest next tokens at each token of the responses of a sample shard, under a scoring policy."""
     return stage.scores / f"{samples.stem}-next-tokens-{_policy_slug(policy)}.parquet"
 
 
@@ -193,50 +193,50 @@ def rewards_path(stage: StageDirectory, samples: Path) -> Path:
 
 
 def held_out_features_path(stage: StageDirectory) -> Path:
-    """Features of the responses to held-out prompts that the iteration's game is about."""
+    """Features of the held-out responses that the iteration's objective reads."""
     return stage.rewards / "held-out-features.parquet"
 
 
 def held_out_rewards_path(stage: StageDirectory) -> Path:
-    """Explicit rewards of the responses to held-out prompts that the iteration's game is about."""
+    """Learnt rewards of the held-out responses that the iteration's objective reads."""
     return stage.held_out / _file("rewards", 0)
 
 
 def held_out_path(stage: StageDirectory, how: How, number: int) -> Path:
-    """Responses to held-out prompts by the policy that the stage is of."""
+    """Responses of the stage's policy to held-out prompts."""
     return stage.held_out / _file(how, number)
 
 
 def held_out_samples(stage: StageDirectory) -> dict[Path, How]:
-    """Every shard of responses to held-out prompts by the policy that the stage is of, with how it drew them."""
+    """Every shard of responses of the stage's policy to held-out prompts, with how it drew them."""
     return {path: how for how in get_args(How) for path in _files(stage.held_out, f"{how}-*")}
 
 
-def held_out_scores_path(stage: StageDirectory, by: Drawn | Literal["expert", "data"], number: int) -> Path:
-    """Log-probs of responses to held-out prompts under the policy that the stage is of."""
-    return stage.held_out / _file(f"scores-{_slug(by)}", number)
+def held_out_scores_path(stage: StageDirectory, author: Author, number: int) -> Path:
+    """Log-probs of an author's responses to held-out prompts under the stage's policy."""
+    return stage.held_out / _file(f"scores-{_slug(author)}", number)
 
 
-def held_out_scores(stage: StageDirectory) -> dict[Path, Drawn | Literal["expert", "data"]]:
-    """Every shard of log-probs of responses to held-out prompts, by whom the responses are."""
-    found: dict[Path, Drawn | Literal["expert", "data"]] = {}
+def held_out_scores(stage: StageDirectory) -> dict[Path, Author]:
+    """Every shard of log-probs of responses to held-out prompts, with the author of the responses."""
+    found: dict[Path, Author] = {}
     for path in _files(stage.held_out, "scores-*"):
         found[path] = _drawn(path) or ("data" if path.stem.startswith("scores-data-") else "expert")
     return found
 
 
 def held_out_verdicts_path(stage: StageDirectory, rival: int, sample: int) -> Path:
-    """Who wins, the stage's policy or a rival, with sample `sample` of each to every held-out prompt."""
+    """A judge's verdicts on sample number `sample` of the stage's policy and of a rival, for every held-out prompt."""
     return stage.held_out / _file(f"judged-against-{_policy_slug(rival)}", sample)
 
 
 def answers_path(stage: StageDirectory) -> Path:
-    """The held-out responses for a reader."""
+    """The held-out responses that the report shows."""
     return stage.held_out / _file("answers", 0)
 
 
 def log_ratios_path(stage: StageDirectory) -> Path:
-    """The log ratios of the iteration's game on the held-out prompts."""
+    """Log ratios of the policy to the iteration's opponent, of responses to the held-out prompts."""
     return stage.held_out / _file("log-ratios", 0)
 
 
@@ -294,12 +294,12 @@ def _policy_slug(policy: int) -> str:
     return _POLICY.get(policy, f"policy-{policy}" if policy > CONTROL else f"control-{CONTROL - policy}")
 
 
-def _slug(by: Drawn | Literal["data", "expert"]) -> str:
-    return by if isinstance(by, str) else f"{_policy_slug(by.policy)}-{by.how}"
+def _slug(author: Author) -> str:
+    return author if isinstance(author, str) else f"{_policy_slug(author.policy)}-{author.how}"
 
 
 def _drawn(path: Path) -> Drawn | None:
-    """Who drew the responses of a shard, or those that it scores; None where no policy did."""
+    """Who drew the responses that a shard holds or scores; None where no policy did."""
     match = _DRAWN.fullmatch(path.stem)
     if match is None:
         return None

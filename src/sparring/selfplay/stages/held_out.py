@@ -1,14 +1,20 @@
-"""Held-out responses and their log-probs, each sampled or scored once and kept for later stages.
+"""Held-out responses and their log-probs: each is sampled or scored once, written to a shard, and read by all stages.
 
-After iteration t, `evaluate` measures policy t + 1, and `unseen` the objective of the iteration. Who scores whose
-responses, (×) where the objective says so:
+After iteration t four modules work on them, each on the one before:
+
+    held_out.py             samples and scores held-out responses, where that was not done yet
+    held_out_objective.py   computes the iteration's objective and its metrics from these log-probs
+    answers.py              writes the responses with their token log ratios, for the report
+    evaluate.py             measures policy t + 1, and calls the others
+
+Who scores whose responses, × always and (×) where the objective reads them:
 
                                         policy t + 1   base model   scorers of t   teacher
     the expert's                             ×             ×             ×            ×
     policy t + 1's, sampled                  ×             ×                          ×
     policy t + 1's, greedy                   ×             ×
-    those that the data compare              ×             ×
-    the opponent's, by turns                 ×                           ×           (×)
+    the data's, with preferences             ×             ×
+    the opponent's generators'               ×                           ×           (×)
     a team member's                         (×)                      (×), its own
     π_0's and π_ref's                       (×)
 """
@@ -17,24 +23,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from sparring.examples import EncodedExample
-from sparring.policies import TEACHER, Drawn, is_start, words
+from sparring.policies import TEACHER, Author, Drawn, is_start, words
 from sparring.seeding import derive_seed
 from sparring.selfplay.run import Run
 from sparring.selfplay.stages.generate import Wanted, sample_several, sample_shards
 from sparring.selfplay.stages.score import Responses, Scores, joined, score_files
 from sparring.shards import ResponseKey, SampleRow, held_out_path, held_out_scores_path, read_samples
 
-By = Drawn | Literal["expert", "data"]
-"""The author of held-out responses: the expert, a policy, or whoever wrote those that the data compare."""
-
 Turns = Mapping[int, Drawn]
-"""The generator whose responses to a held-out prompt are the generated ones, by prompt index."""
+"""By prompt index, the generator whose responses play against the expert's: the opponent's generators take turns."""
 
 # The word from which each seed is derived.
 _SEEDED = {"sampled": "sampled", "greedy": "greedy", "mixture": "mixed"}
+
+
+def answers_of(run: Run, policy: int) -> dict[str, Drawn]:
+    """A policy's own responses that it is measured by, by their kind in the report; none if `evaluation.answers` is off."""
+    answered = run.config.evaluation.answers
+    return {"greedy": Drawn(policy, "greedy"), "sampled": Drawn(policy, "sampled")} if answered else {}
+
+
+def authors_measured(run: Run, policy: int) -> dict[str, Author]:
+    """The authors of all responses that a policy is measured by, by their kind in the report."""
+    return {"expert": "expert", **answers_of(run, policy), "data": "data"}
 
 
 def held_out_samples(run: Run, drawn: Drawn) -> dict[int, list[SampleRow]]:
@@ -48,10 +61,9 @@ def held_out_experts(run: Run) -> list[EncodedExample]:
 
 
 def held_out_turns(run: Run, iteration: int) -> Turns:
-    """The opponent's generators, which share the held-out prompts as they share those of training.
+    """The opponent's generators by held-out prompt; they share the prompts that have an expert's response.
 
-    The game is played on those that have an expert's response, and on none where the iteration needs no samples, or
-    held-out prompts are not answered.
+    Empty where the iteration needs no samples, or policies do not answer held-out prompts.
     """
     phase = run.phase(iteration)
     if not (phase.needs_samples and run.config.evaluation.answers):
@@ -64,65 +76,66 @@ def held_out_turns(run: Run, iteration: int) -> Turns:
 def held_out_responses(run: Run, iteration: int) -> Responses:
     """The expert's response to each held-out prompt, and after it those of the generator whose turn it is."""
     turns = held_out_turns(run, iteration)
-    authors: set[By] = {"expert", *turns.values()}
-    written = {by: _responses(run, by) for by in authors}
+    authors: set[Author] = {"expert", *turns.values()}
+    written = {author: _responses(run, author) for author in authors}
     return {
         key: (example.prompt_ids, ids)
         for example in run.held_out
         if example.index in turns
-        for by in ("expert", turns[example.index])
-        for key, ids in written[by][example.index].items()
+        for author in ("expert", turns[example.index])
+        for key, ids in written[author][example.index].items()
     }
 
 
-def held_out_scores(run: Run, policy: int, *authors: By) -> dict[By, Scores]:
+def held_out_scores(run: Run, policy: int, *authors: Author) -> dict[Author, Scores]:
     """Log-probs of some authors' held-out responses under a policy; missing ones are computed.
 
-    All that these authors wrote to a prompt is computed together, so that the prompt, and what their responses have in
-    common, is read once. If any of it is missing, all of it is computed, lest what a kill left decides its bits.
+    The responses of all these authors to a prompt are scored together, so that the prompt, and any beginning that they
+    have in common, is read once. If one is missing, all are scored again, lest a log-prob's last bits depend on what a
+    kill had left.
     """
-    shards = {by: _shards(run, policy, by) for by in dict.fromkeys(authors)}
+    shards = {author: _shards(run, policy, author) for author in dict.fromkeys(authors)}
     together = [[each for each in batch if each[1]] for batch in zip(*shards.values(), strict=True)]
-    wrote = [by for by, of_author in shards.items() if any(responses for _, responses in of_author)]
+    wrote = [author for author, of_author in shards.items() if any(responses for _, responses in of_author)]
     scored = score_files(
         run,
         policy,
         {tuple(path for path, _ in batch): [responses for _, responses in batch] for batch in together if batch},
         title=f"{run.directory.stage(policy).path.name}: score {_title(wrote)}",
         per_token=True,
-        shared=is_start(policy) and all(isinstance(by, str) or is_start(by.policy) for by in wrote),
+        shared=is_start(policy) and all(isinstance(author, str) or is_start(author.policy) for author in wrote),
     )
-    return {by: joined(scored[path] for path, part in of_author if part) for by, of_author in shards.items()}
+    return {author: joined(scored[path] for path, part in of_author if part) for author, of_author in shards.items()}
 
 
-def score_files_of(run: Run, policy: int, by: By) -> dict[Path, Responses]:
-    """The shards of these log-probs, each with its responses."""
-    return {path: responses for path, responses in _shards(run, policy, by) if responses}
+def held_out_score_shards(run: Run, policy: int, author: Author) -> dict[Path, Responses]:
+    """The shards of an author's log-probs under a policy, each with the responses that it scores."""
+    return {path: responses for path, responses in _shards(run, policy, author) if responses}
 
 
-def _shards(run: Run, policy: int, by: By) -> list[tuple[Path, Responses]]:
-    """For each batch of held-out prompts the shard of an author's log-probs, and his responses, which may be none."""
+def _shards(run: Run, policy: int, author: Author) -> list[tuple[Path, Responses]]:
+    """By batch of held-out prompts, the shard of an author's log-probs and the responses, which may be none."""
     prompts = {each.index: each.prompt_ids for each in run.held_out}
     if policy == TEACHER and run.teacher is not None:
         prompts |= run.teacher.held_out_ids
-    written, size = _responses(run, by), run.config.generation.batch_size
+    written, size = _responses(run, author), run.config.generation.batch_size
     batches = [run.held_out[start : start + size] for start in range(0, len(run.held_out), size)]
     return [
         (
-            held_out_scores_path(run.directory.stage(policy), by, number),
+            held_out_scores_path(run.directory.stage(policy), author, number),
             {key: (prompts[each.index], ids) for each in batch for key, ids in written[each.index].items()},
         )
         for number, batch in enumerate(batches)
     ]
 
 
-def _responses(run: Run, by: By) -> dict[int, dict[ResponseKey, Sequence[int]]]:
+def _responses(run: Run, author: Author) -> dict[int, dict[ResponseKey, Sequence[int]]]:
     """An author's responses to each held-out prompt, by its index, as token ids."""
-    if by == "expert":
+    if author == "expert":
         return {each.index: {(each.index, None): each.expert_ids} if each.expert_ids else {} for each in run.held_out}
-    if by == "data":
+    if author == "data":
         return {each.index: {(each.index, k): ids for k, ids in enumerate(each.compared_ids)} for each in run.held_out}
-    samples = held_out_samples(run, by)
+    samples = held_out_samples(run, author)
     return {index: {(index, row["sample"]): row["response_ids"] for row in rows} for index, rows in samples.items()}
 
 
@@ -132,15 +145,17 @@ def expert_log_probs(run: Run, policy: int) -> list[float]:
     return [scores[example.index, None] for example in held_out_experts(run)]
 
 
-def _title(authors: Iterable[By]) -> str:
-    names = [*dict.fromkeys(f"the {by}'s" if isinstance(by, str) else f"{words(by.policy)}'s" for by in authors)]
+def _title(authors: Iterable[Author]) -> str:
+    """The authors' responses in words, as a progress bar names them."""
+    names = [*dict.fromkeys(f"the {who}'s" if isinstance(who, str) else f"{words(who.policy)}'s" for who in authors)]
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) + " responses"
 
 
 def _sample(run: Run, drawn: Drawn) -> list[Path]:
-    """The shards of a policy's responses; for a mixture, of the iteration that starts from the policy.
+    """The shards of a policy's responses, sampled where they are missing.
 
-    Whichever of the policy's own responses are wanted, the others are sampled with them: it is measured by both.
+    A policy's sampled and greedy responses are made together, since it is measured by both. A mixture's share of the
+    base model is that of the iteration which starts from the policy.
     """
     name = run.directory.stage(drawn.policy).path.name
     if drawn.how == "mixture":
