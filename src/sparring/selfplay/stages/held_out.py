@@ -40,13 +40,13 @@ _SEEDED = {"sampled": "sampled", "greedy": "greedy", "mixture": "mixed"}
 
 
 def answers_of(run: Run, policy: int) -> dict[str, Drawn]:
-    """A policy's own responses that it is measured by, by their kind in the report; none if `evaluation.answers` is off."""
+    """By kind, a policy's own responses that it is measured by; none if `evaluation.answers` is off."""
     answered = run.config.evaluation.answers
     return {"greedy": Drawn(policy, "greedy"), "sampled": Drawn(policy, "sampled")} if answered else {}
 
 
 def authors_measured(run: Run, policy: int) -> dict[str, Author]:
-    """The authors of all responses that a policy is measured by, by their kind in the report."""
+    """By kind, as the report names it, the authors of all responses that a policy is measured by."""
     return {"expert": "expert", **answers_of(run, policy), "data": "data"}
 
 

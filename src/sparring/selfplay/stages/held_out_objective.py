@@ -180,7 +180,7 @@ def _difference(left: Scores, right: Scores) -> Scores:
 
 
 def _fields(run: Run, values: Scores, *, prefix: str = "", suffix: str = "") -> dict[str, Any]:
-    """The values as two fields of `LogRatios`: {prefix}expert{suffix}, `[B]`, and {prefix}generated{suffix}, `[B, K]`."""
+    """Two fields of `LogRatios`: {prefix}expert{suffix}, `[B]`, and {prefix}generated{suffix}, `[B, K]`."""
     return {
         f"{prefix}expert{suffix}": _tensor(run, values, [None])[:, 0],
         f"{prefix}generated{suffix}": _tensor(run, values, range(run.config.evaluation.samples_per_prompt)),
