@@ -30,12 +30,12 @@ class TakesSettings(TyperCommand):
 
 def _check_setting(option: str, value: str) -> None:
     """Raises InputError where an unknown option is the name of a setting."""
-    from sparring.selfplay.config.explain import homes
     from sparring.selfplay.config.schema import SelfPlayConfig
+    from sparring.selfplay.config.unknown_keys import keys_meant
     from sparring.trainer.fields import MANAGED
 
     name = option.lstrip("-").replace("-", "_")
-    keys = [name] if "." in name else homes(SelfPlayConfig, name)
+    keys = [name] if "." in name else keys_meant(SelfPlayConfig, name)
     if keys:
         fix = f"write {' or '.join(f'{key}={value}' for key in keys)}"
         raise InputError("is a setting, and no option", where=option, fix=fix)

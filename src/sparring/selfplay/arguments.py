@@ -11,8 +11,8 @@ from transformers import TrainingArguments
 
 from sparring.generation.products import multiplies_bf16
 from sparring.models.loading import torch_device
-from sparring.selfplay.config.explain import check_section
 from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.config.unknown_keys import check_section
 from sparring.trainer.arguments import autocast_dtype, training_arguments, training_fields
 from sparring.trainer.fields import MANAGED, MEANT
 

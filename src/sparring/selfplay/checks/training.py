@@ -10,8 +10,8 @@ from sparring.models.lora import MEANT, lora_config, lora_fields
 from sparring.selfplay.arguments import arguments_of
 from sparring.selfplay.checks.quantization import check_quantization
 from sparring.selfplay.checks.workers import check_workers
-from sparring.selfplay.config.explain import check_section
 from sparring.selfplay.config.schema import SelfPlayConfig
+from sparring.selfplay.config.unknown_keys import check_section
 from sparring.selfplay.phases import errors_name_phase
 from sparring.trainer.arguments import autocast_dtype
 
