@@ -11,7 +11,7 @@ from transformers import LlamaConfig
 
 from sparring.models import ModelConfig
 from sparring.objectives.spif import Spif
-from sparring.planning.cost import Batch, TokenCounts, described, flops, memory
+from sparring.planning.cost import Batch, TokenCounts, model_shapes, flops, memory
 from sparring.planning.plan import plan
 from sparring.planning.tokens import Tokens, tokens_by_part
 from sparring.selfplay.config.schema import SelfPlayConfig
@@ -35,7 +35,7 @@ BATCH = Batch(tokens=1024, predicted=(512,), decoded=4096)
 
 @pytest.mark.parametrize(("config", "parameters"), [(SEVEN, 6_738_415_616), (SEVENTY, 68_976_648_192)])
 def test_full_training_in_bf16(config: LlamaConfig, parameters: int, tmp_path: Path) -> None:
-    model = described(ModelConfig(dtype="bfloat16"), config, None)
+    model = model_shapes(ModelConfig(dtype="bfloat16"), config, None)
     args = training_arguments({"gradient_checkpointing": True}, output=tmp_path, seed=0)
     whole, shared = (asdict(memory(model, args, BATCH, shards=shards)) for shards in (1, 8))
     assert [whole[name] for name in ("weights", "gradients", "optimizer")] == [
@@ -57,7 +57,7 @@ def test_full_training_in_bf16(config: LlamaConfig, parameters: int, tmp_path: P
 
 
 def test_sampling_on_a_processor_copies_the_linear_layers(tmp_path: Path) -> None:
-    model = described(ModelConfig(dtype="bfloat16"), SEVEN, None)
+    model = model_shapes(ModelConfig(dtype="bfloat16"), SEVEN, None)
     args = training_arguments({}, output=tmp_path, seed=0)
     plain, copied = (memory(model, args, BATCH, shards=1, laid_out=way).playing for way in (False, True))
     # All but the embedding, and the two norms of each layer and the last one.
@@ -66,14 +66,14 @@ def test_sampling_on_a_processor_copies_the_linear_layers(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("lora", [None, {"r": 4, "target_modules": ["gate_proj", "up_proj"]}])
 def test_gates_that_are_not_kept_are_two_numbers_less_a_position_and_unit(lora: Any, tmp_path: Path) -> None:
-    model = described(ModelConfig(dtype="float32"), SEVEN, lora)
+    model = model_shapes(ModelConfig(dtype="float32"), SEVEN, lora)
     args = training_arguments({}, output=tmp_path, seed=0)
     kept, recomputed = (memory(model, args, BATCH, shards=1, gates_kept=way).activations for way in (True, False))
     assert kept - recomputed == 1024 * 32 * 2 * 11008 * 4
 
 
 def test_an_adapter_alone_has_gradients_and_optimizer_states(tmp_path: Path) -> None:
-    model = described(ModelConfig(dtype="bfloat16"), SEVEN, {"r": 16, "target_modules": ["q_proj", "v_proj"]})
+    model = model_shapes(ModelConfig(dtype="bfloat16"), SEVEN, {"r": 16, "target_modules": ["q_proj", "v_proj"]})
     args = training_arguments({}, output=tmp_path, seed=0)
     # Two matrices of 4096 by 16 for each of two projections in each of 32 layers.
     adapter = 32 * 2 * 2 * 4096 * 16
@@ -89,7 +89,7 @@ def test_an_adapter_alone_has_gradients_and_optimizer_states(tmp_path: Path) -> 
 @pytest.mark.parametrize(("kind", "bits"), [("nf4", 4 + 8 / 64 + 32 / (64 * 256)), ("int8", 8)])
 def test_a_quantised_base_of_7b(kind: Any, bits: float, tmp_path: Path) -> None:
     """All but the embedding, the head and the norms; adapters and the cache keep their formats."""
-    model = described(ModelConfig(dtype="bfloat16"), SEVEN, {"r": 16})
+    model = model_shapes(ModelConfig(dtype="bfloat16"), SEVEN, {"r": 16})
     args = training_arguments({"gradient_checkpointing": True}, output=tmp_path, seed=0)
     plain, quantized = (memory(model, args, BATCH, shards=1, quantization=which) for which in (None, kind))
     layers = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008)
@@ -102,7 +102,7 @@ def test_a_quantised_base_of_7b(kind: Any, bits: float, tmp_path: Path) -> None:
     assert (plain.gradients, plain.optimizer) == (quantized.gradients, quantized.optimizer)
     # The adapters are in fp32, so each keeps a copy of its input, of one layer at a time with checkpointing.
     assert plain.activations == 1024 * (4096 * 2 * (32 + 24) + 4 * (6 * 4096 + 11008))
-    assert quantized.total < 24e9 < memory(described(ModelConfig(), SEVEN, {"r": 16}), args, BATCH, shards=1).total
+    assert quantized.total < 24e9 < memory(model_shapes(ModelConfig(), SEVEN, {"r": 16}), args, BATCH, shards=1).total
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_the_head_keeps_its_share_of_every_row(
 ) -> None:
     batch = Batch.largest([TokenCounts(prompt, (response, response))], prompts=prompts, sequences=1, limit=10)
     assert batch.predicted == predicted
-    model = described(ModelConfig(dtype="float32"), SEVEN, None)
+    model = model_shapes(ModelConfig(dtype="float32"), SEVEN, None)
     found = memory(model, training_arguments({}, output=tmp_path, seed=0), batch, shards=1)
     kept = sum(min(n * 32000, 2**27) for n in predicted)
     # 2²⁴ // 32000 positions at once.
@@ -147,13 +147,13 @@ def test_a_part_is_full_or_has_one_long_prompt(
 
 @pytest.mark.parametrize(("optim", "a_weight"), [("adamw_torch", 8), ("sgd", 0), ("adafactor", 0)])
 def test_what_an_optimizer_keeps(optim: str, a_weight: int, tmp_path: Path) -> None:
-    model = described(ModelConfig(dtype="float32"), SEVEN, None)
+    model = model_shapes(ModelConfig(dtype="float32"), SEVEN, None)
     args = training_arguments({"optim": optim}, output=tmp_path, seed=0)
     assert memory(model, args, BATCH, shards=1).optimizer == a_weight * 6_738_415_616
 
 
 def test_two_flops_a_weight_forward_and_six_to_train() -> None:
-    model = described(ModelConfig(dtype="bfloat16"), SEVEN, None)
+    model = model_shapes(ModelConfig(dtype="bfloat16"), SEVEN, None)
     found = flops(model, generate=10, score=100, train=1000, checkpointing=False)
     assert found == {name: n * 6_738_415_616 for name, n in (("generate", 20), ("score", 200), ("train", 6000))}
 

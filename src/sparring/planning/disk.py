@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sparring.planning.cost import state_bytes
-from sparring.planning.tokens import rewarded_rows, scored_rows, shown_rows
+from sparring.planning.tokens import reward_player_rows, scored_rows, scorer_rows
 from sparring.selfplay.arguments import arguments_of, steps_of
 from sparring.selfplay.phases import Phase
 from sparring.selfplay.prepared import Prepared
 from sparring.selfplay.retention import kept_samples, models_at_once
 from sparring.trainer.arguments import saves_by_the_clock
 
-# Bytes a token in Parquet files: its id and its text in a sample; in held-out files also log-probs under several
-# policies, and what the report shows of it. Measured, see docs/reliability.md; they depend on what is written.
+# Bytes a token in Parquet files: its id and its text in a sample; in held-out files also its log-probs under several
+# policies, and its row in the report. Measured, see docs/reliability.md; they depend on the texts.
 _SAMPLE, _HELD_OUT = 3, 30
 # Bytes of a sample's number, digest and log-prob in a file of scores.
 _SCORE = 50
-# Bytes of a next token's id and log-prob; random as they are, they do not shrink.
+# Bytes of a next token's id and log-prob; compression does not make them fewer, since they look random.
 _NEXT_TOKEN = 8
 
 
@@ -30,7 +30,7 @@ class Use:
 
     Attributes:
         models: Saved policies.
-        checkpoints: Those of the training that is under way: weights, and the optimizer's states.
+        checkpoints: The checkpoints of the training that is under way: weights, and the optimizer's states.
         samples: Samples and log-probs of the training prompts.
         held_out: Responses to the held-out prompts and their log-probs, which are always kept.
     """
@@ -42,13 +42,13 @@ class Use:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The sum of all four."""
         return sum(asdict(self).values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """The disk use of a run at its peak, each part's own, and when it has ended."""
+    """The disk use of a run: the peak of each of its parts, and what is left when it has ended."""
 
     peak: Use
     end: Use
@@ -59,8 +59,8 @@ def disk(prepared: Prepared, model: Any, *, processes: int) -> Disk:
 
     Args:
         prepared: The run.
-        model: The model as shapes, with the adapter if there is one.
-        processes: How many processes train it.
+        model: The model from `model_shapes`.
+        processes: The number of processes that train it.
     """
     config, phases = prepared.config, prepared.phases
     saved = _saved_bytes(model, adapter=config.lora is not None)
@@ -75,7 +75,7 @@ def disk(prepared: Prepared, model: Any, *, processes: int) -> Disk:
         peak=Use(
             models=(models.most + config.controls) * saved,
             checkpoints=max(_checkpoint_bytes(prepared, model, saved, processes)),
-            # Those of the iteration that is played come on top of those that are kept.
+            # The samples of the iteration that is played come on top of those that are kept.
             samples=max((before + new for before, new in zip(kept, by_iteration, strict=False)), default=0),
             held_out=held_out,
         ),
@@ -88,14 +88,14 @@ def _saved_bytes(model: Any, *, adapter: bool) -> int:
 
 
 def _checkpoint_bytes(prepared: Prepared, model: Any, saved: int, processes: int) -> Iterator[int]:
-    """The checkpoints of each training, with the one that is written before an old one is removed."""
+    """The bytes of each training's checkpoints, with the new one that is written before the oldest is removed."""
     config, warmup = prepared.config, prepared.config.warmup
     trainings = [
         (phase.config.training, len(prepared.prompts(phase, phase.iterations.start)), 0) for phase in prepared.phases
     ]
     if warmup is not None:
         taught, validation = warmup.split(prepared.train.examples)
-        # Until a plateau, that of the best look is kept too.
+        # Training until a plateau also keeps the checkpoint with the best validation loss.
         trainings.append((warmup.fields(config.training), len(taught), int(bool(validation))))
     for fields, prompts, kept in trainings:
         args = arguments_of(config, fields)
@@ -115,19 +115,19 @@ def _sample_bytes(prepared: Prepared, phase: Phase, iteration: int) -> int:
     candidates = 0 if phase.scorer is None else phase.scorer.candidates
     # The features of `response_features` in fp32, beside a number and a digest, and the reward.
     each: int = 4 * prepared.model_config.get_text_config().hidden_size + 2 * _SCORE
-    rewarded = sum(each * len(row.responses) for row in rewarded_rows(prepared, phase, iteration))
+    rewarded = sum(each * len(row.responses) for row in reward_player_rows(prepared, phase, iteration))
     return (
         rewarded
         + sum(
-            _SAMPLE * row.apart + _SCORE * scorers * len(row.responses)
+            _SAMPLE * row.unpacked + _SCORE * scorers * len(row.responses)
             for row in scored_rows(prepared, phase, iteration)
         )
-        + sum(_NEXT_TOKEN * candidates * sum(row.responses) for row in shown_rows(prepared, phase, iteration))
+        + sum(_NEXT_TOKEN * candidates * sum(row.responses) for row in scorer_rows(prepared, phase, iteration))
     )
 
 
 def _held_out_bytes(prepared: Prepared) -> int:
-    """Of one policy: its greedy and sampled responses to each prompt, and log-probs of the expert's."""
+    """The bytes of one policy's greedy and sampled responses to each prompt, and of the expert's log-probs."""
     if prepared.held_out is None:
         return 0
     evaluation, limit = prepared.config.evaluation, prepared.config.data.max_response_tokens

@@ -1,4 +1,4 @@
-"""The settings that shrink a part of a run, and by how much at once."""
+"""The settings that shrink a part of a run, and the next smaller value of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Lever = tuple[str, Any]
 """A setting and a smaller value of it."""
 
 _STEP = 0.75
-# Below these a run says next to nothing: of fewer held-out prompts no difference can be told from chance, on fewer
+# No setting is shrunk below these: with fewer held-out prompts no difference can be told from chance, and on fewer
 # prompts or in fewer epochs nothing is learned.
 _LEAST_HELD_OUT, _LEAST_PROMPTS, _LEAST_EPOCHS = 16, 32, 2
 # A response that ends by itself may be somewhat longer than any of the experts'.
@@ -21,10 +21,10 @@ _ROOM = 1.25
 
 
 def levers(prepared: Prepared, part: str) -> list[Lever]:
-    """What would shrink a part of a run, one of those of `tokens_by_part`, the best first; nothing where nothing can.
+    """The settings that would shrink a part of a run (a name of `tokens_by_part`), the best first.
 
-    Above all it is the limit of responses, where it lies far above the experts' longest: nothing is lost with it, and
-    every response to a prompt without an expert is counted at its full length.
+    The best of all is a lower limit of responses where the limit lies far above the longest expert's response: nothing
+    is lost, and every response to a prompt without an expert is counted as long as the limit.
     """
     return [*_limit(prepared), *_LEVERS[part](prepared)]
 
@@ -79,6 +79,6 @@ _LEVERS: dict[str, Callable[[Prepared], Iterable[Lever]]] = {
     "play": _play,
     "control": lambda _: [("control", False)],
     "evaluation": _evaluation,
-    # What it writes is as many responses as there are prompts.
+    # A teacher writes one response to each prompt, so no setting makes its part smaller.
     "teacher": lambda _: [],
 }

@@ -1,4 +1,4 @@
-"""What is known of a phase before it is played, and how much is compared."""
+"""The plan of a phase: its game, its stability number, and its comparisons by a judge."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ from sparring.types import StabilityNumber
 
 @dataclass(frozen=True, kw_only=True)
 class PhasePlan:
-    """What is known of one phase.
+    """The plan of one phase.
 
-    `comparisons` are those of its judge, whose time is not estimated unless it `is_instant`; `experts` are the prompts
-    from whose experts a reward player learns, where there is one.
+    Attributes:
+        game: The objective, the regularizers and the opponent, in words.
+        objective: The name of the objective.
+        iterations: The number of iterations.
+        prompts: The number of prompts of each.
+        stability: The stability number, or why there is none.
+        comparisons: Comparisons of two responses by the phase's judge; their time is not estimated.
+        is_instant: Whether the judge takes no time worth estimating.
+        experts: The number of prompts whose experts a reward player learns from; None without such a player.
     """
 
     game: str
@@ -31,7 +38,7 @@ class PhasePlan:
     experts: int | None
 
     def rows(self) -> list[tuple[str, str]]:
-        """For people: what it is about, and what is said of it."""
+        """The rows of the plan's table: a heading and a text each."""
         if self.iterations == 0:
             return [("game", "none: the run ends after its warm-up")]
         times = "1 iteration" if self.iterations == 1 else f"{self.iterations} iterations"
@@ -56,7 +63,7 @@ class PhasePlan:
 
 
 def phase_plan(prepared: Prepared, phase: Phase) -> PhasePlan:
-    """What is known of a phase."""
+    """The plan of a phase."""
     prompts = prepared.prompts(phase, phase.iterations.start)
     penalties = [penalty(each.name, each.options) for each in phase.config.regularizers]
     return PhasePlan(
@@ -72,7 +79,7 @@ def phase_plan(prepared: Prepared, phase: Phase) -> PhasePlan:
 
 
 def comparisons(config: PhaseConfig, prompts: int) -> int:
-    """Every pair of responses to every prompt, in every iteration; an endpoint is asked about each in both orders."""
+    """The number of pairs of responses to a prompt, over all prompts and iterations; both orders of a pair count once."""
     if config.judge is None:
         return 0
     n = config.generation.samples_per_prompt + config.judge.expert_plays
@@ -80,11 +87,14 @@ def comparisons(config: PhaseConfig, prompts: int) -> int:
 
 
 def held_out_comparisons(prepared: Prepared) -> int:
-    """Every policy's held-out samples beside the base model's and the previous policy's; none that take no time."""
+    """The comparisons of each policy's held-out samples with the base model's and the previous policy's.
+
+    Zero where no judge makes them, or one that takes no time.
+    """
     if prepared.held_out_judge is None or prepared.held_out is None or prepared.held_out_judge.is_instant:
         return 0
     config = prepared.config
-    # The first policy's previous one is the base model, which has no rival itself.
+    # The base model has no rival; the first policy has one only, since the base model is its previous policy too.
     rivals = 2 * config.total_iterations + (1 if config.warmup is not None else -1)
     rivals += 2 * config.controls - (config.warmup is None and config.controls > 0)
     return rivals * len(prepared.held_out.examples) * config.evaluation.samples_per_prompt

@@ -1,4 +1,4 @@
-"""What a run would take, before it takes it: stability, tokens, memory, and time from a short calibration."""
+"""The plan of a run, before it is played: stability, tokens, memory, disk, and time from a short calibration."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Self
 from rich.table import Table
 
 from sparring.models.quantization import share_quantized
-from sparring.planning.cost import Batch, Memory, described, flops, memory
+from sparring.planning.cost import Batch, Memory, model_shapes, flops, memory
 from sparring.planning.disk import Disk, disk
 from sparring.planning.levers import levers
 from sparring.planning.phases import PhasePlan, held_out_comparisons, phase_plan
 from sparring.planning.rates import BUSY, Calibration, Rates, calibrate
-from sparring.planning.reading import reading_of
+from sparring.planning.read_share import read_share
 from sparring.planning.tokens import Tokens, tokens_by_part, trained_rows
 from sparring.progress import duration
 from sparring.selfplay.arguments import arguments_of
@@ -28,14 +28,17 @@ from sparring.trainer.parts import PART_TOKENS, in_parts
 from sparring.work import processes as launched
 
 LONG = 3600.0
-"""Seconds from which on a plan says what takes most of them."""
+"""Seconds above which a plan names the longest part of the run, and how to shorten it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What a part of a run takes of the whole.
+    """A part of a run: the warm-up, the play, the evaluation, and so on.
 
-    `seconds` is None where no speed was measured; `is_most` says that it may well take less.
+    Attributes:
+        tokens: Its tokens.
+        seconds: Its time; None where no speed was measured.
+        is_most: Whether these are upper bounds, and it may well take less.
     """
 
     tokens: Tokens
@@ -44,20 +47,31 @@ class Part:
 
     @classmethod
     def of(cls, tokens: Tokens, rates: Rates | None, processes: int, *, is_most: bool) -> Self:
-        """A part of so many tokens, played by so many processes at the rates that were measured, if any were."""
+        """A part with so many tokens, its time from measured rates if there are some."""
         seconds = None if rates is None else sum(seconds_of(tokens, rates, processes).values())
         return cls(tokens=tokens, seconds=seconds, is_most=is_most)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What `sparring plan` prints: the phases one by one, and of all of them together what they take.
+    """What `sparring plan` prints.
 
-    `comparisons` are those of policies on the held-out set that take time; the phases have their own. `notes` say what
-    was left out of the data or cut, and what the model sees otherwise than the rows say. `quantized` is the share of
-    the model's weights that `model.quantization` holds in few bits. `parts` are what the warm-up, the play, the control
-    and the like take of the tokens and the seconds. `share` is that of `Calibration`. `smaller` are the settings that
-    make the longest part less, where the run takes long.
+    Attributes:
+        processes: The processes that would play the run.
+        phases: Each phase.
+        data: The number of examples to train on and held out.
+        notes: What is left out of the data or cut, and where the model sees other text than the rows hold.
+        comparisons: Comparisons of policies on the held-out set by a judge that takes time; phases have their own.
+        tokens: The tokens of the whole run.
+        rates: The measured tokens a second; None where none were measured.
+        share: As in `Calibration`.
+        quantized: The share of the model's weights that `model.quantization` holds in few bits.
+        memory: Peak memory of a process, in the phase that takes most.
+        disk: Disk use.
+        flops: Floating-point operations of generating, scoring and training.
+        seconds: The time of each of these; empty where no speed was measured.
+        parts: The parts of the run by name.
+        smaller: The settings that shorten the longest part.
     """
 
     processes: int
@@ -122,7 +136,7 @@ class Plan:
         return table
 
     def _of_the_time(self) -> Iterator[tuple[str, str]]:
-        """The total, where there are times; of a machine that was busy, and of a run that takes long, what follows."""
+        """Rows about the time: the total, a remark if the machine was busy, and one if the run takes long."""
         total = sum(self.seconds.values())
         if self.seconds:
             most = "at most " if any(part.is_most for part in self.parts.values()) else ""
@@ -137,7 +151,7 @@ class Plan:
             yield "most of the time", f"{most}, {duration(self.parts[most].seconds or 0)}{less}; {fitting}"
 
     def _generates_held_out(self) -> bool:
-        """Whether all that is generated are answers to held-out prompts, as where the data bring the responses."""
+        """Whether only answers to held-out prompts are generated, because the data bring the training responses."""
         return {name for name, part in self.parts.items() if part.tokens.generate} == {"evaluation"}
 
 
@@ -146,7 +160,7 @@ def _size(size: int) -> str:
 
 
 def longest(parts: Mapping[str, Part]) -> str:
-    """The part that takes most of the time."""
+    """The part of a run that takes most of the time."""
     return max(parts, key=lambda name: parts[name].seconds or 0.0)
 
 
@@ -158,15 +172,15 @@ def plan(
     calibrated: bool = True,
     calibration: Calibration | None = None,
 ) -> Plan:
-    """Checks a configuration and estimates what it takes.
+    """Checks a configuration and estimates what its run takes.
 
     Args:
-        config: The run.
-        processes: How many would play it; None for those that a launcher started.
+        config: The configuration.
+        processes: The processes that would play it; None for those that a launcher started.
         sharded: Whether they would share out the weights in training (FSDP).
-        calibrated: Whether to load the model and measure its speed here, which takes about half a minute; without,
-            only the model's configuration is read, and there are no times.
-        calibration: The speed as it was measured before, which is then not measured again.
+        calibrated: Whether to load the model and measure its speed here, which takes about half a minute; if not, only
+            the model's configuration is read, and there are no times.
+        calibration: A speed that was measured before; it is not measured again.
 
     Raises:
         InputError: Something is wrong with the configuration, the data or the model.
@@ -176,15 +190,16 @@ def plan(
     # With what a recipe chose written out.
     config = prepared.config
     processes = launched.count() if processes is None else processes
-    parts = tokens_by_part(prepared, processes)
-    tokens = Tokens.total(parts.values())
-    model = described(config.model, prepared.model_config, config.lora)
+    by_part = tokens_by_part(prepared, processes)
+    tokens = Tokens.total(by_part.values())
+    model = model_shapes(config.model, prepared.model_config, config.lora)
     if calibrated and calibration is None:
         calibration = calibrate(prepared)
     rates = None if calibration is None else calibration.rates
     untaught = _untaught(prepared)
     bounded = _bounded(prepared, untaught)
-    taken = {name: Part.of(part, rates, processes, is_most=name in bounded) for name, part in parts.items()}
+    parts = {name: Part.of(part, rates, processes, is_most=name in bounded) for name, part in by_part.items()}
+    checkpointing = any(arguments_of(config, each.training).gradient_checkpointing for each in config.schedule)
     return Plan(
         processes=processes,
         phases=[phase_plan(prepared, phase) for phase in prepared.phases],
@@ -197,32 +212,25 @@ def plan(
         tokens=tokens,
         rates=rates,
         quantized=0.0 if config.model.quantization is None else share_quantized(model),
-        memory=max(
-            (_memory(prepared, phase, model, processes, sharded=sharded) for phase in prepared.phases),
-            key=lambda each: each.total,
-        ),
+        memory=_memory(prepared, model, processes, sharded=sharded),
         disk=disk(prepared, model, processes=processes),
-        flops=flops(
-            model,
-            **asdict(tokens),
-            checkpointing=any(arguments_of(config, each.training).gradient_checkpointing for each in config.schedule),
-        ),
+        flops=flops(model, **asdict(tokens), checkpointing=checkpointing),
         seconds=seconds_of(tokens, rates, processes),
         share=None if calibration is None else calibration.share,
-        parts=taken,
-        smaller=[setting for setting, _ in levers(prepared, longest(taken))],
+        parts=parts,
+        smaller=[setting for setting, _ in levers(prepared, longest(parts))],
     )
 
 
 def seconds_of(tokens: Tokens, rates: Rates | None, processes: int) -> dict[str, float]:
-    """How long some tokens take, by what is done with them; nothing where no speed was measured."""
+    """The seconds that tokens take, by what is done with them; empty where no speed was measured."""
     if rates is None:
         return {}
     return {name: getattr(tokens, name) / rate / processes for name, rate in asdict(rates).items()}
 
 
 def answered(prepared: Prepared) -> Prepared:
-    """With a teacher, whose responses are not written yet, each as long as it may become."""
+    """The run with each response that a teacher has yet to write in it, as long as it may become."""
     if prepared.teacher is None:
         return prepared
     ids = [prepared.train.stop_ids[0]] * prepared.config.data.max_response_tokens
@@ -233,13 +241,19 @@ def answered(prepared: Prepared) -> Prepared:
     return replace(prepared, train=train or prepared.train, held_out=held_out)
 
 
-def _memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sharded: bool) -> Memory:
+def _memory(prepared: Prepared, model: Any, processes: int, *, sharded: bool) -> Memory:
+    """The memory of a process in the phase that takes most."""
+    phases = (_phase_memory(prepared, phase, model, processes, sharded=sharded) for phase in prepared.phases)
+    return max(phases, key=lambda each: each.total)
+
+
+def _phase_memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sharded: bool) -> Memory:
     args = arguments_of(prepared.config, phase.config.training)
-    # Where every iteration is played on all prompts, one stands for all: the last, by when a team is complete.
-    # A run that ends after its warm-up has the objective of that.
-    different = phase.iterations if prepared.config.data.prompts_per_iteration else phase.iterations[-1:] or range(1)
+    # If every iteration is played on all prompts, the last stands for all, since its team has most members. A run that
+    # ends after its warm-up has no iteration, and its first phase has the warm-up's objective.
+    iterations = phase.iterations if prepared.config.data.prompts_per_iteration else phase.iterations[-1:] or range(1)
     batch = Batch.largest(
-        (row for iteration in different for row in trained_rows(prepared, phase, iteration)),
+        (row for iteration in iterations for row in trained_rows(prepared, phase, iteration)),
         prompts=args.per_device_train_batch_size,
         sequences=phase.config.generation.batch_size,
         limit=prepared.config.data.max_response_tokens,
@@ -260,13 +274,13 @@ def _memory(prepared: Prepared, phase: Phase, model: Any, processes: int, *, sha
 
 
 def _bounded(prepared: Prepared, untaught: Collection[str]) -> set[str]:
-    """The parts of which the most is counted: what verdicts leave out, or a plateau ends, shows in the run alone."""
+    """The parts whose tokens are upper bounds: the run alone shows what verdicts leave out, and when a plateau comes."""
     warmup = prepared.config.warmup
     ends = {"warm-up"} if warmup is not None and warmup.until == "plateau" else set()
     return ends | ({"play", "control"} if untaught else set())
 
 
 def _untaught(prepared: Prepared) -> list[str]:
-    """Which objectives train on fewer responses than are generated."""
-    told = (reading_of(prepared, phase).told for phase in prepared.phases)
+    """Sentences on the objectives that train on fewer responses than are generated."""
+    told = (read_share(prepared, phase).told for phase in prepared.phases)
     return [*dict.fromkeys(text for text in told if text is not None)]

@@ -16,7 +16,7 @@ from sparring.selfplay.prepared import Prepared
 # Seconds for each of generating, scoring and training; with loading, a calibration takes about ten.
 _CALIBRATE_S = 3.0
 BUSY = 0.8
-"""Below that share of the time other programs had the processor: by itself a thread that computes has it nearly all."""
+"""If the measuring thread had a processor for a smaller share of the time, the machine counts as busy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,12 @@ class Rates:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The speeds, and whether this machine had other things to do while they were measured.
+    """The speeds, and whether other programs were at work while they were measured.
 
     Attributes:
         rates: The speeds.
-        share: The share of the time in which the measuring thread had a processor. It computes all the time, so that
-            much less than 1 says that other programs had it; None where a GPU computes, for which a thread may wait.
+        share: The share of the time in which the measuring thread had a processor. The thread computes all the time, so
+            other programs had it for the rest. None where a GPU computes, since the thread may then wait for it.
     """
 
     rates: Rates
@@ -49,7 +49,7 @@ class Calibration:
 
 
 def _answer(item: EncodedExample) -> list[int]:
-    """The expert's response; where there is none, the prompt stands in."""
+    """The expert's response, or the prompt in its place where there is none."""
     return item.expert_ids or item.prompt_ids
 
 
@@ -76,7 +76,7 @@ def calibrate(prepared: Prepared) -> Calibration:
 
 
 def _rate(work: Callable[[], int]) -> float:
-    """Tokens a second of `work`, which returns its number of tokens; a short first call only warms up."""
+    """Tokens a second of `work`, which returns its number of tokens; a first call that is short is not counted."""
     start = time.perf_counter()
     tokens = work()
     if time.perf_counter() - start < _CALIBRATE_S:
@@ -87,7 +87,7 @@ def _rate(work: Callable[[], int]) -> float:
 
 
 def generate_once(prepared: Prepared, policy: Policy, batch: Sequence[EncodedExample]) -> int:
-    """Samples 16 tokens at most to as many sequences as are decoded at once; returns how many tokens there were."""
+    """Samples up to 16 tokens in each of as many sequences as are decoded at once; returns the number of tokens."""
     config = prepared.config.generation
     player = generator_for(config, policy, prepared.engine, stop_ids=prepared.train.stop_ids, max_new_tokens=16)
     repeated = [batch[n % len(batch)] for n in range(config.prompts_per_batch)]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from sparring.examples import EncodedExample
 from sparring.log_ratios import EXPERT_FIELDS
 from sparring.planning.cost import TokenCounts
-from sparring.planning.reading import reading_of
+from sparring.planning.read_share import read_share
 from sparring.policies import BASE
 from sparring.selfplay.arguments import epochs_of
 from sparring.selfplay.phases import Phase
@@ -17,17 +17,17 @@ from sparring.selfplay.prepared import Prepared
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
-    """Tokens of the whole run.
+    """Tokens of a run, or of a part of it, by what is done with them.
 
-    A generated response is taken to be as long as the expert's, or the limit where a prompt has none. A prompt counts
-    once for all responses that are read with it, as packed rows read it; a model that reads padded rows reads it once
-    for each of them.
+    A generated response is taken to be as long as the expert's, or as the limit where a prompt has none. A prompt is
+    counted once for all responses that are read with it, as in packed rows; a model that is read in padded rows reads
+    it once for each of them.
 
     Attributes:
         generate: Sampled tokens; one from a mixture counts twice, since two models read it.
-        score: Scored tokens, prompts included, and those from whose predictions a reward is learnt.
-        train: Trained tokens, prompts included, of all epochs; on average at most, where a rule's verdicts decide which
-            responses are trained on.
+        score: Tokens read for log-probs or for the features of a reward player, prompts included.
+        train: Trained tokens of all epochs, prompts included; where a rule's verdicts decide which responses are
+            trained on, an upper bound of their average.
     """
 
     generate: int = 0
@@ -39,68 +39,67 @@ class Tokens:
 
     @classmethod
     def total(cls, parts: Iterable[Tokens]) -> Tokens:
-        """The sum of some."""
+        """The sum of several parts."""
         return sum(parts, cls())
 
 
 def scored_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
-    """The rows that an iteration scores; one at a time, since there may be millions."""
-    for item, played in _played(prepared, phase, iteration):
+    """The rows that an iteration scores, as an iterator since there may be millions."""
+    for item, lengths in _generated(prepared, phase, iteration):
         expert = [len(item.expert_ids)] if phase.reads_expert else []
-        yield TokenCounts(len(item.prompt_ids), (*expert, *played))
+        yield TokenCounts(len(item.prompt_ids), (*expert, *lengths))
 
 
-def shown_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
-    """The rows that an iteration's scorer reads token by token, with what it is shown; none without one."""
+def scorer_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
+    """The rows in which an iteration's scorer reads the responses, after a prompt of its own; none without a scorer."""
     if phase.scorer is None:
         return
     asked = prepared.asked_by_scorer(phase, prepared.prompts(phase, iteration))
+    # A teacher's response that the scorer is shown is not written yet, so its prompt lacks it.
     unwritten = prepared.teacher is not None and phase.shows_expert
-    for item, played in _played(prepared, phase, iteration):
-        yield TokenCounts(len(asked[item.index]) + unwritten * len(item.expert_ids), tuple(played))
+    for item, lengths in _generated(prepared, phase, iteration):
+        yield TokenCounts(len(asked[item.index]) + unwritten * len(item.expert_ids), tuple(lengths))
 
 
-def rewarded_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
-    """The rows from whose predictions an iteration's reward player learns; none where it has no such player."""
+def reward_player_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
+    """The rows from whose features an iteration's reward player learns; none without such a player."""
     if phase.reward_player is None:
         return
-    for item, played in _played(prepared, phase, iteration):
+    for item, lengths in _generated(prepared, phase, iteration):
         expert = [len(item.expert_ids)] if item.expert_ids else []
-        yield TokenCounts(len(item.prompt_ids), (*expert, *played))
+        yield TokenCounts(len(item.prompt_ids), (*expert, *lengths))
 
 
 def trained_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[TokenCounts]:
-    """The rows that an iteration trains on: an expert that is imitated and plays as well is in them twice."""
+    """The rows that an iteration trains on; an expert that is imitated and is compared with samples counts twice."""
     requires = phase.objective.requires
-    for item, played in _played(prepared, phase, iteration):
+    for item, lengths in _generated(prepared, phase, iteration):
         experts = (bool(requires & EXPERT_FIELDS) + phase.expert_plays) * [len(item.expert_ids)]
-        initial = played if "policy_initial" in requires else []
+        initial = lengths if "policy_initial" in requires else []
         reference = _references(prepared, item) if "policy_reference" in requires else []
-        earlier = len(phase.team(iteration)[1:]) * played
-        yield TokenCounts(len(item.prompt_ids), (*experts, *played, *initial, *reference, *earlier))
+        earlier = len(phase.team(iteration)[1:]) * lengths
+        yield TokenCounts(len(item.prompt_ids), (*experts, *lengths, *initial, *reference, *earlier))
 
 
-def _played(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[tuple[EncodedExample, list[int]]]:
-    """The prompts of an iteration, and how long the K responses to each are."""
+def _generated(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[tuple[EncodedExample, list[int]]]:
+    """The prompts of an iteration, each with the lengths of the K responses that are sampled or given."""
     for item in prepared.prompts(phase, iteration):
-        yield (
-            item,
-            [len(ids) for ids in item.compared_ids] if phase.given else phase.samples * [_length(prepared, item)],
-        )
+        given = [len(ids) for ids in item.compared_ids]
+        yield item, given if phase.given else phase.samples * [_length(prepared, item)]
 
 
 def _references(prepared: Prepared, item: EncodedExample) -> list[int]:
-    """How long the M reference samples of a prompt are."""
+    """The lengths of a prompt's M samples from the base model."""
     return prepared.config.generation.samples_per_prompt * [_length(prepared, item)]
 
 
 def _length(prepared: Prepared, item: EncodedExample) -> int:
-    """How long a generated response is taken to be."""
+    """The length that a generated response is taken to have."""
     return len(item.expert_ids) or prepared.config.data.max_response_tokens
 
 
 def tokens_by_part(prepared: Prepared, processes: int) -> dict[str, Tokens]:
-    """What a run takes, played by so many processes: its parts by name, those that take nothing left out."""
+    """The tokens of each part of a run by its name, for a number of processes; parts without tokens are left out."""
     phases = [_phase_tokens(prepared, phase, processes) for phase in prepared.phases]
     parts = {
         "teacher": _teacher_tokens(prepared),
@@ -113,16 +112,16 @@ def tokens_by_part(prepared: Prepared, processes: int) -> dict[str, Tokens]:
 
 
 def _control_tokens(prepared: Prepared, phases: Iterable[Tokens]) -> Tokens:
-    """What the control trains on, for as much computation as the phases take."""
+    """The tokens that the control trains on, which take as much computation as the phases."""
     if not prepared.config.control:
         return Tokens()
-    # A token that is read takes a third of one that is trained on, or half of one of which an adapter alone is trained.
+    # A forward pass takes a third of the computation of a training step, or half where an adapter alone is trained.
     share = 3 if prepared.config.lora is None else 2
     return Tokens(train=sum(each.train + (each.generate + each.score) // share for each in phases))
 
 
 def _teacher_tokens(prepared: Prepared) -> Tokens:
-    """What a teacher writes, and scores of every policy's samples and of its own responses."""
+    """The tokens that a teacher writes, and those that it scores: every policy's held-out samples and its own."""
     config, teacher = prepared.config, prepared.teacher
     if teacher is None:
         return Tokens()
@@ -135,7 +134,7 @@ def _teacher_tokens(prepared: Prepared) -> Tokens:
 
 
 def _warmup_tokens(prepared: Prepared, processes: int) -> Tokens:
-    """What the warm-up takes; until a plateau, to its limit."""
+    """The tokens of the warm-up; where it ends at a plateau, those of all its epochs."""
     config, warmup = prepared.config, prepared.config.warmup
     if warmup is None:
         return Tokens()
@@ -146,34 +145,39 @@ def _warmup_tokens(prepared: Prepared, processes: int) -> Tokens:
 
 
 def _reference_tokens(prepared: Prepared) -> Tokens:
-    """What the base model samples once for all phases, where one of them learns from it."""
+    """The tokens that the base model samples, once for all phases, where an objective learns from its samples."""
     needed = any("policy_reference" in phase.objective.requires for phase in prepared.phases)
     items = prepared.train.examples if needed else []
     return Tokens(generate=sum(sum(_references(prepared, item)) for item in items))
 
 
 def _phase_tokens(prepared: Prepared, phase: Phase, processes: int) -> Tokens:
-    """What a phase takes on the training prompts."""
-    total, reading = Tokens(), reading_of(prepared, phase)
+    """The tokens of a phase on the training prompts."""
+    total, share = Tokens(), read_share(prepared, phase)
     for iteration in phase.iterations:
         prompts = prepared.prompts(phase, iteration)
-        trained = sum(reading.of(row, phase.samples) for row in trained_rows(prepared, phase, iteration))
-        scorers = len(phase.scorers(iteration)) if phase.needs_samples else 0
-        readers = 2 if phase.opponent.spec(iteration).base_share else 1
-        epochs = epochs_of(prepared.config, phase.config.training, rows=len(prompts), processes=processes)
         generated = phase.samples * sum(_length(prepared, item) for item in prompts)
-        shown = sum(row.read for row in shown_rows(prepared, phase, iteration))
-        rewarded = sum(row.read for row in rewarded_rows(prepared, phase, iteration))
+        models = 2 if phase.opponent.spec(iteration).base_share else 1
+        scorers = len(phase.scorers(iteration)) if phase.needs_samples else 0
+        scored = scorers * sum(row.packed for row in scored_rows(prepared, phase, iteration))
+        by_scorer = sum(row.packed for row in scorer_rows(prepared, phase, iteration))
+        by_reward_player = sum(row.packed for row in reward_player_rows(prepared, phase, iteration))
+        trained = sum(share.of(row, phase.samples) for row in trained_rows(prepared, phase, iteration))
+        epochs = epochs_of(prepared.config, phase.config.training, rows=len(prompts), processes=processes)
         total += Tokens(
-            generate=readers * generated,
-            score=scorers * sum(row.read for row in scored_rows(prepared, phase, iteration)) + shown + rewarded,
+            generate=models * generated,
+            score=scored + by_scorer + by_reward_player,
             train=round(trained * epochs),
         )
     return total
 
 
 def _held_out_tokens(prepared: Prepared) -> Tokens:
-    """What evaluation takes: each policy scores what the data compare, and beside it answers, or else the experts."""
+    """The tokens of evaluation.
+
+    Each policy scores the responses that the data compare. It also answers the held-out prompts and plays its game on
+    them; if `evaluation.answers` is off, it only scores the experts.
+    """
     config, policies = prepared.config, prepared.config.measured
     held_out = prepared.held_out.examples if prepared.held_out is not None else []
     compared = sum(len(item.prompt_ids) + sum(map(len, item.compared_ids)) for item in held_out if item.compared_ids)
@@ -187,10 +191,10 @@ def _held_out_tokens(prepared: Prepared) -> Tokens:
 
 
 def _own_answers_tokens(prepared: Prepared, prompts: int, response: int) -> Tokens:
-    """What the policies' own answers to the held-out prompts take: of each a greedy one and some samples.
+    """The tokens of the policies' own answers to the held-out prompts: a greedy one and some samples of each policy.
 
-    The policy scores the experts, its greedy answer and its samples in one reading of the prompt, and the base model
-    the last two in another.
+    The policy scores the expert's response, its greedy answer and its samples, and reads the prompt once for all; the
+    base model scores the greedy answer and the samples, and reads the prompt once too.
 
     Args:
         prepared: The run.
@@ -205,19 +209,20 @@ def _own_answers_tokens(prepared: Prepared, prompts: int, response: int) -> Toke
 
 
 def _game_tokens(prepared: Prepared, prompts: int, response: int) -> Tokens:
-    """What the game on the held-out prompts takes beside the policies' own answers; arguments as there.
+    """The tokens of the objectives on the held-out prompts, beside the policies' own answers; arguments as there.
 
-    The policy reads its opponent's samples with its own, those of earlier members of a team too, and those scorers come
-    that have not done so yet. Of a mixture there are other samples, for which two models read every token.
+    Policy t + 1 also scores the samples of its opponent and of each earlier member of a team. The experts and the
+    opponent's samples are scored by every scorer but policy t and the base model, which have scored them already. A
+    mixture draws samples of its own, whose every token two models read.
     """
     samples, total = prepared.config.evaluation.samples_per_prompt, Tokens()
     for phase in prepared.phases:
         for iteration in phase.iterations if phase.needs_samples else ():
             others = len({*phase.scorers(iteration)} - {iteration, BASE})
-            read = len(phase.team(iteration)[1:]) + 1
-            mixed = 2 if phase.opponent.spec(iteration).base_share else 0
+            players = len(phase.team(iteration)[1:]) + 1
+            models = 2 if phase.opponent.spec(iteration).base_share else 0
             total += Tokens(
-                generate=mixed * samples * response,
-                score=others * prompts + (read * samples + others * (1 + samples)) * response,
+                generate=models * samples * response,
+                score=others * prompts + (players * samples + others * (1 + samples)) * response,
             )
     return total

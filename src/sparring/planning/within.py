@@ -1,4 +1,4 @@
-"""Which smaller settings let a run fit into a time, by the estimate of `sparring plan`."""
+"""The smaller settings with which a run fits into a time, by the estimate of `sparring plan`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sparring.selfplay.prepared import Prepared, prepare
 from sparring.work import processes as launched
 
 Read = Callable[[Sequence[str]], SelfPlayConfig]
-"""Reads a run's configuration with some settings changed, each KEY.PATH=VALUE."""
+"""Reads a run's configuration with changed settings, each KEY.PATH=VALUE."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _WRITTEN = re.compile(r"(\d+(?:\.\d+)?) *(s|m|min|h)")
@@ -33,8 +33,8 @@ class FittedPlan:
 
     Attributes:
         limit: The time, seconds.
-        settings: What to change, each KEY.PATH=VALUE; nothing where it fits as it is.
-        plan: The plan with these.
+        settings: The changed settings, each KEY.PATH=VALUE; empty where the run fits as it is.
+        plan: The plan with these settings.
     """
 
     limit: float
@@ -43,11 +43,11 @@ class FittedPlan:
 
     @property
     def fits(self) -> bool:
-        """Whether the plan with these settings is within the limit; else nothing was left to shrink."""
+        """Whether the plan is within the limit; if not, no setting was left to shrink."""
         return sum(self.plan.seconds.values()) <= self.limit
 
     def told(self, command: Sequence[str]) -> list[str]:
-        """The same for people, with the command that plays it, to which the settings are added."""
+        """Lines for people: whether it fits, and the command that plays it with the settings added."""
         time = duration(self.limit)
         if not self.settings and self.fits:
             return [f"it fits into {time} as it is"]
@@ -71,10 +71,10 @@ class FittedPlan:
 
 
 def time_of(text: str) -> float:
-    """A time as people write it: 90s, 15m, 1.5h.
+    """Seconds from a time as people write it: 90s, 15m, 1.5h.
 
     Raises:
-        InputError: It is none.
+        InputError: The text is no such time.
     """
     found = _WRITTEN.fullmatch(text.strip())
     if found is None or float(found[1]) == 0:
@@ -83,19 +83,19 @@ def time_of(text: str) -> float:
 
 
 def fit(read: Read, limit: float, *, processes: int | None = None, sharded: bool = False) -> FittedPlan:
-    """Shrinks a run until it fits, at each step the part that takes most.
+    """Shrinks a run until it fits into a time: at each step a setting of the part that takes most, by about a quarter.
 
-    A step takes about a quarter off a setting. The speeds are measured once; how long the steps would take is counted
-    from the data as they were read, and the settings that fit are then planned anew.
+    The speeds are measured and the data are read once, and each step's time is counted from them; settings that fit are
+    then planned in full.
 
     Args:
         read: Reads the configuration.
-        limit: Seconds.
-        processes: As of `plan`.
-        sharded: As of `plan`.
+        limit: The time, seconds.
+        processes: See `plan`.
+        sharded: See `plan`.
 
     Raises:
-        InputError: As of `plan`.
+        InputError: See `plan`.
     """
     count = launched.count() if processes is None else processes
     whole = answered(prepare(read(())))
@@ -108,20 +108,20 @@ def fit(read: Read, limit: float, *, processes: int | None = None, sharded: bool
             settings = tuple(_written(changed))
             planned = plan(read(settings), processes=processes, sharded=sharded, calibration=speed)
             found = FittedPlan(limit=limit, settings=settings, plan=planned)
-            # What is held out no longer is trained on, so a plan may take a little more than was counted.
+            # Prompts that are no longer held out are trained on, so the plan may take a little longer than was counted.
             if found.fits or step is None:
                 return found
         changed |= step
 
 
 def _seconds(prepared: Prepared, rates: Rates, processes: int) -> dict[str, float]:
-    """How long each part takes."""
+    """The seconds that each part takes."""
     parts = tokens_by_part(prepared, processes)
     return {name: sum(seconds_of(tokens, rates, processes).values()) for name, tokens in parts.items()}
 
 
 def _step(prepared: Prepared, seconds: Mapping[str, float]) -> dict[str, Any] | None:
-    """What shrinks the part that takes most, or the next where that cannot shrink; None where none can."""
+    """A smaller setting of the part that takes most, or of the next where that has none; None where no part has one."""
     for part in sorted(seconds, key=lambda name: -seconds[name]):
         for setting, value in levers(prepared, part)[:1]:
             return {setting: value}
@@ -133,7 +133,7 @@ def _written(changed: Mapping[str, Any]) -> list[str]:
 
 
 def _shrunk(prepared: Prepared, changed: Mapping[str, Any]) -> Prepared:
-    """The run with smaller settings, on the data as they were read."""
+    """The run with changed settings, on the data that were read already."""
     values = apply_overrides(prepared.config.model_dump(exclude_unset=True), _written(changed))
     config, held_out = SelfPlayConfig.model_validate(values), prepared.held_out
     if held_out is not None:
