@@ -80,13 +80,13 @@ def ours(model: Any, prompts: Prompts, lengths: Lengths) -> None:
     size = AT_ONCE // SAMPLES * TURNS_OF_A_BATCH
     for start in range(0, len(prompts), size):
         asked = [
-            PromptRows(prompts[place], [SampledRow(place, number, limit) for number, limit in enumerate(lengths[place])])
+            PromptRows(prompts[place], [SampledRow(place, k, limit) for k, limit in enumerate(lengths[place])])
             for place in range(start, min(start + size, len(prompts)))
         ]
         with laid_out(model):
-            reading = reader_of(model, Decoding(), model.device, shared=common_prefix(asked))
+            reader = reader_of(model, Decoding(), model.device, shared=common_prefix(asked))
             draws = Draws(generation_config(), 0, lambda row: row.prompt)
-            decode(reading, asked, draws, ends=(), at_once=AT_ONCE)
+            decode(reader, asked, draws, ends=(), at_once=AT_ONCE)
 
 
 WAYS: dict[str, Way] = {
@@ -131,11 +131,11 @@ def steady(model: Any, prompts: Prompts, turns: int, *, steps: int = 8) -> dict[
     draws, shares = Draws(generation_config(), 0, lambda row: row.prompt), []
     for _ in range(turns):
         with laid_out(model):
-            reading = reader_of(model, Decoding(), model.device)
-            logits = reading.join(prompts[: AT_ONCE // SAMPLES], [SAMPLES] * (AT_ONCE // SAMPLES))
+            reader = reader_of(model, Decoding(), model.device)
+            logits = reader.join(prompts[: AT_ONCE // SAMPLES], [SAMPLES] * (AT_ONCE // SAMPLES))
             start = time.process_time()
             for _ in range(steps):
-                logits = reading.step(draws(rows, logits))
+                logits = reader.step(draws(rows, logits))
             whole = time.process_time() - start
         start = time.process_time()
         for _ in range(steps):

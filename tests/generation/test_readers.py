@@ -86,10 +86,10 @@ def test_what_all_prompts_share_is_read_once() -> None:
     shapes: list[tuple[int, ...]] = []
     model = counting(family("llama"), shapes)
     prompts = [[*HEADER, 9, 8, 7], [*HEADER, 8], [*HEADER, 8, 7, 6, 5, 4], [*HEADER, 3, 3]]
-    asked = [PromptRows(prompt, [SampledRow(place, 0, 2), SampledRow(place, 1, 2)]) for place, prompt in enumerate(prompts)]
-    reading = reader_of(model, Decoding(), torch.device("cpu"), shared=common_prefix(asked))
+    asked = [PromptRows(ids, [SampledRow(place, 0, 2), SampledRow(place, 1, 2)]) for place, ids in enumerate(prompts)]
+    reader = reader_of(model, Decoding(), torch.device("cpu"), shared=common_prefix(asked))
     with torch.no_grad():
-        decode(reading, asked, lambda rows, _: [9] * len(rows), ends=(), at_once=4)
+        decode(reader, asked, lambda rows, _: [9] * len(rows), ends=(), at_once=4)
     assert shapes == [(1, 12), (2, 3), (4, 1), (2, 5), (4, 1)]
 
 

@@ -1,9 +1,8 @@
 """The attention of a model of transformers, exchanged so that it reads packed rows.
 
-A packed row has the batch size one, so there is no padding to mask, and the slot of the attention mask is free: it
-carries the *layout*, an integer tensor `[1, 1, S, 3]` whose rows are the S segments, in the order of the row.
-transformers hands a four-dimensional mask through to the attention function as it is, in every architecture and
-through gradient checkpointing, so no model class is patched.
+A packed row is a batch of one, without padding to be masked, so the argument `attention_mask` is free: it carries the S
+segments of the row as an integer tensor `[1, 1, S, 3]`. transformers hands a four-dimensional mask through to the
+attention function as it is, in every architecture and through gradient checkpointing, so no model class is patched.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from sparring.logprobs.ranges import Segment
 from sparring.logprobs.segments import segment_attention
 
 _PREFIX = "packed_"
-# What an attention function may be told without being asked for more than segments' attention computes: anything else
-# (capped scores, sinks, biases, chosen keys) would be left out silently.
+# The arguments of an attention function that attention by segments honours or may ignore. Any other (capped scores,
+# sinks, biases, chosen keys) would be left out silently, so it is refused.
 _UNDERSTOOD = frozenset(
     {"dropout", "scaling", "sliding_window", "is_causal", "position_ids", "use_cache", "cache_position"}
     | {"output_attentions", "output_hidden_states", "past_key_values", "return_dict"}
@@ -37,17 +36,17 @@ _layers: ContextVar[set[int | None] | None] = ContextVar("layers", default=None)
 
 
 class UnsupportedAttentionError(Exception):
-    """The model's attention does something that segments do not honour."""
+    """The model's attention does something that attention by segments does not compute."""
 
 
-def layout_tensor(segments: Sequence[Segment]) -> Tensor:
-    """The layout of a packed row, to be passed as its `attention_mask`."""
+def segment_tensor(segments: Sequence[Segment]) -> Tensor:
+    """The segments of a packed row as a tensor, to be passed as its `attention_mask`."""
     return torch.tensor(segments, dtype=torch.long)[None, None]
 
 
 @contextmanager
 def counting_layers() -> Iterator[set[int | None]]:
-    """Collects the indices of the layers that attend by segments inside."""
+    """Collects the indices of the layers that attend by segments while it is open."""
     seen: set[int | None] = set()
     token = _layers.set(seen)
     try:
@@ -57,19 +56,19 @@ def counting_layers() -> Iterator[set[int | None]]:
 
 
 def use_packed_attention(model: Any) -> Callable[[], None]:
-    """Makes the model understand packed rows; other inputs go to the attention it had before.
+    """Makes the model read packed rows; other inputs go to the attention that it had before.
 
-    Some families look at the name of the implementation, which changes here: so it must be proved that other inputs
-    are computed as before.
+    Some families look at the name of the attention implementation, which changes here, so it must be proved that other
+    inputs are computed as before.
 
     Args:
         model: The bare causal language model.
 
     Returns:
-        What gives the model, in all its parts, the attention back that it had.
+        A function that gives the model back its former attention, in all its parts.
 
     Raises:
-        UnsupportedAttentionError: Its present attention is not one that transformers can exchange.
+        UnsupportedAttentionError: Its attention is not one that transformers can exchange.
     """
     present = model.config._attn_implementation  # noqa: SLF001 - there is no public way to read it
     if present is not None and present.startswith(_PREFIX):
@@ -100,7 +99,7 @@ def _restorer(model: Any) -> Callable[[], None]:
 
     def restore() -> None:
         for config, name in had:
-            # Not by `set_attn_implementation`, which would ask again whether each part may have what it had.
+            # Not by `set_attn_implementation`, which may refuse a part the attention that it had.
             config._attn_implementation_internal = name  # noqa: SLF001 - as above
 
     return restore
@@ -132,7 +131,7 @@ def _packed_or(otherwise: Any) -> Any:
 
 
 def _suits_groups(query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[str, Any]) -> bool:
-    """Whether each row has one query, several heads share keys, and nothing else is asked for."""
+    """Whether `grouped_attention` computes this: one query a row, keys that several heads share, and nothing else."""
     return (
         query.shape[2] == 1 < query.shape[1] // key.shape[1]
         and (mask is None or mask.shape[1] == 1)
@@ -142,16 +141,18 @@ def _suits_groups(query: Tensor, key: Tensor, mask: Tensor | None, kwargs: dict[
 
 
 def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
-    """softmax(scale · Q Kᵀ) V of one query a row, the heads that share keys being as many queries on them.
+    """The attention softmax(scale · Q Kᵀ) V of one query a row, computed as several queries on each head of keys.
 
-    So keys and values are read once for all of them; transformers copies them for each where there is a mask.
+    So keys and values are read once for all heads that share them; transformers copies them for each if there is a
+    mask.
 
     Args:
         query: `[R, H, 1, d]`.
         key: `[R, G, T, d]`, with H a multiple of G.
         value: `[R, G, T, e]`.
-        mask: `[R, 1, 1, T]`, true where the row may look, or what is added to its scores; None hides nothing.
-        scale: 1/√d when absent.
+        mask: `[R, 1, 1, T]`, booleans that are true where the row may look, or numbers to add to its scores; None hides
+            nothing.
+        scale: The factor on the scores; 1/√d when absent.
 
     Returns:
         `[R, H, 1, e]`.
@@ -163,12 +164,16 @@ def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | 
 
 
 def _strange(kwargs: dict[str, Any]) -> list[str]:
-    """What attention is told that asks for more than is computed here."""
+    """The names of the arguments that ask for more than is computed here."""
     return [name for name, value in kwargs.items() if value is not None and name not in _UNDERSTOOD]
 
 
 def _window(module: Any, kwargs: dict[str, Any]) -> int | None:
-    """How many keys a query of this layer may look back to, itself included; None is all of them."""
+    """The number of last keys that a query of this layer sees, its own included; None for all.
+
+    Raises:
+        UnsupportedAttentionError: The layer's attention has other options, or its window is not known.
+    """
     if strange := _strange(kwargs):
         raise UnsupportedAttentionError(f"its attention takes {', '.join(strange)}")
     window: int | None = kwargs.get("sliding_window")
@@ -180,6 +185,10 @@ def _window(module: Any, kwargs: dict[str, Any]) -> int | None:
 
 
 def _only_kind(module: Any, kwargs: dict[str, Any]) -> str:
-    """Of layers that are all alike; a window that is set must be told, where it might be in the mask alone."""
+    """The kind of a layer of a model whose layers are all alike.
+
+    A window in the configuration that is no argument of the attention function may be in the mask alone, which packed
+    rows replace.
+    """
     told = "sliding_window" in kwargs or getattr(module.config, "sliding_window", None) is None
     return "full_attention" if told else "sliding_attention"

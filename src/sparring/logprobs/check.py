@@ -8,15 +8,15 @@ from sparring.logprobs.layout import layout_of
 
 
 def check_log_probs(model: Any) -> None:
-    """Proves on short texts that this package scores as the model's own forward pass does, and by which layout.
+    """Checks on short texts that some layout gives the log-probs of the model's own forward pass.
 
-    It guards against a head that is followed by a step we do not know, against rows of a batch that see each other or
-    their padding, and against models that are not autoregressive.
+    It guards against an unknown step after the head, against rows of a batch that see each other or their padding, and
+    against models that are not autoregressive.
 
     Args:
         model: As for `sequence_log_probs`.
 
     Raises:
-        InputError: No layout does.
+        InputError: No layout gives them.
     """
     layout_of(model)

@@ -1,4 +1,4 @@
-"""A causal language model's parts: what gives the hidden states that its head reads, and its own forward pass."""
+"""A causal language model's decoder, which gives the hidden states that its head reads, and its own forward pass."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class UnknownDecoderError(Exception):
 
 
 def decoder_of(core: Any) -> Any:
-    """The part that turns token ids into the hidden states that the head reads.
+    """The part of a model that turns token ids into the hidden states that its head reads.
 
-    `get_decoder` names it in most families; in some it gives the whole model or the output layer, and there it is the
-    base model, or the only model inside.
+    `get_decoder` returns it in most families. In some it returns the whole model or the output layer; there the decoder
+    is the base model, or the only model inside.
 
     Args:
         core: The bare causal language model.
@@ -44,18 +44,18 @@ def _candidates(core: Any) -> Iterator[Any]:
 
 
 def accepted_by(model: Callable[..., Any]) -> frozenset[str]:
-    """The names of the arguments that a model's forward pass, or a function in its place, takes."""
+    """The names of the arguments of a model's forward pass, or of a function in its place."""
     return frozenset(inspect.signature(getattr(model, "forward", model)).parameters)
 
 
 def plain_options(part: Any) -> dict[str, bool]:
-    """No cache, and a result with names: of these arguments, those that `part` takes."""
+    """The arguments for a forward pass without a cache and with a named result, as far as `part` takes them."""
     accepted = accepted_by(part)
     return {name: value for name, value in _OPTIONS.items() if name in accepted or "kwargs" in accepted}
 
 
 def own_logits(model: Callable[..., Any], ids: Sequence[int], device: torch.device) -> Tensor:
-    """`[T, n]` logits of the model's own forward pass on one row of token ids, unpadded: its law by definition."""
+    """`[T, n]` logits of the model's own forward pass on one unpadded row; they define the model's distribution."""
     output = model(input_ids=torch.tensor([list(ids)], device=device), **plain_options(model))
     logits: Tensor = output.logits[0]
     return logits

@@ -1,4 +1,4 @@
-"""Features of responses: where, and by how much, a model's predictions of the tokens were off."""
+"""Features of responses: by how much, and in which directions, a model's predictions of the tokens were off."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ def response_features(
     *,
     max_tokens: int | None = None,
 ) -> list[list[Tensor]]:
-    """The surprise of each response by direction: φ(x, y) = Σ_t |∂ log π(y_t | x, y_<t) / ∂h_t|, number by number.
+    """Features of each response: how far off the model's predictions were, in each direction of the hidden states.
 
-    h_t is the hidden state from which the head predicts y_t. For a linear head W the gradient is
-    W[y_t] − Σ_v π(v) W[v], the token's embedding less the expected one. It is 0 where the token was certain. Over
-    draws of the policy its mean is 0 in every direction; its size is not, and is what tells one response from another.
+    φ(x, y) = Σ_t |∂ log π(y_t | x, y_<t) / ∂h_t|, the absolute value being that of each component
+
+    where h_t is the hidden state from which the head predicts y_t. For a linear head W the gradient is
+    W[y_t] − Σ_v π(v) W[v], the token's embedding less the expected one, which is 0 where the token was certain. Over
+    draws of the policy the gradient's mean is 0, but its size is not, and tells one response from another.
 
     Args:
         model: As `sequence_log_probs` takes it.
@@ -35,7 +37,7 @@ def response_features(
         For each prompt and each of its responses a tensor `[d]`, one number a hidden dimension, in fp32.
 
     Raises:
-        InputError: Nothing is known of the model's head.
+        InputError: The model's head is unknown.
     """
     rows = layout_of(model).rows
     if rows == "whole":

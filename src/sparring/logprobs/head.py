@@ -1,4 +1,4 @@
-"""From hidden states to token log-probs, without ever holding a [batch, length, vocabulary] tensor."""
+"""From hidden states to token log-probs, without a tensor of the shape [batch, length, vocabulary]."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch.utils.checkpoint import checkpoint
 
 # Logits computed at once: 2²⁴ fp32 numbers are 64 MiB.
 _LOGITS_AT_ONCE = 2**24
-# Token probabilities that one call keeps for the weight's gradient: 2²⁷ fp32 numbers are 512 MiB; what is more than
-# that is computed again.
+# Token probabilities that one call keeps for the weight's gradient: 2²⁷ fp32 numbers are 512 MiB; any more are computed
+# again.
 _PROBABILITIES_KEPT = 2**27
 
 
 def token_log_probs(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
     """Log π(target | hidden) for N positions.
 
-    The head is applied to a chunk of positions at a time, so the peak is one chunk whatever N is.
+    The head is applied to a chunk of positions at a time, so the peak memory is that of one chunk, however large N is.
 
     Args:
         model: The causal language model that owns the head (not wrapped).
@@ -33,7 +33,7 @@ def token_log_probs(model: Any, hidden: Tensor, targets: Tensor) -> Tensor:
     """
     head: Any = model.get_output_embeddings()
     chunk = _chunk(model.config.get_text_config().vocab_size)
-    # Exactly a linear layer: one that an adapter or a quantisation replaced computes something else.
+    # Only a plain linear layer: one that an adapter or a quantisation has replaced computes something else.
     if type(head) is nn.Linear and [*dict(head.named_parameters())] == ["weight"] and not _transforms(model):
         hidden, weight = _as_autocast(hidden, head.weight)
         # A function's own forward pass cannot see whether gradients are wanted.
@@ -46,10 +46,10 @@ def read_in_chunks(model: Any, hidden: Tensor, targets: Tensor, read: Callable[[
     """`read(logits, targets)` at N positions, a chunk at a time; the backward pass computes the logits again.
 
     Args:
-        model: As for `token_log_probs`.
+        model: See `token_log_probs`.
         hidden: `[N, d]` last hidden states.
-        targets: `[N, …]` token ids, of which each chunk is given its own.
-        read: Takes logits `[n, V]`, in fp32 at least, and returns `[n, …]`.
+        targets: `[N, …]` token ids, split into chunks with the hidden states.
+        read: Takes logits `[n, V]`, in fp32 at least, and targets `[n, …]`, and returns `[n, …]`.
     """
     # Autograd holds several copies of the logits.
     head, chunk = model.get_output_embeddings(), _chunk(4 * model.config.get_text_config().vocab_size)
@@ -68,10 +68,10 @@ def read_in_chunks(model: Any, hidden: Tensor, targets: Tensor, read: Callable[[
 
 
 def head_bytes(calls: Sequence[int], *, vocabulary: int, element: int, trained: bool) -> int:
-    """Peak bytes that `token_log_probs` takes for logits and probabilities, until the backward pass.
+    """Peak bytes of the logits and probabilities of `token_log_probs`, up to the backward pass.
 
     Args:
-        calls: The largest N of each call whose result the loss sums; a call may also have fewer positions.
+        calls: The N of each call whose result goes into one loss, or the largest that it may be.
         vocabulary: V.
         element: Bytes of a number in the dtype in which the head multiplies.
         trained: Whether the head's weight has a gradient.
@@ -87,18 +87,19 @@ def _chunk(vocabulary: int) -> int:
 
 
 def _as_autocast(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in the dtype in which autocast would multiply them; it does not reach into a function of our own."""
+    """Both in the dtype in which autocast would multiply them, since it does not reach into an autograd function."""
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     return hidden.to(dtype), weight.to(dtype)
 
 
 class _LinearLogProbs(torch.autograd.Function):
-    """log softmax(h Wᵀ)[target], row by row.
+    """The log-prob log softmax(h Wᵀ)[target] of each row h.
 
-    With p = softmax(h Wᵀ), ∂/∂h = (e_target − p) W, which the forward pass computes while p is at hand: it is as small
-    as h. ∂/∂W = Σ_i (e_target − p)_i h_iᵀ needs all p: they are kept within a budget, else computed again. No row of
-    the vocabulary's length is divided by its sum or multiplied with a gradient, but the much smaller ones of h are.
+    With p = softmax(h Wᵀ), the gradient ∂/∂h = (e_target − p) W is as small as h, and the forward pass computes it
+    while p is at hand. ∂/∂W = Σ_i (e_target − p)_i h_iᵀ needs the p of all rows, which are kept up to
+    `_PROBABILITIES_KEPT` numbers, and computed again beyond. To save time, the sum that normalises p and the incoming
+    gradient are multiplied into rows of h's length, not into rows of the vocabulary's.
     """
 
     @staticmethod
@@ -132,7 +133,7 @@ class _LinearLogProbs(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             for rows in _chunks(len(targets), ctx.chunk):
                 if ctx.kept:
-                    # Let go of, since the node that keeps them lives as long as the backward pass.
+                    # Popped, to free them: the context lives until the end of the backward pass.
                     errors, total = ctx.kept.popleft()
                 else:
                     _, errors, total = _log_probs_and_errors(hidden[rows], weight, targets[rows])
@@ -156,7 +157,7 @@ def _log_probs_and_errors(hidden: Tensor, weight: Tensor, targets: Tensor) -> tu
 
 
 def _accumulate(total: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
-    """`total` + left · right, in fp32 at least: many chunks would each be rounded to 16 bits."""
+    """`total` + left · right, in fp32 at least, since the sum over many chunks would lose digits in 16 bits."""
     wide = torch.promote_types(left.dtype, torch.float32)
     if total is None:
         return (left @ right).to(wide)
@@ -173,17 +174,17 @@ def own_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _transforms(model: Any) -> bool:
-    """Whether something is done to the logits after the head."""
+    """Whether the model changes its logits after the head."""
     probe = torch.linspace(-1.0, 1.0, 4)
     return not torch.equal(_transform(model, probe), probe)
 
 
 def _transform(model: Any, logits: Tensor) -> Tensor:
-    """What some families do to the logits after the head; `layout_of` proves that none is missed."""
+    """The logits as some families change them after the head; `layout_of` proves that no change is missed."""
     config = model.config.get_text_config()
     if (scaling := getattr(config, "logits_scaling", None)) is not None:
-        # The one multiplies by what the other divides by.
-        logits = logits * scaling if config.model_type == "hyperclovax" else logits / scaling  # or Granite
+        # HyperCLOVA X multiplies by it, Granite divides.
+        logits = logits * scaling if config.model_type == "hyperclovax" else logits / scaling
     if (scale := getattr(model, "logit_scale", None)) is not None:  # Cohere
         logits = logits * scale
     if (scale := getattr(config, "lm_head_multiplier", None)) is not None:  # Falcon-H1
@@ -194,7 +195,7 @@ def _transform(model: Any, logits: Tensor) -> Tensor:
 
 
 def logit_cap(config: Any) -> float | None:
-    """C where a model's logits are c · tanh(logits / c), from its text configuration."""
+    """The cap c of a model whose logits are c · tanh(logits / c), from its text configuration; None without a cap."""
     # Gemma, RecurrentGemma, xLSTM.
     names = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
     return next((cap for name in names if (cap := getattr(config, name, None)) is not None), None)

@@ -1,4 +1,4 @@
-"""Which layout scores a model right: proved on short texts against the model as it came."""
+"""The fastest layout that scores a model right, proved on short texts against the model's own forward pass."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from sparring.logprobs.wrappers import computes_in_16_bits, forward_through, unw
 _log = logging.getLogger(__name__)
 
 MAX_TOKENS = 8192
-"""Positions in one forward pass with a gradient, or on an accelerator, unless somebody says otherwise."""
+"""The default of positions in one forward pass with a gradient, or on an accelerator."""
 
-# On a processor products of so many rows are as fast as of more, and a pass takes less memory.
+# The default on a processor without a gradient: larger products are no faster there, and take more memory.
 _ON_A_PROCESSOR = 2048
 
 Rows = Literal["packed", "padded", "single", "whole"]
@@ -44,22 +44,22 @@ _WORDS: dict[Rows, str] = {
     "whole": "one row at a time through its whole forward pass, which is slow and holds all logits of a row",
 }
 
-# What a model that computes something else than expected raises: not an error of ours, and no lack of memory.
+# The errors that a model may raise which works otherwise than expected.
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
 
-# Prompts and responses of several lengths, so that a layout that leaks from one to another shows.
+# Prompts and responses of several lengths, so that it shows if a layout lets one sequence see another.
 _PROMPTS = ((3, 4, 5, 6, 7, 8), (9, 10))
 _RESPONSES = (((11, 12, 13), (14, 15, 16, 17), (18,)), ((12, 11),))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a model's sequences are laid out.
+    """How a model's sequences are laid out in forward passes.
 
     Attributes:
-        rows: "packed", the fastest; "padded" batches; a "single" unpadded row at a time; or the "whole" forward pass of
+        rows: From the fastest: "packed" rows; "padded" batches; "single" unpadded rows; or the "whole" forward pass of
             the model on one row, where its head is unknown.
-        why: What the faster layouts got wrong; empty for packed rows.
+        why: What faster layouts got wrong; empty for packed rows.
     """
 
     rows: Rows
@@ -67,6 +67,8 @@ class Layout:
 
 
 class _Probe(NamedTuple):
+    """Short texts, and the model's own log-probs of each token of each response in turn, nats."""
+
     prompts: list[list[int]]
     responses: list[list[list[int]]]
     own: Tensor
@@ -79,16 +81,16 @@ _said: set[str] = set()
 def layout_of(model: Any) -> Layout:
     """The fastest layout that scores a model as its own forward pass does; found out once for each model object.
 
-    The model's own log-probs of a few short sequences, each an unpadded row of its own, are taken before anything is
-    exchanged. Then packed rows, padded rows, single rows and at last the own forward pass are tried against them. Where
-    packed rows are not taken, the model has its own attention back. What is slower than packed rows is said in the log.
+    First the model's own forward pass scores a few short sequences, each as an unpadded row. Then the layouts are
+    compared with it: packed rows, for which the model's attention is exchanged, and undone if they are not right; padded
+    rows; single rows; and the whole forward pass. A layout slower than packed rows is logged as a warning.
 
     Args:
         model: A causal language model of transformers, bare or wrapped.
 
     Raises:
-        InputError: No layout agrees, or the model is no autoregressive one: what it says of a token depends on later
-            ones, or on chance.
+        InputError: No layout agrees, or the model is not autoregressive: its probabilities of a token depend on later
+            tokens, or on chance.
     """
     core = unwrap(model)
     if core not in _layouts:
@@ -103,20 +105,24 @@ def layout_of(model: Any) -> Layout:
 
 
 def agree(core: Any, found: Tensor, reference: Tensor) -> bool:
-    """Whether log-probs are those of another way to compute them, but for rounding.
+    """Whether two computations of the same log-probs agree up to rounding.
 
-    Each may differ by a ten-thousandth of it, and at least by 1e-4 nats. Where the model computes in 16 bits, rounding
-    is measured by the spread of the log-probs: the mean difference may be 0.05 of their standard deviation, and the
-    largest 0.75. The limits were fitted on SmolLM2 in both 16-bit formats and on six tiny builds, and are not validated
-    on others. The nearest values seen were, of a right way, 0.109 and 1.20 (MiniMax, a single row with its cache: over
-    the limits, so a slower way is taken), and of a wrong one, 0.066 and 0.45 (RecurrentGemma, packed: the mean alone
-    tells, and narrowly).
+    Each may differ by a ten-thousandth of itself, or by 1e-4 nats if that is more. Where the model computes in 16 bits,
+    the limits are relative to the standard deviation of the log-probs: 0.05 for the mean difference, 0.75 for the
+    largest. They were fitted on SmolLM2 in both 16-bit formats and on six tiny models, and are not validated on others.
+    The closest cases seen: a right computation at 0.109 and 1.20 (MiniMax, a single row with its cache; it is rejected,
+    and a slower one taken), and a wrong one at 0.066 and 0.45 (RecurrentGemma, packed; only the mean tells, narrowly).
+
+    Args:
+        core: The bare model.
+        found: The log-probs to be checked, nats; −∞ for a token that is ruled out.
+        reference: The log-probs of the model's own forward pass.
     """
-    # Tokens that are ruled out are equal without a difference.
+    # −∞ − −∞ is not a number, though they agree.
     off = (found - reference).abs().masked_fill(found == reference, 0.0)
-    # A token that is ruled out has no log-prob to be compared; it must not make everything agree.
+    # An infinite size would allow any difference.
     size = reference.detach().abs().clamp(max=1e3)
-    # False also where something is not a number.
+    # Comparisons with NaN are false, so a log-prob that is not a number never agrees.
     if computes_in_16_bits(core):
         spread = float(size.std())
         return float(off.mean()) <= 0.05 * spread and float(off.max()) <= 0.75 * spread
@@ -124,13 +130,13 @@ def agree(core: Any, found: Tensor, reference: Tensor) -> bool:
 
 
 def probe_ids(core: Any, ids: Sequence[int]) -> list[int]:
-    """As many token ids that the model has, away from the ends of its vocabulary: special tokens upset a real model."""
+    """Token ids of the model's vocabulary for some numbers, away from its ends, where special tokens upset a model."""
     size = core.config.get_text_config().vocab_size
     return [(size // 4 + 37 * token) % size for token in ids]
 
 
 def described(error: Exception) -> str:
-    """An error of the model's in one line; a lack of memory is raised again, for nothing follows from it."""
+    """A model's error in one line; a lack of memory is raised again, since it proves nothing of a layout."""
     if isinstance(error, torch.OutOfMemoryError):
         raise error
     return f"{type(error).__name__}: {(str(error).strip() or 'without a word').splitlines()[0][:200]}"
@@ -160,10 +166,10 @@ def _find(core: Any) -> Layout:
 
 
 def _reference(core: Any) -> _Probe:
-    """The probe with its own log-probs, those of each token of each response in turn."""
+    """The probe, with the log-probs of the model's own forward pass."""
     ends = _end_ids(core)
     prompts = [probe_ids(core, prompt) for prompt in _PROMPTS]
-    # Padding and end tokens occur in responses, also in the middle of them, and some families look at them.
+    # Padding and end tokens occur in responses, in the middle too, and some families treat them differently.
     plain = [[probe_ids(core, answer) for answer in answers] for answers in _RESPONSES]
     responses = [[[first, *ends, *rest, *ends] for first, *rest in answers] for answers in plain]
     try:
@@ -194,7 +200,8 @@ def _own_log_probs(core: Any, prompt: list[int], response: list[int]) -> Tensor:
 def _check_autoregressive(core: Any, row: list[int], cut: int) -> None:
     """Raises InputError where logits depend on tokens that follow, or on chance.
 
-    The other text has the same length: where a model chooses among its keys, ties fall by the number of keys.
+    The changed text has the same length, since a model that chooses among its keys (sparse attention) may break ties
+    differently among fewer keys.
     """
     device = core.get_input_embeddings().weight.device
     other = [*row[:cut], *reversed(row[cut:])]
@@ -206,13 +213,13 @@ def _check_autoregressive(core: Any, row: list[int], cut: int) -> None:
 
 
 def positions_at_once(model: Any) -> int:
-    """Positions in one forward pass, unless somebody says otherwise."""
+    """The default of positions in one forward pass."""
     on_processor = unwrap(model).get_output_embeddings().weight.device.type == "cpu"
     return _ON_A_PROCESSOR if on_processor and not torch.is_grad_enabled() else MAX_TOKENS
 
 
 def _problem(core: Any, rows: Rows, probe: _Probe) -> str | None:
-    """How a layout differs from the model's own log-probs, or None."""
+    """What is wrong with a layout's log-probs of the probe; None if nothing is."""
     try:
         found = torch.cat(SCORES[rows](core, probe.prompts, probe.responses, MAX_TOKENS, OWN))
     except UnknownDecoderError as error:
@@ -226,7 +233,7 @@ def _problem(core: Any, rows: Rows, probe: _Probe) -> str | None:
 
 
 def _packing_problem(core: Any, probe: _Probe) -> str | None:
-    """Why packed rows are not for this model, which then has its own attention; or None."""
+    """Why the model cannot be scored in packed rows, in which case it gets its attention back; None if it can."""
     try:
         restore = use_packed_attention(core)
     except UnsupportedAttentionError as error:

@@ -1,4 +1,4 @@
-"""Sequences as rows `[prompt | response]`, right-padded to a batch or alone: where packed rows cannot be read."""
+"""Sequences as rows `[prompt | response]`, in right-padded batches or one by one, where packed rows cannot be read."""
 
 from __future__ import annotations
 
@@ -32,17 +32,16 @@ def padded_log_probs(
     max_tokens: int,
     readout: Readout = OWN,
 ) -> list[Tensor]:
-    """What is read at each token, `[T, …]` nats, for each response of each prompt in turn.
+    """The readout at each token, `[T, …]`, of each response of each prompt in turn.
 
-    Padding is masked by length, never by a token id, so a tokenizer whose pad is its end-of-sequence token is scored
-    right.
+    Padding is masked by length, never by a token id, so padding with the end-of-sequence token does no harm.
 
     Args:
         model: The causal language model, bare or wrapped.
         prompts: `B` prompts as token ids.
         responses: `responses[b][k]`.
         max_tokens: Padded positions in one forward pass; a single row may exceed it.
-        readout: What is read; the log-prob of the token itself by default.
+        readout: What is read of a token; its log-prob by default.
     """
     return _in_batches(model, _rows(prompts, responses), max_tokens, readout)
 
@@ -54,7 +53,7 @@ def single_log_probs(
     _max_tokens: int,
     readout: Readout = OWN,
 ) -> list[Tensor]:
-    """The same with one row in a forward pass, without any padding, so a budget has no effect."""
+    """`padded_log_probs` with one row in each forward pass, so without padding; `_max_tokens` has no effect."""
     return _in_batches(model, _rows(prompts, responses), 1, readout)
 
 
@@ -74,7 +73,7 @@ def _in_batches(model: Any, rows: list[_Row], max_tokens: int, readout: Readout)
 
 
 def _batches(rows: list[_Row], max_tokens: int) -> Iterator[list[int]]:
-    """Indices of rows, longest first; rows × longest stays within the budget."""
+    """Indices of the rows of each batch, longest first; rows × longest row stays within `max_tokens`."""
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     start = 0
     while start < len(order):
@@ -86,8 +85,8 @@ def _batches(rows: list[_Row], max_tokens: int) -> Iterator[list[int]]:
 def _score(model: Any, rows: list[_Row], readout: Readout) -> list[Tensor]:
     device = model.get_input_embeddings().weight.device
     longest = max(map(len, rows))
-    # Which positions predict a response token: the last of the prompt up to the last but one of the response. They are
-    # counted here: a mask on an accelerator would have it told how many there are before anything follows.
+    # The positions that predict a response token: the last of the prompt up to the last but one of the response. They
+    # are found on the CPU, since indexing by a mask on an accelerator waits until it has counted them.
     ids = torch.zeros(len(rows), longest, dtype=torch.long)
     mask = torch.zeros_like(ids)
     predicts = torch.zeros_like(ids, dtype=torch.bool)
@@ -97,7 +96,7 @@ def _score(model: Any, rows: list[_Row], readout: Readout) -> list[Tensor]:
         predicts[i, len(row.prompt) - 1 : len(row) - 1] = True
     targets, places = ids.roll(-1, dims=1)[predicts].to(device), predicts.flatten().nonzero().squeeze(-1).to(device)
     decoder = decoder_of(model)
-    # A row alone is computed as the model's own forward pass computes it, which is given no mask.
+    # A single row gets no mask, as in the model's own forward pass.
     masked = {"attention_mask": mask.to(device)} if len(rows) > 1 else {}
     hidden = decoder(input_ids=ids.to(device), **masked, **plain_options(decoder)).last_hidden_state
     chosen = hidden.flatten(0, 1).index_select(0, places)

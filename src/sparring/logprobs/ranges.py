@@ -1,4 +1,4 @@
-"""Where the segments of a packed row lie, and what each of them sees."""
+"""The segments of a packed row: where they lie, and which positions each of them sees."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 
 Segment = tuple[int, int, int]
-"""(after, start, stop): the tokens from start to stop follow the one at `after`, which is before them in the row, and
-all that it follows; −1 where they begin a sequence. They see those, and themselves causally."""
+"""(after, start, stop): the tokens at positions start … stop − 1 of a packed row, which continue the sequence that ends
+at position `after`, before them in the row; −1 where they begin a sequence. Each token sees that sequence, and the
+tokens of its own segment up to itself."""
 
 Ranges = tuple[tuple[int, int], ...]
-"""From and up to which positions of the row a part of a sequence lies, in the order of the sequence."""
+"""The positions of a sequence in the row, as (start, stop) of each stretch, in the order of the sequence."""
 
 
 @lru_cache(maxsize=8)
-def sequences_of(segments: tuple[Segment, ...]) -> tuple[Ranges, ...]:
-    """What each segment sees: what it follows, and at last itself. Every layer of a row asks for the same."""
+def seen_by_segment(segments: tuple[Segment, ...]) -> tuple[Ranges, ...]:
+    """For each segment, the sequence that it continues, and last the segment itself.
+
+    Cached, since every layer asks for the same.
+    """
     starts = [start for _, start, _ in segments]
     found: list[Ranges] = []
     for after, start, stop in segments:
@@ -31,20 +35,26 @@ def sequences_of(segments: tuple[Segment, ...]) -> tuple[Ranges, ...]:
 
 
 def queries_of(seen: Ranges) -> tuple[int, Ranges]:
-    """The queries with which a segment that sees so much is computed, and how many of them are not its own.
+    """The queries that a segment's attention is computed with, after the number of them that lie before the segment.
 
-    With those before it the product is a square, which needs no mask, so half of it is skipped: after little, that
-    outweighs its queries done again.
+    They are the segment's own, or all that the segment sees. With all, the scores are a square with a causal mask, of
+    which kernels skip half. That is faster where less lies before the segment than in it, though the queries before it
+    are computed again.
+
+    Args:
+        seen: What the segment sees, from `seen_by_segment`.
     """
     own = seen[-1:]
     before = sum(stop - start for start, stop in seen[:-1])
-    again = before < own[0][1] - own[0][0]
-    return (before, seen) if again else (0, own)
+    return (before, seen) if before < own[0][1] - own[0][0] else (0, own)
 
 
 @lru_cache(maxsize=16)
 def mask_of(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
-    """`[queries, keys]`, true where a query may look; None is plain causal attention. Every layer asks for the same."""
+    """The mask `[queries, keys]`, true where a query may look; None for plain causal attention.
+
+    Cached, since every layer asks for the same. The queries are the last positions of the keys' sequence.
+    """
     if queries == keys and (window is None or window >= keys):
         return None
     position = torch.arange(keys - queries, keys, device=device)[:, None]

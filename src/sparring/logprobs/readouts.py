@@ -1,4 +1,4 @@
-"""What is read off the logits at the positions that predict the tokens of responses."""
+"""What is read of each response token, from the hidden state or the logits that predict it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from sparring.logprobs.head import own_log_probs, read_in_chunks, token_log_prob
 
 @dataclass(frozen=True)
 class Readout:
-    """The log-prob of each token itself.
+    """The log-prob of each token; other readouts derive from this class.
 
-    A layout finds out the hidden states or logits of some responses' tokens and has them read here. `targets` are these
-    N tokens, and `numbers` the places of these responses among all responses of the call, in the same order.
+    A layout computes the hidden states or logits that predict the N tokens of some responses, and calls a readout with
+    them, with these tokens as `targets`, and with the numbers of these responses among all responses of the call.
 
     Attributes:
-        alike: Whether the same is read wherever one token follows the same tokens, so that it may be read once.
+        alike: Whether the readout depends on nothing but the token and the tokens before it, so that a layout may read
+            it once where several responses share them.
     """
 
     alike: ClassVar[bool] = True
@@ -30,7 +31,7 @@ class Readout:
         return token_log_probs(model, hidden, targets)
 
     def of_logits(self, logits: Tensor, targets: Tensor, _numbers: Sequence[int]) -> Tensor:
-        """The same from logits `[N, V]`, in fp32 at least."""
+        """`of_hidden` from logits `[N, V]`, in fp32 at least."""
         return own_log_probs(logits, targets)
 
 
@@ -42,19 +43,19 @@ class Likeliest(Readout):
     """The likeliest next tokens, and their log-probs; without gradients.
 
     Attributes:
-        count: n, how many.
-        vocabulary: The tokens to choose from are those below this number.
+        count: The number of tokens, n.
+        vocabulary: The likeliest are sought among the token ids below this number.
     """
 
     count: int
     vocabulary: int
 
     def of_hidden(self, model: Any, hidden: Tensor, targets: Tensor, _numbers: Sequence[int]) -> Tensor:
-        """`[N, 2n + 1]`: n token ids, which fp32 holds exactly below 2²⁴; their log-probs and that of all others."""
+        """`[N, 2n + 1]`: n token ids, which fp32 holds exactly below 2²⁴; their log-probs; and that of all others."""
         return read_in_chunks(model, hidden, targets, self._read)
 
     def of_logits(self, logits: Tensor, targets: Tensor, _numbers: Sequence[int]) -> Tensor:
-        """The same."""
+        """`of_hidden` from logits `[N, V]`."""
         return self._read(logits, targets)
 
     def _read(self, logits: Tensor, _targets: Tensor) -> Tensor:
@@ -65,10 +66,10 @@ class Likeliest(Readout):
 
 @dataclass(frozen=True)
 class At(Readout):
-    """The log-prob of each token itself, and those of n other tokens at its place.
+    """The log-prob of each token, and the log-probs of n given tokens in its place.
 
     Attributes:
-        ids: For each response of the call `[T, n]` different token ids.
+        ids: For each response of the call, `[T, n]` token ids, all different at each place.
     """
 
     ids: Sequence[Tensor]
@@ -76,11 +77,11 @@ class At(Readout):
     alike: ClassVar[bool] = False
 
     def of_hidden(self, model: Any, hidden: Tensor, targets: Tensor, numbers: Sequence[int]) -> Tensor:
-        """`[N, n + 2]`: of the token itself, of the n tokens, and of all others than these n together."""
+        """`[N, n + 2]` log-probs: of the token, of each of the n given tokens, and of all tokens but these n."""
         return read_in_chunks(model, hidden, self._wanted(targets, numbers), _read_at)
 
     def of_logits(self, logits: Tensor, targets: Tensor, numbers: Sequence[int]) -> Tensor:
-        """The same."""
+        """`of_hidden` from logits `[N, V]`."""
         return _read_at(logits, self._wanted(targets, numbers))
 
     def _wanted(self, targets: Tensor, numbers: Sequence[int]) -> Tensor:
@@ -92,14 +93,14 @@ class Errors(Readout):
     """The gradient of each token's log-prob with respect to the hidden state that predicts it."""
 
     def of_hidden(self, model: Any, hidden: Tensor, targets: Tensor, _numbers: Sequence[int]) -> Tensor:
-        """`[N, d]` ∂ log π(target | hidden)/∂hidden, in fp32."""
+        """`[N, d]` gradients ∂ log π(target | hidden)/∂hidden, in fp32."""
         with torch.enable_grad():
             leaf = hidden.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(read_in_chunks(model, leaf, targets, own_log_probs).sum(), leaf)
         return gradient.float()
 
     def of_logits(self, logits: Tensor, targets: Tensor, numbers: Sequence[int]) -> Tensor:
-        """Never: logits do not tell the hidden states."""
+        """Not possible, since the hidden states are not known from logits."""
         raise NotImplementedError
 
 
@@ -110,9 +111,10 @@ def _read_at(logits: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _classes(logits: Tensor, ids: Tensor) -> Tensor:
-    """`[N, n + 1]` log of Σ e^logit over each class: the n tokens one by one, and all others together.
+    """`[N, n + 1]` log Σ e^logit of n + 1 classes: each of the n tokens, and all other tokens together.
 
-    The others' sum is a sum, not what is missing to one, which has no digits where the n tokens hold nearly all.
+    The last is summed. As one minus the other probabilities it would lose all digits where the n tokens hold nearly
+    all of the probability.
     """
     others = logits.scatter(-1, ids, float("-inf")).logsumexp(dim=-1, keepdim=True)
     return torch.cat([logits.gather(-1, ids), others], dim=-1)

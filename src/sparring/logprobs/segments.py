@@ -1,4 +1,4 @@
-"""Attention by segments: every segment of a packed row sees what it follows and itself, and nothing else."""
+"""Attention by segments: each token of a packed row sees the tokens before it in its own sequence, and no others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from sparring.logprobs.ranges import Ranges, Segment, mask_of, queries_of, sequences_of
+from sparring.logprobs.ranges import Ranges, Segment, mask_of, queries_of, seen_by_segment
 from sparring.logprobs.segments_cpu import processor_attention, suits_processor
 
 # Flash kernels take heads of at most this size.
@@ -28,21 +28,21 @@ def segment_attention(
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """softmax(scale · Q Kᵀ) V, segment by segment.
+    """The attention softmax(scale · Q Kᵀ) V of a packed row, segment by segment.
 
     Args:
         query: `[1, H, T, d]`.
         key: `[1, G, T, d]`, with H a multiple of G.
         value: `[1, G, T, d]`.
-        segments: They cover the T positions in order, without gaps.
-        window: A query sees the `window` last keys of its own sequence, itself included.
-        scale: 1/√d when absent.
-        dropout: Probability with which an attention weight is dropped.
+        segments: The segments, which cover the T positions in order, without gaps.
+        window: The number of last keys of its sequence that a query sees, its own included; None for all.
+        scale: The factor on the scores; 1/√d when absent.
+        dropout: The probability that an attention weight is dropped.
 
     Returns:
         `[1, H, T, d]`.
     """
-    # Under autocast, positions have left queries and keys in fp32.
+    # Under autocast, rotary position embeddings have left queries and keys in fp32.
     query, key = query.to(value.dtype), key.to(value.dtype)
     if _suits_flash(query, value) and not dropout:
         return _varlen(query, key, value, segments, window=window, scale=scale)
@@ -52,7 +52,7 @@ def segment_attention(
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     query_parts, key_parts, value_parts = (_Cut(states, segments) for states in (query, key, value))
     outputs = []
-    for seen in sequences_of(tuple(segments)):
+    for seen in seen_by_segment(tuple(segments)):
         before, asked = queries_of(seen)
         queries, keys, values = query_parts(asked), key_parts(seen), value_parts(seen)
         mask = mask_of(queries.shape[2], keys.shape[2], window, query.device)
@@ -64,9 +64,9 @@ def segment_attention(
 
 
 class _Cut:
-    """States `[1, H, T, d]`, cut once where any segment begins or is left.
+    """States `[1, H, T, d]`, cut once wherever a segment begins, or another one branches off.
 
-    Not slices: the backward pass of each of them would fill and add a whole row.
+    One `split` rather than slices, since the backward pass of each slice would fill and add a whole row.
     """
 
     def __init__(self, states: Tensor, segments: Sequence[Segment]) -> None:
@@ -94,13 +94,13 @@ def _suits_flash(query: Tensor, value: Tensor) -> bool:
 def _varlen(
     query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], *, window: int | None, scale: float | None
 ) -> Tensor:
-    """The same by one call of flash attention over sequences of different lengths."""
+    """The attention by one call of flash attention over sequences of different lengths."""
     from torch.nn.attention.varlen import varlen_attn
 
     index, starts, key_starts, longest, longest_keys = _gather(tuple(segments), query.device)
     groups = query.shape[1] // key.shape[1]
-    # Keys and values of what a segment follows are read once a segment; heads are repeated for releases without grouped
-    # queries.
+    # The keys and values that several segments see are repeated for each of them, and heads for each of their queries,
+    # since not all releases of PyTorch have grouped queries here.
     keys, values = (states[0].transpose(0, 1)[index].repeat_interleave(groups, dim=1) for states in (key, value))
     output: Any = varlen_attn(
         query[0].transpose(0, 1),
@@ -111,7 +111,7 @@ def _varlen(
         longest,
         longest_keys,
         scale=scale,
-        # Causal is aligned at the last query and the last key, as segments are.
+        # The causal mask is aligned at the last query and the last key, as a segment is with what it sees.
         window_size=(-1 if window is None else window - 1, 0),
     )
     result: Tensor = output.transpose(0, 1)[None]
@@ -120,11 +120,11 @@ def _varlen(
 
 @lru_cache(maxsize=8)
 def _gather(segments: tuple[Segment, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
-    """Which positions the concatenated keys are, where each segment's queries and keys start, and the longest of each.
+    """The arguments of flash attention for a row: positions of the keys, starts and longest length of queries and keys.
 
-    Every layer of a row asks for the same.
+    Cached, since every layer asks for the same.
     """
-    sequences = sequences_of(segments)
+    sequences = seen_by_segment(segments)
     index = torch.cat([torch.arange(start, stop) for ranges in sequences for start, stop in ranges])
     queries = [stop - start for _, start, stop in segments]
     keys = [sum(stop - start for start, stop in ranges) for ranges in sequences]

@@ -1,8 +1,9 @@
-"""Attention by segments on a processor: of each layer its rows are kept for the backward pass, not what segments read.
+"""Attention by segments on a processor, which keeps little for the backward pass.
 
-What a segment reads, its keys and values and those of all that it follows, once for every head, is a copy. Kept by
-autograd, the copies of a prompt with five responses were a quarter of all activations in fp32, and in 16 bits two
-fifths, since they are computed in fp32. Here they are made again.
+A segment needs its keys and values and those of the sequence before it in one piece, for every head: a copy. If
+autograd kept the copies, they would be a quarter of all activations in fp32 (measured on a prompt with five responses),
+and two fifths in 16 bits, since attention is computed in fp32. So only the row's own states are kept, and the copies
+are made again in the backward pass.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparring.logprobs.ranges import Ranges, Segment, mask_of, queries_of, sequences_of
+from sparring.logprobs.ranges import Ranges, Segment, mask_of, queries_of, seen_by_segment
 
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - the public name keeps its inputs
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - the public one saves its inputs
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward  # noqa: SLF001 - as above
 
 
@@ -28,15 +29,14 @@ def suits_processor(query: Tensor, value: Tensor, dropout: float) -> bool:
 def processor_attention(
     query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], *, window: int | None, scale: float | None
 ) -> Tensor:
-    """softmax(scale · Q Kᵀ) V, segment by segment, computed in fp32 where the states have 16 bits.
+    """`segment_attention` without dropout, computed in fp32 where the states have 16 bits.
 
-    A backward pass in bf16 takes three times as long as in fp32 on segments of a hundred tokens. Takes what
-    `segment_attention` takes, but for dropout.
+    On segments of a hundred tokens a backward pass in bf16 takes three times as long as in fp32.
 
     Returns:
-        `[1, H, T, d]`, whose transpose `[1, T, H, d]` is contiguous. It has a gradient, but no second one.
+        `[1, H, T, d]`, whose transpose `[1, T, H, d]` is contiguous. It can be differentiated once, not twice.
     """
-    result: Tensor = _Attention.apply(query, key, value, sequences_of(tuple(segments)), window, scale)
+    result: Tensor = _Attention.apply(query, key, value, seen_by_segment(tuple(segments)), window, scale)
     return result
 
 
@@ -73,7 +73,7 @@ class _Attention(torch.autograd.Function):
             start, stop = seen[-1]
             before, asked = queries_of(seen)
             given = _cut(grads[0], asked)
-            # The queries that are not the segment's own have had their gradient from their own segment.
+            # The queries before the segment get their gradient from the segments that they lie in.
             given = given if not before else given.index_fill(2, torch.arange(before), 0.0)
             query, key, value = _flash_backward(
                 given,
@@ -90,19 +90,20 @@ class _Attention(torch.autograd.Function):
 
 
 def _read(rows: Sequence[Tensor], asked: Ranges, seen: Ranges) -> tuple[Tensor, Tensor, Tensor]:
-    """The queries, keys and values of a segment, for every head."""
+    """The queries of a segment and the keys and values that it sees, copied for every head."""
     query, key, value = rows
     keys, values = (_cut(states, seen).repeat_interleave(query.shape[1] // key.shape[1], 1) for states in (key, value))
     return _cut(query, asked), keys, values
 
 
 def _cut(states: Tensor, ranges: Ranges) -> Tensor:
-    """The states of the ranges, one after the other, as wide as they are computed."""
+    """The states of the ranges, one after the other, in the format of the computation."""
     pieces = [states[:, :, start:stop] for start, stop in ranges]
     return (pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)).to(_computed_in(states.dtype))
 
 
 def _add(states: Tensor, grad: Tensor, ranges: Ranges) -> None:
+    """Adds a gradient whose ranges lie one after the other to a row's."""
     done = 0
     for start, stop in ranges:
         states[:, :, start:stop] += grad[:, :, done : done + stop - start]
@@ -117,15 +118,15 @@ def _masked(
     rows: Sequence[Tensor], asked: Ranges, seen: Ranges, window: int | None, scale: float | None
 ) -> dict[str, Any]:
     queries, keys = (sum(stop - start for start, stop in ranges) for ranges in (asked, seen))
-    mask = _added(queries, keys, window, _computed_in(rows[0].dtype))
+    mask = _additive_mask(queries, keys, window, _computed_in(rows[0].dtype))
     return {"attn_mask": mask, "is_causal": mask is None, "scale": scale}
 
 
 @lru_cache(maxsize=16)
-def _added(queries: int, keys: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
-    """What is added to the scores, `[queries, keys]`, in their dtype; None is plain causal attention.
+def _additive_mask(queries: int, keys: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
+    """The additive mask of the scores, `[queries, keys]`, 0 or −∞, in their dtype; None for plain causal attention.
 
-    The kernel does not check the dtype: with AVX2 it reads a mask of another one as noise.
+    The kernel does not check the dtype: with AVX2 it reads a mask of another dtype as noise.
     """
     mask = mask_of(queries, keys, window, torch.device("cpu"))
     return None if mask is None else torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, float("-inf"))

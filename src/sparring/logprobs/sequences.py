@@ -1,4 +1,4 @@
-"""The one entry: which layout a model can take, and the log-probs of sequences by it."""
+"""Log-probs of sequences, by the fastest layout that a model can take."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def sequence_log_probs(
 ) -> list[Tensor]:
     """Log π(y_k|x), summed over the response tokens, for every prompt and each of its responses.
 
-    Differentiable. Rows are packed, what sequences have in common from the start is computed once, and only response
-    positions reach the head. A model whose layers cannot keep the sequences of a row apart (recurrent ones, say) is
-    scored in a slower layout instead, which `layout_of` has proved; the log says so.
+    Differentiable. Rows are packed, a beginning that several sequences share is computed once, and only positions that
+    predict a response token reach the head. A model whose layers cannot keep the sequences of a row apart (a recurrent
+    one, say) is scored in a slower layout, which `layout_of` has proved; a warning says so.
 
-    Under dropout, equal responses to a prompt have equal log-probs: one draw of the network scores them. Each log-prob
-    has the law that it would have alone.
+    Under dropout, equal responses to a prompt are scored once, so their log-probs are equal. Each log-prob has the
+    distribution that it would have alone.
 
     Args:
         model: A causal language model of transformers, bare, or wrapped by peft or by a data-parallel wrapper.
@@ -81,12 +81,12 @@ def likely_tokens(
     Raises what `sequence_log_probs` does.
 
     Args:
-        model: As there, and so the next three.
-        prompts: `B` prompts.
-        responses: `responses[b][k]`.
-        count: How many; fewer than the model has.
-        vocabulary: The tokens to choose from are those below this number: another model may have fewer.
-        max_tokens: Positions in one forward pass; by default 8,192, on a processor without a gradient 2,048.
+        model: See `sequence_log_probs`.
+        prompts: See `sequence_log_probs`.
+        responses: See `sequence_log_probs`.
+        count: The number of tokens; fewer than the vocabulary has.
+        vocabulary: The likeliest are sought among the token ids below this number, since another model may have fewer.
+        max_tokens: See `sequence_log_probs`.
     """
     likeliest = Likeliest(count, vocabulary)
     found = _read(model, prompts, responses, max_tokens, readout=likeliest, firsts=_firsts(responses))
@@ -103,19 +103,20 @@ def log_probs_at(
     *,
     max_tokens: int | None = None,
 ) -> list[list[tuple[Tensor, Tensor]]]:
-    """The terms of `sequence_log_probs`, and log-probs of n given tokens at the place of each.
+    """The log-prob of each response token, and of n given tokens in its place.
 
     Differentiable; raises what `sequence_log_probs` does.
 
     Args:
-        model: As there, and so the next two.
-        prompts: `B` prompts.
-        responses: `responses[b][k]`.
-        ids: For each response `[T, n]` token ids, different ones at each place; n is the same for all responses.
-        max_tokens: Positions in one forward pass; by default 8,192, on a processor without a gradient 2,048.
+        model: See `sequence_log_probs`.
+        prompts: See `sequence_log_probs`.
+        responses: See `sequence_log_probs`.
+        ids: For each response, `[T, n]` token ids, all different at each place; n is the same for all responses.
+        max_tokens: See `sequence_log_probs`.
 
     Returns:
-        For each response `[T]` as `per_token_log_probs`, and `[T, n + 1]`: of the n tokens, and of all others together.
+        For each response, `[T]` log-probs as from `per_token_log_probs`, and `[T, n + 1]`: of each of the n tokens, and
+        of all tokens but these n together.
     """
     firsts = _firsts(responses, ids)
     wanted = [of_prompt[k] for of_prompt, first in zip(ids, firsts, strict=True) for k in dict.fromkeys(first)]
@@ -126,7 +127,7 @@ def log_probs_at(
 def _firsts(
     responses: Sequence[Sequence[Sequence[int]]], ids: Sequence[Sequence[Tensor]] | None = None
 ) -> list[list[int]]:
-    """For each response its first place among those to its prompt that equal it, in the ids to be read too."""
+    """For each response, the number of the first response to its prompt that equals it (in its `ids` too)."""
     firsts = []
     for b, answers in enumerate(responses):
         seen: dict[object, int] = {}
@@ -145,7 +146,7 @@ def _read(
     readout: Readout,
     firsts: Sequence[Sequence[int]],
 ) -> list[list[Tensor]]:
-    """What is read of every response; of equal ones, which `firsts` tells, only the first goes through the model."""
+    """The readout of every response; of equal responses only the first, which `firsts` names, goes through the model."""
     _check(prompts, responses)
     read = SCORES[layout_of(model).rows]
     distinct = [list(dict.fromkeys(first)) for first in firsts]

@@ -1,4 +1,4 @@
-"""A model at a temperature, as sampling has it."""
+"""A model's log-probs at another temperature than 1."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sparring.logprobs.wrappers import unwrap
 
 @contextmanager
 def tempered(model: Any, temperature: float) -> Iterator[None]:
-    """Inside, `sequence_log_probs` is of the law that sampling at this temperature has: softmax(logits / T) each token.
+    """While it is open, log-probs are those of sampling at this temperature: of softmax(logits / T) at each token.
 
-    The head's output is divided, so what a family does to logits after the head must be linear; a cap is not. Where the
-    head is unknown, it is the final logits that are divided.
+    The head's output is divided by T, so whatever a family does to logits after the head must be linear; a cap is not.
+    Where the head is unknown, the final logits are divided.
 
     Args:
-        model: A causal language model of transformers, bare or wrapped, that no optimizer trains meanwhile.
+        model: A causal language model of transformers, bare or wrapped, that is not trained meanwhile.
         temperature: T > 0; at 1 nothing is changed.
 
     Raises:
@@ -50,12 +50,12 @@ def tempered(model: Any, temperature: float) -> Iterator[None]:
 
 
 def caps_logits(config: Any) -> bool:
-    """Whether a model's configuration says that its logits go through a tanh."""
+    """Whether a model's configuration says that its logits are capped by a tanh."""
     return logit_cap(config.get_text_config()) is not None
 
 
 class _Tempered(nn.Module):
-    """A head whose logits are divided by T; no plain linear layer, so that it is called rather than multiplied."""
+    """A head whose logits are divided by T; `token_log_probs` calls it, since it is no plain linear layer."""
 
     def __init__(self, head: Any, temperature: float) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class _Tempered(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The head's own."""
+        """The weight of the head."""
         weight: Tensor = self.head.weight
         return weight
 

@@ -1,4 +1,4 @@
-"""Sequences one at a time by the model's own forward pass: for heads of which nothing is known."""
+"""Sequences one at a time through the model's whole forward pass, for models whose head is unknown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparring.logprobs.decoder import own_logits
 from sparring.logprobs.readouts import OWN, Readout
 from sparring.logprobs.wrappers import in_passes
 
-# Models that are scored at another temperature than 1, for the time being.
+# The temperature of each model that is being scored at another than 1; `tempered` sets it.
 TEMPERATURES: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
 
@@ -25,15 +25,15 @@ def whole_log_probs(
     _max_tokens: int,
     readout: Readout = OWN,
 ) -> list[Tensor]:
-    """What is read at each token, `[T, …]` nats, for each response of each prompt in turn.
+    """The readout at each token, `[T, …]`, of each response of each prompt in turn.
 
-    It holds the logits of a whole sequence at once; a forward pass has one sequence, so a budget has no effect.
+    The logits of a whole sequence are held at once. Each forward pass has one sequence, so `_max_tokens` has no effect.
 
     Args:
         model: The causal language model, bare or wrapped.
         prompts: `B` prompts as token ids.
         responses: `responses[b][k]`.
-        readout: What is read; the log-prob of the token itself by default.
+        readout: What is read of a token; its log-prob by default.
     """
     pairs = [(prompt, answer) for prompt, answers in zip(prompts, responses, strict=True) for answer in answers]
     rows = [(number, prompt, answer) for number, (prompt, answer) in enumerate(pairs)]

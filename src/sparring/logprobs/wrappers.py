@@ -1,8 +1,8 @@
-"""Data-parallel wrappers: what is under them, and how to compute under them so that they notice.
+"""Data-parallel and peft wrappers: the model inside, and how to compute with it so that the wrappers' hooks run.
 
 DDP, FSDP and DeepSpeed act in hooks around the forward pass of the module that they wrap: there they gather shards
-and prepare the averaging of gradients. Whoever calls a part of the wrapped model directly passes these hooks by, and
-its gradients are silently those of one process. `forward_through` runs any computation inside that forward pass.
+and prepare the averaging of gradients. A call of a part of the wrapped model bypasses these hooks, and its gradients
+are silently those of one process. `forward_through` runs any computation inside that forward pass.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _B = TypeVar("_B")
 
 
 def unwrap(model: Any) -> Any:
-    """The causal language model under data-parallel and peft wrappers; injected adapters stay active.
+    """The causal language model inside data-parallel and peft wrappers; adapters in its layers stay active.
 
     Raises:
-        InputError: The adapter is no part of that model, but puts tokens of its own before every text.
+        InputError: The adapter is not in its layers, but puts virtual tokens before every text (prompt learning).
     """
     model = _inner(model)
     if not hasattr(model, "get_base_model"):
@@ -38,7 +38,7 @@ def unwrap(model: Any) -> Any:
 
 
 def computes_in_16_bits(core: Any) -> bool:
-    """Whether a bare model's forward pass, here and now, has the precision of 16 bits: its weights', or autocast's."""
+    """Whether a bare model now computes in 16 bits, by its weights or by autocast."""
     weight = core.get_input_embeddings().weight
     return weight.element_size() == 2 or torch.is_autocast_enabled(weight.device.type)
 
@@ -46,16 +46,16 @@ def computes_in_16_bits(core: Any) -> bool:
 def forward_through(model: Any, function: Callable[[Any], _T]) -> _T:
     """Computes `function(unwrap(model))` as if it were the model's forward pass.
 
-    For the one call, `function` stands in for the wrapped module's `forward`; the wrapper is then called, and so do
-    its hooks fire, once, around all that `function` does.
+    For this one call `function` replaces the wrapped module's `forward`, and the wrapper is called; so its hooks run
+    once, around all that `function` does.
 
     Args:
         model: A causal language model, bare, or wrapped by peft, a data-parallel wrapper, `fully_shard`, or several.
-        function: Takes the bare causal language model. Tensors that need a gradient are in what it returns: alone,
-            or in lists, tuples or mappings, where the wrapper can find them.
+        function: Takes the bare causal language model. It must return the tensors that need a gradient alone or in
+            lists, tuples or mappings, where the wrapper can find them.
 
     Returns:
-        What `function` returned.
+        The result of `function`.
     """
     core = unwrap(model)
     if not _acts_in_forward(model):
@@ -70,7 +70,7 @@ def forward_through(model: Any, function: Callable[[Any], _T]) -> _T:
             module.forward = shadowed
 
     def stand_in(work: Callable[[Any], _T]) -> _T:
-        # The function itself may call the module.
+        # Restored first, since the function itself may call the module.
         restore()
         return work(core)
 
@@ -87,12 +87,12 @@ def in_passes(
 ) -> list[Sequence[Tensor]]:
     """`score(unwrap(model), batch)` of every batch, within one call of `forward_through`.
 
-    The processes of a sharded model gather each layer together, so those that have fewer batches repeat their last
-    one, and give the result no weight.
+    The processes of a sharded model gather each layer together, so a process with fewer batches scores its last one
+    again, and multiplies the result by zero.
 
     Args:
         model: As for `forward_through`.
-        batches: What to score, at least one where the model is wrapped; the processes may differ in how many.
+        batches: The batches, at least one where the model is wrapped; processes may have different numbers of them.
         score: One forward pass, from the bare model and a batch to tensors.
     """
     passes = _passes_together(model, len(batches))
@@ -108,7 +108,7 @@ def in_passes(
 
 
 def _passes_together(model: Any, passes: int) -> int:
-    """The most that any process of a sharded model has; `passes` itself where weights are whole."""
+    """The most passes that any process of a sharded model has; `passes` itself where the model is not sharded."""
     if not _is_sharded(model):
         return passes
     most = torch.tensor(passes, device=next(unwrap(model).parameters()).device)

@@ -79,7 +79,7 @@ def phase_plan(prepared: Prepared, phase: Phase) -> PhasePlan:
 
 
 def comparisons(config: PhaseConfig, prompts: int) -> int:
-    """The number of pairs of responses to a prompt, over all prompts and iterations; both orders of a pair count once."""
+    """The number of pairs of responses to a prompt, over all prompts and iterations; their order does not count."""
     if config.judge is None:
         return 0
     n = config.generation.samples_per_prompt + config.judge.expert_plays

@@ -274,7 +274,7 @@ def _phase_memory(prepared: Prepared, phase: Phase, model: Any, processes: int, 
 
 
 def _bounded(prepared: Prepared, untaught: Collection[str]) -> set[str]:
-    """The parts whose tokens are upper bounds: the run alone shows what verdicts leave out, and when a plateau comes."""
+    """The parts whose tokens are upper bounds, since verdicts leave responses out or a plateau may come early."""
     warmup = prepared.config.warmup
     ends = {"warm-up"} if warmup is not None and warmup.until == "plateau" else set()
     return ends | ({"play", "control"} if untaught else set())
