@@ -82,8 +82,8 @@ def layout_of(model: Any) -> Layout:
     """The fastest layout that scores a model as its own forward pass does; found out once for each model object.
 
     First the model's own forward pass scores a few short sequences, each as an unpadded row. Then the layouts are
-    compared with it: packed rows, for which the model's attention is exchanged, and undone if they are not right; padded
-    rows; single rows; and the whole forward pass. A layout slower than packed rows is logged as a warning.
+    compared with it: packed rows, for which the model's attention is exchanged (it gets its own back if they are not
+    right), padded rows, single rows and the whole forward pass. Any slower layout than packed rows is logged.
 
     Args:
         model: A causal language model of transformers, bare or wrapped.
@@ -152,17 +152,17 @@ def _in_evaluation(model: Any, core: Any) -> Layout:
 
 
 def _find(core: Any) -> Layout:
+    """The fastest layout that is right. Single rows are tried first: the faster ones use the same decoder and head."""
     probe = _reference(core)
-    if (problem := _problem(core, "single", probe)) is not None:
-        why = f"from its hidden states {problem}"
-        if (problem := _problem(core, "whole", probe)) is not None:
-            raise _refused(core, f"its own forward pass {problem}")
-        return Layout("whole", why)
-    if (unpacked := _packing_problem(core, probe)) is None:
+    if (of_single := _problem(core, "single", probe)) is not None:
+        if (of_whole := _problem(core, "whole", probe)) is not None:
+            raise _refused(core, f"its own forward pass {of_whole}")
+        return Layout("whole", f"from its hidden states {of_single}")
+    if (of_packed := _packing_problem(core, probe)) is None:
         return Layout("packed")
-    if (unpadded := _problem(core, "padded", probe)) is None:
-        return Layout("padded", unpacked)
-    return Layout("single", f"{unpacked}; in a padded batch {unpadded}")
+    if (of_padded := _problem(core, "padded", probe)) is None:
+        return Layout("padded", of_packed)
+    return Layout("single", f"{of_packed}; in a padded batch {of_padded}")
 
 
 def _reference(core: Any) -> _Probe:

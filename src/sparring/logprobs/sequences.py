@@ -146,7 +146,7 @@ def _read(
     readout: Readout,
     firsts: Sequence[Sequence[int]],
 ) -> list[list[Tensor]]:
-    """The readout of every response; of equal responses only the first, which `firsts` names, goes through the model."""
+    """The readout of every response; of equal responses only the first (`firsts`) goes through the model."""
     _check(prompts, responses)
     read = SCORES[layout_of(model).rows]
     distinct = [list(dict.fromkeys(first)) for first in firsts]
