@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sparring.selfplay.result import Result
     from sparring.trainer.trainer import SelfPlayTrainer
 
-# Libraries import it where it is there, and it then warns of a kernel that is not used here.
+# Libraries import it if it is installed, and it then warns of a kernel that is not used here.
 logging.getLogger("bitsandbytes.backends.cpu").setLevel(logging.ERROR)
 
 __all__ = ["Result", "SelfPlayConfig", "SelfPlayTrainer", "resume", "run"]

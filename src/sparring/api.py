@@ -45,7 +45,7 @@ def resume(path: Path | str, *, trust_remote_code: bool = False, callbacks: Sequ
 
     Raises:
         InputError: The folder is not a run; its configuration, model or data changed; another process plays it; or it
-            needs `trust_remote_code`; or a callback is none.
+            needs `trust_remote_code`; or something in `callbacks` is no callback.
     """
     _check_callbacks(callbacks)
     return _reported(loop.resume(path, trust_remote_code=trust_remote_code, callbacks=callbacks))
@@ -59,7 +59,7 @@ def _check_config(config: object) -> None:
 
 
 def _check_callbacks(callbacks: object) -> None:
-    """Raises InputError where something is no callback: the first training, much later, would end in an error."""
+    """Raises InputError for a callback that is none; otherwise the first training, much later, would fail."""
     from transformers import TrainerCallback
 
     fix = "pass a list of transformers.TrainerCallback"

@@ -1,4 +1,4 @@
-"""Checks that a table read from a file has the columns that a type of row names: the file may be another person's."""
+"""Checks that a table read from a file, which may be another person's, has the columns of a type of row."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sparring.errors import InputError
 
 
 def check_columns(table: Any, row: type, *, where: str, fix: str) -> None:
-    """Checks a table of pyarrow; it may have columns beside those of the row.
+    """Checks that a table of pyarrow has the columns of a row, of the right types; it may have others.
 
     Args:
         table: The table.
-        row: A TypedDict of integers, floats, texts, truth values, arrays, and lists of them, or of none.
-        where: Where it was read from.
-        fix: What to do where it is another.
+        row: A TypedDict of integers, floats, texts, booleans, arrays, and lists of them; values may be None.
+        where: The file that the table was read from.
+        fix: What to do if the table does not fit.
 
     Raises:
         InputError: A column is missing, is of another type, or lacks values.
     """
     for name, hint in get_type_hints(row, include_extras=True).items():
         optional = get_origin(hint) is NotRequired
-        # A row that lacks it has a null where another of the table has a value.
+        # If only some rows have this column, the table holds a null for the others.
         wanted = (*_members(get_args(hint)[0]), types.NoneType) if optional else _members(hint)
         count = table.column_names.count(name)
         if count == 0 and optional:
@@ -54,7 +54,7 @@ def _fits(found: Any, hint: Any) -> bool:
         if not (arrow.is_list(found) or arrow.is_large_list(found)):
             return False
         inner = (float,) if hint is np.ndarray else _members(get_args(hint)[0])
-        # Of lists that are all empty no type is known.
+        # pyarrow knows no type for lists that are all empty.
         return arrow.is_null(found.value_type) or any(_fits(found.value_type, each) for each in inner)
     checks: dict[Any, tuple[Any, ...]] = {
         bool: (arrow.is_boolean,),

@@ -1,6 +1,6 @@
-"""Digests inside JSON objects, by which a damaged one is told from a whole one.
+"""Digests inside JSON objects, which tell a damaged object from a whole one.
 
-They find what a disk, a copy or a hand spoiled. They are no signatures: whoever may write a file may write its digest.
+They reveal damage by a disk, a copy or a hand. They are no signatures: whoever may write a file may write its digest.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ KEY = "sha256"
 
 
 class DamagedError(InputError):
-    """A file of a run is not what was written into it."""
+    """A file of a run is missing, or its content is not what the run wrote."""
 
 
 def with_digest(value: Mapping[str, Any], digits: int = 64) -> dict[str, Any]:
-    """A JSON object with the sha256 of the rest as its last entry, cut to some digits."""
+    """The JSON object with one more entry, the last: the first digits of the sha256 of the others."""
     return {**value, KEY: _digest(value)[:digits]}
 
 
@@ -34,6 +34,6 @@ def without_digest(value: Any) -> dict[str, Any] | None:
 
 
 def _digest(value: Mapping[str, Any]) -> str:
-    # As it will be read: keys become text, tuples lists, and what is no number its word.
+    # In the form in which it will be read: with keys as text, tuples as lists, and NaN and ±∞ as words.
     plain = json.loads(to_json(value))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

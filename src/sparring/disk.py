@@ -1,4 +1,4 @@
-"""What the system says when it refuses to write or read a file, or has no memory left, in plain words."""
+"""Errors of the system when it refuses to write or read a file, or has no memory left, in plain words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from sparring.errors import InputError, RunError, SparringError, causes, in_a_line
 
 _SPACE = "free some space"
-# By number: what is wrong, and how to mend it.
+# By the number of the error: what is wrong, and how to mend it.
 _FULL = {
     errno.ENOSPC: ("the disk is full", _SPACE),
     errno.EDQUOT: ("the disk quota is used up", _SPACE),
@@ -29,23 +29,24 @@ _MISNAMED = {
     errno.EEXIST: "is a file where a folder should be",
     errno.ENAMETOOLONG: "has too long a name",
 }
-# torch.save says no reason.
+# torch.save gives no reason.
 _TORCH = re.compile(r"unexpected pos \d+ vs \d+|PytorchStreamWriter failed|iostream error")
 _TORCH_PROBLEM = "a file could not be written to its end: there is no space, or it would be larger than is allowed"
-# torch says so in an error of each device, numpy and the system in others.
+# The errors for a lack of memory: torch has one for each device, numpy and the system have their own.
 _MEMORY = re.compile(r"out of memory|(?:can't|cannot|unable to) allocate", re.IGNORECASE)
 _MEMORY_CURE = "take smaller batches, shorter responses or a smaller model (`sparring plan` estimates what they need)"
 _TORCH_CURE = f"{_SPACE}, or raise the limit (ulimit -f)"
 
 
 def refusal(error: BaseException, *, again: str) -> SparringError | None:
-    """The error in plain words, if it is of the disk or memory: no space, no right, no such name; None for any other.
+    """The error in plain words, if it is about disk or memory (no space, no right, no such name); None for any other.
 
-    What there is no space for may go on later, so that a run failed; what is not allowed was named by a person.
+    It is a RunError where there is no space, since the run may go on later, and an InputError where something that a
+    person named is not allowed.
 
     Args:
-        error: An OSError, or what a library made of it.
-        again: What to do when there is space.
+        error: An OSError, or the error that a library raised in its place.
+        again: What to do once there is space.
     """
     chain = list(causes(error))
     for number, (problem, cure) in _FULL.items():
@@ -64,7 +65,7 @@ def refusal(error: BaseException, *, again: str) -> SparringError | None:
 
 
 def _is(error: BaseException, number: int) -> bool:
-    """Whether an error is of a number, or tells of it: libraries wrap it in errors of their own."""
+    """Whether an error has this number, or its text names it, as where a library wrapped it in an error of its own."""
     if isinstance(error, OSError):
         return error.errno == number
     return f"(os error {number})" in str(error) or os.strerror(number) in str(error)

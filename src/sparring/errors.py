@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-# The user, perhaps with a password, before the @ of an address; without a scheme only where there is a password. People
-# write passwords as they are, so one may hold an @ or a slash; digits and a slash are a port.
+# The user and password before the @ of an address; if the address has no scheme, only where there is a password. People
+# do not escape passwords, so one may hold an @ or a slash; but digits and a slash are a port.
 _USER = re.compile(
     r"""(?<=://)(?:[^\s/@:]*:(?!\d+/)[^\s"'<>]*|[^\s/"'<>]+)@|(?<![\w.+:-])[\w.+-]+:[^\s/:@]+@(?=[\w\[])"""
 )
@@ -43,10 +43,10 @@ class InputError(SparringError, ValueError):
 
 
 def check_all(*checks: Callable[[], Any]) -> list[Any]:
-    """Makes all checks, though one fails, so that a person mends everything at once; what they returned.
+    """Makes all checks, even after one has failed, so that a person can mend everything at once; returns their results.
 
     Raises:
-        InputError: Checks failed: the error of a single one, or one that says all of them, a line each.
+        InputError: A check failed. If several did, one error tells all of them, a line each.
     """
     results, errors = [], []
     for check in checks:
@@ -86,14 +86,14 @@ def without_user(text: str) -> str:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those that it came from."""
+    """The error, its cause, the cause of that, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def in_a_line(told: str | BaseException) -> str:
-    """What a library or a server says, in one line of a few hundred characters; of an error without words its type."""
+    """The message of a library or a server in one line of a few hundred characters; of an empty error, its type."""
     line = " ".join(str(told).split())[:_LONGEST_LINE]
     return line or (type(told).__name__ if isinstance(told, BaseException) else "")
 
@@ -102,9 +102,9 @@ def did_you_mean(name: str, known: Iterable[str], *, meant: Mapping[str, str] | 
     """Names the nearest known name, or all of them where none is near.
 
     Args:
-        name: What was written.
-        known: What could have been.
-        meant: Known names by what people write for them, where the two look nothing alike.
+        name: The unknown name.
+        known: The known names.
+        meant: Names that people use for known ones although they look nothing alike, and the known ones.
     """
     near = nearest(name, known := sorted(known), meant=meant)
     return f"did you mean '{near}'?" if near else f"known: {', '.join(known)}"
@@ -113,7 +113,7 @@ def did_you_mean(name: str, known: Iterable[str], *, meant: Mapping[str, str] | 
 def nearest(
     name: str, known: Iterable[str], *, meant: Mapping[str, str] | None = None, like: float = 0.6
 ) -> str | None:
-    """The known name that is most like another, whose case does not count; None where none is `like` it, of 0 to 1."""
+    """The known name most similar to `name`, ignoring case; None if none reaches the similarity `like`, from 0 to 1."""
     folded = {each.casefold(): each for each in known} | dict(meant or {})
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=like)
     return folded[near[0]] if near else None

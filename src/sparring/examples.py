@@ -1,4 +1,4 @@
-"""Prompts with what the data know of their answers: as text, and as the exact token ids that all stages use."""
+"""Prompts with their known answers: as text, and as the exact token ids that all stages use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 PROMPT_NAMES = ("prompt", "question", "instruction", "query", "problem", "input", "task", "request", "exercise")
-"""What people call the column of a prompt, the likeliest first."""
+"""Names that people give to the column of prompts, the likeliest first."""
 CALL_KEYS = ("tool_calls", "function_call")
 """Keys of a message that hold a call of a tool."""
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
@@ -17,10 +17,10 @@ THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "though
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """K ≥ 2 responses to one prompt that somebody else wrote, and who beats whom among them.
+    """K ≥ 2 responses to one prompt that the data bring, with preferences among them.
 
     Attributes:
-        responses: As text.
+        responses: The responses as text.
         pairwise: `[K][K]` P_ij = P(y_i ≻ y_j | x), with P_ij + P_ji = 1 and ½ on the diagonal.
     """
 
@@ -29,18 +29,18 @@ class Comparison:
 
 
 class _Kept:
-    """A field that is kept otherwise than it is given and read, under its own name with an underscore before it."""
+    """A field whose value is stored in another form, in an attribute of the same name with an underscore before it."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = f"_{name}"
 
 
 class Text(_Kept):
-    """A field of text, kept as UTF-8: Python takes two or four bytes for every character where one is no Latin."""
+    """A field of text, stored as UTF-8: with one non-Latin character, Python takes two or four bytes for every one."""
 
     def __get__(self, instance: object | None, owner: type | None = None) -> str:
         if instance is None:
-            # A dataclass asks so for the field's default, and there is none.
+            # A dataclass reads the attribute of the class to find a default; there is none.
             raise AttributeError(self._name)
         return _decoded(getattr(instance, self._name))
 
@@ -49,7 +49,7 @@ class Text(_Kept):
 
 
 class OptionalText(_Kept):
-    """A field of text, kept likewise, or of none; None unless it is given."""
+    """A field of text or None, stored as UTF-8; None by default."""
 
     def __get__(self, instance: object | None, owner: type | None = None) -> str | None:
         kept = None if instance is None else getattr(instance, self._name)
@@ -60,7 +60,7 @@ class OptionalText(_Kept):
 
 
 class Turns(_Kept):
-    """A field of chat turns, kept as JSON in UTF-8, or of none; None unless it is given."""
+    """A field of chat turns or None, stored as JSON in UTF-8; None by default."""
 
     def __get__(self, instance: object | None, owner: type | None = None) -> tuple[dict[str, str], ...] | None:
         kept = None if instance is None else getattr(instance, self._name)
@@ -72,7 +72,7 @@ class Turns(_Kept):
 
 
 def _encoded(text: str) -> str | bytes:
-    """UTF-8, unless Python keeps the text in as many bytes; halves of characters, which a check refuses, included."""
+    """The text as UTF-8 if that saves memory, else the text; half characters stay, since a later check refuses them."""
     return text if text.isascii() else text.encode("utf-8", "surrogatepass")
 
 
@@ -82,11 +82,11 @@ def _decoded(kept: str | bytes) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """What the data know of the right answer to a prompt: any of the two, both, or neither.
+    """The answers to a prompt that the data know: one of the two, both, or neither.
 
     Attributes:
         response: The expert's response, which is imitated.
-        ground_truth: What a right response says, however it says it; it is never imitated.
+        ground_truth: The right answer, such as a number, in whatever words a response gives it; it is never imitated.
     """
 
     response: OptionalText = OptionalText()
@@ -94,20 +94,20 @@ class Answered:
 
     @property
     def reference_answer(self) -> str | None:
-        """What responses are verified against: the ground truth, or else the expert's response."""
+        """The answer that responses are verified against: the ground truth, or else the expert's response."""
         return self.response if self.ground_truth is None else self.ground_truth
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example(Answered):
-    """One prompt as text, with what the data know of its answers.
+    """One prompt as text, with its known answers.
 
     Attributes:
-        index: Its row in the source, counted from 0; names it in errors and joins samples with it.
+        index: Its row in the source, counted from 0; errors and samples name the prompt by it.
         messages: The prompt as chat turns (`{"role": …, "content": …}`), or None for a plain prompt.
         prompt: The prompt as plain text; of a chat, its last user turn.
-        comparison: Responses with preferences.
-        where: The file and line that it was read from; two examples that differ in it alone are equal.
+        comparison: Responses with preferences, or None.
+        where: The file and line that it was read from; it does not count when two examples are compared.
     """
 
     index: int
@@ -118,25 +118,25 @@ class Example(Answered):
 
 
 class TokenIds(_Kept):
-    """A field of token ids: given and read as a list, kept in a tenth of a list's memory."""
+    """A field of token ids, set and read as a list, and stored in a tenth of a list's memory."""
 
     def __get__(self, instance: object | None, owner: type | None = None) -> list[int]:
         if instance is None:
-            # A dataclass asks so for the field's default, and there is none.
+            # A dataclass reads the attribute of the class to find a default; there is none.
             raise AttributeError(self._name)
         return _unpacked(getattr(instance, self._name))
 
     def __set__(self, instance: object, ids: Sequence[int]) -> None:
-        # Whoever asks for an instance's `__dict__` makes it one, which is larger than the ids of a short text.
+        # Not by `__dict__`: reading it makes Python create a dict, which is larger than the ids of a short text.
         object.__setattr__(instance, self._name, _packed(ids))
 
 
 class TokenIdLists(_Kept):
-    """A field of several lists of token ids, kept likewise; empty unless it is given."""
+    """A field of several lists of token ids, stored in the same way; empty by default."""
 
     def __get__(self, instance: object | None, owner: type | None = None) -> list[list[int]]:
         lists: tuple[bytes, ...] = () if instance is None else getattr(instance, self._name)
-        # The field's default has to be one that nobody can change.
+        # The default of a dataclass's field has to be immutable.
         return [*map(_unpacked, lists)] if instance is not None else ()  # type: ignore[return-value]
 
     def __set__(self, instance: object, lists: Sequence[Sequence[int]]) -> None:
@@ -144,7 +144,7 @@ class TokenIdLists(_Kept):
 
 
 def _packed(ids: Sequence[int]) -> bytes:
-    """The ids after the type code of an array that holds them: bytes take less than the array itself."""
+    """The ids as bytes, the type code of their array first: bytes take less memory than the array itself."""
     code = "H" if max(ids, default=0) < 2**16 else "I"
     return code.encode() + array(code, ids).tobytes()
 
@@ -171,5 +171,5 @@ class EncodedExample(Answered):
 
     @property
     def earlier(self) -> list[str]:
-        """The turns of a chat before its last one, which is the prompt, each as its role and what was said."""
+        """The turns of a chat before its last one (the prompt), each as a text of its role and content."""
         return [f"{turn['role']}: {turn['content']}" for turn in (self.messages or ())[:-1]]

@@ -1,4 +1,4 @@
-"""Token ids of a text that follows another, which some tokenizers write otherwise than one that stands alone."""
+"""Token ids of a text that follows another; some tokenizers split it differently than the same text alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-# Private use: no token holds it together with other characters.
+# A character for private use: no token holds it together with other characters.
 _BEFORE = "\ue000"
 _NEXT = "sparringnext"
 Turn = dict[str, str]
@@ -15,24 +15,24 @@ _marks: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
 def following(tokenizer: Any, texts: Sequence[str], after: Sequence[int], **options: bool) -> list[list[int]]:
-    """Token ids of texts, each as the tokenizer writes it behind other tokens.
+    """Token ids of texts, each as the tokenizer splits it after another token.
 
-    Tokenizers of SentencePiece's kind put a space before the first word of a text, and some before the first one after
-    a special token too. A response is none of that where it follows a prompt: with the space it would be other tokens
-    than the policy's own samples are.
+    Tokenizers of SentencePiece's kind put a space before the first word of a text, and some also before the first word
+    after a special token. A response that follows a prompt must not get this space: its tokens would differ from those
+    that the policy samples.
 
     Args:
         tokenizer: A tokenizer of transformers.
         texts: The texts.
-        after: The token that each stands behind.
-        options: What the tokenizer is told beside.
+        after: The token that each text follows.
+        options: Further arguments of the tokenizer.
     """
     alone = _ids(tokenizer, texts, options)
     if not marks_beginning(tokenizer):
         return alone
     added = tokenizer.added_tokens_decoder
     before = [added[token].content if token in added else _BEFORE for token in after]
-    # A special token may swallow the white space behind it.
+    # A special token may swallow the white space after it.
     before = ["" if text[:1].isspace() and head != _BEFORE else head for text, head in zip(texts, before, strict=True)]
     wholes = _ids(tokenizer, [head + text for head, text in zip(before, texts, strict=True)], options)
     heads = {head: _ids(tokenizer, [head], options)[0] for head in {*before}}
@@ -43,7 +43,7 @@ def following(tokenizer: Any, texts: Sequence[str], after: Sequence[int], **opti
 
 
 def marks_beginning(tokenizer: Any) -> bool:
-    """Whether a tokenizer writes the first word of a text otherwise than the same word behind others; tried once."""
+    """Whether a tokenizer splits the first word of a text differently than the same word after others; tried once."""
     if tokenizer not in _marks:
         alone, head, whole = _ids(tokenizer, ["a", _BEFORE, f"{_BEFORE}a"], {})
         known = tokenizer.unk_token_id is None or tokenizer.unk_token_id not in head
@@ -54,8 +54,8 @@ def marks_beginning(tokenizer: Any) -> bool:
 def space_between(tokenizer: Any, prompt: str, whole: str, response: str) -> str:
     """The white space that a chat template puts between a prompt and its response; mostly nothing.
 
-    A model that was tuned on whole conversations begins its responses with it, be it a space or a line break. What the
-    last token of the prompt swallows is none of it.
+    A model that was tuned on whole conversations begins its responses with it, be it a space or a line break. White
+    space that the last token of the prompt swallows is not part of it.
 
     Args:
         tokenizer: A tokenizer of transformers.
@@ -74,20 +74,20 @@ def space_between(tokenizer: Any, prompt: str, whole: str, response: str) -> str
 def end_of_turn(
     tokenizer: Any, write: Callable[[list[Turn]], str], turns: Sequence[Mapping[str, str]], ends: Collection[int]
 ) -> list[int] | None:
-    """The tokens of what a chat template writes behind a response, up to the first that ends it; none where none does.
+    """The tokens that a chat template writes after a response, up to the first that ends it; empty if none ends it.
 
-    That is a special token or, of tokenizers that hold the end of a turn as one that is not special, an added one. A
-    template may write none behind the last turn, but one before a turn that follows: the end of the last, or the
-    beginning of the next, before which the model was taught to stop. Then the model itself must stop at it.
+    A token that ends a response is a special token or, in tokenizers whose end of a turn is not special, an added one.
+    Some templates write it only before a further turn: as the end of this turn, or as the beginning of the next, at
+    which the model was taught to stop. Then it counts only if the model itself stops at it.
 
     Args:
         tokenizer: A tokenizer of transformers.
-        write: Writes a conversation.
-        turns: One that ends with the response.
+        write: Writes a conversation by the template.
+        turns: A conversation that ends with the response.
         ends: The tokens at which the model's own `generate` stops.
 
     Returns:
-        None where the words of the response are not written.
+        The tokens, or None if the template does not write the words of the response.
     """
     answered = [dict(turn) for turn in turns]
     _, words, tail = write(answered).rpartition(answered[-1]["content"].strip())
@@ -105,7 +105,7 @@ def end_of_turn(
 
 
 def _up_to_a_mark(tokenizer: Any, tail: str) -> list[int]:
-    """The tokens of a text up to its first special one, else to its first added one; none where it has neither."""
+    """The tokens of a text up to its first special token, else its first added token; empty if it has neither."""
     added = tokenizer.added_tokens_decoder
     special = {index for index, token in added.items() if token.special} | {*tokenizer.all_special_ids}
     marks = {index for index, token in added.items() if token.content.strip()}

@@ -1,4 +1,4 @@
-"""What the process keeps of memory that it has freed, and of the kernels that it has compiled."""
+"""How much freed memory, and how many compiled kernels, the process keeps."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 
 # The constants of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
-# What glibc ends at by itself: it raises the first as blocks are freed, to this at most, and the second is twice that.
+# The values that glibc itself may reach: it raises the first up to this as blocks are freed; the second is twice that.
 _LARGEST_IN_HEAP, _MOST_BLOCKS = 32 << 20, 65536
-# Kernels in each of the two caches: several times those of one pass over a model, forward and backward.
+# Kernels in each of the two caches: several times as many as one forward and backward pass of a model needs.
 _KERNELS = 128
 
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Lets this process keep what it frees, for the next step; does nothing where the C library is not glibc.
+    """Lets this process keep freed memory for the next step; does nothing where the C library is not glibc.
 
     By default glibc gives a large block back to the system as soon as it is freed, so every step's activations and
-    gradients are faulted in again page by page, and each page is zeroed first. Kept blocks are faulted in once. The
-    peak of memory is the same. Before and in the end all that is free goes back: what was sampled and scored has blocks
-    of other sizes, and so has what will be.
+    gradients are faulted in again page by page, and each page is zeroed first. Kept blocks are faulted in once, and the
+    peak of memory is the same. At both ends all free memory is given back, since sampling and scoring need blocks of
+    other sizes than training.
     """
     libc = _glibc()
     if libc is None:
@@ -43,21 +43,21 @@ def freed_memory_kept() -> Iterator[None]:
 
 
 def give_back_freed_memory() -> None:
-    """Gives the system all that this process has freed; does nothing where the C library is not glibc.
+    """Gives all freed memory back to the system; does nothing where the C library is not glibc.
 
-    glibc returns by itself only what lies at the end of its heap. What sampling frees, the weights' copies and the
-    cache, has blocks of other sizes than what scoring takes next, which would come on top.
+    By itself glibc returns only the end of its heap. Sampling frees copies of weights and caches; scoring, which comes
+    next, needs blocks of other sizes, so its memory would come on top of what is kept.
     """
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
 
 
 def keep_few_kernels() -> None:
-    """Bounds how many compiled products a processor's library (oneDNN) keeps, unless the user's environment says it.
+    """Bounds the number of compiled matrix products that oneDNN keeps, unless the user's environment sets it.
 
-    For bf16 it compiles one for every pair of a weight's shape and a number of rows, which differs from step to step;
-    it and torch's layer above it keep 1,024 each by default, 0.3 MB apiece. To compile one takes below a millisecond.
-    Both are told through the environment, so before the first of them is compiled.
+    In bf16, oneDNN compiles one for every shape of a weight and number of rows, which differs from step to step. It and
+    torch's layer above it keep 1,024 each by default, 0.3 MB apiece, though compiling one takes less than a
+    millisecond. Both read the bound from the environment, so it must be set before the first product is compiled.
     """
     for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(variable, str(_KERNELS))

@@ -1,4 +1,4 @@
-"""Files and settings that people give: what is none is said, and nothing is waited for that never ends."""
+"""Files and settings that people give, read so that a wrong one is refused and no read waits for ever."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LARGEST_TEXT = 16 * 2**20
 
 
 def place(source: str) -> Path:
-    """The path that a person means, with `~` as their folder.
+    """The path that a person means, with `~` replaced by their home folder.
 
     Raises:
-        InputError: There is no such person's folder.
+        InputError: There is no user of that name.
     """
     try:
         return Path(source).expanduser()
@@ -30,15 +30,15 @@ def place(source: str) -> Path:
 
 
 def kind(path: Path) -> Literal["file", "folder", "nothing"]:
-    """What lies at a path.
+    """What lies at a path: a file, a folder or nothing.
 
     Raises:
-        InputError: It cannot be reached; or it is neither a file nor a folder, and reading it might never end.
+        InputError: It cannot be reached; or it is something else, such as a pipe, and reading it might never end.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        # A path with a NUL, or with half a character, leads nowhere.
+        # The path holds a NUL or half a character.
         return "nothing"
     except OSError as error:
         raise InputError(f"cannot be reached: {error.strerror}", where=str(path), fix="check the path") from error
@@ -53,7 +53,7 @@ def read_text(path: Path, *, fix: str, largest: int = _LARGEST_TEXT) -> str:
     """A file's text, which must be UTF-8.
 
     Raises:
-        InputError: There is no such file, it is no text, or it has more bytes than `largest`; with this cure.
+        InputError: There is no such file, it is no text, or it has more bytes than `largest`; the fix is `cure`.
     """
     where = str(path)
     if (found := kind(path)) != "file":
@@ -70,7 +70,7 @@ def read_text(path: Path, *, fix: str, largest: int = _LARGEST_TEXT) -> str:
 
 
 def check_settings(values: Any, *, where: str, most: int = _MOST_VALUES) -> None:
-    """Checks that nested settings are of the kind that can be read, kept and written again.
+    """Checks that nested settings can be read, stored and written again.
 
     Raises:
         InputError: They are too many or nest too deeply; a key is no text; a text holds a NUL or half a character; or
@@ -111,11 +111,11 @@ def _check_value(value: object, path: tuple[object, ...], where: str, *, key: bo
 
 
 def text_problem(value: Any, *, blank: bool = False) -> InputError | None:
-    """Why a value of a row is no text that a tokenizer can take, with what to do about it; None where it is one.
+    """Why a value of a row is no text for a tokenizer, and the fix; None if it is one.
 
     Args:
-        value: Whatever stands there.
-        blank: Whether nothing but white space will do.
+        value: The value, of any type.
+        blank: Whether a text of white space only is allowed.
     """
     if not isinstance(value, str):
         return InputError(f"must be text, got {type(value).__name__}", fix="write it as text, in quotes")
@@ -130,7 +130,7 @@ def text_problem(value: Any, *, blank: bool = False) -> InputError | None:
 
 
 def is_nothing(value: Any) -> bool:
-    """Whether a value says nothing: null, no characters, an empty list, or one whose items are all nothing."""
+    """Whether a value is empty: null, no characters, an empty list, or a list whose items are all empty."""
     if isinstance(value, str):
         return value.strip() in _NOTHING
     if isinstance(value, list | tuple):
@@ -141,12 +141,12 @@ def is_nothing(value: Any) -> bool:
 
 
 def is_nan(value: Any) -> bool:
-    """Whether a value is NaN, by which pandas and its like write a cell that holds nothing."""
+    """Whether a value is NaN, which pandas and its like write for an empty cell."""
     return isinstance(value, float) and math.isnan(value)
 
 
 def is_text(value: str) -> bool:
-    r"""Whether a file and a tokenizer can take a text: it holds no half of a character, as JSON's "\ud800" is."""
+    r"""Whether a text can be written and tokenized: it holds no half of a character, such as JSON's "\ud800"."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -155,7 +155,7 @@ def is_text(value: str) -> bool:
 
 
 def joined_parts(content: Any) -> Any:
-    """The text of a message that is written in parts, `[{"type": "text", "text": …}]`; anything else as it is."""
+    """The text of a message that is given in parts, `[{"type": "text", "text": …}]`; any other value as it is."""
     if not isinstance(content, list) or not content:
         return content
     texts = [part.get("text") if isinstance(part, dict) and _is_text(part) else None for part in content]
@@ -163,7 +163,7 @@ def joined_parts(content: Any) -> Any:
 
 
 def other_part(content: Any) -> str | None:
-    """The kind of the first part of a message that is no text, such as `image`; None where there is none."""
+    """The type of the first part of a message that is not text, such as `image`; None if all are text."""
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     kinds = [str(part.get("type", "unknown")) for part in parts if not _is_text(part)]
     return kinds[0] if kinds else None

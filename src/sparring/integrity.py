@@ -1,4 +1,4 @@
-"""Folders that are written once: a file in them, written last, has the digest of every other one."""
+"""Folders that are written once: the file written last, `digests.json`, has the digest of every other file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def seal(folder: Path, *, log_lines: int) -> None:
 
     Args:
         folder: The folder.
-        log_lines: How many lines the run's log has by now, so that it is seen where they are lost.
+        log_lines: The number of lines of the run's log by now, so that a later loss of lines is noticed.
     """
     digests = {}
     for file in _files(folder):
@@ -29,14 +29,14 @@ def seal(folder: Path, *, log_lines: int) -> None:
 
 
 def check_folder(folder: Path, *, fix: str) -> None:
-    """Checks that a folder holds what `seal` found and nothing else; only once in a process, for it reads every byte.
+    """Checks that a folder holds exactly the files that `seal` found; once in a process, for it reads every byte.
 
     Args:
         folder: The folder.
-        fix: What to do where it is damaged.
+        fix: What to do if it is damaged.
 
     Raises:
-        DamagedError: A file is changed, missing, a link, or was put there later.
+        DamagedError: A file is changed, missing, a link, or was added later.
     """
     path = folder / DIGESTS
     if path.is_symlink() or not path.is_file():
@@ -69,6 +69,6 @@ def _problem(path: Path, digest: object) -> str | None:
 
 
 def _files(folder: Path) -> list[str]:
-    """Every file and link below a folder but its digests, as relative paths."""
+    """The relative path of every file and link below a folder, except its `digests.json`."""
     found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     return sorted(str(path.relative_to(folder)) for path in found if path != folder / DIGESTS)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from types import FrameType
 
 _HEEDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# `timeout`, and some launchers, send a signal to a process and to its group: that is one request, not two.
+# `timeout`, and some launchers, send a signal both to a process and to its group; within this time it is one request.
 _ONE_REQUEST_S = 1.0
-# Python hears a signal when a call into a library returns; most do so much earlier.
+# Python handles a signal when a call into a library returns; most calls return much earlier than this.
 _PATIENCE_S = 10.0
 # No signal has this number.
 _OVER = b"\0"
@@ -31,7 +31,7 @@ _SHOW_CURSOR = "\x1b[?25h"
 class Interruption(BaseException):
     """A signal asked the process to end.
 
-    It is no `Exception`, so that nothing which catches errors takes it for one.
+    It is not an `Exception`, so code that catches all errors does not catch it.
 
     Attributes:
         signal: The signal.
@@ -43,13 +43,13 @@ class Interruption(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        """The exit code of a process that a signal ended, as shells expect it: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signal
 
 
 @dataclass
 class _Heard:
-    """What was heard so far in the process `owner`, where signals are heeded."""
+    """The signals that arrived so far in the process `owner`, which heeds them."""
 
     owner: int = 0
     asked: int | None = None
@@ -58,18 +58,19 @@ class _Heard:
 
 
 _heard = _Heard()
-# A forked process would write its own signals into its parent's pipe.
+# In a forked process signals are no longer heeded: it would write its own into its parent's pipe.
 os.register_at_fork(after_in_child=lambda: _heard.owner and signal.set_wakeup_fd(-1))
 
 
 @contextmanager
 def heeded(farewell: Callable[[], str]) -> Iterator[None]:
-    """Heeds the signals inside, and puts back what was done with them before.
+    """Heeds the signals while it is open, and then restores their former handlers.
 
-    A signal that is ignored stays so (`nohup`). Outside the main thread, where Python hears no signal, nothing changes.
+    A signal that is ignored (`nohup`) stays ignored. Outside the main thread, where Python handles no signal, nothing
+    changes.
 
     Args:
-        farewell: What to say where the process must end without unwinding.
+        farewell: The message if the process must end at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -77,7 +78,7 @@ def heeded(farewell: Callable[[], str]) -> Iterator[None]:
     global _heard  # noqa: PLW0603 - signals are the process's own
     _heard = _Heard(owner=os.getpid(), terminals=tuple(filter(os.isatty, (1, 2))))
     before = {number: signal.getsignal(number) for number in _HEEDED}
-    # None stands for a handler that was not set in Python, and could not be put back.
+    # None stands for a handler that was not set in Python, and so could not be restored.
     taken = {number: handler for number, handler in before.items() if handler not in {signal.SIG_IGN, None}}
     for number in taken:
         signal.signal(number, _hear)
@@ -92,7 +93,7 @@ def heeded(farewell: Callable[[], str]) -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Lets a signal wait inside, until `is_asked` is asked; it is raised at the latest when the block has ended."""
+    """Within, a signal raises no `Interruption`, and the block asks `is_asked`; one that came is raised at its end."""
     check()
     _heard.waits = True
     try:
@@ -108,7 +109,7 @@ def is_asked() -> bool:
 
 
 def check() -> None:
-    """Raises the Interruption that was asked for, if one was."""
+    """Raises the Interruption of a signal that arrived, if one did."""
     if _heard.asked is not None:
         raise Interruption(_heard.asked)
 
@@ -126,7 +127,7 @@ def _hear(number: int, _: FrameType | None) -> None:
 
 
 def _hear_as_child(number: int) -> None:
-    """In a forked process, such as one that loads data: its parent, which the terminal told too, will end it."""
+    """In a forked process, such as a data loader: SIGTERM ends it; any other signal reached its parent, which will."""
     if number == signal.SIGTERM:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -134,7 +135,7 @@ def _hear_as_child(number: int) -> None:
 
 @contextmanager
 def _watched(farewell: Callable[[], str]) -> Iterator[None]:
-    """Tells a thread of every signal as it arrives, which the main thread may not hear for long."""
+    """Runs a thread that learns of every signal as it arrives; the main thread may not learn of it for long."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -152,7 +153,7 @@ def _watched(farewell: Callable[[], str]) -> Iterator[None]:
 
 
 def _watch(reading: int, farewell: Callable[[], str]) -> None:
-    """Reads the signals until all is over, and ends the process where it must."""
+    """Reads signals until `heeded` ends, and ends the process where the main thread does not."""
     first, since = 0, 0.0
     while True:
         unheard = bool(first) and _heard.asked is None
@@ -175,14 +176,14 @@ def _end(number: int, farewell: Callable[[], str]) -> None:
 
 
 def _tell(text: str) -> None:
-    """Writes past all buffers: a handler may have interrupted somebody who writes."""
+    """Writes past all buffers, since a handler may have interrupted code that holds one."""
     if os.environ.get("RANK", "0") == "0":
         with suppress(OSError):
             os.write(2, f"{_SHOW_CURSOR if os.isatty(2) else ''}\nsparring: {text}\n".encode())
 
 
 def _leave_terminal() -> None:
-    """A terminal that was closed cannot be written to, and the error would end the process before its checkpoint."""
+    """Stops writing to a terminal that was closed: the error would end the process before its checkpoint."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

@@ -1,4 +1,4 @@
-"""JSON, which has no word for NaN and ±∞: they are written as the texts "NaN", "Infinity" and "-Infinity".
+"""JSON in which NaN and ±∞, for which it has no numbers, are the texts "NaN", "Infinity" and "-Infinity".
 
 Python's `float` and JavaScript's `Number` read these texts as the numbers that they stand for.
 """
@@ -19,7 +19,7 @@ def to_json(value: Any, **layout: Any) -> str:
 
     Args:
         value: Plain values.
-        layout: As `json.dumps` takes it.
+        layout: Arguments of `json.dumps`, such as `indent`.
     """
     try:
         return json.dumps(value, allow_nan=False, ensure_ascii=False, **layout)
@@ -32,17 +32,20 @@ class RepeatedKeyError(ValueError):
 
 
 def from_json(text: str) -> Any:
-    """What JSON says.
+    """The value that a JSON text stands for.
 
     Raises:
         RepeatedKeyError: An object has a key twice.
-        ValueError: It is no JSON.
+        ValueError: The text is no JSON.
     """
     return json.loads(text, object_pairs_hook=_object)
 
 
 def numbers(value: Any) -> Any:
-    """What was read of JSON in which no text is free, with the numbers that such texts stand for."""
+    """A value that was read from JSON, with the numbers in place of the texts "NaN", "Infinity" and "-Infinity".
+
+    Only for JSON without texts of people, who may write these words.
+    """
     if isinstance(value, dict):
         return {name: numbers(entry) for name, entry in value.items()}
     if isinstance(value, list):

@@ -1,8 +1,7 @@
-"""Links: a run or a cache may be another person's, so nothing in it leads out of it, to be read, written or removed.
+"""Refuses links in a run or a cache: it may be another person's, and a link could lead reads and writes out of it.
 
-Its own folder may be a link, since the user names it. In it there are folders and plain files alone, each with one
-name: a symbolic link leads elsewhere, a hard link is a file that may lie elsewhere too, and a pipe or a device is no
-file.
+The folder of the run itself may be a link, since the user names it. Inside, only folders and plain files with one name
+are allowed: no symbolic links, no hard links (the file may lie elsewhere too), no pipes and no devices.
 """
 
 from __future__ import annotations
@@ -23,22 +22,21 @@ _DEEPEST = 32
 
 
 def refuse_links(*paths: Path) -> None:
-    """Looks through files and folders, with all that is in them, and follows no link; what is absent is passed over.
+    """Checks files and folders with all that is in them, following no link; an absent one is passed over.
 
     Raises:
-        InputError: One is a link, has several names, is neither a file nor a folder, lies too deep, or cannot be looked
-            through.
+        InputError: One is a link, has several names, is neither a file nor a folder, lies too deep, or cannot be read.
     """
     folders = [path for path in paths if refuse_link(path)]
     for _ in range(_DEEPEST):
         folders = [inner for folder in folders for inner in _folders_in(folder)]
     if folders:
-        # What removes folders would fail on thousands of levels.
+        # On thousands of levels the removal of a folder would fail.
         raise InputError("lies deeper than anything of a run or a cache", where=str(folders[0]), fix="remove it")
 
 
 def refuse_link(path: Path) -> bool:
-    """Whether a path is a folder; what `refuse_links` refuses is refused of itself alone, not of what is in it."""
+    """Checks a path as `refuse_links` does, but not what is in it; returns whether it is a folder."""
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -48,10 +46,10 @@ def refuse_link(path: Path) -> bool:
 
 
 def open_plain(path: Path, flags: int) -> int:
-    """Opens a file for `os.fdopen` as `os.open` does, unless it is a link or no plain file; it is not truncated.
+    """A file descriptor for `os.fdopen`, as from `os.open`; the file is not truncated.
 
     Raises:
-        InputError: It is.
+        InputError: The file is a link, or no plain file.
     """
     try:
         # Opening a pipe would wait for its other end.
@@ -73,7 +71,7 @@ def _folders_in(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                # Whoever plays the run may just have removed it.
+                # Another process that plays the run may just have removed it.
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     _check(entry.path, status)

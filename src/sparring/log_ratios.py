@@ -1,4 +1,4 @@
-"""What an objective may look at: log ratios of a batch of prompts, and what comes with them.
+"""The input of objectives: log ratios of a batch of prompts, and what comes with them.
 
 Shape suffixes, everywhere: `B` prompts in a batch, `K` generated responses a prompt, `M` responses of the reference
 a prompt. Log-probabilities and log ratios are sums over response tokens, in nats; the prompt is excluded, and the
@@ -19,21 +19,21 @@ from sparring.tokens import NextTokenLogProbs, TokenLogProbs
 T = TypeVar("T")
 
 PREFERENCE_FIELDS = frozenset({"preference", "pairwise"})
-"""The fields of `LogRatios` that a judge gives, or data that hold preferences."""
+"""The fields of `LogRatios` that hold preferences, from a judge or from the data."""
 
 TOKEN_FIELDS = frozenset({"expert_tokens", "generated_next_tokens"})
 """The fields of `LogRatios` that hold log-probs token by token."""
 
 TEAM_FIELDS = frozenset({"team_expert", "team_generated"})
-"""The fields of `LogRatios` that an opponent of several policies gives, each with samples of its own."""
+"""The fields of `LogRatios` for an opponent that is a team of policies, each with samples of its own."""
 
 EARLIER_FIELDS = frozenset({"policy_initial", "team_generated"})
-"""The fields of `LogRatios` that need what earlier policies generated for the same prompts."""
+"""The fields of `LogRatios` that need responses of earlier policies to the same prompts."""
 
 EXPERT_FIELDS = frozenset(
     {"expert", "reference_expert", "policy_expert", "expert_length", "expert_tokens", "team_expert"}
 )
-"""The fields of `LogRatios` that only an expert's response can give."""
+"""The fields of `LogRatios` that need an expert's response."""
 
 OPPONENT_FIELDS = frozenset({"expert", "generated"}) | TEAM_FIELDS
 """The fields of `LogRatios` that need log π_o."""
@@ -42,26 +42,26 @@ REFERENCE_FIELDS = frozenset({"reference_expert", "reference_generated"})
 """The fields of `LogRatios` that need log π_ref."""
 
 DRAWN_FIELDS = frozenset({"generated", "reference_generated", "policy_generated"})
-"""The fields of `LogRatios` whose mean over the samples is one over draws of the opponent."""
+"""The fields of `LogRatios` whose mean over the samples estimates an expectation over the opponent's responses."""
 
 SUPERVISED_FIELDS = frozenset({"policy_expert", "expert_length", "expert_tokens"})
-"""The fields of `LogRatios` that supervised fine-tuning gives: they need no generated response."""
+"""The fields of `LogRatios` that need no generated response, which is all that supervised fine-tuning has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogRatios:
-    """All that an objective may look at, for one batch of prompts.
+    """The input of an objective, for one batch of prompts.
 
-    Every field is optional, so that imitation and preference objectives share it; `Objective.requires` says
-    which ones an objective needs. Shapes and dtypes are checked here, once.
+    Every field is optional, so that imitation and preference objectives share the class; `Objective.requires` names the
+    fields that an objective needs. Shapes and dtypes are checked here, once.
 
     Attributes:
         expert: `[B]` Δ of the expert response, log π_θ(y|x) − log π_o(y|x), nats.
         generated: `[B, K]` Δ of the generated responses, nats.
-        expert_weight: `[B]` probability of each expert outcome; uniform 1/B when absent. Losses stay unweighted
-            over B, the caller weighs; metrics and batch-level objectives use it.
+        expert_weight: `[B]` probability of each expert outcome; uniform 1/B when absent. Losses are not weighted by it,
+            since the caller does that; metrics and objectives that couple prompts are.
         generated_weight: `[B, K]` probability of each generated outcome given the prompt; uniform 1/K when
-            absent. With all n outcomes as the K, the mean over k is the exact expectation under π_o.
+            absent. If the K are all n outcomes, the mean over k is the exact expectation under π_o.
         preference: `[B, K]` P(y_k ≻ π_o | x), in [0, 1].
         pairwise: `[B, K, K]` P_ij = P(y_i ≻ y_j | x), in [0, 1], with P_ij + P_ji = 1.
         reference_expert: `[B]` δ of the expert response, log π_θ − log π_ref, nats.
@@ -70,21 +70,21 @@ class LogRatios:
         policy_generated: `[B, K]` log π_θ of the generated responses, nats.
         policy_initial: `[B, K]` log π_θ of responses that the first policy, π_0, generated, nats. At iteration 0
             these are the generated responses themselves.
-        initial_weight: `[B, K]` probability of each of those given the prompt; uniform 1/K when absent.
+        initial_weight: `[B, K]` probability of each of these responses given the prompt; uniform 1/K when absent.
         policy_reference: `[B, M]` log π_θ of responses that the reference, π_ref, generated, nats.
-        reference_weight: `[B, M]` probability of each of those given the prompt; uniform 1/M when absent.
+        reference_weight: `[B, M]` probability of each of these responses given the prompt; uniform 1/M when absent.
         team_expert: `[B, J]` log π_θ − log π_j of the expert response for each member j of a team, the newest first,
             nats.
         team_generated: `[B, J, K]` log π_θ − log π_j of the responses that member j generated, nats.
-        team_weight: `[B, J, K]` probability of each of those given the prompt; uniform 1/K when absent.
+        team_weight: `[B, J, K]` probability of each of these responses given the prompt; uniform 1/K when absent.
         expert_tokens: `[B, T]` log π_θ of the tokens of the expert response, nats.
-        generated_next_tokens: `[B, K, L, N]` what π_θ and a scorer expect at each of the L tokens of the generated
-            responses, in N classes of next tokens.
+        generated_next_tokens: `[B, K, L, N]` log-probs under π_θ and under a scorer of N classes of next tokens, at
+            each of the L tokens of the generated responses.
         expert_length: `[B]` number of response tokens.
         generated_length: `[B, K]` number of response tokens.
 
     Raises:
-        ValueError: A field has the wrong rank, dtype or size, or is no table of preferences; the message names it.
+        ValueError: A field has the wrong rank, dtype or size, or preferences are inconsistent; the message names it.
     """
 
     expert: Tensor | None = None
@@ -153,7 +153,7 @@ class LogRatios:
             value = self.require(name)
             if not bool(((value >= -1e-6) & (value <= 1.0 + 1e-6)).all()):
                 raise ValueError(f"LogRatios.{name} holds probabilities, which must be in [0, 1]")
-            # Two digits, which bf16 has.
+            # To two digits, since bf16 has no more.
             if name == "pairwise" and not float((value + value.mT - 1.0).abs().max()) < 0.01:
                 raise ValueError("LogRatios.pairwise must satisfy P_ij + P_ji = 1 (so ½ on the diagonal)")
 
@@ -167,11 +167,11 @@ class LogRatios:
 
     @classmethod
     def shape(cls, name: str, *, prompts: int, samples: int) -> tuple[int, ...]:
-        """The shape of a field for so many prompts, and so many samples of each kind, members or tokens a prompt."""
+        """The shape of a field for a number of prompts, and of samples (of each kind), members or tokens for each."""
         return tuple(prompts if axis == "B" else samples for axis in cls._axes(name))
 
     def present(self) -> dict[str, Tensor]:
-        """The fields that are given, by name; of tokens, the policy's log-probs."""
+        """The fields that are not None, by name; of a field of `TOKEN_FIELDS`, the policy's log-probs."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {name: _policy(value) for name, value in values.items() if value is not None}
 
@@ -225,12 +225,12 @@ _AXES = {
 
 
 def _mean(value: Tensor, weight: Tensor | None) -> Tensor:
-    """Over the last axis, by the weights or uniformly."""
+    """The mean over the last axis, weighted or uniform."""
     return value.mean(dim=-1) if weight is None else (weight * value).sum(dim=-1)
 
 
 def _policy(value: Tensor | TokenLogProbs | NextTokenLogProbs) -> Tensor:
-    """A field as one tensor."""
+    """A field as one tensor: itself, or the policy's log-probs of tokens."""
     if isinstance(value, NextTokenLogProbs):
         return value.policy
     return value.log_probs if isinstance(value, TokenLogProbs) else value

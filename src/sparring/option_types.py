@@ -1,4 +1,4 @@
-"""Whether a value is of the type that an option of a component is declared with, and what people call that type."""
+"""The declared types of a component's options: whether a value fits one, and its name for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAPPINGS = (dict, Mapping)
 
 
 def declared(component: type) -> dict[str, Any]:
-    """The types of a class's attributes by name; none where they cannot be resolved, for nobody can check them then."""
+    """The declared types of a class's attributes by name; empty where they cannot be resolved, and so not checked."""
     try:
         return typing.get_type_hints(component)
     except (NameError, AttributeError, TypeError):
@@ -30,7 +30,7 @@ def declared(component: type) -> dict[str, Any]:
 
 
 def fits(value: object, kind: Any) -> bool:
-    """Whether a value that was read from YAML may stand for a type; of a type that is not simple, any value may."""
+    """Whether a value that was read from YAML fits a type; any value fits a type that is not a simple one."""
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin in {Union, types.UnionType}:
         return any(fits(value, each) for each in inner)
@@ -52,7 +52,7 @@ def _all_fit(values: Sequence[object], origin: Any, inner: tuple[Any, ...]) -> b
 
 
 def called(kind: Any) -> str:
-    """What to write for a type, e.g. "a whole number or null"."""
+    """A type in words, e.g. "a whole number or null"."""
     origin, inner = get_origin(kind) or kind, get_args(kind)
     if origin in {Union, types.UnionType}:
         return _either(called(each) for each in inner)
@@ -72,7 +72,7 @@ def _either(names: Iterable[str]) -> str:
 
 
 def as_declared(value: object, kind: Any) -> object:
-    """The value as a frozen component holds it: a tuple for the list that YAML has, a float for a whole number."""
+    """A value from YAML in its declared type: a list as a tuple, a whole number as a float."""
     inner = get_args(kind)
     if get_origin(kind) in {Union, types.UnionType}:
         kind = next((each for each in inner if fits(value, each)), None)

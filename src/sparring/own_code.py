@@ -1,9 +1,9 @@
-"""Components of the user's own, by import path: `package.module:Class`, found, checked and known again by its source.
+"""The user's own components, named by an import path `package.module:Class`: found, checked, and identified by source.
 
-The folder of a configuration goes on the import path, at its end, so that modules beside it are found and none of them
-hides another package; and after it, where the configuration names such a component, the working directory, which has
-the modules when the configuration is an earlier run's. They stay there: a module may import another when it is first
-used.
+The folder of a configuration is appended to Python's import path, so that modules beside it are found and none of them
+hides another package. Where the configuration names an own component, the working directory is appended too: there the
+modules lie when the configuration is an earlier run's. Both stay on the path, since a module may import another one
+when it is first used.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def is_own(name: str) -> bool:
-    """Whether the name of a component is an import path, not that of a registered one."""
+    """Whether the name of a component is an import path, not the name of a registered component."""
     return ":" in name
 
 
 def importable_from(folder: Path) -> None:
-    """Puts a folder at the end of the import path."""
+    """Appends a folder to Python's import path."""
     path = str(folder.resolve())
     if path not in sys.path:
         sys.path.append(path)
 
 
 def own_class(kind: str, path: str, protocol: type) -> type[Any]:
-    """Imports the class that an import path names, and checks that it is what components are.
+    """Imports the class that an import path names, and checks that it is a component.
 
     Args:
-        kind: What it is, for messages: "objective", "opponent", …
+        kind: The kind of component, for messages: "objective", "opponent", …
         path: `package.module:Class`.
-        protocol: What it must have; what the protocol itself defines, a class has that derives from it.
+        protocol: The protocol of the kind, whose attributes and methods the class must have or inherit.
 
     Raises:
         InputError: It cannot be imported, is no frozen dataclass with keyword options, or lacks something.
@@ -54,7 +54,7 @@ def own_class(kind: str, path: str, protocol: type) -> type[Any]:
         rule = f"write {{name: verifier, rule: {path}}}, or consensus in place of verifier; or " * (kind == "judge")
         fix = f"{rule}write a class that derives from {home}, with @dataclass(frozen=True, kw_only=True) above it"
         raise InputError(f"{kind} '{path}' is a function, and no class", where=where, fix=fix)
-    # One that only inherits from a dataclass has its base's options, whatever it declares.
+    # A class that only inherits from a dataclass has the options of its base, not those that it declares.
     if not isinstance(found, type) or "__dataclass_params__" not in vars(found):
         inherits = ", only a base of it is" if dataclasses.is_dataclass(found) else ""
         fix = f"write @dataclass(frozen=True, kw_only=True) above class {name}"
@@ -71,11 +71,11 @@ def own_class(kind: str, path: str, protocol: type) -> type[Any]:
 
 
 def _missing(found: type, protocol: type, fields: set[str]) -> list[str]:
-    """What of a protocol a class has not: an attribute, or a method."""
+    """The attributes and methods of a protocol that a class lacks."""
     abstract: frozenset[str] = getattr(found, "__abstractmethods__", frozenset())
     missing = []
     for name in _members(protocol):
-        # Not by getattr: any class can be called, to make an object.
+        # Not by getattr: it finds `__call__` for every class, since a call makes an object.
         here = _defined(found, name)
         method = inspect.isfunction(_defined(protocol, name))
         there = (name in fields or here is not None) and name not in abstract
@@ -119,7 +119,7 @@ def _import(kind: str, path: str) -> object:
 
 
 def _find(module: str) -> Path | None:
-    """The source of a module, or None where there is none; nothing of it runs, nor of the packages around it."""
+    """The source file of a module, or None; neither the module nor the packages around it are imported."""
     top, *inner = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -135,7 +135,7 @@ def _find(module: str) -> Path | None:
 
 
 def modules_of(path: str) -> list[str]:
-    """The modules in which what an import path names is written, once it is imported: of a class, its bases' too."""
+    """The modules that define an imported class or function: of a class, those of its bases too."""
     name, _, attribute = path.partition(":")
     found = getattr(sys.modules[name], attribute)
     written = [each.__module__ for each in getattr(found, "__mro__", ())]
@@ -144,11 +144,11 @@ def modules_of(path: str) -> list[str]:
 
 
 def place(path: str, error: BaseException | None = None) -> str:
-    """The file and line of the class or function that an import path names, once it is imported; else its module.
+    """The file and line of an imported class or function; if they are not known, its module.
 
     Args:
-        path: The import path.
-        error: An error, which the innermost line of these modules that it went through is rather the place of.
+        path: Its import path.
+        error: An error in it, or None. Then the place is the innermost line of its modules that the error went through.
     """
     name, _, attribute = path.partition(":")
     files = {getattr(sys.modules[module], "__file__", None) for module in modules_of(path)}
@@ -185,5 +185,5 @@ def root(module: str) -> Path:
 
 
 def digest(module: str) -> str:
-    """A sha256 of the file of a module; what it imports is not part of it."""
+    """A sha256 of the source file of a module, without the modules that it imports."""
     return hashlib.sha256(source(module).read_bytes()).hexdigest()

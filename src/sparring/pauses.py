@@ -1,4 +1,4 @@
-"""How long to wait before something that failed is tried again."""
+"""Pauses between the attempts of something that failed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ class Pauses:
 
     def after(self, failures: int) -> float:
         """The pause after so many failures in a row, one or more, in seconds."""
-        # Far above any doubling that the longest leaves room for, and no float overflows.
+        # Bounded so that no float overflows; the longest pause is reached long before.
         doublings = min(failures - 1, 1000)
         return min(self.first_s * 2.0**doublings, self.longest_s)

@@ -1,4 +1,4 @@
-"""Which of a prompt's generated responses a judge prefers to all others, and which it prefers least."""
+"""The generated responses to a prompt that a judge prefers most, and those that it prefers least."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress that a person sees: a live bar on a terminal, a line now and then in a log file; a line stays of each."""
+"""Progress for people: a live bar on a terminal, or a line now and then in a log file; one line remains at the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Meter:
         self._start = self._last_line = time.monotonic()
 
     def advance(self, done: int = 1, *, quantity: int = 0, note: str = "") -> None:
-        """Adds finished units and the quantity that they took, and refreshes what is shown."""
+        """Adds finished units and their quantity, and refreshes the bar or writes a line."""
         self._done += done
         self._quantity += quantity
         self._note = note or self._note
@@ -45,7 +45,7 @@ class Meter:
             console.print("  ".join(filter(None, parts)))
 
     def end(self) -> None:
-        """Leaves a line of what was done, also where it did not come to its end."""
+        """Writes the line that remains, whether or not all units were finished."""
         if _in_parts.get() and self._done >= self._total:
             return
         parts = [f"{self._title}: {self._done}/{self._total}", self._told(), f"in {duration(self._seconds)}"]
@@ -53,7 +53,7 @@ class Meter:
         console.print("  ".join(filter(None, parts + unfinished)))
 
     def _left(self) -> str:
-        """How long the rest takes at the pace so far; nothing before there is one."""
+        """The remaining time at the pace so far, in words; empty before there is a pace."""
         done = self._done - self._before
         return f"about {duration(self._seconds * (self._total - self._done) / done)} left" if done else ""
 
@@ -68,13 +68,13 @@ class Meter:
 
 @contextmanager
 def progress(title: str, total: int, unit: str = "tokens", *, before: int = 0) -> Iterator[Meter]:
-    """Shows progress over `total` units, and leaves a line of it when it ends, in whatever way.
+    """Shows progress over `total` units; one line remains when the block ends, by an error too.
 
     Args:
-        title: What is done.
+        title: The work, in words.
         total: The number of units.
         unit: The quantity whose rate is shown; none if empty.
-        before: The units that were finished before, which say nothing of the pace.
+        before: The units that were finished before, which do not count for the pace.
     """
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -89,13 +89,13 @@ def progress(title: str, total: int, unit: str = "tokens", *, before: int = 0) -
         try:
             yield meter
         finally:
-            # Above the bar, which then goes.
+            # Written above the bar, which then disappears.
             meter.end()
 
 
 @contextmanager
 def in_parts(title: str) -> Iterator[None]:
-    """Leaves one line of something that has several progresses, in place of one of each."""
+    """Replaces the lines of several progresses by a single one."""
     start, before = time.monotonic(), _in_parts.set(True)
     try:
         yield
@@ -105,7 +105,7 @@ def in_parts(title: str) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever reads best."""
+    """A duration in seconds, minutes or hours, whichever reads best."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

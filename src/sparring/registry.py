@@ -1,8 +1,8 @@
 """Builds a registered component from its name and options, with errors that say what to write instead.
 
-A registry is a plain, visible dict from name to a frozen, keyword-only dataclass whose fields are its
-options and whose `__post_init__` rejects nonsense. A name with a colon, `package.module:Class`, is a component of the
-user's own, which is imported.
+A registry is a plain, visible dict from names to frozen, keyword-only dataclasses, whose fields are their options and
+whose `__post_init__` rejects nonsense. A name with a colon, `package.module:Class`, is the user's own component, which
+is imported.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Registry(dict[str, type[Component]]):
     """Components by name.
 
     Args:
-        protocol: What each of them is, and what one of the user's own must have.
-        components: Those that have a name.
-        meant: What to write, by the names that other tools have for them.
+        protocol: The protocol of all components, the user's own too.
+        components: The registered components by name.
+        meant: The settings to write for a component, by the name that other tools have for it.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class Registry(dict[str, type[Component]]):
         self._meant = {name: f"{{name: {name}}}" for name in components} | dict(meant) if meant else {}
 
     def __getitem__(self, name: str) -> Any:
-        """The class of that name, whose options are its own: they cannot be told of all components."""
+        """The class of that name, typed as any class, since its options differ from those of other components."""
         return super().__getitem__(name)
 
     def elsewhere(self, name: object) -> str | None:
-        """What a name of another tool is here, as settings; None where it is nothing here."""
+        """The settings for a name that other tools use; None if it has no counterpart here."""
         return self._meant.get(name) if isinstance(name, str) else None
 
 
@@ -50,7 +50,7 @@ def build(registry: Registry[Component], kind: str, name: str, options: Mapping[
 
     Args:
         registry: The dict that lists the components.
-        kind: What they are, for the error message: "objective", "opponent", …
+        kind: The kind of component, for messages: "objective", "opponent", …
         name: The component's name, or `package.module:Class`.
         options: Its keyword arguments.
 
@@ -72,10 +72,10 @@ def build(registry: Registry[Component], kind: str, name: str, options: Mapping[
     try:
         built = component(**{option: as_declared(value, types.get(option)) for option, value in options.items()})
     except Exception as error:  # one of the user's own may fail in any way
-        # A component says best what it rejects; but what a value of the wrong type leads to is said by nobody.
+        # The component's own message is the best one, unless a value has the wrong type, of which it says nothing.
         if not wrong or isinstance(error, ValueError):
             told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            # A registered one's message begins with the option.
+            # The message of a registered component begins with the option.
             said = [option for option in options if is_own(name) and re.search(rf"\b{re.escape(option)}\b", told)]
             raise InputError(told, where=f"{kind} '{name}'" + (f", {said[0]}" if len(said) == 1 else "")) from error
         built = None
@@ -88,7 +88,7 @@ def build(registry: Registry[Component], kind: str, name: str, options: Mapping[
 def _check_names(
     registry: Registry[Component], component: type, kind: str, name: str, options: Mapping[str, Any]
 ) -> None:
-    """Raises InputError where there is no such option, or one is missing that has no default."""
+    """Raises InputError for an unknown option, or a missing one that has no default."""
     fields = _options(component)
     for option in options:
         if option not in fields:
@@ -110,7 +110,7 @@ def _options(component: type) -> dict[str, dataclasses.Field[Any]]:
 
 
 def require_positive(name: str, value: float, why: str) -> None:
-    """Raises ValueError unless `value` is a finite number above zero; `why` says what it would break."""
+    """Raises ValueError unless `value` is a finite number above zero; `why` ends the message."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:
         raise ValueError(f"{name} must be a finite number > 0, got {value!r}: {why}")

@@ -1,30 +1,30 @@
-"""The run directory: plain files, each either whole or absent, so that what is on disk is what is done.
+"""The run directory: plain files, each either whole or absent, so the files on the disk tell which work is done.
 
     RUN/config.yaml  manifest.json              resolved configuration; versions, seeds, fingerprints, hardware
     RUN/metrics.jsonl                           one JSON object a log event
     RUN/teacher/samples/*.parquet               the expert's responses, where a teacher writes them
-    RUN/teacher/held_out/*.parquet              its log-probs of them, and of every policy's, on the held-out set
-    RUN/base/evaluation.json                    the base model on the held-out set
-    RUN/base/held_out/*.parquet                 its responses, their log-probs, and both token by token for a reader
-    RUN/warmup/model/  evaluation.json          after supervised fine-tuning, where there is a warm-up
+    RUN/teacher/held_out/*.parquet              its log-probs of its own and every policy's held-out responses
+    RUN/base/evaluation.json                    the base model's estimates on the held-out set
+    RUN/base/held_out/*.parquet                 its held-out responses, their log-probs, and both as the report shows
+    RUN/warmup/model/  evaluation.json          the policy after supervised fine-tuning, where there is a warm-up
     RUN/iterations/000/samples/*.parquet        generated responses, a shard a batch
-    RUN/iterations/000/judgements/*.parquet     who beats whom among them, where there is a judge
+    RUN/iterations/000/judgements/*.parquet     a judge's verdicts on them, where there is a judge
     RUN/iterations/000/scores/*.parquet         their log-probs under each policy that the opponent needs
-    RUN/iterations/000/rewards/*.parquet        what an explicit reward player made of them, where a judge has one
-    RUN/iterations/000/model/                   the iterate, loadable with from_pretrained
-    RUN/iterations/000/evaluation.json          shards.json: what shards the stage had; in base/ and warmup/ too
-    RUN/iterations/000/removed.json             what of it was removed since, where `keep` says so
-    RUN/iterations/000/benchmarks/              what `sparring evaluate` measured; in base/ and warmup/ too
-    RUN/control/000/                            likewise of more supervised fine-tuning, where there is a control
-    RUN/answers/                                what an endpoint that judges said, by what it was asked
+    RUN/iterations/000/rewards/*.parquet        their learnt rewards, where the judge is an explicit reward player
+    RUN/iterations/000/model/                   the trained policy, loadable with from_pretrained
+    RUN/iterations/000/evaluation.json          its estimates; beside it shards.json, the names of the stage's shards
+    RUN/iterations/000/removed.json             the names of folders that were removed since, as `keep` has it
+    RUN/iterations/000/benchmarks/              results of `sparring evaluate`; in base/ and warmup/ too
+    RUN/control/000/                            the same of more supervised fine-tuning, where there is a control
+    RUN/answers/                                replies of endpoints that judge, by question
     RUN/tensorboard/                            the trainings' curves, where `report_to` asks for them
     RUN/stability.json                          what the checks of the stability monitor found after each iteration
-    RUN/result.json  report.html                the best iterate and why the run ended; the report
-    RUN/.lock                                   is locked by the process that plays the run
+    RUN/result.json  report.html                the best policy and why the run ended; the report
+    RUN/.lock                                   the lock of the process that plays the run
 
 All of it is folders and plain files: a link, which could lead out of the run, is refused; see `sparring.links`.
 
-`sparring.policies` says how policies are numbered, `sparring.shards` what the shards are called and hold.
+`sparring.policies` tells how policies are numbered, `sparring.shards` how shards are named and what they hold.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class RunDirectory:
         return self.config.exists() and self.manifest.exists()
 
     def require(self) -> None:
-        """Raises InputError unless a run was started here, in which nothing leads out of it."""
+        """Raises InputError unless a run was started here, and no link leads out of it."""
         if not self.is_begun():
             problem = "this is not a run directory: config.yaml or manifest.json is missing"
             raise InputError(
@@ -74,34 +74,34 @@ class RunDirectory:
         self.refuse_links()
 
     def _near_by(self) -> str | None:
-        """The run beside it whose name is most like its own, as a question; None where none is like it."""
+        """The run with the most similar name in the same folder, as a question; None without a similar one."""
         parent = self.path.parent
         beside = [path.name for path in parent.iterdir() if RunDirectory(path).is_begun()] if parent.is_dir() else []
         near = nearest(self.path.name, beside)
         return f"did you mean '{parent / near}'?" if near else None
 
     def refuse_links(self) -> None:
-        """Raises InputError where something of the run is a link or no plain file; see `sparring.links`.
+        """Raises InputError where a part of the run is a link or no plain file; see `sparring.links`.
 
-        What a person put beside it is theirs: it is neither read nor removed.
+        Other files that a person put into the folder are ignored: they are neither read nor removed.
         """
         refuse_links(*self._parts, self.report)
 
     def refuse_own(self, path: Path) -> None:
-        """Raises InputError where something that a person has written would take the place of a part of the run."""
+        """Raises InputError where a file or folder of a person has the name of a part of the run."""
         if any(path.resolve().is_relative_to(own.resolve()) for own in self._parts):
             raise InputError("this is a part of the run itself", where=str(path), fix="write it elsewhere")
 
     @property
     def _parts(self) -> tuple[Path, ...]:
-        """All that a run is made of, but its report, which may be written anew at any time."""
+        """All parts of a run but its report, which may be written again at any time."""
         files = (self.config, self.manifest, self.metrics, self.stability, self.result, self.lock)
         stages = (self.teacher.path, self.base.path, self.warmup.path, self.iterations, self.controls)
         return (*files, *stages, self.answers, self.tensorboard)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keeps every other process from playing in this folder meanwhile."""
+        """While it is open, no other process can play in this folder."""
         try:
             with lock(self.lock, wait=False):
                 yield
@@ -112,7 +112,7 @@ class RunDirectory:
 
     @property
     def lock(self) -> Path:
-        """What the process that plays the run locks."""
+        """The file that the process which plays the run locks."""
         return self.path / ".lock"
 
     @property
@@ -126,7 +126,7 @@ class RunDirectory:
 
     @property
     def manifest(self) -> Path:
-        """What would be needed to do it again."""
+        """The facts that are needed to repeat the run: versions, seeds, fingerprints, hardware."""
         return self.path / "manifest.json"
 
     @property
@@ -136,12 +136,12 @@ class RunDirectory:
 
     @property
     def result(self) -> Path:
-        """The best iterate and why the run ended; there exactly when it ended."""
+        """The best policy and why the run ended; the file exists exactly when the run has ended."""
         return self.path / "result.json"
 
     @property
     def stability(self) -> Path:
-        """What the stability monitor found, iteration by iteration."""
+        """The findings of the stability monitor, iteration by iteration."""
         return self.path / "stability.json"
 
     @property
@@ -151,12 +151,12 @@ class RunDirectory:
 
     @property
     def tensorboard(self) -> Path:
-        """TensorBoard's files, where it is reported to."""
+        """TensorBoard's files, where `report_to` names it."""
         return self.path / "tensorboard"
 
     @property
     def answers(self) -> Path:
-        """Answers of a judge that were paid for."""
+        """The replies of endpoints that judge, kept so that none is paid for twice."""
         return self.path / "answers"
 
     @property
@@ -193,7 +193,7 @@ class RunDirectory:
         return StageDirectory(self.controls / f"{number:03d}")
 
     def stage(self, policy: int) -> StageDirectory:
-        """Where a policy was made and is measured."""
+        """The folder of the stage that made a policy and measures it."""
         if policy <= CONTROL:
             return self.control(CONTROL - policy)
         if policy > 0:
@@ -203,23 +203,20 @@ class RunDirectory:
         return self.warmup if policy == 0 and self.warmup.model.exists() else self.base
 
     def name(self, policy: int) -> str:
-        """What the folder of a policy is called in the run, e.g. "iterations/001"."""
+        """The path of a policy's folder within the run, e.g. "iterations/001"."""
         return self.name_of(self.stage(policy))
 
     def name_of(self, stage: StageDirectory) -> str:
-        """What one of its folders is called in the run, likewise."""
+        """The path of one of its folders within the run."""
         return str(stage.path.relative_to(self.path))
 
     def weights(self, policy: int) -> Path | None:
-        """A policy's saved weights; None for the base model, which policy 0 also is when there is no warm-up.
-
-        Also for the teacher, who trains nothing here.
-        """
+        """A policy's saved weights; None for the base model (without a warm-up also policy 0) and for the teacher."""
         stage = self.stage(policy)
         return None if stage in {self.base, self.teacher} else stage.model
 
     def stages(self) -> list[StageDirectory]:
-        """The base model's folder, and those of the policies that were trained so far, in their order."""
+        """The folders of the base model and of the policies that were trained so far, in their order."""
         trained = [self.warmup, *self.played(), *self.controlled()]
         return [self.base, *(stage for stage in trained if stage.model.exists())]
 
@@ -232,7 +229,7 @@ class RunDirectory:
         return list(map(self.control, _numbers(self.controls)))
 
     def removed(self, what: Literal["model", "samples"]) -> list[str]:
-        """The folders in the run of iterations whose weights or samples were removed on purpose."""
+        """The paths, within the run, of the iterations whose weights or samples were removed on purpose."""
         return [self.name_of(stage) for stage in self.played() if what in stage.removed()]
 
     def log(self, event: Mapping[str, Any]) -> None:
@@ -240,14 +237,14 @@ class RunDirectory:
         append_json_line(self.metrics, sealed_event(event))
 
     def log_lines(self) -> int:
-        """How many lines the log has."""
+        """The number of lines of the log."""
         return count_lines(self.metrics)
 
     def events(self) -> list[dict[str, Any]]:
-        """The logged events, one a step: one that was logged again after a resume is there once, as last logged.
+        """The logged events, one a step: of an event that was logged again after a resume, only the last.
 
-        The summary that ends a training stage is logged at its last step too, so it joins that step's values. Damaged
-        lines are left out, and that is said, as is a log that lost lines.
+        The summary at the end of a training stage is logged at its last step too, so it joins that step's values.
+        Damaged lines are left out with a warning; a log that lost lines gets one too.
         """
         latest: dict[tuple[Any, ...], dict[str, Any]] = {}
         for number, event in enumerate(self._whole_events()):
@@ -268,7 +265,7 @@ class RunDirectory:
         return [event for event in read if event is not None]
 
     def _logged(self) -> int:
-        """How many lines the log had at least, by what was written after them."""
+        """The number of lines that the log had at least, as files tell that were written after them."""
         folders = ("warmup", "iterations/*", "control/*"), ("model", "training/checkpoint-*")
         patterns = [f"{stage}/{folder}/{DIGESTS}" for stage, folder in itertools.product(*folders)]
         sealed = [path for pattern in patterns for path in self.path.glob(pattern)]
@@ -276,5 +273,5 @@ class RunDirectory:
 
 
 def _numbers(folder: Path) -> list[int]:
-    """The numbers that the folders in a folder are named by, ascending."""
+    """The numbers that are the names of the folders in a folder, ascending."""
     return sorted(int(path.name) for path in folder.glob("[0-9]*") if _NUMBER.fullmatch(path.name))

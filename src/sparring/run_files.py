@@ -1,6 +1,7 @@
-"""What the JSON files of a run hold, checked as they are read: they may be damaged, or another person's.
+"""The content of a run's JSON files, checked as it is read: a file may be damaged, or another person's.
 
-A digest tells what a disk, a copy or a hand spoiled; what has the right digest must still be what a run writes.
+A digest reveals damage by a disk, a copy or a hand. A file with the right digest must still be of the form that a run
+writes.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from sparring.inputs import check_settings, kind
 from sparring.json_text import numbers
 
 AGAIN = "run `sparring resume` on the run: what is missing or damaged is computed again"
-"""How to mend what a run can compute again."""
+"""The fix for a damaged file that the run can compute again."""
 
 _FIX = "restore it from a copy of the run, or remove the run directory and start the run again"
 _FIX_MANIFEST = "restore it from a copy; without it the run cannot go on, but iterations/*/model can still be loaded"
 _FIX_RESULT = "delete it and run `sparring resume` on the run, which writes it again"
-# Of the sha256 of a logged line; a log has many lines.
+# Hexadecimal digits of the sha256 of a logged line: few, since a log has many lines.
 _LINE_DIGITS = 16
 
 
 class _Part(BaseModel):
-    """What is read of a JSON object; it may hold more."""
+    """The entries that are read of a JSON object; it may have others."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -156,16 +157,16 @@ _EVENT: TypeAdapter[Any] = TypeAdapter(_Event)
 
 
 def read_manifest(path: Path, *needed: str) -> dict[str, Any]:
-    """The manifest, which must hold what is needed, each by its dotted keys.
+    """The manifest, which must have the entries `needed`, given as dotted keys.
 
-    This and the others raise DamagedError where the file is cut, empty, changed or missing, and InputError where it is
-    not what a run writes.
+    Like the other readers here it raises DamagedError where the file is cut, empty, changed or missing, and InputError
+    where its content is not of the form that a run writes.
     """
     return _read(path, _MANIFEST, needed, fix=_FIX_MANIFEST)
 
 
 def read_result(path: Path, *needed: str) -> dict[str, Any]:
-    """How the run ended; for `needed` see `read_manifest`."""
+    """The result of a run that ended; for `needed` see `read_manifest`."""
     return _read(path, _RESULT, needed, fix=_FIX_RESULT)
 
 
@@ -175,7 +176,7 @@ def read_evaluation(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_stability(path: Path) -> list[dict[str, Any]]:
-    """What the stability monitor found."""
+    """The findings of the stability monitor."""
     found: list[dict[str, Any]] = _read(path, _STABILITY, fix=AGAIN, measured=True)["findings"]
     return found
 
@@ -187,12 +188,12 @@ def read_inventory(path: Path, *, fix: str) -> list[str]:
 
 
 def read_removed(path: Path) -> frozenset[str]:
-    """What of an iteration was removed on purpose."""
+    """The parts of an iteration that were removed on purpose."""
     return frozenset(_read(path, _REMOVED)["removed"])
 
 
 def read_log_lines(path: Path) -> int:
-    """How many lines the log had when a file was written; 0 where that cannot be read of it, which others say."""
+    """The number of lines that the log had when a file was written; 0 if the file is damaged, which others report."""
     with suppress(InputError):
         return int(_read(path, _SEALED).get("log_lines", 0))
     return 0
@@ -204,12 +205,12 @@ def sealed_event(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_events(path: Path) -> list[dict[str, Any] | None]:
-    """The logged events, None for each line that is damaged; raises InputError where one is not what a run logs."""
+    """The logged events, None for each damaged line; raises InputError for one of another form than a run logs."""
     return [_event(line, f"{path}, line {number}") for number, line in enumerate(whole_lines(path), start=1)]
 
 
 def count_lines(path: Path) -> int:
-    """How many lines a log has."""
+    """The number of lines of a log."""
     return len(whole_lines(path))
 
 
@@ -226,7 +227,7 @@ def _event(line: bytes, where: str) -> dict[str, Any] | None:
 def _read(
     path: Path, shape: TypeAdapter[Any], needed: Sequence[str] = (), *, fix: str = _FIX, measured: bool = False
 ) -> dict[str, Any]:
-    """The content of a file; with `measured` it holds numbers and no text of others, so that numbers may be worded."""
+    """The content of a file; if `measured`, a file of numbers without texts of people, so "NaN" in it is the number."""
     if kind(path) != "file":
         raise DamagedError("there is no such file", where=str(path), fix=fix)
     found = read_json(path, fix=fix)
@@ -242,7 +243,7 @@ def _read(
 
 
 def _check(value: Any, shape: TypeAdapter[Any], where: str, *, most: int, fix: str) -> None:
-    # JSON has no aliases, so there are no more values than the file has bytes.
+    # Unlike YAML, JSON has no aliases, so a file has no more values than bytes.
     check_settings(value, where=where, most=most)
     try:
         shape.validate_python(value)

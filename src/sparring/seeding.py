@@ -1,4 +1,4 @@
-"""One seed in the configuration, one independent seed for each use of chance."""
+"""From the one seed of the configuration, an independent seed for each use of random numbers."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import hashlib
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
-    """A seed in [0, 2³¹) that depends on `seed` and on what it is for, and on nothing else.
+    """A seed in [0, 2³¹) that depends on `seed` and `purpose`, and on nothing else.
 
-    It is the same on every platform and Python version, so a stage that is resumed draws what it would have drawn.
+    It is the same on every platform and Python version, so a resumed stage draws what it would have drawn.
     """
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 def uniform(seed: int, *purpose: str | int) -> float:
-    """A number in [0, 1) with 53 random bits, which depends on `seed` and `purpose` alone, as `derive_seed`'s."""
+    """A random number in [0, 1) with 53 bits, which depends on `seed` and `purpose`, and on nothing else."""
     text = "/".join(map(str, (seed, *purpose)))
     return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11) * 2.0**-53

@@ -1,4 +1,4 @@
-"""Settings as plain nested values, by dotted keys and in words."""
+"""Settings as plain nested values: their dotted keys, and a regularizer in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def remove(values: Any, key: str) -> None:
-    """Takes the setting of a dotted key out of nested mappings and lists, if it is there: `phases.0.judge.model`."""
+    """Removes the setting of a dotted key, such as `phases.0.judge.model`, from nested mappings and lists."""
     *path, last = key.split(".")
     for part in path:
         if isinstance(values, list):
@@ -19,7 +19,7 @@ def remove(values: Any, key: str) -> None:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one of dotted keys."""
+    """A nested mapping as a flat one with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
@@ -30,5 +30,5 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def penalty(name: str, options: Mapping[str, Any]) -> str:
-    """A regularizer in words, "0.5 × reverse-kl"; one of the user's own may have no weight, or one by default."""
+    """A regularizer in words, "0.5 × reverse-kl"; the user's own may have no weight, or a default for it."""
     return f"{options['weight']:g} × {name}" if "weight" in options else name

@@ -20,10 +20,10 @@ def write_shard(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
     table = pa.Table.from_pylist([dict(row) for row in rows])
     with atomic_path(path) as partial:
-        # pyarrow takes a relative path such as "s3:run" for an address.
+        # Absolute, since pyarrow takes a relative path such as "s3:run" for an address.
         with parquet.ParquetWriter(partial.absolute(), table.schema) as writer:
             writer.write_table(table)
-            # Room for the digest, which is that of the file with these zeros.
+            # Zeros in place of the digest, which is computed of the file with these zeros.
             writer.add_key_value_metadata({_DIGEST.decode(): _ZEROS.decode()})
         content = partial.read_bytes()
         at = _digest_place(content)
@@ -46,7 +46,7 @@ def read_columns(path: Path, row: type) -> Any:
 
     Raises:
         DamagedError: It is damaged; the fix names the file to delete.
-        InputError: It is whole, and another file than the run writes there.
+        InputError: It is whole, but has not the columns that the run writes.
     """
     table = _read(path)
     check_columns(table, row, where=str(path), fix=_FIX)
@@ -67,7 +67,7 @@ def _read(path: Path) -> Any:
 
 
 def remove_damaged(path: Path) -> None:
-    """Removes a shard that is there and is not what was written, and says that it is computed again."""
+    """Removes a shard if it is damaged, and says that it is computed again."""
     if path.exists() and not _is_whole(path.read_bytes()):
         console.print(f"{path} is damaged, and computed again")
         remove(path)
@@ -83,7 +83,7 @@ def _is_whole(content: bytes) -> bool:
 
 
 def _digest_place(content: bytes) -> int | None:
-    """Where in a Parquet file its digest begins: in its footer, after the key and the length of the text."""
+    """The byte at which the digest begins in a Parquet file: in its footer, after its key and its length."""
     found = content.rfind(_DIGEST)
     return None if found < 0 else found + len(_DIGEST) + 2
 

@@ -226,7 +226,7 @@ def held_out_scores(stage: StageDirectory) -> dict[Path, Author]:
 
 
 def held_out_verdicts_path(stage: StageDirectory, rival: int, sample: int) -> Path:
-    """A judge's verdicts on sample number `sample` of the stage's policy and of a rival, for every held-out prompt."""
+    """A judge's verdicts on sample `sample` of the stage's policy against a rival's, for every held-out prompt."""
     return stage.held_out / _file(f"judged-against-{_policy_slug(rival)}", sample)
 
 
@@ -261,7 +261,7 @@ def read_next_tokens(path: Path) -> list[NextTokenRow]:
     rows = table.drop_columns(list(arrays)).to_pylist()
     for name, dtype in arrays.items():
         for row, value in zip(rows, table.column(name), strict=True):
-            # Not through Python's numbers: there may be millions.
+            # As arrays, not as Python's numbers, of which there may be millions.
             row[name] = np.array(value.values, dtype=dtype)
     return cast("list[NextTokenRow]", rows)
 

@@ -1,4 +1,4 @@
-"""The folder of one stage of a run; the layout of a run is that of `sparring.run_directory`."""
+"""The folder of one stage of a run; `sparring.run_directory` tells the layout of the whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.files import write_json
 from sparring.run_files import read_inventory, read_removed
 
 SAMPLE_FOLDERS = ("samples", "judgements", "scores", "rewards")
-"""The folders of an iteration's samples, and of what was made of them."""
+"""The folders of an iteration's samples, and of the verdicts, log-probs and rewards of these."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class StageDirectory:
 
     @property
     def judgements(self) -> Path:
-        """Who beats whom among the samples, as shards."""
+        """A judge's verdicts on the samples, as shards."""
         return self.path / "judgements"
 
     @property
@@ -52,7 +52,7 @@ class StageDirectory:
 
     @property
     def model(self) -> Path:
-        """The trained weights; there exactly when training ended, until they are removed on purpose."""
+        """The trained weights; the folder exists exactly when training has ended, until it is removed on purpose."""
         return self.path / "model"
 
     @property
@@ -62,34 +62,34 @@ class StageDirectory:
 
     @property
     def evaluation(self) -> Path:
-        """What was measured; there exactly when the stage ended."""
+        """The policy's estimates; the file exists exactly when the stage has ended."""
         return self.path / "evaluation.json"
 
     @property
     def removals(self) -> Path:
-        """The list of what was removed on purpose; there only where something was."""
+        """The file that lists the parts that were removed on purpose, if any were."""
         return self.path / "removed.json"
 
     def removed(self) -> frozenset[str]:
-        """What was removed on purpose: "model", "samples", both or nothing."""
+        """The parts that were removed on purpose: "model", "samples", both or none."""
         return read_removed(self.removals) if self.removals.exists() else frozenset()
 
     @property
     def inventory(self) -> Path:
-        """The names of the shards that the stage had when it, or a later one that adds to it, ended."""
+        """The file with the names of the stage's shards, as of the last stage that wrote some."""
         return self.path / "shards.json"
 
     def take_inventory(self) -> None:
-        """Writes down which shards there are, beside those that there were, so that a lost one is missed."""
+        """Adds the shards that exist now to the inventory, so that a later loss is noticed."""
         names = {str(path.relative_to(self.path)) for path in self.path.glob("*/*.parquet")}
         with suppress(DamagedError):
             names |= {*read_inventory(self.inventory, fix="")}
         write_json(self.inventory, {"shards": sorted(names)})
 
     def check_inventory(self, *, fix: str, folders: Sequence[str] = SAMPLE_FOLDERS) -> None:
-        """Raises DamagedError where a shard of held-out responses, or of these folders, is missing that was there.
+        """Raises DamagedError if a shard of the inventory is missing: of held-out responses, or in one of `folders`.
 
-        A folder of shards that was removed as a whole is missed by nobody.
+        A folder that was removed as a whole does not count as missing.
         """
         for name in read_inventory(self.inventory, fix=fix):
             path = self.path / name
@@ -99,5 +99,5 @@ class StageDirectory:
 
     @property
     def benchmarks(self) -> Path:
-        """What `sparring evaluate` measured of the policy that the stage ended with."""
+        """The results of `sparring evaluate` for the stage's policy."""
         return self.path / "benchmarks"

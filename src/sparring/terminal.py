@@ -1,4 +1,4 @@
-"""What goes to a terminal: whatever others wrote is shown, and none of it is obeyed."""
+"""Output to a terminal: text of others is shown, but control characters in it have no effect."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def visible(text: str) -> str:
 
 
 class Terminal(Console):
-    """A console that reads no markup and no emoji codes, and shows what it would otherwise obey.
+    """A console that interprets neither markup nor emoji codes, and makes control characters visible.
 
-    What goes to a file is not wrapped: whoever reads it has their own width.
+    Output to a file is not wrapped, since its readers have windows of their own widths.
 
     Args:
-        settings: Those of rich's `Console`.
+        settings: The settings of rich's `Console`.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -39,10 +39,10 @@ class Terminal(Console):
         self.soft_wrap |= not self.is_terminal
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        """Before it is measured, so that columns stay straight."""
+        """Makes text visible before its width is measured, so that columns stay straight."""
         return super().render_str(visible(text), **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Of whatever was no plain text."""
+        """Makes the text visible of whatever was not plain text."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))

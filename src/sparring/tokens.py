@@ -1,4 +1,4 @@
-"""Log-probs token by token, for objectives that look inside a response."""
+"""Log-probs token by token, for objectives that read single tokens of a response."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class _Tokens:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenLogProbs(_Tokens):
-    """Log-probs of the tokens of some responses; no model in it.
+    """Log-probs of the tokens of some responses.
 
     Attributes:
-        log_probs: `[…, T]` log π_θ(y_t | x, y_<t), nats. What stands where no token is may be any finite number.
+        log_probs: `[…, T]` log π_θ(y_t | x, y_<t), nats; any finite number where there is no token.
         mask: `[…, T]` whether there is a token; every response has at least one.
 
     Raises:
@@ -72,15 +72,15 @@ class TokenLogProbs(_Tokens):
 
 @dataclass(frozen=True, kw_only=True)
 class NextTokenLogProbs(_Tokens):
-    """What the policy and a scorer expect at each token of some responses; no model in it.
+    """Next-token distributions of the policy and of a scorer at each token of some responses.
 
-    The vocabulary is parted into N classes at each token: most are single tokens, and one may hold all the others
-    together. The probabilities of the classes sum to one, under the policy and under the scorer.
+    The vocabulary is divided into N classes at each token: most are single tokens, and one may hold all other tokens.
+    The probabilities of the classes sum to one, under the policy and under the scorer.
 
     Attributes:
-        policy: `[…, T, N]` log-prob of each class under π_θ given x and y_<t, nats. What stands where no token is may
-            be any finite numbers.
-        scorer: `[…, T, N]` likewise under the scorer, which may have been shown another prompt; it has no gradient.
+        policy: `[…, T, N]` log-prob of each class under π_θ given x and y_<t, nats; any finite numbers where there is
+            no token.
+        scorer: `[…, T, N]` the same under the scorer, which may have read another prompt; without a gradient.
         mask: `[…, T]` whether there is a token; every response has at least one.
 
     Raises:
@@ -118,7 +118,7 @@ class LikelyTokens:
 
     Attributes:
         ids: `[T, N]` token ids, the likeliest first.
-        log_probs: `[T, N + 1]` log-prob of each, and last of all other tokens together, nats.
+        log_probs: `[T, N + 1]` log-probs of these tokens, and last of all others together, nats.
     """
 
     ids: Tensor

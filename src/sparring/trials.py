@@ -1,4 +1,4 @@
-"""Trials of the user's own losses and opponents on made-up numbers: the registered ones have tests."""
+"""Trials of the user's own losses and opponents on made-up numbers, before a run; registered ones have tests."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def try_loss(kind: str, path: str, loss: Objective | Regularizer, samples: int) 
     """Calls an objective or a regularizer once.
 
     Args:
-        kind: What it is: "objective" or "regularizer".
+        kind: "objective" or "regularizer".
         path: Its import path.
         loss: The object.
         samples: K, the number of responses of each prompt.
 
     Raises:
-        InputError: It fails, requires what there is not, or returns no loss `[B]` with a gradient.
+        InputError: It fails, requires an unknown field, or returns no loss `[B]` with a gradient.
     """
     what = at(kind, path)
     try:
@@ -87,7 +87,7 @@ def try_opponent(path: str, opponent: Opponent) -> None:
     """Asks an opponent for its first two iterations.
 
     Raises:
-        InputError: It fails, or names policies that there are not.
+        InputError: It fails, or names policies that do not exist.
     """
     what = at("opponent", path)
     for iteration in (0, 1):
@@ -117,11 +117,11 @@ def _checked(spec: object, iteration: int, what: str) -> OpponentSpec:
 
 
 def at(kind: str, path: str, error: BaseException | None = None) -> str:
-    """Where a component is written, for messages, or where in it an error arose."""
+    """The place of a component's source, for messages; of an error in it, the line."""
     return f"{kind} '{path}' ({place(path, error)})"
 
 
 def failed(kind: str, path: str, error: BaseException, on: str) -> InputError:
-    """What is said of a component that fails on some input."""
+    """The error for a component that fails on some input."""
     problem = f"it fails on {on} ({type(error).__name__}: {error})"
     return InputError(problem, where=at(kind, path, error), fix="mend it; docs/your-own.md says how to try it")

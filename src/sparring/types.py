@@ -1,4 +1,4 @@
-"""What flows between the layers, and the protocols of the players; shapes are those of `sparring.log_ratios`."""
+"""Protocols of objectives, regularizers and opponents, and what they exchange; for shapes see `sparring.log_ratios`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparring.log_ratios import LogRatios
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveOutput:
-    """What an objective returns.
+    """The result of an objective.
 
     Attributes:
         loss: `[B]`, differentiable, not reduced over prompts.
@@ -27,16 +27,16 @@ class ObjectiveOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class StabilityNumber:
-    """How an objective's exact self-play iteration behaves near its fixed point.
+    """A number that tells how an objective's exact self-play iteration behaves near its fixed point.
 
-    There the best response is π_{t+1} ∝ π_t (π_E/π_t)^e with the step exponent `e`, so the error in log π shrinks
-    by |1 − e| an iteration: it converges for 0 < e < 2, in one step (to first order) at e = 1.
+    There the best response is π_{t+1} ∝ π_t (π_E/π_t)^e with the step exponent `e`, so each iteration multiplies the
+    error in log π by |1 − e|: it converges for 0 < e < 2, in one step (to first order) at e = 1.
 
     Attributes:
         symbol: The ratio of settings that decides, as the documentation writes it, e.g. "R/β".
         value: Its value.
         step_exponent: `e`; infinite where the step does not shrink with the error.
-        cure: What to change where the iteration overshoots, e.g. "raise β".
+        cure: The change of settings against overshooting, e.g. "raise β".
     """
 
     symbol: str
@@ -46,7 +46,7 @@ class StabilityNumber:
 
     @property
     def contraction_factor(self) -> float:
-        """|1 − e|: the error's factor an iteration."""
+        """|1 − e|, the factor of the error in each iteration."""
         return abs(1.0 - self.step_exponent)
 
     @property
@@ -73,11 +73,11 @@ class StabilityNumber:
 class Objective(Protocol):
     """A loss on log ratios: pure, so the same object trains a table of logits and a language model.
 
-    An objective derives from this class and says what is not so by default.
+    An objective derives from this class and overrides the defaults that do not hold for it.
 
     Attributes:
-        compares_any_pair: Whether it learns from any two responses of which one is preferred, whoever wrote them; else
-            the responses must be draws of the opponent.
+        compares_any_pair: Whether it learns from any two responses of which one is preferred, whoever wrote them; if
+            not, the responses must be draws of the opponent.
     """
 
     compares_any_pair: ClassVar[bool] = False
@@ -95,34 +95,34 @@ class Objective(Protocol):
 
     @property
     def stability(self) -> StabilityNumber | None:
-        """The stability number of its settings, by a formula of its own; None, the default, where it gives none.
+        """The stability number of its settings, if the objective has a formula for it; None by default.
 
-        None says nothing of the iteration: `sparring.games.stability` then differentiates the loss, and returns None in
-        its turn where no exact iteration ends at the expert.
+        None says nothing about the iteration: `sparring.games.stability` then differentiates the loss, and returns None
+        only where no exact iteration ends at the expert.
         """
         return None
 
     @property
     def couples_prompts(self) -> bool:
-        """Whether a prompt's loss depends on the other prompts of its batch, so that parts of it have another mean."""
+        """Whether a prompt's loss depends on the other prompts of its batch, which then cannot be split into parts."""
         return False
 
     def samples_read(self, judged: LogRatios) -> Tensor | None:
-        """Which generated responses its loss and metrics depend on, told by what a judge said of them.
+        """The generated responses that its loss and metrics depend on, given the preferences among them.
 
-        The others have no gradient, so training does not read them: their log-probs are zero in what it is called with.
+        The others have no gradient, so training leaves them out: their log-probs are zero in its input.
 
         Args:
-            judged: The fields of `PREFERENCE_FIELDS` that it requires, and no other.
+            judged: The fields of `PREFERENCE_FIELDS` that it requires, and no others.
 
         Returns:
-            `[B, K]` booleans; None, the default, is all of them.
+            `[B, K]` booleans; None, the default, for all of them.
         """
         return None
 
     @property
     def reach(self) -> float | None:
-        """How far one iteration moves the log ratio of a whole response, nats; None where nothing bounds it."""
+        """A bound on how far one iteration moves the log ratio of a whole response, nats; None if there is none."""
         return None
 
 
@@ -133,11 +133,11 @@ class Variational(Protocol):
     def optimum(self, density_ratios: LogRatios) -> LogRatios:
         """The log ratios at which the bound is reached.
 
-        Over draws of the expert and the opponent, the mean of `divergence_estimate` there is the divergence itself.
+        There the mean of `divergence_estimate`, over draws of the expert and the opponent, is the divergence itself.
 
         Args:
-            density_ratios: As the objective takes them, but with log π_E(y|x) − log π_o(y|x), nats, as `expert` and
-                `generated`: only where the expert's probabilities are known can they be had.
+            density_ratios: The objective's input, but with log π_E(y|x) − log π_o(y|x), nats, as `expert` and
+                `generated`; so the expert's probabilities must be known.
 
         Raises:
             ValueError: Its settings bound no divergence.
@@ -148,12 +148,12 @@ class Variational(Protocol):
 class Regularizer(Protocol):
     """A weighted penalty that is added to an objective's loss, on the same log ratios.
 
-    A regularizer derives from this class and says what is not so by default.
+    A regularizer derives from this class and overrides the defaults that do not hold for it.
 
     Attributes:
-        name: What its metric is called by.
-        compares_any_pair: Whether it learns from what is preferred, whoever wrote it; else the generated responses that
-            it reads must be draws of the opponent.
+        name: The name in its metric, `regularizer/<name>`.
+        compares_any_pair: Whether it learns from preferred responses, whoever wrote them; if not, the generated
+            responses that it reads must be draws of the opponent.
     """
 
     name: ClassVar[str]
@@ -161,7 +161,7 @@ class Regularizer(Protocol):
 
     @property
     def weighs_draws(self) -> bool:
-        """Whether it weighs the generated responses by e^Δ, for which they must be draws of the π_o in Δ."""
+        """Whether it weighs the generated responses by e^Δ, so that they must be draws of the π_o in Δ."""
         return False
 
     @property
@@ -178,16 +178,16 @@ class Regularizer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class OpponentSpec:
-    """Which policies an opponent is built from, by number: policy t is what iteration t starts from.
+    """The policies that an opponent is built from, by number; iteration t starts from policy t.
 
     Attributes:
         generators: Policies that generate; the prompts are shared out among them.
         scorers: Policies under which every response, expert and generated, is scored.
         base_share: α in [0, 1). Above zero each generator samples every token from its geometric mixture with the base
             model, ∝ π_t^{1−α} π_ref^α over the vocabulary, rather than from π_t.
-        team: Policies that play beside each other, the newest first, which generates; the others with what they
-            generated in their own iterations. Each is an opponent of its own for what it generated. Empty where the
-            opponent is one.
+        team: The members of a team, the newest first; empty where the opponent is not a team. Each member is the
+            opponent of the responses that it generated: the newest of new ones, the others of those that they generated
+            in their own iterations.
     """
 
     generators: tuple[int, ...]
@@ -201,7 +201,7 @@ class Opponent(Protocol):
 
     @abstractmethod
     def spec(self, iteration: int) -> OpponentSpec:
-        """What iteration `iteration` needs."""
+        """The policies that iteration `iteration` needs."""
         ...
 
     @abstractmethod
