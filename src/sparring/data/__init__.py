@@ -1,4 +1,4 @@
-"""Prompts and what is known of their answers: from a file, a Hugging Face dataset or a built-in task to token ids.
+"""Prompts with their known answers, from a file, a Hugging Face dataset or a built-in task to token ids.
 
     dataset = load(config, seed)                                     # reads, checks, splits: text only
     encoded = encode(dataset.train, tokenizer, config, context_length=2048)      # the chat template, once

@@ -22,7 +22,7 @@ from sparring.examples import Example
 
 T = TypeVar("T")
 
-# They are made in memory, one by one.
+# The problems are made in memory, one by one.
 _MOST = 1_000_000
 _COMPUTE: dict[str, Callable[[int, int], int]] = {
     "+": operator.add,
@@ -44,8 +44,8 @@ def generate(count: int, difficulty: int, seed: int) -> list[Example]:
         seed: Any integer.
 
     Raises:
-        InputError: So many distinct problems do not exist; more than 10,000 of every difficulty do. Or they are more
-            than a million.
+        InputError: There are not so many distinct problems (of every difficulty there are more than 10,000), or more
+            than a million were asked for.
     """
     if count > _MOST:
         problem = f"{count:,} problems are more than {_MOST:,}, which is as many as are made"
@@ -92,7 +92,7 @@ class _Story:
         self.value = 0
         self.scene: Scene = draw.one_of(SCENES)
         name, he, him = draw.one_of(NAMES)
-        # Of the other pronoun, so that it is clear whom "she" and "he" mean.
+        # A friend with the other pronoun, so that it is clear whom "she" and "he" mean.
         friend = draw.one_of([other for other, pronoun, _ in NAMES if pronoun != he])
         things = draw.one_of(self.scene.things)
         self.words = {"name": name, "he": he, "He": he.capitalize(), "him": him, "friend": friend, "things": things}

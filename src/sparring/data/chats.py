@@ -1,4 +1,4 @@
-"""How conversations are written: what the roles are called, and what a message may hold besides its words."""
+"""The forms of conversations in data files: names of roles, and keys of a message besides its text."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ ROLES: Mapping[str, str] = {
     "ai": "assistant",
     "bot": "assistant",
 }
-"""The usual names of those who speak, in lower case."""
+"""The usual names of the roles, in lower case."""
 
 TOOL_ROLES = frozenset(
     {"tool", "tools", "function", "function_call", "function_response", "tool_call", "tool_response", "observation"}
     | {"ipython", "environment"}
 )
-"""The usual names of tools, and of turns that call one; what they say is no turn that is trained on."""
+"""The usual names of the roles of tools and of calls of one, whose turns are not trained on."""
 
 PART_KEYS = frozenset({"type", "text"})
-"""What a part of a message holds that is text."""
+"""The keys of a message's part that is text."""
 
 WEIGHTS = ("weight", "train", "training", "trainable", "loss", "loss_mask", "train_detail")
 """Keys that say whether a turn is trained on."""
@@ -84,7 +84,7 @@ _WHOLE = ("1", "1.0", "true")
 
 
 def refusal(name: str, value: Any, *, in_message: bool) -> InputError | None:
-    """Why a column, or a key of a message, that is not read cannot be left out in silence; None where it can."""
+    """Why an unread column, or key of a message, must not be left out silently; None if it may."""
     if not in_message and name in _LABELS and str(value).lower() == "false":
         fix = "remove the row, or name the column in data.ignore where it says something else"
         return InputError("the answer is marked as one that is not to be given", fix=fix)
@@ -93,12 +93,12 @@ def refusal(name: str, value: Any, *, in_message: bool) -> InputError | None:
 
 
 def transcript(text: str) -> list[Turn] | None:
-    r"""The turns of a text that writes out who speaks, `\n\nHuman: …\n\nAssistant: …`, as HH-RLHF does.
+    r"""The turns of a transcript, a text that names the speaker of each turn: `\n\nHuman: …\n\nAssistant: …` (HH-RLHF).
 
-    White space around what is said is that of the layout.
+    White space around a turn's words belongs to the layout, and is removed.
 
     Returns:
-        None where the text is none: it does not begin with the one who asks, or nobody answers.
+        The turns; None if the text is no transcript: it does not begin with the human, or the assistant never speaks.
     """
     before, *parts = _SPEAKER.split("\n\n" + text.lstrip())
     if before or parts[:1] != ["Human"] or "Assistant" not in parts[::2]:
@@ -139,7 +139,7 @@ def by_message(value: dict[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
 
 
 def weight_problem(message: Mapping[str, Any], ignored: Collection[str]) -> str | None:
-    """What of a message says that it is not to be trained on as a whole, such as `weight: 0`; None where nothing."""
+    """The entry of a message that forbids training on all of it, such as `weight: 0`; None if there is none."""
     for key in WEIGHTS:
         value = message.get(key)
         if value is None or is_nan(value) or key in ignored or str(value).lower() in _WHOLE:

@@ -1,4 +1,4 @@
-"""The time that a chat template is told."""
+"""The time that a chat template sees."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Clock:
 
     @classmethod
     def now(cls) -> Self:
-        """A clock that stopped at this second."""
+        """A clock that shows this second for ever."""
         return cls(datetime.now().replace(microsecond=0))
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The clock that `str` wrote down.
+        """The clock that `str` turned into a text.
 
         Raises:
-            InputError: It is no time in ISO 8601.
+            InputError: The text is no time in ISO 8601.
         """
         try:
             return cls(datetime.fromisoformat(text))
@@ -43,5 +43,5 @@ class Clock:
         return self.time.isoformat()
 
     def strftime(self, format: str) -> str:  # noqa: A002 (as templates call it)
-        """What `strftime_now` writes in a template."""
+        """The time as `strftime_now` writes it in a template."""
         return self.time.strftime(format)

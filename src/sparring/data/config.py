@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _OF_A_SOURCE = ("split", "subset", "format", "columns")
 _FOR_FILES_ONLY = (*_OF_A_SOURCE, "roles", "ignore", "held_out_source", "held_out_split", "skip_invalid")
-# What transformers gives to a template, and what it takes beside the template's own variables.
+# Names that transformers uses for variables of every template, or for arguments of its own.
 _NOT_OPTIONS = (
     *("messages", "conversation", "tools", "documents", "add_generation_prompt", "continue_final_message"),
     *("chat_template", "tokenize", "padding", "truncation", "max_length", "return_tensors", "return_dict"),
@@ -52,7 +52,7 @@ MEANT = {
     "chat_template_path": "chat_template",
     **dict.fromkeys(("max_completion_length", "max_new_tokens", "max_tokens"), "max_response_tokens"),
 }
-"""Fields by what people write for them."""
+"""Fields, by the names that people write for them."""
 
 
 class SourceConfig(BaseModel):
@@ -106,39 +106,39 @@ class DataConfig(BaseModel):
     """The configuration name of a Hugging Face dataset, for `source` only."""
 
     format: FormatName = "auto"
-    """The shape of the rows; `auto` tells it from the column names."""
+    """The format of the rows; `auto` finds it by the names of the columns."""
 
     columns: dict[str, str] = Field(default_factory=dict)
     """Field name to the file's column name, e.g. `{prompt: question, response: answer}`; `role` and `content` are the
     keys of a message."""
 
     roles: dict[str, Literal["system", "user", "assistant"]] = Field(default_factory=dict)
-    """What the file calls those who speak, beyond the usual names, e.g. `{customer: user, agent: assistant}`."""
+    """The file's names of roles, where they are not the usual ones, e.g. `{customer: user, agent: assistant}`."""
 
     ignore: tuple[str, ...] = ()
-    """Columns, and keys of messages, whose content may be left out. Without it a row is wrong that holds tools, images,
-    a thought or the like, which the model would not see; other columns that are not read are named."""
+    """Columns, and keys of messages, whose content may be left out. A row with tools, images, a thought or the like,
+    which the model would not see, is wrong unless they are named here; other columns that are not read are listed."""
 
     limit: int | None = Field(default=None, ge=1)
-    """Number of training examples, drawn with the seed; None takes all. `arithmetic` needs it. Where `held_out` is not
-    set and the rows do not suffice for both, there are fewer by those that are held out."""
+    """Number of training examples, drawn with the seed; None takes all. `arithmetic` needs it. If `held_out` is not set
+    and there are not enough rows for both, the held-out examples are taken from these."""
 
     held_out: int | None = Field(default=None, ge=0)
     """Number of examples set apart for evaluation; None takes a fifth of the prompts, at most 32 (a built-in task makes
-    32 more). Nothing is trained on whose prompt differs from one of theirs in white space, case or Unicode form alone.
-    Where some rows have an expert response, they are drawn from those; with a `verifier`, a fifth of the experts and
-    for the rest rows that have the right answer alone, as long as there are such."""
+    32 more). No row is trained on whose prompt equals a held-out one up to white space, case and Unicode form. Where
+    some rows have an expert's response, they are drawn from these rows; with a `verifier`, a fifth of these rows, and
+    the rest from rows that have the right answer alone, as long as there are such."""
 
     held_out_source: str | None = None
-    """A separate source for the held-out examples, in the same format; None takes them from `source`. Of the mapped
-    columns it may lack all but the prompt's."""
+    """A separate source for the held-out examples, in the same format; None takes them from `source`. It may lack every
+    mapped column but the prompt's."""
 
     held_out_split: str | None = None
     """The split that the held-out examples come from; None means `split`."""
 
     experts: int | None = Field(default=None, ge=0)
-    """Number of training examples that keep their expert's response, drawn with the seed; None keeps all. The others
-    can still be verified: against their ground truth or, without one, against that response."""
+    """Number of training examples that keep their expert's response, drawn with the seed; None keeps all. In the others
+    it is used only to verify answers, where they have no ground truth."""
 
     teacher: TeacherConfig | None = None
     """A language model that writes the expert's responses, in place of those in the source, if any."""
@@ -147,8 +147,8 @@ class DataConfig(BaseModel):
     """Number of reasoning steps of an `arithmetic` problem."""
 
     verifier: str | None = None
-    """The rule that tells right responses from wrong ones; for `arithmetic` it is `final-number` unless set. A teacher
-    has none: nobody knows whether its responses are right."""
+    """The rule that tells right responses from wrong ones; for `arithmetic` it is `final-number` unless set. With a
+    teacher there can be none, since nobody knows whether its responses are right."""
 
     max_prompt_tokens: int | None = Field(default=None, ge=1)
     """Limit of a prompt, in tokens; None leaves only the model's context, less `max_response_tokens`."""
@@ -157,10 +157,10 @@ class DataConfig(BaseModel):
     """Limit of a response, in tokens, with its end token; generation has the same limit."""
 
     overlong_prompt: Literal["drop", "truncate-left", "error"] = "drop"
-    """What happens to an example whose prompt is over the limit."""
+    """The treatment of an example whose prompt is over the limit."""
 
     overlong_response: Literal["truncate", "drop", "error"] = "truncate"
-    """What happens to an expert response over the limit; a truncated one has no end token, as it did not end."""
+    """The treatment of an expert's response over the limit; a truncated one has no end token."""
 
     chat_template: str = "auto"
     """`auto`: the tokenizer's own where it has one, else plain text; `none`: plain text; or a Jinja file."""
@@ -169,16 +169,16 @@ class DataConfig(BaseModel):
     """Variables of the chat template, e.g. `{enable_thinking: false}`; the same wherever prompts are written."""
 
     special_tokens: SpecialTokensSetting = "auto"
-    """What the text of a special token, such as `<|im_start|>`, becomes where the data hold it: `text`, the characters,
-    so that no row can forge a turn; `tokens`, the token itself. `auto` is `tokens` in a prompt that no chat template
-    writes, since it may be written out by hand, and `text` everywhere else."""
+    """How the text of a special token in the data, such as `<|im_start|>`, is tokenized: `text`, as its characters, so
+    that no row can forge a turn; `tokens`, as the token itself. `auto` is `tokens` in a prompt without a chat template,
+    since its turns may be written by hand, and `text` everywhere else."""
 
     prompts_per_iteration: int | None = Field(default=None, ge=1)
-    """Number of training prompts that each iteration is played on, others in every iteration until all were used; None
-    plays every iteration on all of them."""
+    """Number of training prompts that each iteration is played on; the next iteration takes other ones until all were
+    used. None plays every iteration on all of them."""
 
     skip_invalid: bool = False
-    """Leave invalid rows out and list them, rather than stop at the first."""
+    """Whether to leave out invalid rows and list them, rather than stop at the first."""
 
     @model_validator(mode="before")
     @classmethod
@@ -218,7 +218,7 @@ class DataConfig(BaseModel):
 
     @property
     def parts(self) -> tuple[SourceConfig, ...]:
-        """The sources, also where there is one alone."""
+        """The sources: `sources`, or the single one."""
         if self.source is None:
             return self.sources
         return (SourceConfig.model_validate({"source": self.source} | {n: getattr(self, n) for n in _OF_A_SOURCE}),)
@@ -230,11 +230,11 @@ class DataConfig(BaseModel):
         *,
         end_ids: frozenset[int] = frozenset(),
     ) -> PromptTemplate:
-        """What writes the prompts.
+        """The template that writes the prompts.
 
         Args:
             tokenizer: The model's tokenizer.
-            clock: The time that the chat template is told; None is that of rendering.
+            clock: The time that the chat template sees; None for the time of rendering.
             end_ids: As `PromptTemplate.end_ids`.
 
         Raises:
@@ -251,7 +251,7 @@ class DataConfig(BaseModel):
 
     @property
     def title(self) -> str:
-        """What messages call the data: the sources' names."""
+        """The data's name in messages: the names of the sources."""
         return ", ".join(part.source for part in self.sources) if self.source is None else self.source
 
     @model_validator(mode="after")
@@ -294,10 +294,10 @@ class DataConfig(BaseModel):
 
 
 def check_columns(columns: Mapping[str, str], name: str) -> None:
-    """Checks that the fields exist that a mapping names.
+    """Checks that a mapping names existing fields.
 
     Raises:
-        ValueError: No format, or not the one that was chosen, has such a field.
+        ValueError: No format has such a field, or the chosen one has not.
     """
     formats = FORMATS.values() if name == "auto" else [FORMATS[name]]
     known = {field for item in formats for field in item.known} | MESSAGE_KEYS

@@ -1,4 +1,4 @@
-"""What a model is asked that is shown the expert's response, and is to answer in its own words."""
+"""Prompts that show a model the expert's response, and ask it to answer in its own words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ This is an example for a response to the question:
 {demonstration}
 
 Now answer with a response of your own."""
-# A model that was never asked anything goes on as the text began.
+# For a model that is not tuned on instructions: it continues the text in the way that it began.
 _PLAIN = "{prompt}{demonstration}\n\n{prompt}"
 _AT_ONCE = 256
 
@@ -27,16 +27,16 @@ _AT_ONCE = 256
 def demonstration_prompts(
     examples: Sequence[EncodedExample], template: PromptTemplate, words: str | None
 ) -> Iterator[list[int]]:
-    """Token ids of each example's prompt with its response shown as a demonstration; it is empty where there is none.
+    """Token ids of each example's prompt with its response shown as a demonstration, which is empty without a response.
 
     Args:
         examples: The prompts.
-        template: Writes them, as in training.
-        words: The text in the place of a prompt, or of a chat's last user turn, with `{prompt}` and `{demonstration}`
-            for these two; None takes one of ours.
+        template: Writes the prompts, as in training.
+        words: The text in place of a prompt, or of a chat's last user turn, in which `{prompt}` and `{demonstration}`
+            stand for the two; None takes a default.
 
     Raises:
-        InputError: The chat template refuses one, or the text of a special token in it cannot be kept apart.
+        InputError: The chat template refuses a prompt, or the text of a special token in it cannot be kept apart.
     """
     words = words or (_OF_CHAT if template.chat else _PLAIN)
     rest = iter(examples)
@@ -50,14 +50,14 @@ def check_demonstrations(
     """Checks that every prompt fits with its demonstration.
 
     Args:
-        examples: As `demonstration_prompts`, and so the next two.
-        template: Likewise.
-        words: Likewise.
+        examples: See `demonstration_prompts`.
+        template: See `demonstration_prompts`.
+        words: See `demonstration_prompts`.
         limit: Tokens that a prompt may have.
-        unwritten: How many tokens each response may come to where none is written yet, else 0.
+        unwritten: The most tokens of a response if the responses are not written yet, else 0.
 
     Raises:
-        InputError: Some are over the limit; it says how many.
+        InputError: Some prompts are over the limit; the message tells how many.
     """
     room = unwritten * (words or _OF_CHAT).count(DEMONSTRATION)
     lengths = [len(ids) + room for ids in demonstration_prompts(examples, template, words)]
@@ -76,7 +76,7 @@ def _shown(example: EncodedExample, words: str) -> Example:
     turns: list[Turn] = turns_of(Example(index=example.index, prompt=example.prompt, messages=example.messages))
     last = max(number for number, turn in enumerate(turns) if turn["role"] == "user")
     marks = {PROMPT: turns[last]["content"], DEMONSTRATION: example.response or ""}
-    # All at once: what is put in may hold the other mark.
+    # Both marks at once, since the text that replaces one may hold the other.
     text = re.sub("|".join(map(re.escape, marks)), lambda found: marks[found[0]], words)
     turns[last] = {**turns[last], "content": text}
     return Example(

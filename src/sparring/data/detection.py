@@ -1,4 +1,4 @@
-"""Which format the columns of a file fit."""
+"""The format that the columns of a file fit."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from sparring.errors import InputError
 
 
 def detect(columns: Collection[str], mapping: Mapping[str, str], *, where: str, lacking: InputError | None) -> str:
-    """The name of the one format that the columns fit, and that takes more of them than the others.
+    """The name of the format that fits the columns and reads more of them than any other that fits.
 
     Args:
         columns: The file's column names.
-        mapping: Our field name to the file's column name; a format that does not know a mapped field is out.
+        mapping: Our field name to the file's column name; a format without a mapped field does not fit.
         where: The file, for the error.
-        lacking: What prompts alone lack, and what to do about it, where they are of no use.
+        lacking: What rows with nothing but a prompt lack, and the fix; None where such rows are of use.
 
     Raises:
-        InputError: The columns fit no format or several, or hold prompts alone where they are of no use.
+        InputError: The columns fit no format or several, or hold nothing but prompts where these are of no use.
     """
     ours, mapped = set(columns) | set(mapping), mapping.keys() - MESSAGE_KEYS
     suiting = {name: item for name, item in FORMATS.items() if mapped <= item.known}
     fitting = {name: item for name, item in suiting.items() if ours.issuperset(item.fields)}
     if fitting.keys() <= {PROMPT_ONLY}:
-        # Only what fits nothing by its own names is tried by other usual ones.
+        # Other usual names of columns are tried only if the formats' own names fit nothing.
         usual = {name for name, item in suiting.items() if {*ours, *item.mapping(columns, mapping)} >= {*item.fields}}
         fitting = {name: item for name, item in suiting.items() if name in usual}
-    # Whatever else is there tells more than a prompt alone.
+    # A format with more than a prompt comes before the one with a prompt alone.
     prompts_fit = fitting.pop(PROMPT_ONLY, None) is not None
     whole = [name for name, item in fitting.items() if not _part_of_another(item, fitting.values())]
     if len(whole) == 1:

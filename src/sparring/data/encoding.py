@@ -1,4 +1,4 @@
-"""Turns text into token ids, once, so that generation, scoring and training all see the same ones."""
+"""Turns text into token ids, once, so that generation, scoring and training all see the same tokens."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class Encoded:
     """Examples as token ids, and how many did not fit.
 
     Attributes:
-        examples: Those that were kept, in order.
-        stop_ids: Tokens that end a response, ascending: the chat template's end of turn, the tokenizer's eos,
-            and what the model's own `generate` stops at.
-            One of them may equal the pad token, so pads must be told by length, never by id.
-        dropped_prompts: Examples left out for their prompt's length.
-        truncated_prompts: Prompts cut from the left.
-        dropped_responses: Examples left out for their response's length.
-        truncated_responses: Responses cut; they have no end token.
-        template_mismatch: Examples whose prompt and response, rendered by the chat template as one whole
+        examples: The examples that were kept, in order.
+        stop_ids: Tokens that end a response, ascending: the chat template's end of turn, the tokenizer's eos, and the
+            tokens at which the model's own `generate` stops. One of them may equal the pad token, so padding must be
+            recognised by length, never by its id.
+        dropped_prompts: The number of examples left out for their prompt's length.
+        truncated_prompts: The number of prompts cut from the left.
+        dropped_responses: The number of examples left out for their response's length.
+        truncated_responses: The number of responses cut; they have no end token.
+        template_mismatch: The number of examples whose prompt and response, rendered by the chat template as one
             conversation, do not begin with the rendered prompt followed by the response: the template strips or
             inserts text, so a model tuned on whole conversations has seen other tokens.
-        skipped: Where and why, of each example that the template refuses or that cannot be encoded.
-        findings: What a person should know of those that were kept.
+        skipped: The place and the problem of each example that the template refuses or that cannot be encoded.
+        findings: What a person should know of the examples that were kept.
     """
 
     examples: list[EncodedExample]
@@ -65,11 +65,11 @@ def encode(
     """Applies the chat template and the length limits.
 
     Args:
-        examples: What `load` returned; may be none.
+        examples: The examples from `load`; may be empty.
         tokenizer: The model's tokenizer.
-        config: The template, the limits and what happens at them.
-        context_length: Tokens that prompt and response may have together in the model.
-        clock: The time that the chat template is told; None is that of rendering.
+        config: The template, the limits, and the treatment of examples over them.
+        context_length: The most tokens of prompt and response together in the model.
+        clock: The time that the chat template sees; None for the time of rendering.
         end_ids: As `PromptTemplate.end_ids`.
 
     Raises:
@@ -102,7 +102,7 @@ def encode(
 
 
 def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """So many at once that the tokenizer is quick, and its own tables, far larger than the ids, stay small."""
+    """Chunks of examples: large enough for a fast tokenizer, small enough for its tables, which far exceed the ids."""
     chunk: list[Example] = []
     size = 0
     for example in examples:

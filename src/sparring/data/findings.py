@@ -1,4 +1,4 @@
-"""What a person should know of the rows before they are trained on: on how many, what it means, and an example."""
+"""Findings on the rows that a person should know before training: how many rows, what it means, and an example."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparring.data.chats import Turn
 from sparring.errors import InputError
 
 SHOWN = 40
-"""So many characters of a text are shown."""
+"""The number of characters that are shown of a text."""
 
 _MARKS = "⟦", "⟧"
 _SIGNS = re.compile(r"[\W_]+")
@@ -21,15 +21,15 @@ _SIGNS = re.compile(r"[\W_]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """Something about the rows that changes what is learned from them.
+    """A property of the rows that changes what is learned from them.
 
     Attributes:
-        name: What it is, in two words, for programs.
-        count: On how many it was found.
-        of: Of how many.
+        name: Its name for programs, of about two words.
+        count: The number of rows that have it.
+        of: The number of rows that were looked at.
         sentence: What it means and what to do about it, with both numbers.
-        example: The first one, with its place.
-        warning: Whether it is more than a remark.
+        example: The first such row, with its place.
+        warning: Whether it is a warning rather than a remark.
     """
 
     name: str
@@ -45,21 +45,21 @@ class Observation:
 
 @dataclass(kw_only=True)
 class Count:
-    """Counts one kind of thing, and keeps the first."""
+    """Counts the rows with some property, and keeps the first as an example."""
 
     count: int = 0
     of: int = 0
     example: str = ""
 
     def add(self, found: int, of: int, example: Callable[[], str]) -> None:
-        """Counts `found` of `of`; the example is written down where it is the first."""
+        """Counts `found` of `of` more; `example` is called for the first that is found."""
         if found and not self.count:
             self.example = example()
         self.count += found
         self.of += of
 
     def finding(self, name: str, sentence: str, *, warning: bool = True) -> Observation | None:
-        """The finding; None where nothing was found."""
+        """The finding, or None if the count is zero."""
         if not self.count:
             return None
         text = f"{self.count} of {self.of} {sentence}"
@@ -72,8 +72,8 @@ class Count:
 class DroppedTurns:
     """Finds the turns whose words a chat template does not write.
 
-    Whether a turn is written is asked of the template with a word that stands nowhere else, once for every order of
-    roles; whether all of its words are, of the prompt itself, whatever the template trims, escapes or capitalises.
+    Whether the template writes a turn at all is tried with a word that occurs nowhere else, once for every order of
+    roles. Whether it writes all words of a turn is looked up in the prompt, however it trims, escapes or capitalises.
 
     Attributes:
         render: Writes turns as a prompt.
@@ -98,7 +98,7 @@ class DroppedTurns:
         try:
             text = self.render([{"role": role, "content": word} for role, word in zip(roles, words, strict=True)])
         except InputError:
-            # What the template takes depends on the words, so only the words tell.
+            # Whether this template writes a turn depends on its words, so the trial tells nothing; the prompt does.
             return frozenset()
         return frozenset(position for position, word in enumerate(words) if word not in text.lower())
 
@@ -129,11 +129,11 @@ def difference(joined: str, whole: str) -> str:
 def _marked(before: str, text: str, start: int, end: int) -> str:
     head, middle = before + text[:start], text[start:end]
     middle = middle if len(middle) <= 2 * SHOWN else f"{middle[: 2 * SHOWN]}…"
-    # As a program writes it, so that white space is seen.
+    # As Python literals, so that white space is visible.
     pieces = [repr(piece)[1:-1] for piece in (head, middle, text[end : end + SHOWN])]
     return f"…{pieces[0]}{_MARKS[0]}{pieces[1]}{_MARKS[1]}{pieces[2]}…"
 
 
 def shortened(text: str) -> str:
-    """The beginning of a text, as a program writes it."""
+    """The beginning of a text, as a Python literal."""
     return repr(text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…")

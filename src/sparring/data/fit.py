@@ -1,4 +1,4 @@
-"""Fits examples into the limits of length, and says what it had to leave out."""
+"""Fits examples into the limits of length, and lists the examples that it leaves out."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from sparring.following import following
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# A tokenizer needs some 100 times the memory of the text that it is given at once.
+# A tokenizer needs some 100 times the memory of the text of one call.
 _MOST_CHARACTERS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class LengthLimits:
-    """How long texts may be.
+    """The limits of length.
 
     Attributes:
-        prompt: Tokens of a prompt.
-        response: Tokens of a response, with its end token.
-        longest: Characters of the tokenizer's longest token: a text of more than n times as many has over n tokens.
+        prompt: The most tokens of a prompt.
+        response: The most tokens of a response, its end token included.
+        longest: Characters of the tokenizer's longest token; a text of more than n times as many has over n tokens.
     """
 
     prompt: int
@@ -58,15 +58,15 @@ class Fit:
     """Fits examples into the limits, one chunk after another.
 
     Attributes:
-        config: What happens at the limits.
+        config: The treatment of examples over a limit.
         template: Writes the prompts.
-        limits: How long they may be.
-        ending: The tokens behind a response.
-        stop_ids: All tokens that end one.
-        watch: Sees what is kept.
+        limits: The limits.
+        ending: The tokens after a response.
+        stop_ids: All tokens that end a response.
+        watch: Sees every example that is kept.
         kept: The examples that fit.
-        skipped: Where and why, of each that is wrong.
-        counts: Of those that are over a limit.
+        skipped: The place and the problem of each wrong example.
+        counts: The numbers of examples over a limit.
     """
 
     config: DataConfig
@@ -83,7 +83,7 @@ class Fit:
         """Encodes a chunk.
 
         Raises:
-            InputError: An example is wrong, and wrong ones are not left out; or it is over a limit that is an error.
+            InputError: An example is wrong, and `skip_invalid` is off; or it is over a limit, and that is an error.
         """
         written = [(example, text) for example in examples if (text := self._written(example)) is not None]
         prompts = self.template.prompt_ids([example for example, _ in written], [text for _, text in written])
@@ -165,7 +165,7 @@ class Fit:
         self.skipped.append((error.where or "", error.problem))
 
     def _bounded(self, text: str, limit: int, *, tail: bool = False) -> str:
-        """As much of a text as may come into the limit: the rest need not be tokenised."""
+        """The part of a text that may fit into the limit; the rest need not be tokenised."""
         most = (limit + 1) * self.limits.longest
         if len(text) <= most:
             return text
@@ -193,12 +193,12 @@ class Fit:
         if not self._over(example, f"the prompt has {len(ids)} tokens, over the limit of {limit}"):
             return None
         self.counts["truncated prompts"] += 1
-        # The first token is an anchor that models were trained to see, so a bos stays in front.
+        # A bos stays in front, since models were trained to see it as the first token.
         head = ids[:1] if ids[0] == self.template.tokenizer.bos_token_id else []
         return head + ids[len(ids) - limit + len(head) :]
 
     def _responses(self, example: Example, answered: list[list[int]], after: int) -> list[list[int]] | None:
-        """All of them within their limit, or None where the example is dropped."""
+        """All responses within the limit, or None where the example is dropped."""
         fitted = []
         for text, ids in zip(answers(example), answered, strict=True):
             response = self._response(example, text, ids, after)
@@ -233,7 +233,7 @@ class Fit:
 
 
 class _TooLongError(InputError):
-    """An example over a limit that is an error, which `skip_invalid` has no say in."""
+    """An example is over a limit, and the setting for that is `error`; `skip_invalid` does not change it."""
 
 
 def _tokenize(texts: list[list[str]], after: list[int], template: PromptTemplate) -> list[list[list[int]]]:

@@ -14,10 +14,10 @@ from sparring.errors import InputError
 from sparring.examples import PROMPT_NAMES, Comparison, Example
 
 MESSAGE_KEYS = frozenset({"role", "content"})
-"""What `data.columns` calls the keys of a message."""
+"""The names of a message's keys in `data.columns`."""
 
 GROUND_TRUTH = "ground_truth"
-"""The column of what responses are verified against, where that is not the expert's response."""
+"""The column of the answers that responses are verified against, where these are not the experts' responses."""
 
 PROMPT_ONLY = "prompt-only"
 """The format that every row with a prompt fits."""
@@ -32,10 +32,10 @@ class Format:
     """A shape of rows.
 
     Attributes:
-        fields: The columns that it needs; they also tell it from the other formats.
-        optional: Columns that it reads where they are there, besides `GROUND_TRUTH`, which all formats do.
-        usual: What a field is called in its place, where the file has no column of its own name.
-        answer: The column of the expert response, which an error names where one is needed.
+        fields: The columns that it needs, which also distinguish it from the other formats.
+        optional: Columns that it reads if they are there; all formats also read `GROUND_TRUTH`.
+        usual: Other usual names of a field, for files without a column of its own name.
+        answer: The column of the expert's response, for an error where one is needed.
         parse: Turns one row into an example.
     """
 
@@ -47,11 +47,11 @@ class Format:
 
     @property
     def known(self) -> frozenset[str]:
-        """All the columns that it reads."""
+        """All columns that it reads."""
         return frozenset({*self.fields, *self.optional, GROUND_TRUTH})
 
     def mapping(self, columns: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
-        """Our field name to the file's column name: what the user gave, and the usual names that are there."""
+        """Our field name to the file's column name: the user's mapping, and other usual names that the file has."""
         found = dict(given)
         for name, others in self.usual.items():
             there = [other for other in others if other in columns and other not in given.values()]
@@ -111,7 +111,7 @@ def _preference(record: Record) -> Example:
 
 
 def _promptless(record: Record) -> InputError:
-    """Why answers alone will not do."""
+    """The error for a row with answers but no prompt."""
     likely = next((name for name in PROMPT_NAMES[1:] if name in record.values), "question")
     fix = f"name its column with data.columns, e.g. {{prompt: {likely}}}, or begin both answers with it: as messages, "
     problem = "is null" if "prompt" in record.values else "is missing"
@@ -119,7 +119,7 @@ def _promptless(record: Record) -> InputError:
 
 
 def _comparison(record: Record) -> Example:
-    """K responses, with a score each or P(y_i ≻ y_j) for every pair; or none."""
+    """K responses, each with a score, or with P(y_i ≻ y_j) for every pair; or no responses at all."""
     comparison = None
     if record.has("responses") or record.has("scores") or record.has("pairwise"):
         texts = record.items("responses")
@@ -168,7 +168,7 @@ FORMATS: dict[str, Format] = {
 
 
 def _example(record: Record, prompt: Sequence[Turn], *, plain: bool, **answers: Any) -> Example:
-    """With the turns that other columns put before the prompt."""
+    """The example, with the turns of other columns put before the prompt."""
     before = record.before()
     if before and prompt[0]["role"] == "system":
         if before[0]["role"] == "system" and before[0] != prompt[0]:
@@ -188,7 +188,7 @@ def _example(record: Record, prompt: Sequence[Turn], *, plain: bool, **answers: 
 
 
 def _compared(record: Record, prompt: Sequence[Turn], comparison: Comparison | None, *, plain: bool) -> Example:
-    """With the expert's response too, where the row has one."""
+    """The example with compared responses, and with the expert's response if the row has one."""
     expert = _answer(record, "response", prompt) if record.has("response") else None
     return _example(record, prompt, plain=plain, response=expert, comparison=comparison)
 
@@ -210,7 +210,7 @@ def _asked(record: Record, field: str, turns: list[Turn]) -> list[Turn]:
 
 
 def _answer(record: Record, field: str, prompt: Sequence[Turn] = ()) -> str:
-    """A response: a text, or one assistant message, which the prompt's own may precede."""
+    """A response: a text, or one assistant message, before which the prompt may be repeated."""
     if not isinstance(record.spoken(field), list | dict):
         return record.text(field)
     turns = record.turns(field)

@@ -1,4 +1,4 @@
-"""What the names of columns say of what they hold, where no format knows them by their own."""
+"""Guesses at the content of columns by their names, where these are not the names of a format."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from sparring.data.formats import GROUND_TRUTH
 from sparring.examples import PROMPT_NAMES
 
 _RESPONSES = ("response", "answer", "solution", "output", "completion", "demonstration")
-# They say so, but a response to imitate may be called `answer` too.
+# Names of right answers that may also be names of responses to imitate, such as `answer`.
 _GROUND_TRUTHS = (
     *("answer", "final_answer", "correct_answer", "right_answer", "gold_answer", "expected_answer", "gold", "target"),
     *("expected", "final", "result", "correct", "label", "truth", "solution"),
 )
-# Whoever has one of these has the prompt, or the response, by its own name; a conversation has both.
+# Columns that already hold the prompt, or the response, under a format's own name; a conversation holds both.
 _HAVE_PROMPT = frozenset({"prompt", "messages", "conversations"})
 _HAVE_RESPONSE = frozenset({"response", "completion", "messages", "conversations", "chosen", "rejected", "responses"})
-# What says something of a row, and is no part of what is said in it.
+# Names of columns about the row, which hold neither prompt nor response.
 _NO_WORDS = frozenset(
     {*("id", "uid", "uuid", "idx", "index", "number", "source", "split", "category", "subject", "topic", "type")}
     | {*("level", "difficulty", "tags", "language", "date", "url", "license", "author")}
@@ -25,15 +25,15 @@ _BESIDE_INSTRUCTION = frozenset({"input", "context"})
 
 
 def likely_ground_truths(columns: Collection[str]) -> list[str]:
-    """Those of the columns whose names say that they hold the right answer, the likeliest first."""
+    """The columns that hold right answers by their names, the likeliest first."""
     return _named(columns, _GROUND_TRUTHS)
 
 
 def likely_columns(columns: Collection[str], given: Mapping[str, str]) -> dict[str, list[str]]:
-    """By field, those of prompt and response, the columns whose names say that they hold it, the likeliest first.
+    """For the fields of prompt and response, the columns that hold them by their names, the likeliest first.
 
-    A field that is there by its own name, or that is given, is not among them, nor is one that no name tells. Beside
-    what an instruction is completed by, the response is the field `output`, and the prompt is there.
+    A field is left out if it is there under its own name, if it is given, or if no column's name fits. Beside a column
+    of instructions' inputs (as in Alpaca's files) the response is called `output`, and the prompt is there.
 
     Args:
         columns: The file's column names.
@@ -49,10 +49,10 @@ def likely_columns(columns: Collection[str], given: Mapping[str, str]) -> dict[s
 
 
 def example_mapping(columns: Collection[str], given: Mapping[str, str]) -> dict[str, str]:
-    """A mapping of a file's columns that a person may try: what they gave, and what the names of the others say.
+    """A mapping of a file's columns to suggest: the given one, completed by guesses from the other columns' names.
 
-    A lone column that no name tells is taken for the prompt, or for the response where the prompt is known. Empty where
-    the columns say nothing.
+    If a single column is left whose name tells nothing, it is taken for the prompt, or for the response if the prompt
+    is known. Empty if no name tells anything.
 
     Args:
         columns: The file's column names.
@@ -73,12 +73,12 @@ def example_mapping(columns: Collection[str], given: Mapping[str, str]) -> dict[
 
 
 def columns_setting(mapping: Mapping[str, str]) -> str:
-    """A mapping of our field names to a file's columns, as a command takes it."""
+    """A mapping of our field names to a file's columns, as it is written on the command line."""
     return f"'data.columns={{{', '.join(f'{field}: {column}' for field, column in mapping.items())}}}'"
 
 
 def _compared(columns: Collection[str]) -> dict[str, str]:
-    """The columns of a chosen and of a rejected response, where both are told."""
+    """The columns of a chosen and of a rejected response, where the names of two columns tell both."""
     parts = {part: [each for each in columns if part in each.lower()] for part in ("chosen", "reject")}
     if any(len(names) != 1 or names[0].lower() in _HAVE_RESPONSE for names in parts.values()):
         return {}

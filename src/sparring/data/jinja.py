@@ -1,4 +1,4 @@
-"""What a chat template is as a program: the variables that it reads, the clock that it looks at, and its defaults."""
+"""A chat template as a program: the variables that it reads, its use of the clock, and defaults written into it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jinja2 import nodes
 
 CLOCK = "strftime_now"
-"""The function that tells a template the time."""
+"""The function that gives a template the time."""
 
 _GIVEN = frozenset({"messages", "tools", "documents", "add_generation_prompt"})
 _GREATEST = 10**6
@@ -23,15 +23,15 @@ _CLOCK_CALL = re.compile(CLOCK + r"""\(\s*(?:format\s*=\s*)?(["'])(?P<format>[^"
 def unset_variables(text: str, given: Collection[str] = ()) -> list[str]:
     """The variables that a chat template reads and that nobody sets, sorted.
 
-    Those that it asks for with `is defined` are among them: a switch such as `enable_thinking` is mostly read so. Those
-    that it sets before it reads them are its own, be that in one branch alone.
+    A variable that it only tests by `is defined` counts, since most switches such as `enable_thinking` are read so. One
+    that it sets before it reads it, even in a single branch, is its own and does not count.
 
     Args:
         text: The template.
         given: Variables that are set, besides those that every template gets.
 
     Raises:
-        jinja2.TemplateSyntaxError: It is no template.
+        jinja2.TemplateSyntaxError: The text is no template.
     """
     from jinja2 import meta
 
@@ -44,10 +44,10 @@ def unset_variables(text: str, given: Collection[str] = ()) -> list[str]:
 
 
 def reads_clock(text: str) -> bool:
-    """Whether a chat template writes the time, or may.
+    """Whether a chat template may write the time.
 
     Raises:
-        jinja2.TemplateSyntaxError: It is no template.
+        jinja2.TemplateSyntaxError: The text is no template.
     """
     from jinja2 import nodes
 
@@ -55,7 +55,7 @@ def reads_clock(text: str) -> bool:
 
 
 def check_program(text: str) -> None:
-    """Refuses what a chat template may do in one step that takes for ever, which no limit of time can end, and chance.
+    """Refuses a chat template that may take for ever in a single step, which no time limit can end, or that is random.
 
     Args:
         text: The template.
@@ -63,7 +63,7 @@ def check_program(text: str) -> None:
     Raises:
         ValueError: It raises to a power, or holds a huge number, by which it may repeat something; or it draws at
             random, so that no prompt would be the same text twice.
-        jinja2.TemplateSyntaxError: It is no template.
+        jinja2.TemplateSyntaxError: The text is no template.
     """
     from jinja2 import nodes
 
@@ -79,15 +79,15 @@ def check_program(text: str) -> None:
 
 
 def with_defaults(text: str, options: Mapping[str, object], clock: Clock | None) -> str:
-    """A chat template that writes by itself what `text` writes with these variables, and on that day.
+    """A chat template with the values of its variables, and the time, written into it as defaults.
 
-    Whoever renders it may still set the variables otherwise. A time whose format is not written out in the template
+    They can still be set to other values when it is rendered. A time whose format is not a literal of the template
     stays the time of rendering.
 
     Args:
         text: The template.
         options: Values of its variables.
-        clock: The time that it is to write; None leaves it the time of rendering.
+        clock: The time that it is to write; None for the time of rendering.
     """
     if clock is not None:
         text = _CLOCK_CALL.sub(lambda call: json.dumps(clock.strftime(call["format"]), ensure_ascii=False), text)
@@ -95,23 +95,23 @@ def with_defaults(text: str, options: Mapping[str, object], clock: Clock | None)
         f"{{%- if {name} is not defined %}}{{%- set {name} = {_literal(value)} %}}{{%- endif %}}"
         for name, value in sorted(options.items())
     )
-    # The empty expression keeps a line break that begins the template, which a block before it would swallow.
+    # The empty expression keeps a line break at the template's beginning, which a block before it would swallow.
     return f"{defaults}{{{{- '' }}}}{text}" if defaults else text
 
 
 def _uses(node: nodes.Node) -> Iterator[tuple[str, str]]:
-    """Names, each with "load", "store" or "param", in the order in which a template comes to them."""
+    """The names that a template uses, each with "load", "store" or "param", in the order of their evaluation."""
     from jinja2 import nodes
 
     if isinstance(node, nodes.Name):
         yield node.name, node.ctx
-    # What is assigned, or gone through, is read before its name is set.
+    # The value of an assignment, and the iterable of a loop, are evaluated before the name is set.
     for child in sorted(node.iter_child_nodes(), key=lambda child: child is getattr(node, "target", None)):
         yield from _uses(child)
 
 
 def _literal(value: object) -> str:
-    """A value of JSON as Jinja writes it."""
+    """A value of JSON as a literal of Jinja."""
     if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A time limit on code that others wrote, such as a chat template, which is a program."""
+"""A time limit on code of others, such as a chat template."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from types import FrameType
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Ends Python code in the block that takes longer; in the main thread alone, where signals are handled.
+    """Ends Python code in the block after a time; only in the main thread, where Python handles signals.
 
     Raises:
-        TimeoutError: It took longer.
+        TimeoutError: The block took longer.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0] > 0:
-        # Somebody else's clock runs already, and there is only one.
+        # Another user's timer runs already, and a process has only one.
         yield
         return
 
@@ -25,7 +25,7 @@ def limited(seconds: float) -> Iterator[None]:
         raise TimeoutError(f"it does not end within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, end)
-    # Again and again: an error within a destructor or a callback of the collector is passed over by Python.
+    # Raised repeatedly, since Python ignores an error within a destructor or a callback of the garbage collector.
     signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
     try:
         yield

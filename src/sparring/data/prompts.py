@@ -1,4 +1,4 @@
-"""Prompts without expert responses: what a model is asked when it is not trained."""
+"""Prompts without expert responses, for generation and evaluation from the command line."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def read_prompts(path: Path, config: DataConfig | None = None) -> list[str | Con
 
     Args:
         path: The file, or a folder of files.
-        config: How a run read its data: by its format, its columns and its names of who speaks, where the file has
-            those columns. None tells the format from the columns.
+        config: The section `data` of a run, whose format, columns and roles are used if the file has those columns.
+            None finds the format by the columns.
 
     Raises:
         InputError: The file cannot be read, or a row is wrong.
@@ -76,9 +76,9 @@ def encode_prompts(
     """Prompts as token ids, templated as in training, and the tokens that end a response.
 
     Args:
-        prompts: Each the one user turn of a chat, or plain text; or the turns of a chat.
-        template: That of the model, as in training.
-        limit: Tokens that a prompt may have.
+        prompts: Each a text (a plain prompt, or the single user turn of a chat) or the turns of a chat.
+        template: The model's template, as in training.
+        limit: The most tokens of a prompt.
 
     Raises:
         InputError: A prompt is over the limit, or the template fails or cannot hold several turns.

@@ -1,4 +1,4 @@
-"""One row of data on its way to an `Example`: what it holds, and where a person finds what is wrong with it."""
+"""A row of data on its way to an `Example`: access to its fields, and errors that name file, row and field."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class RowReading:
 
     Attributes:
         columns: Our field name to the file's column name, or to the key of a message for `role` and `content`.
-        roles: What the file calls those who speak, each with its usual name.
+        roles: The file's names of roles, each with the usual name.
         ignored: Columns, and keys of messages, whose content may be left out.
-        unread: Collects the columns and keys that held something and were not read.
+        unread: Collects the columns and keys that hold content and are not read.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -46,11 +46,11 @@ class RowReading:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One row on its way to an `Example`, with what an error needs to point at it.
+    """One row on its way to an `Example`, with its place for errors.
 
     Attributes:
-        index: Its place in the source, from 0.
-        where: The file and line or row, as a person counts them.
+        index: Its number in the source, from 0.
+        where: The file and the line or row, as a person counts them.
         values: The row, by the file's own column names.
         reading: How the source is read.
     """
@@ -76,13 +76,13 @@ class Record:
         return self._get(field) is not None
 
     def text(self, field: str, *, blank: bool = False) -> str:
-        """The field as text; `blank` allows nothing but white space."""
+        """The field as text; `blank` allows a text of white space only."""
         return self.check_text(field, self.value(field), blank=blank)
 
     def spoken(self, field: str) -> Any:
         """The field's value, a text or messages, one or a list; those that a cell of a table holds as JSON are read.
 
-        In a row without a prompt, a text that writes out who speaks is messages too.
+        In a row without a prompt, a transcript (a text that names the speaker of each turn) is parsed too.
         """
         value = self.value(field)
         if isinstance(value, str) and writes_messages(value):
@@ -103,7 +103,7 @@ class Record:
         """`value` if it is text that a tokenizer can take.
 
         Raises:
-            InputError: It is no text, is empty, holds a NUL, or cannot be written as UTF-8.
+            InputError: It is no text, is empty, holds a NUL, or cannot be encoded as UTF-8.
         """
         if (wrong := text_problem(value, blank=blank)) is not None:
             raise self.error(field, wrong.problem, str(wrong.fix), inside=inside)
@@ -127,8 +127,8 @@ class Record:
         """The field as messages, one or a list, each `{"role": …, "content": …}` under the usual names.
 
         Raises:
-            InputError: A message is none, its role is unknown, it holds what sparring cannot show to a model, or the
-                last one, the assistant's, is not to be trained on.
+            InputError: A message has not this form, its role is unknown, it holds content that sparring cannot show to
+                a model, or the last one, the assistant's, is marked as not to be trained on.
         """
         value = self.spoken(field)
         messages = [value] if isinstance(value, dict) else self._listed(field, value, "list of messages")
@@ -140,7 +140,7 @@ class Record:
         return turns
 
     def before(self) -> list[Turn]:
-        """What columns beside the prompt say before it: a `system` turn, and the turns of a `history`."""
+        """The turns before the prompt that other columns hold: a `system` turn, and those of a `history`."""
         system: list[Turn] = []
         if not self.is_nothing("system"):
             text = self.check_text("system", joined_parts(self.value("system")))
@@ -165,7 +165,7 @@ class Record:
         return is_nothing(self._get(field))
 
     def check_unread(self, read: Collection[str]) -> None:
-        """Notes the columns that no field reads, and refuses those that say what the model would have to see.
+        """Notes the columns that no field reads, and refuses those with content that the model would have to see.
 
         Args:
             read: The fields that were read.
@@ -179,7 +179,7 @@ class Record:
                 self.reading.unread.add(column)
 
     def _absent(self, name: str, values: Mapping[str, Any]) -> str:
-        """What is wrong with a value that is not there."""
+        """What is wrong with a value that is absent or empty."""
         return "is null" if name in values and name not in self.reading.ignored else "is missing"
 
     def _name(self, field: str) -> str:
@@ -210,12 +210,12 @@ class Record:
         if isinstance(turn[content_key], list) and isinstance(content, str):
             for part in turn[content_key]:
                 self._check_keys(field, part, f"{inside}.{content_key}", PART_KEYS)
-        # An empty system turn is common, and it means something: it stands in for a template's default one.
+        # An empty system turn is common and has a meaning: it replaces a template's default system turn.
         text = self.check_text(field, content, inside=f"{inside}.{content_key}", blank=role == "system")
         return {"role": role, "content": text}
 
     def _keys(self, turn: Any) -> tuple[str, str]:
-        """What a message calls its speaker and its words: both from the same pair, where one of them is missing."""
+        """The keys of a message's role and content; where one is missing, the key that goes with the other."""
         held = turn if isinstance(turn, dict) else {}
         pair = int(not {"role", "content"} & held.keys() and bool({"from", "value"} & held.keys()))
         names = []

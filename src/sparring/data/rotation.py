@@ -1,4 +1,4 @@
-"""Which prompts an iteration is played on, where iterations are played on different ones."""
+"""The prompts of an iteration, where iterations are played on different ones."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def prompts_of_iteration(count: int, each: int | None, iteration: int, seed: int
     is shuffled already; later ones are shuffled anew.
 
     Args:
-        count: How many prompts there are.
-        each: How many an iteration takes; None, or more than there are, takes all.
-        iteration: Which one, from 0.
-        seed: Of the later passes.
+        count: The number of all prompts.
+        each: The number of prompts of an iteration; None, or more than `count`, takes all.
+        iteration: The number of the iteration, from 0.
+        seed: The seed of the later passes' orders.
     """
     if each is None or each >= count:
         return list(range(count))
@@ -25,7 +25,7 @@ def prompts_of_iteration(count: int, each: int | None, iteration: int, seed: int
     passes = 0
     for _ in range(iteration + 1):
         if len(waiting) < each:
-            # What is left of one pass goes first; of the next, what stands in the same iteration waits.
+            # The rest of one pass comes first; of the next pass, prompts that are in this iteration already wait.
             fresh = _pass(count, passes, seed)
             passes += 1
             late = {*waiting}

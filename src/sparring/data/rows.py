@@ -1,4 +1,4 @@
-"""The rows of one source: read, checked one by one, and turned into examples."""
+"""The rows of one source: reads and checks them one by one, and turns them into examples."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from sparring.errors import InputError, did_you_mean
 from sparring.examples import Example
 
 Needs = Mapping[str, frozenset[str]]
-"""Who plays on the rows, by what an error calls it, and which fields of an `Example` it needs besides the prompt."""
+"""The users of the rows (objectives, judges, the warm-up), by their names in errors, with the fields of an `Example`
+that each needs besides the prompt."""
 
 CALLED = {
     "response": "an expert response",
     "reference_answer": "a ground truth or an expert response",
     "comparison": "responses with preferences",
 }
-"""What messages call those fields."""
+"""The names of these fields in messages."""
 
 _GIVEN = {
     "response": "give every row one, or take an objective and a judge that need none",
@@ -34,7 +35,7 @@ _GIVEN = {
     "comparison": "give every row 'chosen' and 'rejected', or leave out responses: data, so that the policy's own "
     "responses are played",
 }
-"""What to do where a row lacks one of them."""
+"""The fix for a row that lacks such a field."""
 
 _NEVER_LACKED = MESSAGE_KEYS | {"prompt", "instruction", "messages", "conversations"}
 
@@ -44,12 +45,12 @@ class Rows:
     """The rows of one source: the valid ones, and what is wrong with the others.
 
     Attributes:
-        source: Its name.
+        source: The name of the source.
         weight: Its share of the examples, relative to other sources.
-        read: How many rows it has.
-        valid: The examples, in the source's order.
-        problems: What is wrong with each of the others.
-        unread: Columns and keys of messages that hold something and are not read.
+        read: The number of its rows.
+        valid: The examples of valid rows, in their order.
+        problems: What is wrong with each of the other rows.
+        unread: Columns and keys of messages that hold content and are not read.
     """
 
     source: str
@@ -72,19 +73,21 @@ def parse(
     """Reads a source and turns its rows into examples; wrong and repeated rows become problems.
 
     Args:
-        config: Whose source it is.
-        source: Where the rows are and what they look like.
-        needs: A row that is of use to none of them is wrong.
+        config: The section `data`.
+        source: The place and the form of the rows.
+        needs: The users of the rows; a row that none of them can use is wrong.
         start: The index of the first row.
-        seen: Digests of the rows so far, with their places; those of this source are added. None lets rows repeat.
-        may_lack: Whether the columns were mapped for another source, and this one may lack all but the prompt's.
+        seen: Digests of the rows so far, with their places, to which this source's are added. None lets rows repeat.
+        may_lack: Whether the mapping of columns was given for another source, so that this one may lack all of its
+            columns but the prompt's.
 
     Raises:
         InputError: The source cannot be read, or its columns fit no format.
     """
     rows = sources.read(source.source, split=source.split, subset=source.subset)
     result = Rows(source=source.source, weight=source.weight)
-    # Read twice, since all columns together tell the format, and the rows are larger than what becomes of them.
+    # Read twice, since the format depends on the columns of all rows, and keeping the rows would take more memory than
+    # the examples.
     columns = {name for row in rows if isinstance(row, Row) for name in row.values}
     if not columns and all(isinstance(row, InputError) for row in rows):
         result.problems = [row for row in rows if isinstance(row, InputError)]
@@ -154,10 +157,10 @@ def unwritten(config: DataConfig, example: Example) -> Example:
 def demonstrated(config: DataConfig, examples: list[Example]) -> list[Example]:
     """The examples, of which only the first `config.experts` with an expert's response keep it.
 
-    Of the others it becomes the ground truth, unless they have their own.
+    In the others the response becomes the ground truth, unless they have one of their own.
 
     Raises:
-        InputError: Fewer have one.
+        InputError: Fewer examples than that have an expert's response.
     """
     if config.experts is None:
         return examples
@@ -176,7 +179,7 @@ def demonstrated(config: DataConfig, examples: list[Example]) -> list[Example]:
 
 
 def turns(example: Example) -> tuple[tuple[str, str], ...]:
-    """The prompt as comparable turns: a plain prompt equals a lone user turn."""
+    """The prompt as turns that can be compared: a plain prompt equals a chat of one user turn."""
     if example.messages is None:
         return (("user", example.prompt),)
     return tuple((turn["role"], turn["content"]) for turn in example.messages)
@@ -189,7 +192,7 @@ def _digest(example: Example) -> bytes:
 
 
 def _same(example: Example) -> str:
-    """What a repeated row has in common with the first."""
+    """The fields that a repeated row has in common with the first."""
     more = {
         "response": example.response,
         "ground truth": example.ground_truth,
@@ -199,7 +202,7 @@ def _same(example: Example) -> str:
 
 
 def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> None:
-    """Raises InputError where nobody can play on a row for want of a response or of preferences."""
+    """Raises InputError for a row that no user of the rows can use, since it lacks a response or preferences."""
     missing = {who: [part for part in parts if getattr(example, part) is None] for who, parts in needs.items()}
     if not all(missing.values()):
         return
@@ -217,7 +220,7 @@ def _check_use(record: Record, example: Example, form: Format, needs: Needs) -> 
 
 
 def _lacking(missing: Mapping[str, Collection[str]]) -> InputError:
-    """What each of those who play needs of a row and does not find there, and what to do about it."""
+    """The fields that each user of the rows needs and a row lacks, and the fix."""
     wanted = {who: min(parts) for who, parts in missing.items()}
     wishes = ", ".join(f"{who} needs {CALLED[part]}" for who, part in wanted.items())
     return InputError(wishes, fix="; or ".join(dict.fromkeys(_GIVEN[part] for part in wanted.values())))

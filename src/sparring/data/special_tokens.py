@@ -1,4 +1,4 @@
-"""The text of special tokens in what the data say: found, and encoded as the characters that it is."""
+"""The text of special tokens in the data: found, and encoded as plain characters."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """The tokens of a tokenizer that no text should write: begin and end of turns, of sequences, and the like.
+    """A tokenizer's special tokens, which no text should be able to write: begin and end of turns, and the like.
 
     Attributes:
-        tokenizer: Whose they are.
+        tokenizer: The tokenizer.
     """
 
     tokenizer: PreTrainedTokenizerBase
 
     @cached_property
     def known(self) -> dict[str, Any]:
-        """The text of each, and how the tokenizer holds it."""
+        """The special tokens by their texts."""
         ids, added = {*self.tokenizer.all_special_ids}, self.tokenizer.added_tokens_decoder
         return {token.content: token for index, token in added.items() if token.special or index in ids}
 
@@ -37,12 +37,12 @@ class SpecialTokens:
         return re.compile("|".join(map(re.escape, texts))) if texts else None
 
     def found(self, text: str) -> list[str]:
-        """Those whose text stands in a text, in order."""
+        """The special tokens whose texts occur in a text, in order."""
         return [] if self._pattern is None else self._pattern.findall(text)
 
     @cached_property
     def _within(self) -> PreTrainedTokenizerBase:
-        """The tokenizer for text that follows a special token: some mark the beginning of the whole text alone."""
+        """The tokenizer for text after a special token, since some mark the beginning of a whole text only."""
         splitter = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
         if getattr(splitter, "prepend_scheme", None) != "first":
             return self.tokenizer
@@ -51,14 +51,14 @@ class SpecialTokens:
         return copied
 
     def prompt(self, turns: Sequence[Turn], render: Callable[[list[Turn]], str]) -> list[int] | None:
-        """A chat's tokens, in which the template's special tokens are tokens, and the turns' are characters.
+        """A chat's token ids, in which the template's special tokens are tokens, and those in the turns are characters.
 
         Args:
-            turns: What was said.
+            turns: The turns.
             render: Writes turns as a prompt.
 
         Returns:
-            None where this tokenizer or this template leaves no safe way to tell the two apart.
+            The ids; None where this tokenizer or this template leaves no safe way to tell the two apart.
         """
         plain = render(list(turns))
         hidden, stand_ins = self._hidden(turns, plain)
@@ -77,9 +77,9 @@ class SpecialTokens:
         return ids if sum(index in special for index in ids) == len(pieces) // 2 else None
 
     def _hidden(self, turns: Sequence[Turn], text: str) -> tuple[list[Turn], dict[str, str]]:
-        """The turns with a stand-in for each special token's text, and what each stands for."""
+        """The turns with a stand-in for each special token's text, and the text that each stand-in stands for."""
         found = sorted({name for turn in turns for name in self.found(turn["content"])})
-        # Private use: no tokenizer has a special token of them, and the text is without them.
+        # Characters for private use that the text does not hold; no tokenizer has a special token with them.
         free = (chr(code) for code in range(0xE000, 0xF8FF) if chr(code) not in text)
         stand_ins = {next(free): name for name in found}
         names = {name: stand_in for stand_in, name in stand_ins.items()}
@@ -99,7 +99,7 @@ class SpecialTokens:
         pieces.append(text[end:])
         for number in range(1, len(pieces), 2):
             token = self.known[pieces[number]]
-            # Some tokens swallow the white space beside them.
+            # Some special tokens swallow the white space beside them.
             pieces[number - 1] = pieces[number - 1].rstrip() if token.lstrip else pieces[number - 1]
             pieces[number + 1] = pieces[number + 1].lstrip() if token.rstrip else pieces[number + 1]
         return pieces

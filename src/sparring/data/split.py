@@ -1,4 +1,4 @@
-"""Which rows are trained on and which are held out: seeded draws, in shares, and no prompt in both."""
+"""Draws the rows to train on and the rows to hold out: by the seed, in shares, and with no prompt in both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Prompt = tuple[tuple[str, str], ...]
 _MOST_HELD_OUT, _SHARE = 32, 5
 _MEASURES = ("response", "reference_answer")
 LEAKS = "has the prompt of the held-out"
-"""How the problem of a row begins that is right, but has the prompt of a held-out one."""
+"""The beginning of the problem of a valid training row whose prompt is held out."""
 _NEARLY = ", apart from white space, case or Unicode form"
 _SPACE = re.compile(r"\s+")
 
@@ -43,7 +43,7 @@ def split(config: DataConfig, parts: Sequence[Rows], seed: int) -> tuple[list[Ex
     train = mixed(rest, weights)
     needed, what = config.limit or 1, f"data.limit {config.limit}" if config.limit else "1 for training"
     if config.held_out is not None:
-        # Unless it is asked for, it is taken from what the limit leaves or, where that is too little, from the limit.
+        # A default number of held-out rows is taken from the rows beyond `limit`, or from it if these do not suffice.
         needed, what = needed + number, f"{what} + data.held_out {number}"
     _require(needed, len(train) + len(held_out), config.title, what)
     measured = "an expert response" if config.verifier is None else "an answer to verify against"
@@ -60,7 +60,7 @@ def split_from(
         InputError: There are too few rows, or a row has a held-out prompt and wrong rows are not left out.
     """
     number = min(_MOST_HELD_OUT, len(separate.valid)) if config.held_out is None else config.held_out
-    # Those with an expert first, as in a draw from the training rows.
+    # Rows with an expert's response first, as in a draw from the training rows.
     drawn = _measurable(config, _shuffled(separate.valid, seed))[:number]
     held_out = sorted(drawn, key=lambda example: example.response is None)
     _require(number, len(held_out), separate.source, "data.held_out")
@@ -78,9 +78,9 @@ def split_from(
 
 
 def mixed(lists: Sequence[Sequence[Example]], weights: Sequence[float]) -> list[Example]:
-    """Lists mixed so that the items of each are spread evenly, in shares by weight, until one of them is used up.
+    """The items of several lists in shares by their weights, each list spread evenly, until one of them is used up.
 
-    One list alone is taken as it is.
+    A single list is returned as it is.
     """
     if len(lists) == 1:
         return list(lists[0])
@@ -91,12 +91,12 @@ def mixed(lists: Sequence[Sequence[Example]], weights: Sequence[float]) -> list[
 
 
 def prompt_key(example: Example) -> Prompt:
-    """The prompt without what makes no other prompt: white space, case, Unicode form and invisible characters."""
+    """The prompt without differences that make no other prompt: white space, case, Unicode form, invisible signs."""
     return tuple((role, _plain(text)) for role, text in turns(example))
 
 
 def skippable(problems: Sequence[InputError]) -> InputError:
-    """The first problem, with how many there are and the way around them all."""
+    """The first problem as an error that also tells the number of problems, and how to leave out all such rows."""
     first = problems[0]
     many = "that row" if len(problems) == 1 else f"all {len(problems)} invalid rows"
     fix = f"{first.fix}; or leave out {many} with data.skip_invalid: true"
@@ -113,9 +113,9 @@ def _plain(text: str) -> str:
 def _held_out(
     config: DataConfig, lists: Sequence[list[Example]], weights: Sequence[float], number: int
 ) -> list[Example]:
-    """Rows that can be measured, first those with an expert: a fifth of the experts, or more where no others are left.
+    """Rows to hold out, all usable by metrics: first a fifth of the experts, and more of them if no others are left.
 
-    The experts are what a warm-up learns from, so they are not spent where a right answer alone will do.
+    A warm-up learns from the experts, so they are not used up where a right answer alone suffices.
     """
     if number == 0:
         return []
@@ -137,7 +137,7 @@ def _held_out(
 def _drawn(
     lists: Sequence[list[Example]], weights: Sequence[float], number: int, *, before: Mapping[Prompt, Example]
 ) -> dict[Prompt, Example]:
-    """Those that were drawn before, and more of other prompts until there are so many."""
+    """The rows drawn so far, and further ones with other prompts, until there are `count`."""
     drawn = dict(before)
     parts = [(items, weight) for items, weight in zip(lists, weights, strict=True) if items]
     for example in mixed([items for items, _ in parts], [weight for _, weight in parts]) if parts else ():
@@ -152,7 +152,7 @@ def _prompts(examples: Iterable[Example]) -> int:
 
 
 def _apart(examples: Sequence[Example], held_out: Collection[Example]) -> tuple[list[Example], list[InputError]]:
-    """The examples without those held out and those with such a prompt, and what is wrong with the latter."""
+    """The examples without the held-out ones and without those that have a held-out prompt, which become problems."""
     holders = {prompt_key(example): example for example in held_out}
     kept, leaks = [], []
     for example in examples:
@@ -173,7 +173,7 @@ def _require(needed: int, found: int, source: str, what: str) -> None:
 
 
 def _measurable(config: DataConfig, examples: list[Example]) -> list[Example]:
-    """Those with what metrics compare with; all without any."""
+    """The examples that have the field which metrics compare with; all where none has it."""
     measure = _measure(config, examples)
     return [example for example in examples if getattr(example, measure) is not None]
 
@@ -181,8 +181,8 @@ def _measurable(config: DataConfig, examples: list[Example]) -> list[Example]:
 def _measure(config: DataConfig, examples: Iterable[Example]) -> str:
     """The field that metrics compare with.
 
-    That is an answer to verify against where there is a verifier, else an expert response, or a ground truth; the
-    prompt, which all have, without any.
+    With a verifier, the answer to verify against; without one, the expert's response, or else the ground truth. If no
+    example has any of these, the prompt, which all have.
     """
     there = {name for example in examples for name in _MEASURES if getattr(example, name) is not None}
     wanted = ("reference_answer",) if config.verifier is not None else _MEASURES

@@ -1,4 +1,4 @@
-"""Built-in tasks: data that is made rather than read, and whose right answers are known."""
+"""Built-in tasks: data that are generated, with known right answers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Task:
     """A source of examples without a file.
 
     Attributes:
-        generate: `(count, difficulty, seed)` to that many examples with distinct prompts; asking for more must
-            only append, so that the held-out examples, which come first, stay the same for any training size.
-        verifier: The name in `VERIFIERS` of the rule that fits it.
+        generate: Maps `(count, difficulty, seed)` to `count` examples with distinct prompts. A larger count must only
+            append, so that the held-out examples, which come first, are the same for any number of training examples.
+        verifier: The name in `VERIFIERS` of the rule that fits the task.
     """
 
     generate: Callable[[int, int, int], list[Example]]

@@ -1,4 +1,4 @@
-"""A language model as the expert: what it is asked, so that log π_E(y|x) is known for every response."""
+"""A language model as the expert, of which log π_E(y|x) is known for every response: its settings and its prompts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sparring.examples import EncodedExample, Example
 class TeacherConfig(BaseModel):
     """The section `data.teacher`: the expert is a language model, and writes the responses to the data's prompts.
 
-    π_E(y|x) is the probability that the teacher, at its temperature and without top-k or top-p, writes exactly y, cut
-    at `max_response_tokens` as every response is: a product over tokens of softmax(logits / temperature).
+    π_E(y|x) is the probability that the teacher, at its temperature and without top-k or top-p, writes exactly y: the
+    product over tokens of softmax(logits / temperature). Like any response, y is cut at `max_response_tokens`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -55,7 +55,7 @@ def teacher_prompts(
         limit: Tokens that the teacher's context leaves for a prompt.
 
     Raises:
-        InputError: A prompt is over the limit, the template refuses it, or there is none for the system turn.
+        InputError: A prompt is over the limit, the template refuses it, or a system turn is given without a template.
     """
     asked = [_asked(example, system) for example in examples]
     read = []

@@ -1,4 +1,4 @@
-"""Turns an example's prompt into the exact text that the model sees, and finds what ends a response."""
+"""Turns an example's prompt into the exact text that the model sees, and finds the tokens that end a response."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SETTING = "data.chat_template"
 _SENTINEL = "sparringsentinel"
 _ASKED: list[Turn] = [{"role": "user", "content": "Hello"}]
 _ANSWERED: list[Turn] = [*_ASKED, {"role": "assistant", "content": _SENTINEL}]
-# No conversation takes as long, or is as long.
+# Limits that no conversation reaches: seconds for one rendering, and characters of its text.
 _SECONDS = 20.0
 _LONGEST = 4 * 2**20
 
@@ -56,10 +56,9 @@ class PromptTemplate:
         chat: Whether a chat template is applied; otherwise prompts are plain text.
         jinja: The template's text where it is the user's; None takes the tokenizer's own.
         options: Values of the template's variables.
-        clock: The time that the template is told; None is the time of rendering.
+        clock: The time that the template sees; None for the time of rendering.
         special_tokens: As `DataConfig.special_tokens`.
-        end_ids: Tokens that end a response beside the template's own and the tokenizer's: what the model's own
-            `generate` stops at.
+        end_ids: The tokens at which the model's own `generate` stops, which end a response too.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -121,7 +120,7 @@ class PromptTemplate:
         try:
             if self.text is None:
                 return []
-            # First: to look at a template, Jinja computes what is constant in it.
+            # Checked first, since Jinja computes constant expressions when it parses a template.
             check_program(self.text)
             return unset_variables(self.text, given)
         except Exception as error:
@@ -129,13 +128,13 @@ class PromptTemplate:
 
     @cached_property
     def _program(self) -> str | None:
-        """The template, which may be run."""
+        """The compiled template, checked to be safe to run."""
         if self.text is not None:
             check_program(self.text)
         return self.jinja
 
     def standalone(self) -> str | None:
-        """The chat template with the options and the clock written into it, for whoever knows of neither."""
+        """The chat template with the options and the clock written into it, for use outside of sparring."""
         return None if self.text is None else with_defaults(self.text, self.options, self.clock)
 
     def prompt(self, example: Example) -> str:
@@ -160,22 +159,22 @@ class PromptTemplate:
     def tokenize_prompts(self, prompts: list[str]) -> list[list[int]]:
         """Token ids of prompts: a rendered chat has its special tokens already, plain text gets the tokenizer's.
 
-        A prompt that brings along the token that the tokenizer puts first has it once all the same.
+        If a plain prompt already begins with the token that the tokenizer puts first, it is not repeated.
         """
         split = {"split_special_tokens": True} if self.special_tokens == "text" and not self.chat else {}
-        # Not verbose: transformers would warn of a text that is longer than the model's context, and is left out here.
+        # Not verbose, since transformers would warn of texts beyond the model's context, which are left out anyway.
         ids = self.tokenizer(prompts, add_special_tokens=not self.chat, verbose=False, **split)["input_ids"]
         return [self._trimmed(list(row), text) for row, text in zip(ids, prompts, strict=True)]
 
     @cached_property
     def space(self) -> str:
-        """The white space that the template puts before a response; mostly nothing."""
+        """The white space that the template puts before a response; mostly empty."""
         if not self.chat:
             return ""
         return space_between(self.tokenizer, self.render(_ASKED), self._written(_ANSWERED), _SENTINEL)
 
     def prompt_ids(self, examples: Sequence[Example], prompts: Sequence[str]) -> list[list[int] | None]:
-        """Token ids of rendered prompts, in which no turn's text makes a special token unless that is asked for.
+        """Token ids of rendered prompts; in them a turn's text makes no special token, unless `special_tokens` says so.
 
         Returns:
             For each prompt its token ids; None where the text of a special token in it cannot be kept apart.
@@ -188,10 +187,10 @@ class PromptTemplate:
         return ids
 
     def safe_prompts(self, examples: Sequence[Example]) -> list[list[int]]:
-        """Token ids of prompts that are not trained on; as `prompt_ids`.
+        """Token ids of prompts, as `prompt_ids`, with an error where there are none.
 
         Raises:
-            InputError: The template refuses one, or the text of a special token in it cannot be kept apart.
+            InputError: The template refuses a prompt, or the text of a special token in it cannot be kept apart.
         """
         found = self.prompt_ids(examples, [self.prompt(example) for example in examples])
         for example, ids in zip(examples, found, strict=True):
@@ -200,14 +199,14 @@ class PromptTemplate:
         return [ids for ids in found if ids is not None]
 
     def forged(self, example: Example) -> InputError:
-        """What is wrong with a prompt for which `prompt_ids` finds none."""
+        """What is wrong with a prompt for which `prompt_ids` returns None."""
         names = ", ".join(sorted({*self.special_in(example)}))
         problem = f"the prompt holds the text of {names}, which cannot be told from the token itself here"
         fix = "remove the text, or set data.special_tokens: tokens where it stands for the token"
         return InputError(problem, where=place(example), fix=fix)
 
     def special_in(self, example: Example) -> list[str]:
-        """The special tokens whose text stands in the prompt's turns."""
+        """The special tokens whose text occurs in the prompt's turns."""
         return [name for turn in turns_of(example) for name in self.special.found(turn["content"])]
 
     def whole(self, example: Example, response: str) -> str:
@@ -216,7 +215,7 @@ class PromptTemplate:
 
     @cached_property
     def ending(self) -> list[int]:
-        """The tokens behind a response: what the chat template writes up to the end of an assistant's turn, else eos.
+        """The tokens after a response: those that the chat template writes to end an assistant's turn, else eos.
 
         Raises:
             InputError: The template leaves out the assistant's words, or there is no end token at all.
@@ -255,7 +254,7 @@ class PromptTemplate:
         return found
 
     def _refused(self, example: Example, turns: list[Turn], reason: str) -> InputError:
-        """Says at which turn the template fails: the last of the fewest that it fails on for the same reason."""
+        """The error with the turn at which the template fails: the last turn of the shortest failing beginning."""
         number = next((n for n in range(1, len(turns)) if self._failure(turns[:n]) == reason), len(turns))
         turn = f"turn {number} of {len(turns)}, the {turns[number - 1]['role']}'s"
         return InputError(
@@ -272,12 +271,12 @@ class PromptTemplate:
         return None
 
     def _trimmed(self, ids: list[int], text: str) -> list[int]:
-        """Without what stands there twice, or ends a prompt that the response is to follow."""
+        """Token ids without a repeated first token, or an end token that the tokenizer puts after the prompt."""
         bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         while bos is not None and len(ids) > 1 and ids[0] == ids[1] == bos:
             del ids[0]
         if not self.chat and eos is not None and len(ids) > 1 and ids[-1] == eos:
-            # Some tokenizers close every text with the end token; one that the prompt itself ends with stays.
+            # Some tokenizers put the end token after every text; one that the prompt itself ends with stays.
             own = text.endswith(self.tokenizer.eos_token) and ids[-2] != eos
             return ids if own else ids[:-1]
         return ids
@@ -304,16 +303,16 @@ class PromptTemplate:
 
 
 def turns_of(example: Example) -> list[Turn]:
-    """The prompt as turns: a plain prompt is the user's one."""
+    """The prompt as turns; a plain prompt becomes a single user turn."""
     return [{"role": "user", "content": example.prompt}] if example.messages is None else list(example.messages)
 
 
 def answers(example: Example) -> list[str]:
-    """The expert response, if there is one, and those that are compared, if there are any."""
+    """The expert's response, if there is one, and the compared responses, if there are any."""
     expert = [] if example.response is None else [example.response]
     return expert if example.comparison is None else [*expert, *example.comparison.responses]
 
 
 def place(example: Example) -> str:
-    """Where a person finds an example: its file and line, or its number."""
+    """The place of an example for people: its file and line, or its number."""
     return example.where or f"data row {example.index + 1}"

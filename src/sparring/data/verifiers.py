@@ -1,4 +1,4 @@
-"""Says whether a response is right, by a rule, given a reference answer: a ground truth, or the expert's response."""
+"""Rules that tell right responses from wrong ones, given a reference answer: a ground truth or an expert's response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparring.errors import InputError
 from sparring.examples import Answered
 
 _MARK = "####"
-# A minus is a sign only where nothing that could be its left operand stands before it: "10-5" ends in 5, not -5.
+# A minus is a sign only if nothing before it could be its left operand: "10-5" ends in 5, not -5.
 _NUMBER = re.compile(r"((?<![\w.)])[-−])?\$?((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)")
 
 
@@ -66,7 +66,7 @@ class Json:
 
 
 def _same(one: object, other: object) -> bool:
-    """Whether two values of JSON are equal; to Python 1 is True."""
+    """Whether two values of JSON are equal; unlike in Python, 1 is not True."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):

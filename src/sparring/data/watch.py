@@ -1,4 +1,4 @@
-"""Watches the examples as they are encoded, for what a person would want to know of them."""
+"""Watches the examples as they are encoded, for peculiarities that a person would want to know."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from sparring.errors import InputError
 from sparring.examples import Example
 
 CUT = "cut responses"
-"""The finding that only matters to what learns from the data's responses."""
+"""The name of the finding that matters only where the data's responses are learned from."""
 
 _OFTEN = 0.1
-# What opens a thought, a channel or a turn, at the end of a prompt.
+# The mark that opens a thought, a channel or a turn, at the end of a prompt.
 _MARK = re.compile(r"(<[^<>\s]{1,40}>|\[[A-Z_]{1,40}\])\s*$")
-# Where a text that writes out who speaks has the model answer.
+# The end of a transcript, after which the assistant is to answer.
 _ANSWER = re.compile(r"(?:\A|\n)[# ]*(?:Assistant|ASSISTANT|Response):\s*\Z")
 
 
 @dataclass(kw_only=True)
 class Watch:
-    """Counts what differs from what the rows say, each kind with an example.
+    """Counts, with an example of each kind, where the model sees something else than the rows seem to say.
 
     Attributes:
         template: Writes the prompts.
         config: The limits, and how the data are read.
-        mismatch: Rows that the template writes otherwise as one conversation.
+        mismatch: Rows that the template writes differently when prompt and response are one conversation.
         dropped: Turns whose words are not in the prompt.
         special: Rows that hold the text of special tokens.
         long: Prompts that are left out as too long.
@@ -38,9 +38,9 @@ class Watch:
         wrong: Expert responses that the verifier finds wrong by the row's own ground truth.
         unknown: Rows with characters that the tokenizer has no token for.
         bare: Prompts that the user's own template begins without the token that the tokenizer puts first.
-        opened: Rows whose response begins with the mark that the prompt ends in already.
+        opened: Rows whose response begins with the mark that the prompt already ends with.
         repeated: Rows whose responses all begin with the words of the prompt.
-        transcripts: Rows whose last turn ends where an answer is to be written, and that a chat template writes.
+        transcripts: Rows whose last turn is a transcript that ends where the assistant answers, within a chat template.
     """
 
     template: PromptTemplate
@@ -72,7 +72,7 @@ class Watch:
         self._first = tokenizer.bos_token if puts_first and self.template.jinja is not None else ""
 
     def see(self, example: Example, prompt: str, ids: Sequence[Sequence[int]]) -> None:
-        """Looks at an example that was kept.
+        """Counts the peculiarities of an example that was kept.
 
         Args:
             example: The example.
@@ -105,7 +105,7 @@ class Watch:
             self._see_whole(example, prompt, example.response)
 
     def findings(self) -> tuple[Observation, ...]:
-        """What was found, the gravest first."""
+        """The findings, the gravest first."""
         found = (
             self.dropped.finding(
                 "dropped turns",
@@ -215,7 +215,7 @@ class Watch:
         )
 
     def _switches(self) -> str:
-        """What closes the difference, as far as it is known."""
+        """The end of the finding on mismatches: what would remove them, as far as that is known."""
         text = ""
         if len(self._between) == 1 and (between := next(iter(self._between))).strip():
             text = (
