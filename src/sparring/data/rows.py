@@ -150,7 +150,7 @@ class _Check:
 
 
 def unwritten(config: DataConfig, example: Example) -> Example:
-    """With a teacher the response is there, but empty until the teacher writes it."""
+    """The example with an empty response if a teacher will write it, else the example itself."""
     return example if config.teacher is None else replace(example, response="")
 
 

@@ -1,17 +1,28 @@
-"""Who samples the responses.
+"""Generators sample the responses.
 
-A generator turns prompts as token ids into `Sample`s, whole prompts at a time: batch i depends on the seed and on
-i alone, so a stage that was killed goes on at the first batch that is missing. To add one:
+A generator turns prompts as token ids into `Sample`s, whole prompts at a time. Batch i depends only on the seed and on
+i, so a stage that was killed goes on at the first missing batch. The generator `transformers` samples from the model in
+memory:
+
+    transformers.py     the generator
+    rows.py             the decoding loop over rows that end, leave and make room for others
+    readers.py          runs the model on the rows: with `row_cache.py`, with the model's own cache, or without one
+    decoding.py         the ways of decoding; `proof.py` finds the fastest that is right for a model
+    draws.py            draws a token from logits
+    mixture.py          decodes the geometric mixture of policy and base model
+    products.py         faster matrix products on a processor
+
+The generators `vllm` and `server` are one class (`engines.py`) over an *engine*, which has its own copy of the weights:
+it is given each policy as a folder and must prove that it plays it (`weights.py`). Another engine is a module with a
+class of the protocols `Engine` and `EngineClass`; its settings name it as their `engine`.
+
+To add a generator:
 
 - write a module with a class that has `of`, `plan` and `sample`;
-- in `config.py`, write the class of its settings, which says where it is and what a run must know of it, and list it
-  in `GENERATORS` and in the union beside it;
-- give it a row in tests/conformance/generators.py, and in `reachable` beside it what it needs to be there at all;
+- in `config.py`, write the class of its settings, which states where the generator is and the facts that a run needs,
+  and list it in `GENERATORS` and in the union beside it;
+- give it a row in tests/conformance/generators.py, and in `reachable` beside it what it needs in order to run;
 - give it a row in docs/generators.md.
-
-The generators `vllm` and `server` are one class over an *engine*, which has its own copy of the weights: it is given
-each policy as a folder and must prove that it plays it. Another engine is a module with a class that does what
-`protocol.Engine` and `protocol.EngineClass` say; its settings name it as their `engine`.
 """
 
 from __future__ import annotations
@@ -30,7 +41,7 @@ if TYPE_CHECKING:
     from sparring.generation.transformers import TransformersGenerator
     from sparring.generation.vllm import VllmEngine
 
-    # The classes below are found by name; that they are what they are taken for is seen here.
+    # The classes are imported by name; here the type checker sees that they fit the protocols.
     _GENERATORS: tuple[GeneratorClass, ...] = (TransformersGenerator, EngineGenerator)
     _ENGINES: tuple[EngineClass, ...] = (VllmEngine, ServerEngine)
 
@@ -47,7 +58,7 @@ __all__ = [
 
 
 def generator(config: GenerationConfig, parts: GeneratorParts) -> Generator:
-    """The generator that `config.name` names, built from its settings and what the run has.
+    """The generator that `config.name` names, built from its settings and the objects of the run.
 
     Raises:
         InputError: As `generator_class`.
@@ -82,7 +93,7 @@ def engine(config: GenerationConfig, model: Callable[[], EngineModel]) -> Engine
     """The engine of the generator that `config.name` names, or None where it samples from the policy itself.
 
     Raises:
-        InputError: It cannot play: a package is missing, or no endpoint answers.
+        InputError: It cannot sample: a package is missing, or no endpoint answers.
     """
     if config.engine is None:
         return None
@@ -93,7 +104,7 @@ def engine(config: GenerationConfig, model: Callable[[], EngineModel]) -> Engine
 
 
 def names(able: Callable[[type[GenerationConfig]], bool]) -> str:
-    """The generators that can do something, for an error that says what to set."""
+    """The names of the generators for which `able` is true, for an error that says what to set."""
     return " or ".join(name for name, kind in GENERATORS.items() if able(kind))
 
 

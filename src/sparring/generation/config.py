@@ -1,6 +1,7 @@
-"""How responses are sampled, and by whom: one class of settings for each generator.
+"""The settings of the generators, one class for each.
 
-Each says by itself what a run must know of its generator; nothing outside this package asks for one by name.
+A class also states the facts of its generator that a run needs, so no code outside this package asks for a generator by
+name.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapt
 from sparring.web import check_address
 
 CUSTOM = "module:Class"
-"""What stands for the name of a generator of the user's own, where names are listed."""
+"""The word for the user's own generators, where names are listed."""
 
 MEANT = {**dict.fromkeys(("num_generations", "num_return_sequences"), "samples_per_prompt"), "use_vllm": "name"}
-"""Fields by what people write for them."""
+"""Fields, by the names that people write for them."""
 
 
 class GenerationConfig(BaseModel):
@@ -32,18 +33,18 @@ class GenerationConfig(BaseModel):
         temperature: Divides the logits before sampling.
         top_p: Keeps the smallest set of tokens with this much probability; 1 keeps all.
         top_k: Keeps the k most likely tokens; 0 keeps all, and 1 is greedy, so it takes one sample a prompt.
-        batch_size: Sequences decoded at once. A kill can lose as many at most, or up to four times as many where others
-            take the places of those that end.
+        batch_size: Sequences decoded at once. A kill loses at most as many, or up to four times as many where waiting
+            prompts take the places of rows that end.
         made_by: Class attribute: the import path of the generator, which is imported when it is first used.
-        engine: Class attribute: likewise that of the engine with its own copy of the weights through which it samples,
-            and which is given each policy as a folder; None where it samples from the run's one model in memory.
-        reached_by: Class attribute: the settings that say how the generator is reached and what it may use, and that
-            decide no sample; they may change when a run is resumed, and set no two runs apart.
+        engine: Class attribute: the import path of the engine through which it samples, which has its own copy of the
+            weights and is given each policy as a folder; None where it samples from the run's one model in memory.
+        reached_by: Class attribute: the settings of how the generator is reached and what it may use. They decide no
+            sample, so they may change when a run is resumed, and do not count when two runs are compared.
         one_process: Class attribute: whether only one process may sample.
         mixes: Class attribute: whether it can mix every token's distribution with the base model's.
-        together: Class attribute: whether its generator `SamplesTogether`: reads a prompt once for several settings.
-        reusable: Class attribute: whether all that decides the bits of its samples is known here, so that another run
-            may take them.
+        together: Class attribute: whether its generator is one of `SamplesTogether`.
+        reusable: Class attribute: whether these settings determine its samples bit by bit, so that another run may
+            reuse them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,12 +75,12 @@ class GenerationConfig(BaseModel):
 
     @property
     def prompts_per_batch(self) -> int:
-        """Whole prompts in a batch: all K responses of a prompt are sampled together."""
+        """The number of prompts in a batch; all K responses to a prompt are sampled together."""
         return max(1, self.batch_size // self.samples_per_prompt)
 
     @property
     def code(self) -> str | None:
-        """The import path of the user's own code that would run; None where none would."""
+        """The import path of the user's own generator; None for any other."""
         return None
 
     @property
@@ -88,30 +89,30 @@ class GenerationConfig(BaseModel):
         return ()
 
     def greedy(self) -> Self:
-        """The same generator, but one most likely response a prompt (top-k of one)."""
+        """The same generator with greedy decoding: one response to each prompt, with top-k 1."""
         return self._with(samples_per_prompt=1, top_k=1)
 
     def untruncated(self, samples_per_prompt: int, temperature: float = 1.0) -> Self:
-        """The same generator, but so many samples from the whole distribution, whatever training takes."""
+        """The same generator with a number of samples at temperature 1 without truncation, whatever training uses."""
         return self._with(samples_per_prompt=samples_per_prompt, top_k=0, temperature=temperature)
 
     def _with(self, **changes: float) -> Self:
         return self.model_copy(update={"top_p": 1.0, "temperature": 1.0} | changes)
 
     def decisive(self) -> dict[str, Any]:
-        """What decides the samples, as plain values: all but what it is reached by."""
+        """The settings that decide the samples, as plain values: all but those of `reached_by`."""
         return self.model_dump(mode="json", exclude=set(self.reached_by))
 
     def who(self) -> dict[str, Any]:
-        """Who samples, its name first: all but the settings of sampling; where two agree, they are one generator."""
+        """The settings that identify the generator, its name first: all but the settings of sampling."""
         return self.model_dump(exclude=set(GenerationConfig.model_fields) - {"name"})
 
     def how(self) -> dict[str, Any]:
-        """How many responses a prompt gets, and how each token is drawn."""
+        """The settings of sampling: the number of responses, and how each token is drawn."""
         return self.model_dump(include={"samples_per_prompt", "temperature", "top_p", "top_k"})
 
     def filled(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Some settings, filled up with those that were given here; another generator takes those of sampling alone."""
+        """Other settings, completed by those given here; for another generator, by the settings of sampling only."""
         own = self.model_dump(exclude_unset=True)
         if given.get("name", self.name) != self.name:
             own = {name: value for name, value in own.items() if name in GenerationConfig.model_fields}
@@ -119,7 +120,7 @@ class GenerationConfig(BaseModel):
 
 
 class TransformersConfig(GenerationConfig):
-    """The very model that trains, in this program; it needs nothing but the settings of sampling."""
+    """The model in memory that is trained; it has no settings but those of sampling."""
 
     made_by: ClassVar[str] = "sparring.generation.transformers:TransformersGenerator"
     mixes: ClassVar[bool] = True
@@ -133,11 +134,11 @@ class VllmConfig(GenerationConfig):
     """vLLM in this program's own child process.
 
     Attributes:
-        dtype: Number format of vLLM's copy of the weights; "auto" is the one in which the policy trains.
+        dtype: Number format of vLLM's copy of the weights; "auto" is that of the policy in training.
         gpu_memory_utilization: Share of a GPU's memory for vLLM's weights and cache; the rest is for training.
         kv_cache_gib: Memory of the key-value cache where vLLM runs on the CPU.
-        tolerance: How far a token's log-prob in vLLM may be from the policy's own, nats; checked after every change
-            of weights. None is 0.001, or 0.5 where either of the two computes in a 16-bit format.
+        tolerance: The largest difference of a token's log-prob between vLLM and the policy, nats; checked after every
+            change of weights. None is 0.001, or 0.5 where either of the two computes in a 16-bit format.
     """
 
     made_by: ClassVar[str] = "sparring.generation.engines:EngineGenerator"
@@ -158,13 +159,13 @@ class ServerConfig(GenerationConfig):
     Attributes:
         endpoints: Their addresses, e.g. "http://127.0.0.1:8000"; each serves the same base model and sees the run
             directory under the same path.
-        model: The name under which they serve it; None is the first that an endpoint lists.
+        model: The name under which they serve the model; None is the first name that an endpoint lists.
         api_key_env: The environment variable that holds the key; the key itself is never written anywhere.
         concurrency: Requests at a time to each endpoint; a request is one prompt with all its samples.
         timeout_s: Seconds to wait for the answer to one request, or for one change of weights.
         retries: Failures in a row after which an endpoint is given up for the batch; the wait doubles each time.
-        tolerance: How far a token's log-prob on an endpoint may be from the policy's own, nats. 0.001 is for servers
-            in fp32; one in a 16-bit format needs about 0.5.
+        tolerance: The largest difference of a token's log-prob between an endpoint and the policy, nats. 0.001 is for
+            servers in fp32; one in a 16-bit format needs about 0.5.
     """
 
     made_by: ClassVar[str] = "sparring.generation.engines:EngineGenerator"
@@ -195,14 +196,15 @@ class ServerConfig(GenerationConfig):
 
     @property
     def keys(self) -> tuple[tuple[str, str], ...]:
-        """The same key goes to every endpoint."""
+        """The key's variable with every endpoint, since all get the same key."""
         return () if self.api_key_env is None else tuple((self.api_key_env, each) for each in self.endpoints)
 
 
 class CustomConfig(GenerationConfig):
-    """A generator of the user's own, by the import path of its class; every further key is one of its own settings.
+    """The user's own generator, by the import path of its class; every further key is one of its own settings.
 
-    It is built by `Class.of(config, parts)`, with this and the run's `GeneratorParts`, and does what `Generator` says.
+    It is built by `Class.of(config, parts)` from these settings and the run's `GeneratorParts`, and has the methods of
+    `Generator`.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -211,7 +213,7 @@ class CustomConfig(GenerationConfig):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The settings besides those of sampling."""
+        """Its own settings, besides those of sampling."""
         return dict(self.model_extra or {})
 
     @property
@@ -221,7 +223,7 @@ class CustomConfig(GenerationConfig):
 
 
 def _member(value: Any) -> str | None:
-    """Which member of the union some settings are; without a name, they are the default's."""
+    """The tag of the union's member that settings are of; without a name, the default's."""
     if isinstance(value, GenerationConfig):
         name = value.name
     elif isinstance(value, Mapping):
@@ -245,7 +247,7 @@ AnyGenerationConfig = Annotated[
     | Annotated[CustomConfig, Tag(CUSTOM)],
     Discriminator(_member),
 ]
-"""The settings of any generator of `GENERATORS` or of the user's own, told apart by `name`."""
+"""The settings of a generator of `GENERATORS` or of the user's own, distinguished by `name`."""
 
 _ANY: TypeAdapter[AnyGenerationConfig] = TypeAdapter(AnyGenerationConfig)
 

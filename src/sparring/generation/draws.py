@@ -1,4 +1,4 @@
-"""How a token is drawn: one random number a token, and the inverse of the distribution function."""
+"""Draws tokens: one random number for each, and the inverse of the distribution function."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from sparring.generation.config import GenerationConfig
 from sparring.generation.rows import SampledRow
 from sparring.seeding import uniform
 
-# Tokens of a block: the square root of a vocabulary of 65,536, so that blocks and tokens in one are about as many.
+# Tokens in a block: the square root of a vocabulary of 65,536, so that there are about as many blocks as tokens in one.
 _BLOCK = 256
 
 
 class Draws:
     """Draws the next token of rows: greedy, or from the softmax of their logits after temperature and truncation.
 
-    The random number of a token depends on the seed, the prompt's index, the sample's number and the token's position,
-    and on nothing else: not on what else is decoded, when, or where.
+    The random number of a token depends only on the seed, the prompt's index, the sample's number and the token's
+    position: not on what else is decoded, when, or where.
 
     Args:
-        config: Temperature, top-k and top-p, applied in this order, as transformers does.
+        config: Temperature, top-k and top-p, applied in this order, as in transformers.
         seed: The seed.
-        index: The index of the prompt that a row answers.
+        index: Returns the index of the prompt that a row answers.
     """
 
     def __init__(self, config: GenerationConfig, seed: int, index: Callable[[SampledRow], int]) -> None:
@@ -65,10 +65,10 @@ class Draws:
 
 
 class DrawsByKind:
-    """Draws the next token of each row as its kind has it.
+    """Draws the next token of each row with the sampling settings of its `kind`.
 
     Args:
-        kinds: The draws of each kind.
+        kinds: The draws of each kind, by its number.
     """
 
     def __init__(self, kinds: Sequence[Draws]) -> None:
@@ -88,16 +88,16 @@ class DrawsByKind:
 
 
 def draw(logits: Tensor, uniforms: Sequence[float]) -> list[int]:
-    """The tokens at which the distribution function of softmax(logits) passes the given numbers.
+    """One token for each row, drawn from softmax(logits) by inverting its distribution function.
 
-    Token j is drawn where F(j − 1) ≤ u < F(j), F the sums of the probabilities in the order of the vocabulary. It is
-    found in two steps, a block of tokens and then a token of it, since a sum over the vocabulary for each token of it
-    is what takes the time otherwise. Exact but for rounding: each exponential is off by at most a few parts in 10⁷
-    (fp32), all sums of them are taken in fp64, and u has 53 bits. A token of probability zero is never drawn.
+    Token j is drawn where F(j − 1) ≤ u < F(j), with F the cumulative sum of the probabilities in the order of the
+    vocabulary. It is found in two steps, first its block and then the token in it, since a cumulative sum over the
+    whole vocabulary would take most of the time. Exact up to rounding: each exponential is off by at most a few parts
+    in 10⁷ (fp32), all sums are taken in fp64, and u has 53 bits. A token of probability zero is never drawn.
 
     Args:
-        logits: `[R, n]`, fp32, the greatest of each row finite; −∞ rules a token out.
-        uniforms: R numbers in [0, 1).
+        logits: `[R, n]`, fp32, the greatest of each row finite; −∞ for a token that is ruled out.
+        uniforms: R random numbers u in [0, 1).
     """
     rows, size = logits.shape
     weights = torch.nn.functional.pad((logits - logits.amax(dim=-1, keepdim=True)).exp_(), (0, -size % _BLOCK)).view(
@@ -111,14 +111,17 @@ def draw(logits: Tensor, uniforms: Sequence[float]) -> list[int]:
 
 
 def _inverse(weights: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of the weights `[R, m]` the shares `[R]` of their sums fall on, and how far into it each falls, in [0, 1).
+    """Inverts the distribution functions of weights `[R, m]` at numbers `[R]` in [0, 1).
 
-    Given that it is this one, how far into it is uniform again, and so decides what is drawn within.
+    Returns:
+        The index of the weight on which each number falls, and how far into that weight it falls, in [0, 1). Given the
+        index, the latter is uniform again, and so can decide a draw within.
     """
     sums = weights.cumsum(dim=-1)
     total = sums[:, -1:].contiguous()
     target = numbers[:, None] * total
-    # Rounded up to the total, a share would fall on nothing; the last weight above zero is the first with that sum.
+    # A target that is rounded up to the total would lie past the end; the first index with the total as its sum is that
+    # of the last weight above zero.
     place = torch.searchsorted(sums, target, right=True).minimum(torch.searchsorted(sums, total))
     weight = weights.gather(-1, place)
     into = ((target - (sums.gather(-1, place) - weight)) / weight).clamp(0.0, 1.0 - 2.0**-53)

@@ -16,7 +16,7 @@ from sparring.generation.protocol import Completion, EngineModel, Request
 from sparring.generation.vllm_weights import PROBING, VllmWeights, own_log_probs, sampling
 from sparring.web import Answer
 
-# Answers after which the same request may succeed: overloaded, restarting, or gone.
+# HTTP statuses after which the same request may succeed later: overloaded, restarting, or gone.
 _PASSING = frozenset({408, 425, 429})
 _UNKNOWN = "unknown"
 _WHERE = "generation.endpoints"
@@ -29,11 +29,11 @@ class Unavailable(Exception):  # noqa: N818 - a state of an endpoint rather than
 
 
 class Nonsense(Unavailable):
-    """It answered with something that no such endpoint answers: once is a fault, always the wrong server.
+    """The endpoint's answer has not the right form: once it is a fault, repeated it is the wrong kind of server.
 
     Args:
-        problem: What it answered.
-        fix: What to do where it always does.
+        problem: What is wrong with the answer.
+        fix: What to do if it happens again and again.
     """
 
     def __init__(self, problem: str, fix: str) -> None:
@@ -44,11 +44,10 @@ class Nonsense(Unavailable):
 class Endpoint(VllmWeights):
     """An endpoint and the weights that it was given last.
 
-    Connects directly, whatever proxies the environment names, and follows no redirect, so the key and the prompts go
-    nowhere else.
+    It is reached without the environment's proxies and without redirects, so the key and the prompts go nowhere else.
 
     Args:
-        url: Its address, without a path.
+        url: The address, without a path.
         config: The pool's settings.
         model: The model that it must serve.
     """
@@ -62,12 +61,12 @@ class Endpoint(VllmWeights):
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """Keeps connections open meanwhile; everything else here needs them."""
+        """Keeps connections open within the block; all other methods need them."""
         with web.client(self.where, key=self._key, seconds=self._config.timeout_s) as self._client:
             yield
 
     def check(self) -> None:
-        """Proves that it is there, returns token ids, and lets weights be changed.
+        """Checks that the endpoint answers, returns token ids, and lets weights be changed.
 
         Raises:
             Unavailable: It does not answer.
@@ -86,12 +85,12 @@ class Endpoint(VllmWeights):
             raise InputError(f"{self.where} {error.problem}", where=_WHERE, fix=error.fix) from error
         except RunError as error:
             raise InputError(str(error), where=_WHERE) from error
-        # Without a name nothing is loaded; only a route that is not there answers 404.
+        # The request names no adapter, so nothing is loaded; only a missing route answers 404.
         if self._send("POST", route, {}).status == 404:
             raise InputError(f"{self.where} does not let weights be changed ({route})", where=_WHERE, fix=fix)
 
     def load(self, folder: Path | None) -> None:
-        """Plays as the adapter or model in `folder`, or as the base model; it must see the same path."""
+        """Loads the adapter or model in `folder`, a path that the endpoint must see too; None is the base model."""
         self.playing = _UNKNOWN
         super().load(folder)
         self.playing = folder
@@ -100,7 +99,7 @@ class Endpoint(VllmWeights):
         self._post("/collective_rpc", {"method": method, "kwargs": settings})
 
     def _repack_head(self) -> None:
-        # Needed on a CPU only, and there only with `HeadRepacking`; whether it was needed, the probe tells.
+        # Needed, and possible, only on a CPU with `HeadRepacking`; where it was needed but failed, the probe shows it.
         with suppress(Unavailable):
             super()._repack_head()
 
@@ -138,12 +137,12 @@ class Endpoint(VllmWeights):
         """All samples of one prompt.
 
         Raises:
-            Unavailable: It does not answer, answers nonsense, or lost the weights that it was given.
+            Unavailable: It does not answer, answers in a wrong form, or lost the weights that it was given.
             RunError: It refuses the request.
         """
         choices = self._complete(request.prompt_ids, **sampling(request))
         numbers = [choice.get("index", 0) for choice in choices]
-        # By their type too: true is a number in Python.
+        # The type is compared too, since `true` is a number in Python.
         if sorted(map(repr, numbers)) != sorted(map(repr, range(request.samples))):
             raise Nonsense(f"returned {len(choices)} samples, numbered otherwise than {request.samples}", _ANOTHER)
         ordered = sorted(choices, key=lambda choice: choice.get("index", 0))
@@ -160,7 +159,7 @@ class Endpoint(VllmWeights):
         return completions
 
     def _complete(self, ids: Sequence[int], **settings: Any) -> list[dict[str, Any]]:
-        # All that a server might take from its own defaults or from the checkpoint is said, at its neutral value.
+        # Every parameter that a server might otherwise take from its defaults or the checkpoint, at its neutral value.
         neutral = {"temperature": 1.0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0}
         body = {
             "model": self._adapter or self._model_name(),
@@ -222,7 +221,7 @@ class Endpoint(VllmWeights):
 
     def _refused(self, answer: Answer) -> Exception:
         if answer.status == 404 and self._adapter:
-            # A server that was restarted knows no adapter any more.
+            # A server that was restarted has lost the adapter.
             self.playing = _UNKNOWN
             return Unavailable(f"it lost the adapter {self._adapter}")
         fix = ""

@@ -18,14 +18,14 @@ from sparring.types import Sample
 class EngineGenerator:
     """Samples from the active policy through an engine.
 
-    Each prompt has its own seed, derived from the batch's, so its samples do not depend on which endpoint answers.
-    They are the same again only as far as the engine's arithmetic is: vLLM's rounding depends on what else is in its
-    batch, which can turn a near tie, after which the rest of that response differs.
+    Each prompt has its own seed, derived from the batch's, so its samples do not depend on which endpoint answers. They
+    can be repeated only as far as the engine's arithmetic can: vLLM's rounding depends on the rest of its batch, and
+    may turn a near tie, after which the rest of that response differs.
 
     Args:
         config: Sampling settings.
-        engine: What samples.
-        policy: The policy to sample from: whichever is active when the first batch is sampled.
+        engine: The engine.
+        policy: The policy to sample from: the one that is active when the first batch is sampled.
         tokenizer: Decodes the text that people read; training uses the ids.
         stop_ids: Tokens that end a response. The sampled one is kept as the response's last token.
         max_new_tokens: Where a response is cut; it then has the finish reason "length" and no end token.
@@ -50,7 +50,7 @@ class EngineGenerator:
         """The generator of some settings.
 
         Raises:
-            ValueError: There is no engine, or nothing to give it.
+            ValueError: There is no engine, or no policy for it.
         """
         if parts.engine is None or parts.policy is None:
             raise ValueError(f"the generator '{config.name}' samples the policies of a run, through an engine")
@@ -73,10 +73,10 @@ class EngineGenerator:
         """K samples for each prompt of the batch; see `Generator`.
 
         Raises:
-            RunError: The engine plays other weights, or its answers are not what was asked for.
+            RunError: The engine has other weights than the policy's, or its completions break the request.
         """
         if self._weights is None:
-            # One token short, for the engine answers the probe with one, and may have room for no more than the data.
+            # A token shorter than the longest text, since the engine answers the probe with one, and may have no room.
             text = [*batch[0].prompt_ids, *batch[0].expert_ids[:-1]]
             self._weights = Weights.of(self._policy.folder, text, self._policy.log_probs)
         requests = [self._request(prompt, seed) for prompt in batch]

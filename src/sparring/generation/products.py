@@ -1,4 +1,4 @@
-"""Products with a model's weights, which are laid out once for all of them."""
+"""Faster matrix products while decoding on a processor: weights are laid out once, not again for every token."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-# The copy may take this share of the machine's memory; weights that are larger are multiplied as they lie.
+# The largest share of the machine's memory for the copy; larger weights are multiplied as they are.
 _SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
 class _LowRank:
-    """What an adapter adds to a weight: `up @ down`, in fp32.
+    """The product `up @ down` that an adapter adds to a weight, in fp32.
 
     Attributes:
         down: `[r, i]`.
@@ -32,18 +32,18 @@ class _LowRank:
 
 @contextmanager
 def laid_out(model: Any) -> Iterator[None]:
-    """Within, linear layers on a processor multiply with a copy of their weights, laid out as oneDNN reads it.
+    """Within, linear layers on a processor multiply with a copy of their weights in oneDNN's own memory layout.
 
-    A product of a few rows spends much of its time on bringing the weights into that order, again for every token;
-    under autocast on rounding them too. The weights must not change within; the copy is made anew each time, so it is
-    never stale. Layers multiply in fp32, or in bf16 on processors that do so. Nothing is done for layers of other kinds
-    or formats, where oneDNN is missing, or where the copy would take too much of the machine's memory.
+    Otherwise a product of a few rows spends much of its time on reordering the weights, again for every token, and
+    under autocast on rounding them too. The weights must not change within; the copy is made on every entry, so it is
+    never stale. Layers multiply in fp32, or in bf16 on processors that have such products. Nothing is done for layers
+    of other kinds or formats, where oneDNN is missing, or where the copy would take too much of the machine's memory.
 
-    A LoRA adapter is multiplied with its layer at once: W x + s B A x = [W, s B] [x, A x]. In bf16 both parts of
-    the added columns are sums of two numbers, as exact as 16 bits of mantissa, and the whole is rounded once.
+    A LoRA adapter is multiplied together with its layer: W x + s B A x = [W, s B] [x, A x]. In bf16 the entries of s B
+    and of A x are each split into two numbers (16 bits of mantissa together), and the whole is rounded once.
 
     Args:
-        model: The model, in evaluation; nothing of it is changed in the end.
+        model: The model, in evaluation mode; it is unchanged afterwards.
     """
     layers = _layers(model) if _possible() else {}
     if sum(_size(_linear(layer), adapter) for layer, adapter in layers.items()) > (
@@ -52,7 +52,7 @@ def laid_out(model: Any) -> Iterator[None]:
         layers = {}
     try:
         for layer, adapter in layers.items():
-            # The instance's own attribute stands before the class's method.
+            # An attribute of the instance takes precedence over the class's method.
             layer.forward = _forward(layer, adapter)
         yield
     finally:
@@ -61,7 +61,7 @@ def laid_out(model: Any) -> Iterator[None]:
 
 
 def _layers(model: nn.Module) -> dict[Any, _LowRank | None]:
-    """The layers whose products are exchanged, each with its adapter, whose own layers are then passed over."""
+    """The layers whose products are replaced, each with its adapter; the linear layers of an adapter are left out."""
     found: dict[Any, _LowRank | None] = {}
     passed = set[nn.Module]()
     for layer in model.modules():
@@ -76,7 +76,7 @@ def _layers(model: nn.Module) -> dict[Any, _LowRank | None]:
 
 
 def _adapter(layer: Any) -> _LowRank | None:
-    """The adapter of a layer of peft that adds s B A x to the product of a linear layer, and does no more."""
+    """The adapter of a peft layer that adds just s B A x to the product of a linear layer; None for any other layer."""
     peft = sys.modules.get("peft.tuners.lora.layer")
     if peft is None or type(layer) is not peft.Linear or "forward" in layer.__dict__ or layer.merged:
         return None
@@ -115,7 +115,10 @@ def _forward(layer: Any, adapter: _LowRank | None) -> Callable[[Tensor], Tensor]
 
 
 def _columns(up: Tensor, dtype: torch.dtype) -> list[Tensor]:
-    """What stands beside a weight; in bf16 against high, rest and high of `_entries`: only rest · rest is left out."""
+    """The columns beside a weight: s B; in bf16 its high part twice and its rest.
+
+    Multiplied with `_entries` they give high · high + high · rest + rest · high; only rest · rest is left out.
+    """
     if dtype == torch.float32:
         return [up]
     high = up.to(dtype)
@@ -123,7 +126,7 @@ def _columns(up: Tensor, dtype: torch.dtype) -> list[Tensor]:
 
 
 def _entries(low: Tensor, dtype: torch.dtype) -> list[Tensor]:
-    """What stands beside a row, against `_columns`."""
+    """The entries beside a row, which `_columns` multiply: A x; in bf16 its high part, its rest and its high part."""
     if dtype == torch.float32:
         return [low]
     high = low.to(dtype)
@@ -135,7 +138,7 @@ def _possible() -> bool:
 
 
 def _suits(layer: nn.Module) -> bool:
-    """Whether it is a linear layer and no more; a forward of the layer's own, as hooks of others set it, is kept."""
+    """Whether it is a plain linear layer in a suitable format, whose `forward` nobody else has replaced."""
     return (
         type(layer) is nn.Linear
         and type(layer.weight) in (Tensor, nn.Parameter)
@@ -152,8 +155,8 @@ def _multiplied_in(layer: nn.Linear) -> torch.dtype:
 
 
 def multiplies_bf16() -> bool:
-    """Whether this processor has products in bf16, of which it makes two or three times as many as in fp32."""
-    # oneDNN takes bf16 wherever there is AVX-512, and without such products makes a third as many as in fp32.
+    """Whether this processor has products in bf16, which are two or three times as fast as in fp32."""
+    # oneDNN takes bf16 wherever there is AVX-512, and without such products is a third as fast as in fp32.
     capabilities = torch.cpu.get_capabilities()
     if not any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
         return False
@@ -171,7 +174,7 @@ def _multiply_adapted(layer: Any, weight: Tensor, bias: Tensor | None, down: Ten
         rows = rows.to(torch.get_autocast_dtype("cpu"))
     low = _product(down, None, rows.float())
     if layer.disable_adapters:
-        # The base model, which a mixture asks in between.
+        # The adapter is off: this is the base model, which a mixture calls in between.
         low = torch.zeros_like(low)
     return _product(weight, bias, torch.cat([rows, *_entries(low, rows.dtype)], dim=-1))
 

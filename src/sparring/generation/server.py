@@ -1,4 +1,4 @@
-"""A pool of endpoints: requests go to whichever is free, and one that dies loses nothing."""
+"""A pool of endpoints: requests go to a free one, and those of one that dies go to another."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from sparring.pauses import Pauses
 from sparring.progress import console
 
 _PAUSES = Pauses(first_s=0.5, longest_s=30.0)
-# No server is restarted faster. One that said nothing for longer may have been, so it proves its weights again.
+# No server restarts faster than this. One that was silent for longer may have restarted, so its weights are checked
+# again.
 _SILENCE_S = 5.0
 
 
 class ServerEngine:
     """Shares a batch's prompts out among endpoints.
 
-    Every endpoint must prove at the start of a batch, and again after each failure, that it plays the right weights:
-    one that was restarted meanwhile has forgotten them.
+    The weights of every endpoint are checked at the start of a batch and again after each failure, since a restart
+    loses them.
 
     Args:
-        config: Its settings.
+        config: The settings.
         model: The model that the endpoints serve.
     """
 
@@ -48,7 +49,7 @@ class ServerEngine:
         return cls(config, model)
 
     def check(self) -> None:
-        """Asks each endpoint for a token; those that do not answer are named, and one must."""
+        """Asks each endpoint for a token; at least one must answer, and the others are named."""
         silent = []
         for endpoint in self._endpoints:
             try:
@@ -69,7 +70,7 @@ class ServerEngine:
         """All samples of each request; see `Engine`.
 
         Raises:
-            RunError: Every endpoint failed too often, one plays other weights, or one answered nonsense.
+            RunError: Every endpoint failed too often, one has other weights, or one keeps answering in a wrong form.
         """
         batch = _Batch(requests)
         turns = [_Turn(endpoint, self._config, weights, batch) for endpoint in self._endpoints]
@@ -92,7 +93,7 @@ class ServerEngine:
 
 
 class _Batch:
-    """Requests that wait, requests that are answered, and the error that ends them all."""
+    """A batch's waiting requests, its answers so far, and the error that ends it, if any."""
 
     def __init__(self, requests: Sequence[Request]) -> None:
         self._requests = requests
@@ -103,7 +104,7 @@ class _Batch:
         self.error: BaseException | None = None
 
     def take(self) -> int | None:
-        """A request to answer; None when all are answered. It waits while others work: theirs may come back."""
+        """The next waiting request; None when all are answered. Waits for requests under way, which may come back."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self.over.is_set())
             return None if self.over.is_set() else self._waiting.popleft()
@@ -125,7 +126,7 @@ class _Batch:
                 self._end()
 
     def fail(self, error: BaseException) -> None:
-        """Ends the batch: no endpoint would do better."""
+        """Ends the batch by an error that no other endpoint would avoid."""
         with self._changed:
             self.error = self.error or error
             self._end()
@@ -200,7 +201,7 @@ class _Turn:
                 self._batch.put_back(number)
 
     def _failed(self, error: Unavailable, era: int) -> None:
-        """Counts a failure; those of requests that were under way together are one."""
+        """Counts a failure; the failures of requests that were under way at the same time count as one."""
         if era == self._era:
             self.failure, self._ready = str(error), False
             self._failures, self._era = self._failures + 1, self._era + 1

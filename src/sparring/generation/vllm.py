@@ -32,8 +32,8 @@ class VllmEngine(VllmWeights):
     """Starts vLLM when it is first needed, and changes its weights without a restart.
 
     Args:
-        config: Its settings.
-        model: The model that it plays.
+        config: The settings.
+        model: The base model.
     """
 
     name = "vllm"
@@ -45,7 +45,7 @@ class VllmEngine(VllmWeights):
         self._dtype = model.dtype if config.dtype == "auto" else config.dtype
         self._llm: Any = None
         self._adapter: Any = None
-        # vLLM keeps adapters by number, so none is ever given to a second one.
+        # vLLM identifies adapters by number, so no number is used twice.
         self._numbers = itertools.count(1)
         self._playing: Weights | None = None
 
@@ -57,7 +57,7 @@ class VllmEngine(VllmWeights):
         return cls(config, model)
 
     def check(self) -> None:
-        """Raises InputError where vLLM is not installed or has no room for such adapters; starts nothing."""
+        """Raises InputError where vLLM is not installed or takes no adapters of such a rank; starts nothing."""
         if importlib.util.find_spec("vllm") is None:
             raise InputError("vLLM is not installed", where="generation.name", fix=_INSTALL)
         rank = self._model.lora_rank
@@ -86,7 +86,7 @@ class VllmEngine(VllmWeights):
         return _TOLERANCE if {self._dtype, self._model.dtype} == {"float32"} else _TOLERANCE_16_BIT
 
     def _start(self) -> Any:
-        # Read when vLLM is imported; what the user has set stands.
+        # vLLM reads it when it is imported; a value that the user has set is kept.
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self._config.kv_cache_gib))
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -98,7 +98,7 @@ class VllmEngine(VllmWeights):
             max_model_len=self._model.max_length,
             enforce_eager=self._model.device == "cpu",
             gpu_memory_utilization=self._config.gpu_memory_utilization,
-            # Without this, settings that a checkpoint ships (a repetition penalty, say) would skew π_o unseen.
+            # Otherwise settings of the checkpoint (a repetition penalty, say) would change π_o unnoticed.
             generation_config="vllm",
             skip_tokenizer_init=True,
             trust_remote_code=self._model.trust_remote_code,

@@ -1,4 +1,4 @@
-"""What is said to vLLM alike, whether it runs in a child process or behind HTTP."""
+"""The requests to vLLM that are the same in a child process and behind HTTP."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sparring.generation.protocol import EngineModel, Request
 _EntryT = TypeVar("_EntryT")
 
 PROBING: dict[str, int] = {"max_tokens": 1, "prompt_logprobs": 0}
-"""What to ask for to be told the log-probs of the prompt's own tokens, and no others'."""
+"""The number of `prompt_logprobs` with which vLLM returns the log-probs of the prompt's own tokens, and no others."""
 
 
 def sampling(request: Request) -> dict[str, Any]:
-    """How vLLM is asked to sample a request."""
+    """The sampling parameters of a request, for vLLM."""
     return {
         "n": request.samples,
         "temperature": request.temperature,
@@ -24,7 +24,7 @@ def sampling(request: Request) -> dict[str, Any]:
         "top_k": request.top_k,
         "seed": request.seed,
         "max_tokens": request.max_new_tokens,
-        # Our end tokens and no others: vLLM's own end of sequence is one of them, or none.
+        # Only the request's end tokens count; vLLM's own end of sequence may be none of them.
         "ignore_eos": True,
         "stop_token_ids": list(request.stop_ids),
     }
@@ -33,7 +33,7 @@ def sampling(request: Request) -> dict[str, Any]:
 def own_log_probs(
     entries: Sequence[_EntryT], ids: Sequence[int], log_prob: Callable[[_EntryT, int], float]
 ) -> list[float]:
-    """Log-probs of a prompt's own tokens but the first, nats, out of what vLLM tells of each position."""
+    """Log-probs of a prompt's own tokens but the first, nats, from vLLM's table of each position."""
     return [float(log_prob(entry, token)) for entry, token in zip(entries[1:], ids[1:], strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""What runs inside vLLM's worker process; for a server, `--worker-extension-cls` names it."""
+"""An extension of vLLM's worker process; for a server, `--worker-extension-cls` names it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class HeadRepacking:
-    """A method more for vLLM's worker, which mixes this class in.
+    """A mixin that adds a method to vLLM's worker.
 
     On a CPU vLLM 0.32 multiplies by a packed copy of each weight matrix. `reload_weights` packs the linear layers
     anew, but not the output head of a model that ties it to its embedding: until it is packed again the model answers

@@ -1,8 +1,8 @@
-"""Which weights an engine plays, and the proof that it does.
+"""The weights of an engine, and the proof that they are the policy's.
 
-An engine keeps its own copy of the weights, and a copy can be stale without any error: on a CPU vLLM, for example,
-goes on using the packed copy of the old output head after new weights were loaded. So after every change of weights
-the engine's log-probs of a short probe are compared with the policy's own.
+An engine has its own copy of the weights, which can be stale without any error: on a CPU vLLM, for example, goes on
+using the packed copy of the old output head after new weights were loaded. So after every change of weights the
+engine's log-probs of a short probe are compared with the policy's own.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ LogProbs = Callable[[Sequence[Sequence[int]], Sequence[Sequence[Sequence[int]]]]
 
 
 class Swappable(Protocol):
-    """What can be made to play other weights: vLLM in a child process, or an endpoint."""
+    """A sampler whose weights can be changed: vLLM in a child process, or an endpoint."""
 
     @property
     def where(self) -> str:
-        """What to call it in an error."""
+        """Its name in errors."""
         ...
 
     def load(self, folder: Path | None) -> None:
-        """Plays as the adapter or model in `folder`, or as the base model when it is None."""
+        """Loads the adapter or model in `folder`, or the base model if it is None."""
         ...
 
     def token_log_probs(self, ids: Sequence[int]) -> list[float]:
@@ -42,12 +42,12 @@ class Swappable(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The active policy, and by what to know it.
+    """The weights of the active policy, with a probe that identifies them.
 
     Attributes:
-        folder: Where it is saved; None for the base model.
-        probe: Token ids.
-        log_probs: Of each token of the probe but the first, under the policy itself, nats.
+        folder: The folder that they are saved in; None for the base model.
+        probe: The token ids of a short text.
+        log_probs: The policy's own log-prob of each token of the probe but the first, nats.
     """
 
     folder: Path | None
@@ -56,7 +56,7 @@ class Weights:
 
     @classmethod
     def of(cls, folder: Path | None, text: Sequence[int], log_probs: LogProbs) -> Weights:
-        """The policy that `log_probs` scores with; the probe is the end of `text`."""
+        """The weights of the policy that computes `log_probs`; the probe is the end of `text`."""
         probe = tuple(text[-_PROBE_TOKENS:])
         ((scores,),) = log_probs([probe[:1]], [[probe[1:]]])
         return cls(folder=folder, probe=probe, log_probs=tuple(float(score) for score in scores))
@@ -69,13 +69,13 @@ class Weights:
 
 
 def swap(engine: Swappable, weights: Weights, *, tolerance: float) -> float:
-    """Makes an engine play `weights` and proves it.
+    """Loads `weights` into an engine, and checks its log-probs of the probe.
 
     Returns:
         The largest difference of a probe token's log-prob, nats.
 
     Raises:
-        RunError: It still plays something else.
+        RunError: Its log-probs are still those of other weights.
     """
     engine.load(weights.folder)
     distance = weights.distance(engine)

@@ -4,12 +4,12 @@ A judge is a frozen, keyword-only dataclass of settings that rejects nonsense an
 model, endpoint or key and returns a function from questions to verdicts. A pair without a verdict is None in the table,
 and is counted, as are ties, abstentions and answers that could not be read.
 
-A judge carries its own facts (`JudgeSettings`): what it needs, what it may cost, what a person must consent to. Code
+A judge states its own facts (`JudgeSettings`): what it needs, what it may cost, what a person must consent to. Code
 outside of this package reaches a judge through `JUDGES` only.
 
 To add one: write a module beside these, list it in `JUDGES`, give it a row in tests/conformance/judges.py and a section
 in docs/judges.md, and name the module in the contract on judges in pyproject.toml. A judge behind HTTP asks through
-`chat`, which is patient, and `correspondence`, which keeps what was said.
+`chat`, which retries, and `correspondence`, which keeps the replies.
 """
 
 from __future__ import annotations

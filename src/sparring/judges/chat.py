@@ -23,13 +23,13 @@ from sparring.web import BadAnswerError, NoAnswerError
 
 _PAUSES = Pauses(first_s=1.0, longest_s=30.0)
 _RETRIED = frozenset({408, 409, 425, 429})
-# The prompt itself may be the reason: too long for the model, or stopped by a filter.
+# HTTP statuses for which the prompt itself may be the reason: too long for the model, or stopped by a filter.
 _OF_ONE_PROMPT = frozenset({400, 413, 422})
-# At temperature 0 a model says the same again, but what stands between may mend itself.
+# Attempts at an unreadable answer: a model at temperature 0 repeats itself, but a proxy in between may recover.
 _BAD_ANSWERS = 6
-# Why a reply ended that is none: its server, or one behind it, failed.
+# Finish reasons of replies that are no replies: the server, or one behind it, failed.
 _BROKEN_OFF = ("abort", "error")
-# Why one ended before its own end.
+# Finish reasons of replies that were cut.
 _CUT = ("length", "content_filter")
 
 
@@ -46,12 +46,12 @@ class Prompt:
     system: str = ""
 
     def messages(self) -> list[dict[str, str]]:
-        """As chat turns."""
+        """The prompt as chat turns."""
         system = [{"role": "system", "content": self.system}] if self.system else []
         return [*system, {"role": "user", "content": self.user}]
 
 
-# An endpoint that refuses this refuses everything.
+# A harmless prompt: an endpoint that refuses it refuses everything.
 _HARMLESS = Prompt("Answer with the one word tie.")
 
 
@@ -59,8 +59,8 @@ class _BusyError(NoAnswerError):
     """The endpoint says that it cannot answer now.
 
     Args:
-        reason: What it says.
-        asked: The seconds that it asks to wait; 0 where it does not.
+        reason: Its message.
+        asked: The seconds that it asks to wait; 0 if it does not ask.
     """
 
     def __init__(self, reason: str, asked: float) -> None:
@@ -74,14 +74,14 @@ class ChatEndpoint:
 
     Attributes:
         url: Its address.
-        key: The key, which is removed from everything that the server sends; empty where it needs none.
+        key: The key, which is removed from everything that the server sends; empty if it needs none.
         model: The model's name there.
         timeout: Seconds for one request.
         max_tokens: Limit of a reply.
-        patience: Seconds to wait for an endpoint that answers nobody; then the run fails, to be resumed.
+        patience: Seconds to wait for an endpoint that answers no request; then the run fails, to be resumed.
         limit: The rate limit that all threads share.
-        outage: Reports that it is down.
-        dialect: What its model takes of a request.
+        outage: Reports that the endpoint is down.
+        dialect: The form of request that the model accepts.
     """
 
     url: str
@@ -98,16 +98,16 @@ class ChatEndpoint:
         """A client, whose connections are open within `with`.
 
         Raises:
-            InputError: The environment names a proxy that cannot be gone through.
+            InputError: The environment names a proxy of an unknown kind.
         """
         return web.client(self.url, key=self.key, seconds=self.timeout, proxies=not is_loopback(self.url))
 
     def ask(self, client: httpx2.Client, prompt: Prompt, stop: threading.Event) -> Reply:
-        """The endpoint's answer to one prompt, at temperature 0 where its model has one, or that it has none to it.
+        """The endpoint's answer to one prompt, at temperature 0 if its model has one; or the fact that it has none.
 
-        An endpoint may refuse one prompt, as too long or stopped by a filter, or every prompt, as where the account is
-        empty or the model's name is wrong; it may fail at one prompt, or be down. A harmless prompt tells these apart:
-        if that is answered, the prompt itself is at fault, and has no answer.
+        An endpoint may refuse one prompt (too long, or stopped by a filter) or every prompt (the account is empty, the
+        model's name is wrong); it may fail at one prompt, or be down. A harmless prompt tells which: if it is answered,
+        the prompt itself is at fault, and has no answer.
 
         Args:
             client: From `open`.
@@ -122,7 +122,7 @@ class ChatEndpoint:
         while True:
             if self.limit.wait(stop):
                 raise RunError("another request to the judge's endpoint failed for good")
-            # Waiting for the rate limit does not count as waiting for the endpoint.
+            # The time that the rate limit takes does not count as waiting for the endpoint.
             trial = trial or _Trial(since=time.monotonic(), patience=self.patience)
             try:
                 return self._once(client, prompt)
@@ -142,7 +142,7 @@ class ChatEndpoint:
         """Whether the endpoint answers a harmless prompt.
 
         Raises:
-            InputError: It refuses it.
+            InputError: The endpoint refuses it.
         """
         try:
             self._once(client, _HARMLESS)
@@ -222,14 +222,14 @@ class ChatEndpoint:
 
 @dataclass(kw_only=True)
 class _Trial:
-    """One prompt's requests so far.
+    """The requests for one prompt so far.
 
     Attributes:
-        since: When they began.
-        patience: Seconds after which one that gets no answer is given up.
-        failures: How many failed.
-        bad: How many were answered with something that cannot be read.
-        asked: The seconds that the endpoint asked to wait, at the last one.
+        since: The time of the first request.
+        patience: Seconds after which a prompt without an answer is given up.
+        failures: The number of requests that failed.
+        bad: The number of requests with an unreadable answer.
+        asked: The seconds that the endpoint asked to wait, after the last request.
     """
 
     since: float
@@ -246,26 +246,26 @@ class _Trial:
 
     @property
     def waited(self) -> float:
-        """Seconds since they began."""
+        """Seconds since the first request."""
         return time.monotonic() - self.since
 
     @property
     def wait(self) -> float:
-        """Seconds until the next one."""
+        """Seconds until the next request."""
         return min(max(_PAUSES.after(self.failures), self.asked), self.patience)
 
     @property
     def ended(self) -> bool:
-        """Whether the next one would be one too many, whatever the endpoint asks for."""
+        """Whether the prompt is to be given up, whatever the endpoint asks for."""
         return self.bad >= _BAD_ANSWERS or self.waited + _PAUSES.after(self.failures) > self.patience
 
     @property
     def doubtful(self) -> bool:
-        """Whether it is to be asked if the endpoint answers at all."""
+        """Whether it is time to try if the endpoint answers a harmless prompt."""
         return self.ended or self.waited + self.asked > self.patience
 
     def silence(self, heard: float) -> float:
-        """Seconds for which the endpoint will have answered nobody at the next one, if it last did when `heard`."""
+        """Seconds since the endpoint's last answer (`heard`) at the time of the next request."""
         asked = 0.0 if heard > self.since else self.asked
         return time.monotonic() - max(self.since, heard) + max(_PAUSES.after(self.failures), asked)
 
@@ -276,5 +276,5 @@ def _none(reason: str) -> Reply:
 
 
 def _count(tokens: object) -> int:
-    """A number of tokens, 0 where the endpoint gives none that an answer may have."""
+    """A number of tokens; 0 if the endpoint gives none, or an impossible one."""
     return tokens if type(tokens) is int and 0 <= tokens < 2**31 else 0

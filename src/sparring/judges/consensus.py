@@ -1,4 +1,4 @@
-"""The judge by which the answer that most responses agree on wins: no expert, no labels."""
+"""The judge by majority vote: the answer that most responses agree on wins, without expert or labels."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Consensus(RuleSettings):
     V_i counts the responses, i itself included, that end in the answer of response i. Equal counts tie. A response
     without an answer has no vote and gets none: V = 0, so it loses to every response that has an answer.
 
-    2P_ij − 1 = (V_i − V_j)/K is the weight that ScPO gives to the loss of its pair, the response of the most votes and
-    that of the fewest. So a preference counts as much as the vote was clear: `sppo` and `nash-md` regress on it, and
-    with `pairs: all` each pair of `dpo` starts with exactly ScPO's gradient; `best-worst` takes ScPO's pair, without
-    its weight. ScPO also leaves out prompts whose winner has few votes, and adds the winner's likelihood to the loss;
-    neither is done here (the latter is what the regularizer `sft` does with an expert's response).
+    2P_ij − 1 = (V_i − V_j)/K is the weight that ScPO gives to the loss of its pair: the response with the most votes
+    and the one with the fewest. So the clearer the vote, the more a preference counts: `sppo` and `nash-md` regress on
+    it, and with `pairs: all` each pair of `dpo` starts with exactly ScPO's gradient; `best-worst` takes ScPO's pair,
+    without its weight. ScPO also leaves out prompts whose winner has few votes, and adds the winner's likelihood to the
+    loss; neither is done here (the latter is what the regularizer `sft` does with an expert's response).
 
-    Votes can only sharpen what the policy believes already: where most samples share a wrong answer, that one wins.
+    Votes can only sharpen what the policy believes already: where most samples share a wrong answer, it wins.
     Over K draws of which a share p_a ends in the answer a, the expected win rate of a response that ends in a is
     ½ + (1/2 − 1/K)(p_a − Σ_b p_b²): above ½ for answers likelier than the mean draw's (derived here).
 
@@ -34,13 +34,13 @@ class Consensus(RuleSettings):
     policies, and is of use from K = 3 on.
 
     Attributes:
-        rule: What makes two answers the same: a name in `VERIFIERS`, such as `final-number`; `regex`; or
-            `package.module:function`. Responses agree where the rule takes one for right if the other is the expert's;
-            a response that is blank, or not even right by itself, has no answer.
-        pattern: For `regex`: what is searched for; the first group, or the whole match, is the answer.
+        rule: The rule by which two responses have the same answer: a name in `VERIFIERS`, such as `final-number`;
+            `regex`; or `package.module:function`. They have it if the rule finds one right with the other as the
+            reference answer; a response that is blank, or not right by itself, has no answer.
+        pattern: For `regex`: the pattern to search for; its first group, or the whole match, is the answer.
 
     Raises:
-        ValueError: The rule is unknown, or `pattern` is missing, of no use, or no regular expression.
+        ValueError: The rule is unknown, or `pattern` is missing, given without `regex`, or no regular expression.
     """
 
     needs_reference_answer: ClassVar[bool] = False
@@ -72,7 +72,7 @@ class _Counting:
         return verdict_of_pairs(k, {(i, j): 0.5 + 0.5 * (votes[i] - votes[j]) / k for i, j in pairs(k)})
 
     def _votes(self, responses: Sequence[str]) -> list[int]:
-        """V `[K]`. A response is compared with the first one of each answer that was found so far."""
+        """The votes V `[K]`; a response is compared with the first response of each answer that was found so far."""
         groups: list[list[int]] = []
         for i, response in enumerate(responses):
             if not response.strip() or not self._agree(response, response):

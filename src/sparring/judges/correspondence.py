@@ -1,4 +1,4 @@
-"""Many prompts to an endpoint, several at a time, none of them twice."""
+"""Sends many prompts to an endpoint, several at a time, and none of them twice."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sparring.judges.replies import Replies, Reply
 
 
 class Bill(TypedDict):
-    """What some replies cost.
+    """The cost of some replies.
 
     Attributes:
         prompt_tokens: Tokens that the endpoint read.
@@ -40,7 +40,7 @@ class Correspondence:
     Attributes:
         endpoint: The endpoint.
         kept: Its replies on disk.
-        concurrency: How many requests run at once.
+        concurrency: The number of requests at a time.
     """
 
     endpoint: ChatEndpoint
@@ -55,8 +55,8 @@ class Correspondence:
             on_reply: Called once for each different prompt, when its reply has arrived.
 
         Raises:
-            InputError: The endpoint refuses.
-            RunError: It could not be reached; its replies until then are kept.
+            InputError: The endpoint refuses the requests.
+            RunError: It cannot be reached; its replies so far are kept.
         """
         prompts = list(dict.fromkeys(prompts))
         replies = {prompt: reply for prompt in prompts if (reply := self.kept.get(self._request(prompt)))}
@@ -87,12 +87,12 @@ class Correspondence:
                 done.result()
                 on_reply()
         finally:
-            # After the first failure, or an interrupt, no request goes on waiting for the server.
+            # After the first failure, or an interrupt, the other requests stop waiting for the server.
             stop.set()
             pool.shutdown(cancel_futures=True)
 
     def _request(self, prompt: Prompt) -> dict[str, Any]:
-        """Everything that decides a reply; the address does not."""
+        """All fields that decide a reply; the address does not."""
         request = {
             "model": self.endpoint.model,
             "max_tokens": self.endpoint.max_tokens,
@@ -119,5 +119,5 @@ class Correspondent(Protocol):
         ...
 
     def bill(self, replies: Iterable[Reply]) -> Bill:
-        """What some replies cost, whenever they were paid for."""
+        """The cost of some replies, whether they were paid for now or earlier."""
         ...

@@ -1,4 +1,4 @@
-"""What a model takes of a request: some refuse a field that others need, and say so."""
+"""The form of request that a model accepts: some models refuse a field that others need."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _REFUSED = ("unsupported_parameter", "unsupported_value")
 
 @dataclass
 class Dialect:
-    """How the limit of a reply is called, and whether the model lets its temperature be set.
+    """The fields of a request that differ between models: the name of a reply's limit, and the temperature.
 
-    Some models that reason before they answer know `max_completion_tokens` alone, and no temperature but 1.
+    Some models that reason before they answer accept only `max_completion_tokens`, and no temperature but 1.
 
     Attributes:
         model: The model's name.
-        limit: The name of the limit.
-        temperature: Whether 0 is asked for.
+        limit: The name of the field with the limit.
+        temperature: Whether to ask for the temperature 0.
     """
 
     model: str
@@ -34,7 +34,7 @@ class Dialect:
         return {self.limit: max_tokens} | ({"temperature": 0.0} if self.temperature else {})
 
     def learns(self, answer: Answer, sent: Mapping[str, Any]) -> bool:
-        """Whether a refusal names a field of what was sent that can be written otherwise; it is from then on."""
+        """Adapts to a refusal that names such a field; returns whether the next request will differ."""
         refused: Any = None
         with suppress(BadAnswerError):
             refused = answer.json()

@@ -1,4 +1,4 @@
-"""The judge that learns anew after every generation: the explicit reward player ranks the responses."""
+"""The judge that learns in every iteration: an explicit reward player ranks the responses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Discriminator(JudgeSettings):
     """Prefers the response that looks more like the expert's: P_ij = σ((D_i − D_j)/T).
 
     D is the reward of the `RewardPlayer`, trained after every generation to tell the expert's responses from that
-    iteration's generated ones, on features of the policy that the iteration starts from. Its minimum is
-    D = log π_E/π_o, up to a constant a prompt: of y_i and y_j, P_ij at T = 1 is the probability that y_i is the
-    expert's and y_j generated rather than the other way round. With `sppo` or RSPO this is adversarial imitation: the
-    reward player and the policy take turns, and at π_o = π_E every pair ties.
+    iteration's generated ones, on features of the policy that the iteration starts from. Its optimum is
+    D = log π_E/π_o, up to a constant for each prompt: P_ij at T = 1 is then the probability that of y_i and y_j the
+    former is the expert's and the latter generated, rather than the other way round. With `sppo` or RSPO this is
+    adversarial imitation: the reward player and the policy take turns, and at π_o = π_E every pair ties.
 
     It learns from the prompts that have an expert's response, and judges all. No prompt is judged by a head that has
     seen its expert's response.
@@ -28,9 +28,9 @@ class Discriminator(JudgeSettings):
     Source: GAD, arXiv 2511.10643, where D is a copy of the policy with a head, and the policy learns by GRPO.
 
     Attributes:
-        temperature: T. At 1, P is what the reward player was trained to say.
-        folds: Into how many parts the prompts with an expert's response are dealt; each is judged by a head that was
-            trained on the other parts. At least so many such prompts are needed.
+        temperature: T. At 1, P is the probability that the reward player was trained to give.
+        folds: The number of parts that the prompts with an expert's response are dealt into; each part is judged by a
+            head that was trained on the others. There must be at least as many such prompts.
 
     Raises:
         ValueError: T is not a finite positive number, or there are fewer than 2 folds.
@@ -55,7 +55,7 @@ class Discriminator(JudgeSettings):
         return RewardPlayer(folds=self.folds)
 
     def start(self, cache: Path) -> Judge:
-        """The judge itself: the run brings the rewards."""
+        """The judge itself, which needs no more than the rewards in each question."""
         return self
 
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:

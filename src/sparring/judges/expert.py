@@ -1,4 +1,4 @@
-"""The judge by which the expert always wins: imitation as a preference game."""
+"""The judge for which the expert always wins: imitation as a preference game."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sparring.judges.protocol import Judge, JudgeSettings, Question, Verdict, pa
 class Expert(JudgeSettings):
     """Prefers the expert's response to every generated one, P = 1; generated ones tie.
 
-    With `dpo` on best and worst this *is* `spin` with the logistic link: the winner is the expert, and the generated
-    responses share the loser's place. The expert must play.
+    With `dpo` on best and worst this *is* `spin` with the logistic link: the expert is chosen, and the generated
+    responses share the place of the rejected one. The expert must play.
 
     Source: SPIN as a preference game; derived here.
     """

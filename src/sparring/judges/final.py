@@ -1,4 +1,4 @@
-"""What a model that judges concludes: its reply without its thoughts, and without what it repeats of the question."""
+"""The conclusion of a judging model: its reply without its thoughts, and without lines repeated from the question."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _THOUGHTS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|channel|>analysis<|message|>", "<|end|>"),
 )
-# Shorter lines may be the reply's own: a verdict, say, is asked for in the very words in which it is given.
+# Lines shorter than this may be the reply's own: a verdict, say, is given in the words in which it is asked for.
 _REPEATED = 24
 
 
@@ -26,12 +26,12 @@ def final_words(reply: str, question: str) -> str:
     """The part of a reply that may hold its conclusion.
 
     A thought may be closed, or cut by the limit before it was closed, or opened by the chat template, so that the reply
-    holds its end alone. A line of the question that the reply repeats concludes nothing: instructions often show what a
+    holds only its end. A line that the reply repeats from the question is no conclusion: instructions often show what a
     conclusion looks like.
 
     Args:
-        reply: What the model wrote.
-        question: What it was asked.
+        reply: The model's reply.
+        question: The prompt that it answers.
     """
     for opening, closing in _THOUGHTS:
         reply = _without(reply, opening, closing)
@@ -40,10 +40,10 @@ def final_words(reply: str, question: str) -> str:
 
 
 def _without(text: str, opening: str, closing: str) -> str:
-    """The text without what stands between two marks, either of which may be missing."""
+    """The text without the parts between two marks, either of which may be missing."""
     begins, ends = (re.compile(re.escape(mark), re.IGNORECASE) for mark in (opening, closing))
     kept, at = [], 0
-    # One search after the other, so that it takes no longer than the text is long.
+    # Each search starts where the last one ended, so the time is linear in the length of the text.
     while (begin := begins.search(text, at)) is not None:
         kept.append(text[at : begin.start()])
         end = ends.search(text, begin.end())
@@ -53,6 +53,6 @@ def _without(text: str, opening: str, closing: str) -> str:
     else:
         kept.append(text[at:])
     rest = "\n".join(kept)
-    # A common word such as <|end|> closes nothing that this reply has not opened.
+    # A closing mark such as <|end|> is common, so it counts only after an opening one.
     last = None if closing == "<|end|>" else deque(ends.finditer(rest), maxlen=1)
     return rest[last[0].end() :] if last else rest

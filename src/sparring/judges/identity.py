@@ -1,4 +1,4 @@
-"""The identity of a judge, by which its verdicts are told from another judge's."""
+"""The identity of a judge, which tells its verdicts from those of another judge."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class StartedJudge:
 
     Attributes:
         judge: The judge.
-        identity: The `fingerprint` of its settings when it was started: files may change while it works.
+        identity: The `fingerprint` of its settings when it was started, since files may change while it works.
     """
 
     judge: Judge
@@ -30,7 +30,7 @@ class StartedJudge:
 def fingerprint(settings: JudgeSettings) -> str:
     """A sha256 of a judge's settings, and of the files that they name: a template, a model's folder.
 
-    Of a Hugging Face id, a model behind an endpoint and a rule that is a Python function only the name counts; how an
+    A Hugging Face id, a model behind an endpoint and a rule that is a Python function count by their names only; how an
     endpoint is reached does not count.
     """
     names = [item.name for item in fields(settings) if item.name not in settings.reached_by]  # type: ignore[arg-type]

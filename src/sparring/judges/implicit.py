@@ -1,4 +1,4 @@
-"""The judge that is the policy itself: the implicit reward that it has learnt so far ranks its own responses."""
+"""The policy as its own judge: the implicit reward that it has learnt so far ranks its responses."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from sparring.registry import require_positive
 class Implicit(JudgeSettings):
     """Prefers the response of the higher implicit reward: P_ij = σ(r_i − r_j), r = β(log π_t − log π_ref) − α|y|.
 
-    π_t is the policy that the iteration starts from, π_ref the base model, and |y| counts tokens. Whatever trained π_t
-    so far (preferences, self-play, a warm-up) is the reward; nobody else is asked. After `dpo` against the base model,
-    to its minimum and with the same β, P is the very table of preferences that it was trained on.
+    π_t is the policy that the iteration starts from, π_ref the base model, and |y| counts tokens. The reward is what
+    π_t has learnt so far (from preferences, self-play or a warm-up), and nothing else. After `dpo` against the base
+    model, to its minimum and with the same β, P is the table of preferences that it was trained on.
 
-    Source: DICE, arXiv 2406.09760, for r and its penalty on length. There α is chosen anew for every set of preference
-    pairs, so that chosen and rejected responses are equally long on average; here it is a number of yours. DICE also
-    mixes in preferences of the first round, which is not done here.
+    Source: DICE, arXiv 2406.09760, for r and its penalty on length. There α is chosen for every set of preference
+    pairs, so that chosen and rejected responses are equally long on average; here it is a setting. DICE also mixes in
+    preferences of the first round, which is not done here.
 
-    The judge knows nothing that the policy does not: errors of the reward are amplified with the rest. Where π_t is the
-    base model itself every pair ties, so an iteration must come before it, or a warm-up.
+    The judge knows nothing that the policy does not, so errors of the reward are amplified too. If π_t is the base
+    model itself, every pair ties, so a warm-up or an iteration must come first.
 
     Attributes:
-        beta: β, the scale of the reward, nats of preference a nat of log ratio. The default is that of `dpo`.
-        length_penalty: α ≥ 0, what a token costs, nats. The default 0 leaves length alone: r is a sum over tokens, so
+        beta: β, the scale of the reward, nats of preference for a nat of log ratio. The default is that of `dpo`.
+        length_penalty: α ≥ 0, the penalty on each token, nats. With the default 0, r is a plain sum over tokens, so
             longer responses may have larger rewards of either sign.
 
     Raises:
@@ -50,7 +50,7 @@ class Implicit(JudgeSettings):
             require_positive("length_penalty", self.length_penalty, "a token costs so much; 0 leaves length alone")
 
     def start(self, cache: Path) -> Judge:
-        """The judge itself: the run brings the log ratios."""
+        """The judge itself, which needs no more than the log ratios in each question."""
         return self
 
     def __call__(self, questions: Sequence[Question]) -> list[Verdict]:

@@ -24,13 +24,13 @@ from sparring.web import check_address, read_key
 class Llm(JudgeSettings):
     """Asks a language model behind an endpoint which response is better, about every pair in both orders.
 
-    P(y_i ≻ y_j) = ½[v(i, j) + 1 − v(j, i)], v = 1 for "Verdict: A", 0 for "Verdict: B", ½ for a tie: a preference for a
-    position alone comes out as ½. An answer without a verdict is counted as unparsable, and its pair stays unknown. A
-    prompt that the endpoint refuses (too long for the model, or stopped by a filter) while it answers a harmless one is
-    an abstention; so is one whose answer cannot be read six times, or is not there for `patience` seconds. Equal
-    responses tie without a request.
+    P(y_i ≻ y_j) = ½[v(i, j) + 1 − v(j, i)], v = 1 for "Verdict: A", 0 for "Verdict: B", ½ for a tie, so a mere
+    preference for a position becomes ½. An answer without a verdict is counted as unparsable, and its pair stays
+    unknown. A prompt that the endpoint refuses (too long for the model, or stopped by a filter) while it answers a
+    harmless one is an abstention; so is a prompt whose answer is unreadable six times, or does not come within
+    `patience` seconds. Equal responses tie without a request.
 
-    Every answer is kept on disk by its request (model, prompt, limit): a resumed run pays for none twice, even where
+    Every answer is kept on disk under its request (model, prompt, limit), so a resumed run pays for none twice, even if
     the model is then served at another address. The key is read from an environment variable, and neither kept nor
     shown.
 
@@ -43,7 +43,7 @@ class Llm(JudgeSettings):
         template: A text file with `{prompt}`, `{first}` and `{second}`, which asks for a line `Verdict: A`, `B` or
             `tie`; None for the built-in one.
         max_tokens: Limit of an answer; a verdict beyond it is lost, so leave room for the reasoning.
-        concurrency: How many requests run at once.
+        concurrency: The number of requests at a time.
         requests_per_minute: The rate limit; None for none.
         timeout: Seconds for one request.
         patience: Seconds to wait for an endpoint that answers no request; then the run fails, to be resumed.
@@ -51,7 +51,7 @@ class Llm(JudgeSettings):
         completion_price: Price of a million tokens of answer.
 
     Raises:
-        ValueError: A number is not positive, the URL is none, or a setting that is kept on disk holds a secret.
+        ValueError: A number is not positive, `base_url` is no URL, or a setting that is kept on disk holds a secret.
         InputError: The template cannot be read.
     """
 
@@ -112,8 +112,8 @@ class Llm(JudgeSettings):
         """The endpoint, with its key, and its replies so far.
 
         Raises:
-            InputError: The key's variable is not set, or what it holds is no key; or the environment names a proxy that
-                cannot be gone through.
+            InputError: The key's variable is not set, or holds no key; or the environment names a proxy of an unknown
+                kind.
         """
         endpoint = ChatEndpoint(
             url=self.base_url,
@@ -126,12 +126,12 @@ class Llm(JudgeSettings):
             outage=Outage(self.base_url),
             dialect=Dialect(self.model),
         )
-        # Before anything expensive.
+        # Checked here, before anything expensive.
         endpoint.open().close()
         return Correspondence(endpoint=endpoint, kept=Replies(cache), concurrency=self.concurrency)
 
     def bill(self, replies: Iterable[Reply]) -> Bill:
-        """What some replies cost at the prices of the settings, no matter when they were paid for."""
+        """The cost of some replies at the prices of the settings, whether they were paid for now or earlier."""
         replies = list(replies)
         prompt_tokens = sum(reply.prompt_tokens for reply in replies)
         completion_tokens = sum(reply.completion_tokens for reply in replies)

@@ -17,7 +17,7 @@ from sparring.registry import require_positive
 
 @dataclass(frozen=True, kw_only=True)
 class LocalModel(JudgeSettings):
-    """The settings that all judges with a model of their own share: where it comes from, and how much it reads.
+    """The settings that all judges with a model of their own share.
 
     Attributes:
         model: A local folder or a Hugging Face id.
@@ -27,11 +27,11 @@ class LocalModel(JudgeSettings):
         device: `auto`, `cpu`, `cuda` or `mps`.
         template_options: Variables of the model's chat template; in a run, those of `data.template_options` that it
             reads are set too.
-        time: The time that the chat template is told, in ISO 8601; None is a run's own, or that of rendering.
+        time: The time that the chat template sees, in ISO 8601; None for the run's own, or the time of rendering.
 
     Raises:
         ValueError: `max_tokens` is not positive, or the dtype or device is unknown.
-        InputError: The time is none.
+        InputError: `time` is no time in ISO 8601.
     """
 
     model: str
@@ -51,7 +51,7 @@ class LocalModel(JudgeSettings):
 
     @property
     def source(self) -> models.ModelConfig:
-        """Where the model comes from."""
+        """The settings by which the model is loaded."""
         return models.ModelConfig.model_validate(
             {"name": self.model, "revision": self.revision, "dtype": self.dtype, "device": self.device}
         )
@@ -69,7 +69,7 @@ class LocalModel(JudgeSettings):
             yield models.fingerprint(self.model)
 
     def in_run(self, options: Mapping[str, Any], clock: Clock | None) -> Self:
-        """With what the model's chat template reads of the run's variables and clock; nothing else decides verdicts."""
+        """The settings with the run's variables and clock, as far as the model's chat template reads them."""
         text = PromptTemplate.choose(models.tokenizer_of(self.source), "auto").text
         if text is None:
             return self
@@ -78,7 +78,7 @@ class LocalModel(JudgeSettings):
         return replace(self, template_options=read | self.template_options, time=time)
 
     def chat(self, tokenizer: Any) -> PromptTemplate:
-        """What writes the model's prompts."""
+        """The template that writes the model's prompts."""
         return PromptTemplate.choose(tokenizer, "auto", options=self.template_options, clock=self._clock)
 
     @property

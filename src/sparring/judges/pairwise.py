@@ -19,11 +19,11 @@ from sparring.judges.template import ask, read_template
 class Pairwise(LocalModel):
     """Compares two responses by a local model's probability of A against B after "Verdict:", in both orders.
 
-    P(y_i ≻ y_j) = ½[p(A | i, j) + p(B | j, i)]. Language models favour a position, the first or the second; in both
-    orders a preference for a position alone comes out as ½.
+    P(y_i ≻ y_j) = ½[p(A | i, j) + p(B | j, i)]. Language models favour a position, the first or the second; averaged
+    over both orders, a mere preference for a position becomes ½.
 
-    Reading probabilities takes one forward pass for each order, and there is no answer that cannot be read. A
-    comparison that is longer than `max_tokens` abstains, and so does one whose probability is not a number.
+    Reading probabilities takes one forward pass for each order, and no answer is unreadable. The judge abstains from a
+    comparison that is longer than `max_tokens`, or whose probability is not a number.
 
     Source: language models as judges with swapped positions, arXiv 2306.05685; reading the two tokens' probabilities
     is a common variant of it.
@@ -37,7 +37,7 @@ class Pairwise(LocalModel):
         device: `auto`, `cpu`, `cuda` or `mps`.
         template_options: Variables of the model's chat template; in a run, those of `data.template_options` that it
             reads are set too.
-        time: The time that the chat template is told, in ISO 8601; None is a run's own, or that of rendering.
+        time: The time that the chat template sees, in ISO 8601; None for the run's own, or the time of rendering.
 
     Raises:
         ValueError: `max_tokens` is not positive, or the dtype or device is unknown.
@@ -81,8 +81,8 @@ class _ComparingJudge:
     Attributes:
         limit: The longest comparison, in tokens.
         model: The model.
-        chat: How it is asked.
-        opening: The token ids with which the model's answer begins.
+        chat: The model's chat template.
+        opening: The token ids that the model's answer is made to begin with.
         letters: The tokens A and B that may follow.
         template: The prompt.
     """

@@ -28,13 +28,13 @@ class Question:
     Attributes:
         prompt: The prompt as plain text; of a chat, its last user turn.
         messages: The prompt as chat turns, or None for a plain prompt.
-        responses: The responses to compare: the generated ones, after the expert's own where that plays too.
-        reference_answer: What is right, for judges that compare with it: the ground truth, or the expert's response.
+        responses: The responses to compare: the generated ones, after the expert's if it plays too.
+        reference_answer: The right answer, for judges that compare with it: the ground truth, or the expert's response.
         expert_plays: Whether `responses[0]` is the expert's.
         log_ratios: log π_t − log π_ref of each response, nats, for a judge that reads them: π_t is the policy that the
             iteration starts from, π_ref the base model.
-        lengths: The number of tokens of each response, likewise.
-        rewards: What the judge's reward player makes of each response, where it has one.
+        lengths: The number of tokens of each response, for such a judge.
+        rewards: The learnt reward of each response, for a judge with a reward player.
     """
 
     prompt: str
@@ -48,7 +48,7 @@ class Question:
 
     @classmethod
     def about(cls, example: EncodedExample, generated: Sequence[str], *, expert_plays: bool = False) -> Self:
-        """The question about an example's generated responses, after the expert's own where that plays too."""
+        """The question about an example's generated responses, after the expert's if it plays too."""
         plays = (example.response,) if expert_plays and example.response is not None else ()
         return cls(
             prompt=example.prompt,
@@ -61,7 +61,7 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Which of the n responses of a question is preferred to which.
+    """The preferences among the n responses of a question.
 
     A pair without a verdict is None, and is counted; no value is put in its place.
 
@@ -71,11 +71,11 @@ class Verdict:
         abstentions: Pairs that the judge would or could not compare.
         unparsable: Answers of the judge that could not be read.
         prompt_tokens: Tokens of the requests, where an endpoint counts them.
-        completion_tokens: Tokens of the judge's answers, likewise.
-        cost: The price of those tokens, no matter when they were paid for.
+        completion_tokens: Tokens of the judge's answers, where an endpoint counts them.
+        cost: The price of these tokens, whether they were paid for now or earlier.
 
     Raises:
-        ValueError: The table is not square, or not one of probabilities.
+        ValueError: The table is not square, or its entries are no probabilities.
     """
 
     pairwise: Table
@@ -98,17 +98,17 @@ class Verdict:
                 raise ValueError(f"{at}: each must be a number in [0, 1], both together 1; or both None")
 
     def win_rates(self, *, include_self: bool = False, expert_plays: bool = False) -> tuple[float | None, ...]:
-        """`[n]` P(y_i ≻ π_o): the mean of P_ij over the *other* generated responses j, which are draws of π_o.
+        """The win rates `[n]` P(y_i ≻ π_o): the mean of P_ij over the *other* generated responses j, draws of π_o.
 
-        A single draw (K = 1, beside the expert) has no other to be compared with: its P is ½.
+        A single generated response (K = 1, beside the expert) has no other to be compared with, so its P is ½.
 
         Args:
-            include_self: Average over y_i itself too, as a tie. The published code of SPPO does so, which multiplies
-                P − ½ by (K − 1)/K, as a smaller η would.
+            include_self: Whether to average over y_i itself too, as a tie. The published code of SPPO does, which
+                multiplies P − ½ by (K − 1)/K, as a smaller η would.
             expert_plays: Whether response 0 is the expert's, which is judged but is no draw of π_o.
 
         Returns:
-            One number for each response; None where none of its comparisons is known.
+            A win rate for each response; None where none of its comparisons is known.
         """
         rates: list[float | None] = []
         for i, row in enumerate(self.pairwise):
@@ -122,7 +122,7 @@ class Verdict:
 
 
 def _is_probability(p: Any, reverse: Any) -> bool:
-    """Whether P_ij is a probability, and P_ji = 1 − P_ij."""
+    """Whether P_ij is a probability and P_ji = 1 − P_ij."""
     # NaN fails every comparison.
     return (
         isinstance(p, Real)
@@ -133,7 +133,7 @@ def _is_probability(p: Any, reverse: Any) -> bool:
 
 
 COUNTS = tuple(field.name for field in fields(Verdict) if field.name != "pairwise")
-"""The fields of `Verdict` that are counts: of what the judge left undecided, and of what it cost."""
+"""The fields of `Verdict` that are counts: of undecided pairs, and of costs."""
 
 
 def totals(verdicts: Sequence[Verdict]) -> dict[str, float]:
@@ -150,21 +150,21 @@ class Judge(Protocol):
 
 
 class JudgeSettings(Protocol):
-    """A judge's settings: a frozen dataclass, cheap to make, that rejects nonsense and carries the judge's facts.
+    """A judge's settings: a frozen dataclass, cheap to make, that rejects nonsense and states the judge's facts.
 
     A judge derives from this class and overrides the defaults that do not hold for it. `needs_reference_answer`
     and `may_cost_money` have no default.
 
     Attributes:
-        needs_reference_answer: Whether it compares with a ground truth or, without one, with the expert's response, one
-            of which every prompt must then have.
-        may_cost_money: Whether its verdicts may be billed: it then judges held-out responses only when asked to, and is
-            not tried before a run.
+        needs_reference_answer: Whether it compares with a ground truth or, without one, with the expert's response. If
+            so, every prompt must have one of the two.
+        may_cost_money: Whether its verdicts may be billed. If so, it judges held-out responses only when asked to, and
+            is not tried before a run.
         ranks_policies: Whether it can prefer one policy's response to another's.
         expert_must_play: Whether it decides nothing unless the expert's response is compared too.
         reads_text: Whether a verdict depends on the text of the responses.
-        reads_log_ratios: Whether it is told the policy's log ratio to the base model of every response.
-        reached_by: Settings by which it is reached. They decide no verdict, so a resumed run may change them.
+        reads_log_ratios: Whether it needs the policy's log ratio to the base model of every response.
+        reached_by: The settings of how it is reached. They decide no verdict, so a resumed run may change them.
         private: Further settings that a model card leaves out, since they may hold a path.
     """
 
@@ -179,16 +179,16 @@ class JudgeSettings(Protocol):
 
     @property
     def is_instant(self) -> bool:
-        """Whether its verdicts take next to no time beside the generation of what it judges."""
+        """Whether its verdicts take next to no time beside the generation of the responses."""
         return not self.reads_text
 
     @property
     def right_or_wrong(self) -> bool:
-        """Whether a response is right or wrong to it, and no more: two right ones tie, and two wrong ones."""
+        """Whether it finds each response just right or wrong, so that two right ones tie, and two wrong ones."""
         return False
 
     def check(self) -> None:
-        """Checks that what it needs is on this machine, before any model is loaded.
+        """Checks that everything it needs is on this machine, before any model is loaded.
 
         Raises:
             InputError: Something is missing.
@@ -199,7 +199,7 @@ class JudgeSettings(Protocol):
         """Checks the reference answers that it would compare with.
 
         Args:
-            answers: One or more.
+            answers: One or more reference answers.
 
         Raises:
             InputError: It can use none of them.
@@ -207,30 +207,31 @@ class JudgeSettings(Protocol):
         return
 
     def reward_player(self) -> RewardPlayer | None:
-        """Who learns anew after every generation to tell the experts' responses from it, where the judge has one.
+        """Its reward player, which learns in every iteration to tell the experts' responses from the generated ones.
 
-        It then judges by the rewards in `Question`, and needs experts only on as many prompts as there are folds.
+        A judge with a reward player judges by the rewards in `Question`, and needs experts only on as many prompts as
+        there are folds. None for other judges.
         """
         return None
 
     def needs_consent(self) -> Iterator[str]:
-        """What a person must consent to before they resume somebody else's run, as ends of "this run …"."""
+        """The actions that a person must consent to before resuming another's run, each as the end of "this run …"."""
         yield from ()
 
     def imports(self) -> Iterator[str]:
-        """The import paths of the Python code that it runs, its own class apart; `check` has imported them."""
+        """The import paths of the Python code that it runs, besides its own class; `check` has imported them."""
         yield from ()
 
     def on_this_machine(self) -> Iterator[str]:
-        """What else on this machine decides its verdicts: the text of a template, the digest of a model's folder."""
+        """Whatever on this machine decides its verdicts besides its settings: a template's text, a model's digest."""
         yield from ()
 
     def in_run(self, options: Mapping[str, Any], clock: Clock | None) -> Self:
-        """The settings as a run has them, for a judge whose own chat template reads a variable or writes a date.
+        """The settings completed by those of a run that the judge's own chat template reads: variables and the time.
 
         Args:
             options: `data.template_options`.
-            clock: The run's.
+            clock: The run's clock.
         """
         del options, clock
         return self
@@ -240,7 +241,7 @@ class JudgeSettings(Protocol):
         """The judge, ready to work: with its model, endpoint or key.
 
         Args:
-            cache: A folder in which replies that were paid for are kept.
+            cache: A folder for the replies of an endpoint, so that none is paid for twice.
 
         Raises:
             InputError: A model, a package, a key or a setting is missing or wrong.
@@ -249,7 +250,7 @@ class JudgeSettings(Protocol):
 
 
 def verdict_of_pairs(n: int, better: Mapping[tuple[int, int], float | None]) -> Verdict:
-    """The verdict with P_ij for i < j; a pair that is None counts as an abstention."""
+    """The verdict from P_ij for i < j; a pair that is None counts as an abstention."""
     rows: list[list[float | None]] = [[0.5] * n for _ in range(n)]
     for (i, j), p in better.items():
         rows[i][j], rows[j][i] = p, None if p is None else 1.0 - p
@@ -266,9 +267,9 @@ def pairs(n: int) -> list[tuple[int, int]]:
 
 
 def verdict_of_scores(scores: Sequence[float | None], temperature: float) -> Verdict:
-    """The verdict of scores by Bradley–Terry: P_ij = σ((s_i − s_j)/T), or at T = 0 its limit: the higher score wins.
+    """The verdict from scores by Bradley–Terry: P_ij = σ((s_i − s_j)/T), or at T = 0 its limit: the higher score wins.
 
-    Equal scores tie. A score that is None or not a number abstains from every pair.
+    Equal scores tie. A score that is None or NaN makes every pair of its response an abstention.
     """
     better: dict[tuple[int, int], float | None] = {}
     for i, j in pairs(len(scores)):

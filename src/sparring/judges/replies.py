@@ -20,8 +20,8 @@ class Reply:
         text: The reply.
         prompt_tokens: Tokens of the prompt.
         completion_tokens: Tokens of the reply.
-        refusal: Why there is no answer to this prompt, such as that the endpoint refuses it; empty where there is one.
-        cut: Whether the limit ended it, or a filter.
+        refusal: Why there is no answer to this prompt, e.g. that the endpoint refuses it; empty if there is an answer.
+        cut: Whether it was cut, by the limit or by a filter.
     """
 
     text: str
@@ -36,7 +36,7 @@ _TYPES = {"text": str, "prompt_tokens": int, "completion_tokens": int, "refusal"
 
 @dataclass(frozen=True)
 class Replies:
-    """A folder with one file for each reply; its name is a hash of everything that decides the reply, the key apart.
+    """A folder with one file for each reply, named by a hash of everything that decides the reply but the key.
 
     Attributes:
         folder: The folder.
@@ -45,10 +45,10 @@ class Replies:
     folder: Path
 
     def get(self, request: Mapping[str, Any]) -> Reply | None:
-        """The reply to a request, if it is kept; None also where its file is damaged.
+        """The kept reply to a request; None if there is none, or its file is damaged.
 
         Raises:
-            InputError: There is a file, and it may not be read, or not now: its reply was paid for.
+            InputError: There is a file, but it cannot be read now; its reply was paid for, so it is not asked for again.
         """
         fix = "give the folder back its rights, or the disk back its place: the answer in it was paid for"
         try:

@@ -21,9 +21,8 @@ from sparring.registry import require_positive
 class RewardModel(LocalModel):
     """Compares responses by the scores s of a sequence classification model: P(y_i ≻ y_j) = σ((s_i − s_j)/T).
 
-    A chat tokenizer's template writes the conversation; without one, what was said before and the response are a pair
-    of texts. A conversation that is longer than `max_tokens` abstains rather than be cut, which would score another
-    response.
+    The tokenizer's chat template writes the conversation; without one, prompt and response are a pair of texts. The
+    judge abstains from a conversation that is longer than `max_tokens`, since a cut one would be another response.
 
     Source: Bradley–Terry reward models, as in arXiv 2203.02155. T makes the scales of different models comparable.
 
@@ -37,7 +36,7 @@ class RewardModel(LocalModel):
         device: `auto`, `cpu`, `cuda` or `mps`.
         template_options: Variables of the model's chat template; in a run, those of `data.template_options` that it
             reads are set too.
-        time: The time that the chat template is told, in ISO 8601; None is a run's own, or that of rendering.
+        time: The time that the chat template sees, in ISO 8601; None for the run's own, or the time of rendering.
 
     Raises:
         ValueError: T or `max_tokens` is not positive, or the dtype or device is unknown.
@@ -64,7 +63,7 @@ class _RatingJudge:
         temperature: T.
         limit: The longest conversation, in tokens.
         model: The model.
-        template: How a conversation is shown to it.
+        template: The template that writes a conversation for it.
     """
 
     temperature: float
@@ -79,7 +78,7 @@ class _RatingJudge:
         ]
 
     def _score(self, question: Question, response: str) -> float | None:
-        """The score of one response: not a batch, since models differ in the token that they read of a padded row."""
+        """The score of one response; not of a batch, since models differ in which token of a padded row they read."""
         import torch
 
         inputs = self._encode(question, response)

@@ -13,7 +13,7 @@ from scipy.special import log_expit
 
 from sparring.metrics.logistic import Array, fit_logistic
 
-# Standard deviations that the ridge gives a margin before any pair was seen, nats. At the smallest P stays near ½.
+# Prior standard deviations of a margin, nats, each of which sets a ridge. With the smallest, P stays near ½.
 _SPREADS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 
@@ -22,9 +22,9 @@ class Lesson:
     """The responses to one prompt, as features.
 
     Attributes:
-        prompt: What the prompt is known by: prompts of the same name are never told apart by a head that saw one.
+        prompt: The prompt's name. A head that was trained on a prompt judges no prompt of the same name.
         generated: `[K, F]` features of the generated responses.
-        expert: `[F]` those of the expert's response; None where the prompt has none.
+        expert: `[F]` features of the expert's response; None where the prompt has none.
         told_apart: Which of the K differ from the expert's response, and so make a pair with it.
     """
 
@@ -44,15 +44,15 @@ class Lesson:
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """What the player has learnt: a head a fold, each from the prompts outside of its fold.
+    """The learnt reward: a head for each fold, trained on the prompts outside of it.
 
     Attributes:
         heads: `[N, F]` the weights of D(x, y) = w·φ(x, y).
         fold_of: The fold of each prompt that had an expert's response.
-        pairs: How many pairs of responses there were.
-        accuracy: The share of pairs in which a head that had not seen the prompt takes the right one for the expert's,
-            a tie for half; None without pairs.
-        log_loss: The mean of −log σ(D(x, y) − D(x, y')) over the same, nats; log 2 is that of no idea.
+        pairs: The number of pairs of responses.
+        accuracy: The share of pairs in which a head that had not seen the prompt takes the right response for the
+            expert's; a tie counts half. None without pairs.
+        log_loss: The mean of −log σ(D(x, y) − D(x, y')) over these pairs, nats; log 2 for guesses at random.
     """
 
     heads: Array
@@ -62,7 +62,7 @@ class Learned:
     log_loss: float | None
 
     def rewards(self, prompt: str, features: Any) -> Array:
-        """`[n]` D(x, y) of responses to a prompt, by the heads that have not seen its expert's response: their mean.
+        """`[n]` rewards D(x, y) of responses to a prompt: the mean over heads that have not seen its expert's response.
 
         Args:
             prompt: As in `Lesson`.
@@ -86,11 +86,11 @@ class RewardPlayer:
     Source: arXiv 2511.10643 (GAD) for the loss; there D is a copy of the policy with a head, here a head on features of
     the frozen policy. The minimum is derived here, as that of noise-contrastive ranking.
 
-    A head that has seen a prompt's expert knows it by heart, so none judges that prompt: prompts are dealt into folds
-    by the digests of their names, and each fold is judged by a head that was trained on the others; prompts without an
-    expert are judged by the mean of all heads. The ridge is one for all heads: the one, of a few, whose log loss on the
-    pairs that its heads have not seen is least. (That one number has seen all pairs, which flatters `log_loss` and
-    `accuracy` a little.) The features are divided by their root mean square over the pairs.
+    A head that has seen a prompt's expert knows it by heart, so it must not judge that prompt: prompts are dealt into
+    folds by the digests of their names, and each fold is judged by a head that was trained on the others; prompts
+    without an expert are judged by the mean of all heads. All heads have the same ridge: the one, of a few, with the
+    least log loss on the pairs that each head has not seen. (So this one number depends on all pairs, which flatters
+    `log_loss` and `accuracy` a little.) The features are divided by their root mean square over the pairs.
 
     Degenerate case: where there is no pair outside of a fold, its head is 0, and everything ties.
 
@@ -107,7 +107,7 @@ class RewardPlayer:
         margins = np.concatenate([lesson.margins() for lesson in lessons])
         folds = np.array([fold_of[lesson.prompt] for lesson in lessons for _ in lesson.margins()], dtype=int)
         scale = np.sqrt((margins**2).mean(axis=0)) if len(margins) else np.ones(margins.shape[1])
-        # A feature that never differs within a pair tells nothing.
+        # A feature that is equal within every pair is left out.
         scale[scale == 0.0] = math.inf
         candidates = [self._heads(margins / scale, folds, spread) for spread in _SPREADS]
         unseen = [np.einsum("pf,pf->p", margins / scale, heads[folds]) for heads in candidates]
@@ -127,7 +127,7 @@ class RewardPlayer:
         return {prompt: place % self.folds for place, prompt in enumerate(ordered)}
 
     def _heads(self, margins: Array, folds: Any, spread: float) -> Array:
-        """`[N, F]` a head for each fold, with the ridge under which a margin has this standard deviation beforehand."""
+        """`[N, F]` a head for each fold, with the ridge of this prior standard deviation of a margin."""
         count = margins.shape[1]
         heads = [
             fit_logistic(part, np.ones(len(part)), ridge=count / spread**2) if len(part) else np.zeros(count)

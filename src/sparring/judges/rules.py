@@ -1,4 +1,4 @@
-"""Rules that read responses: built-in ones by name, a pattern, or a Python function."""
+"""Rules that judge responses: built-in ones by name, a pattern, or a Python function."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class RuleSettings(JudgeSettings):
 
     Attributes:
         rule: A name in `VERIFIERS`, `regex`, or `package.module:function`.
-        pattern: For `regex`.
+        pattern: The regular expression for `regex`.
 
     Raises:
-        ValueError: The rule is unknown, or `pattern` is missing, of no use, or no regular expression.
+        ValueError: The rule is unknown, or `pattern` is missing, given without `regex`, or no regular expression.
     """
 
     rule: str = "final-number"
@@ -51,7 +51,7 @@ class RuleSettings(JudgeSettings):
         self.imported()
 
     def needs_consent(self) -> Iterator[str]:
-        """The Python function that would run."""
+        """The Python function, which would run."""
         if self.is_function:
             yield runs_code(f"judges with the Python function '{self.rule}'")
 
@@ -62,7 +62,7 @@ class RuleSettings(JudgeSettings):
 
     @property
     def is_instant(self) -> bool:
-        """Of a rule that is not the user's own."""
+        """True of every rule that is not the user's own function."""
         return not self.is_function
 
     @property
@@ -71,7 +71,7 @@ class RuleSettings(JudgeSettings):
         return self.rule not in {*VERIFIERS, _PATTERN}
 
     def imported(self) -> Rule:
-        """The rule itself.
+        """The rule as a function.
 
         Raises:
             InputError: It is a Python function that cannot be imported, or needs a package that is not installed.
@@ -82,7 +82,7 @@ class RuleSettings(JudgeSettings):
 
 
 def apply(name: str, rule: Rule, response: str, answer: str) -> float | None:
-    """What the rule `name` says of a response, as a number.
+    """The result of the rule `name` for a response, as a number.
 
     Raises:
         RunError: The rule failed.
@@ -97,13 +97,13 @@ def apply(name: str, rule: Rule, response: str, answer: str) -> float | None:
 
 
 class ReturnError(TypeError):
-    """A rule returned what is no score."""
+    """A rule returned something that is no score."""
 
 
 def _score(returned: object) -> float | None:
     if returned is None:
         return None
-    # Text may be written like a number.
+    # A text may look like a number, and yet is no score.
     if not isinstance(returned, str | bytes):
         with suppress(TypeError, ValueError):
             return float(returned)  # type: ignore[arg-type]  # tensors and numpy's numbers are none to mypy
@@ -138,7 +138,7 @@ def _import(name: str) -> Rule:
 
 
 def _check_arguments(name: str, rule: Rule) -> None:
-    """Raises InputError where a rule cannot be given a response and the reference answer."""
+    """Raises InputError for a rule that does not take a response and a reference answer as arguments."""
     try:
         signature = inspect.signature(rule)
     except ValueError:  # what is written in C may not say what it takes

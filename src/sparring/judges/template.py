@@ -34,7 +34,7 @@ Verdict: tie
 _FIELDS = ("{prompt}", "{first}", "{second}")
 _NAMED = r"\W*(?:(?:so|my|the|final|overall)\W+)*verdict"
 _VERDICT = re.compile(_NAMED + r"\W+(?:is\W+)?(?:(?:response|answer|option)\W+)?(A|B|tie)\W*", re.IGNORECASE)
-# Whatever it says, what stood before it is not the conclusion.
+# A claim of a verdict in any words: a verdict before it is not the conclusion.
 _CLAIM = re.compile(_NAMED + r"(?:\W*[:=]|\W+is\b).*", re.IGNORECASE)
 # Small models leave out the word "verdict".
 _NOTHING_ELSE = re.compile(r"\A\W*(A|B|tie)\W*\Z", re.IGNORECASE)
@@ -71,13 +71,13 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 def read_verdict(reply: Reply, question: str) -> float | None:
     """P(first ≻ second) from a reply's last line `Verdict: A|B|tie`, or from a reply of that one word; else None.
 
-    A verdict that is followed by another, in words that cannot be read, is none: it was taken back. A verdict within a
-    thought is none, nor is the list of possible ones, which the question has too. A reply that was
-    cut at its limit has not concluded, unless it began with its verdict: it may have been thinking.
+    A verdict does not count if an unreadable one follows it (it was taken back), if it stands within a thought, or if it
+    is a line of the question, which lists the possible ones. A reply that was cut at its limit counts only if it began
+    with its verdict, since else it may have been thinking.
 
     Args:
-        reply: What the model wrote.
-        question: What it was asked.
+        reply: The model's reply.
+        question: The prompt that it answers.
     """
     words = final_words(reply.text, question).strip()
     if reply.cut:
@@ -91,14 +91,14 @@ def read_verdict(reply: Reply, question: str) -> float | None:
 
 
 def _runs(text: str) -> list[tuple[str, ...]]:
-    """The verdicts of each run of lines that are nothing else."""
+    """The verdicts in each run of consecutive lines that hold nothing but a verdict."""
     lines = [_VERDICT.fullmatch(line) for line in text.splitlines()]
     runs = [list(run) for there, run in groupby(lines, key=bool) if there]
     return [tuple(match[1].lower() for match in run if match is not None) for run in runs]
 
 
 def conversation(question: Question) -> str:
-    """What was said before the responses: the prompt, or all turns, each behind its role."""
+    """The text before the responses: the prompt, or all turns of the chat, each after its role."""
     if question.messages is None or len(question.messages) == 1:
         return question.prompt
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in question.messages)

@@ -16,20 +16,20 @@ from sparring.judges.rules import Rule, RuleSettings, apply
 class VerifierJudge(RuleSettings):
     """Prefers a right response to a wrong one, P = 1, by a rule; two right or two wrong ones tie, P = ½.
 
-    The rule is given a response and the reference answer (the prompt's ground truth, or else the expert's response),
-    and returns whether the former is right, or a score, of which the higher wins; None abstains. A built-in rule
-    abstains from a prompt where it finds no answer in the reference answer, since no response could be right there.
+    The rule gets a response and the reference answer (the prompt's ground truth, or else the expert's response), and
+    returns whether the response is right, or a score, of which the higher wins; None abstains. A built-in rule abstains
+    from a prompt if it finds no answer in the reference answer, since no response could be right then.
 
     Source: reinforcement learning with verifiable rewards, as preferences; derived here.
 
     Attributes:
         rule: A name in `VERIFIERS`, such as `final-number`; `regex`; or `package.module:function`, any Python function
             that can be imported. It is run, so name only code that you trust.
-        pattern: For `regex`: the pattern that is searched for in the response and in the reference answer. The response
-            is right where the first group, or the whole match of a pattern without groups, is the same in both.
+        pattern: For `regex`: the pattern to search for in the response and in the reference answer. The response is
+            right if the first group, or the whole match of a pattern without groups, is the same in both.
 
     Raises:
-        ValueError: The rule is unknown, or `pattern` is missing, of no use, or no regular expression.
+        ValueError: The rule is unknown, or `pattern` is missing, given without `regex`, or no regular expression.
     """
 
     needs_reference_answer: ClassVar[bool] = True
@@ -37,7 +37,7 @@ class VerifierJudge(RuleSettings):
 
     @property
     def right_or_wrong(self) -> bool:
-        """A function of the user's own may return any number."""
+        """True of built-in rules; a function of the user's own may return any number."""
         return not self.is_function
 
     def check_answers(self, answers: Sequence[str]) -> None:
@@ -61,8 +61,8 @@ class _VerifyingJudge:
     Attributes:
         name: The rule's name.
         rule: The rule.
-        abstains_without_answer: Whether a prompt counts only where the rule finds an answer in the reference answer,
-            which it then takes for right.
+        abstains_without_answer: Whether it abstains from a prompt whose reference answer the rule itself does not find
+            right, since it finds no answer in it.
     """
 
     name: str

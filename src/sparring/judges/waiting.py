@@ -12,14 +12,14 @@ _REPORT_EVERY_S = 30.0
 
 
 class RateLimit:
-    """Hands out starting times, at most `per_minute` a minute, evenly spaced; None does not limit."""
+    """Lets callers start at most `per_minute` times a minute, evenly spaced; None for no limit."""
 
     def __init__(self, per_minute: float | None) -> None:
         self._interval = 0.0 if per_minute is None else 60.0 / per_minute
         self._next, self._lock = 0.0, threading.Lock()
 
     def wait(self, stop: threading.Event) -> bool:
-        """Sleeps until the caller's turn; true when `stop` was set meanwhile, so that no request is needed any more."""
+        """Sleeps until the caller's turn; returns whether `stop` was set meanwhile, so that no request is needed."""
         with self._lock:
             start = max(time.monotonic(), self._next)
             self._next = start + self._interval
@@ -30,7 +30,7 @@ class Outage:
     """Reports that the endpoint is down, every half minute, and when it is back; all threads share one.
 
     Attributes:
-        heard: When any request was answered last, on the clock of `time.monotonic`.
+        heard: The time of the last answer to any request, by `time.monotonic`.
     """
 
     def __init__(self, url: str) -> None:
@@ -40,7 +40,7 @@ class Outage:
         self.heard = -math.inf
 
     def failed(self, reason: str, left: float) -> None:
-        """Notes that a request failed, and will be tried again for `left` more seconds."""
+        """Notes that a request failed, and will be repeated for `left` more seconds."""
         with self._lock:
             now = time.monotonic()
             self._since = now if self._since is None else self._since
