@@ -48,7 +48,7 @@ class Replies:
         """The kept reply to a request; None if there is none, or its file is damaged.
 
         Raises:
-            InputError: There is a file, but it cannot be read now; its reply was paid for, so it is not asked for again.
+            InputError: There is a file, but it cannot be read now; its reply was paid for, so none is asked for again.
         """
         fix = "give the folder back its rights, or the disk back its place: the answer in it was paid for"
         try:

@@ -71,9 +71,9 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 def read_verdict(reply: Reply, question: str) -> float | None:
     """P(first ≻ second) from a reply's last line `Verdict: A|B|tie`, or from a reply of that one word; else None.
 
-    A verdict does not count if an unreadable one follows it (it was taken back), if it stands within a thought, or if it
-    is a line of the question, which lists the possible ones. A reply that was cut at its limit counts only if it began
-    with its verdict, since else it may have been thinking.
+    A verdict does not count if an unreadable one follows it (it was taken back), if it stands within a thought, or if
+    it is a line of the question, which lists the possible ones. A reply that was cut at its limit counts only if it
+    began with its verdict, since else it may have been thinking.
 
     Args:
         reply: The model's reply.

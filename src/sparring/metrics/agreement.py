@@ -1,4 +1,4 @@
-"""How far two rewards rank the same responses alike."""
+"""The agreement of two rewards about the order of the same responses."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sparring.metrics.held_out import Estimate
 def reward_agreement(implicit: Sequence[Sequence[float]], explicit: Sequence[Sequence[float]]) -> dict[str, Estimate]:
     """`rewards/agreement`: the share of a prompt's pairs of responses that both rewards order alike, mean over prompts.
 
-    It is (1 + τ)/2 of Kendall's τ_a among the pairs of different responses: 1 where the order is the same, ½ by chance,
-    0 where it is reversed. A pair that only one of the rewards has equal counts half; one that both have equal is the
-    same response twice, and no pair. A prompt without a pair is left out.
+    It is (1 + τ)/2, with Kendall's τ_a over the pairs of different responses: 1 for the same order, ½ by chance, 0 for
+    the reversed order. A pair that ties in one of the rewards counts half; one that ties in both is the same response
+    twice, and does not count. A prompt without a pair is left out.
 
     In an exact game it is 1: the implicit reward βΔ of SPIN's minimum and the minimum of a `RewardPlayer` are both
-    log π_E − log π_o, up to a constant a prompt.
+    log π_E − log π_o, up to a constant for each prompt.
 
     Args:
-        implicit: Δ of the responses to each prompt, in nats; any positive multiple has the same order.
+        implicit: Δ of the responses to each prompt, nats, or any positive multiple of it.
         explicit: The other reward of the same responses.
     """
     shares = [list(_alike(a, b)) for a, b in zip(implicit, explicit, strict=True)]

@@ -1,4 +1,4 @@
-"""How far the policy has moved from the base model."""
+"""The divergence of the policy from the base model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from sparring.metrics.held_out import Estimate, HeldOut, Response
 def divergence_to_base(held_out: HeldOut) -> dict[str, Estimate]:
     """The KL divergence from the base model, `kl_to_base`: the mean log ratio over samples of π, nats (estimator k1).
 
-    Unbiased where the samples come from π itself (temperature 1, no top-p, no top-k) and were not cut; of a
-    response cut at the token limit it counts the part before the cut. An estimate may come out negative.
+    Unbiased if the samples come from π itself (temperature 1, no top-p, no top-k) and were not cut; a response that was
+    cut at the token limit counts up to the cut. An estimate may be negative.
     """
 
     def log_ratio(response: Response) -> float:

@@ -1,4 +1,4 @@
-"""How much a prompt's samples repeat themselves and each other."""
+"""The diversity of a prompt's samples in their words."""
 
 from __future__ import annotations
 

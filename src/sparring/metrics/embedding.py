@@ -1,4 +1,4 @@
-"""How far a prompt's samples are from each other in meaning."""
+"""The diversity of a prompt's samples in meaning."""
 
 from __future__ import annotations
 

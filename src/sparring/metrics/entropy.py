@@ -1,4 +1,4 @@
-"""How uncertain the policy is of its own next token."""
+"""The entropy of the policy's next token."""
 
 from __future__ import annotations
 

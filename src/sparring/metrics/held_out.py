@@ -19,7 +19,7 @@ class Estimate:
         mean: The mean.
         standard_error: Sample standard deviation / √n; 0 for n = 1.
         n: The number of prompts.
-        interval: Of a rate, its interval at 95 %; None of any other mean.
+        interval: The 95 % interval of a rate; None for any other mean.
     """
 
     mean: float
@@ -39,7 +39,7 @@ class Estimate:
     def of_rate(cls, values: Sequence[float]) -> Estimate:
         """The estimate of a rate, from one value in [0, 1] for each prompt, with its Wilson interval.
 
-        The standard error of 0 right answers of 8 is 0, and says nothing; the interval is [0, 0.32].
+        With 0 right answers of 8 the standard error is 0, which tells nothing; the interval is [0, 0.32].
         """
         estimate = cls.of(values)
         return replace(estimate, interval=wilson(estimate.mean, estimate.n))
@@ -64,8 +64,8 @@ def wilson(rate: float, n: int) -> tuple[float, float]:
 
         (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)
 
-    It holds for verdicts of right or wrong. Of values between, such as the mean over a prompt's samples, the variance
-    is at most p(1 − p), so that it is wider than it need be.
+    It holds for values 0 and 1, such as right and wrong. Values between, such as a prompt's mean over its samples, have
+    a variance of at most p(1 − p), so the interval is then wider than necessary.
 
     Source: Wilson 1927; the figures of Newcombe 1998 (Statistics in Medicine 17, table I, method 3).
     """
@@ -115,7 +115,7 @@ class Duel:
 
 @dataclass(frozen=True, kw_only=True)
 class Preferences:
-    """Responses to a held-out prompt that somebody else wrote, and which of them the data prefer.
+    """Responses to a held-out prompt that the data bring, with the preferences among them.
 
     Attributes:
         log_ratios: `[K]` log π(y|x) − log π_base(y|x), nats.
@@ -131,12 +131,12 @@ class HeldOut:
     """N held-out prompts, with a policy's responses to them.
 
     Attributes:
-        expert: N expert responses, scored under the policy; none where the data have none.
-        greedy: N greedy responses; none where the policy does not answer held-out prompts, and so of the next.
-        sampled: N lists of sampled responses, scored under the policy and the base.
-        duels: By rival, N lists of the sampled responses beside the rival's, with a judge's preference.
-        compared: The prompts for which the data bring responses with preferences.
-        embed: Sentence embeddings of some texts, where there is an embedder.
+        expert: N expert responses, scored under the policy; empty where the data have none.
+        greedy: N greedy responses; empty where the policy does not answer held-out prompts.
+        sampled: N lists of sampled responses, scored under the policy and the base model; empty like `greedy`.
+        duels: By rival, N lists of a judge's preferences between the sampled responses and the rival's.
+        compared: The responses with preferences that the data bring to some of the prompts.
+        embed: Gives the sentence embeddings of texts; None without an embedder.
     """
 
     expert: Sequence[Response]
@@ -151,7 +151,7 @@ class HeldOut:
         return Estimate.of(self._means(value))
 
     def rate_over_samples(self, holds: Callable[[Response], bool]) -> Estimate:
-        """The same of how often something holds."""
+        """The rate at which something holds: the mean over prompts of each prompt's share of samples."""
         return Estimate.of_rate(self._means(holds))
 
     def _means(self, value: Callable[[Response], float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""How long the responses are, and whether they end."""
+"""The length of the responses, and the share of them that end."""
 
 from __future__ import annotations
 

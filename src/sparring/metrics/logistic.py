@@ -42,7 +42,7 @@ def fit_logistic(features: Any, target: Array, *, ridge: Array | float, weight: 
 
 
 def length_feature(difference: Array) -> Array:
-    """The feature `[N]` of length differences d, not all equal: tanh(d / std d), as arXiv 2404.04475 has it."""
+    """The feature `[N]` of length differences d, not all equal: tanh(d / std d), from arXiv 2404.04475."""
     feature: Array = np.tanh(difference / difference.std(ddof=1))
     return feature
 
@@ -69,13 +69,13 @@ class Regression:
         return fit_logistic(self.features, self.target, weight=self.weight, ridge=RIDGE)
 
     def undecided(self) -> float:
-        """How undecided the fit leaves the targets, Σ v p(1 − p): near 0 they are separated, the fit arbitrary."""
+        """The sum Σ v p(1 − p) of fitted probabilities; near 0 the targets are separated and the fit is arbitrary."""
         return float(self._spread.sum())
 
     def mean_at(self, features: Array) -> tuple[float, Array]:
         """The mean of σ(x·w) at other features `[n, D]` of the observations, and each observation's influence on it.
 
-        The influence `[n]`, of mean 0, is n times what an observation's weight adds to the mean, to first order.
+        The influence `[n]` is n times the derivative of the mean by the observation's weight; its mean is 0.
         """
         predicted = expit(features @ self.fitted)
         slope = (predicted * (1 - predicted)) @ features
@@ -83,7 +83,7 @@ class Regression:
         return mean, predicted - mean + self._scores() @ np.linalg.solve(self._curvature(), slope)
 
     def _scores(self) -> Array:
-        """`[n, D]` the gradient of the log-likelihood, each observation's."""
+        """`[n, D]` each observation's gradient of the log-likelihood."""
         residual = self.weight * (self.target - expit(self.features @ self.fitted))
         scores: Array = (residual[:, None] * self.features).reshape(-1, self.n, self.features.shape[1]).sum(0)
         return scores

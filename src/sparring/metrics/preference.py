@@ -1,4 +1,4 @@
-"""Whether the policy ranks responses as the data prefer them."""
+"""The agreement of the policy's log ratios with the preferences of the data."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from sparring.metrics.held_out import Estimate, HeldOut, Preferences
 
 
 def preference(held_out: HeldOut) -> dict[str, Estimate]:
-    """How the policy ranks the data's responses, `preference/accuracy` in [0, 1], and `preference/margin`, nats.
+    """The share of the data's preferences that the policy's log ratios agree with, and their mean margin.
+
+    These are `preference/accuracy`, in [0, 1], and `preference/margin`, nats.
 
     With δ(y) = log π(y|x) − log π_base(y|x), over the pairs of a prompt's responses with P(y_w ≻ y_l | x) > ½, and then
     over prompts:
 
         accuracy = mean of [δ(y_w) > δ(y_l)], ½ where they are equal        margin = mean of δ(y_w) − δ(y_l)
 
-    The base model itself has ½ and 0. Nothing where the data prefer no response to another.
+    The base model itself has ½ and 0. There are no estimates where the data prefer no response to another.
 
     Source: TRL's DPOTrainer, `rewards/accuracies` and `rewards/margins` of its evaluation with the base model as the
     reference; there the margin is β times this, and equal rewards count as wrong.

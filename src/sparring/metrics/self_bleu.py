@@ -1,4 +1,4 @@
-"""How much responses resemble each other in their words."""
+"""The similarity of responses to each other in their words."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ORDER = 4
 def self_bleu(held_out: HeldOut) -> dict[str, Estimate]:
     """The mean BLEU of a response with others as references, `self_bleu/corpus` and `self_bleu/prompt`, in [0, 1].
 
-    The higher, the less diverse. `corpus` takes the first sample of every prompt against those of all other prompts,
-    as Zhu et al. 2018 (Texygen, arXiv 1802.01886) define Self-BLEU; `prompt` each sample of a prompt against that
-    prompt's others, where there are two or more, averaged over prompts. The standard error of `corpus` is that of a
-    mean over prompts, as if the references were given.
+    The higher, the less diverse. `corpus` compares the first sample of every prompt with the first samples of all other
+    prompts, which is Self-BLEU as Zhu et al. 2018 (Texygen, arXiv 1802.01886) define it. `prompt` compares each sample
+    with the other samples of its prompt, if there are any, averaged over prompts. The standard error of `corpus` is
+    that of a mean over prompts, as if the references were given.
 
-    BLEU is sacrebleu's of a sentence: n-grams of 1 to 4 words with equal weights, words as its tokenizer 13a cuts
-    them; no match of an order counts as 0.1 matches (`floor`, as Texygen smooths), orders for which the response is too
+    BLEU is sacrebleu's sentence BLEU: n-grams of 1 to 4 words (by its tokenizer 13a) with equal weights; an order
+    without a match counts as 0.1 matches (`floor`, the smoothing of Texygen), orders for which the response is too
     short are left out, and the brevity penalty takes the reference that is nearest in length. A response without any
     word in common with the others has 0.
     """
@@ -39,7 +39,7 @@ def _against_others(texts: Sequence[str]) -> list[float]:
 
     tokenize = BLEU().tokenizer
     counted = [extract_all_word_ngrams(tokenize(text.rstrip()), 1, _ORDER) for text in texts]
-    # From an n-gram's two highest counts follows its highest count among all texts but one.
+    # The two highest counts of an n-gram give its highest count among all texts but one, whichever that is.
     highest: Counter[tuple[str, ...]] = Counter()
     second: Counter[tuple[str, ...]] = Counter()
     for grams, _ in counted:

@@ -1,4 +1,4 @@
-"""How far the policy is from the expert, where the expert is a teacher whose log-probs are known."""
+"""The distance of the policy from the expert, where the expert is a teacher whose log-probs are known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sparring.metrics.held_out import Estimate, HeldOut, Response
 
 
 def truth(held_out: HeldOut) -> dict[str, Estimate]:
-    """The divergences between expert and policy, `truth/…`; nothing where log π_E is not known, or nothing sampled.
+    """The divergences between expert and policy, `truth/…`; none if log π_E is not known, or there are no samples.
 
     With u = log π_E(y|x) − log π(y|x), over whole responses cut at the token limit:
 

@@ -1,9 +1,9 @@
-"""Models: where they come from and how they are loaded.
+"""Models: found by their names, loaded and checked.
 
-`ModelConfig` says which model; `load_config`, `load_tokenizer` and `load_model` get it. The default is a small real
-model that installs as a Python package, so that everything runs without a network (see `smollm2`).
+`ModelConfig` names a model; `load_config`, `load_tokenizer` and `load_model` load its parts. The default is a small
+real model that installs as a Python package, so that everything runs without a network (see `smollm2`).
 
-Importing this package is cheap: torch and transformers are first imported when a function is asked for.
+Importing this package is cheap: torch and transformers are imported when a function is first accessed.
 """
 
 from __future__ import annotations

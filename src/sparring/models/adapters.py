@@ -1,4 +1,4 @@
-"""What a LoRA configuration does to a model, found out on the model's shapes: before any weights are loaded."""
+"""The effect of a LoRA configuration on a model, found out on the model's shapes, before any weights are loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from sparring.errors import InputError, in_a_line
 from sparring.models.quiet import making_models
 
-# Kinds of weights by parts of their names; the first that fits. The embedding and the head are known by their place.
+# Kinds of weights by parts of their names; the first that fits counts. The embedding and the head are found otherwise.
 _KINDS = {
     "routers": ("router", ".gate.weight", "expert_gate"),
     "shared experts": ("shared_expert",),
@@ -32,13 +32,13 @@ _PEFT_ERRORS = (ValueError, TypeError, RuntimeError, AttributeError, LookupError
 
 @dataclass(frozen=True)
 class Share:
-    """How much of one kind of weights an adapter changes.
+    """The share of one kind of weights that an adapter changes.
 
     Attributes:
         kind: "attention", "MLP", "experts", "shared experts", "routers", "recurrent layers", "embedding", "head" or
             "other".
-        weights: Numbers in matrices of this kind.
-        reached: How many of them are in a matrix that the adapter changes.
+        weights: The count of numbers in matrices of this kind.
+        reached: The count of those in a matrix that the adapter changes.
     """
 
     kind: str
@@ -51,11 +51,11 @@ class Adapter:
     """A LoRA configuration that fits a model.
 
     Attributes:
-        config: Peft's `LoraConfig`, which leaves out what peft cannot adapt.
-        shares: What it reaches, by kind.
-        trained: How many numbers it trains.
-        left_out: Linear layers that "all-linear" means and peft cannot adapt.
-        parameters: Names of experts and MLPs that it leaves out, which `target_parameters` takes.
+        config: Peft's `LoraConfig`, without layers that peft cannot adapt.
+        shares: The shares of weights that it reaches, by kind.
+        trained: The count of numbers that it trains.
+        left_out: Linear layers that "all-linear" includes but peft cannot adapt.
+        parameters: Names of experts and MLPs that it leaves out, for `target_parameters`.
     """
 
     config: Any
@@ -65,7 +65,7 @@ class Adapter:
     parameters: tuple[str, ...] = ()
 
     def told(self) -> str:
-        """What a person should know of it, in a line or two."""
+        """A line or two for people about what it reaches and leaves out."""
         whole = sum(share.weights for share in self.shares) or 1
         parts = [_told(share, whole) for share in self.shares if share.weights]
         text = f"LoRA trains {self.trained:,} numbers; it reaches {', '.join(parts)}"
@@ -85,10 +85,10 @@ def _told(share: Share, whole: int) -> str:
 
 
 def adapter_of(model_config: Any, lora: Any, *, trust_remote_code: bool = False) -> Adapter:
-    """A LoRA configuration as it fits a model.
+    """A LoRA configuration fitted to a model.
 
-    What "all-linear" means and peft cannot adapt is left out: layers whose weight their model reads itself, past the
-    adapter, and layers that compute more than a product. Named, they are refused.
+    "all-linear" leaves out the layers that peft cannot adapt: those whose weight the model reads directly, bypassing
+    the adapter, and those that compute more than a product. If the configuration names such a layer, it is refused.
 
     Args:
         model_config: The model's own configuration.
@@ -96,9 +96,9 @@ def adapter_of(model_config: Any, lora: Any, *, trust_remote_code: bool = False)
         trust_remote_code: Whether code that the model brings along may run.
 
     Raises:
-        InputError: Peft rejects it for this model; or what it trains would not be there after a merge: it reaches
-            weights that several parts of the model share, copies layers, or adds what the model has no place for; or it
-            would have no effect.
+        InputError: Peft rejects it for this model; it would have no effect; or a merge would lose what it trains, since
+            it reaches weights that several parts of the model share, copies layers, or adds weights that the model has
+            no place for.
     """
     if lora.layer_replication:
         raise InputError(
@@ -143,7 +143,7 @@ def _skeleton(model_config: Any, trust_remote_code: bool) -> Any:
 
 
 def _shared(model: Any) -> dict[int, list[str]]:
-    """The names of every weight that has several."""
+    """The names of each weight that has several names."""
     found: dict[int, list[str]] = {}
     for name, weight in model.named_parameters(remove_duplicate=False):
         found.setdefault(id(weight), []).append(name)
@@ -186,12 +186,12 @@ def _is_product(layer: nn.Linear) -> bool:
 
 @cache
 def _read_directly(kind: type[nn.Module]) -> frozenset[str]:
-    """Children of a module whose weights its own code reads: an adapter on them would do nothing, or only at times."""
+    """Children of a module whose weights its own code reads directly: an adapter on them would have little effect."""
     try:
         lines = inspect.getsource(kind).splitlines()
     except (OSError, TypeError):
         return frozenset()
-    # Not those that only ask for its type or set it at the beginning, nor slices of it, for tensor parallelism alone.
+    # Code that reads only its type, initialises it, or slices it for tensor parallelism does not count.
     pattern = re.compile(r"self\.(\w+)\.weight\b(?!\[|\.(?:dtype|device|shape|size|ndim|data)\b)")
     return frozenset(name for line in lines if "init" not in line for name in pattern.findall(line))
 
@@ -208,7 +208,7 @@ def _without(lora: Any, unfit: dict[str, str]) -> Any:
 
 
 def _short(names: dict[str, str]) -> tuple[str, ...]:
-    """A layer and its parent, which are called the same in every layer of a model."""
+    """The names of a layer and its parent, which are the same in every layer of a model."""
     return tuple(sorted({".".join(name.split(".")[-2:]) for name in names}))
 
 
@@ -227,7 +227,7 @@ def _adapted(model: Any, lora: Any) -> Any:
 
     try:
         with torch.device("meta"), warnings.catch_warnings():
-            # It is warned of again where the adapter is made.
+            # The same warning comes again when the adapter is made.
             warnings.simplefilter("ignore")
             return get_peft_model(model, copy.deepcopy(lora))
     except _PEFT_ERRORS as error:
@@ -239,7 +239,7 @@ def _adapted(model: Any, lora: Any) -> Any:
 
 
 def _reached(adapted: Any) -> Iterator[tuple[str, nn.Parameter]]:
-    """The model's own weights that an adapter is added to; not those that are trained as copies."""
+    """The model's own weights that an adapter is added to, without those that are trained as copies."""
     from peft.tuners.lora import LoraLayer
     from peft.tuners.lora.layer import ParamWrapper
 
@@ -251,7 +251,7 @@ def _reached(adapted: Any) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def _copied(adapted: Any) -> Iterator[nn.Parameter]:
-    """The model's own weights of which whole copies are trained."""
+    """The model's own weights that are trained as whole copies."""
     from peft.utils import ModulesToSaveWrapper
 
     for module in adapted.modules():
@@ -287,7 +287,7 @@ def _check_unfit(adapted: Any, unfit: dict[str, str]) -> None:
 
 
 def _check_merged(adapted: Any) -> None:
-    """Raises InputError where peft cannot merge an adapter into its model; of no more use is the adapted model then."""
+    """Raises InputError if peft cannot merge an adapter into its model, which must not be used afterwards."""
     try:
         adapted.merge_and_unload()
     except _PEFT_ERRORS as error:
@@ -303,5 +303,5 @@ def _named(left: dict[str, str]) -> tuple[str, ...]:
     # Of experts also bare parameters, but no biases.
     ends = {"experts": ("proj", "weight"), "shared experts": ("proj", "weight"), "MLP": ("weight",)}
     parts = [name.split(".") for name, kind in left.items() if kind in ends and name.endswith(ends[kind])]
-    # Of a layer's weight with its parent: an MLP's are called as the experts' are.
+    # The name of a layer's weight with its parent, since an MLP's layers have the names of an expert's.
     return tuple(sorted({".".join(part[-3 if part[-1] == "weight" else -2 :]) for part in parts}))

@@ -1,4 +1,4 @@
-"""How long the texts may be that a model reads."""
+"""The longest texts that a model can read."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
-# The second is MPT's.
+# The second name is MPT's.
 _LENGTHS = ("max_position_embeddings", "max_seq_len")
 
 
 def context_length(config: PreTrainedConfig) -> int:
-    """The longest sequence, in tokens, that the model takes; `sys.maxsize` where its config states no limit.
+    """The longest sequence, in tokens, that the model takes; `sys.maxsize` if its configuration states no limit.
 
-    Only as far as it reads each text by itself: see `reading_changes_at`.
+    With LongRoPE it may be less, since texts of one batch affect each other: see `reading_changes_at`.
     """
     lengths = [getattr(config.get_text_config(), name, None) for name in _LENGTHS]
     limits = [*lengths, reading_changes_at(config)]
@@ -23,11 +23,11 @@ def context_length(config: PreTrainedConfig) -> int:
 
 
 def reading_changes_at(config: PreTrainedConfig) -> int | None:
-    """The number of tokens above which a model turns every position by other factors; None where there is none.
+    """The number of tokens above which a model rotates all positions by other factors; None for most models.
 
-    That is LongRoPE (arXiv 2402.13753) with its two lists of factors, as in Phi-3 and Phi-4-mini. The longest sequence
-    of a forward pass decides for all of them, and its last token for its first: beside a text beyond the limit a short
-    one has other log-probs, and a text that grows beyond it has others than its tokens were sampled with.
+    LongRoPE (arXiv 2402.13753), as in Phi-3 and Phi-4-mini, has two lists of factors, and the longest sequence of a
+    forward pass decides which is used for all of them. So a short text has other log-probs beside one beyond the limit,
+    and a text that grows beyond it has other log-probs than its first tokens were sampled with.
     """
     ropes = _ropes(getattr(config.get_text_config(), "rope_parameters", None) or {})
     limits = [

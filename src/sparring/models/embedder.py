@@ -27,7 +27,7 @@ class Embedder:
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector a text, of what fits into the model's context; zeros for a text without a token."""
+        """One vector for each text, cut to the model's context; zeros for a text without a token."""
         return [self._embed(text) for text in texts]
 
     def _embed(self, text: str) -> list[float]:

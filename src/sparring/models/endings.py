@@ -1,4 +1,4 @@
-"""How a model's folder says that a response ends, and how it is told what the model was trained to end with."""
+"""The tokens at which a model's folder says that a response ends: read, and written after training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_SAMPLING = ("transformers_version", "use_cache", "max_length", "max_new_toke
 def end_ids(config: ModelConfig) -> frozenset[int]:
     """Every token that the model's own `generate` would stop at: all ids of `generation_config.eos_token_id`.
 
-    Where the folder has no generation_config.json, those of the model's configuration, as transformers does.
+    If the folder has no generation_config.json, those of the model's configuration, as in transformers.
 
     Raises:
         InputError: The file cannot be read.
@@ -30,7 +30,7 @@ def end_ids(config: ModelConfig) -> frozenset[int]:
         try:
             found = GenerationConfig.from_pretrained(path, **origin_of(config))
         except Exception as error:
-            # What a file of another's leads to in transformers may be anything.
+            # A file of another person may raise any error in transformers.
             if (Path(path) / "generation_config.json").exists():
                 problem = f"generation_config.json cannot be read ({in_a_line(error)})"
                 raise InputError(problem, where=path, fix="mend or remove the file") from error
@@ -39,7 +39,7 @@ def end_ids(config: ModelConfig) -> frozenset[int]:
 
 
 def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
-    """Writes into a model's configurations that it ends a response with any of these tokens, for whoever samples later.
+    """Writes the tokens that end a response into a model's configurations, for later samplers of other programs.
 
     Args:
         model: A causal language model of transformers.
@@ -51,10 +51,10 @@ def tell_endings(model: Any, stop_ids: Collection[int]) -> None:
 
 
 def mend_sampling(model: Any) -> None:
-    """Has the sampling settings that a model came with be such that it can be saved with them.
+    """Mends the sampling settings that a model came with, so that it can be saved with them.
 
-    They stay, for those who take them; where they lack `do_sample`, without which they mean nothing and no model can be
-    saved with them, it is set. A temperature of 0, which `generate` does not take, becomes what it means: no sampling.
+    Settings of sampling without `do_sample` have no effect, and no model can be saved with them, so it is set. A
+    temperature of 0, which `generate` refuses, is replaced by what it means: no sampling.
 
     Args:
         model: A causal language model of transformers.
@@ -70,13 +70,13 @@ def mend_sampling(model: Any) -> None:
         try:
             settings.validate(strict=True)
         except ValueError:
-            # What is at odds with itself even so says nothing that anybody could follow.
+            # Settings that still contradict each other are dropped, since nobody could follow them.
             model.generation_config = GenerationConfig.from_model_config(model.config)
             model.generation_config.eos_token_id = settings.eos_token_id
 
 
 def sampling_settings(settings: GenerationConfig) -> dict[str, object]:
-    """What they tell `generate` beside token ids and lengths, such as a temperature or a penalty."""
+    """The settings for `generate` other than token ids and lengths, such as a temperature or a penalty."""
     return {
         name: value
         for name, value in settings.to_diff_dict().items()
@@ -85,10 +85,10 @@ def sampling_settings(settings: GenerationConfig) -> dict[str, object]:
 
 
 def ends_of(settings: GenerationConfig | None) -> frozenset[int]:
-    """The tokens at which `generate` stops with these settings; none where there are none.
+    """The tokens at which `generate` stops with these settings; empty if they name none.
 
     Raises:
-        InputError: They name none that could be.
+        InputError: They name something that is no token id.
     """
     ids: Any = None if settings is None else settings.eos_token_id
     named = [] if ids is None else ids if isinstance(ids, list | tuple) else [ids]

@@ -1,4 +1,4 @@
-"""The check that weights are numbers."""
+"""The check that weights are finite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparring.errors import InputError
 def first_broken(weights: Iterable[tuple[str, Tensor]]) -> str | None:
     """The name of the first weight that holds a NaN or an infinity; None where all are finite. One pass over them."""
     for name, weight in weights:
-        # Of a sharded weight, the part that this process holds.
+        # A sharded weight is checked in the part that this process holds.
         part = weight.to_local() if hasattr(weight, "to_local") else weight
         if part.is_floating_point() and not bool(part.isfinite().all()):
             return name
@@ -21,7 +21,7 @@ def first_broken(weights: Iterable[tuple[str, Tensor]]) -> str | None:
 
 
 def broken_weight(model: Any) -> str | None:
-    """The name of a trained weight of a model that is no longer finite, as far as this process sees; else None."""
+    """The name of a trained weight of a model that is not finite (in this process's shard), or None."""
     return first_broken((name, weight.detach()) for name, weight in model.named_parameters() if weight.requires_grad)
 
 

@@ -1,4 +1,4 @@
-"""A model's folder: which files of it are read, that none of them is a pickle, and their digests."""
+"""A model's folder: the files that are read, the check that none of them is a pickle, and their digests."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from sparring.models.config import EMBEDDED
 # Some repositories hold the same weights a second time, as consolidated.safetensors.
 WEIGHTS = "model*.safetensors"
 SMALL = ("*.json", "*.jinja", "*.txt", "*.model", "*.py")
-"""What else is read of a folder: configuration, tokenizer, chat template, code of the model's own."""
+"""The other files that are read of a folder: configuration, tokenizer, chat template, the model's own code."""
 
 ADAPTER = "adapter_model.safetensors"
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth")
 _MEBIBYTE = 1 << 20
-# Numbers of layers and of labels, as the families of transformers call them.
+# The names of the numbers of layers and of labels in the families of transformers.
 _COUNTED = re.compile(r"(^|_)(layers?|labels|blocks)$")
 _MOST = 10_000
-# The layout of `sparring.run_directory`, of which models know no more than it takes to say what a folder is.
+# The part of the layout of `sparring.run_directory` by which a folder of a run is recognised.
 _FILES_OF_RUN = ("config.yaml", "manifest.json")
 _POLICY_OF_RUN = re.compile(r"(base|warmup|(iterations|control)/[0-9]{3,9})(/model)?")
 _SAVE_AGAIN = "where you trust the model, load it in transformers and save it again with `save_pretrained`"
 
 
 def check_whole_model(folder: Path) -> None:
-    """Raises InputError unless a folder holds a whole model of a size that may be, and no adapter to load into it."""
+    """Raises InputError unless a folder holds a whole model, of a plausible size, rather than an adapter."""
     adapter = folder / "adapter_config.json"
     if (folder / "config.json").is_file():
         _check_counts(_json_object(folder / "config.json"), str(folder / "config.json"))
@@ -52,7 +52,7 @@ def check_whole_model(folder: Path) -> None:
 
 
 def _refuse_part_of_run(folder: Path) -> None:
-    """Raises InputError where a folder is a run of sparring, or that of a policy in one."""
+    """Raises InputError if a folder is a run of sparring, or a policy's stage in one."""
     here = folder.resolve()
     near = (here, *here.parents[:3])
     run = next((each for each in near if all((each / name).is_file() for name in _FILES_OF_RUN)), None)
@@ -68,9 +68,9 @@ def _refuse_part_of_run(folder: Path) -> None:
 
 
 def near_by(name: str) -> str:
-    """The begin of a cure where there is no model of a name: the folder beside, or the embedded model, most like it."""
+    """The beginning of the fix for an unknown model: the folder beside it, or the embedded model, of a similar name."""
     path = Path(name).expanduser()
-    # An owner's model on the hub is not a misspelt one of ours.
+    # A hub id with an owner is no misspelt name of the embedded model.
     known = {} if "/" in name else {EMBEDDED: EMBEDDED}
     with suppress(OSError):
         beside = (each for each in sorted(path.parent.iterdir()) if (each / "config.json").is_file())
@@ -101,7 +101,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def ends_digest(folder: Path) -> str:
-    """A sha256 of everything that is read of a model, of weights the sizes and the ends alone; see `fingerprint`."""
+    """A sha256 of the files that are read of a model; of weights, only the sizes and the ends; see `fingerprint`."""
     digest = hashlib.sha256()
     for file in _small_files(folder):
         digest.update(f"\n{file.name} ".encode() + hashlib.sha256(file.read_bytes()).digest())
@@ -110,7 +110,7 @@ def ends_digest(folder: Path) -> str:
         digest.update(f"\n{file.name} {size}\n".encode())
         with file.open("rb") as weights:
             digest.update(weights.read(_MEBIBYTE))
-            # Where the two ends would overlap, the second read goes on from the first.
+            # Where the two ends overlap, the second read continues the first.
             weights.seek(max(size - _MEBIBYTE, min(size, _MEBIBYTE)))
             digest.update(weights.read())
     return digest.hexdigest()
@@ -142,7 +142,7 @@ def _no_weights(folder: Path) -> InputError:
 
 
 def _check_counts(settings: dict[str, Any], where: str) -> None:
-    """Refuses what transformers would make objects of one by one without an end, before it looks at the weights."""
+    """Refuses absurd numbers of layers or labels, for which transformers would create objects without end."""
     waiting = [settings]
     while waiting:
         for name, value in waiting.pop().items():
@@ -164,7 +164,7 @@ def _json_object(path: Path) -> dict[str, Any]:
 
 
 def _safe(folder: Path, name: str, *, by: str) -> Path:
-    """A file of weights that another file names, if it is a safetensors file that lies in the folder itself."""
+    """A file of weights that an index names, if it is a safetensors file in the folder itself."""
     path, where = folder / name, str(folder / by)
     if Path(name).name != name:
         problem = f"it names the weights '{name}', which lie outside the folder and are not read"

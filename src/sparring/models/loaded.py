@@ -1,4 +1,4 @@
-"""Whether the weights that a model's files hold are those that its configuration describes."""
+"""Checks that the weights in a model's files are those that its configuration describes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from sparring.errors import InputError
 from sparring.progress import console
 
 _SHOWN = 3
-# What safetensors calls the formats in which a number needs no scale beside it.
+# The names that safetensors has for formats in which a number needs no separate scale.
 _PLAIN = ("F64", "F32", "F16", "BF16")
 
 
 def check_loaded(report: Mapping[str, Collection[Any]], path: str, *, optional: tuple[str, ...], whole: bool) -> None:
-    """Refuses a model that lacks weights, and says which of its files' weights it has no place for.
+    """Refuses a model that lacks weights, and names the weights in its files that it has no place for.
 
-    transformers would fill the ones with random numbers, leave out the others, and only log it.
+    transformers would fill missing weights with random numbers, leave out superfluous ones, and only log it.
 
     Args:
-        report: What `from_pretrained` says of the loading.
+        report: The report of `from_pretrained` on the loading.
         path: The model's folder or name.
-        optional: How the names of weights begin that may be missing.
-        whole: Whether it has a place for all that such files hold: a model without its head has not.
+        optional: The beginnings of the names of weights that may be missing.
+        whole: Whether it should have a place for all weights in the files; a model without its head has not.
 
     Raises:
         InputError: Weights are missing, or have another shape than the configuration says.
@@ -52,16 +52,16 @@ def check_loaded(report: Mapping[str, Collection[Any]], path: str, *, optional: 
 
 
 def check_formats(settings: Any, files: Iterable[Path]) -> None:
-    """Refuses weights in few bits of which the configuration does not say how they were quantised.
+    """Refuses weights in few bits if the configuration does not say how they were quantised.
 
-    transformers would take the bits for the weights themselves, without the scales that belong to them.
+    transformers would take the bits for the weights themselves, without their scales.
 
     Args:
         settings: The model's configuration.
         files: The files of its weights.
 
     Raises:
-        InputError: There are such weights; of a file that cannot be read, transformers says so.
+        InputError: There are such weights. A file that cannot be read is left to transformers, which says so.
     """
     if getattr(settings, "quantization_config", None) is not None:
         return
@@ -77,7 +77,7 @@ def check_formats(settings: Any, files: Iterable[Path]) -> None:
 
 
 def plain_outputs(model: Any) -> None:
-    """Has a model's forward pass give what is read here and no more, whatever its configuration came with.
+    """Makes a model's forward pass return a named result without attentions, whatever its configuration says.
 
     With `output_attentions` no model can be saved unless its attention is eager, and without `return_dict` the families
     of transformers fail on their own outputs.
@@ -91,7 +91,7 @@ def plain_outputs(model: Any) -> None:
 
 
 def tell_zeros(model: Any, path: str) -> None:
-    """Says which matrices of a model are nothing but zeros, as a download leaves them that was broken off.
+    """Names the matrices of a model that hold nothing but zeros, as an interrupted download leaves them.
 
     Args:
         model: The model.
@@ -107,10 +107,10 @@ def tell_zeros(model: Any, path: str) -> None:
 
 
 def tell_untied(model: Any) -> None:
-    """Writes into a model's configuration that its head is not its embedding, where its files hold two that differ.
+    """Writes into a model's configuration that its head is not its embedding, if its files hold two that differ.
 
-    transformers reads both, whatever the configuration says; other tools follow the configuration, and would take the
-    embedding for the head of a model that was saved so.
+    transformers reads both, whatever the configuration says; other tools follow the configuration, and would use the
+    embedding as the head once the model is saved.
 
     Args:
         model: A causal language model of transformers.
@@ -122,9 +122,9 @@ def tell_untied(model: Any) -> None:
 
 
 def tell_left_out(model: Any, files: Iterable[Path], path: str) -> None:
-    """Says which weights of a model's files its family leaves out, so that whatever is saved of it lacks them.
+    """Names the weights of a model's files that its family ignores, so that a saved copy will lack them.
 
-    transformers names them nowhere: layers that predict several tokens at once, or what reads images.
+    transformers does not report them: layers that predict several tokens at once, or that read images.
 
     Args:
         model: The model.
@@ -137,7 +137,7 @@ def tell_left_out(model: Any, files: Iterable[Path], path: str) -> None:
     for file in files if patterns else ():
         with safe_open(file, framework="pt") as weights:
             for name in weights.keys():  # noqa: SIM118 - it is no mapping
-                # Experts are one module in memory. Masks and the like lie in a module that there is.
+                # Experts are one module in memory; masks and the like belong to a module that exists.
                 owner = name.partition(".experts.")[0] if ".experts." in name else name.rpartition(".")[0]
                 if owner not in modules and any(re.search(pattern, name) for pattern in patterns):
                     left.append(name)

@@ -1,4 +1,4 @@
-"""From a name in a configuration to a model and its tokenizer, ready to use, or an error that says what to do."""
+"""Loads models and tokenizers by their names in a configuration, or raises an error that says what to do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
 def resolve(name: str) -> str:
-    """What `from_pretrained` takes for `name`: a local folder, or a Hugging Face id.
+    """The argument of `from_pretrained` for `name`: a local folder or a Hugging Face id.
 
     Raises:
         InputError: `name` is neither the embedded model, nor a model folder, nor of the form of an id; or it is the
@@ -56,7 +56,7 @@ def resolve(name: str) -> str:
     if folder.is_dir():
         check_whole_model(folder)
         return str(folder)
-    # The hub has no such model, and would be asked five times where it cannot be reached.
+    # The hub has no such model, and would be tried five times if it cannot be reached.
     misspelt = "/" not in name and nearest(name, [EMBEDDED], like=_MISSPELT) is not None
     if folder.exists() or misspelt or not _HUB_ID.fullmatch(name):
         fix = f"give a folder that `save_pretrained` wrote, a Hugging Face id (owner/model), or '{EMBEDDED}'"
@@ -84,7 +84,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     Raises:
         InputError: There is none, or it cannot be read.
     """
-    # Asked first, since a missing model gives tokenizer errors that name neither the model nor the cause.
+    # Loaded first, since for a missing model tokenizers raise errors that name neither the model nor the cause.
     load_config(config)
     return tokenizer_of(config)
 
@@ -96,7 +96,7 @@ def tokenizer_of(config: ModelConfig) -> PreTrainedTokenizerBase:
         with quiet_transformers():
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, **origin_of(config))
             tokenizer = as_its_file(tokenizer, path, origin_of(config))
-            # Much of what its files say wrongly shows only here.
+            # Many faults of its files show only when it is used.
             tokenizer.decode(tokenizer("a")["input_ids"])
             return tokenizer
     except Exception as error:
@@ -108,14 +108,14 @@ def tokenizer_of(config: ModelConfig) -> PreTrainedTokenizerBase:
 def load_model(config: ModelConfig) -> PreTrainedModel:
     """The model, in evaluation mode, in the dtype and on the device that `config` names.
 
-    Its input embedding has no `padding_idx`: with one, `nn.Embedding` drops the gradient of the padding token,
-    which in many models is also the token that ends a response, and must learn to. Nor has it any dropout.
+    Its input embedding has no `padding_idx`: with one, `nn.Embedding` drops the gradient of the padding token, which in
+    many models also ends a response, and must be trained for that. The model has no dropout either.
 
     Only safetensors files are read, never pickles, which can run code when they are opened.
 
     Raises:
-        InputError: The model is missing, is no causal language model, has weights that are missing or in another
-            format, or the device is not there.
+        InputError: The model is missing, is no causal language model, lacks weights or has them in another format; or
+            there is no such device.
     """
     settings = load_config(config)
     files = weight_files(folder := Path(local_folder(config.name, revision=config.revision)))
@@ -179,14 +179,14 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
 
 
 def load_adapter(folder: Path, *, like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights of an adapter, from safetensors alone: peft itself would take a pickle too, or look on the hub.
+    """The weights of an adapter, from safetensors only; peft itself would also take a pickle, or look on the hub.
 
     Args:
         folder: The folder that peft wrote.
-        like: Weights of the same names and shapes.
+        like: The expected weights, by their names.
 
     Raises:
-        InputError: They are missing, are others, or are not finite.
+        InputError: Weights are missing, have other names or shapes, or are not finite.
     """
     path, fix = folder / ADAPTER, "put a whole copy back: adapters are read as safetensors that this run's LoRA fits"
     try:
@@ -215,10 +215,10 @@ def fingerprint(path_or_id: str, *, revision: str | None = None) -> str:
     It covers configuration, tokenizer, chat template and the model's own code, and of each weight file the name, the
     size and the first and last MiB. Those hold the file's table of contents and its first and last tensors, which
     differ as soon as a model was trained; reading all of a 70B model would take minutes at every start. So it tells
-    models apart, but is no proof against tampering: a change in the middle of a large file goes unseen.
+    models apart, but does not reveal tampering: a change in the middle of a large file goes unnoticed.
 
     Args:
-        path_or_id: What `ModelConfig.name` takes. A Hugging Face id is downloaded if it is not here yet.
+        path_or_id: A value of `ModelConfig.name`. A Hugging Face id is downloaded if it is not here yet.
         revision: The revision of a Hugging Face id.
 
     Raises:
@@ -245,7 +245,7 @@ def local_folder(path_or_id: str, *, revision: str | None = None) -> str:
 
 @contextmanager
 def _loading(path: str) -> Iterator[None]:
-    """Has transformers read a model quietly, and says in words what it fails of."""
+    """Within, transformers loads a model quietly, and its errors become an InputError in plain words."""
     try:
         with making_models():
             yield
@@ -289,13 +289,13 @@ def _cannot_load(path: str, error: Exception) -> InputError:
 
 
 def origin_of(config: ModelConfig) -> dict[str, Any]:
-    """What `from_pretrained` must know of where a model comes from, beside its name."""
+    """The arguments of `from_pretrained` about a model's origin, besides its name."""
     origin: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
     return origin | ({"revision": config.revision} if config.revision else {})
 
 
 def torch_device(name: str) -> torch.device:
-    """What `ModelConfig.device` names.
+    """The device that `ModelConfig.device` names.
 
     Raises:
         InputError: PyTorch sees no such device.

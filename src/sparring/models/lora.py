@@ -12,10 +12,10 @@ MEANT = {
     **dict.fromkeys(("rank", "lora_r", "lora_rank"), "r"),
     "alpha": "lora_alpha",
     "dropout": "lora_dropout",
-    # TRL's names of these have the section in front.
+    # TRL's names of these begin with the name of the section.
     **{f"lora_{name}": name for name in ("target_modules", "target_parameters", "modules_to_save")},
 }
-"""Fields by what people write for them."""
+"""Fields, by the names that people write for them."""
 
 
 def lora_fields() -> frozenset[str]:
@@ -46,6 +46,6 @@ def lora_config(fields: Mapping[str, Any]) -> Any:
     try:
         return LoraConfig(**({"target_modules": "all-linear"} | dict(fields)), task_type="CAUSAL_LM")
     except Exception as error:
-        # What a value of a wrong type leads to in peft may be anything.
+        # A value of a wrong type may raise any error in peft.
         told = f"{error}".strip() or type(error).__name__
         raise InputError(told, where="lora", fix="correct the field that it is about") from error

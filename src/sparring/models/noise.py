@@ -1,4 +1,4 @@
-"""Chance inside a model's own layers, which self-play has no use for."""
+"""Turns off the randomness in a model's own layers, which self-play has no use for."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _NAMES = re.compile(r"drop|jitter")
 def without_noise(model: Any) -> None:
     """Turns off the dropout and the router's jitter that a model came with, in its layers and its configuration.
 
-    Responses are sampled, and the opponent's log π(y | x) is taken, without them. Were the policy trained with them,
-    its log ratio to the opponent would be noise even before it has learned anything: dropout of 0.3 in a GPT-2 of two
-    layers moved a response of ten tokens by six nats. The dropout of an adapter is the user's, and is made later.
+    Responses are sampled, and the opponent's log π(y | x) is computed, without them. If the policy were trained with
+    them, its log ratio to the opponent would be noise even before it has learned anything: dropout of 0.3 in a GPT-2 of
+    two layers moved the log-prob of a response of ten tokens by six nats. The dropout of an adapter is the user's
+    choice, and is added later.
 
     Args:
         model: A model of transformers; changed in place.

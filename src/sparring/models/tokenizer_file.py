@@ -1,4 +1,4 @@
-"""Whether transformers reads a tokenizer as its own file, tokenizer.json, has it."""
+"""Replaces a tokenizer that transformers reads differently than its own file, tokenizer.json, describes it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _FAMILIES = "transformers.models."
 
 
 def as_its_file(tokenizer: Any, path: str, origin: Mapping[str, Any]) -> Any:
-    """The tokenizer, or the one that its file describes, where the two write a text otherwise.
+    """The tokenizer, or the one that its file describes if the two split texts differently.
 
     A model was trained with what tokenizer.json says. transformers 5 takes the vocabulary from it, and how a text is
     changed and split from the class that tokenizer_config.json names: where that is another one, as in copies of
     DeepSeek's distilled Llamas (`LlamaTokenizerFast`), spaces and line breaks were lost without a word.
 
     Args:
-        tokenizer: As `AutoTokenizer` gives it.
+        tokenizer: The tokenizer from `AutoTokenizer`.
         path: The model's folder or Hugging Face id.
-        origin: What `from_pretrained` must know beside it.
+        origin: Further arguments of `from_pretrained`.
     """
     own = isinstance(tokenizer, PreTrainedTokenizerFast) and type(tokenizer).__module__.startswith(_FAMILIES)
     missing = dict.fromkeys(("_raise_exceptions_for_missing_entries", "_raise_exceptions_for_connection_errors"), False)

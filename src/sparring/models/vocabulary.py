@@ -1,4 +1,4 @@
-"""Do the tokens of the data fit the model?"""
+"""Checks that the tokens of the data fit the model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_tokens(model_config: Any, tokenizer: Any, used: Iterable[int], *, wher
         where: The setting that names the model.
 
     Raises:
-        InputError: There are such ids; it has both sizes and the cure.
+        InputError: There are such ids; the message has both sizes and the fix.
     """
     rows: int = model_config.get_text_config().vocab_size
     beyond = sorted({token for token in used if token >= rows})

@@ -2,7 +2,7 @@
 
 A check is a function from `History` to a `Reading`, a number (the higher, the worse) and its meaning in plain words, or
 None where it has no data. To add one: write it in a module here, list it in `CHECKS`, give it limits in
-`StabilityConfig`, and say in `ADVICE` what it means that it is not well.
+`StabilityConfig`, and write in `ADVICE` what a warning means.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 def examine(history: History, config: StabilityConfig) -> list[Finding]:
     """The findings of the checks after the last iteration of a history; checks without data have none.
 
-    One that is not well also says what that means and what to do.
+    A warning or an alarm also tells what it means and what to do.
     """
     readings = {name: check(history) for name, check in CHECKS.items()}
     found = [

@@ -1,4 +1,4 @@
-"""What a check means that is not well, and what to do."""
+"""The meaning of a check's warning, and what to do."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ ADVICE = {
     "length": "responses are longer or shorter than the experts' and the first policy's. Where the report's samples "
     f"are padded or broken off, the judge may prefer length alone, or the policy has moved too far: {_SMALLER_STEPS}",
 }
-"""By check."""
+"""The advice by the name of the check."""

@@ -1,4 +1,4 @@
-"""Whether the policy collapses: the entropy and the diversity of its samples, compared with the first policy's."""
+"""Collapse: the loss of entropy and of diversity in the policy's samples, compared with the first policy's."""
 
 from __future__ import annotations
 

@@ -46,14 +46,14 @@ class StabilityConfig(BaseModel):
     """The limits of every check of `CHECKS`.
 
     Attributes:
-        oscillation: Share of a step that the next one takes back. Chance alone, independent in every iteration, gives a
-            half, so it warns above that; at 1 nothing is left of a step.
-        reward_bound: Share of rewards beyond ±R. A few stray beyond the bound; where half of them do, R is no bound.
-        displacement: What the expert's responses lose for each nat of margin. Above 1 they fall more than the margin
-            grows.
-        entropy: Share of the entropy a token that is gone since play began. Half is much even for a policy that learns
+        oscillation: Share of a step that the next one takes back. Independent noise gives a half, so it warns above
+            that; at 1 nothing is left of a step.
+        reward_bound: Share of rewards beyond ±R. A few may stray beyond the bound; if half of them do, R is no bound.
+        displacement: Log-likelihood that the expert's responses lose for each nat of margin. Above 1 they lose more
+            than the margin grows.
+        entropy: Share of the entropy a token that was lost since play began. Half is much even for a policy that learns
             a narrow expert; with a fifth left it has collapsed.
-        diversity: Share of distinct word pairs that is gone since play began.
+        diversity: Share of distinct word pairs that was lost since play began.
         length: Factor by which the mean length is outside the range between the first policy's and the expert's.
     """
 

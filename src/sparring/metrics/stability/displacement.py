@@ -1,4 +1,4 @@
-"""Whether the margin grows at the cost of the responses that it should favour."""
+"""Likelihood displacement: whether the margin grows while the favoured responses become less likely."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ _FAVOURED = {"rewards/expert": "expert's", "rewards/chosen": "preferred"}
 
 
 def displacement(history: History) -> Reading | None:
-    """What the favoured responses lose for each nat of margin: −r₊/m, where their reward r₊ fell.
+    """The loss of the favoured responses for each nat of margin, −r₊/m, if their reward r₊ fell and the margin m grew.
 
-    It counts where the margin m grew. m is r₊ less the reward of the other responses, so it also grows where both fall,
-    the others faster: the policy then finds the expert's responses (with a judge, the preferred ones) *less* likely
-    than its opponent does, and moves to responses that are neither. The ratio does not depend on β. A fall within two
-    standard errors counts as none.
+    m is r₊ less the reward of the other responses, so it also grows if both fall, the others faster: the policy then
+    finds the expert's responses (with a judge, the preferred ones) *less* likely than its opponent does, and moves to
+    responses that are neither. The ratio does not depend on β. A fall within two standard errors counts as none.
 
     Source: the phenomenon is the likelihood displacement of Razin et al. 2024, arXiv 2410.08847; the ratio is ours.
     """

@@ -1,4 +1,4 @@
-"""The data of the checks, and their readings and findings."""
+"""The data that the stability checks read, and their readings and findings."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class History:
     """A run up to the end of an iteration.
 
     Attributes:
-        evaluations: By policy, from 0 to the one that the last iteration made: what was measured on the held-out set.
-        training: By iteration, each value that training logged, over its steps; the loss as `objective`.
+        evaluations: By policy, from 0 to the one that the last iteration made: its estimates on the held-out set.
+        training: By iteration, the values that training logged at its steps, by name; the loss is `objective`.
         expert_log_probs: By policy, log π(y_E|x) of every held-out expert response, nats, in the same order.
         phase_start: The first iteration that was played with the last one's objective.
     """
@@ -32,20 +32,20 @@ class History:
         return max(self.training)
 
     def now(self, name: str) -> Estimate | None:
-        """A held-out value of the policy that the last iteration made."""
+        """A held-out estimate of the policy that the last iteration made."""
         return self.evaluations[self.iteration + 1].get(name)
 
     def at_start(self, name: str) -> Estimate | None:
-        """A held-out value of the policy that played first."""
+        """A held-out estimate of policy 0."""
         return self.evaluations[0].get(name)
 
     def of_game(self, name: str, iteration: int) -> Estimate | None:
-        """A value of an iteration's objective: on held-out prompts where it was measured there, else in training."""
+        """A metric of an iteration's objective: on held-out prompts if it was computed there, else in training."""
         return self.evaluations[iteration + 1].get(name) or self.training[iteration].get(name)
 
 
 def greatest(*values: float) -> float:
-    """The greatest of some values; NaN where one of them is, which `max` may pass over."""
+    """The greatest of some values; NaN if one of them is NaN, which `max` may miss."""
     return math.nan if any(math.isnan(value) for value in values) else max(values)
 
 
@@ -72,7 +72,7 @@ class Finding:
         status: "ok", "warn" or "alarm".
         value: As in `Reading`.
         threshold: The limit that decided the status.
-        text: As in `Reading`; with what it means and what to do, in brackets, where it is not well.
+        text: As in `Reading`; unless the status is "ok", with the meaning and the advice in brackets.
     """
 
     check: str

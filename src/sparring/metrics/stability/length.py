@@ -1,4 +1,4 @@
-"""Whether the responses drift to a length that neither the first policy nor the expert has."""
+"""Length drift: whether the responses reach a length that neither the first policy's nor the expert's have."""
 
 from __future__ import annotations
 

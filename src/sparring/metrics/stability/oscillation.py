@@ -1,4 +1,4 @@
-"""Whether every iteration takes back what the one before it did."""
+"""Oscillation: whether every iteration undoes the one before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.metrics.stability.history import History, Reading
 
 # Only the last steps count, so that the distant past does not hide the present.
 _STEPS = 5
-# A single number reverses once by chance; as many log-probs as there are held-out prompts do not.
+# The least steps: a single number may reverse once by chance; the log-probs of all held-out experts do not.
 _FEWEST_STEPS = {"vector": 2, "number": 3}
 _SERIES = {"objective": "the loss", "rewards/margins": "the margin"}
 
@@ -20,8 +20,8 @@ _SERIES = {"objective": "the loss", "rewards/margins": "the margin"}
 def oscillation(history: History) -> Reading | None:
     """The largest oscillation index of three series: the log-probs of held-out experts, the loss and the margin.
 
-    The last five steps count. The log-probs need two steps, the loss and the margin three, and these are taken to stand
-    still where they moved by less than twice their standard error.
+    The last five steps count. The log-probs need two steps, the loss and the margin three. A loss or margin that moved
+    by less than twice its standard error counts as not moved.
     """
     indices = {"the expert's log-probabilities": _of_log_probs(history)}
     indices |= {title: _of_values(history, name) for name, title in _SERIES.items()}
@@ -38,18 +38,18 @@ def oscillation(history: History) -> Reading | None:
 
 
 def oscillation_index(series: Sequence[Sequence[float]]) -> float:
-    """The share of each step that the next one takes back: max(0, −φ), φ = Σ_t ⟨d_t, d_{t+1}⟩ / Σ_t ⟨d_t, d_t⟩.
+    """The oscillation index, the share of each step that the next one takes back: max(0, −φ).
 
-    d_t = v_{t+1} − v_t are the steps of the series; φ is the least-squares factor from one step to the next. Where the
-    error shrinks by 1 − e an iteration, as near the fixed point of an exact game, it is 1 − e. So the index is 0 for a
-    play that arrives at once or from one side, 1 for one that repeats every second iteration, and above 1 for one that
-    swings ever wider. Noise that is independent from one iteration to the next, around a standstill, gives ½.
+    φ = Σ_t ⟨d_t, d_{t+1}⟩ / Σ_t ⟨d_t, d_t⟩ is the least-squares factor from one step d_t = v_{t+1} − v_t of the series
+    to the next. If an iteration multiplies the error by 1 − e, as near the fixed point of an exact game, φ = 1 − e. So
+    the index is 0 for a play that converges at once or from one side, 1 for one that repeats every second iteration,
+    and above 1 for one that swings ever wider. Independent noise around a constant gives ½.
 
     Args:
-        series: `[T+1, N]` what was measured after each iteration, T ≥ 2.
+        series: `[T+1, N]` values after each iteration, T ≥ 2.
 
     Returns:
-        The index, 0 for a series that stands still; NaN where something is not finite.
+        The index, 0 for a constant series; NaN if a value is not finite.
     """
     if not all(map(math.isfinite, chain.from_iterable(series))):
         return math.nan
@@ -79,7 +79,7 @@ def _of_values(history: History, name: str) -> float | None:
 
 
 def _without_noise(values: Sequence[Estimate]) -> list[float]:
-    """The means; one that differs from the last by less than two standard errors is replaced by it."""
+    """The means; a mean within two standard errors of the last one is replaced by it."""
     kept = [values[0]]
     for value in values[1:]:
         last = kept[-1]

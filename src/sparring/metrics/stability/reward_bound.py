@@ -1,4 +1,4 @@
-"""Whether the rewards stay within the bound of the objective."""
+"""The reward bound: whether the rewards stay within the bound of the objective."""
 
 from __future__ import annotations
 
