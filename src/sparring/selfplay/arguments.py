@@ -29,7 +29,7 @@ def arguments_of(config: SelfPlayConfig, fields: Mapping[str, Any]) -> TrainingA
 
 
 def epochs_of(config: SelfPlayConfig, fields: Mapping[str, Any], *, rows: int, processes: int) -> float:
-    """Passes over so many rows of a stage that trains with these fields: what they ask for, or the steps make."""
+    """The epochs of a stage that trains on `rows` rows with these fields, as they say or as `max_steps` makes."""
     args = arguments_of(config, fields)
     if args.max_steps <= 0:
         return float(args.num_train_epochs)
@@ -38,7 +38,7 @@ def epochs_of(config: SelfPlayConfig, fields: Mapping[str, Any], *, rows: int, p
 
 
 def steps_of(args: TrainingArguments, *, rows: int, processes: int) -> int:
-    """Steps of the optimizer of a stage that trains on so many rows with these arguments."""
+    """The optimizer's steps of a stage that trains on `rows` rows with these arguments."""
     if args.max_steps > 0:
         return int(args.max_steps)
     batches = math.ceil(rows / (args.per_device_train_batch_size * processes))
@@ -52,7 +52,7 @@ def run_autocast(config: SelfPlayConfig) -> torch.dtype | None:
 
 
 def bf16_is_faster(config: SelfPlayConfig) -> bool:
-    """Whether a run computes in fp32 on a device that makes more products in bf16.
+    """Whether a run computes in fp32 on a device that is faster in bf16.
 
     Raises:
         InputError: PyTorch does not see the device.

@@ -1,8 +1,7 @@
-"""The recipe `auto`: looks at the data, writes out what they are best played with, and says why.
+"""The recipe `auto`: looks at the data, chooses the settings that suit them best, and says why.
 
-What a person set themselves stands; the rest becomes an ordinary configuration, which is the run's. The rules are
-`RULES`, the first that fits; the page docs/auto.md has them as a table. A number stands here where it was measured or
-derived, and nowhere else.
+Settings that a person gave are kept; with the others they become the run's ordinary configuration. Of `RULES`, the
+first that fits the data is taken; the page docs/auto.md has them as a table. Every number here was measured or derived.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from sparring.errors import InputError
 from sparring.selfplay.arguments import bf16_is_faster
 from sparring.selfplay.config.schema import SelfPlayConfig
 
-# As measured: "Prompts without an expert", docs/studies.md. From a start that has learnt what its experts teach, 5e-4
-# unlearns some of it in one iteration, and 2e-4 does not.
+# As measured: "Prompts without an expert", docs/studies.md. A start that has learnt from its experts unlearns some of
+# that in one iteration at the rate 5e-4, and does not at 2e-4.
 _LORA = {"r": 16, "lora_alpha": 32}
 _PLAY_TRAINING = {
     "learning_rate": 2e-4,
@@ -28,18 +27,18 @@ _PLAY_TRAINING = {
     "per_device_train_batch_size": 2,
 }
 _PLAY = {"iterations": 2, "generation": {"samples_per_prompt": 4}, "training": _PLAY_TRAINING}
-# It trains on the few prompts of which some samples are right and some wrong, so on each more than once; a temperature
-# above 1 makes them more, and what it imitates was found right at any (docs/studies.md, as above).
+# It trains on the few prompts of which some samples are right and some wrong, so on each of them more than once. A
+# temperature above 1 makes such prompts more frequent, and imitated samples are right at any (docs/studies.md, above).
 _RAFT = _PLAY | {
     "objective": {"name": "raft"},
     "generation": {"samples_per_prompt": 4, "temperature": 1.5},
     "training": {**_PLAY_TRAINING, "num_train_epochs": 4},
 }
-# η = 10 asks for five nats of a decided preference.
+# With η = 10 a certain preference asks for a log ratio of five nats.
 _SPPO = _PLAY | {"objective": {"name": "sppo", "eta": 10.0}}
 # An exact iteration of SPPO against the discriminator converges fastest at η = 4T (docs/judges.md), and T is 1.
 _IMITATION = _PLAY | {"objective": {"name": "sppo", "eta": 4.0}}
-# As published, once: nothing bounds its step but β, so its rate is that of the recipes. See the same measurement.
+# One epoch, as published. Nothing bounds its step but β, so its rate is that of the recipes; see the same measurement.
 _DPO = {
     "iterations": 1,
     "objective": {"name": "dpo", "beta": 0.1},
@@ -49,8 +48,8 @@ _DPO = {
 # At a constant rate the likelihood of held-out experts peaks after an epoch or two, long before the answers are as good
 # as they get; with a rate that falls to zero it rises again at the end (docs/auto.md). So no look ends it early.
 _WARMUP = {"learning_rate": 2e-4, "lr_scheduler_type": "linear", "num_train_epochs": 8}
-# Of fewer experts a fifth are too few to tell a plateau by: of six of 32 the likeliest came after epoch 2 of 8, where
-# the answers were far from as good as after the eighth (docs/auto.md).
+# With fewer experts a fifth of them is too few to find a plateau: with six of 32 the likelihood was highest after epoch
+# 2 of 8, when the answers were far worse than after the eighth (docs/auto.md).
 _FEW = 64
 # All weights are trained at a fifth of an adapter's rate, as the recipes are.
 _WHOLE = 0.2
@@ -59,17 +58,16 @@ _SECTIONS = ("data", "generation", "model", "training", "warmup")
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the training prompts have.
+    """Facts about the training prompts.
 
     Attributes:
-        prompts: How many there are.
-        experts: How many have an expert's response.
-        answers: How many have a reference answer: a ground truth, or an expert's response.
-        compared: How many have compared responses.
-        truths: How many have a ground truth.
-        verifier: The rule that says what an answer is: the configuration's, or where it has none `final-number` if that
-            fits all answers.
-        judge: The name of the judge in the configuration, if there is one.
+        prompts: The number of prompts.
+        experts: The number with an expert's response.
+        answers: The number with a reference answer: a ground truth, or an expert's response.
+        compared: The number with compared responses.
+        truths: The number with a ground truth.
+        verifier: The rule that verifies answers: the configuration's, or else `final-number` if that fits all answers.
+        judge: The name of the judge in the configuration, or None.
     """
 
     prompts: int
@@ -82,10 +80,10 @@ class Facts:
 
     @classmethod
     def of(cls, config: SelfPlayConfig) -> Facts:
-        """Reads the data; raises InputError where they are wrong."""
+        """Reads the data; raises InputError if they are wrong."""
         unread: Needs = {"auto": frozenset()}
         train = load(config.data, config.seed, unread).train
-        # A rule that is null by somebody's will stays so.
+        # A rule that a person set to null stays null.
         free = config.judge is None and config.data.verifier is None and "verifier" not in config.data.model_fields_set
         numbers = free and fitting_rule(train) == "final-number"
         if numbers:
@@ -109,13 +107,13 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What is played on which data.
+    """A rule of the recipe: settings for data of some kind.
 
     Attributes:
-        data: What the data have, in words.
-        fits: Whether they have it.
+        data: The kind of data, in words.
+        fits: Whether data are of this kind.
         plays: The settings.
-        because: Why, in words.
+        because: The reason, in words.
     """
 
     data: str
@@ -179,10 +177,10 @@ RULES = (
 
 
 def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
-    """The configuration with what the recipe chooses written out, and the reasons; as it is without the recipe.
+    """The configuration with the recipe's choices written out, and their reasons; unchanged if it names no recipe.
 
     Raises:
-        InputError: The data are wrong, or nothing in them says which response is better.
+        InputError: The data are wrong, or nothing in them tells which response is better.
     """
     if config.recipe is None:
         return config, ()
@@ -223,7 +221,7 @@ def resolve(config: SelfPlayConfig) -> tuple[SelfPlayConfig, tuple[str, ...]]:
 
 
 def _warmup(experts: int, given: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-    """The settings of a warm-up on so many experts, beside those that were given, and why."""
+    """The settings of a warm-up on a number of experts, completing the given ones, and the reason."""
     epochs = {**_WARMUP, **given.get("training", {})}["num_train_epochs"]
     until = given.get("until") or ("plateau" if experts >= _FEW else "end")
     if until == "plateau":
@@ -248,7 +246,7 @@ def _rule(facts: Facts, config: SelfPlayConfig) -> Rule:
 
 
 def _filled(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given, over what was chosen: sections key by key, components as a whole."""
+    """The given settings laid over the chosen ones: sections key by key, components as a whole."""
     filled = {**chosen, **given}
     for name in _SECTIONS:
         own, other = chosen.get(name), given.get(name)
@@ -258,7 +256,7 @@ def _filled(chosen: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 
 def _slower(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with every learning rate as all weights are trained at."""
+    """The settings with every learning rate divided as for training all weights."""
     return {
         name: _slower(value) if name in _SECTIONS else value * _WHOLE if name == "learning_rate" else value
         for name, value in chosen.items()

@@ -86,7 +86,8 @@ def held_out_judge(
         of_training: The judges of the phases, in order.
 
     Raises:
-        InputError: The judge is wrong or cannot compare two policies, or "training" is wanted and has none that can.
+        InputError: The judge is wrong or cannot compare two policies; or "training" is wanted, and no phase has a judge
+            that can.
     """
     first = next((judge for judge in of_training if judge is not None and judge.ranks_policies), None)
     if isinstance(wanted, Component):

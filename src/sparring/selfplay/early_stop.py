@@ -1,4 +1,4 @@
-"""The early stop: it compares each policy with the best one, and heeds the alarms that end a run."""
+"""The early stop: ends a run when a policy falls too far below the best one, or an alarm says so."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Standing:
     """The best policy so far, and whether the run ends with the last one.
 
     Attributes:
-        metric: The held-out metric by which policies are compared; None where there is none.
+        metric: The held-out metric by which policies are compared; None if there is none.
         best: The number of the best policy.
         stop: Whether the run ends: the last policy fell too far, or a check in `stop.alarms` raised the alarm.
         reason: Why it ends or goes on, in plain words.
@@ -52,14 +52,14 @@ def watch(
 
 
 def beside(standing: Standing, best: Mapping[str, Estimate], control: Mapping[int, Mapping[str, Estimate]]) -> Standing:
-    """The standing where a policy of the control that is better takes the place of the best one.
+    """The standing with the best policy of the control as the best one, if it is better than that of the play.
 
-    Of the control too the best policy is, among equals, the one that finds the held-out experts likeliest.
+    Among equal policies of the control, the best is the one that finds the held-out experts likeliest.
 
     Args:
-        standing: How the play ended.
-        best: The estimates of its best policy.
-        control: Those of the control's policies, by number.
+        standing: The standing at the end of the play.
+        best: The estimates of the play's best policy.
+        control: The estimates of the control's policies, by number.
     """
     metric = standing.metric
     if metric is None:
@@ -74,7 +74,7 @@ def beside(standing: Standing, best: Mapping[str, Estimate], control: Mapping[in
 
 
 def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate]]) -> Standing:
-    """The standing by the watched metric alone."""
+    """The standing by the watched metric, without the alarms."""
     last = max(evaluations)
     metric = _metric(config, evaluations[last])
     if metric is None:
@@ -86,8 +86,8 @@ def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate
     likelihoods = {policy: evaluations[policy].get(LIKELIHOOD, _UNKNOWN).mean for policy in values}
     best = max(values, key=lambda policy: (_number(values[policy]), _number(likelihoods[policy])))
     drop = values[best] - values[last]
-    # On few prompts chance alone moves a mean by its standard error. Both means are over the same prompts, so the
-    # errors of the two, added as if independent, overstate that of the difference.
+    # On few prompts chance alone moves a mean by its standard error. Both means are over the same prompts, so adding
+    # their errors as if they were independent overstates the error of the difference.
     noise = 2.0 * math.hypot(*(watched[policy].standard_error for policy in (best, last)))
     # 1e-9 is for rounding. NaN counts as a collapse.
     if config.enabled and not drop <= max(config.max_drop, noise) + 1e-9:
@@ -101,7 +101,7 @@ def _compare(config: StopConfig, evaluations: Mapping[int, Mapping[str, Estimate
 
 
 def _number(value: float) -> float:
-    """The value, below every other where it is no number."""
+    """The value; a NaN counts as lower than any number."""
     return -math.inf if math.isnan(value) else value
 
 

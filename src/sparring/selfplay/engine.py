@@ -19,7 +19,7 @@ from sparring.selfplay.teacher import Teacher
 if TYPE_CHECKING:
     from sparring.generation.mixture import Mixture
 
-# Settings of LoRA that peft can train and vLLM cannot play, with the value at which each is off.
+# Settings of LoRA that peft can train and vLLM cannot load, with the value that turns each off.
 _UNPLAYABLE = {
     "use_dora": False,
     "modules_to_save": None,
@@ -42,7 +42,7 @@ def generator_for(
     max_new_tokens: int,
     mixture: Mixture | None = None,
 ) -> Generator:
-    """A generator that samples from whatever policy is active: see `GeneratorParts`."""
+    """A generator that samples from the policy that is active at the time; see `GeneratorParts`."""
     parts = GeneratorParts(
         model=policy.causal_lm,
         tokenizer=policy.tokenizer,
@@ -62,10 +62,10 @@ def engine_model(
     held_out: Encoded | None = None,
     teacher: Teacher | None = None,
 ) -> EngineModel:
-    """What the engine of a run must know of the model; data and teacher give the longest prompt that it will read.
+    """The facts of the model that a run's engine needs; the data and the teacher decide the longest prompt.
 
     Raises:
-        InputError: The run trains adapters that no engine plays.
+        InputError: The run trains adapters that no engine can load.
     """
     parts = [train.examples, [] if held_out is None else held_out.examples]
     parts += [] if teacher is None else [teacher.train, teacher.held_out]

@@ -1,4 +1,4 @@
-"""A training that is too short for anything to come of it."""
+"""A warning about a training that is too short to change anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FEW_STEPS = 5
 
 
 def few_steps(prepared: Prepared) -> list[str]:
-    """Where all training together takes so few steps that next to nothing can come of it, and nobody asked for that."""
+    """A warning if all training together takes too few steps to change anything, and nobody set their number."""
     config, warmup = prepared.config, prepared.config.warmup
     trainings = [
         (phase.config.training, len(prepared.prompts(phase, iteration)))

@@ -63,7 +63,7 @@ def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
     directory = processes.on_main(lambda: make_folder(prepared.config))
     announce(prepared)
     with _held(directory):
-        # Another process may have started a run here before this one held the lock.
+        # Another process may have started a run here before this one got the lock.
         processes.on_main(lambda: make_folder(prepared.config))
         started = set_up(prepared, directory, callbacks)
         processes.on_main(lambda: claim(prepared, directory))
@@ -74,8 +74,8 @@ def run(config: SelfPlayConfig, *, callbacks: Sequence[Any] = ()) -> Result:
 def resume(path: Path | str, *, trust_remote_code: bool = False, callbacks: Sequence[Any] = ()) -> Result:
     """Continues a run from the last finished shard or checkpoint; on CPU the result is bit-identical.
 
-    Of a run that has ended, all that is on disk is checked, and what is damaged is computed again; without the consent
-    that this takes, nothing is done, and its result is what its files say.
+    If the run has ended, all its files are checked, and damaged ones are computed again. That may need consent; without
+    it nothing is computed, and the result is read from its file.
 
     Args:
         path: The run directory.
@@ -103,9 +103,9 @@ def resume(path: Path | str, *, trust_remote_code: bool = False, callbacks: Sequ
 
 @contextmanager
 def _held(directory: RunDirectory) -> Iterator[None]:
-    """Holds the run's lock in the main process, so that nobody else plays the run, and this process no other.
+    """Holds the run's lock in the main process, so that no other process plays it, and this process plays no other run.
 
-    accelerate keeps the device and the precision of a training for the whole process.
+    The latter since accelerate keeps the device and the precision of a training for the whole process.
     """
     if not _PLAYING.acquire(blocking=False):
         fix = "wait for it, or play this one in another process"
@@ -143,7 +143,7 @@ def _play(run: Run) -> Result:
 
 
 def _control(run: Run, iterations: int) -> dict[int, dict[str, Estimate]]:
-    """The policies of more supervised fine-tuning, measured as those of the play were."""
+    """Trains the policies of the control, and measures them like those of the play; returns their estimates."""
     evaluations, trained = dict[int, dict[str, Estimate]](), 0.0
     for number, epochs in enumerate(control_epochs(run, iterations)):
         train_control(run, CONTROL - number, epochs - trained)
@@ -191,7 +191,7 @@ def _triples(run: Run, phase: Phase, iteration: int) -> list[Triple]:
 
 
 def _taught(phase: Phase, iteration: int, triples: Sequence[Triple]) -> Triples:
-    """The triples from which the objective learns anything."""
+    """The triples that the objective can learn from."""
     learnt = taught(phase.objective, triples)
     if len(learnt) < len(triples):
         console.print(f"iteration {iteration}: trains on {len(learnt)} prompts; the others' samples teach nothing")

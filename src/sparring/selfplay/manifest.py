@@ -1,4 +1,4 @@
-"""The manifest: everything needed to do a run again, such as versions, seeds, fingerprints, hardware."""
+"""The manifest: everything that is needed to repeat a run, such as versions, seeds, fingerprints, hardware."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def manifest(
 
 
 def run_clock(directory: RunDirectory) -> Clock:
-    """The time that a run's chat template is told: when it was started."""
+    """The time that a run's chat template sees: that of its start."""
     return Clock.read(read_manifest(directory.manifest, "data.template")["data"]["template"]["clock"])
 
 
@@ -94,16 +94,16 @@ def _objective(phase: Phase) -> dict[str, Any]:
 
 def _command() -> list[str]:
     name = Path(sys.argv[0]).name
-    # What `python -m sparring` is called by.
+    # The command's name under `python -m sparring`.
     return ["sparring" if name == "__main__.py" else name, *map(without_user, sys.argv[1:])]
 
 
 def installed() -> str:
-    """Where this package was installed from: "index", "commit …" of a repository, or "folder"."""
+    """The source that this package was installed from: "index", "commit …" of a repository, or "folder"."""
     found = importlib.metadata.distribution("sparring")
     if not Path(str(found.locate_file("sparring"))).exists():
         return "folder"
-    # PEP 610: what an index did not name has this file.
+    # PEP 610: a package that was not installed from an index has this file.
     origin = json.loads(found.read_text("direct_url.json") or "{}")
     commit = origin.get("vcs_info", {}).get("commit_id")
     return f"commit {commit}" if commit else "folder" if origin else "index"
@@ -156,7 +156,7 @@ def config_fingerprint(config: SelfPlayConfig) -> str:
 
 
 def elsewhere(config: SelfPlayConfig) -> list[str]:
-    """The settings that do not change the result, as dotted keys, such as the output, and how servers are reached.
+    """The settings that do not change the result, as dotted keys, such as the output and the addresses of servers.
 
     The limits of the stability monitor are among them unless an alarm may end the run.
     """

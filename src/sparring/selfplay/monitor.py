@@ -1,4 +1,4 @@
-"""The stability monitor: the checks' findings on a run, for its log and its stability.json."""
+"""The stability monitor: runs the checks on a run, and writes their findings into its log and stability.json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sparring.work import processes
 def monitor(run: Run, evaluations: Mapping[int, Mapping[str, Estimate]]) -> list[Finding]:
     """The findings after the last evaluated policy; those of all iterations go into stability.json."""
     log_probs = {policy: expert_log_probs(run, policy) for policy in evaluations}
-    # In the main process, which writes the log: the others may not see its last events yet.
+    # In the main process, which writes the log; other processes may not see its last events yet.
     findings = processes.on_main(lambda: _examine(run, evaluations, log_probs))
     last = max(evaluations) - 1
     found = [finding for finding in findings if finding.iteration == last]
@@ -31,7 +31,7 @@ def monitor(run: Run, evaluations: Mapping[int, Mapping[str, Estimate]]) -> list
 
 
 def tell_start(run: Run, evaluation: Mapping[str, Estimate]) -> None:
-    """Warns where play starts from a policy that has not learned to write as the expert does."""
+    """Warns if play starts from a policy that has not learnt the expert's format."""
     if not run.config.total_iterations:
         return
     log_likelihood, objective = evaluation.get(LIKELIHOOD), split_regularizers(run.phase(0).objective)[0]

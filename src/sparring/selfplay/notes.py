@@ -1,4 +1,4 @@
-"""What a person should know of a run's data before it is played: what was left out, cut, or written otherwise."""
+"""Notes on a run's data for people before it is played: rows left out or cut, and texts changed for the model."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _SHOWN = 10
 _PAIRED_DEVIATION = 0.47
 _TELLING = 128
 _FAR_LONGER = 8
-# The least that the recipe `auto` was measured with (docs/auto.md).
+# The smallest settings that the recipe `auto` was measured with (docs/auto.md).
 _EXPERTS, _EPOCHS, _PROMPTS = 16, 8, 192
 _OF_HELD_OUT = "with the prompt of a held-out row"
 
 
 def announce(prepared: Prepared) -> None:
-    """Says it, so that nobody has to read the manifest to learn of it."""
+    """Prints the notes, so that nobody has to read them in the manifest."""
     for note in notes(prepared):
         console.print(note)
     for phase in prepared.phases if prepared.config.total_iterations else ():
@@ -49,7 +49,7 @@ def announce(prepared: Prepared) -> None:
 
 
 def notes(prepared: Prepared) -> list[str]:
-    """What was left out or cut, and what the model sees otherwise than the rows say; each a paragraph."""
+    """The notes, a paragraph each: what was left out or cut, and where the model sees other text than the rows hold."""
     lines = [*_unread(prepared), *prepared.reasons]
     lines += (
         _left_out(_skipped(prepared))
@@ -90,7 +90,7 @@ def notes(prepared: Prepared) -> list[str]:
 
 
 def _reference(prepared: Prepared) -> list[str]:
-    """What a penalty on the distance from the reference pulls towards, where a warm-up comes before play."""
+    """That a penalty on the distance from the reference pulls to the base model, not to the warm-up's policy."""
     penalties = {
         each.name: None
         for phase in prepared.phases
@@ -107,7 +107,7 @@ def _reference(prepared: Prepared) -> list[str]:
 
 
 def data_summary(prepared: Prepared) -> dict[str, Any]:
-    """What became of the data: rows read, left out, and cut, with reasons; and how prompts are written."""
+    """A summary of the data: rows read, left out, and cut, with reasons; and the form of prompts."""
     report, skipped, warmup = prepared.report, _skipped(prepared), prepared.config.warmup
     return {
         "read": report.read,
@@ -135,7 +135,7 @@ def data_summary(prepared: Prepared) -> dict[str, Any]:
 
 
 def _sides(warmup: WarmupConfig, prepared: Prepared) -> dict[str, int]:
-    """On how many examples a warm-up trains, and how many it sets apart."""
+    """The number of examples that a warm-up trains on, and that it sets apart."""
     taught, validation = warmup.split(prepared.train.examples)
     return {"trained": len(taught), "validation": len(validation)}
 
@@ -151,7 +151,7 @@ def _skipped(prepared: Prepared) -> list[tuple[str, str]]:
 
 
 def _unread(prepared: Prepared) -> list[str]:
-    """Which columns are not read, and how one is that may hold the right answer: more can be played with it."""
+    """The columns that are not read, and how to read one that may hold right answers, with which more can be played."""
     unread = prepared.report.unread
     if not unread:
         return []
@@ -164,7 +164,7 @@ def _unread(prepared: Prepared) -> list[str]:
 
 
 def _experts(train: Encoded) -> list[str]:
-    """On how many prompts there is an expert to imitate, where that is not all or none of them."""
+    """The number of prompts with an expert's response, if it is neither all nor none of them."""
     others = [item for item in train.examples if item.response is None]
     if len(others) in {0, len(train.examples)}:
         return []
@@ -175,7 +175,7 @@ def _experts(train: Encoded) -> list[str]:
 
 
 def _held_out(prepared: Prepared) -> list[str]:
-    """Where a separate source has more rows than are held out, and where those held out take most of few experts."""
+    """That a separate source has more rows than are held out, or that held-out rows take most of the few experts."""
     data, spare = prepared.config.data, prepared.report.spare
     held_out = [] if prepared.held_out is None else prepared.held_out.examples
     if spare:
@@ -192,7 +192,7 @@ def _held_out(prepared: Prepared) -> list[str]:
 
 
 def _control(prepared: Prepared) -> list[str]:
-    """What a control adds."""
+    """The policies that a control adds."""
     if not prepared.config.controls:
         return []
     lines = [
@@ -210,7 +210,7 @@ def _control(prepared: Prepared) -> list[str]:
 
 
 def _spared(prepared: Prepared) -> str:
-    """What spares the experts, where they are few and the held-out prompts take some of them."""
+    """How to spare the experts, if they are few and the held-out prompts take some of them."""
     data, train = prepared.config.data, prepared.train.examples
     few = any(not item.expert_ids for item in train) and any(item.expert_ids for item in train)
     own = data.held_out_source is None and data.held_out_split is None and data.source not in TASKS
@@ -220,7 +220,7 @@ def _spared(prepared: Prepared) -> str:
 
 
 def _limit(prepared: Prepared) -> list[str]:
-    """Where responses may grow far longer than any expert's, of which sampling an untrained model makes use."""
+    """That responses may become far longer than any expert's, as those of an untrained model do."""
     longest = max((len(item.expert_ids) for item in prepared.train.examples), default=0)
     limit = prepared.config.data.max_response_tokens
     if not longest or limit < _FAR_LONGER * longest:
@@ -232,7 +232,7 @@ def _limit(prepared: Prepared) -> list[str]:
 
 
 def _below_measured(prepared: Prepared) -> list[str]:
-    """Where what `auto` chose is shrunk below the least that it was measured with."""
+    """That settings which `auto` chose are shrunk below the smallest that it was measured with."""
     config, warmup = prepared.config, prepared.config.warmup
     if not prepared.reasons or not config.total_iterations or prepared.phases[0].given:
         return []
@@ -250,7 +250,7 @@ def _below_measured(prepared: Prepared) -> list[str]:
 
 
 def _number_format(prepared: Prepared) -> list[str]:
-    """Where a processor multiplies faster in another format than the run computes in."""
+    """That a processor multiplies faster in another number format than the run's."""
     if not bf16_is_faster(prepared.config):
         return []
     return [
@@ -260,7 +260,7 @@ def _number_format(prepared: Prepared) -> list[str]:
 
 
 def _reading(prepared: Prepared) -> list[str]:
-    """Where texts are kept shorter than the model's context."""
+    """That texts are kept shorter than the model's context."""
     limit = reading_changes_at(prepared.model_config)
     if limit is None:
         return []
@@ -271,7 +271,7 @@ def _reading(prepared: Prepared) -> list[str]:
 
 
 def _warmup(prepared: Prepared) -> list[str]:
-    """How a warm-up ends that ends by itself, and on which prompts' account."""
+    """How a warm-up until a plateau ends, and the prompts that it is found by."""
     warmup = prepared.config.warmup
     if warmup is None or warmup.until != "plateau":
         return []
@@ -310,7 +310,7 @@ def _findings(prepared: Prepared, encoded: Encoded) -> list[Observation]:
 
 
 def _teach(prepared: Prepared) -> bool:
-    """Whether anything of the run learns from the responses that the data hold."""
+    """Whether a phase or the warm-up learns from the responses that the data hold."""
     readers = (each.reads_expert or each.shows_expert or each.given for each in prepared.phases)
     players = (each.reward_player is not None for each in prepared.phases)
     return prepared.config.warmup is not None or bool(prepared.config.controls) or any(readers) or any(players)

@@ -38,9 +38,9 @@ class Phase:
         objective: The objective, with its regularizers.
         opponent: The opponent; it may use the policies of earlier phases too.
         judge: The judge's settings; None where the objective needs no judge.
-        reward_player: Who learns an explicit reward after every generation: the judge's, or the evaluation's beside
-            an imitation objective; None where nobody does.
-        scorer: The settings of who scores the generated responses token by token; None where the objective reads none.
+        reward_player: The player that learns an explicit reward in every iteration: the judge's, or the evaluation's
+            beside an imitation objective; None if there is none.
+        scorer: The settings of the scorer of single tokens; None if the objective reads none.
     """
 
     number: int
@@ -59,7 +59,7 @@ class Phase:
 
     @property
     def given(self) -> bool:
-        """Whether responses and preferences come with the data, rather than from opponent and judge."""
+        """Whether the data bring the responses and preferences, rather than an opponent and a judge."""
         return self.config.responses == "data"
 
     @property
@@ -102,13 +102,14 @@ class Phase:
         return [item for item in examples if all(getattr(item, field) is not None for field in self.needs)]
 
     def team(self, iteration: int) -> tuple[int, ...]:
-        """The members of the opponent, the newest first, that played in this phase; none where it is one policy."""
+        """The members of a team opponent that were trained in this phase, the newest first; empty if it is no team."""
         return tuple(member for member in self.opponent.spec(iteration).team if member >= self.iterations.start)
 
     def scorers(self, iteration: int) -> tuple[int, ...]:
-        """The policies that score the responses: the opponent's, the base model where the objective needs δ.
+        """The policies that score the responses of an iteration.
 
-        A judge that reads log ratios needs the policy that the iteration starts from, and the base model.
+        These are the opponent's scorers if the objective reads Δ, the base model if it reads δ, and the base model and
+        the policy that the iteration starts from if the judge reads log ratios.
         """
         requires = self.objective.requires
         players = self.opponent.spec(iteration).scorers if requires & OPPONENT_FIELDS else ()
@@ -121,7 +122,7 @@ def phases_of(config: SelfPlayConfig) -> tuple[Phase, ...]:
     """The phases of a run, with all checks that need only the settings.
 
     Raises:
-        InputError: A name or a setting is wrong, or two settings do not fit together; it names the phase.
+        InputError: A name or a setting is wrong, or two settings do not fit together; the message names the phase.
     """
     phases: list[Phase] = []
     for number, each in enumerate(config.schedule):
@@ -163,7 +164,7 @@ def _reward_player(
 
 
 def row_needs(config: SelfPlayConfig, phases: Iterable[Phase]) -> dict[str, frozenset[str]]:
-    """The fields that each phase, and the warm-up, need in a row of data, by their name in messages."""
+    """The fields of a row of data that each phase needs, and the warm-up, by their names in messages."""
     needs = {f"phase {each.number}, {each.title}" if config.phases else each.title: each.needs for each in phases}
     if config.warmup is not None and not any("response" in each for each in needs.values()):
         needs["the warm-up"] = frozenset({"response"})
@@ -172,7 +173,7 @@ def row_needs(config: SelfPlayConfig, phases: Iterable[Phase]) -> dict[str, froz
 
 @contextmanager
 def errors_name_phase(config: SelfPlayConfig, number: int) -> Iterator[None]:
-    """Lets errors raised inside name the phase, where a run has phases."""
+    """Within, errors name the phase, if the run has several."""
     try:
         yield
     except InputError as error:

@@ -37,10 +37,10 @@ class Policy:
     changes nothing. Without LoRA a policy is freed before the next one is loaded.
 
     Args:
-        config: The base model.
-        tokenizer: Saved beside every policy, so that its folder is complete.
+        config: The settings of the base model.
+        tokenizer: The tokenizer, which is saved beside every policy, so that its folder is complete.
         lora: Fields of peft's `LoraConfig`, or None to train all weights.
-        seed: Decides the initial adapter.
+        seed: The seed of the initial adapter.
         stop_ids: The tokens that end a response; they are written into the configuration of every saved policy.
         autocast: The dtype of forward passes; None for that of the weights. Training and scoring must use the same, or
             a model's log ratio to itself would not be zero.
@@ -65,7 +65,7 @@ class Policy:
         self._load_base()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles the settings alone: unpickling loads the base model."""
+        """Pickles only the settings; unpickling loads the base model."""
         build = functools.partial(
             Policy, lora=self._lora, seed=self._seed, stop_ids=self._stop_ids, autocast=self._autocast
         )
@@ -108,10 +108,10 @@ class Policy:
 
     @property
     def folder(self) -> Path | None:
-        """Where the active policy is saved; None for the base model.
+        """The folder of the active policy; None for the base model.
 
         Raises:
-            ValueError: The model is in training, or another one is in its place, so it is none of the policies.
+            ValueError: No policy is active: the model is in training, or another one is in its place.
         """
         if isinstance(self._active, str | ModelConfig):
             raise ValueError("the model is in training or not the run's: save it or activate a policy first")
@@ -138,7 +138,7 @@ class Policy:
         """Makes the model play as the policy saved in `folder`; None is the base model.
 
         Raises:
-            DamagedError: A file of the folder is not what `save` wrote.
+            DamagedError: A file of the folder is not as `save` wrote it.
         """
         if folder == self._active:
             return
@@ -166,16 +166,16 @@ class Policy:
         self._active = other
 
     def start_training(self, folder: Path | None) -> Any:
-        """The model with the weights of `folder`, to be trained; it is none of the policies until it is saved."""
+        """The model with the weights of `folder`, to be trained; no policy is active until it is saved."""
         self.activate(folder)
         self._active = _IN_TRAINING
         return self.model
 
     def replace_sharded(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Replaces a model that training has sharded by a whole one; it is none of the policies until it is saved.
+        """Replaces a model that training has sharded by a whole one; no policy is active until it is saved.
 
         Args:
-            weights: All trained weights, by name, in the main process; empty in the others, which load what that saves.
+            weights: All trained weights, by name, in the main process; empty in the others, which load them once saved.
 
         Raises:
             RunError: A trained weight is missing, or the model has no such weight.
@@ -185,7 +185,7 @@ class Policy:
         unknown = self.model.load_state_dict(weights, strict=False).unexpected_keys
         if unknown:
             raise RunError(f"training gave weights that the model does not have: {', '.join(sorted(unknown)[:3])}")
-        # Tied weights are given under one of their names.
+        # Of tied weights only one name is in `weights`.
         every = self.model.named_parameters(remove_duplicate=False)
         given = {weight for name, weight in every if name in weights}
         missing = [n for n, weight in self.model.named_parameters() if weight.requires_grad and weight not in given]
@@ -199,15 +199,15 @@ class Policy:
         set_peft_model_state_dict(self.model, initial if folder is None else load_adapter(folder, like=initial))
 
     def broken_weight(self) -> str | None:
-        """The name of a trained weight that is no longer a finite number; None where all are."""
+        """The name of a trained weight that is not finite; None if all are finite."""
         return broken_weight(self.model)
 
     def save(self, folder: Path, *, log_lines: int = 0) -> None:
-        """Saves the model or adapter, and the tokenizer, to a folder that is whole or absent; it is then active.
+        """Saves the model or adapter, and the tokenizer, to a folder that is whole or absent; the policy is then active.
 
         Args:
             folder: The folder.
-            log_lines: As `seal` takes it.
+            log_lines: As of `seal`.
         """
         with quiet_transformers(), atomic_path(folder) as partial:
             self.model.save_pretrained(partial)
@@ -216,10 +216,10 @@ class Policy:
         self._active = folder
 
     def merged(self, dtype: torch.dtype) -> Any:
-        """The active policy as a whole model without adapters; this one is of no more use then.
+        """The active policy as a whole model without adapters; this object must not be used afterwards.
 
-        The adapter of a quantised base is merged into the very weights that it was trained on, rebuilt in `dtype`; the
-        two models are in memory meanwhile.
+        The adapter of a quantised base is merged into the very weights that it was trained on, rebuilt in `dtype`; both
+        models are in memory meanwhile.
 
         Args:
             dtype: The number format of the merged weights.
@@ -258,10 +258,10 @@ class Policy:
     def _without_adapter(self) -> Callable[..., Any]:
         tuner, model = self.model.base_model, self.causal_lm
 
-        # `generate` reads from the signature which inputs a model takes.
+        # The signature is kept, since `generate` reads from it which inputs a model takes.
         @functools.wraps(model.forward)
         def forward(**inputs: Any) -> Any:
-            # Not peft's `disable_adapter`, which goes through all modules each time: here that is at every token.
+            # Not by peft's `disable_adapter`, which goes through all modules, and here would at every token.
             tuner.disable_adapter_layers()
             try:
                 return model(**inputs)
@@ -272,7 +272,7 @@ class Policy:
 
     @contextmanager
     def forward_dtype(self) -> Iterator[None]:
-        """Runs forward passes inside with the dtype of training."""
+        """Within, forward passes have the dtype of training."""
         if self._autocast is None:
             yield
             return
@@ -311,7 +311,7 @@ class Policy:
 
 
 def check_saved(folder: Path) -> None:
-    """Raises DamagedError where a file of a policy's folder is not what `Policy.save` wrote."""
+    """Raises DamagedError if a file of a policy's folder is not as `Policy.save` wrote it."""
     fix = (
         f"put a whole copy back; or remove {folder} and run `sparring resume RUN`, which trains it again from the "
         "responses on disk (on a CPU to the same bits)"

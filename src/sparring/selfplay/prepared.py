@@ -1,4 +1,4 @@
-"""A configuration that was checked, from the cheapest part to the dearest, before a model is loaded."""
+"""Prepares a run: checks a configuration, from the cheapest part to the dearest, before a model is loaded."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ class Prepared:
     """A configuration that was checked, with its components built and its data as token ids.
 
     Attributes:
-        config: The configuration, with what a recipe chose written out.
-        reasons: What it chose, and why, in plain words.
-        phases: What is played, in order.
-        tokenizer: The model's, with the run's chat template.
+        config: The configuration, with the choices of a recipe written out.
+        reasons: The recipe's choices and their reasons, in plain words.
+        phases: The phases, in order.
+        tokenizer: The model's tokenizer, with the run's chat template.
         model_config: The model's own configuration.
-        report: What became of the rows that were read.
+        report: The numbers of rows that were read, kept and left out.
         template: Writes the prompts, at the run's own time.
-        teacher: The language model that plays the expert, if one does.
+        teacher: The language model that is the expert, or None.
         train: The training prompts as token ids.
-        held_out: Likewise the held-out ones; None where nothing is held out.
-        verifier: Tells right responses from wrong ones, where the data have such a rule.
-        held_out_judge: The settings of who compares policies on the held-out set, if anybody does.
-        engine: What samples in place of the policy's own model, if anything does.
-        adapter: What the run's LoRA does to the model, if it has one.
+        held_out: The held-out prompts as token ids; None if nothing is held out.
+        verifier: The rule that tells right responses from wrong ones, or None.
+        held_out_judge: The settings of the judge that compares policies on the held-out set, or None.
+        engine: The engine that samples in place of the policy's own model, or None.
+        adapter: The run's LoRA as fitted to the model, or None.
     """
 
     config: SelfPlayConfig
@@ -85,7 +85,7 @@ class Prepared:
         return [fitting[position] for position in prompts_of_iteration(len(fitting), each, iteration, seed)]
 
     def asked_by_scorer(self, phase: Phase, examples: Sequence[EncodedExample]) -> Mapping[int, Sequence[int]]:
-        """The prompts of some examples as the scorer of a phase reads them, by index."""
+        """The prompts of some examples as token ids, in the form that the scorer of a phase reads, by index."""
         if self.teacher is not None and not phase.shows_expert:
             return self.teacher.train_ids
         words = None if phase.scorer is None else phase.scorer.template
@@ -93,7 +93,7 @@ class Prepared:
         return {example.index: ids for example, ids in zip(examples, prompts, strict=True)}
 
     def without_data(self) -> Prepared:
-        """The same without prompts and responses, which a worker elsewhere has no use for."""
+        """A copy without prompts and responses, for workers in other processes."""
         return dataclasses.replace(
             self,
             train=dataclasses.replace(self.train, examples=[]),
@@ -106,21 +106,21 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     """Checks a configuration from the cheapest part to the dearest; no weights are loaded.
 
     Args:
-        config: The run's.
-        clock: The time that its chat template is told; None is now.
+        config: The configuration of the run.
+        clock: The time that its chat template sees; None for now.
 
     Raises:
         InputError: Something is wrong with it, its data, its model or its tokenizer.
     """
-    # First of all: other checks repeat what they find wrong.
+    # Checked first, since the messages of other checks repeat settings, and an address may hold a password.
     check_addresses(config)
     config, reasons = resolve(config)
     phases, _ = check_all(lambda: phases_of(config), lambda: check_training(config))
     judge = held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
-    # The user's own code is imported before anything else is made.
+    # Imports the user's own generator before anything expensive.
     generator_class(config.generation)
     data = load(config.data, config.seed, row_needs(config, phases))
-    # All processes are told the same time.
+    # All processes use the same time.
     clock = clock or processes.on_main(Clock.now)
     model_config, tokenizer = load_config(config.model), run_tokenizer(config, clock)
     adapter = adapter_for(config, model_config)
@@ -132,7 +132,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     check_judges(config, phases, held_out_by)
 
     def encoded(examples: list[Example]) -> Encoded:
-        # What becomes of an example has its words, so that it is let go of.
+        # Each example is freed as it is encoded, since its encoded form holds the text too.
         given = _taken(examples)
         return encode(given, tokenizer, config.data, context_length=context, clock=clock, end_ids=ends)
 
@@ -163,14 +163,14 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
 
 
 def _taken(examples: list[Example]) -> Iterator[Example]:
-    """Each of them in order, taken out of the list."""
+    """The examples in order, each removed from the list."""
     examples.reverse()
     while examples:
         yield examples.pop()
 
 
 def _ids(encoded: Encoded | None) -> Iterator[int]:
-    """Every token id that is used."""
+    """Every token id that prompts, responses and end tokens use."""
     if encoded is None:
         return
     yield from encoded.stop_ids
@@ -179,11 +179,11 @@ def _ids(encoded: Encoded | None) -> Iterator[int]:
 
 
 def run_tokenizer(config: SelfPlayConfig, clock: Clock | None) -> Any:
-    """The model's tokenizer with the run's chat template, so that what is saved prompts as it was trained.
+    """The model's tokenizer with the run's chat template, so that a saved policy is prompted as it was trained.
 
     Args:
-        config: The run's.
-        clock: The run's.
+        config: The configuration of the run.
+        clock: The run's clock.
     """
     tokenizer = load_tokenizer(config.model)
     template = config.data.template(tokenizer, clock)

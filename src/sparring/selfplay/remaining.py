@@ -1,4 +1,4 @@
-"""How long a run takes: an estimate when the first iteration is about to train, then what the last iteration took."""
+"""The remaining time of a run: estimated before the first iteration trains, then by the time of the last iteration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sparring.work import processes
 
 
 class Seconds(NamedTuple):
-    """What an iteration takes, and what of it its training and the evaluation of its policy take."""
+    """The seconds that an iteration takes, and those of its training and of the evaluation of its policy."""
 
     all: float
     training: float
@@ -24,9 +24,9 @@ class Seconds(NamedTuple):
 
 
 def tell_estimate(run: Run) -> None:
-    """Says, before the first iteration trains, about how long one takes: by its samples, and by the warm-up's pace.
+    """Estimates, before the first iteration trains, the time of an iteration from its samples and the warm-up's pace.
 
-    Without a warm-up nothing was trained yet, and phases may differ, so nothing is said there.
+    Without a warm-up there is no pace yet, and phases may differ, so then nothing is said.
     """
     warmup, iterations = run.config.warmup, run.config.total_iterations
     if warmup is None or run.config.phases or is_trained(run.directory.iteration(0)):
@@ -41,15 +41,15 @@ def tell_estimate(run: Run) -> None:
 
 
 def estimated_seconds(events: Sequence[Mapping[str, Any]], *, epochs: float, warmup_tokens: int) -> Seconds | None:
-    """About what the first iteration takes; None where something is not known.
+    """An estimate of the first iteration's seconds; None if a part of it is not known.
 
-    What it took before its training, and the evaluation of the warm-up's policy, are in the log. A token that it trains
-    on is taken to cost what one of the warm-up did.
+    The time before its training, and the evaluation of the warm-up's policy, are in the log. A token of its training is
+    assumed to take as long as a token of the warm-up.
 
     Args:
         events: The run's log up to the first iteration's training.
         epochs: Passes of that training over its tokens.
-        warmup_tokens: Tokens of an epoch of the warm-up.
+        warmup_tokens: Tokens in an epoch of the warm-up.
     """
     timed = [event for event in events if event.get("kind") == "time"]
     before = math.fsum(event["seconds"] for event in timed if event.get("iteration") == 0 and event["stage"] != "train")
@@ -66,7 +66,7 @@ def estimated_seconds(events: Sequence[Mapping[str, Any]], *, epochs: float, war
 
 
 def tell_remaining(run: Run, iteration: int) -> None:
-    """Says how long what follows this iteration takes, unless the next of it was played before, or nothing follows."""
+    """Says how long the rest of the run takes, unless nothing follows or the next iteration was played already."""
     left = run.config.total_iterations - iteration - 1
     following = iteration + 1 if left else CONTROL
     if not (left or run.config.controls) or is_trained(run.directory.stage(following)):
@@ -79,11 +79,11 @@ def tell_remaining(run: Run, iteration: int) -> None:
 
 
 def iteration_seconds(events: Iterable[Mapping[str, Any]], iteration: int, policy: str) -> Seconds:
-    """What an iteration took, the evaluation of the policy that it trained among it.
+    """The seconds that an iteration took, the evaluation of the policy that it trained included.
 
     Args:
         events: The run's log; a stage that was interrupted has several entries.
-        iteration: Its number.
+        iteration: The number of the iteration.
         policy: The folder of the policy that it trained.
     """
     timed = [event for event in events if event.get("kind") == "time"]
@@ -96,14 +96,14 @@ def iteration_seconds(events: Iterable[Mapping[str, Any]], iteration: int, polic
 def control_seconds(
     events: Sequence[Mapping[str, Any]], took: Seconds, *, iteration: int, epochs: float, share: float
 ) -> float:
-    """About what training the control takes for one iteration: its computation, at the pace of its training.
+    """An estimate of the control's seconds for one iteration: its computation, at the pace of its training.
 
     Args:
         events: The run's log.
-        took: What the iteration takes.
-        iteration: Its number.
+        took: The seconds of the iteration.
+        iteration: The number of the iteration.
         epochs: Passes of its training over its tokens.
-        share: What it takes to read a token, of what it takes to train on one.
+        share: The computation of reading a token as a share of that of training on it.
     """
     logged = (event for event in reversed(events) if event.get("stage") == "tokens")
     tokens = next((event for event in logged if event["iteration"] == iteration), None)
@@ -113,7 +113,7 @@ def control_seconds(
 
 
 def _after(run: Run, iteration: int, took: Seconds) -> str:
-    """How long the control takes that follows the play, where every iteration is as this one; nothing without one."""
+    """The time of the control after the play, if every iteration is like this one; empty without a control."""
     if not run.config.controls:
         return ""
     each = control_seconds(

@@ -24,7 +24,7 @@ class Result:
     Attributes:
         directory: The run directory.
         best: The weights of the best policy; None when it is the base model itself.
-        stopped_early: Whether the run was ended before its last iteration: an iterate fell too far below the best
+        stopped_early: Whether the run was ended before its last iteration, since a policy fell too far below the best
             one, or a check in `stop.alarms` raised the alarm.
         reason: Why it ended, in plain words.
     """
@@ -36,9 +36,9 @@ class Result:
 
 
 def known_result(directory: RunDirectory) -> Result | None:
-    """The result of a run that has ended, as its files say; None of another, or where they are damaged.
+    """The result of a run that has ended, read from its files; None if it has not ended, or the files are damaged.
 
-    Neither the model nor any code of the run is looked at.
+    Neither the model nor any code of the run is read.
     """
     if not directory.result.exists():
         return None

@@ -1,4 +1,4 @@
-"""Retention: removes the weights and samples of earlier iterations that nothing needs any more, where a run says so."""
+"""Retention: removes weights and samples of earlier iterations that nothing needs any more, as `keep` says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sparring.work import processes
 
 
 def retain(run: Run, policy: int, *, best: int) -> None:
-    """Removes what the run does not keep now that a policy was measured, and says so.
+    """Removes the folders that the run need not keep now that a policy was measured, and says so.
 
     A kill at any instant leaves a folder whole, or under a temporary name that the next call removes.
 
@@ -38,10 +38,10 @@ def retain(run: Run, policy: int, *, best: int) -> None:
 
 
 def kept_models(keep: KeepConfig, phases: Sequence[Phase], policy: int) -> set[int]:
-    """The policies, up to the latest one, whose weights are kept, the best one apart."""
+    """The policies, up to the latest one, whose weights are kept, without regard to the best one."""
     if keep.models == "all":
         return set(range(policy + 1))
-    # The base model or the warm-up is what self-play started from, and the report compares with it.
+    # Self-play started from the base model or the warm-up, and the report compares with it.
     needed = {0, *range(policy - keep.models + 1, policy + 1)}
     for phase, iteration in _to_come(phases, policy):
         needed |= {*phase.opponent.spec(iteration).generators, *phase.scorers(iteration)}
@@ -49,7 +49,7 @@ def kept_models(keep: KeepConfig, phases: Sequence[Phase], policy: int) -> set[i
 
 
 def kept_samples(keep: KeepConfig, phases: Sequence[Phase], policy: int) -> set[int]:
-    """The iterations that were played when a policy is measured whose samples are kept."""
+    """The iterations whose samples are kept once a policy was measured."""
     if keep.samples == "all":
         return set(range(policy))
     needed = set(range(policy - keep.samples, policy))
@@ -63,14 +63,14 @@ def kept_samples(keep: KeepConfig, phases: Sequence[Phase], policy: int) -> set[
 
 @dataclass(frozen=True)
 class Stored:
-    """How many of something lie on the disk at once: at most, and when the run has ended."""
+    """The number of things on the disk: at most, and when the run has ended."""
 
     most: int
     end: int
 
 
 def models_at_once(keep: KeepConfig, phases: Sequence[Phase], *, warmed_up: bool) -> Stored:
-    """How many policies are saved: those that are kept, the best one, and a new one before an old one is removed."""
+    """The number of saved policies: the kept ones, the best one, and a new one before an old one is removed."""
     last = phases[-1].iterations.stop
     stored = []
     for policy in range(last + 1):
@@ -88,7 +88,7 @@ def _discard(what: str, folders: Iterable[tuple[StageDirectory, Sequence[str]]])
     names: list[str] = []
     for stage, parts in folders:
         if what not in stage.removed():
-            # First of all: what is missing without this note would be made again.
+            # Written first: without this note a missing folder would be made again.
             write_json(stage.removals, {"removed": sorted({*stage.removed(), what})})
             names.append(stage.path.name)
         for part in parts:

@@ -1,4 +1,4 @@
-"""A run: what was prepared of it, its folder, its model, and who helps."""
+"""A run: its prepared configuration, its folder, its model, its judges and its workers."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ Embed = Callable[[Sequence[str]], list[list[float]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Judges:
-    """The judges at work; in the main process alone, since the others judge nothing.
+    """The judges, started; only in the main process, since no other judges.
 
     Attributes:
-        of_phases: By number of the phase; phases with the same settings share one.
-        of_held_out: Who compares policies on the held-out set, if anybody.
+        of_phases: The judge of each phase, by its number; phases with the same settings share one.
+        of_held_out: The judge that compares policies on the held-out set, or None.
     """
 
     of_phases: Mapping[int, StartedJudge] = field(default_factory=dict)
@@ -55,13 +55,13 @@ class Run:
 
     Attributes:
         prepared: The configuration with its phases, and the data as token ids.
-        directory: Where the run lies.
+        directory: The run directory.
         policy: The one model in memory.
-        workers: Who samples and scores.
-        judges: Who compares responses.
-        embed: The embedder, in the main process, where the evaluation has one.
-        store: Where shards are kept that other runs need too, if anywhere.
-        callbacks: The user's own callbacks of transformers, which every training has beside those of the loop.
+        workers: The workers that sample and score.
+        judges: The judges that compare responses.
+        embed: The embedder, in the main process, if the evaluation has one.
+        store: The store of shards that are shared with other runs, or None.
+        callbacks: The user's own callbacks of transformers, for every training.
     """
 
     prepared: Prepared
@@ -90,7 +90,7 @@ class Run:
 
     @property
     def teacher(self) -> Teacher | None:
-        """The language model that plays the expert, if one does."""
+        """The language model that is the expert, or None."""
         return self.prepared.teacher
 
     @property
@@ -99,7 +99,7 @@ class Run:
         return self.prepared.train.stop_ids
 
     def phase(self, iteration: int) -> Phase:
-        """What an iteration is played with."""
+        """The phase of an iteration."""
         return next(phase for phase in self.prepared.phases if iteration in phase.iterations)
 
     def prompts(self, iteration: int) -> list[EncodedExample]:
@@ -107,11 +107,11 @@ class Run:
         return self.prepared.prompts(self.phase(iteration), iteration)
 
     def finish_reason(self, response_ids: Sequence[int]) -> str:
-        """How a response ended, as `Sample` says it: "stop" with its end token, "length" where it was cut."""
+        """The finish reason of a response, as in `Sample`: "stop" if it has its end token, "length" if it was cut."""
         return "stop" if response_ids[-1] in self.stop_ids else "length"
 
     def log(self, event: Mapping[str, Any]) -> None:
-        """Appends an event to metrics.jsonl, in the main process; where a run has phases, with its own."""
+        """Appends an event to metrics.jsonl, in the main process; with the number of its phase if there are several."""
         if self.config.phases and "iteration" in event:
             event = {**event, "phase": self.phase(event["iteration"]).number}
         if processes.is_main():
@@ -119,20 +119,20 @@ class Run:
 
     @contextmanager
     def timed(self, **labels: Any) -> Iterator[None]:
-        """Logs the seconds that a stage, or what was left of it after a kill, took."""
+        """Logs the seconds that a stage took, or the rest of it after a kill."""
         interruptions.check()
         start = time.monotonic()
         yield
         self.log({"kind": "time", **labels, "seconds": round(time.monotonic() - start, 3)})
 
     def fill(self, job: Job[Run, PieceT], work: Work[PieceT]) -> None:
-        """Writes the shards of some work that are missing; afterwards every process sees all of them."""
+        """Computes and writes the missing shards of some work; afterwards every process sees all of them."""
         fill(self, job, work, workers=self.workers, store=self.store, log=self.log)
 
     def portable(self) -> Run:
-        """The run as it travels to a worker in another process: a policy travels as its settings.
+        """A copy of the run for a worker in another process, where the policy is pickled as its settings.
 
-        Pieces of work carry their own data, nobody judges there, and what one worker does it does itself.
+        It has no data, since pieces of work carry their own; no judges, since a worker does not judge; and no workers.
         """
         return dataclasses.replace(
             self,
@@ -153,18 +153,18 @@ class Run:
             self.policy.activate(self.directory.weights(policy))
 
     def temperature(self, policy: int) -> float:
-        """At which a policy is the distribution that its number stands for: the teacher's own, else 1."""
+        """The temperature at which a policy is defined: the teacher's own, 1 for all others."""
         return self.teacher.temperature if policy == TEACHER and self.teacher is not None else 1.0
 
     def origin(self, policy: int) -> dict[str, Any]:
-        """What decides the bits of a policy's samples and log-probs, as plain values."""
+        """All that decides the bits of a policy's samples and log-probs, as plain values."""
         return self.policy.origin(self.directory.weights(policy)) | {"arithmetic": arithmetic()}
 
     @contextmanager
     def sampler(self, policy: int, config: GenerationConfig, base_share: float) -> Iterator[Generator]:
         """A generator that samples from a policy, or from its token-level mixture with the base model.
 
-        The base model's mixture with itself is the base model, so where the policy is that, nothing is mixed.
+        If the policy is the base model itself, nothing is mixed, since its mixture with itself is the base model.
         """
         self.activate(policy)
         if base_share == 0.0 or self.directory.weights(policy) is None:
@@ -176,7 +176,7 @@ class Run:
             yield self.generator(config, Mixture(base=base, base_share=base_share))
 
     def generator(self, config: GenerationConfig, mixture: Mixture | None = None) -> Generator:
-        """A generator that samples from whatever policy is active."""
+        """A generator that samples from the policy that is active at the time."""
         return generator_for(
             config,
             self.policy,

@@ -1,4 +1,4 @@
-"""From a checked configuration to a run: the run directory, the model, and the proof that it is scored right."""
+"""Sets up a run: its directory, its model, and the proof that the model is scored right."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def claim(prepared: Prepared, directory: RunDirectory) -> None:
 
 
 def take_over(directory: RunDirectory) -> None:
-    """Notes in the manifest what the configuration says now, once `reopen` found that nothing decisive changed."""
+    """Updates the manifest to the configuration, once `reopen` has found no change that decides the result."""
     record, digest = read_manifest(directory.manifest, "config"), directory.config_digest()
     if record["config"] != digest:
         console.print(f"{directory.config} was changed, in nothing that decides the result: the run goes on with it")
@@ -68,7 +68,7 @@ def take_over(directory: RunDirectory) -> None:
 
 
 def _fingerprints(prepared: Prepared) -> dict[str, str]:
-    """What a run was started with: a resumed one must still find the same."""
+    """The fingerprints of a run's data, model and code, which must be the same when it is resumed."""
     tokens = hashlib.sha256()
     for encoded in (prepared.train, prepared.held_out):
         for example in encoded.examples if encoded is not None else []:
@@ -87,7 +87,7 @@ def _fingerprints(prepared: Prepared) -> dict[str, str]:
 
 
 def _own_code(prepared: Prepared, directory: RunDirectory) -> dict[str, dict[str, str]]:
-    """By module: the digest of its source, and from which folder it is imported, as seen from the run."""
+    """By module of the user's own code: the digest of its source, and its folder relative to the run."""
     judges = named_judges(prepared.config).values()
     paths = [*prepared.config.own_code, *(path for judge in judges for path in judge.imports())]
     run, modules = directory.path.resolve(), [own_code.modules_of(path) for path in paths]
@@ -98,7 +98,7 @@ def _own_code(prepared: Prepared, directory: RunDirectory) -> dict[str, dict[str
 
 
 def _check_own_code(started: Mapping[str, Mapping[str, str]]) -> None:
-    """Raises InputError where the code of the user's own changed since the run started; nothing of it runs."""
+    """Raises InputError if the user's own code has changed since the run started; it is not imported."""
     for module, known in started.items():
         if own_code.digest(module) != known["sha256"]:
             raise InputError(
@@ -112,14 +112,14 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
     """The configuration and folder of a run that was interrupted.
 
     Raises:
-        InputError: It is no run, its configuration or data are not those it was started with, or it needs consent.
+        InputError: It is no run, its configuration or data have changed since its start, or it needs consent.
     """
     directory = RunDirectory(path)
     directory.require()
     config = read_config(directory, trust_remote_code=trust_remote_code, resumes=True)
     started = read_manifest(directory.manifest, "fingerprints.config", "own_code")
     fingerprints = started["fingerprints"]
-    # First of all: what follows imports that code.
+    # Checked first, since the next steps import that code.
     _check_own_code(started["own_code"])
     if config_fingerprint(config) != fingerprints["config"]:
         raise InputError(
@@ -143,7 +143,7 @@ def reopen(path: Path, *, trust_remote_code: bool = False) -> tuple[Prepared, Ru
 
 
 def _restore(what: str, run: RunDirectory, was: str | None) -> str:
-    """What to do where something changed after a run started."""
+    """The fix if something has changed since a run started."""
     if what != "processes" or was is None:
         return "restore it, or start a new run with another output"
     name = f"{run.path}{consent_option(run)}"
@@ -157,11 +157,11 @@ def set_up(prepared: Prepared, directory: RunDirectory, callbacks: Sequence[Any]
 
     Args:
         prepared: The configuration with its data.
-        directory: Where the run lies.
+        directory: The run directory.
         callbacks: As `Run.callbacks`.
     """
     config = prepared.config
-    # First of all: it is cheap, and fails where a key or a package is missing.
+    # First, since it is cheap, and fails if a key or a package is missing.
     judges = _judges(prepared, directory)
     policy = Policy(
         config.model,
@@ -188,7 +188,7 @@ def set_up(prepared: Prepared, directory: RunDirectory, callbacks: Sequence[Any]
 
 
 def _check_sampling(run: Run) -> None:
-    """Finds out how the model, and its mixture with the base model, are sampled: what cannot be is refused now."""
+    """Finds out how the model, and its mixture with the base model, are decoded; refuses a model that cannot be."""
     generators = [run.config.generation, *(phase.config.generation for phase in run.prepared.phases)]
     shares = [0.0, *(phase.opponent.spec(phase.iterations.start).base_share for phase in run.prepared.phases)]
     with run.policy.forward_dtype(), ExitStack() as models:
@@ -203,14 +203,14 @@ def _check_sampling(run: Run) -> None:
 
 
 def _store(prepared: Prepared) -> Store | None:
-    """Where shards are shared with other runs; None where what decides them is not all known to this process."""
+    """The store of shards that are shared with other runs; None if this process does not know all that decides them."""
     config = prepared.config
     known = config.generation.reusable and not config.workers.on_ray and not config.model.trust_remote_code
     return Store.of_user() if config.reuse and known else None
 
 
 def _judges(prepared: Prepared, directory: RunDirectory) -> Judges:
-    """The judges, in the main process: the others don't judge, so they need not hold their models."""
+    """The judges, in the main process only: the others do not judge, and so need not load their models."""
     known: list[tuple[JudgeSettings, StartedJudge]] = []
     clock = prepared.template.clock
 
@@ -234,7 +234,7 @@ def _judges(prepared: Prepared, directory: RunDirectory) -> Judges:
 
 
 def _embedder(config: SelfPlayConfig) -> Embed | None:
-    """The embedder, in the main process, like the judges."""
+    """The embedder, in the main process only, like the judges."""
     name, loaded = config.evaluation.embedder, list[Embed]()
     if name is not None:
         from sparring.models.embedder import Embedder
@@ -255,7 +255,7 @@ def _check_disk(prepared: Prepared, policy: Policy, directory: RunDirectory) -> 
     saved, checkpoint = _checkpoint_bytes(policy)
     stages = models_at_once(config.keep, prepared.phases, warmed_up=config.warmup is not None).most
     stages += config.controls
-    # The trainer writes a new checkpoint before it removes the old one; until a plateau, the best one is kept too.
+    # The trainer writes a new checkpoint before it removes the old one; training until a plateau also keeps the best.
     plateau = config.warmup is not None and config.warmup.until == "plateau"
     needed = stages * saved + (2 + plateau) * checkpoint
     free = shutil.disk_usage(standing(directory.path)).free

@@ -1,4 +1,4 @@
-"""The teacher: a language model that plays the expert of a run."""
+"""The teacher: a language model that is the expert of a run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Teacher:
-    """A language model that plays the expert.
+    """A language model that is the expert.
 
     Attributes:
         model: The model; None for the run's base model.
-        temperature: Divides its logits.
-        train: The training prompts, as the teacher reads them.
-        held_out: Likewise the held-out ones.
-        asked_otherwise: Whether its prompts are written by another chat template than the model's.
+        temperature: The temperature that divides its logits.
+        train: The training prompts as the teacher reads them.
+        held_out: The held-out prompts as the teacher reads them.
+        asked_otherwise: Whether another chat template than the model's writes its prompts.
     """
 
     model: ModelConfig | None
@@ -55,17 +55,17 @@ def teacher_of(
     train: Encoded,
     held_out: Encoded | None,
 ) -> Teacher | None:
-    """The run's teacher, if it has one; its weights are not loaded.
+    """The run's teacher, without its weights; None if it has none.
 
     Args:
-        config: The run's.
-        model_config: Of the run's model.
-        template: Writes its prompts.
+        config: The configuration of the run.
+        model_config: The configuration of the run's model.
+        template: Writes the model's prompts.
         train: The training prompts as the policy reads them.
-        held_out: Likewise the held-out ones.
+        held_out: The held-out prompts as the policy reads them.
 
     Raises:
-        InputError: It cannot teach this model: it has other tokens, caps its logits, or has no room for a prompt.
+        InputError: It cannot teach this model: it has other tokens, caps its logits, or a prompt is too long for it.
     """
     teacher = config.data.teacher
     if teacher is None:
@@ -102,7 +102,7 @@ def teacher_of(
 def _other(
     config: SelfPlayConfig, teacher: TeacherConfig, tokenizer: Any, stop_ids: Sequence[int]
 ) -> tuple[ModelConfig, Any, Any]:
-    """A teacher with weights of its own: where they are, its configuration and its tokenizer."""
+    """A teacher with weights of its own: the settings to load them, its configuration and its tokenizer."""
     where = "data.teacher.model"
     if config.generation.engine is not None:
         problem = f"the generator '{config.generation.name}' plays the run's own model, and the teacher is another"

@@ -1,4 +1,4 @@
-"""No password in what a run writes down of itself."""
+"""Refuses passwords in settings, since a run writes its settings down."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 
 
 def check_addresses(config: SelfPlayConfig) -> None:
-    """Raises InputError where a setting is a path or an address with `user:password@` in it.
+    """Raises InputError if a setting is a path or an address with `user:password@` in it.
 
     All settings are written into the run directory, and some into its report and the cards of its models.
     """
     for where, text in _texts(config.model_dump(mode="json"), ""):
-        # A prompt or a template is no address, and may speak of one.
+        # A prompt or a template is no address, but its text may mention one.
         if without_user(text) != text and not any(map(str.isspace, text)):
             problem = "holds a user or a password, which would be written into the run directory"
             fix = "name it without; a key belongs into the environment variable that api_key_env names"

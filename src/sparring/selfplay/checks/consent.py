@@ -1,4 +1,4 @@
-"""Consent to what a run does with your rights: its directory may be another person's, so it is needed each time."""
+"""Consent to the code and keys that a run would use: its directory may be another person's, so it is asked each time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sparring.work import processes
 
 
 def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bool = False) -> SelfPlayConfig:
-    """The configuration in a run directory, if the user consents to what it would run and send.
+    """The configuration in a run directory, if the user consents to the code and the keys that it would use.
 
     Args:
         directory: The run.
         trust_remote_code: Whether the user consents.
-        resumes: Whether the run goes on, with its own code, its judge, its endpoints and its cluster; else only its
-            model is loaded, and nothing else is imported.
+        resumes: Whether the run is resumed, with its own code, its judge, its endpoints and its cluster; if not, only
+            its model is loaded, and nothing else is imported.
 
     Raises:
         InputError: Without consent, the run would run code that it brings along, or send a key to another machine.
@@ -39,12 +39,12 @@ def read_config(directory: RunDirectory, *, trust_remote_code: bool, resumes: bo
 
 
 def going_on(directory: RunDirectory) -> str:
-    """The command that continues a run, with the option by which a person consents to what it needs."""
+    """The command that resumes a run, with the option of consent if it needs that."""
     return f"{processes.going_on(shlex.quote(str(directory.path)))}{consent_option(directory)}"
 
 
 def consent_option(directory: RunDirectory) -> str:
-    """The option, after a space, without which a run would not go on; nothing where it needs no consent."""
+    """The option of consent, after a space; empty if resuming the run needs no consent."""
     wishes = _wishes(SelfPlayConfig.of_run(directory.config), resumes=True)
     return " --trust-remote-code" if wishes else ""
 
@@ -63,7 +63,7 @@ def _of_play(config: SelfPlayConfig) -> Iterator[str]:
     if config.own_code:
         names = ", ".join(config.own_code)
         yield runs_code(f"plays with Python code that it names ({names})")
-    # Judges of the user's own are named above, and must not be imported before there is consent.
+    # The user's own judges are named above, and must not be imported before there is consent.
     for judge in named_judges(config, own=False).values():
         yield from judge.needs_consent()
     for variable, address in config.generation.keys:

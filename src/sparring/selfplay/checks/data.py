@@ -1,4 +1,4 @@
-"""Whether the data have what the run trains on, and what its early stop watches."""
+"""Checks that the data have the fields that the run trains on, and those that its early stop needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.config.warmup import WarmupConfig
 from sparring.selfplay.phases import Phase, errors_name_phase
 
-# What each kind of metric reads of a held-out row.
+# The field of a held-out row that each kind of metric reads.
 _READ = {"accuracy": "reference_answer", "log_likelihood": "response", "preference": "comparison"}
 
 

@@ -1,4 +1,4 @@
-"""Whether the folder that a run is to be written into is free."""
+"""Checks that the folder which a run is to be written into is free."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.settings import flatten, remove
 
 _ANOTHER = "choose another with output=PATH"
-# More settings are a run of another kind, and nobody is helped by all of them.
+# The most differing settings that are named; with more it is a run of another kind, and a list helps nobody.
 _FEW = 3
 
 
 def make_folder(config: SelfPlayConfig) -> RunDirectory:
-    """The run directory, free and made if need be.
+    """The run directory, checked to be free, and created if it does not exist.
 
     Raises:
-        InputError: As `check_folder`; or it cannot be made.
+        InputError: As `check_folder`; or it cannot be created.
     """
     directory = check_folder(config)
     try:
@@ -33,10 +33,10 @@ def make_folder(config: SelfPlayConfig) -> RunDirectory:
 
 
 def check_folder(config: SelfPlayConfig) -> RunDirectory:
-    """The run directory, which must not hold a run, nor parts of one, which would pass for this one's; nothing is made.
+    """The run directory, checked to hold no run, nor parts of one, which would pass for this one's; creates nothing.
 
     Raises:
-        InputError: It does, something in it is a link, or nothing can be written where it is to be.
+        InputError: It holds some, something in it is a link, or nothing can be written there.
     """
     directory = RunDirectory(config.output)
     directory.refuse_links()
@@ -75,9 +75,9 @@ def _taken(config: SelfPlayConfig, directory: RunDirectory) -> InputError:
 
 
 def _differing(config: SelfPlayConfig, directory: RunDirectory) -> list[str]:
-    """The settings that decide the result and are others in a configuration than in the run that is there.
+    """The settings that decide the result and differ between a configuration and the run that is there.
 
-    What a recipe has yet to choose is none of them.
+    Settings that a recipe has yet to choose do not count.
     """
     left_out = ["recipe", *read_manifest(directory.manifest, "elsewhere")["elsewhere"]]
     there = _decisive(SelfPlayConfig.of_run(directory.config).model_dump(mode="json"), left_out)
@@ -85,7 +85,7 @@ def _differing(config: SelfPlayConfig, directory: RunDirectory) -> list[str]:
     if config.recipe is None:
         keys = list(dict.fromkeys((*here, *there)))
     else:
-        # A section that is only named leaves all of it to be chosen.
+        # Of a section without settings, the recipe chooses all.
         keys = [key for key, value in here.items() if value != {}]
     return [
         f"{key} is {_written(there, key)} there and {_written(here, key)} here"
@@ -101,5 +101,5 @@ def _decisive(settings: dict[str, Any], left_out: list[str]) -> dict[str, Any]:
 
 
 def _written(settings: dict[str, Any], key: str) -> str:
-    """A value as it is written; null where the setting is not there."""
+    """A value as it is written in YAML; null for an absent setting."""
     return json.dumps(settings.get(key), ensure_ascii=False)

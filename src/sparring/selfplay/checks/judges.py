@@ -1,4 +1,4 @@
-"""Whether the judges have what they need."""
+"""Checks that the judges have everything that they need."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRIED = 2  # prompts
 
 
 def usable_judge(config: SelfPlayConfig, judge: JudgeSettings | None, data: Dataset) -> JudgeSettings | None:
-    """The judge of held-out answers; None where there are none, or it needs right answers and no held-out row has one.
+    """The judge of held-out answers; None without answers, or if it needs right answers and no held-out row has one.
 
     Raises:
         InputError: The configuration asks for a judge that cannot be used.
@@ -41,7 +41,7 @@ def _answered(data: Dataset) -> bool:
 
 
 def check_judges(config: SelfPlayConfig, phases: Sequence[Phase], of_held_out: JudgeSettings | None) -> None:
-    """Raises InputError where something that a judge needs on this machine is missing, such as its model or rule."""
+    """Raises InputError if something that a judge needs on this machine is missing, such as its model or rule."""
     for phase in phases:
         if phase.judge is not None:
             with errors_name_phase(config, phase.number):
@@ -53,7 +53,7 @@ def check_judges(config: SelfPlayConfig, phases: Sequence[Phase], of_held_out: J
 
 @contextmanager
 def _errors_of_held_out() -> Iterator[None]:
-    """Lets errors raised inside say that the judge is the evaluation's."""
+    """Within, errors say that the judge is the evaluation's."""
     try:
         yield
     except InputError as error:
@@ -67,12 +67,12 @@ def check_own_judges(
     train: Sequence[EncodedExample],
     clock: Clock,
 ) -> None:
-    """Asks each judge that runs code of the user's own about responses of the data, in the main process alone.
+    """Asks each judge that runs the user's own code about responses of the data, in the main process alone.
 
-    Not one that compares with what a teacher has still to write.
+    A judge that compares with responses which a teacher has yet to write is left out.
 
     Raises:
-        InputError: One fails, or returns something that the loop cannot use.
+        InputError: A judge fails, or returns something that the loop cannot use.
     """
     for phase in phases:
         if phase.judge is not None and phase.config.judge is not None:
@@ -93,7 +93,7 @@ def _try(config: SelfPlayConfig, name: str, judge: JudgeSettings, questions: Seq
 
 
 def _made_up(phase: Phase, prompts: Sequence[EncodedExample]) -> list[Question]:
-    """Questions as the phase asks them; what is known only once a policy has answered is made up."""
+    """Questions as the phase asks them; facts that are known only once a policy has answered are made up."""
     n = phase.samples + phase.expert_plays
     numbers = tuple(0.1 * place for place in range(n))
     known: dict[str, Any] = {}
@@ -105,16 +105,16 @@ def _made_up(phase: Phase, prompts: Sequence[EncodedExample]) -> list[Question]:
 
 
 def _asked(prompts: Sequence[EncodedExample], count: int, *, expert_plays: bool = False) -> list[Question]:
-    """Questions about the first prompts, with that many texts of the data in the generated responses' place."""
+    """Questions about the first prompts, with as many texts of the data in place of generated responses."""
     texts = [item.response or item.reference_answer or item.prompt for item in prompts[:count]]
     generated = list(islice(cycle(texts), count))
     return [Question.about(item, generated, expert_plays=expert_plays) for item in prompts[:_TRIED]]
 
 
 def check_answers(config: SelfPlayConfig, phases: Sequence[Phase], train: Encoded) -> None:
-    """Raises InputError where a judge cannot use the reference answers, or reads more of a response than is trained."""
+    """Raises InputError if a judge cannot use the reference answers, or reads more of a response than is trained on."""
     if config.data.teacher is not None:
-        # The teacher writes them later.
+        # A teacher writes the answers later.
         return
     for phase in phases:
         judge = phase.judge

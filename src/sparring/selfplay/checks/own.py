@@ -1,4 +1,4 @@
-"""Trials of the user's own components, on made-up numbers or responses of the data, before anything expensive."""
+"""Tries the user's own components on made-up numbers or on responses of the data, before anything expensive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST = 200  # characters of what somebody returned
 
 
 def check_own(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
-    """Calls each component of the user's own once; the registered ones have tests.
+    """Calls each of the user's own components once; the registered ones have tests.
 
     Raises:
         InputError: It fails, or returns something that the loop cannot use.
@@ -36,12 +36,12 @@ def check_own(config: PhaseConfig, objective: Objective, opponent: Opponent) -> 
 
 
 def try_judge(name: str, judge: JudgeSettings, questions: Sequence[Question]) -> None:
-    """Starts a judge that runs code of the user's own, and asks it; not one whose verdicts may be billed.
+    """Starts a judge that runs the user's own code, and asks it; not one whose verdicts may be billed.
 
     Args:
         name: Its name in the configuration.
         judge: Its settings, as a run has them.
-        questions: What it is asked.
+        questions: The questions.
 
     Raises:
         InputError: It fails, or returns something that the loop cannot use.
@@ -55,7 +55,7 @@ def try_judge(name: str, judge: JudgeSettings, questions: Sequence[Question]) ->
     except InputError:
         raise
     except Exception as error:  # it may fail in any way
-        # Where a rule failed, its judge says how a run goes on.
+        # The error of a failing rule ends with how to resume a run, which does not apply here.
         reason = error.__cause__ if isinstance(error, RunError) and error.__cause__ is not None else error
         if isinstance(reason, ReturnError):
             fix = "return whether the response is right, or a score, of which the higher wins; None abstains"
@@ -82,6 +82,6 @@ def _counted(count: int, what: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """What somebody returned, shortened."""
+    """A returned value as text, shortened."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -1,4 +1,4 @@
-"""Whether the objective, the judge, the opponent and the sampling of a phase fit together."""
+"""Checks that the objective, the judge, the opponent and the sampling of a phase fit together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings 
     """Checks that a phase has a judge exactly where it needs one, and that the judge has something to compare.
 
     Raises:
-        InputError: It does not; or a response of the expert or of the data would count as a draw of π_o.
+        InputError: It is not so; or a response of the expert or of the data would count as a draw of π_o.
     """
     name, needed = config.objective.name, bool(objective.requires & PREFERENCE_FIELDS)
     if config.responses == "data":
@@ -48,7 +48,7 @@ def check_judge(config: PhaseConfig, objective: Objective, judge: JudgeSettings 
 
 
 def check_log_ratios(config: SelfPlayConfig, judge: JudgeSettings | None, iteration: int) -> None:
-    """Checks that a judge that reads log ratios to the base model has another policy to measure.
+    """Checks that a judge that reads log ratios to the base model does not judge the base model itself.
 
     Args:
         config: The configuration.
@@ -56,7 +56,7 @@ def check_log_ratios(config: SelfPlayConfig, judge: JudgeSettings | None, iterat
         iteration: The first iteration of the phase.
 
     Raises:
-        InputError: The policy that it starts from is the base model.
+        InputError: The policy that the iteration starts from is the base model.
     """
     if judge is not None and judge.reads_log_ratios and iteration == 0 and config.warmup is None:
         raise InputError(
@@ -68,15 +68,15 @@ def check_log_ratios(config: SelfPlayConfig, judge: JudgeSettings | None, iterat
 
 
 def check_scorer(config: SelfPlayConfig, phase: PhaseConfig, scorer: ScorerConfig | None) -> None:
-    """Checks that a phase is given a scorer only where its objective reads one, and one that exists.
+    """Checks that a phase has a scorer only if its objective reads one, and that this scorer exists.
 
     Args:
-        config: The run's.
-        phase: The phase.
-        scorer: Its scorer, by default or as given; None where its objective reads none.
+        config: The configuration of the run.
+        phase: The settings of the phase.
+        scorer: Its scorer, by default or as given; None if its objective reads none.
 
     Raises:
-        InputError: It does not; or responses would be learnt from that nobody scores.
+        InputError: It is not so; or the objective would learn from responses that are not scored.
     """
     if scorer is None:
         if phase.scorer is not None:
@@ -93,7 +93,7 @@ def check_scorer(config: SelfPlayConfig, phase: PhaseConfig, scorer: ScorerConfi
 
 
 def check_team(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
-    """Checks that an objective that reads each member of a team meets one, and that no other objective does.
+    """Checks that an objective for a team has a team as its opponent, and that no other objective has.
 
     Raises:
         InputError: One of the two is missing.
@@ -112,7 +112,7 @@ def check_mixture(config: SelfPlayConfig, name: str, opponent: Opponent) -> None
     """Checks that an opponent that samples from a token-level mixture can do so.
 
     Raises:
-        InputError: The adapter trains biases, or the generator does not play the policy's own model.
+        InputError: The adapter trains biases, or the generator does not sample from the model in memory.
     """
     if not opponent.spec(0).base_share:
         return
@@ -155,7 +155,7 @@ def check_importance(config: PhaseConfig, objective: Objective, opponent: Oppone
 
 
 def _draws_what_it_scores(opponent: Opponent) -> bool:
-    """Whether log π_o in Δ is that of the policies that generate; tried on two made-up policies."""
+    """Whether log π_o in Δ is the log-prob under the policies that generate; tried on two made-up policies."""
     spec = opponent.spec(1)
     if spec.base_share > 0.0 or set(spec.generators) != set(spec.scorers):
         return False
@@ -189,7 +189,7 @@ def _check_regularizers(objective: Objective, what: str, where: str, mend: str) 
 
 
 def check_generator(config: SelfPlayConfig, phase: PhaseConfig) -> None:
-    """Raises InputError where a phase names another generator than the run."""
+    """Raises InputError if a phase names another generator than the run."""
     own, other = config.generation.who(), phase.generation.who()
     differing = [name for name in own | other if own.get(name) != other.get(name)]
     if differing:

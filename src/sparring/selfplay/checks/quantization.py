@@ -1,4 +1,4 @@
-"""Can the run train on a quantised base model?"""
+"""Checks that the run can train on a quantised base model."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _WITHOUT = "remove model.quantization"
 
 
 def check_quantization(config: SelfPlayConfig, args: TrainingArguments) -> None:
-    """Refuses a quantised base model where no adapter is trained on it, or others would play with other weights.
+    """Refuses a quantised base model if no adapter is trained on it, or if an engine would play with other weights.
 
     Args:
-        config: The run.
+        config: The configuration of the run.
         args: transformers' training arguments.
 
     Raises:
-        InputError: It is so, or bitsandbytes is missing or does not run on the device.
+        InputError: It is refused, or bitsandbytes is missing or does not run on the device.
     """
     quantization = config.model.quantization
     if quantization is None:
@@ -48,7 +48,7 @@ def check_quantization(config: SelfPlayConfig, args: TrainingArguments) -> None:
 
 
 def refuse_sharding(config: SelfPlayConfig, *, sharded: bool) -> None:
-    """Raises InputError where processes would share out a quantised base model's weights."""
+    """Raises InputError if processes would share out a quantised base model's weights."""
     if sharded and config.model.quantization is not None:
         problem = f"FSDP shares out the weights that are trained, and those of {config.model.quantization} are not"
         fix = f"launch with DDP, where every process holds them, or {_WITHOUT}"

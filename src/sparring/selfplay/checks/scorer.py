@@ -1,4 +1,4 @@
-"""Whether a scorer can read what it is shown, and has the tokens that it is to tell apart."""
+"""Checks that a scorer's prompts fit into its context, and that it has enough tokens for `candidates`."""
 
 from __future__ import annotations
 

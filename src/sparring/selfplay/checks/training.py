@@ -1,4 +1,4 @@
-"""Whether the settings of training, workers and adapter are valid."""
+"""Checks that the settings of training, workers and adapter are valid."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def check_training(config: SelfPlayConfig) -> None:
 
 
 def adapter_for(config: SelfPlayConfig, model_config: Any) -> Adapter | None:
-    """What the run's LoRA does to the model, if it has one.
+    """The run's LoRA as fitted to the model; None if it has none.
 
     Raises:
-        InputError: It does not fit, or what it trains could not be exported.
+        InputError: It does not fit, or the weights that it trains could not be exported.
     """
     if config.lora is None:
         return None

@@ -1,4 +1,4 @@
-"""Whether the workers can sample and score as the policy does."""
+"""Checks that the workers sample and score exactly as the policy does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sparring.work import processes
 
 
 def check_workers(config: SelfPlayConfig, device: torch.device) -> None:
-    """Raises InputError where the workers cannot sample and score as the policy that trains on `device` would."""
+    """Raises InputError if the workers cannot sample and score as the policy that trains on `device` would."""
     check_sampler(config, processes.count())
     if config.workers.on_ray and config.workers.gpus == 0 and device.type == "cuda":
         raise InputError(

@@ -1,1 +1,1 @@
-"""The configuration of a run: its schema, and how it is read from YAML and written."""
+"""The configuration of a run: its schema, its form in YAML, and the messages on its errors."""

@@ -1,4 +1,4 @@
-"""The JSON schema of a configuration, by which editors complete and check a YAML file as it is written."""
+"""The JSON schema of a configuration, with which editors complete and check a YAML file as it is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OWN = {"type": "string", "pattern": "^[^:]+:[^:]+$"}
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema, with what the documentation says of every key, and with the names and options of all components."""
+    """The schema, with the documentation of every key, and with the names and options of all components."""
     schema = SelfPlayConfig.model_json_schema()
     definitions: dict[str, Any] = schema["$defs"]
     definitions |= {
@@ -45,7 +45,7 @@ def json_schema() -> dict[str, Any]:
         _name_components(described["properties"])
     schema["properties"]["lora"] |= {"anyOf": [_reference("Adapter"), {"type": "null"}]}
     definitions["WarmupConfig"]["properties"]["training"] |= _reference("Training")
-    # A generator that is not named fits several.
+    # Several generators' settings fit a generator that is not named.
     for described in (schema, definitions["PhaseConfig"]):
         generation = described["properties"]["generation"]
         generation["anyOf"] = generation.pop("oneOf")
@@ -69,7 +69,7 @@ def _keys(names: frozenset[str]) -> dict[str, Any]:
 
 
 def _component(registry: Registry[Any], properties: Mapping[str, Any] = {}) -> dict[str, Any]:
-    """A mapping with the name of a component, or the import path of one of the user's own, and the options of all."""
+    """The schema of a component: its name, or the import path of the user's own, and the options of all components."""
     options: dict[str, Any] = {
         field.name: {} for each in registry.values() for field in dataclasses.fields(each) if field.init
     }
@@ -88,7 +88,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def documented(kind: type) -> dict[str, str]:
-    """What the docstrings of a class, and of those it is derived from, say of its attributes."""
+    """The documentation of a class's attributes, from its docstring and those of its bases."""
     told: dict[str, str] = {}
     for each in reversed(kind.__mro__):
         doc = inspect.getdoc(each) or ""

@@ -1,4 +1,4 @@
-"""The settings of what a run keeps of its earlier iterations."""
+"""The section `keep`: the weights and samples of earlier iterations that a run keeps."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class KeepConfig(BaseModel):
-    """What is kept of earlier iterations; by default everything.
+    """The parts of earlier iterations that are kept; by default all.
 
-    What a later iteration, the evaluation, the report, `sparring resume` or `sparring export` of the best policy still
-    needs is never removed: the base model's and the warm-up's folders, held-out responses and log-probs, the best
-    policy so far, and the policies and samples that the opponents and objectives of the iterations to come name.
+    Whatever a later iteration, the evaluation, the report, `sparring resume` or `sparring export` of the best policy
+    still needs is never removed: the folders of the base model and the warm-up, held-out responses and log-probs, the
+    best policy so far, and the policies and samples that opponents and objectives of later iterations need.
 
     Attributes:
-        models: Of how many of the last iterations the weights are kept, besides those; or "all".
-        samples: Of how many of the last iterations the samples, judgements and scores are kept, besides those; or
-            "all". At 0 they are removed as soon as they were trained on and the policy was measured.
+        models: The number of last iterations whose weights are kept in addition; or "all".
+        samples: The number of last iterations whose samples, judgements and scores are kept in addition; or "all". At 0
+            they are removed as soon as they were trained on and the policy was measured.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

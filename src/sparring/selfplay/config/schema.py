@@ -51,7 +51,7 @@ class Component(BaseModel):
 
 
 class JudgeConfig(Component):
-    """A name in `JUDGES` and its settings, and how its comparisons are used.
+    """A name in `JUDGES` and its settings, and the use of its comparisons.
 
     Attributes:
         expert_plays: Whether the expert's response is compared too; it is then trained on as one more sample.
@@ -63,19 +63,20 @@ class JudgeConfig(Component):
 
 
 class EvaluationConfig(BaseModel):
-    """How every policy is measured on the held-out set.
+    """The section `evaluation`: the measurements of every policy on the held-out set.
 
     Attributes:
-        answers: Whether every policy answers the held-out prompts. Without answers nothing is sampled there: what is
-            measured is the likelihood of the experts' responses and, of preferences, accuracy and margin.
-        samples_per_prompt: How many responses to each held-out prompt are sampled, besides the greedy one.
+        answers: Whether every policy answers the held-out prompts. Without answers nothing is sampled there, and only
+            the likelihood of the experts' responses is measured and, where the data have preferences, their accuracy
+            and margin.
+        samples_per_prompt: The number of responses that are sampled to each held-out prompt, besides the greedy one.
         judge: The judge that compares every policy's sampled responses with those of the base model and of the previous
             policy: a name in `JUDGES` and its settings; "training", the first judge of a phase; or "none". By default,
             the judge of training unless it may cost money.
-        embedder: A local folder or Hugging Face id of a model whose mean hidden states are sentence embeddings; None
-            measures no distances between embeddings. It stays in memory beside the policy.
-        explicit_reward: Whether a reward player learns explicitly, after every generation, what an imitation objective
-            learns implicitly, so that the two can be compared (`rewards/agreement`). It changes no training.
+        embedder: A local folder or Hugging Face id of a model whose mean hidden states are sentence embeddings, for the
+            distances of samples in meaning; None for no such distances. It stays in memory beside the policy.
+        explicit_reward: Whether a reward player learns in every iteration the reward explicitly that an imitation
+            objective learns implicitly, so that the two can be compared (`rewards/agreement`). It changes no training.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -95,19 +96,19 @@ class EvaluationConfig(BaseModel):
 
 
 class PhaseConfig(BaseModel):
-    """The settings of consecutive iterations that are played alike.
+    """The settings of a phase, which are the same for consecutive iterations.
 
     Attributes:
         iterations: T, the number of iterations, each generate → score → judge → train → evaluate.
-        objective: A name in `OBJECTIVES`, or a class of the user's own as `package.module:Class`, and its settings; so
-            too with every component below.
+        objective: A name in `OBJECTIVES`, or a class of the user's own as `package.module:Class`, and its settings; the
+            same holds for every component below.
         regularizers: Names in `REGULARIZERS` and their settings, weights among them; added to the objective.
         opponent: A name in `OPPONENTS` and its settings.
-        generation: How responses are sampled.
-        responses: Where the responses come from: "opponent" generates them in every iteration; "data" has them already,
-            with preferences.
+        generation: The generator and the settings of sampling.
+        responses: The source of the responses: the "opponent" generates them in every iteration, or the "data" bring
+            them with preferences.
         judge: The judge that compares responses; needed by the objectives that learn from preferences.
-        scorer: Who scores the responses token by token, for the objectives that read it; None takes the defaults.
+        scorer: The scorer of single tokens, for the objectives that read it; None takes the defaults.
         training: Fields of transformers' `TrainingArguments`, for every iteration.
     """
 
@@ -129,26 +130,26 @@ class SelfPlayConfig(PhaseConfig):
 
     Attributes:
         iterations: As in `PhaseConfig`; 0 ends a run after its warm-up.
-        recipe: "auto" looks at the data and chooses what is not set here (`sparring.selfplay.auto`); the run itself has
-            what it chose written out, and no recipe.
+        recipe: "auto" looks at the data and chooses the settings that are not given (`sparring.selfplay.auto`); the
+            run's own configuration has these written out, and no recipe.
         output: The run directory.
-        seed: The seed from which every use of chance derives its own.
+        seed: The seed from which every use of random numbers derives its own.
         model: The base model.
         data: The prompts, with experts' responses, compared responses, both or neither.
         lora: Fields of peft's `LoraConfig`; None trains all weights.
         warmup: Supervised fine-tuning first; None starts from the model as it is.
-        control: Whether supervised fine-tuning goes on from where play starts too, for as much computation as the play
-            took, so that play can be compared with what more of it would have brought.
-        evaluation: How every policy is measured, on responses that the run's own `generation` samples.
-        stop: When to end the run before it collapses.
+        control: Whether to train a control: more supervised fine-tuning from where play starts, for as much computation
+            as the play took, to compare the play with.
+        evaluation: The measurements of every policy, on responses that the run's own `generation` samples.
+        stop: The conditions that end the run before it collapses.
         stability: The limits of the stability monitor.
-        keep: What is kept of earlier iterations; it changes nothing in the result.
+        keep: The parts of earlier iterations that are kept; it changes nothing in the result.
         workers: The workers that sample and score.
         reuse: Whether samples and log-probs of the model that the run starts from are shared with other runs through
             the user's cache; it changes nothing in the result.
-        phases: The phases, in order; their iterations are numbered on. A field that a phase leaves out is the run's
-            own; `generation` and `training` are filled up key by key. Without phases, the run's own fields are the only
-            one.
+        phases: The phases, in order; iterations are numbered through all of them. A field that a phase leaves out is
+            the run's own; `generation` and `training` are completed key by key. Without phases, the run's own fields
+            are the only phase.
     """
 
     # A run may end after its warm-up, a phase has something to play.
@@ -167,7 +168,7 @@ class SelfPlayConfig(PhaseConfig):
     keep: KeepConfig = Field(default_factory=KeepConfig)
     workers: WorkersConfig = Field(default_factory=WorkersConfig)
     reuse: bool = True
-    # Last, because it is filled up from what was read before.
+    # The last field, because it is completed by those that were read before.
     phases: tuple[PhaseConfig, ...] = ()
 
     @property
@@ -182,17 +183,17 @@ class SelfPlayConfig(PhaseConfig):
 
     @property
     def controls(self) -> int:
-        """The number of policies of the control: as many as the play has, but one of them is not alone."""
+        """The number of policies of the control: as many as the play has, but at least two."""
         return max(self.total_iterations, 2) if self.control and self.total_iterations else 0
 
     @property
     def measured(self) -> int:
-        """The number of policies that are measured: those that are trained, and the base model."""
+        """The number of policies that are measured: the trained ones and the base model."""
         return 1 + (self.warmup is not None) + self.total_iterations + self.controls
 
     @property
     def own_code(self) -> tuple[str, ...]:
-        """The import paths of the components of the user's own, each once."""
+        """The import paths of the user's own components, each once."""
         named = [self.evaluation.judge.name] if isinstance(self.evaluation.judge, Component) else []
         for phase in self.schedule:
             named += [each.name for each in (phase.objective, *phase.regularizers, phase.opponent)]
@@ -201,7 +202,7 @@ class SelfPlayConfig(PhaseConfig):
 
     @property
     def own_rules(self) -> tuple[str, ...]:
-        """The import paths of the rules of the user's own that judges ask."""
+        """The import paths of the user's own rules that judges apply."""
         judges = [self.evaluation.judge, *(phase.judge for phase in self.schedule)]
         rules = [each.options.get("rule") for each in judges if isinstance(each, Component)]
         return tuple(dict.fromkeys(rule for rule in rules if isinstance(rule, str) and is_own(rule)))
@@ -240,8 +241,8 @@ class SelfPlayConfig(PhaseConfig):
     def from_yaml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
         """Reads a YAML file and applies `key.path=value` overrides, whose values are YAML too.
 
-        Its folder is put on the import path, so that components and rules of the user's own may lie beside it; and
-        where it names some, the working directory after it.
+        Its folder is appended to Python's import path, so that the user's own components and rules may lie beside it;
+        if it names some, the working directory is appended too.
 
         Raises:
             InputError: The file is missing or no YAML mapping, a key is unknown, or a value is wrong.
@@ -274,7 +275,7 @@ class SelfPlayConfig(PhaseConfig):
 
     @classmethod
     def _checked(cls, values: Mapping[str, Any], *, where: str, overrides: Sequence[str] = ()) -> Self:
-        """`from_mapping` for values of which some are overrides: what is wrong with one is said to be there."""
+        """`from_mapping` for values of which some are overrides; the place of an error in one is the command line."""
         check_settings(values, where=where)
         try:
             return cls.model_validate(values)
@@ -295,7 +296,7 @@ def _changes_nothing(init_lora_weights: Any) -> bool:
 
 
 def _filled(phase: Any, own: Mapping[str, Any]) -> Any:
-    """A phase with the run's own fields where it leaves them out; what is no mapping is left for validation."""
+    """A phase completed by the run's own fields; a value that is no mapping is left for validation to refuse."""
     given = _given(phase)
     if not isinstance(given, Mapping):
         return given

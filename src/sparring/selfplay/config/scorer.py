@@ -1,4 +1,4 @@
-"""The section `scorer`: who says, token by token, what the policy should have expected."""
+"""The section `scorer`: the policy whose next-token distributions a distillation objective learns from."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from sparring.policies import BASE, TEACHER
 
 
 class ScorerConfig(BaseModel):
-    """Who scores the generated responses token by token, for objectives that read it, and what it is shown.
+    """The scorer, which scores the generated responses token by token for objectives that need it, and its prompts.
 
     Attributes:
-        policy: "previous", the policy that the iteration starts from, or "base", the base model, either of them shown
-            the expert's response to the prompt; or "teacher", that of `data.teacher`, which is asked as that says.
-        template: What a scorer other than the teacher is asked in the place of a prompt, or of a chat's last user turn:
-            text in which `{prompt}` stands for these words and `{demonstration}` for the expert's response. By default
-            a chat asks for another answer beside the demonstration; a plain prompt is followed by the demonstration,
-            and then stands there again.
-        candidates: How many of the scorer's likeliest next tokens are told apart; all others count together.
+        policy: "previous", the policy that the iteration starts from, or "base", the base model, each of which is shown
+            the expert's response to the prompt; or "teacher", the one of `data.teacher`, with its own prompts.
+        template: The scorer's prompt in place of a prompt, or of a chat's last user turn: text in which `{prompt}`
+            stands for these words and `{demonstration}` for the expert's response; not for the teacher. By default a
+            chat asks for another answer beside the demonstration, and a plain prompt is followed by the demonstration
+            and then repeated.
+        candidates: The number of the scorer's likeliest next tokens that are distinguished; all others are one class.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,4 +1,4 @@
-"""The settings of when a run ends before it collapses."""
+"""The section `stop`: the conditions that end a run before it collapses."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from sparring.registry import require_one_of
 
 
 class StopConfig(BaseModel):
-    """When to end a run before it collapses.
+    """The conditions that end a run before it collapses.
 
     Attributes:
         enabled: Whether to watch at all.
-        metric: The held-out metric to watch; higher is better. "auto" is greedy accuracy where the data have a
-            verifier, else the win rate over the base model where a judge compares the two, else the expert's
-            log-likelihood a token, else the share of the data's preferences that the policy shares.
-        max_drop: How far below the best policy so far an iterate may fall: a difference of accuracy or of win rates
-            (0.1 is ten points) or of nats a token. A fall within two standard errors of the difference counts as noise.
+        metric: The held-out metric to watch; higher is better. "auto" is greedy accuracy if the data have a verifier,
+            else the win rate over the base model if a judge compares the two, else the expert's log-likelihood a token,
+            else the accuracy on the data's preferences.
+        max_drop: How far a policy may fall below the best one so far: a difference of accuracies or of win rates (0.1
+            is ten points) or of nats a token. A fall within two standard errors of the difference counts as noise.
         alarms: Checks of the stability monitor, from `CHECKS`, whose alarm also ends the run. By default none does: a
             run that oscillates, say, may still end with a better policy than it began with.
     """

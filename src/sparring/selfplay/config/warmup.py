@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sparring.examples import EncodedExample
 
-# How far a decaying rate had come down would hang on a limit that the plateau comes before, so it stays as it is. The
-# limit itself ends a warm-up whose likelihood creeps up for ever; the run's own steps are those of an iteration.
+# The defaults of training until a plateau. The rate is constant, since a decaying one would depend on a number of
+# epochs that is not reached. The limit of epochs ends a warm-up whose likelihood creeps up for ever. The run's own
+# `max_steps` is for an iteration, and does not count here.
 _UNTIL_PLATEAU = {"lr_scheduler_type": "constant", "num_train_epochs": 20, "max_steps": -1}
-# As `data.held_out` takes by itself.
+# The same share and limit as the default of `data.held_out`.
 _SHARE, _MOST = 5, 32
 _OF_A_PLATEAU = ("validation", "patience", "every")
 
@@ -20,18 +21,18 @@ _OF_A_PLATEAU = ("validation", "patience", "every")
 class WarmupConfig(BaseModel):
     """Supervised fine-tuning before the first iteration.
 
-    Self-play starts from a model that can already produce the expert's format: with reward bound R the log ratio
-    moves R/β nats an iteration, no more.
+    Self-play should start from a model that can already produce the expert's format: with a reward bound R, an
+    iteration moves the log ratio by R/β nats at most.
 
     Attributes:
-        until: "end" trains as long as `training` says. "plateau" trains until the experts of validation prompts grow no
-            likelier, and takes the policy that found them likeliest. At a constant rate and for 20 epochs at most,
-            unless `training` here says otherwise.
-        validation: How many prompts with an expert's response are set apart to tell the plateau by; None takes a fifth
-            of them, at most 32. The warm-up trains on none of them. The held-out prompts have no part in it, so what is
-            measured on them owes nothing to the choice; the iterations play on the validation prompts as on the others.
-        patience: After how many looks in a row without a new best it ends.
-        every: Epochs between two looks; less than 1 for data of which one epoch is long.
+        until: "end" trains as long as `training` says. "plateau" trains until the log-likelihood of the experts of
+            validation prompts no longer grows, and takes the policy where it was highest; the rate is constant and the
+            limit 20 epochs, unless `training` here says otherwise.
+        validation: The number of prompts with an expert's response that are set apart to find the plateau; None takes a
+            fifth of them, at most 32. The warm-up does not train on them, but the iterations play on them as on the
+            others. The held-out prompts are not used for it, so estimates on them are not biased by the choice.
+        patience: The number of looks in a row without a new best after which it ends.
+        every: Epochs between two looks; less than 1 for data whose epoch is long.
         training: Fields of `TrainingArguments` that differ from the run's own `training`.
     """
 
@@ -51,13 +52,13 @@ class WarmupConfig(BaseModel):
         return self
 
     def fields(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields of `TrainingArguments` for the warm-up of a run whose own are `own`."""
+        """Fields of `TrainingArguments` for the warm-up: `own`, those of the run, with the warm-up's in their place."""
         return {**own, **(_UNTIL_PLATEAU if self.until == "plateau" else {}), **self.training}
 
     def split(self, examples: Iterable[EncodedExample]) -> tuple[list[EncodedExample], list[EncodedExample]]:
-        """The examples with an expert's response: those that are trained on, and those that tell the plateau by.
+        """The examples with an expert's response, divided into training and validation examples.
 
-        The latter are the last of them, in an order that was drawn with the seed; no prompt is among both.
+        The validation examples are the last, in an order that was drawn with the seed; no prompt is in both parts.
         """
         known = [item for item in examples if item.response is not None]
         if self.until == "end":

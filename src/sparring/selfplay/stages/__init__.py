@@ -4,7 +4,7 @@ Each stage writes files that are whole or absent and skips those that exist, so 
 goes on, and one that is run again after its end does nothing.
 
 To add one: write a module here with a function of the run and the iteration, call it in `loop` under `run.timed`, and
-give it its place in `STAGES` of `reports/cost.py`. The shards that it keeps get their names and rows in
-`sparring.shards`. Later stages need at least one sample of every prompt of the phase: a stage that leaves prompts out
-must change `score` and `join`.
+give it its place in `STAGES` of `reports/cost.py`. The names and rows of its shards go into `sparring.shards`. Later
+stages need at least one sample of every prompt of the phase: a stage that leaves prompts out must change `score` and
+`join`.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written whole, and taken up again only where they still are."""
+"""Checkpoints of a training: written whole, and resumed from only if they are still whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sparring.work import processes
 
 # Weights are read as safetensors.
 _PICKLED_WEIGHTS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "adapter_model.bin")
-# The table of contents of a sharded checkpoint, a pickle that PyTorch opens without any guard.
+# The table of contents of a sharded checkpoint: a pickle, which PyTorch opens without checking its classes.
 _CONTENTS = ".metadata"
 _CLASSES = {
     ("collections", "OrderedDict"),
@@ -48,7 +48,7 @@ class Checkpoints(TrainerCallback):
     """Writes the digests of each checkpoint, the last of its files, and only then removes older checkpoints.
 
     Args:
-        keep: How many to keep, besides that of the best look at validation prompts; None keeps all.
+        keep: The number of checkpoints to keep, besides the one with the best validation loss; None keeps all.
         log_lines: Counts the lines of the run's log.
         by_the_clock: Whether one is written as time passes, besides those that others ask for.
     """
@@ -73,7 +73,7 @@ class Checkpoints(TrainerCallback):
         return time.monotonic() - self._written >= max(_EVERY_S, _TIMES * self._took)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Is called in every process when all have written their parts; the main one acts."""
+        """Seals a checkpoint and removes older ones, in the main process; called when all have written their parts."""
         if not state.is_world_process_zero:
             return
         folder = Path(str(args.output_dir))
@@ -88,9 +88,9 @@ class Checkpoints(TrainerCallback):
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; those that are newer are removed.
+    """The newest whole checkpoint; newer ones that are not whole are removed.
 
-    A checkpoint without digests was cut by a kill; one that is damaged is named.
+    A checkpoint without digests was interrupted by a kill; a damaged one is named in a warning.
     """
     for path in _newest_first(folder):
         try:
@@ -123,10 +123,10 @@ def _check(checkpoint: Path) -> None:
 
 
 class _Contents(pickle.Unpickler):
-    """Opens a table of contents, if it is made of harmless classes alone, so that PyTorch may open it too."""
+    """Opens a table of contents, and refuses classes that are not known as harmless; then PyTorch may open it too."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Refuses every class but those of which a table of contents is made."""
+        """Refuses every class that does not belong into a table of contents."""
         is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         if not is_dtype and (module, name) not in _CLASSES:
             raise pickle.UnpicklingError(f"it names {module}.{name}")

@@ -21,15 +21,15 @@ Compared = dict[str, list[list[Duel]]]
 
 
 def compare(run: Run, policy: int, samples: Callable[[int], Samples]) -> Compared:
-    """Compares a policy's sampled responses with each rival's, the first with the first and so on.
+    """Compares a policy's sampled responses with each rival's: sample k of the one with sample k of the other.
 
     Args:
         run: The run.
         policy: The policy's number.
-        samples: Returns the held-out samples of the policy of a number.
+        samples: Returns the held-out samples of a policy, by its number.
 
     Returns:
-        The comparisons; nothing without a judge, or for the base model itself.
+        The comparisons; empty without a judge, or for the base model itself.
     """
     if run.prepared.held_out_judge is None or run.directory.weights(policy) is None:
         return {}
@@ -53,7 +53,7 @@ def compare(run: Run, policy: int, samples: Callable[[int], Samples]) -> Compare
 
 
 def _verdicts(run: Run, policy: int, rival: int, sides: Sequence[Samples]) -> list[dict[int, Verdict]]:
-    """The verdicts by sample number, each with a file of its own, and prompt index."""
+    """The verdicts by sample number, each of which has a shard of its own, and then by prompt index."""
     judge, stage = run.judges.of_held_out, run.directory.stage(policy)
     assert judge is not None  # noqa: S101 - the main process has started what the run was prepared with
     return [

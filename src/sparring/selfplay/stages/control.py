@@ -26,14 +26,13 @@ def log_cost(run: Run, iteration: int, triples: Sequence[Triple]) -> None:
 
 
 def control_epochs(run: Run, iterations: int) -> list[float]:
-    """After how many epochs the control is measured: as often as the play was, last where it took as much computation.
+    """The numbers of epochs after which the control is measured: as many as the play has policies, but at least two.
 
-    Twice at least: one length alone may be one at which it had learned its experts by heart.
-
-    The lengths are in a constant ratio, E^(k/T) for k = 1 … T, so that a short continuation stands beside a long one.
+    The last, E, takes as much computation as the play. The others are in a constant ratio, E^(k/T) for k = 1 … T, so
+    that a short continuation is compared too: after the longest, the control may know its experts by heart.
 
     Raises:
-        RunError: The log lacks what an iteration took.
+        RunError: The log lacks the cost of an iteration.
     """
     spent = processes.on_main(lambda: _spent(run, range(iterations)))
     epochs = spent / sum(map(_tokens, demonstrations(run.train)))
@@ -42,7 +41,7 @@ def control_epochs(run: Run, iterations: int) -> list[float]:
 
 
 def train_control(run: Run, policy: int, epochs: float) -> None:
-    """Trains a policy of the control for so many epochs from the one before it, unless it is trained."""
+    """Trains a policy of the control for a number of epochs from the one before it, unless it is trained already."""
     stage, number = run.directory.stage(policy), CONTROL - policy
     if is_trained(stage):
         return
@@ -62,14 +61,14 @@ def train_control(run: Run, policy: int, epochs: float) -> None:
 
 
 def reading(run: Run) -> float:
-    """What it takes to read a token, of what it takes to train on one: 2P operations of 4P and 2 a trained weight."""
+    """The computation of reading a token as a share of training on it: 2P of 4P + 2 operations a trained weight."""
     weights = [(weight.numel(), weight.requires_grad) for weight in run.policy.model.parameters()]
     whole, trained = sum(count for count, _ in weights), sum(count for count, needed in weights if needed)
     return float(whole / (2 * whole + trained))
 
 
 def _spent(run: Run, iterations: Sequence[int]) -> float:
-    """What some iterations took, in tokens trained on."""
+    """The computation of some iterations, in trained tokens."""
     logged, epochs = dict[int, float](), dict[int, float]()
     events = [event for event in run.directory.events() if event.get("iteration") in iterations]
     share = reading(run)
@@ -89,5 +88,5 @@ def _spent(run: Run, iterations: Sequence[int]) -> float:
 
 
 def _tokens(triple: Triple) -> int:
-    """As a packed row has them: the prompt once."""
+    """The tokens of a packed row, which holds the prompt once."""
     return len(triple.prompt_ids) + sum(map(len, triple.responses))

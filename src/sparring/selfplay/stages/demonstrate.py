@@ -14,7 +14,7 @@ from sparring.shards import Split, read_samples, teacher_path
 
 
 def demonstrate(run: Run) -> Run:
-    """The run with its teacher's responses, if it has a teacher, as the expert's; they are kept as shards.
+    """The run with its teacher's responses, if it has a teacher, in the expert's place; they are written to shards.
 
     They are draws of π_E itself: at the teacher's temperature and without top-k or top-p, whatever `generation` says.
     """

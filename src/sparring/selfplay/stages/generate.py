@@ -20,7 +20,7 @@ from sparring.work.fill import Work
 from sparring.work.job import Rows, Shards
 
 Piece = tuple[Sequence[EncodedExample], tuple[int, ...]]
-"""A batch of prompts, and a seed for each of the settings that it is sampled with."""
+"""A batch of prompts, and a seed for each of the sampling settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class Wanted:
 
     Attributes:
         config: The sampling settings.
-        path: Where the samples of a batch lie, by its number.
-        seed: From which each batch's own is derived.
+        path: Returns the shard of a batch, by its number.
+        seed: The seed from which each batch's own is derived.
     """
 
     config: GenerationConfig
@@ -103,10 +103,10 @@ def sample_shards(
 def sample_several(
     run: Run, policy: int, wanted: Sequence[Wanted], prompts: Sequence[EncodedExample], *, title: str
 ) -> list[list[Path]]:
-    """Samples the missing shards of each of several kinds of a policy's responses to the same prompts.
+    """Samples the missing shards of several kinds of a policy's responses to the same prompts, such as greedy ones.
 
-    Where the generator samples together, it reads each prompt once for all kinds. A batch is then what it would be for
-    the first kind alone, and its shards of all kinds are made together or not at all.
+    If the generator is one of `SamplesTogether`, it reads each prompt once for all kinds. The batches are then those of
+    the first kind, and a batch's shards of all kinds are made together or not at all.
     """
     if wanted[0].config.together:
         return _sample(run, policy, wanted, prompts, title=title)

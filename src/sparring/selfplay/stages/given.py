@@ -13,7 +13,7 @@ from sparring.work import processes
 
 
 def given_samples(run: Run, iteration: int) -> list[Path]:
-    """Writes the data's responses to an iteration's prompts as sample shards, to be scored as others are."""
+    """Writes the data's responses to an iteration's prompts as sample shards, to be scored like generated ones."""
     phase = run.phase(iteration)
     prompts, size = run.prompts(iteration), phase.config.generation.batch_size
     stage = run.directory.iteration(iteration)

@@ -29,10 +29,10 @@ _MORE_DECIDED = (
 
 
 def judge_samples(run: Run, iteration: int, shards: Sequence[Path]) -> Verdicts:
-    """Compares the responses of every sample shard, and logs how many pairs are undecided and what the judge cost.
+    """Compares the responses of every sample shard, and logs the number of undecided pairs and the cost of the judge.
 
-    Where the data have a verifier, `judge/right` is the share of pairs of a right and a wrong response in which the
-    judge prefers the right one, a tie for half.
+    If the data have a verifier, `judge/right` is the share of pairs of a right and a wrong response in which the judge
+    prefers the right one; a tie counts half.
 
     Returns:
         The verdict on each training prompt.
@@ -64,7 +64,7 @@ def judge_samples(run: Run, iteration: int, shards: Sequence[Path]) -> Verdicts:
 
 
 def _right(run: Run, question: Question, verdict: Verdict) -> Iterator[float]:
-    """Of each pair of a right and a wrong response, by the data's verifier: 1 where the right one wins, ½ for a tie."""
+    """For each pair of a right and a wrong response by the data's verifier: 1 if the right one wins, ½ for a tie."""
     known = [is_right(run.prepared.verifier, text, question.reference_answer) for text in question.responses]
     for i, j in product(range(len(known)), repeat=2):
         p = verdict.pairwise[i][j]
@@ -78,18 +78,18 @@ def _decides(verdict: Verdict) -> bool:
 
 
 def logged_totals(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    """The `totals` of some verdicts, by the names under which they are logged."""
+    """The `totals` of some verdicts, by their names in the log."""
     return {f"judge/{name}": total for name, total in totals(list(verdicts)).items()}
 
 
 def join(run: Run, iteration: int, triples: Sequence[Triple], verdicts: Verdicts) -> list[Triple]:
-    """The training triples with their preferences; prompts without a verdict on every pair that is needed are left out.
+    """The training triples with their preferences; a prompt is left out if a pair that is needed has no verdict.
 
     Args:
         run: The run.
-        iteration: Its number; its phase says whether the expert plays, and what the objective reads.
+        iteration: The number of the iteration, whose phase says whether the expert plays, and what the objective reads.
         triples: One for each prompt of the phase, in their order.
-        verdicts: By prompt index.
+        verdicts: The verdicts by prompt index.
 
     Raises:
         RunError: All prompts are left out.
@@ -137,7 +137,7 @@ def _questions(run: Run, iteration: int, shard: Path) -> dict[int, Question]:
 
 
 def _with_expert(triple: Triple, *, beside: bool) -> Triple:
-    """The triple with the expert's response as the first generated one, and still as the expert's if `beside`."""
+    """The triple with the expert's response as the first generated one; if `beside`, it remains the expert's too."""
     scores: dict[str, Any] = {} if beside else {"expert_ids": (), "opponent_expert": None, "reference_expert": None}
     for player in ("opponent", "reference"):
         expert, generated = getattr(triple, f"{player}_expert"), getattr(triple, f"{player}_generated")
@@ -147,7 +147,7 @@ def _with_expert(triple: Triple, *, beside: bool) -> Triple:
 
 
 def _with_verdict(phase: Phase, triple: Triple, verdict: Verdict) -> Triple | None:
-    """The triple with the preferences that the objective reads; None where one of them is not known."""
+    """The triple with the preferences that the objective reads; None if one of them is unknown."""
     include_self = phase.config.judge is not None and phase.config.judge.include_self
     rates = verdict.win_rates(include_self=include_self, expert_plays=phase.expert_plays)
     fields: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Score, token by token: what a scorer expects at each token of the generated responses, computed once and stored."""
+"""Score token by token: a scorer's next-token distributions at the generated responses, computed once and stored."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LikelyTokens = dict[ResponseKey, LikelyTokens]
 
 
 def with_next_tokens(run: Run, iteration: int, shards: Sequence[Path], triples: Sequence[Triple]) -> list[Triple]:
-    """The triples with what the phase's scorer expects at each token of their generated responses, if it has one.
+    """The triples with the scorer's next-token distributions at their generated responses, if the phase has a scorer.
 
-    It is read from the files of the iteration, or computed and written there. How much probability the scorer gives to
-    tokens that are not told apart is logged.
+    They are read from the iteration's shards, or computed and written there. The mean probability of all tokens that
+    are not among the scorer's candidates is logged.
     """
     phase, stage = run.phase(iteration), run.directory.iteration(iteration)
     scorer = phase.scorer
@@ -47,7 +47,7 @@ def with_next_tokens(run: Run, iteration: int, shards: Sequence[Path], triples: 
             missing=lambda path: _stored(path, parts[path], job) is None,
             tokens=lambda rows: sum(lengths[row["index"], row["sample"]] for row in rows),
             title=f"iteration {iteration}: score tokens under {words(policy)}",
-            # What decides a teacher's bits is known to this run alone.
+            # A teacher's log-probs depend on more than a shared shard would record, so only this run reuses them.
             shared=iteration == 0 and policy != TEACHER,
         ),
     )
@@ -70,8 +70,8 @@ class NextTokens:
 
     Attributes:
         policy: The policy's number.
-        count: How many tokens at each place.
-        vocabulary: The number of tokens that the policy in training has, from which they are.
+        count: The number of tokens at each place.
+        vocabulary: The size of the vocabulary of the policy in training, to which they belong.
     """
 
     policy: int
@@ -123,7 +123,7 @@ def _row(job: NextTokens, key: ResponseKey, tokens: LikelyTokens, digest: str) -
 
 
 def _responses(shard: Path, asked: Mapping[int, Sequence[int]]) -> dict[ResponseKey, tuple[Sequence[int], list[int]]]:
-    """The responses of a sample shard, after the prompts as the scorer reads them."""
+    """The responses of a sample shard, each with its prompt in the form that the scorer reads."""
     return {
         (index, row["sample"]): (asked[index], row["response_ids"])
         for index, rows in read_samples([shard]).items()
@@ -132,7 +132,7 @@ def _responses(shard: Path, asked: Mapping[int, Sequence[int]]) -> dict[Response
 
 
 def _stored(path: Path, responses: Responses, job: NextTokens) -> _LikelyTokens | None:
-    """What is in a file; None unless it is of exactly these responses, so many tokens of the vocabulary each."""
+    """The rows of a shard; None unless they are of exactly these responses, with as many tokens of the vocabulary."""
     rows = read_next_tokens(path) if path.exists() else []
     digests = {key: tokens_digest(*tokens) for key, tokens in responses.items()}
     if {(row["index"], row["sample"]): row["digest"] for row in rows} != digests:
@@ -152,5 +152,5 @@ def _stored(path: Path, responses: Responses, job: NextTokens) -> _LikelyTokens 
 
 
 def _others(known: _LikelyTokens) -> float:
-    """The mean probability of all tokens that are not told apart."""
+    """The mean probability of all tokens that are not among the scorer's candidates."""
     return float(torch.cat([each.log_probs[:, -1] for each in known.values()]).exp().mean())

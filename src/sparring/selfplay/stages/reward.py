@@ -1,4 +1,4 @@
-"""Reward: an explicit reward player learns from an iteration's samples, and says what each response is worth."""
+"""Reward: an explicit reward player learns from an iteration's samples, and rewards each response."""
 
 from __future__ import annotations
 
@@ -35,15 +35,14 @@ from sparring.work.fill import Work
 from sparring.work.job import Rows
 
 Features = Mapping[ResponseKey, np.ndarray]
-"""φ(x, y) `[F]` by response."""
+"""The features φ(x, y) `[F]` of each response."""
 
 
 def learn_rewards(run: Run, iteration: int, shards: Sequence[Path]) -> None:
-    """Has the phase's reward player learn from the samples, and writes what it makes of each response.
+    """Trains the phase's reward player on the samples, and writes its reward of each response.
 
-    It learns from the prompts that have an expert's response, and says what the responses to all prompts are worth,
-    those to the held-out prompts among them where every one of those has an expert's response. The features are those
-    of the policy that the iteration starts from.
+    It learns from the prompts that have an expert's response, and rewards the responses to all training prompts and to
+    the held-out prompts of `held_out_turns`. The features are those of the policy that the iteration starts from.
     """
     player = run.phase(iteration).reward_player
     if player is None:
@@ -74,7 +73,7 @@ def learn_rewards(run: Run, iteration: int, shards: Sequence[Path]) -> None:
 
 @dataclass(frozen=True)
 class Featuring:
-    """The job that reads features of responses off a policy's predictions.
+    """The job that computes the features of responses from a policy's predictions.
 
     Attributes:
         policy: The policy's number.
@@ -119,7 +118,7 @@ def _feature_row(key: ResponseKey, features: torch.Tensor, digest: str) -> Featu
 
 
 def _is_of(path: Path, responses: Responses) -> bool:
-    """Whether a file has the features of exactly these responses."""
+    """Whether a shard has the features of exactly these responses."""
     stored = read_features(path) if path.exists() else {}
     found = {key: digest for key, (digest, _) in stored.items()}
     return found == {key: tokens_digest(*tokens) for key, tokens in responses.items()}
@@ -127,12 +126,12 @@ def _is_of(path: Path, responses: Responses) -> bool:
 
 @dataclass(frozen=True)
 class _Material:
-    """What there is to learn from, and what is to be rewarded.
+    """The responses to learn from and to reward.
 
     Attributes:
-        played: The responses to training prompts, by the file of their features.
-        every: Those and the ones to held-out prompts.
-        written: The file of features, by the file of rewards that is made of it.
+        played: The responses to training prompts, by the shard of their features.
+        every: The responses to training and to held-out prompts, by the shard of their features.
+        written: The shard of features of each shard of rewards.
     """
 
     played: Mapping[Path, Responses]
@@ -176,7 +175,7 @@ def _rewards(learned: Learned, responses: Responses, features: Features) -> dict
 
 
 def _name(responses: Responses, keys: Sequence[ResponseKey]) -> str:
-    """The prompt's tokens: of two rows with the same prompt none may have a head that has seen the other's expert."""
+    """The prompt's name: its tokens, since two rows with the same prompt must be in the same fold."""
     return str(list(responses[keys[0]][0]))
 
 

@@ -25,16 +25,16 @@ from sparring.work.fill import Work
 from sparring.work.job import Rows, Shards
 
 Scores = dict[ResponseKey, float]
-"""log π(y|x) by response, nats."""
+"""The log-prob log π(y|x) of each response, nats."""
 
 Responses = Mapping[ResponseKey, tuple[Sequence[int], Sequence[int]]]
-"""Token ids of a prompt and a response, by response."""
+"""The token ids of each response's prompt and of the response."""
 
 Parts = Mapping[Shards, Sequence[Responses]]
-"""The responses of each shard of log-probs, by the shards that are computed together."""
+"""Shards of log-probs that are computed together, each group with the responses of each of its shards."""
 
 OVERFLOW_CURE = "compute in float32 (model.dtype, without fp16), or start a new run with a lower learning rate"
-"""What to do where a policy says of a response what is no finite number."""
+"""The fix if a policy's log-prob of a response is not finite."""
 
 
 def score(run: Run, iteration: int, shards: Sequence[Path]) -> list[Triple]:
@@ -76,10 +76,10 @@ def score_files(
     per_token: bool = False,
     shared: bool = False,
 ) -> dict[Path, Scores]:
-    """Log-probs of responses under one policy, by shard: read from their shards, or computed and written there.
+    """Log-probs of responses under one policy, by shard: read from the shards, or computed and written there.
 
-    Each is stored with a digest of its tokens, so a score of other tokens is never used; if `per_token`, also with its
-    terms, one a token. `shared` scores are kept for other runs.
+    Each is stored with a digest of its tokens, so a score of other tokens is never used; if `per_token`, also with the
+    log-prob of every token. If `shared`, they are kept for other runs too.
     """
     responses = {path: part for shards, of_each in parts.items() for path, part in zip(shards, of_each, strict=True)}
     lengths = {tokens_digest(*tokens): len(tokens[1]) for part in responses.values() for tokens in part.values()}
@@ -131,7 +131,7 @@ class Scoring:
 
 
 def _score_rows(run: Run, job: Scoring, parts: Sequence[Responses]) -> list[Rows]:
-    # Responses to one prompt go together, whichever shard they are of, so that the prompt is computed once.
+    # The responses to a prompt are scored together, whatever their shards, so that the prompt is read once.
     groups: dict[int, list[tuple[int, ResponseKey]]] = {}
     for number, part in enumerate(parts):
         for key in part:
@@ -167,7 +167,7 @@ def _score_row(job: Scoring, key: ResponseKey, tokens: torch.Tensor, digest: str
 
 
 def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | None:
-    """The scores in a file; None unless it has those of exactly these responses, with their terms if `per_token`."""
+    """The scores in a shard; None unless they are of exactly these responses, with each token's if `per_token`."""
     rows = read_scores(path) if path.exists() else []
     digests = {key: tokens_digest(*tokens) for key, tokens in responses.items()}
     if {(row["index"], row["sample"]): row["digest"] for row in rows} != digests:
@@ -178,12 +178,12 @@ def _stored(path: Path, responses: Responses, *, per_token: bool) -> Scores | No
 
 
 def tokens_digest(prompt_ids: Sequence[int], response_ids: Sequence[int]) -> str:
-    """The digest that is kept beside what was computed of a response, by which another response's is told."""
+    """The digest of a response and its prompt, which is stored beside everything that is computed of them."""
     return hashlib.sha256(f"{list(prompt_ids)}{list(response_ids)}".encode()).hexdigest()[:16]
 
 
 def by_prompt(responses: Responses) -> dict[int, list[ResponseKey]]:
-    """The responses to each prompt, which follow each other."""
+    """The responses by prompt index; those of a prompt follow each other in `responses`."""
     return {index: list(keys) for index, keys in groupby(responses, key=lambda key: key[0])}
 
 
@@ -201,7 +201,7 @@ def opponent_scores(run: Run, iteration: int, by_scorer: Mapping[int, Scores]) -
 def responses_of(
     shard: Path, experts: Mapping[int, Sequence[int]]
 ) -> dict[ResponseKey, tuple[Sequence[int], Sequence[int]]]:
-    """The responses of a sample shard, each prompt's after those of its expert where it has one."""
+    """The responses of a sample shard; those to a prompt come after its expert's response, if it has one."""
     responses: dict[ResponseKey, tuple[Sequence[int], Sequence[int]]] = {}
     for index, rows in read_samples([shard]).items():
         if index in experts:
@@ -249,7 +249,7 @@ def _triples(
 
 
 def _round(run: Run, member: int, experts: Mapping[int, Sequence[int]]) -> Callable[[int], Round]:
-    """What a member of a team generated in its own iteration, by prompt index, with the scores that it gave then."""
+    """By prompt index, the responses that a team's member generated in its own iteration, with its scores of then."""
     stage = run.directory.iteration(member)
     shards = list(samples_of(stage))
     parts: Parts = {(scores_path(stage, shard, member),): [responses_of(shard, experts)] for shard in shards}

@@ -1,4 +1,4 @@
-"""How much a game has to teach: how many of the generated responses differ from the expert's, and say anything."""
+"""Ties: the generated responses that teach nothing, being the expert's own, or empty."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ _LITTLE = 0.9
 
 
 def tell_ties(run: Run, iteration: int, shards: Sequence[Path]) -> None:
-    """Says, and logs, how many generated responses are the expert's own, and how many are empty.
+    """Prints and logs how many generated responses are the expert's own, and how many are empty, before they are used.
 
-    It is said before they are judged, scored and trained on. An imitation objective learns nothing from a prompt to
-    which the opponent answers as the expert does; an optimizer with momentum, or with Adam's scaling, moves the weights
-    all the same.
+    An imitation objective learns nothing from a prompt to which the opponent answers exactly like the expert; but an
+    optimizer with momentum, or with Adam's scaling, moves the weights all the same.
     """
     experts = {item.index: item.expert_ids for item in run.prompts(iteration)}
     every = [(experts[index], row["response_ids"]) for index, rows in read_samples(shards).items() for row in rows]

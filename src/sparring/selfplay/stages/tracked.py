@@ -1,4 +1,4 @@
-"""Tracked: what was measured on the held-out prompts, for the experiment trackers of a run."""
+"""Tracked: sends the held-out estimates to the experiment trackers of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.work import processes
 
 
 def track(run: Run, policy: int, estimates: Mapping[str, Estimate]) -> None:
-    """Sends a policy's estimates to the trackers of the training that made it, at the step at which that ended."""
+    """Sends a policy's estimates to the trackers of the training that made it, as values of its last step."""
     # A run may end with its warm-up, and then plays no phase.
     trained = run.phase(policy - 1).config if policy > 0 else run.config
     args = training_arguments(

@@ -31,7 +31,7 @@ from sparring.trainer.triples import Triple, Triples
 from sparring.types import Objective
 from sparring.work import processes
 
-# How many prompts a policy must give finite log-probs for before it is saved.
+# The number of prompts on which a policy's log-probs are checked to be finite before it is saved.
 _PROBED = 4
 
 
@@ -52,16 +52,17 @@ def train(
     Args:
         run: The run.
         start: The number of the policy to start from.
-        stage: Where checkpoints and the result go.
-        triples: Scored under the opponent already, unless the objective has none.
-        objective: What to minimise.
+        stage: The folder for checkpoints and the result.
+        triples: The triples, with the opponent's scores unless the objective has no opponent.
+        objective: The objective to minimise.
         fields: Fields of `TrainingArguments`.
-        name: The stage's name in the progress bar; its seed derives from it too.
+        name: The stage's name in the progress bar, from which its seed derives too.
         labels: Fields of every logged event.
-        until: Where it ends before its last step, and which step's policy is taken; None takes the last one's.
+        until: The plateau that ends it before its last step, and decides which step's policy is taken; None trains to
+            the end.
 
     Raises:
-        RunError: A weight or a logged value is no longer a finite number; nothing of it is saved.
+        RunError: A weight or a logged value is not finite; nothing is saved.
     """
     args = training_arguments(
         fields,
@@ -72,13 +73,13 @@ def train(
     )
     before = steps_before(run.directory.events(), labels)
     tracked = trackers(args.report_to, before=before, folder=run.directory.tensorboard)
-    # The Trainer would add the trackers a second time.
+    # Otherwise the Trainer would add the trackers a second time.
     args.report_to = []
     checkpoints = Checkpoints(args.save_total_limit, run.directory.log_lines, by_the_clock=saves_by_the_clock(fields))
     # The Trainer would remove an older checkpoint before the new one has its digests.
     args.save_total_limit = None
     model = run.policy.start_training(run.directory.weights(start))
-    # All processes stop after the same step, whichever of them was asked to.
+    # All processes stop after the same step, whichever of them got the signal.
     stop = StopCallback(lambda: processes.any_of_them(interruptions.is_asked()), lambda: _stop(run))
     shown = StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs}))
     callbacks = [shown, checkpoints, stop, *tracked, *run.callbacks]
@@ -108,7 +109,7 @@ def _stop(run: Run) -> None:
 
 
 def _save(run: Run, stage: StageDirectory, probes: Sequence[Triple]) -> None:
-    """Saves the policy, unless it is none: what were saved could neither be played nor trained again."""
+    """Saves the policy, unless its log-probs are not finite: then it could neither play nor be trained again."""
     broken = run.policy.broken_weight()
     if broken is not None:
         raise DivergedError(f"after the last step the weight '{broken}' is no longer a finite number")
@@ -120,7 +121,7 @@ def _save(run: Run, stage: StageDirectory, probes: Sequence[Triple]) -> None:
 
 
 def _cure(run: Run, start: int, labels: Mapping[str, Any], rate: float) -> str:
-    """What to do after a training diverged: it would again, since a run's configuration stands."""
+    """The fix after a training that diverged: another run, since a run's configuration cannot be changed."""
     folder, last = run.directory.path, run.directory.name(start)
     section = "" if "iteration" in labels else "warmup"
     if not section and run.config.phases:
@@ -146,7 +147,7 @@ def is_trained(stage: StageDirectory) -> bool:
     def there() -> bool:
         if not stage.model.exists() and "model" not in stage.removed():
             return False
-        # A kill may have come between the model and its checkpoints' removal.
+        # A kill may have come after the model was saved and before its checkpoints were removed.
         remove(stage.training)
         return True
 
@@ -162,8 +163,8 @@ def demonstrations(examples: Iterable[EncodedExample]) -> list[Triple]:
 def _leave_training(trainer: SelfPlayTrainer, policy: Policy) -> None:
     """Removes what the trainer added to the model, so that it can generate, score and be saved.
 
-    Gradients and the optimizer's states go first: with all weights trained they are three times as large as these, and
-    the trainer, in cycles with its callbacks, would hold them until garbage is collected.
+    Gradients and the optimizer's states are freed first: if all weights are trained, they take three times the memory
+    of the weights, and reference cycles of the trainer would hold them until the next garbage collection.
     """
     trainer.model.zero_grad(set_to_none=True)
     trainer.optimizer = trainer.lr_scheduler = None

@@ -1,4 +1,4 @@
-"""Verdicts as they lie in a run: asked for once, and read whenever they are needed again."""
+"""Verdicts in a run's shards: a judge is asked once, and its verdicts are read when they are needed again."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from sparring.trainer.triples import Triples
 
 
 def warm_up(run: Run, config: WarmupConfig) -> None:
-    """Trains policy 0, unless it is trained."""
+    """Trains policy 0, unless it is trained already."""
     stage = run.directory.warmup
     if is_trained(stage):
         return
