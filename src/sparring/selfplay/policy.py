@@ -203,7 +203,7 @@ class Policy:
         return broken_weight(self.model)
 
     def save(self, folder: Path, *, log_lines: int = 0) -> None:
-        """Saves the model or adapter, and the tokenizer, to a folder that is whole or absent; the policy is then active.
+        """Saves the model or adapter and the tokenizer to a folder that is whole or absent; the policy is then active.
 
         Args:
             folder: The folder.

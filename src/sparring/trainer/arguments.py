@@ -42,7 +42,7 @@ _DEFAULTS: dict[str, Any] = {
     "disable_tqdm": True,
     # A loss that is not a number ends the run, so it must not be filtered from the log.
     "logging_nan_inf_filter": False,
-    # Batches are lists of token ids: there is nothing to pin.
+    # Batches are lists of token ids, which cannot be pinned.
     "dataloader_pin_memory": False,
     # Every trained weight takes part in every loss.
     "ddp_find_unused_parameters": False,
@@ -82,10 +82,10 @@ def training_arguments(
         if args.n_gpu > 1:
             args._n_gpu = 1  # noqa: SLF001
     except torch.distributed.DistError:
-        # Another process of the launch is gone, which is no fault of the fields.
+        # Another process of the launch is gone, so the fields are not at fault.
         raise
     except Exception as error:
-        # What a value of a wrong type leads to in transformers, accelerate or a tracker may be anything.
+        # A value of a wrong type may raise any error in transformers, accelerate or a tracker.
         told = f"{error}".strip() or type(error).__name__
         raise InputError(told.splitlines()[0], where="training") from error
     return args
@@ -104,16 +104,16 @@ def check_optimizer(args: TrainingArguments) -> None:
     """Raises ImportError where the optimizer's package is missing."""
     if args.optim in _OF_TORCH:
         return
-    # Only here: the Trainer brings datasets, pandas and peft along, some 200 MB, for which `sparring plan` has no use.
+    # Imported only here, since the Trainer imports datasets, pandas and peft: 200 MB that `sparring plan` can do without.
     from transformers import Trainer
 
-    # Some optimizers need the model, which is not here yet; that is no error.
+    # Some optimizers need the model, which does not exist yet; that is no error.
     with suppress(ValueError):
         Trainer.get_optimizer_cls_and_kwargs(args)
 
 
 def _check_schedule(args: TrainingArguments) -> None:
-    """Takes a step of the learning rate's schedule, whose settings nobody looks at before."""
+    """Takes a step of the learning rate's schedule, since its settings are not checked until then."""
     if args.lr_scheduler_kwargs:
         from transformers import get_scheduler
 
@@ -142,7 +142,7 @@ def _check_field(name: str, value: Any) -> None:
     if number and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
         raise InputError(f"must be a number, got {value!r}", where=where, fix=_number_again(value))
     if name in _MAPPINGS and not isinstance(value, Mapping | str | None):
-        # transformers would take a number for a file that is open already, and close it.
+        # transformers would take a number for the descriptor of an open file, and close it.
         fix = "write it as `key: value` lines, or name a JSON file"
         raise InputError(f"must be a mapping, got {value!r}", where=where, fix=fix)
     if name in _AT_LEAST and value < _AT_LEAST[name]:
@@ -156,7 +156,7 @@ def _check_field(name: str, value: Any) -> None:
 
 
 def check_sampling(strategy: Any, *, where: str) -> None:
-    """Raises InputError where rows are to be drawn by their length."""
+    """Raises InputError if the arguments ask to draw rows by their length."""
     if strategy == "group_by_length":
         fix = "remove it: rows are sorted by length within a batch anyway"
         raise InputError("triples cannot be grouped by length: each holds several responses", where=where, fix=fix)
@@ -168,7 +168,7 @@ def training_fields() -> frozenset[str]:
 
 
 def _number_again(value: Any) -> str:
-    """How to write what should have been a finite number."""
+    """The fix for a value that should be a finite number."""
     with suppress(TypeError, ValueError):
         if isinstance(value, str) and math.isfinite(float(value)):
             return "write it without quotes"

@@ -1,4 +1,4 @@
-"""The callbacks by which the loop shows and logs the progress of training, and stops it at a checkpoint."""
+"""Callbacks of the loop, which show and log the progress of training, and stop it at a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SHOWN = ("loss", "loss/normalized", "rewards/margins", "divergence_estimate")
 class StageCallback(TrainerCallback):
     """Shows a progress bar over the optimizer's steps, with the last loss, and passes every log event on.
 
-    Where that loss is not of the step that the bar is at, its own step is beside it.
+    If the last loss is of an earlier step than the bar's, that step is shown beside it.
 
     Args:
         title: The title of the bar.
-        log: Is called with the step and the values that were logged at it.
+        log: A function that gets the step and the values that were logged at it.
     """
 
     def __init__(self, title: str, log: Callable[[Mapping[str, Any]], None]) -> None:
@@ -31,7 +31,7 @@ class StageCallback(TrainerCallback):
         self._meter: Meter | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Opens the bar at the current step, which is not 0 where training is resumed."""
+        """Opens the bar at the current step, which is not 0 if training is resumed."""
         self._context = progress(self._title, state.max_steps, unit="", before=state.global_step)
         self._meter = self._context.__enter__()
         self._step = state.global_step
@@ -39,7 +39,7 @@ class StageCallback(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Advances the bar by one step."""
-        # The values of a step that is logged come right after this.
+        # If this step is logged, its values follow at once.
         if not control.should_log:
             self._show(state.global_step)
 
@@ -64,20 +64,20 @@ class StageCallback(TrainerCallback):
             open_to_others(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def close(self) -> None:
-        """Closes the bar, which is open also where training ended in an error."""
+        """Closes the bar, which is still open if training ended in an error."""
         if self._context is not None:
             self._context.__exit__(None, None, None)
             self._context = self._meter = None
 
 
 class StopCallback(TrainerCallback):
-    """Ends training between two steps, with a checkpoint of all that was trained.
+    """Ends training between two steps, after a checkpoint.
 
-    Training that is ended at its last step ends as any other.
+    If it is asked for at the last step, training ends in the ordinary way.
 
     Args:
-        is_asked: Is called after every step, in every process; all of them must return the same.
-        stop: Is called when the checkpoint is written; it raises.
+        is_asked: Called after every step, in every process; all of them must return the same.
+        stop: Called when the checkpoint is written; it raises.
     """
 
     def __init__(self, is_asked: Callable[[], bool], stop: Callable[[], None]) -> None:
@@ -91,6 +91,6 @@ class StopCallback(TrainerCallback):
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Stops, before the next step."""
-        # Not as soon as the checkpoint is saved: other callbacks may still have to do with it.
+        # Not as soon as the checkpoint is saved, since other callbacks may still work on it.
         if self._stopping:
             self._stop()

@@ -1,4 +1,4 @@
-"""Whether triples have what an objective reads, and fit into the model."""
+"""Checks that triples have the fields that an objective reads, and fit into the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sparring.types import Objective
 
 
 def check_fields(triples: Triples, objective: Objective, where: str) -> None:
-    """Raises InputError where a triple lacks a generated response, or what is said of one, that the objective reads."""
+    """Raises InputError if a triple lacks generated responses or preferences that the objective reads."""
     if not objective.requires <= SUPERVISED_FIELDS:
         bare = [number for number, triple in enumerate(triples.items) if not triple.generated_ids]
         if bare:
@@ -39,11 +39,11 @@ def check_fields(triples: Triples, objective: Objective, where: str) -> None:
 
 
 def check_trained(model: Any, optimizer: Any) -> None:
-    """Raises InputError where a training would change no weight.
+    """Raises InputError if a training would change no weight.
 
     Args:
         model: The model.
-        optimizer: The one that was passed, or None.
+        optimizer: The optimizer that was passed, or None.
     """
     trained = {id(weight) for weight in model.parameters() if weight.requires_grad}
     if not trained:
@@ -62,7 +62,7 @@ def check_trained(model: Any, optimizer: Any) -> None:
 
 
 def check_batches(triples: Triples, args: TrainingArguments) -> None:
-    """Raises InputError where there are fewer rows than a batch has, and batches that are not full are left out."""
+    """Raises InputError if there are fewer rows than in a batch, and batches that are not full are left out."""
     size = args.train_batch_size * args.world_size
     if args.dataloader_drop_last and len(triples) < size:
         raise InputError(
@@ -73,7 +73,7 @@ def check_batches(triples: Triples, args: TrainingArguments) -> None:
 
 
 def check_ids(triples: Triples, config: PreTrainedConfig, where: str) -> None:
-    """Raises InputError where a token id is none of the model's."""
+    """Raises InputError if a token id is not in the model's vocabulary."""
     size = config.get_text_config().vocab_size
     for number, triple in enumerate(triples.items):
         for ids in (triple.prompt_ids, *triple.responses):
@@ -87,7 +87,7 @@ def check_ids(triples: Triples, config: PreTrainedConfig, where: str) -> None:
 
 
 def tell_shared(train: Triples, evaluation: Triples) -> None:
-    """Says that prompts of the evaluation set are trained on, where some are: its numbers then say less."""
+    """Warns if prompts of the evaluation set are trained on, since its numbers then mean less."""
     known = {tuple(each.prompt_ids) for each in train.items}
     shared = sum(tuple(each.prompt_ids) in known for each in evaluation.items)
     if shared:
@@ -98,9 +98,9 @@ def tell_shared(train: Triples, evaluation: Triples) -> None:
 
 
 def check_lengths(triples: Triples, config: PreTrainedConfig, where: str) -> None:
-    """Raises InputError where a prompt and a response together are longer than the model's context.
+    """Raises InputError if a prompt and a response together are longer than the model's context.
 
-    A run never trains on such a row either: it drops or cuts them before.
+    A run does not train on such a row either: it drops or cuts it before.
     """
     limit = context_length(config)
     lengths = [len(each.prompt_ids) + max(map(len, each.responses), default=0) for each in triples.items]

@@ -1,4 +1,4 @@
-"""Batches of triples, as the trainer's steps are given them."""
+"""Batches of triples, in the form that the trainer's steps get."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Counts:
     """The number of responses of each kind that every prompt of a batch has, in their order.
 
     Attributes:
-        expert: 1, or 0 where the objective reads no expert.
+        expert: 1, or 0 if the objective reads no expert.
         generated: K.
         initial: Responses of the first policy.
         reference: M.
@@ -37,10 +37,10 @@ class Counts:
 
 
 def collate(triples: Sequence[Triple]) -> dict[str, Any]:
-    """A batch of triples: token ids as lists, since the log-prob engine lays them out, and scores as tensors.
+    """A batch of triples: token ids as lists, which `sparring.logprobs` lays out, and scores as tensors.
 
-    `responses` are all responses to a prompt, in the order of `counts`; `whole` is what the sum of the prompts' losses
-    is divided by, their number.
+    `responses` are all responses to a prompt, in the order of `counts`; `whole` is the number of prompts, by which the
+    sum of their losses is divided.
     """
     first = triples[0]
     earlier = [[ids for each in triple.rounds for ids in each.generated_ids] for triple in triples]

@@ -1,4 +1,4 @@
-"""Rows as TRL's trainers take them: chosen and rejected responses, and responses that are conversations."""
+"""Rows in the form of TRL's trainers: chosen and rejected responses, and responses that are conversations."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ _AS_IF_DRAWN = ", as if the model itself had drawn it; an objective such as dpo 
 def named(
     dataset: Iterable[Mapping[str, Any]], where: str, *, pairs: bool
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, str]]]:
-    """The rows with the columns `expert` and `generated`, which TRL calls `chosen` and `rejected`; said once.
+    """The rows with `expert` and `generated` in place of TRL's `chosen` and `rejected`, and the names that each row has.
 
-    Beside each stands what the row itself calls those of them that it calls so: where it is both, the one is preferred
-    to the other.
+    A row that has both of TRL's names holds a pair whose first response is preferred. The renaming is said once.
 
     Args:
         dataset: The rows.
-        where: What messages call them.
-        pairs: Whether they are read as pairs, of which one is preferred, which is then what is said.
+        where: The name of the rows in messages.
+        pairs: Whether they are read as pairs with a preference, which is then said instead.
     """
     told = False
     for number, given in enumerate(dataset):
@@ -52,7 +51,7 @@ def named(
 
 
 def _unboxed_row(row: object, where: str) -> dict[str, Any]:
-    """A row with lists and numbers in the place of arrays and tensors, as data sets of another format give them."""
+    """A row with lists and numbers in place of arrays and tensors, which data sets of some formats give."""
     if not isinstance(row, Mapping):
         fix = "give dictionaries; those of a pandas.DataFrame are frame.to_dict('records')"
         raise InputError(f"must map columns to values, got {type(row).__name__}", where=where, fix=fix)
@@ -61,13 +60,13 @@ def _unboxed_row(row: object, where: str) -> dict[str, Any]:
 
 def _unboxed(value: Any) -> Any:
     value = value.tolist() if hasattr(value, "tolist") else value
-    # Token ids are many, and all of them are of the first one's kind.
+    # Only the first item is looked at: token ids are many, and all of one type.
     boxed = isinstance(value, list) and bool(value) and (hasattr(value[0], "tolist") or isinstance(value[0], list))
     return [_unboxed(each) for each in value] if boxed else value
 
 
 def is_preferred(called: Mapping[str, str]) -> bool:
-    """Whether a row calls both of its responses as TRL does, and so says that the one is preferred."""
+    """Whether a row has both of TRL's names, so that its first response is preferred."""
     return len(called) == len(_NAMES)
 
 
@@ -77,15 +76,15 @@ def is_turns(value: Any) -> TypeGuard[Turns]:
 
 
 def split(row: Mapping[str, Any], where: str, called: Mapping[str, str]) -> Mapping[str, Any]:
-    """The row with its conversations as a prompt, a list of messages, and responses, the content of one message each.
+    """The row with its conversations split into a prompt, a list of messages, and responses, each a message's content.
 
-    A row whose responses are no conversations stays as it is. Without a prompt, all but the expert's last message is.
-    Contents that are written in parts of text are joined.
+    A row whose responses are no conversations stays as it is. If there is no prompt, it is the expert's conversation
+    without its last message. Contents in parts of text are joined.
 
     Args:
-        row: As `named` gives it.
-        where: What messages call it.
-        called: What the row itself calls its responses.
+        row: A row from `named`.
+        where: The name of the row in messages.
+        called: The row's own names of its responses.
 
     Raises:
         InputError: There is no prompt, a response is not one message of the assistant, which the prompt may precede, or
@@ -120,7 +119,7 @@ def _in_text(value: Any, where: str) -> Any:
 
 
 def missing(name: str, row: Mapping[str, Any], where: str, called: Mapping[str, str]) -> InputError:
-    """The error that a row lacks a field, in the names that it uses itself."""
+    """The error that a row lacks a field, with the row's own names."""
     theirs = next((theirs for theirs, ours in _NAMES.items() if ours == name), name)
     shown = theirs if called else name
     if name in row:
@@ -152,13 +151,13 @@ def _content(response: Any, prompt: Turns, where: str) -> str | None:
 
 
 def rendered(tokenizer: Any, where: str, turns: Turns, **options: Any) -> Any:
-    """What `apply_chat_template` gives.
+    """The result of `apply_chat_template`.
 
     Args:
-        tokenizer: Whose template it is.
-        where: What messages call the row.
-        turns: What is said.
-        options: As it takes them.
+        tokenizer: The tokenizer with the template.
+        where: The name of the row in messages.
+        turns: The turns.
+        options: Further arguments.
 
     Raises:
         InputError: There is no template, or it refuses the turns.
@@ -166,22 +165,22 @@ def rendered(tokenizer: Any, where: str, turns: Turns, **options: Any) -> Any:
     try:
         return tokenizer.apply_chat_template(turns, return_dict=False, **options)
     except Exception as error:
-        # A template is a program of another's, and may raise anything.
+        # A template is a program of others, and may raise any error.
         problem = f"the chat template fails ({type(error).__name__}: {in_a_line(error)})"
         fix = "remove the turns that it does not take, or set the tokenizer's chat_template"
         raise InputError(problem, where=where, fix=fix) from error
 
 
 def told_template(row: Mapping[str, Any], tokenizer: Any, where: str) -> dict[str, Any]:
-    """What a row tells the chat template beside its turns: `tools`, and the variables of `chat_template_kwargs`.
+    """The arguments of the chat template that a row holds: `tools`, and the variables of `chat_template_kwargs`.
 
     Args:
-        row: As `split` gives it.
-        tokenizer: Whose template it is.
-        where: What messages call the row.
+        row: A row from `split`.
+        tokenizer: The tokenizer with the template.
+        where: The name of the row in messages.
 
     Raises:
-        InputError: Nothing would come of it: the prompt is no conversation, or the template does not read it.
+        InputError: They would have no effect: the prompt is no conversation, or the template does not read them.
     """
     told: dict[str, Any] = {}
     for name in ("tools", "chat_template_kwargs"):
@@ -212,19 +211,19 @@ def _from_json(value: str, where: str) -> Any:
 def around(
     tokenizer: Any, prompt: Turns, response: str, ends: Collection[int], where: str, *, told: Mapping[str, Any]
 ) -> tuple[str, list[int]]:
-    """What the chat template writes around the words of an assistant's turn.
+    """The texts that the chat template writes around the words of an assistant's turn.
 
     Args:
-        tokenizer: Whose template it is.
+        tokenizer: The tokenizer with the template.
         prompt: The turns before.
         response: The words.
-        ends: As `end_of_turn` takes them.
-        where: What messages call the row.
-        told: As `told_template` gives it.
+        ends: As of `end_of_turn`.
+        where: The name of the row in messages.
+        told: The template's arguments from `told_template`.
 
     Returns:
-        The white space before them, as `space_between` tells it, and the tokens behind them, as `end_of_turn` does: the
-        end-of-sequence token where the template writes none.
+        The white space before the words, from `space_between`, and the tokens after them, from `end_of_turn`, or the
+        end-of-sequence token if that gives none.
     """
 
     def write(turns: Turns, **options: Any) -> str:

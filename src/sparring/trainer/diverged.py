@@ -1,4 +1,4 @@
-"""What ends a training whose numbers are none any more, and where it shows."""
+"""Divergence: the error that ends a training whose numbers are not finite, and where it shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sparring.models.finite import broken_weight
 
 
 class DivergedError(RunError):
-    """A training went so far wrong that its numbers are none any more.
+    """A training diverged: its numbers are not finite any more.
 
     Args:
         problem: Where and how it shows.
@@ -25,7 +25,7 @@ class DivergedError(RunError):
 
 
 def where_broken(losses: Iterable[tuple[Sequence[int | None], Tensor]], model: Any) -> str:
-    """Which prompts' losses and which weight are not finite, as far as this process sees.
+    """The prompts whose losses are not finite, and the first weight that is not, as far as this process holds them.
 
     Args:
         losses: The rows of the last batches, and the loss of each.

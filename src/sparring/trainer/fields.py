@@ -1,4 +1,4 @@
-"""Fields of transformers' training arguments by name: what is said of some, without importing transformers."""
+"""Fields of transformers' training arguments that need a remark, without importing transformers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANAGED = {
         ("torch_compile", "torch_compile_backend", "torch_compile_mode"),
         "remove it: the log-prob engine calls the decoder itself, past what torch.compile makes of the model",
     ),
-    # Of TRL's arguments, and of transformers' own before.
+    # Names of TRL's arguments, and former names of transformers' own.
     "warmup_ratio": "set warmup_steps: below 1 it is a share of the steps, as in warmup_steps: 0.1",
     "label_smoothing": "remove it: objectives have no labels to smooth",
     "precompute_ref_log_probs": "remove it: the opponent's log-probs are always computed once, before the first step",
@@ -43,4 +43,4 @@ MEANT = {
     "epochs": "num_train_epochs",
     "optimizer": "optim",
 }
-"""Fields by what people write for them."""
+"""Fields, by the names that people write for them."""

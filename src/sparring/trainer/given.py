@@ -1,4 +1,4 @@
-"""What a trainer may be given in place of a model, an objective or triples: an id, a name, settings."""
+"""The arguments of a trainer, which may be an id, a name or settings in place of a model or an objective."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _REPLACED = {
 
 
 def check_names(given: Mapping[str, Any]) -> None:
-    """Raises InputError where arguments of other trainers were given that have no place here."""
+    """Raises InputError if arguments of other trainers were given that have no meaning here."""
     replaced = [name for name in _REPLACED if name in given]
     if replaced:
         fix = "; ".join(f"{name}: {_REPLACED[name]}" for name in replaced)
@@ -46,7 +46,7 @@ def check_names(given: Mapping[str, Any]) -> None:
 
 
 def model_of(model: Any, tokenizer: Any, args: TrainingArguments | None, peft_config: Any) -> tuple[Any, Any]:
-    """The model, with a new adapter where one is configured, and its tokenizer; those of an id or a folder are loaded.
+    """The model, with a new adapter if one is configured, and its tokenizer; loaded if they are an id or a folder.
 
     Raises:
         InputError: There is no such model, or it has an adapter already.
@@ -61,7 +61,7 @@ def _adapted(model: Any, peft_config: Any) -> Any:
     """The model with a new adapter.
 
     Raises:
-        InputError: It has one already. With both, only the new one would be saved, and be read as another model's.
+        InputError: It has one already. Then only the new one would be saved, and be loaded onto another model.
     """
     from peft import PeftModel, get_peft_model
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -76,10 +76,10 @@ def _adapted(model: Any, peft_config: Any) -> Any:
 
 
 def objective_of(objective: Objective | str | Mapping[str, Any] | None) -> Objective:
-    """The objective of a name, or of a name with settings: `{"name": "spin", "beta": 0.5}`; or the objective itself.
+    """The objective, given as itself, by its name, or by its settings: `{"name": "spin", "beta": 0.5}`.
 
     Raises:
-        InputError: There is none, or the name or a setting is unknown or wrong.
+        InputError: None is given, or the name or a setting is unknown or wrong.
     """
     if objective is None:
         fix = (
@@ -101,16 +101,16 @@ def objective_of(objective: Objective | str | Mapping[str, Any] | None) -> Objec
 
 
 def takes_pairs(objective: Objective) -> bool:
-    """Whether an objective learns from pairs of which one response is preferred, whoever wrote them."""
+    """Whether an objective learns from pairs of a chosen and a rejected response, whoever wrote them."""
     alone, _ = split_regularizers(objective)
     return alone.compares_any_pair and bool(alone.requires & PREFERENCE_FIELDS)
 
 
 def check_kinds(args: Any, processing_class: Any, peft_config: Any, **datasets: Any) -> None:
-    """Checks that no name, path or mapping stands where an object is needed.
+    """Checks that no name, path or mapping is given where an object is needed.
 
     Raises:
-        InputError: One does.
+        InputError: One is.
     """
     if args is not None and not isinstance(args, TrainingArguments):
         fix = "pass transformers.TrainingArguments(output_dir=…, …)"
@@ -130,11 +130,11 @@ def check_kinds(args: Any, processing_class: Any, peft_config: Any, **datasets: 
 
 
 def check_arguments(args: TrainingArguments, objective: Objective) -> None:
-    """Checks the trackers, and says what arguments of another trainer nobody reads.
+    """Checks the trackers, and names the arguments of another trainer that have no effect.
 
     Raises:
         InputError: A tracker is unknown, or its package is missing; or a setting was given that would change the loss
-            or the batches, and does not here.
+            or the batches in another trainer, but does not here.
     """
     if args.label_smoothing_factor:
         fix = MANAGED["label_smoothing_factor"]
@@ -157,7 +157,7 @@ def check_arguments(args: TrainingArguments, objective: Objective) -> None:
 
 
 def _foreign(args: TrainingArguments) -> tuple[list[str], list[str]]:
-    """The fields that another trainer's arguments have besides transformers', and those of them that were set."""
+    """The fields that another trainer's arguments have besides transformers', with the ones that were set."""
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
     added = {field.name: field for field in dataclasses.fields(args) if field.name not in known}
     untouched = _untouched(args)
@@ -168,7 +168,7 @@ def _foreign(args: TrainingArguments) -> tuple[list[str], list[str]]:
 
 
 def _check_loss(args: Any, objective: Objective, changed: Sequence[str]) -> None:
-    """Raises InputError where the loss that was set among the arguments is another than the objective."""
+    """Raises InputError if the arguments set another loss than the objective."""
     name = next((name for name, kind in OBJECTIVES.items() if type(objective) is kind), None)
     told = []
     if "loss_type" in changed and name is not None:
@@ -184,9 +184,9 @@ def _check_loss(args: Any, objective: Objective, changed: Sequence[str]) -> None
 
 
 def _tell_unread(args: TrainingArguments, added: Sequence[str], changed: Sequence[str]) -> None:
-    """Says which settings of another trainer's loss nobody reads, and what takes their place."""
-    # Those that have a place here are told of at their default too: it is not the one that trains. The loss is the one
-    # that the objective's name says, so it is told of only where another was named.
+    """Names the settings of another trainer's loss that have no effect, and what takes their place."""
+    # Settings with a counterpart here are named at their defaults too, since these are not the values that train. The
+    # loss follows from the objective's name, so it is named only if it differs.
     there = [name for name in _REPLACED if hasattr(args, name)]
     replaced = [name for name in there if name != "loss_type" or name in changed or name not in added]
     named = [f"{name}: {_REPLACED[name]}" for name in replaced] + [name for name in changed if name not in replaced]
@@ -196,7 +196,7 @@ def _tell_unread(args: TrainingArguments, added: Sequence[str], changed: Sequenc
 
 
 def _untouched(args: TrainingArguments) -> TrainingArguments | None:
-    """Arguments of the same kind that nobody has set: some fields get a value only when they are made."""
+    """Arguments of the same class at its defaults; some fields get a value only when an object is made."""
     # What another's class needs, and says, may be anything.
     with suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -8,7 +8,7 @@ from sparring.errors import InputError
 
 
 def check_launch() -> None:
-    """Raises InputError where several processes were launched in a way under which training or playing would fail."""
+    """Raises InputError if several processes were launched in a way that training or playing does not support."""
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
         raise InputError(
             "DeepSpeed is not supported: it was not tested whether a model that it trained samples and scores right",

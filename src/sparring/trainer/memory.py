@@ -1,4 +1,4 @@
-"""What training on a processor keeps in memory: what it freed, gradients in one place, gated layers' inputs alone."""
+"""Less memory for training on a processor: freed blocks are kept, gradients lie together, gated layers recompute."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def recomputes_gates(args: TrainingArguments, processes: int) -> bool:
-    """Whether so many processes train gated layers that keep their inputs alone, by transformers' arguments."""
+    """Whether gated layers recompute activations, by transformers' arguments and the number of processes."""
     return args.device.type == "cpu" and processes == 1 and not args.gradient_checkpointing
 
 
 @contextmanager
 def memory_saved(model: nn.Module, args: TrainingArguments, processes: int) -> Iterator[None]:
-    """Trains inside in less memory, where that is a processor's; the steps are the same."""
+    """Within, training on a processor takes less memory; its steps are the same."""
     with ExitStack() as stack:
         if args.device.type == "cpu":
             stack.enter_context(freed_memory_kept())
@@ -35,11 +35,11 @@ def memory_saved(model: nn.Module, args: TrainingArguments, processes: int) -> I
 
 @contextmanager
 def gradients_set_aside(model: nn.Module) -> Iterator[None]:
-    """Makes the gradients, zeros, before the backward passes inside, which add to them.
+    """Creates the gradients as zeros before the backward passes within, which add to them.
 
-    Made one by one in the backward pass of a first part, they would lie where that part's activations were, and those
-    of the next part would no longer fit in between. A gradient that nothing was added to is gone in the end: the
-    optimizer leaves a weight without one alone.
+    Otherwise the backward pass of the first part would create them one by one where that part's activations were, and
+    the activations of the next part would not fit in between. At the end, gradients that nothing was added to are
+    removed, since the optimizer skips a weight without a gradient.
     """
     fresh = [(weight, torch.zeros_like(weight)) for weight in model.parameters() if _lacks_gradient(weight)]
     for weight, gradient in fresh:
@@ -48,7 +48,7 @@ def gradients_set_aside(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for weight, gradient in fresh:
-            # The version counts what was done to a tensor in place.
+            # The version counts the in-place changes of a tensor.
             if weight.grad is gradient and gradient._version == 0:  # noqa: SLF001 - no public name
                 weight.grad = None
 
@@ -59,13 +59,13 @@ def _lacks_gradient(weight: Tensor) -> bool:
 
 @contextmanager
 def gates_recomputed(model: nn.Module) -> Iterator[None]:
-    """Lets gated feed-forward layers, W_d (a(W_g x) ⊙ W_u x), keep W_g x and W_u x alone for the backward pass.
+    """Within, gated feed-forward layers, W_d (a(W_g x) ⊙ W_u x), keep only W_g x and W_u x for the backward pass.
 
-    Autograd would keep a(W_g x) and the product too, each as wide as the layer: a quarter of all activations. They are
-    computed again, number by number, and no product of matrices is.
+    Autograd would also keep a(W_g x) and the product, each as wide as the layer: a quarter of all activations. These
+    are recomputed, element by element; no matrix product is.
 
     Args:
-        model: The model. Its layers that compute anything else are left as they are. It is in evaluation mode after.
+        model: The model, which is in evaluation mode afterwards. Layers that compute anything else are left alone.
     """
     model.eval()
     layers = [module for module in model.modules() if is_gated(module)]
@@ -79,18 +79,18 @@ def gates_recomputed(model: nn.Module) -> Iterator[None]:
 
 
 def is_gated(module: nn.Module) -> bool:
-    """Whether a module, in evaluation mode, is a gated feed-forward layer, as its output on a probe says."""
+    """Whether a module in evaluation mode is a gated feed-forward layer, judged by its output on a probe."""
     if not looks_gated(module) or "forward" in module.__dict__:
         return False
     weight = next(module.parameters())
     with torch.no_grad():
         probe = torch.linspace(-1.0, 1.0, _linear(module)[0].in_features, dtype=weight.dtype)[None, None]
-        # Not called, which would run hooks of others.
+        # By `forward`, since a call would run hooks of others.
         return torch.equal(module.forward(probe), _gated(module, *_gates(module, probe)))
 
 
 def looks_gated(module: nn.Module) -> bool:
-    """Whether a module has the parts of a gated feed-forward layer, their weights in a floating-point format."""
+    """Whether a module has the parts of a gated feed-forward layer, with weights in a floating-point format."""
     linear = _linear(module)
     return callable(getattr(module, "act_fn", None)) and all(
         isinstance(each, nn.Linear) and each.weight.is_floating_point() for each in linear
@@ -98,7 +98,7 @@ def looks_gated(module: nn.Module) -> bool:
 
 
 def _linear(module: Any) -> list[Any]:
-    """W_g, W_u and W_d, without their adapters; None in the place of one that is not there."""
+    """The layers W_g, W_u and W_d without their adapters; None for a missing one."""
     parts: list[Any] = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
     return [part.get_base_layer() if hasattr(part, "get_base_layer") else part for part in parts]
 
@@ -107,7 +107,7 @@ def _keep_inputs(layer: Any, hidden: Tensor) -> Tensor:
     gates = _gates(layer, hidden)
     if not torch.is_grad_enabled():
         return _gated(layer, *gates)
-    # What is computed again ends where all is there that was kept, so before the product with W_d.
+    # The checkpoint ends before the product with W_d: everything up to there follows from what is kept.
     result: Tensor = checkpoint(partial(_gated, layer), *gates, use_reentrant=False)
     return result
 

@@ -1,4 +1,4 @@
-"""The numbers that a row brings along: the opponent's log-probs, and a judge's preferences."""
+"""The numbers that a row may hold: the opponent's log-probs, and a judge's preferences."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from sparring.errors import InputError
 
-# What rounding may add to a log-prob of 0, or to P_ij + P_ji: 16-bit formats have two digits.
+# The rounding error that is allowed above a log-prob of 0, or of P_ij + P_ji: 16-bit formats have two digits.
 _ROUNDING = 0.01
 _ONE_EACH = "give one for each generated response"
 
 
 def log_probs(names: tuple[str, str], expert: Any, generated: Any, k: int, where: str) -> tuple[Any, Any]:
-    """The opponent's log-prob of the expert's response and those of k generated ones, nats; both None where not given.
+    """The opponent's log-prob of the expert's response and those of k generated ones, nats; both None if not given.
 
     Raises:
-        InputError: Only one of the two is given, or there are not k, or one is none: positive, or no finite number.
+        InputError: Only one of the two is given, there are not k, or one is positive or not finite.
     """
     if expert is None and generated is None:
         return None, None
@@ -30,7 +30,7 @@ def log_probs(names: tuple[str, str], expert: Any, generated: Any, k: int, where
 
 
 def preference(given: Any, k: int, where: str) -> list[float] | None:
-    """The k numbers P(y_k ≻ π_o); None where not given.
+    """The k numbers P(y_k ≻ π_o); None if not given.
 
     Raises:
         InputError: There are not k, or one is no probability.
@@ -39,7 +39,7 @@ def preference(given: Any, k: int, where: str) -> list[float] | None:
 
 
 def pairwise(given: Any, k: int, where: str) -> list[list[float]] | None:
-    """The k lists of k numbers P(y_i ≻ y_j); None where not given.
+    """The k lists of k numbers P(y_i ≻ y_j); None if not given.
 
     Raises:
         InputError: They are not k by k, or one is no probability, or P_ij + P_ji is not 1.
@@ -57,7 +57,7 @@ def pairwise(given: Any, k: int, where: str) -> list[list[float]] | None:
 
 
 def _within(values: Any, count: int, least: float, where: str, what: str) -> list[float]:
-    """So many numbers as floats: log-probs, which are at most 0, or probabilities, which are from 0 to 1."""
+    """A given number of floats within bounds: log-probs, at most 0, or probabilities, from 0 to 1."""
     numbers, most = _listed(values, count, where, what), 0.0 if least < 0.0 else 1.0
     for number in numbers:
         finite = isinstance(number, Real) and math.isfinite(number)

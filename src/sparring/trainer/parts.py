@@ -1,4 +1,4 @@
-"""A batch in parts, each trained on by itself, so that the activations of one part at a time are in memory."""
+"""Splits a batch into parts that are trained on in turn, so that only one part's activations are in memory."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from sparring.trainer.reading import positions
 from sparring.types import Objective
 
 PART_TOKENS = 1024
-"""Positions of a part. On a CPU, products of so many rows are as fast as those of more (docs/benchmarks.md)."""
+"""The most positions of a part. On a CPU, products of more rows are no faster (docs/benchmarks.md)."""
 
 
 def in_parts(objective: Objective, device: str, processes: int) -> bool:
-    """Whether so many processes train on batches in parts.
+    """Whether batches are trained on in parts: by a single process on a CPU.
 
-    One alone does, on a CPU: of several the parts of one might be more than those of another, which would wait for it
-    for ever; on an accelerator a pass should be as large as its memory allows.
+    Several processes could have different numbers of parts, and one would wait for another for ever. On an accelerator
+    a pass should be as large as its memory allows.
     """
     return device == "cpu" and processes == 1 and not objective.couples_prompts
 
 
 def parts(inputs: Mapping[str, Any], objective: Objective) -> Iterator[dict[str, Any]]:
-    """Batches of consecutive prompts of a batch, with no more than `PART_TOKENS` positions if they are several.
+    """The parts of a batch, each of consecutive prompts and of at most `PART_TOKENS` positions, or a single prompt.
 
-    The gradients of the parts' losses add up to that of the whole, where the objective's loss is a mean over prompts.
+    The gradients of the parts' losses add up to that of the whole, since the loss is a mean over prompts.
 
     Args:
         inputs: A batch, as `collate` makes it.
-        objective: Says which responses are read.
+        objective: The objective, which tells the responses that are read.
     """
     start = size = 0
     for number, own in enumerate(positions(objective, inputs)):
@@ -42,5 +42,5 @@ def parts(inputs: Mapping[str, Any], objective: Objective) -> Iterator[dict[str,
 
 
 def _prompts(inputs: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
-    """The prompts from `start` to `stop`; what is no sequence of prompts is that of the whole batch."""
+    """The values of the prompts from `start` to `stop`; values that are not by prompt are those of the whole batch."""
     return {name: value[start:stop] if isinstance(value, list | Tensor) else value for name, value in inputs.items()}

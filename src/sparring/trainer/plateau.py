@@ -1,4 +1,4 @@
-"""Ends a training where validation experts grow no likelier, and goes back to the step that found them likeliest."""
+"""Ends a training at a plateau of the validation experts' log-likelihood, and takes the weights of its best step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sparring.trainer.triples import Triple
 
 
 class Look(NamedTuple):
-    """How likely the validation experts were after a step."""
+    """The mean log-likelihood of the validation experts after a step."""
 
     step: int
     epoch: float
@@ -28,13 +28,13 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """Where a training ends.
+    """The rule by which a training ends.
 
     Attributes:
         triples: The validation prompts with their experts' responses.
         every: Epochs between two looks.
-        patience: After how many looks in a row without a new best it ends.
-        tell: Is called with what a person should know.
+        patience: The number of looks in a row without a new best after which it ends.
+        tell: A function that prints a line for people.
     """
 
     triples: Sequence[Triple]
@@ -44,20 +44,20 @@ class Plateau:
 
 
 def looks_of(log: Sequence[Mapping[str, Any]]) -> list[Look]:
-    """The looks in a trainer's log, the one before the first step first: a checkpoint has them all."""
+    """The looks in a trainer's log, which a checkpoint holds too; the first is the one before the first step."""
     return [Look(entry["step"], entry["epoch"], entry[LOOK]) for entry in log if LOOK in entry]
 
 
 def best_of(looks: Sequence[Look]) -> Look | None:
-    """The look at the likeliest experts, the earliest among equals; not the one before the first step."""
+    """The look with the highest likelihood, the earliest among equals, without the one before the first step."""
     return max((look for look in looks if look.step > 0), key=lambda look: look.likelihood, default=None)
 
 
 class PlateauCallback(TrainerCallback):
     """Looks at the validation prompts, keeps a checkpoint of the best look, and ends the training.
 
-    All that it knows is in the trainer's log, so a training that is resumed ends at the same step. It must be the last
-    callback: where the training ends, no checkpoint may be written from which a resumed one would go on.
+    Its whole state is in the trainer's log, so a training that is resumed ends at the same step. It must be the last
+    callback, since at the end no checkpoint may be written from which a resumed training would go on.
     """
 
     def __init__(self, trainer: SelfPlayTrainer, plateau: Plateau) -> None:
@@ -69,7 +69,7 @@ class PlateauCallback(TrainerCallback):
             self._look()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Looks after so many epochs, and at the last step."""
+        """Looks after every `every` epochs, and at the last step."""
         epoch = math.ceil(len(kwargs["train_dataloader"]) / args.gradient_accumulation_steps)
         last = state.global_step >= state.max_steps
         if state.global_step % max(1, round(self._plateau.every * epoch)) and not last:
@@ -83,10 +83,10 @@ class PlateauCallback(TrainerCallback):
             control.should_save = True
 
     def take_best(self) -> None:
-        """Gives the trained model the weights of the best look, and says which that is.
+        """Gives the trained model the weights of the best look, and says which look that is.
 
         Raises:
-            DamagedError: Its checkpoint is not what was written.
+            DamagedError: Its checkpoint is damaged.
         """
         start, *looks = self._looks
         best = best_of(looks)
@@ -113,7 +113,7 @@ class PlateauCallback(TrainerCallback):
 
     @property
     def _behind(self) -> int:
-        """How many looks there were since the best one."""
+        """The number of looks since the best one."""
         looks = self._looks
         best = best_of(looks)
         return 0 if best is None else sum(look.step > best.step for look in looks)
@@ -125,7 +125,7 @@ class PlateauCallback(TrainerCallback):
             scored = per_token_log_probs(
                 trainer.model, [each.prompt_ids for each in triples], [[each.expert_ids] for each in triples]
             )
-        # The mean over the prompts of (1/T) log π(y|x), nats, as the metric of that name has it.
+        # The mean over the prompts of (1/T) log π(y|x), nats, like the metric of that name.
         means = [float(tokens.double().mean()) for (tokens,) in scored]
         trainer.log({LOOK: math.fsum(means) / len(means)})
 

@@ -1,4 +1,4 @@
-"""The log ratios of a batch, from the log-probs of the model in training and those that came with the batch."""
+"""The log ratios of a batch, from log-probs of the model in training and the scores in the batch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from sparring.types import Objective
 
 
 def log_ratios(model: Any, inputs: Mapping[str, Any], objective: Objective) -> LogRatios:
-    """What an objective reads, differentiable in the model's weights.
+    """The input of an objective, differentiable in the model's weights.
 
     Args:
         model: The model in training.
         inputs: A batch, as `collate` makes it.
-        objective: Says which fields it requires, of which those that cost something of their own are left out else; and
-            which generated responses it reads: the log-probs of the others are zero.
+        objective: The objective. Expensive fields that it does not require are left out, and the log-probs of generated
+            responses that it does not read are zero.
     """
     requires = objective.requires
     terms, next_tokens = _terms(model, inputs, objective)
@@ -51,9 +51,9 @@ def log_ratios(model: Any, inputs: Mapping[str, Any], objective: Objective) -> L
 def _terms(
     model: Any, inputs: Mapping[str, Any], objective: Objective
 ) -> tuple[list[list[Tensor]], NextTokenLogProbs | None]:
-    """The log-probs of the tokens of all responses; and what a scorer expects at generated ones, beside the policy.
+    """The log-probs of the tokens of all responses, and next-token log-probs of policy and scorer at generated ones.
 
-    Of a response that is not read there is one token of probability 1.
+    A response that is not read stands as one token of probability 1.
     """
     prompts, responses, counts = inputs["prompts"], inputs["responses"], inputs["counts"]
     if "generated_next_tokens" not in objective.requires:
@@ -67,7 +67,7 @@ def _terms(
     scorer = inputs["likely_tokens"]
     generated = slice(counts.expert, counts.expert + counts.generated)
     count = scorer[0][0].ids.shape[-1]
-    # No scorer has read the other responses: any tokens do.
+    # No scorer has read the other responses, so any tokens will do.
     ids = [[torch.zeros(len(answer), count, dtype=torch.long) for answer in answers] for answers in responses]
     for of_prompt, known in zip(ids, scorer, strict=True):
         of_prompt[generated] = [each.ids.long() for each in known]
@@ -80,7 +80,7 @@ def _terms(
 def _team(
     inputs: Mapping[str, Any], policy: Mapping[str, Tensor], expert: Tensor, generated: Tensor
 ) -> dict[str, Tensor]:
-    """Δ against each member of a team: the opponent, `[B]` and `[B, K]`, then those of earlier rounds."""
+    """Δ against each member of a team: first the newest, `[B]` and `[B, K]`, then those of earlier rounds."""
     members, samples = [expert.unsqueeze(-1)], [generated.unsqueeze(1)]
     if "team_expert" in inputs:
         earlier = inputs["team_generated"]

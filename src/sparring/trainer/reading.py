@@ -1,4 +1,4 @@
-"""Which responses of a batch training reads: those on which the objective's loss depends."""
+"""The responses of a batch that training reads: those that the objective's loss depends on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sparring.types import Objective
 
 
 def read_by(objective: Objective, inputs: Mapping[str, Any]) -> list[list[bool]]:
-    """For each response of each prompt of a batch, in the order of its `counts`, whether training reads it.
+    """Whether training reads each response of each prompt of a batch, in the order of its `counts`.
 
-    Where a judge's verdicts leave an objective nothing to read in a whole batch, the shortest response is read all the
-    same: a training step needs a gradient, if only of zeros, and each process of a launch a forward pass.
+    If a judge's verdicts leave nothing to read in a whole batch, the shortest response is read anyway: a training step
+    needs a gradient, if only of zeros, and each process of a launch needs a forward pass.
 
     Args:
-        objective: Says which generated responses it needs; all others are read always.
+        objective: The objective, which tells the generated responses that it reads; other responses are always read.
         inputs: A batch, as `collate` makes it.
     """
     masks = _read_by(objective, inputs)
@@ -32,7 +32,7 @@ def read_by(objective: Objective, inputs: Mapping[str, Any]) -> list[list[bool]]
 
 
 def positions(objective: Objective, inputs: Mapping[str, Any]) -> list[int]:
-    """How many tokens of each prompt of a batch training reads: the prompt once, and the responses that are read."""
+    """The tokens that training reads of each prompt of a batch: the prompt once, and the responses that are read."""
     return [
         len(prompt) * any(mask) + sum(map(len, compress(answers, mask)))
         for prompt, answers, mask in zip(
@@ -42,7 +42,7 @@ def positions(objective: Objective, inputs: Mapping[str, Any]) -> list[int]:
 
 
 def taught(objective: Objective, triples: Sequence[Triple]) -> list[Triple]:
-    """The triples of which the objective reads anything; all of them where it reads nothing of any."""
+    """The triples that have a response which the objective reads; all of them if none has."""
     if not triples:
         return []
     masks = _read_by(objective, collate(triples))

@@ -1,4 +1,4 @@
-"""Rows that hold the same as another, or the same response twice: they are trained on, and it is said."""
+"""Warns of rows that repeat another row, or hold the same response twice; they are trained on all the same."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sparring.progress import console
 
 
 def tell_repeats(rows: Iterable[tuple[Sequence[int], Sequence[Sequence[int]]]], where: str, names: str) -> None:
-    """Says of how many rows all responses are the same, and how many rows are there twice, and which is the first.
+    """Says how many rows have only equal responses, how many rows repeat another, and which is the first of each.
 
     A policy may sample the expert's own words, so neither is refused.
 
     Args:
         rows: The token ids of each row's prompt and of its responses, the expert's first.
-        where: What messages call the rows.
-        names: What the rows call their responses.
+        where: The name of the rows in messages.
+        names: The columns of the responses.
     """
     equal, repeated, seen = list[int](), list[tuple[int, int]](), dict[bytes, int]()
     total = 0

@@ -1,6 +1,6 @@
 """Experiment trackers, such as TensorBoard, that show the several trainings of a run as one.
 
-Every tracker that transformers knows by name in `report_to` works as it is; one that keeps files gets its folder here.
+Every tracker that transformers accepts in `report_to` works as it is; one that writes files gets its folder here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from transformers.integrations import TensorBoardCallback, get_reporting_integra
 
 
 class _CountsOn(TrainerCallback):
-    """Counts steps on from where the run's earlier trainings ended, so that their curves do not overlap."""
+    """Continues the step count of the run's earlier trainings, so that their curves do not overlap."""
 
     before: int
 
@@ -27,18 +27,18 @@ class _CountsOn(TrainerCallback):
 
 
 def check_trackers(report_to: Iterable[str]) -> None:
-    """Makes each tracker, which imports its package: one that is missing is told before anything is computed."""
+    """Makes each tracker, which imports its package, so that a missing one is noticed before anything is computed."""
     for tracker in get_reporting_integration_callbacks(report_to):
         tracker()
 
 
 def trackers(report_to: Iterable[str], *, before: int, folder: Path) -> list[TrainerCallback]:
-    """The callbacks of trackers that go on counting a run's steps.
+    """The callbacks of trackers that continue a run's step count.
 
     Args:
         report_to: The trackers' names, as in `TrainingArguments`.
-        before: How many steps the run trained before.
-        folder: Where TensorBoard's files go, unless TENSORBOARD_LOGGING_DIR says otherwise.
+        before: The number of steps that the run trained before.
+        folder: The folder of TensorBoard's files, unless TENSORBOARD_LOGGING_DIR is set.
     """
     callbacks = []
     for kind in get_reporting_integration_callbacks(report_to):
@@ -53,14 +53,14 @@ def trackers(report_to: Iterable[str], *, before: int, folder: Path) -> list[Tra
 def tell_held_out(
     args: TrainingArguments, means: Mapping[str, float], *, step: int, folder: Path, model: object
 ) -> None:
-    """Sends to the trackers what was measured on held-out prompts, each value as `eval/<name>`.
+    """Sends held-out estimates to the trackers, each as `eval/<name>`.
 
     Args:
-        args: Its `report_to` names the trackers.
+        args: The arguments, whose `report_to` names the trackers.
         means: The values by name.
         step: The step of the whole run.
         folder: As in `trackers`.
-        model: The policy, of which some trackers keep the configuration.
+        model: The policy, whose configuration some trackers store.
     """
     # The integrations write `eval_` as `eval/`, where a Trainer's own evaluations are.
     logs = {f"eval_{name}": value for name, value in means.items()}
@@ -73,7 +73,7 @@ def tell_held_out(
 
 
 def steps_before(events: Iterable[Mapping[str, Any]], labels: Mapping[str, Any]) -> int:
-    """How many steps a run logged in its trainings, except in the one whose events carry `labels`."""
+    """The number of steps that a run logged in its trainings, except in the one whose events carry `labels`."""
     last: dict[tuple[Any, ...], int] = {}
     this = (labels.get("stage"), labels.get("iteration"))
     for event in events:

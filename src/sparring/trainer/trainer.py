@@ -37,8 +37,8 @@ from sparring.types import Objective, ObjectiveOutput
 class SelfPlayTrainer(Trainer):
     """Trains a model on (prompt, expert, generated) triples with any objective.
 
-    The opponent is the model as it is when training starts: its log-probs of every response are computed once, before
-    the first step, unless the triples have them. There is never a second model in memory.
+    The opponent is the model at the start of training: its log-probs of every response are computed once, before the
+    first step, unless the triples have them. There is never a second model in memory.
 
     Args:
         model: A causal language model of transformers, or one wrapped by peft; or its Hugging Face id or folder.
@@ -46,16 +46,16 @@ class SelfPlayTrainer(Trainer):
             `{"name": "spif", "beta": 1.0, "reward_bound": 2.0}`; or any callable of the protocol `Objective`. Required.
         args: transformers' training arguments.
         train_dataset: Ready triples; see `triples_from` for the columns.
-        eval_dataset: Likewise, to evaluate the loss and metrics on.
-        processing_class: The tokenizer; needed where the triples are text, unless the model is an id.
+        eval_dataset: Triples to evaluate the loss and metrics on.
+        processing_class: The tokenizer; needed if the triples are text, unless the model is an id.
         peft_config: A peft configuration; the model is then wrapped and only the adapter is trained.
-        **kwargs: Anything else that `transformers.Trainer` takes (callbacks, optimizers, …).
+        **kwargs: Further arguments of `transformers.Trainer` (callbacks, optimizers, …).
 
     Raises:
         InputError: A triple lacks a field, or is longer than the model's context, or the triples differ in K; there is
             no such model or objective; an argument is one of TRL's that has no place here; or a tracker's package is
             missing.
-        DivergedError: While training, when a logged value, or a weight to be saved, is no longer a finite number.
+        DivergedError: While training, when a logged value, or a weight to be saved, is not finite.
     """
 
     def __init__(  # noqa: PLR0917 - positional as in the Trainer and in TRL
@@ -80,7 +80,7 @@ class SelfPlayTrainer(Trainer):
         model, processing_class = model_of(model, processing_class, args, peft_config)
         self._sums: dict[str, dict[str, list[Tensor]]] = {"train": defaultdict(list), "eval": defaultdict(list)}
         self._resumed: Unlogged | None = None
-        # The rows of the last batches and their losses, to name those of which a loss is not finite.
+        # The rows of the last batches with their losses, to name rows whose loss is not finite.
         self._losses: list[tuple[Sequence[int | None], Tensor]] = []
         ends = ends_of(getattr(own := unwrap(model), "generation_config", None))
         self._read = partial(triples_from, tokenizer=processing_class, pairs=takes_pairs(self.objective), ends=ends)
@@ -103,7 +103,7 @@ class SelfPlayTrainer(Trainer):
                 self._check(triples, where)
         if self.eval_dataset is not None:
             tell_shared(self.train_dataset, self.eval_dataset)
-        # The loss is a mean over prompts, no sum of tokens' that the model itself divides.
+        # The loss is a mean over prompts, not a sum over tokens that the model divides.
         self.model_accepts_loss_kwargs = False
         self.add_callback(_GoesOn(self))
 
@@ -118,7 +118,7 @@ class SelfPlayTrainer(Trainer):
         return bool(self.is_fsdp_enabled)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Scores the triples under the opponent where they are not scored yet, then trains."""
+        """Scores the triples under the opponent unless they are scored already, then trains."""
         with memory_saved(self.model, self.args, self.accelerator.num_processes):
             self.score()
             result = super().train(*args, **kwargs)
@@ -137,7 +137,7 @@ class SelfPlayTrainer(Trainer):
         return metrics
 
     def predict(self, test_dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """The loss and metrics on `test_dataset`, which are not logged; there are no logits to predict from."""
+        """The loss and metrics on `test_dataset`, which are not logged; predictions are not returned."""
         triples = self._given(test_dataset, "test_dataset")
         self.score()
         self._score(triples)
@@ -166,7 +166,7 @@ class SelfPlayTrainer(Trainer):
         return output
 
     def score(self) -> None:
-        """Computes the opponent's log-probs where they are missing: the opponent is the model as it is now."""
+        """Computes missing log-probs of the opponent, which is the model as it is now."""
         for triples in (self.train_dataset, self.eval_dataset):
             if triples is not None:
                 self._score(triples)
@@ -197,7 +197,7 @@ class SelfPlayTrainer(Trainer):
                 triples.items[start + offset] = triple.with_scores(row.tolist())
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """The batches of a step, in which every prompt weighs the same, though one batch is smaller."""
+        """The batches of a step, in which every prompt has the same weight, even if one batch is smaller."""
         batches, items = super().get_batch_samples(*args, **kwargs)
         # The Trainer divides the sum of their losses by their number.
         for batch in batches:
@@ -207,7 +207,7 @@ class SelfPlayTrainer(Trainer):
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """The gradient of a batch; on a CPU that of a part after that of another, which takes less memory."""
+        """The gradient of a batch; on a CPU, part by part, which takes less memory."""
         split = in_parts(self.objective, self.args.device.type, self.accelerator.num_processes)
         batches = [*parts(inputs, self.objective)] if split else [inputs]
         with gradients_set_aside(model) if len(batches) > 1 else nullcontext():
@@ -221,7 +221,7 @@ class SelfPlayTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The objective's mean over the prompts of the batch, or the share of these prompts in it."""
+        """The objective's mean over the prompts of the batch; of a part, its share of that mean."""
         with self.accelerator.autocast():
             output = self.objective(log_ratios(model, inputs, self.objective))
         loss = output.loss.mean() * (len(output.loss) / inputs["whole"])
@@ -232,7 +232,7 @@ class SelfPlayTrainer(Trainer):
     def prediction_step(
         self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The loss alone: there are no logits to gather."""
+        """The loss without logits."""
         with torch.no_grad():
             return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
@@ -246,7 +246,7 @@ class SelfPlayTrainer(Trainer):
             logs |= self._means(self._sums["train"])
             self._sums["train"].clear()
         if "train_loss" in logs:
-            # transformers divides by the number of steps since a resume.
+            # transformers would divide by the number of steps since a resume.
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 1)
         # Loss scaling finds its scale by letting the first gradients overflow.
         checked = {name: value for name, value in logs.items() if not (self.args.fp16 and name == "grad_norm")}
@@ -259,7 +259,7 @@ class SelfPlayTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         broken = broken_weight(self.model)
-        # All processes end together: each may hold a part of the weights.
+        # All processes end together, since each may hold a part of the weights.
         if self.accelerator.reduce(torch.tensor([int(broken is not None)], device=self.args.device)).item():
             which = "a weight" if broken is None else f"the weight '{broken}'"
             raise DivergedError(f"step {self.state.global_step}: {which} is no longer a finite number")
@@ -275,7 +275,7 @@ class SelfPlayTrainer(Trainer):
         return dict(zip(values, (totals[:, 0] / totals[:, 1]).tolist(), strict=True))
 
     def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        # The last steps are logged too where their number is no multiple of `logging_steps`.
+        # The last steps are logged too, even if their number is no multiple of `logging_steps`.
         self.control.should_log |= self.state.global_step >= self.state.max_steps
         super()._maybe_log_save_evaluate(*args, **kwargs)
 
@@ -297,7 +297,7 @@ class SelfPlayTrainer(Trainer):
             self._resumed = Unlogged.read(Path(checkpoint), self.args.process_index, self.args.device)
 
     def go_on(self) -> None:
-        """Takes up the sums of the checkpoint that training was resumed from, or begins with none."""
+        """Restores the sums of the checkpoint that training was resumed from, or begins with zeros."""
         self._sums["train"].clear()
         if self._resumed is not None:
             self._tr_loss, self._total_loss_scalar = self._resumed.loss, self._resumed.logged_loss
@@ -311,7 +311,7 @@ class SelfPlayTrainer(Trainer):
 
 
 class _GoesOn(TrainerCallback):
-    """Lets a trainer go on where it was resumed, when transformers has set its sums to zero."""
+    """Restores a trainer's sums after transformers has set them to zero."""
 
     def __init__(self, trainer: SelfPlayTrainer) -> None:
         self._trainer = trainer

@@ -29,14 +29,14 @@ from sparring.trainer.repeats import tell_repeats
 
 _TEXT = ("prompt", "expert", "generated")
 _IDS = ("prompt_ids", "expert_ids", "generated_ids")
-# Of the rows that are wrong.
+# The most wrong rows that are named.
 _NAMED = 5
 _SCORES = ("opponent_expert_log_prob", "opponent_generated_log_probs")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What an earlier opponent generated for a prompt, scored by itself.
+    """The responses to a prompt that an earlier member of a team generated, scored by itself.
 
     Attributes:
         generated_ids: Its K lists of token ids.
@@ -59,15 +59,15 @@ class Triple:
         generated_ids: K lists of token ids; empty for objectives without an opponent.
         opponent_expert: log π_o of the expert response, nats; None until scored.
         opponent_generated: log π_o of each generated response, nats; None until scored.
-        reference_expert: log π_ref of the expert response, nats, where the objective needs it.
-        reference_generated: log π_ref of each generated response, nats, where the objective needs it.
-        initial_ids: K responses of the first policy, where the objective needs them.
-        reference_ids: M responses of the reference, where the objective needs them.
-        rounds: The earlier members of a team, where the opponent is one; the newest generated `generated_ids`.
-        preference: K numbers P(y_k ≻ π_o), where the objective needs them.
-        pairwise: K lists of K numbers P(y_i ≻ y_j), where the objective needs them.
-        likely_tokens: For each generated response what a scorer expects at each of its tokens, where the objective
-            needs it.
+        reference_expert: log π_ref of the expert response, nats, if the objective needs it.
+        reference_generated: log π_ref of each generated response, nats, if the objective needs it.
+        initial_ids: K responses of the first policy, if the objective needs them.
+        reference_ids: M responses of the reference model, if the objective needs them.
+        rounds: The earlier members of a team, if the opponent is a team; the newest generated `generated_ids`.
+        preference: K numbers P(y_k ≻ π_o), if the objective needs them.
+        pairwise: K lists of K numbers P(y_i ≻ y_j), if the objective needs them.
+        likely_tokens: For each generated response, the scorer's likeliest next tokens at each of its tokens, if the
+            objective needs them.
         row: The prompt's number in its data, by which errors name it.
     """
 
@@ -88,7 +88,7 @@ class Triple:
 
     @property
     def responses(self) -> list[Sequence[int]]:
-        """The responses that opponent and reference score: the expert's, if there is one, then the generated ones."""
+        """The responses that opponent and reference model score: the expert's, if any, then the generated ones."""
         return [*([self.expert_ids] if self.expert_ids else []), *self.generated_ids]
 
     @property
@@ -97,15 +97,15 @@ class Triple:
         return self.opponent_generated is not None
 
     def with_scores(self, log_probs: Sequence[float]) -> Triple:
-        """The same triple with the opponent's log-probs of its responses, in their order."""
+        """The triple with the opponent's log-probs of its responses, in their order."""
         experts = min(1, len(self.expert_ids))
         expert = log_probs[0] if experts else None
         return replace(self, opponent_expert=expert, opponent_generated=tuple(log_probs[experts:]))
 
     def as_pairs(self) -> Triple:
-        """The same responses as 1 + K generated ones, of which the expert's, the first, beats every other: P = 1.
+        """The triple with all 1 + K responses as generated ones; the first, the expert's, beats every other: P = 1.
 
-        With K = 1 all P(y_i ≻ y_j) are known; with more, nobody compared the others with each other.
+        With K = 1 all P(y_i ≻ y_j) are known; with more, the preferences among the others are not.
         """
         known = opponent = None
         if len(self.generated_ids) == 1:
@@ -185,16 +185,16 @@ def triples_from(
 
     As TRL's trainers have them, the columns may also be called `chosen` and `rejected`, and responses be lists of chat
     messages: one of the assistant, which the prompt's may precede.
-    An empty text is refused: what a policy drew that is the end alone is given as token ids.
+    An empty text is refused; give a response that is nothing but the end token as token ids.
 
     Args:
         dataset: Rows: a `datasets.Dataset`, or any iterable of mappings.
         tokenizer: Needed for text only.
-        where: What errors call the data set.
-        pairs: Whether `chosen` and `rejected` are compared, as DPO does, where the row has no judge's numbers: as
-            generated responses, of which the chosen one is preferred.
-        ends: The tokens at which the model's own `generate` stops: some chat templates tell the end of a response only
-            with them.
+        where: The name of the data set in errors.
+        pairs: Whether `chosen` and `rejected` of a row without a judge's numbers are two generated responses, of which
+            the chosen one is preferred, as in DPO.
+        ends: The tokens at which the model's own `generate` stops; in some chat templates the end of a response is
+            recognised only by them.
 
     Raises:
         InputError: A row lacks a field, or text is given without a tokenizer.
@@ -252,7 +252,7 @@ def _triple(
         if is_turns(text):
             space, end = around(tokenizer, text, expert_text, ends, where, told=told)
         behind = following(tokenizer, [space + each for each in texts], [prompt[-1]] * len(texts))
-        # A text that a template has written holds its end already.
+        # A text from a template holds its end already.
         expert, *generated = (ids if ids[-len(end) :] == end else [*ids, *end] for ids in behind)
     k = len(generated)
     opponent_expert, opponent_generated = log_probs(_SCORES, row.get(_SCORES[0]), row.get(_SCORES[1]), k, where)
@@ -281,11 +281,11 @@ def _checked_ids(ids: Any, where: str) -> list[int]:
 
 
 def _prompt_ids(tokenizer: Any, prompt: str | Turns, where: str, told: Mapping[str, Any]) -> list[int]:
-    """The prompt's token ids, with one bos whether the tokenizer, the template or the text itself writes it."""
+    """The prompt's token ids with a single bos, whether the tokenizer, the template or the text itself writes it."""
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     if isinstance(prompt, str):
         ids = list(tokenizer(prompt, verbose=False).input_ids)
-        # Some tokenizers close every text with the end token, but the response is to follow.
+        # Some tokenizers put the end token after every text, but the response is to follow.
         if len(ids) > 1 and ids[-1] == eos and not (prompt.endswith(tokenizer.eos_token) and ids[-2] != eos):
             del ids[-1]
     else:
@@ -297,7 +297,7 @@ def _prompt_ids(tokenizer: Any, prompt: str | Turns, where: str, told: Mapping[s
 
 
 def _check_texts(texts: Sequence[Any], where: str, called: Mapping[str, str]) -> None:
-    """Raises InputError where a response, the expert's or one of the generated ones behind it, is no text."""
+    """Raises InputError if a response, the expert's or one of the generated ones after it, is no text."""
     for place, text in enumerate(texts):
         if (wrong := text_problem(text)) is not None:
             name = called.get(_TEXT[min(place, 1) + 1], _TEXT[min(place, 1) + 1])

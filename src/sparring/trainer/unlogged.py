@@ -1,6 +1,6 @@
-"""What training has summed up and not logged yet, kept in a checkpoint: a resumed training logs what any other logs.
+"""The sums that training has not logged yet, stored in checkpoints, so that a resumed training logs the same values.
 
-transformers keeps none of it: the loss that it reports in the end would be the mean over the steps since the resume,
+transformers does not store them: the loss that it reports in the end would be the mean over the steps since the resume,
 and the first means after it would be over fewer steps.
 """
 
@@ -36,7 +36,7 @@ class Unlogged:
     metrics: Mapping[str, Sequence[Tensor]]
 
     def write(self, checkpoint: Path, process: int) -> None:
-        """Writes them into a checkpoint."""
+        """Writes the sums into a checkpoint."""
         sums = {
             "loss": self.loss,
             "logged_loss": torch.tensor(self.logged_loss, dtype=torch.float64),
@@ -49,10 +49,10 @@ class Unlogged:
 
     @classmethod
     def read(cls, checkpoint: Path, process: int, device: torch.device) -> Unlogged:
-        """Reads those of a process.
+        """Reads the sums of a process from a checkpoint.
 
         Raises:
-            InputError: The checkpoint has none, so it is not this trainer's.
+            InputError: The checkpoint has none, so another trainer wrote it.
         """
         path = _path(checkpoint, process)
         if not path.exists():

@@ -14,7 +14,7 @@ class WorkersConfig(BaseModel):
 
     Attributes:
         name: "processes": the processes that train, as many as a launcher started; "ray": actors of a Ray cluster.
-        count: How many actors Ray starts, each with a copy of the model.
+        count: The number of actors that Ray starts, each with a copy of the model.
         gpus: GPUs of each actor; with a fraction, actors share one; with 0 they sample and score on the CPU.
         cpus: Cores of each actor.
         address: The address of the cluster, e.g. "auto" for the one of this machine; None starts one here.

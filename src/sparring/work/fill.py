@@ -1,4 +1,4 @@
-"""Writes the shards of a job that are missing."""
+"""Computes and writes the missing shards of a job."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sparring.work.store import Shelf, Store
 
 @dataclass(frozen=True, kw_only=True)
 class Work(Generic[PieceT]):
-    """The shards of a piece of work, and which of them are missing.
+    """The shards of a job.
 
     Attributes:
-        pieces: The pieces, in order, by the shards that are computed from each. Those of one piece are computed
-            together, or not at all: which of them a kill left must not decide their bits.
-        missing: Whether a shard must be computed.
-        tokens: How many tokens the rows of a shard took; their rate is shown.
+        pieces: The pieces of work, in order, by the shards that are computed from each. The shards of a piece are
+            computed together or not at all, so that their bits do not depend on what a kill had left.
+        missing: Tells whether a shard must be computed.
+        tokens: Returns the number of tokens of a shard's rows, whose rate is shown.
         title: The title of the progress bar.
         shared: Whether other runs need the same shards, so that shards of earlier runs are reused.
     """
@@ -62,11 +62,11 @@ def fill(
         job: The job, which computes the rows of a piece.
         work: The shards.
         workers: The workers.
-        store: Where shards are kept for other runs; None keeps none.
-        log: Is called in the main process with an event about the shards that were reused.
+        store: The store of shards for other runs, or None.
+        log: Called in the main process with an event about the shards that were reused.
 
     Raises:
-        RunError: A piece could not be computed; it says which work it was of.
+        RunError: A piece could not be computed; the message names the work.
     """
     processes.on_main(lambda: _remove_damaged(work.shards))
     shelf = None if store is None or not work.shared else Shelf(store, partial(job.origin, context))
@@ -96,7 +96,7 @@ def _remove_damaged(paths: Iterable[Path]) -> None:
 
 
 def _named(title: str, done: Iterator[tuple[Shards, Sequence[Rows]]]) -> Iterator[tuple[Shards, Sequence[Rows]]]:
-    """The same, with the title of the work in front of its errors."""
+    """The rows as they are computed; errors get the title of the work in front."""
     try:
         yield from done
     except RunError as error:

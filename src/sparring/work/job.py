@@ -11,11 +11,11 @@ Rows = Sequence[Mapping[str, Any]]
 """The rows of a shard."""
 
 Shards = tuple[Path, ...]
-"""The shards that are computed from one piece, in the order in which a job gives their rows."""
+"""The shards that are computed from one piece, in the order of the rows that a job returns."""
 
 
 class Portable(Protocol):
-    """The context that a job is opened with; workers know no more of it than this."""
+    """The context that a job is opened with, as far as workers need it."""
 
     def portable(self) -> Self:
         """A copy to send to a worker in another process; it need not hold the data of any piece."""
@@ -29,10 +29,10 @@ PieceT_contra = TypeVar("PieceT_contra", contravariant=True)
 
 
 class Job(Protocol[ContextT_contra, PieceT_contra]):
-    """The same work on many pieces; with Ray it travels to another process, and so do the pieces."""
+    """A computation on many pieces; for Ray it is pickled into another process, and so are the pieces."""
 
     def open(self, context: ContextT_contra, /) -> AbstractContextManager[Callable[[PieceT_contra], Sequence[Rows]]]:
-        """Gets ready, and yields the function that computes the rows of each of a piece's shards."""
+        """Prepares the computation, and yields the function from a piece to the rows of each of its shards."""
         ...
 
     def origin(self, context: ContextT_contra, /) -> Mapping[str, Any]:
@@ -44,11 +44,11 @@ class Workers(Protocol):
     """The workers of a launch, or of a cluster."""
 
     def share(self, shards: Sequence[Shards]) -> Sequence[Shards]:
-        """The shards that this process must write, of those of all pieces."""
+        """The shards that this process must write, out of those of all pieces."""
         ...
 
     def run(
         self, context: ContextT, job: Job[ContextT, PieceT], pieces: Mapping[Shards, PieceT]
     ) -> Iterator[tuple[Shards, Sequence[Rows]]]:
-        """Computes these pieces, and yields the rows of the shards of each when it is done."""
+        """Computes pieces, and yields the rows of each one's shards when it is done."""
         ...

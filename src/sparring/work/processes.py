@@ -1,8 +1,8 @@
 """The processes that a launcher started to play one run together.
 
-All of them go through the run side by side and take the same decisions. The main process owns the run directory: it
-alone writes single files such as the manifest; shards are shared out among all. They exchange their work through the
-files, so every node must see the run directory.
+All of them go through the run side by side and take the same decisions. The main process owns the run directory: only
+it writes single files such as the manifest; shards are shared out among all. They exchange their work through files, so
+every node must see the run directory.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def is_main() -> bool:
 
 
 def going_on(run: str = "RUN") -> str:
-    """The command that continues a run: as many processes as play it now are needed."""
+    """The command that resumes a run, with as many processes as play it now."""
     return f"sparring {'launch' if _launched() > 1 else 'resume'} {run}"
 
 
 def wait() -> None:
-    """Returns when all processes have come here, however long that takes."""
+    """Returns when all processes have called it, however long that takes."""
     if _joined():
         distributed.barrier(group=_patient())
 
 
 def on_main(function: Callable[[], _T]) -> _T:
-    """Calls `function` in the main process alone; every process returns its result, or raises its error."""
+    """Calls `function` only in the main process; every process returns its result, or raises its error."""
     if not _joined():
         return function()
     result, failure = None, None
@@ -78,7 +78,7 @@ def on_main(function: Callable[[], _T]) -> _T:
 
 
 def _told(failure: Exception) -> SparringError:
-    """What the other processes are told of an error of the main one."""
+    """The error that the other processes raise for an error of the main one."""
     if isinstance(failure, SparringError):
         return failure
     return refusal(failure, again=f"`{going_on()}`") or RunError(f"process 0: {failure}")
@@ -104,7 +104,7 @@ def wait_for_files(paths: Sequence[Path]) -> None:
         while not path.exists():
             if time.monotonic() > deadline:
                 raise RunError(f"{path} was written by another process, but {socket.gethostname()} does not see it")
-            # Reading the folder makes a network file system look again.
+            # Listing the folder makes a network file system refresh it.
             list(path.parent.glob("*"))
             time.sleep(0.5)
 
@@ -129,7 +129,7 @@ def check_shared(file: Path) -> None:
 
 @contextmanager
 def losses_told() -> Iterator[None]:
-    """Says in words, inside, that another process of the launch is gone.
+    """Within, a broken connection to another process becomes an error in plain words.
 
     Raises:
         RunError: The connection to another process broke, as it does when that process ends.
@@ -158,10 +158,10 @@ def _is_loss(error: RuntimeError) -> bool:
 
 
 def reports_errors() -> bool:
-    """Whether this process reports its error: it is the first of a launch to ask."""
+    """Whether this process reports its error: the first of a launch that asks does."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return True
-    # The launcher's own store: an error may come before the processes have joined.
+    # In the launcher's own store, since an error may come before the processes have joined.
     try:
         store = distributed.TCPStore(  # type: ignore[attr-defined]
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=10)
@@ -183,7 +183,7 @@ def disconnect() -> None:
 def _patient() -> Any:
     """A process group without a timeout: all can wait for hours while one judges, or leads a cluster.
 
-    On the group of training they would give up after `ddp_timeout`.
+    In the process group of training they would give up after `ddp_timeout`.
     """
     return distributed.new_group(backend="gloo", timeout=_FOR_EVER)
 

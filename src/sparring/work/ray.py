@@ -11,12 +11,12 @@ from sparring.errors import InputError, RunError
 from sparring.work import processes
 from sparring.work.job import ContextT, Job, PieceT, Portable, Rows, Shards
 
-# How often a piece is tried again after its actor died; a piece that kills every actor must not be tried for ever.
+# The number of retries of a piece whose actor died; a piece that kills every actor must not be tried for ever.
 _RETRIES = 3
 
 
 class RayWorkers:
-    """Actors that live as long as the run; Ray restarts one that died, and gives it the same piece again.
+    """Actors that live as long as the run; if one dies, Ray restarts it and gives it the same piece again.
 
     The main process of a launch hands out the pieces and writes the shards.
 
@@ -76,7 +76,7 @@ class RayWorkers:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
         if self._address is None:
-            # A cluster of this machine alone listens on the loopback address only.
+            # A cluster of this machine alone listens only on the loopback address.
             options |= {"_node_ip_address": "127.0.0.1", "num_cpus": self._count * self._cpus}
         else:
             options = {"address": self._address, "log_to_driver": False}
@@ -101,7 +101,7 @@ class _Actor:
     def do(self, job: Job[Any, PieceT], shards: Shards, piece: PieceT) -> tuple[Shards, Sequence[Rows]]:
         """The shards of a piece and their rows; a job stays open until another one comes."""
         if job != self._job:
-            # If the job cannot be opened, none is open.
+            # Cleared first: if the job cannot be opened, none is open.
             self._job = None
             self._open.close()
             self._work = self._open.enter_context(job.open(self._context))

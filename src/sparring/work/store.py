@@ -4,12 +4,12 @@ Runs that are compared start from one model on the same prompts with one seed, a
 model, of iteration 0 and of the held-out set. Such a shard is computed once, kept under a digest of everything that
 decides its bits, and copied into every later run that needs it:
 
-    CACHE/samples/DIGEST/shard.parquet     as it lies in a run directory
-    CACHE/samples/DIGEST/origin.json       what decides it, except the prompts, and the seconds that it took
+    CACHE/samples/DIGEST/shard.parquet     the shard, as in a run directory
+    CACHE/samples/DIGEST/origin.json       all that decides it, except the prompts; and the seconds that it took
 
 A change in anything that the digest covers, even a library's version, gives another digest, and the shard is computed
-again. Where the store cannot be read or written, the run computes its shards itself. It may be another person's:
-links in it are refused, and nothing is counted or removed but what has the name of an entry.
+again. If the store cannot be read or written, the run computes its shards itself. The store may be another person's, so
+links in it are refused, and only folders with the name of an entry are counted or removed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Taken:
 
     Attributes:
         rows: Its rows.
-        seconds: How long it took then.
+        seconds: The time that it took then.
     """
 
     rows: list[dict[str, Any]]
@@ -107,7 +107,7 @@ class Store:
         self._try(write)
 
     def entries(self, *, unused_days: float = 0.0) -> dict[Path, int]:
-        """The size in bytes of every shard that no run took or made for so many days; raises what `take` does."""
+        """The size in bytes of every shard that no run has used for a number of days; raises what `take` does."""
         refuse_link(self.folder)
         since = time.time() - unused_days * _DAY_S
         entries = [self._entry(path.name) for path in self.folder.glob("*") if _ENTRY.fullmatch(path.name)]
@@ -115,7 +115,7 @@ class Store:
         return {entry: _size(entry) for entry in unused}
 
     def prune(self, *, unused_days: float) -> dict[Path, int]:
-        """Removes the shards that no run took or made for so many days, and returns them as `entries` does."""
+        """Removes the shards that no run has used for a number of days, and returns them as `entries` does."""
         refuse_link(self.folder)
         with lock(self.folder / ".lock"):
             unused = self.entries(unused_days=unused_days)
@@ -124,7 +124,7 @@ class Store:
         return unused
 
     def _entry(self, name: str) -> Path:
-        """An entry of the store, of which nothing is a link; nor is the store's own folder."""
+        """An entry of the store, checked to hold no link, and so is the store's folder."""
         refuse_link(self.folder)
         refuse_links(self.folder / name)
         return self.folder / name
@@ -138,7 +138,7 @@ class Store:
 
 
 def _size(entry: Path) -> int:
-    """Its bytes; what a run that writes it renames meanwhile counts as nothing."""
+    """The bytes of an entry; files that a run renames meanwhile count as nothing."""
     with suppress(FileNotFoundError):
         return sum(file.stat().st_size for file in entry.iterdir())
     return 0
@@ -150,7 +150,7 @@ class Shelf:
 
     Attributes:
         store: The store.
-        find_origin: Computes what decides the shards besides their pieces; it may read weights, so it is called late.
+        find_origin: Computes all that decides the shards besides their pieces; called late, since it may read weights.
     """
 
     store: Store
@@ -158,7 +158,7 @@ class Shelf:
 
     @cached_property
     def origin(self) -> dict[str, Any]:
-        """What decides the shards besides their pieces, as plain values."""
+        """All that decides the shards besides their pieces, as plain values."""
         plain: dict[str, Any] = to_jsonable_python(dict(self.find_origin()))
         return plain
 
@@ -167,7 +167,7 @@ class Shelf:
         return self.store.take(self._digest(piece), to)
 
     def put(self, piece: Any, shard: Path, *, seconds: float) -> None:
-        """Keeps a copy of the shard of a piece, which took so many seconds."""
+        """Keeps a copy of the shard of a piece, with the seconds that it took."""
         self.store.put(self._digest(piece), shard, {"origin": self.origin, "seconds": round(seconds, 3)})
 
     def _digest(self, piece: Any) -> str:

@@ -1,4 +1,4 @@
-"""Consent to the code and keys that a run would use: its directory may be another person's, so it is asked each time."""
+"""Consent to the code and keys that a run would use; asked each time, since the run may be another person's."""
 
 from __future__ import annotations
 
