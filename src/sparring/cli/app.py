@@ -272,7 +272,7 @@ def main() -> None:
     """Entry point. Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 128 + n stopped by signal n."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A terminal of another encoding than UTF-8 lacks some characters, and a path may hold bytes that are none.
+            # A terminal that is not UTF-8 lacks some characters, and a path may hold bytes that are no characters.
             stream.reconfigure(errors="backslashreplace")
     try:
         _check_text(sys.argv[1:])
@@ -291,7 +291,7 @@ def main() -> None:
 
 
 def _check_text(arguments: list[str]) -> None:
-    """Raises InputError for bytes that are no text: no report, tokenizer or configuration can hold such a path."""
+    """Raises InputError for arguments that are no text: no report, tokenizer or configuration can hold such a path."""
     for argument in arguments:
         if not is_text(argument):
             fix = "rename the file; or, where it is text, take a locale that can write it (LC_ALL=C.UTF-8)"
@@ -299,7 +299,7 @@ def _check_text(arguments: list[str]) -> None:
 
 
 def _again(arguments: list[str]) -> str:
-    """How to go on with a command that had no space."""
+    """The fix for a command that ran out of space."""
     plays = arguments[:1] in (["train"], ["resume"])
     return "`sparring resume RUN`: nothing finished is lost" if plays else "give the command again"
 
@@ -311,7 +311,7 @@ def _fail(message: object, code: int) -> None:
 
 
 def _reports_errors() -> bool:
-    """Whether this process reports the error that ends a launch: one of its processes does."""
+    """Whether this process reports the error that ends a launch; exactly one of its processes does."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return True
     from sparring.work.processes import reports_errors

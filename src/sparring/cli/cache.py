@@ -7,7 +7,7 @@ from sparring.work.store import Store
 
 
 def cache_command(remove_unused: float | None, *, as_json: bool) -> None:
-    """Removes samples that were not used for so many days, if asked to, and prints how many are left."""
+    """Removes samples that were not used for a number of days, if asked to, and prints how many are left."""
     store = Store.of_user()
     removed = {} if remove_unused is None else store.prune(unused_days=remove_unused)
     kept = store.entries()

@@ -28,8 +28,8 @@ class Candidate:
 
     Attributes:
         name: Its name in tables.
-        stage: Its folder; None where it is not a policy of a run.
-        config: Reads the run's configuration; None likewise.
+        stage: Its folder; None if it is not a policy of a run.
+        config: Reads the run's configuration; None if it is not a policy of a run.
         load: Loads it; the policies of a run share one model in memory, so use each before the next is loaded.
     """
 
@@ -42,7 +42,7 @@ class Candidate:
 def candidate(text: str, *, trust_remote_code: bool) -> Candidate:
     """The single candidate of a text: a model, a policy such as `RUN/iterations/001`, or a run's best policy.
 
-    Which the best one is, is said.
+    The best policy's name is printed.
 
     Raises:
         InputError: The run has no such policy, or has not ended and so has no best one.
@@ -51,7 +51,7 @@ def candidate(text: str, *, trust_remote_code: bool) -> Candidate:
     if found is None:
         return _model(text, trust_remote_code=trust_remote_code)
     directory, name = found
-    # First of all it refuses a run with links, of which nothing is to be read.
+    # Done first, since it refuses a run with links, of which nothing is to be read.
     run = _RunCandidates(directory, trust_remote_code=trust_remote_code)
     policy = policy_folder(directory, name or BEST)
     chosen = run.candidate(policy, text)

@@ -1,4 +1,4 @@
-"""The rows of a data file, some of whose columns are told by their names alone."""
+"""The rows of a data file, whose columns are partly recognised by their names."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Columns = Mapping[str, str]
 def read_by_names(data: DataConfig) -> tuple[Rows, Columns]:
     """The rows of a source, and the columns that were taken for a field by their names.
 
-    Prompts and responses are told so where nothing can be learned from the rows as they are, and right answers where
-    rows have none.
+    Columns are taken for prompts and responses if nothing can be learned from the rows otherwise, and for right answers
+    if rows have none.
 
     Raises:
         InputError: The source cannot be read, its columns fit no format, or two of them may be the same field.
@@ -38,7 +38,7 @@ def read_by_names(data: DataConfig) -> tuple[Rows, Columns]:
 
 
 def teaches(rows: Rows) -> bool:
-    """Whether a row has more than a prompt."""
+    """Whether a row has more than a prompt, so that something can be learned from it."""
     return _unanswered(rows) < len(rows.valid)
 
 
@@ -65,7 +65,7 @@ def _guessed(data: DataConfig) -> dict[str, str]:
 
 
 def _with_right_answers(data: DataConfig, rows: Rows, columns: Columns) -> tuple[Rows, Columns]:
-    """With the column of the right answers, where rows have no answer and a name tells it."""
+    """The rows and columns, with a column of right answers if rows have none and a column's name fits."""
     for name in likely_ground_truths(rows.unread) if _unanswered(rows) else ():
         found = {**columns, GROUND_TRUTH: name}
         other = _parsed(data, found)
@@ -82,5 +82,5 @@ def _parsed(data: DataConfig, columns: Columns) -> Rows:
 
 
 def _unanswered(rows: Rows) -> int:
-    """How many rows hold a prompt alone."""
+    """The number of rows that hold nothing but a prompt."""
     return sum(each.reference_answer is None and each.comparison is None for each in rows.valid)

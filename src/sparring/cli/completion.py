@@ -1,4 +1,4 @@
-"""What a shell completes an argument to; see `sparring --install-completion`."""
+"""Completions of arguments in a shell; see `sparring --install-completion`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ _CONFIGURATIONS = {".yaml", ".yml"}
 
 
 def recipe_names(incomplete: str) -> list[str]:
-    """The recipes whose names begin so."""
+    """The recipes whose names begin with the text so far."""
     from sparring.recipes import recipes
 
     return [name for name in recipes() if name.startswith(incomplete)]
 
 
 def configurations(incomplete: str) -> list[str]:
-    """The recipes, YAML files and folders whose names begin so."""
+    """The recipes, YAML files and folders whose names begin with the text so far."""
     head, slash, start = incomplete.rpartition("/")
     folder = Path(head + slash or ".")
     there = sorted(folder.iterdir()) if folder.is_dir() else []

@@ -96,10 +96,11 @@ _EXPLOITABILITIES = ("exploitability", "average_exploitability")
 
 @dataclass(frozen=True, kw_only=True)
 class _Played:
-    """An objective's play with its regularizers; `problem` says why there is none, and where one stopped early why.
+    """An objective's play with its regularizers.
 
-    `stability` is its number, or why it has none, or None in a game of preferences, on which one would depend.
-    `of_two` is whether it learns from the best and the worst outcome only.
+    `problem` says why there is no play, or why it stopped early. `stability` is its stability number, or why it has
+    none; None in a preference game, where it would depend on the preferences. `of_two` is whether the objective learns
+    from the best and the worst outcome only.
     """
 
     objective: str
@@ -117,11 +118,11 @@ class _Played:
 
     @property
     def name(self) -> str:
-        """The objective and its regularizers, as they were given."""
+        """The objective and its regularizers, as written on the command line."""
         return " + ".join([self.objective, *self.regularizers])
 
     def row(self) -> tuple[str, str, dict[str, list[float]], str]:
-        """What `comparison` shows of it."""
+        """The row of the play for `comparison`."""
         number = self.stability
         known = "none" if isinstance(number, str) else ""
         if number is not None and not isinstance(number, str):
@@ -168,7 +169,7 @@ def _play(
 
 
 def _check_given(where: str, requires: frozenset[str], game: ExactGame) -> None:
-    """Raises InputError where an objective or a regularizer reads what only the other game has."""
+    """Raises InputError if an objective or a regularizer reads fields that only the other game has."""
     from sparring.log_ratios import EXPERT_FIELDS, PREFERENCE_FIELDS
 
     start = game.initial.log()
@@ -182,7 +183,7 @@ def _check_given(where: str, requires: frozenset[str], game: ExactGame) -> None:
 
 
 def _penalties(texts: Sequence[str]) -> list[tuple[str, Regularizer]]:
-    """Regularizers, each with what was written for it."""
+    """The regularizers, each with its text on the command line."""
     from sparring.regularizers import REGULARIZERS
 
     return [(text, _component(REGULARIZERS, "regularizer", text)) for text in texts]
@@ -197,7 +198,8 @@ def _opponent(text: str) -> Any:
 def _component(registry: Registry[Any], kind: str, text: str) -> Any:
     """Builds `name:option=value,option=value`, or `module:Class:option=value,…`; values are YAML.
 
-    What is of the user's own is tried as before a run: a game has every log ratio, and a sum hides a loss that is none.
+    The user's own components are tried first, as before a run, since a game would not reveal all faults: it has every
+    log ratio, and sums over the loss.
     """
     from sparring.own_code import importable_from, is_own
     from sparring.registry import build
@@ -228,7 +230,7 @@ def _row(text: str) -> Any:
 
 
 def _valid(make: Callable[[], Any]) -> Any:
-    """Makes something of the games, and turns their errors into InputError, but for NoMinimiserError."""
+    """The result of a function of the games, with their errors as InputError, except NoMinimiserError."""
     from sparring.games.newton import NoMinimiserError
 
     try:
@@ -272,7 +274,7 @@ def _show(game: str, played: Sequence[_Played], *, html: Path | None, as_json: b
 
 
 def _without_number(played: Sequence[_Played]) -> list[str]:
-    """Says which plays have no stability number, and why."""
+    """Sentences on the plays without a stability number, and why."""
     return [
         f"{each.name} has no stability number at the expert: {each.stability}"
         for each in played
@@ -281,7 +283,7 @@ def _without_number(played: Sequence[_Played]) -> list[str]:
 
 
 def _of_two(played: Sequence[_Played]) -> list[str]:
-    """Says which plays learn from fewer outcomes than the others beside them."""
+    """A sentence on plays that learn from fewer outcomes than the others."""
     some = [each.name for each in played if each.of_two]
     if len(some) in {0, len(played)}:
         return []

@@ -27,7 +27,7 @@ from sparring.selfplay.checks.workers import check_sampler
 from sparring.selfplay.config.schema import SelfPlayConfig
 
 _SETTINGS = Path(sparring.recipes.__file__).parent / "accelerate"
-# A process that is asked to stop writes a checkpoint first, for which torch's own 30 seconds may be too short.
+# Seconds to stop: a process writes a checkpoint first, for which torch's default of 30 seconds may be too short.
 _GRACE_S = 300
 
 
@@ -36,9 +36,9 @@ class Nodes:
     """The machines of a launch.
 
     Attributes:
-        count: How many there are; the same command is given on each.
-        rank: The number of this one, counted from 0.
-        main: `HOST:PORT`, where the others reach number 0; None where there is one.
+        count: The number of machines; the same command is given on each.
+        rank: The number of this machine, counted from 0.
+        main: `HOST:PORT`, at which the others reach machine 0; None for a single machine.
     """
 
     count: int = 1
@@ -46,7 +46,7 @@ class Nodes:
     main: str | None = None
 
     def options(self) -> list[str]:
-        """The options that accelerate takes.
+        """The options for accelerate.
 
         Raises:
             InputError: They do not fit each other, or the port is taken on this machine.
@@ -89,7 +89,7 @@ def launch_command(
     Args:
         target: A configuration, or the run directory of a run that was interrupted.
         overrides: Settings to change; a run that is continued takes none.
-        processes: How many on each node; None is one on each GPU.
+        processes: The number of processes on each node; None for one on each GPU.
         sharded: Whether weights, gradients and optimizer states are shared out among them (FSDP2).
         nodes: The machines.
         trust_remote_code: As `sparring resume` takes it.
@@ -114,7 +114,7 @@ def launch_command(
 def _command(
     target: str, overrides: Sequence[str], *, trust_remote_code: bool, skip_invalid: bool
 ) -> tuple[SelfPlayConfig, list[str]]:
-    """The run's configuration, and what each process is told."""
+    """The run's configuration, and the command of each process."""
     directory = RunDirectory(Path(target))
     if not directory.config.exists():
         config = read_config(target, overrides, skip_invalid=skip_invalid)
@@ -127,10 +127,10 @@ def _command(
 
 
 def _processes(asked: int | None, config: SelfPlayConfig, *, sharded: bool) -> int:
-    """How many processes this machine starts.
+    """The number of processes that this machine starts.
 
     Raises:
-        InputError: Their number is not given and does not follow from the GPUs, or there are fewer GPUs than that.
+        InputError: It is not given and does not follow from the GPUs, or there are fewer GPUs than that.
     """
     gpus = 0 if config.model.device == "cpu" else torch.cuda.device_count()
     if gpus == 0 and sharded:
@@ -148,7 +148,7 @@ def _processes(asked: int | None, config: SelfPlayConfig, *, sharded: bool) -> i
 
 
 def _start(arguments: list[str], nodes: Nodes) -> None:
-    # The process that failed has said why; what the launcher's libraries log of that are tables of exit codes.
+    # The process that failed has said why; the launcher's libraries would only log tables of exit codes.
     logging.disable(logging.ERROR)
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_GRACE_S))
     # `python -m sparring` would look for modules in the working directory first; the command `sparring` does not.
@@ -156,7 +156,7 @@ def _start(arguments: list[str], nodes: Nodes) -> None:
     try:
         accelerate_launch(launch_command_parser().parse_args(arguments))
     except SignalException as asked:
-        # The processes were sent the same signal, and have said how to go on.
+        # The processes got the same signal, and have said how to go on.
         raise typer.Exit(128 + asked.sigval) from asked
     except ChildFailedError as error:
         rank, failure = min(error.failures.items(), key=lambda each: _order(each[1]))
@@ -173,7 +173,7 @@ def _start(arguments: list[str], nodes: Nodes) -> None:
 
 
 def _order(failure: ProcessFailure) -> tuple[int, int]:
-    """By what may have caused the others: killed, failed, stopped with a word, stopped without one; then by time."""
+    """The sorting key of failures, likely causes first: killed, failed, stopped with a message or without; by time."""
     if failure.exitcode in {128 + signal.SIGTERM, -signal.SIGTERM}:
         return 2 + (failure.exitcode < 0), failure.timestamp
     return failure.exitcode > 0, failure.timestamp

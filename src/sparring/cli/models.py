@@ -40,7 +40,7 @@ def generate_command(
 ) -> None:
     """Samples responses and prints them, in the order of the prompts.
 
-    What is not given is the run's own: how a data file is read, how a prompt is written, how and how long is sampled.
+    By default the run's own settings are used to read a data file, write prompts and sample.
     """
     if bool(prompts) == (data is not None):
         raise InputError("prompts must come from exactly one place", fix="give --prompt TEXT, or --data FILE")
@@ -48,7 +48,7 @@ def generate_command(
     run = None if asked.config is None else asked.config()
     own = {} if run is None else {name: getattr(run.generation, name) for name in ("top_p", "top_k")}
     if run is not None:
-        # A higher one is for exploring, not for answering.
+        # A higher temperature is for exploring, not for answering.
         own["temperature"] = min(run.generation.temperature, 1.0)
     try:
         config = generation_config(**own | dict(settings))
@@ -73,7 +73,7 @@ def generate_command(
 
 
 def _after_system(system: str, prompt: str | Conversation) -> Conversation:
-    """The prompt with this system turn, in place of one that it has."""
+    """The prompt with this system turn in place of its own, if any."""
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
     return [{"role": "system", "content": system}, *(turn for turn in turns if turn["role"] != "system")]
 
@@ -129,7 +129,7 @@ def export_command(
 
 
 def _found(run: Path, to: Path, policy: str) -> tuple[RunDirectory, str]:
-    """A run, and the folder of a policy that is there; raises InputError before anything heavy is imported."""
+    """A run and the folder of an existing policy; raises InputError before anything heavy is imported."""
     directory = RunDirectory(run)
     directory.require()
     folder = policy_folder(directory, policy)
@@ -141,7 +141,7 @@ def _found(run: Path, to: Path, policy: str) -> tuple[RunDirectory, str]:
 def _card_of(
     directory: RunDirectory, summary: Summary, folder: str, *, name: str, trust_remote_code: bool
 ) -> Callable[..., str]:
-    """What writes a policy's card, from its merge, the settings that it ships and, of an adapter alone, its base."""
+    """The function that writes a policy's card, from the merge and the shipped settings, or from an adapter's base."""
     from sparring.exports.card import model_card
     from sparring.exports.policy import components, is_supervised
     from sparring.models import load_tokenizer
@@ -169,7 +169,7 @@ def _card_of(
 
 
 def _of_merge(merged: Merge | None) -> Iterator[str]:
-    """What became of an adapter, and what else it could have been."""
+    """Lines on the merge of an adapter, and on the alternative."""
     if merged is None:
         return
     yield str(merged)
@@ -183,7 +183,7 @@ def _of_merge(merged: Merge | None) -> Iterator[str]:
 
 
 def _push(folder: Path, to: Repository) -> str:
-    """Says what will be uploaded, and uploads it."""
+    """Prints what will be uploaded, and uploads it."""
     from sparring.exports.hub import announcement, upload
 
     for line in announcement(folder, to):

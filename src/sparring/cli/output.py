@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from sparring.json_text import to_json
 from sparring.terminal import Terminal
 
-# Nothing is wrapped, so that a program may read it line by line.
+# Lines are not wrapped, so that a program can read them.
 out = Terminal(soft_wrap=True)
 
 

@@ -13,7 +13,7 @@ from sparring.errors import InputError, nearest
 
 
 class _Recipes(TyperGroup):
-    """Tells who gives a recipe's name alone how one is shown."""
+    """The commands of `recipes`; a recipe's name without `show` gets an error that tells how to show it."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that is named.

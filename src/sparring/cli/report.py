@@ -22,7 +22,7 @@ def report_command(runs: Sequence[Path], *, to: Path | None, watch: bool, port: 
     """Writes the page of a run, of several, or the index of a folder of them; or serves it until it is interrupted.
 
     Raises:
-        InputError: A folder is no run, or options contradict each other.
+        InputError: A folder is not a run, or options contradict each other.
     """
     if watch:
         if to is not None or as_json:

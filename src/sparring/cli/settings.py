@@ -1,4 +1,4 @@
-"""Commands that take settings as KEY.PATH=VALUE: one that is written as an option is told how it is written."""
+"""Commands that take settings as KEY.PATH=VALUE, with an error for a setting that is written as an option."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class TakesSettings(TyperCommand):
     """A command whose arguments are settings of a run."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """The arguments that are left when the options were read.
+        """The arguments that are left after the options.
 
         Raises:
-            InputError: An option is none, but a setting; it says how that is written.
+            InputError: An option is a setting; the message tells how to write it.
         """
         known = {name for option in self.get_params(ctx) for name in (*option.opts, *option.secondary_opts)}
         given = list(takewhile(lambda each: each != "--", args))
@@ -29,7 +29,7 @@ class TakesSettings(TyperCommand):
 
 
 def _check_setting(option: str, value: str) -> None:
-    """Raises InputError where an unknown option is the name of a setting."""
+    """Raises InputError if an unknown option is the name of a setting."""
     from sparring.selfplay.config.schema import SelfPlayConfig
     from sparring.selfplay.config.unknown_keys import keys_meant
     from sparring.trainer.fields import MANAGED

@@ -1,6 +1,6 @@
 """`train`, `resume` and `plan`.
 
-What needs no heavy library is checked before any is imported, which takes ten seconds.
+Whatever needs no heavy library is checked before one is imported, since that takes ten seconds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def train_command(config: str, overrides: Sequence[str], *, skip_invalid: bool, 
     """Plays a run and reports on it."""
     checked = read_config(config, overrides, skip_invalid=skip_invalid)
     if not _is_launched():
-        # Processes of one run start one after the other, when it may be there already.
+        # Processes of one run start one after the other, so the folder may exist already.
         check_folder(checked)
     check_rows(checked.data)
     _tell("reading the data, then loading the model")
@@ -72,7 +72,7 @@ def _check_resumable(directory: RunDirectory, *, trust_remote_code: bool) -> Non
 
 
 def _reached(directory: RunDirectory) -> str:
-    """From where a run goes on: a step of a training that was stopped, or what was trained before."""
+    """The point that a run goes on from: a step of an interrupted training, or a trained policy."""
     begun = [directory.warmup, *directory.played(), *directory.controlled()]
     for stage in reversed([stage for stage in begun if not stage.model.exists()]):
         steps = [int(path.name.rpartition("-")[2]) for path in stage.training.glob("checkpoint-*")]
@@ -87,14 +87,14 @@ def _is_launched() -> bool:
 
 
 def _tell(first: str) -> None:
-    """The first line: what follows imports and loads for seconds or minutes before the first progress."""
+    """Prints a first line, since importing and loading take seconds or minutes before the first progress."""
     if os.environ.get("RANK", "0") == "0":
         console.print(first)
 
 
 @contextmanager
 def _resumable(run: Path) -> Iterator[None]:
-    """Lets a signal that asks to end leave the run as it can be resumed, and says how."""
+    """Within, a signal that asks to end leaves the run so that it can be resumed, and says how."""
 
     def farewell() -> str:
         directory = RunDirectory(run)
@@ -130,10 +130,10 @@ def plan_command(
     skip_invalid: bool,
     as_json: bool,
 ) -> None:
-    """Checks a configuration and prints what it would take, shrunk to what fits `within` a time where one is given.
+    """Checks a configuration and prints its plan, shrunk to fit into the time `within` if one is given.
 
     Raises:
-        InputError: Something is wrong; or `within` is no time, or there are to be no times.
+        InputError: Something is wrong; or `within` is no time, or is given although no times are to be measured.
     """
     checked = read_config(config, overrides, skip_invalid=skip_invalid)
     if within is not None and not calibrated:
@@ -160,7 +160,7 @@ def plan_command(
 
 
 def _show(plan: Plan, told: Sequence[str], more: dict[str, Any], *, as_json: bool) -> None:
-    """Prints a plan, and what else is told of it."""
+    """Prints a plan and the lines about it."""
     if as_json:
         print_json(plan.to_json() | more)
         return

@@ -1,4 +1,4 @@
-"""The adapter of a policy for peft: its weights as they were trained, and the name of a base that others have too."""
+"""Exports the adapter of a policy for peft, with a name of its base model that others can use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CONFIG, _CARD = "adapter_config.json", "README.md"
 
 @dataclass(frozen=True)
 class AdapterBase:
-    """The base model that an adapter was trained on, and without which it is nothing.
+    """The base model that an adapter was trained on, and that it needs.
 
     Attributes:
         name: Its Hugging Face id, or the name of its folder, as the run's configuration names it but for the path.
@@ -82,7 +82,7 @@ def export_adapter(
         trust_remote_code: Whether code that the run's model brings along may run.
 
     Returns:
-        The base that it belongs on.
+        The base model that it needs.
 
     Raises:
         InputError: As `load_policy`, the folder exists or is a part of the run, or the policy has no adapter.
@@ -103,7 +103,7 @@ def export_adapter(
     with atomic_path(to) as partial:
         shutil.copytree(weights, partial, ignore=shutil.ignore_patterns(DIGESTS, _CARD))
         settings = json.loads((partial / _CONFIG).read_text(encoding="utf-8"))
-        # peft wrote the path of this machine.
+        # peft has written the path on this machine.
         settings |= {"base_model_name_or_path": base.name, "revision": base.revision}
         (partial / _CONFIG).write_text(json.dumps(settings, indent=2), encoding="utf-8")
         (partial / _CARD).write_text(card(base), encoding="utf-8")

@@ -74,7 +74,7 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256{{ ends }})[0]
 """
 
 NOT_MEASURED = "was not measured: the run had not got so far"
-"""What is said of a policy that has no row in the table."""
+"""The remark on a policy that has no row in the table."""
 _OF_PLAY = (
     "Objectives, regularizers, opponents and judges are listed with their defaults, those that are Python code of the "
     "run's own without; of the fields of training and LoRA only those that were set"
@@ -110,13 +110,13 @@ def model_card(
         summary: The run.
         policy: The policy's folder in it, e.g. "iterations/001".
         name: The name of the exported model.
-        base: The origin of the base model, whose license is carried over.
+        base: The origin of the base model, whose licence is carried over.
         settings: The settings that decided its training, by section of the configuration.
-        supervised: Whether supervised fine-tuning alone trained it, if anything did.
-        chat: Whether its prompts were written by a chat template, rather than plain text.
+        supervised: Whether nothing but supervised fine-tuning trained it.
+        chat: Whether a chat template writes its prompts; if not, they are plain text.
         shipped: The sampling settings that the base model came with, which the exported one keeps.
-        merged: What became of the adapter, where there was one.
-        adapter: The base that an adapter belongs on, where that alone is exported.
+        merged: The facts of the merge, if it had an adapter.
+        adapter: The base model that an adapter needs, if only the adapter is exported.
     """
     data = ModelCardData(
         base_model=base.hub_id or base.made_from,
@@ -168,7 +168,7 @@ def _of_adapter(adapter: AdapterBase | None, base: Origin) -> Iterator[str]:
 
 
 def _elsewhere(shipped: Mapping[str, object], *, chat: bool) -> Iterator[str]:
-    """The ways in which others may sample otherwise than it was trained."""
+    """Warnings on defaults by which other programs may sample differently than it was trained."""
     if not chat:
         yield _PLAIN
     if shipped:

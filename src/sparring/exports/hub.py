@@ -1,4 +1,4 @@
-"""An exported model on the Hugging Face hub: what is sent there, in one commit, and in words why it could not be."""
+"""Uploads an exported model to the Hugging Face hub, in one commit, with errors in plain words."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _LOG_IN = "`hf auth login` with a token that may write (https://huggingface.co/s
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """A model's place on the hub.
+    """A model's repository on the hub.
 
     Attributes:
         name: Its id, OWNER/NAME.
         url: Its address.
-        private: Whether its owner alone sees it, or will see it once it is there.
-        files: The files in it; None where it is not there yet.
+        private: Whether only its owner sees it, or will see it once it exists.
+        files: The files in it; None if it does not exist yet.
     """
 
     name: str
@@ -43,10 +43,10 @@ def find_repository(name: str, *, private: bool) -> Repository:
 
     Args:
         name: OWNER/NAME.
-        private: Whether it must be private; one that is there already is left as it is.
+        private: Whether it must be private; an existing repository is left as it is.
 
     Raises:
-        InputError: The name is none, the hub is switched off, there is no token or it is refused, or the repository
+        InputError: The name is invalid, the hub is switched off, there is no token or it is refused, or the repository
             is public although it must be private.
         RunError: The hub does not answer.
     """
@@ -86,8 +86,8 @@ def upload(folder: Path, to: Repository) -> str:
     Weights of another model that would stay beside it are removed: transformers might load them in its place.
 
     Args:
-        folder: What `export` wrote; all that is in it is uploaded.
-        to: From `find_repository`.
+        folder: The folder from `export`, which is uploaded as a whole.
+        to: The repository, from `find_repository`.
 
     Returns:
         The address of the commit.
@@ -126,7 +126,7 @@ def _token() -> str:
     token = get_token()
     if not token:
         raise InputError("there is no token of the Hugging Face hub on this machine", where="--push-to", fix=_LOG_IN)
-    # An error of the connection would show what cannot be sent.
+    # An invalid token is refused here, since an error of the connection would show it.
     if not re.fullmatch(r"[!-~]+", token):
         raise InputError("the token holds white space or characters that none has", where="HF_TOKEN", fix=_LOG_IN)
     return token
@@ -144,14 +144,14 @@ def _stale(to: Repository, files: dict[str, Path]) -> list[str]:
 
 @contextmanager
 def _in_words(name: str, *, fix: str) -> Iterator[None]:
-    """Turns what goes wrong between here and the hub into words, without the token, whoever repeats it."""
+    """Within, errors of the connection to the hub become plain words, without the token."""
     try:
         yield
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, RuntimeError, ValueError, KeyError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            # This machine's own: a file that cannot be read. Xet's have no number.
+            # An error of this machine, such as an unreadable file; those of Xet have no number.
             raise
-        # What went wrong with one file comes wrapped.
+        # The error of a single file is wrapped in another.
         cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ is not None else error
         told = _told(cause).replace(get_token() or "", "***")
         if isinstance(cause, HfHubHTTPError) and cause.response.status_code in {401, 403}:

@@ -1,4 +1,4 @@
-"""An adapter merged into its base: what was merged, and how far that moved log-probs."""
+"""Merges an adapter into its base, and measures how far that moves log-probs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _PROBE = (
 
 @dataclass(frozen=True)
 class Merge:
-    """What became of an adapter.
+    """The facts of a merge.
 
     Attributes:
-        trained: Whether anything was in it; that of the base model is empty, and stands for its weights alone.
-        quantization: How the weights that it was trained on were held.
-        rounded: The number format to which the run rounded the base's weights; None where it is no narrower than that
-            of their file.
+        trained: Whether the adapter was trained; that of the base model is empty.
+        quantization: The format that the weights were held in when it was trained.
+        rounded: The number format that the run rounded the base's weights to; None if it is no narrower than that of
+            their file.
         dtype: The number format of the merged weights.
         moved: The mean distance between a token's log-prob under the policy and under the merged model, nats.
-        largest: The largest one.
-        tokens: Of how many tokens of a probe, a text that is the same for every model.
+        largest: The largest such distance.
+        tokens: The number of tokens of the probe, a text that is the same for every model.
     """
 
     trained: bool
@@ -60,13 +60,13 @@ class Merge:
 
 
 def merge(policy: Policy, config: ModelConfig, dtype: torch.dtype | None = None) -> tuple[Any, Merge | None]:
-    """A policy as a whole model, and what became of its adapter, if it has one; the policy is of no more use then.
+    """A policy as a whole model, and the facts of the merge if it has an adapter.
 
     Args:
-        policy: The policy.
-        config: Its base model.
-        dtype: The number format of the merged weights. Absent, it is the wider one of the base's file and the run's: an
-            adapter is small beside the weights, and in 16 bits most of it may be rounded away.
+        policy: The policy, which must not be used afterwards.
+        config: The settings of its base model.
+        dtype: The number format of the merged weights. By default the wider one of the base's file and the run's, since
+            an adapter is small beside the weights, and in 16 bits most of it may be rounded away.
     """
     if not policy.has_adapter:
         return policy.causal_lm, None
@@ -75,7 +75,7 @@ def merge(policy: Policy, config: ModelConfig, dtype: torch.dtype | None = None)
     wider = torch.promote_types(stored_dtype(load_config(config)), held)
     dtype = dtype or wider
     if config.quantization is None and dtype == torch.float32:
-        # So that the distance is that of the weights, and not of what is rounded on the way through the model.
+        # In fp32, so that only the weights differ, and not the rounding of activations.
         policy.model.to(dtype)
     prompt, response = (policy.tokenizer.encode(part, add_special_tokens=False) for part in _PROBE)
     (before,) = policy.log_probs([prompt], [[response]])[0]

@@ -1,4 +1,4 @@
-"""The policies of a run by name: which folder one has, and whether it is there. Imports nothing heavy."""
+"""The policies of a run by name: the folder of each, and whether it is there. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from sparring.run_files import read_result
 
 BEST = "best"
 NONE_BETTER = "no policy that was trained after it was better"
-"""What is said of a policy that play started from, where it is the best."""
+"""The remark on a policy that play started from, if it is the best."""
 
 
 def policy_folder(directory: RunDirectory, name: str) -> str:
-    """The folder of a policy in its run: `name` itself, or that of the best policy where it is "best".
+    """The folder of a policy in its run: `name` itself, or the folder of the best policy if it is "best".
 
     Raises:
         InputError: The run has not ended, so it has no best policy.
     """
     if name != BEST:
-        # A shell completes a folder's name with a slash.
+        # The name may end with a slash, which shells put after a folder's name.
         return str(PurePath(name))
     if not directory.result.exists():
         there = ", ".join(_trained(directory))
@@ -34,12 +34,12 @@ def policy_folder(directory: RunDirectory, name: str) -> str:
 
 
 def in_words(folder: str) -> str:
-    """What a person reads of a policy: "the base model", "the run's iterations/001"."""
+    """A policy in words: "the base model", "the run's iterations/001"."""
     return "the base model" if folder == "base" else f"the run's {folder}"
 
 
 def last_instead(directory: RunDirectory, best: str) -> str | None:
-    """The folder of the last iteration where the best policy is none of play; else None."""
+    """The folder of the last iteration if the best policy is none of the play's; else None."""
     if best.startswith("iterations/"):
         return None
     trained = [stage for stage in directory.played() if stage.model.exists()]
@@ -65,12 +65,12 @@ def weights_of(directory: RunDirectory, name: str) -> Path | None:
 
 
 def _trained(directory: RunDirectory) -> dict[str, Path]:
-    """The folders with the weights of every policy, by its name; of the base model, which has none of its own, too."""
+    """The folders with the weights of every policy, by its name; None for the base model, which has no weights here."""
     return {directory.name_of(stage): stage.model for stage in directory.stages()}
 
 
 def check_free(run: Path, to: Path) -> None:
-    """Raises InputError unless a folder can be written: it is not there yet, and is no part of the run."""
+    """Raises InputError unless a folder can be created: it does not exist, and is no part of the run."""
     RunDirectory(run).refuse_own(to)
     if to.exists():
         raise InputError("the folder is there already", where=str(to), fix="choose another, or remove it")

@@ -33,7 +33,7 @@ from sparring.selfplay.manifest import run_clock
 from sparring.selfplay.policy import Policy
 from sparring.selfplay.prepared import run_tokenizer
 
-# Settings that may hold a path, an account or a place where the run is shown; none decides the training.
+# Settings that may hold a path, an account or an address; none of them decides the training.
 _PRIVATE_TRAINING = (
     *("accelerator_config", "fsdp_config", "logging_dir", "project", "report_to", "run_name"),
     *("trackio_bucket_id", "trackio_space_id", "trackio_static_space_id"),
@@ -78,13 +78,13 @@ def export(
         run: The run directory.
         to: The folder to write.
         name: The policy, as in `load_policy`.
-        card: Makes the text of its README.md of what became of the adapter, and of the sampling settings that the
-            folder keeps from the base model.
-        dtype: The number format of an adapter's merged weights; absent, as `merge` chooses it.
+        card: Makes the text of its README.md from the facts of the merge and the sampling settings that the folder
+            keeps from the base model.
+        dtype: The number format of an adapter's merged weights; by default the choice of `merge`.
         trust_remote_code: As in `load_policy`.
 
     Returns:
-        What became of the adapter, if there was one.
+        The facts of the merge, if there was an adapter.
 
     Raises:
         InputError: As `load_policy`, or the folder exists, or is a part of the run.
@@ -103,17 +103,17 @@ def export(
 def components(config: SelfPlayConfig, policy: str) -> dict[str, Any]:
     """The settings that decided the training of a policy, by section, with the defaults of the components.
 
-    Addresses, names of keys, paths, and the templates of a judge and a scorer are left out. Code of the user's own is
-    not imported: its components have the settings that were given, and its judges none, as they may be private.
+    Addresses, names of keys, paths, and the templates of a judge and a scorer are left out. The user's own code is not
+    imported: its components have the settings that were given, and its judges none, since these may be private.
 
     Args:
-        config: The run's.
+        config: The configuration of the run.
         policy: The policy's folder in it, e.g. "warmup" or "iterations/001".
     """
     played = [_of_phase(phase) for phase in phases_of_policy(config, policy)]
     warmup = None if config.warmup is None or policy == "base" else _warmup(config.warmup)
     if warmup is not None and not played:
-        # No section of its own says what the warm-up takes over from the run.
+        # The warm-up takes most settings from the run's own sections.
         warmup["training"] = _supervised(config)
     sections = {
         "model": _without_empty({"dtype": config.model.dtype, "quantization": config.model.quantization}),
@@ -127,7 +127,7 @@ def components(config: SelfPlayConfig, policy: str) -> dict[str, Any]:
 
 
 def phases_of_policy(config: SelfPlayConfig, policy: str) -> list[PhaseConfig]:
-    """The phases that trained a policy of a run: none of the base model, of a warm-up or of the control."""
+    """The phases that trained a policy of a run; empty for the base model, the warm-up and the control."""
     if not policy.startswith("iterations/"):
         return []
     starts = accumulate((phase.iterations for phase in config.schedule), initial=0)
@@ -136,7 +136,7 @@ def phases_of_policy(config: SelfPlayConfig, policy: str) -> list[PhaseConfig]:
 
 
 def is_supervised(config: SelfPlayConfig, policy: str) -> bool:
-    """Whether supervised fine-tuning alone trained a policy, if anything did; own objectives count as play."""
+    """Whether nothing but supervised fine-tuning trained a policy; the user's own objectives count as play."""
     return all(_is_supervised(phase) for phase in phases_of_policy(config, policy))
 
 
@@ -145,7 +145,7 @@ def _is_supervised(phase: PhaseConfig) -> bool:
 
 
 def _own_objective(phase: PhaseConfig) -> bool:
-    """Whether only code of the user's own says what the objective of a phase reads."""
+    """Whether the objective of a phase is the user's own, so that only its code tells what it reads."""
     return any(is_own(part.name) for part in (phase.objective, *phase.regularizers))
 
 
@@ -188,7 +188,7 @@ def _judge(config: JudgeConfig | None) -> dict[str, Any] | None:
 
 
 def _with_public_model(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, with the `model`, if any, under its public name: it may be a folder of this machine."""
+    """The settings with the `model`, if any, replaced by its public name, since it may be a folder of this machine."""
     model = settings.get("model")
     return {**settings, "model": public_name(model)} if isinstance(model, str) else dict(settings)
 

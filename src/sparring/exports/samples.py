@@ -117,7 +117,7 @@ def export_samples(run: Path, to: Path) -> int:
     verifier = None if config.data.verifier is None else VERIFIERS[config.data.verifier]()
     schema = pa.schema(_FIELDS | {f"log_prob/{name}": pa.float64() for name in stages})
     count = 0
-    # pyarrow takes a relative path such as "s3:samples.parquet" for an address.
+    # Absolute, since pyarrow takes a relative path such as "s3:samples.parquet" for an address.
     with atomic_path(to) as partial, parquet.ParquetWriter(partial.absolute(), schema) as writer:
         for rows in _rows(directory, stages, written):
             # A prompt may have no expert's response.
@@ -156,7 +156,7 @@ def _examples(config: SelfPlayConfig, directory: RunDirectory) -> dict[tuple[str
 
 
 def _written(directory: RunDirectory) -> Written:
-    """A teacher's responses, which the data lack; none where the run has no teacher."""
+    """A teacher's responses, which are not in the data; empty if the run has no teacher."""
     splits: tuple[Split, ...] = get_args(Split)
     return {
         (split, index): rows[0]
@@ -171,9 +171,9 @@ class _Shard:
 
     Attributes:
         path: The file.
-        split: As in the table, like the next two.
-        player: The policy's folder, "expert" or "data".
-        decoding: How they were drawn.
+        split: As in the table.
+        player: As in the table.
+        decoding: As in the table.
         log_probs: The log-probs of all responses to the same prompts.
         iteration: The iteration that trained on them.
         verdicts: A judge's verdicts on them.
@@ -189,7 +189,7 @@ class _Shard:
 
 
 def _rows(directory: RunDirectory, stages: Mapping[str, StageDirectory], written: Written) -> Iterator[Rows]:
-    """The rows, without the columns that come from the data, a shard at a time; those of the experts last."""
+    """The rows of one shard after another, without the columns that come from the data; the experts' rows last."""
     experts: dict[tuple[str, int], dict[str, float]] = {}
     for shard in chain(_training(directory, stages), _held_out(directory, stages)):
         samples = read_samples([shard.path])

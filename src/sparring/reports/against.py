@@ -1,4 +1,4 @@
-"""Two groups of runs against each other, prompt by prompt, where both were measured on the same held-out prompts."""
+"""Compares two groups of runs prompt by prompt, if both were measured on the same held-out prompts."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _COMPARED = (
 
 
 def last_policy(run: Summary) -> PolicyRow | None:
-    """The last policy that was measured, of those that are none of the control."""
+    """The last policy that was measured, apart from those of the control."""
     return next((row for row in reversed(run.rows) if not row.name.startswith(MORE_SFT)), None)
 
 
 def against(name: str, runs: Sequence[Summary], over: str, others: Sequence[Summary]) -> str | None:
-    """What the last policies of some runs gain over those of others, as a sentence.
+    """The gain of the last policies of some runs over those of other runs, as a sentence.
 
-    Of one run each with the 95 % interval over the prompts, paired; of several, those of the same seed are paired, and
-    it is the mean ± the standard deviation over seeds.
+    With one run each, it has the 95 % interval over the prompts, paired. With several, runs of the same seed are
+    paired, and it is the mean ± the standard deviation over seeds.
 
     Args:
-        name: What the runs are called.
+        name: The name of the runs.
         runs: The runs.
-        over: What the others are called.
-        others: The others.
+        over: The name of the other runs.
+        others: The other runs.
 
     Returns:
-        The sentence, which says so where the prompts are not the same; None where nothing was kept of single prompts,
-        or several runs have no seed in common.
+        The sentence, which tells if the prompts are not the same; None if no values of single prompts were kept, or
+        several runs have no seed in common.
     """
     single = len(runs) == len(others) == 1
     pairs = [(mine, theirs) for mine in runs for theirs in others if single or _seed(mine) == _seed(theirs)]
@@ -69,7 +69,7 @@ _Read = tuple[PolicyRow, PolicyRow, Answers]
 
 
 def _read(mine: Summary, theirs: Summary) -> _Read | None:
-    """The last policies of two runs, the other's first, with the answers of both; None where one has none."""
+    """The last policies of two runs, the other's first, with the answers of both; None if one has none."""
     found = []
     for name, run in (("the other", theirs), ("the one", mine)):
         row = last_policy(run)

@@ -1,4 +1,4 @@
-"""Answers that got better and that got worse, beside each other: what self-play changed, in words."""
+"""The changes by self-play in words: answers that got better, and answers that got worse."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Change:
 
     Attributes:
         index: The prompt's number.
-        earlier: The turns before it, each as its role and what was said.
+        earlier: The turns before the prompt, each as a text of its role and content.
         prompt: The prompt.
         before: The answer before self-play.
         after: The answer after it.
@@ -38,17 +38,17 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What changed between two policies, prompt by prompt.
+    """The changes between two policies, prompt by prompt.
 
     Attributes:
         before: The name of the policy that self-play started from.
-        after: The name of the best policy or, where that is none of self-play, of the best of self-play; while the run
-            goes on, or where nothing tells which is the best, of the last one.
-        told_by: What tells better from worse.
+        after: The name of the best policy of self-play; of the last policy while the run goes on, or if no metric tells
+            which is the best.
+        told_by: What decides between better and worse.
         kind: Whether the answers are greedy or sampled.
-        better: Some answers that got better, those that changed most first.
-        worse: Likewise those that got worse.
-        counts: How many got better, how many worse, and of how many.
+        better: Some answers that got better, the largest changes first.
+        worse: Some answers that got worse, the largest changes first.
+        counts: The numbers of answers that got better, that got worse, and of all.
     """
 
     before: str
@@ -61,9 +61,9 @@ class Changes:
 
 
 def changes(summary: Summary, answers: Answers | None) -> Changes | None:
-    """What self-play changed, by the verifier, else by the judge, else by the likelihood of the expert's responses.
+    """The changes by self-play, by the verifier, else by the judge, else by the likelihood of the expert's responses.
 
-    The first of them that finds any difference tells. None where there is no policy of self-play yet, no answers of it
+    The first of these that finds a difference decides. None if there is no policy of self-play yet, none of its answers
     were kept, or nothing changed.
     """
     before, after = _ends(summary)
@@ -101,7 +101,7 @@ def _ends(summary: Summary) -> tuple[PolicyRow | None, PolicyRow | None]:
 
 
 def _judged(summary: Summary, before: PolicyRow, after: PolicyRow) -> dict[int, float]:
-    """P(the later policy's first sample is better) − ½ on each prompt, where a judge compared the two."""
+    """P(the later policy's first sample is better) − ½ on each prompt, if a judge compared the two."""
     path = held_out_verdicts_path(StageDirectory(summary.path / after.path), BASE, 0)
     if before is not summary.rows[0] or not path.exists():
         return {}

@@ -19,7 +19,7 @@ from sparring.reports.summary import COLUMNS, MORE_SFT, PolicyRow, Summary
 from sparring.run_directory import RunDirectory
 from sparring.settings import flatten, remove
 
-# Characters of a label for which a chart's legend has room.
+# The most characters of a label in a chart's legend.
 _LONGEST = 60
 _DIGITS = 8
 
@@ -29,8 +29,8 @@ class Group:
     """Runs of one configuration.
 
     Attributes:
-        letter: The letter of its place.
-        name: Its name in charts: its label or, where a group's is too long for a legend, its letter.
+        letter: The letter of its position among the groups.
+        name: Its name in charts: its label or, if a group's label is too long for a legend, its letter.
         label: The settings in which it differs from the other groups.
         runs: Its runs, by seed.
     """
@@ -42,17 +42,17 @@ class Group:
 
     @property
     def told(self) -> str:
-        """Its name with its label."""
+        """Its name and its label."""
         return self.label if self.name == self.label else f"{self.name}: {self.label}"
 
     @property
     def size(self) -> int:
-        """How many runs it has."""
+        """The number of its runs, in words."""
         return len(self.runs)
 
     @property
     def seeds(self) -> str:
-        """How many runs it has, and their seeds."""
+        """The number of its runs and their seeds, in words."""
         return f"{self.size} ({', '.join(str(run.config['seed']) for run in self.runs)})"
 
     def over_seeds(self, policy: str, key: str) -> tuple[float, float | None] | None:
@@ -97,9 +97,9 @@ def _letter(place: int) -> str:
 
 
 def _decisive(run: Summary) -> dict[str, Any]:
-    """What sets a run apart: its settings, and the code of the user's own, by the first digits of its sha256.
+    """The settings of a run that decide its result, and the user's own code by the first digits of its sha256.
 
-    Without its seed, and without the settings that do not change the result, which its manifest lists.
+    The seed is left out, and so are the settings that do not change the result, which the manifest lists.
     """
     kept = copy.deepcopy(run.config)
     for key in ("seed", *run.manifest["elsewhere"]):
@@ -117,12 +117,12 @@ def _plain(value: Any) -> str:
 
 
 def _written(value: Any) -> str:
-    """A value as JSON; 2 and 2.0, which are one setting, alike."""
+    """A value as JSON; 2 and 2.0 give the same text, since they are the same setting."""
     return json.dumps(value, sort_keys=True).removesuffix(".0")
 
 
 def against_first(summaries: Sequence[Summary]) -> list[str]:
-    """What each group gains over the first one, as a sentence, where both were measured on the same prompts."""
+    """The gain of each group over the first one, as a sentence, if both were measured on the same prompts."""
     first, *others = group(summaries)
     found = [against(each.name, each.runs, first.name, first.runs) for each in others]
     return [sentence for sentence in found if sentence is not None]
@@ -133,7 +133,7 @@ def group_table(summaries: Sequence[Summary], *, lettered: bool = False) -> tupl
 
     Args:
         summaries: The runs.
-        lettered: Whether a group is called by its letter alone, for a table that says elsewhere what its settings are.
+        lettered: Whether to name a group by its letter only, for a table with the settings elsewhere.
     """
     columns = _columns(summaries)
     rows = [row for each in group(summaries) for row in _group_rows(each, columns, lettered=lettered)]
@@ -237,7 +237,7 @@ def _overlaid(groups: Sequence[Group]) -> list[Chart]:
     for hue, each in enumerate(groups):
         for place, run in enumerate(each.runs):
             for chart in learning_curves(run.events):
-                # Only the first series, of rewards the expert's: two lines a run could not be told apart.
+                # Only the first series (of rewards, the expert's), since two lines a run could not be told apart.
                 curve = chart.series[0]
                 unit = curve["name"] if len(chart.series) > 1 else chart.unit
                 known = merged[chart.title].series if chart.title in merged else []

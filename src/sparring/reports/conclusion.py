@@ -18,7 +18,8 @@ from sparring.reports.summary import MORE_SFT, PolicyRow, Summary
 _CUT = 0.1
 _PAST_BOUND = 0.5
 _FEW = 100
-# What play was measured on had more (docs/studies.md): 53 and 88 of 256 prompts taught something.
+# With fewer prompts that teach something than this, a warning is given. In the studies there were more: 53 and 88 of
+# 256 (docs/studies.md).
 _FEW_TAUGHT = 50
 # Steps of which a mean is taken, at each end of an iteration, and standard errors beyond which two differ.
 _LEAST_STEPS = 4
@@ -51,7 +52,7 @@ class Conclusion:
 
 
 def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
-    """The conclusion from a run, as far as it got."""
+    """The conclusion from a run, finished or not."""
     if summary.result is None:
         return Conclusion(headline=_progress(summary), sentences=[], warnings=_warnings(summary, None), gains=[])
     best = next((row for row in summary.rows if row.path == summary.result["best"]), None)
@@ -89,7 +90,7 @@ def conclude(summary: Summary, answers: Answers | None) -> Conclusion:
 
 
 def _lost(summary: Summary, best: PolicyRow, metric: str, answers: Answers | None) -> Iterator[str]:
-    """How far the best iteration is below the policy that play started from, where play lost, and what may be why."""
+    """If play lost: how far the best iteration is below the policy that play started from, and possible reasons."""
     played = summary.best_of("iteration", metric)
     if best.name not in _BEFORE or played is None or metric not in best.estimates:
         return
@@ -111,7 +112,7 @@ def _lost(summary: Summary, best: PolicyRow, metric: str, answers: Answers | Non
 
 
 def _warmup(summary: Summary) -> list[str]:
-    """Where a warm-up ended that was to end at a plateau."""
+    """The epoch at which a warm-up until a plateau ended."""
     looks = looks_of_warmup(summary.events)[1:]
     if not looks:
         return []
@@ -133,7 +134,7 @@ def _verdict(best: PolicyRow, gains: Sequence[Gain], *, played: bool) -> str:
 
 
 def _tie(rows: Sequence[PolicyRow], best: PolicyRow, metric: str) -> Iterator[str]:
-    """Says what decided between policies that are equally good; see `sparring.selfplay.early_stop`."""
+    """The sentence on what decided between policies that are equally good; see `sparring.selfplay.early_stop`."""
     if metric not in best.estimates:
         return
     equal = [row for row in rows if row is not best and row.mean(metric) == best.mean(metric)]
@@ -227,7 +228,7 @@ def _risen(steps: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _unstable(stability: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What each check of stability said last that was not well, and how often before."""
+    """The last warning or alarm of each stability check, and the number of earlier ones."""
     bad = [item for item in stability if item["status"] != "ok"]
     for check in dict.fromkeys(item["check"] for item in bad):
         *before, last = [item for item in bad if item["check"] == check]

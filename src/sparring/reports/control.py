@@ -1,4 +1,4 @@
-"""The play beside its control, as much more supervised fine-tuning, in plain words."""
+"""The comparison of the play with its control (more supervised fine-tuning for the same computation), in words."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sparring.reports.summary import MORE_SFT, Summary
 
 
 def beside_control(summary: Summary, metric: str, answers: Answers | None) -> Iterator[str]:
-    """The gain of the best iteration over the best policy of the control, where there is one, and what it says.
+    """The gain of the best iteration over the best policy of the control, in a sentence; None without a control.
 
-    Both are the best by the same metric on the same prompts, and both were measured as often.
+    Both are the best by the same metric on the same prompts, and both were chosen among as many policies.
     """
     played, control = (summary.best_of(name, metric) for name in ("iteration", MORE_SFT))
     if played is None or control is None:

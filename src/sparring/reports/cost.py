@@ -23,7 +23,7 @@ def seconds_by_stage(events: Sequence[Mapping[str, Any]]) -> dict[str, dict[str,
 
 
 def _owner(event: Mapping[str, Any]) -> str:
-    """The policy that a stage worked for, which an evaluation names by its folder, or the teacher."""
+    """The policy that a stage worked for, or the teacher; an evaluation names it by its folder."""
     if "iteration" in event:
         return f"iteration {event['iteration']}"
     if event["stage"] == "demonstrate":
@@ -41,7 +41,7 @@ def stages_of(seconds: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def cost_chart(seconds: Mapping[str, Mapping[str, float]]) -> Chart | None:
-    """Bars of minutes or hours, a policy a bar; None where no time was logged."""
+    """Bars of minutes or hours, one for each policy; None if no time was logged."""
     if not seconds:
         return None
     most = max(sum(stages.values()) for stages in seconds.values())

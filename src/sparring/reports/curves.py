@@ -1,4 +1,4 @@
-"""Charts of what a run logged and measured."""
+"""Charts of the values that a run logged and the estimates of its policies."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Chart:
     """A chart of the page.
 
     Attributes:
-        title: What it shows.
+        title: Its title.
         unit: The unit of its values.
         kind: Lines over training steps, estimates of each policy, distributions, or stacked bars.
         series: One mapping for each trace; its keys depend on the kind.
@@ -88,7 +88,7 @@ class Chart:
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """The ends of the value axis where all values are one, which a chart would draw on an axis from −1 to 1."""
+        """The ends of the value axis if all values are equal, for which a chart would choose an axis from −1 to 1."""
         known = [
             value
             for each in self.series
@@ -107,7 +107,7 @@ class Chart:
 
 
 def number(value: float | None) -> float | None:
-    """A number with six digits, all that a screen can show; None for one that is not finite."""
+    """A number rounded to six digits, all that a screen can show; None if it is not finite."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 
@@ -140,12 +140,12 @@ def learning_curves(events: Sequence[Mapping[str, Any]]) -> list[Chart]:
 
 
 def looks_of_warmup(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The looks at the validation prompts of a warm-up that ends at a plateau, the one before its first step first."""
+    """The log-likelihood of the validation experts at each look of a warm-up until a plateau, also before step 1."""
     return [event for event in events if event.get("stage") == "warmup" and LOOK in event]
 
 
 def _margins(steps: Sequence[Mapping[str, Any]]) -> str:
-    """What the margin is between; phases may have either."""
+    """The title of the margin: between expert and generated responses, chosen and rejected ones, or both by phase."""
     return " or ".join(text for beside, text in _MARGINS.items() if any(beside in event for event in steps))
 
 

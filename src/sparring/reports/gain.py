@@ -23,8 +23,8 @@ class Gain:
     Attributes:
         over: The other policy's name.
         value: The difference of means.
-        standard_error: Its standard error over prompts: of the paired differences or, where the values of single
-            prompts were not kept, of the two means as if they were independent, which overstates it.
+        standard_error: Its standard error over prompts: that of the paired differences or, if the values of single
+            prompts were not kept, that of two independent means, which is too large.
         paired: Whether it is that of paired differences.
     """
 
@@ -62,9 +62,9 @@ def gain(before: PolicyRow, after: PolicyRow, metric: str, answers: Answers | No
 
 
 def is_half(over: str, metric: str) -> bool:
-    """Whether a policy has ½ by the metric's definition, which is then known without an error.
+    """Whether a policy's value is ½ by the metric's definition, and so has no error.
 
-    A preference is shared by the log ratio to the base model, which of that model itself is 0: each is a tie.
+    That is the preference accuracy of the base model: its log ratio to itself is 0, so every preference ties.
     """
     return over == _BASE_MODEL and metric == PREFERENCE
 
@@ -78,7 +78,7 @@ def _mean_error(changes: Sequence[float]) -> float:
 def _rate_error(changes: Sequence[float]) -> float:
     """The standard error of a difference of rates on the same n prompts, which is never 0.
 
-    It counts two prompts more: half a prompt each that got better and that got worse, and one that stayed as it was.
+    It counts two prompts more: half a prompt that got better, half a prompt that got worse, and one without a change.
 
     Source: Agresti and Min 2005 (Statistics in Medicine 24, section 4), with changes of −1, 0 and 1.
     """
@@ -95,7 +95,7 @@ def _error(estimate: Mapping[str, Any]) -> float:
 
 
 def differences(before: str, after: str, metric: str, answers: Answers | None) -> dict[int, float]:
-    """By how much a metric changed on each held-out prompt, by index; empty where that was not kept."""
+    """The change of a metric on each held-out prompt, by index; empty if the values were not kept."""
     if answers is None or before not in answers.policies or after not in answers.policies:
         return {}
     first, second = (_per_prompt(answers, answers.policies.index(name), metric) for name in (before, after))

@@ -1,4 +1,4 @@
-"""The index of many runs: what came of each, with a link to its report."""
+"""The index of many runs: the result of each, with a link to its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A self-contained page: all that it needs is in the file, and its content security policy forbids requests."""
+"""A self-contained page: everything is in the file, and its content security policy forbids requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import jinja2
 from sparring.reports.curves import Chart
 
 GENERATOR = '<meta name="generator" content="sparring">'
-"""What tells a page of this package from others."""
+"""The mark that distinguishes a page of this package from other files."""
 
 _SCRIPTS = ("charts.js", "answer.js", "samples.js", "live.js")
 

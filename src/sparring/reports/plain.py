@@ -11,7 +11,7 @@ from sparring.reports.summary import Summary
 
 
 def plain(summary: Summary) -> dict[str, Any]:
-    """The content of `--json`: every estimate, also those that the tables leave out; conclusion; seconds by stage."""
+    """The content of `--json`: all estimates, those that the tables leave out too; conclusion; seconds by stage."""
     return {
         "run": str(summary.path),
         "conclusion": asdict(conclude(summary, summary.answers())),

@@ -27,7 +27,7 @@ def write_report(summary: Summary, to: Path | None = None) -> Path:
     """Writes the run's page, by default to its `report.html`, and returns its path; the page needs no network.
 
     Raises:
-        InputError: The path is that of a part of the run itself.
+        InputError: The path is a part of the run itself.
     """
     directory = RunDirectory(summary.path)
     path = to or directory.report
@@ -92,7 +92,7 @@ def _facts(summary: Summary, answers: Answers | None, seconds: dict[str, dict[st
 
 
 def _who_judged(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """Who said which response is preferred, in training and, where it is named, on held-out prompts."""
+    """The judge of training and, if there is one, of held-out responses, in words."""
     phases = config["phases"] or [config]
     judges = ["the data" if phase.get("responses") == "data" else _judge(phase.get("judge")) for phase in phases]
     other = config.get("evaluation", {}).get("judge")
@@ -102,7 +102,7 @@ def _who_judged(config: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _judge(named: dict[str, Any] | None) -> str:
-    """A judge with what it goes by."""
+    """A judge in words, with its rule or model."""
     by = [str(named[option]) for option in ("rule", "model") if named.get(option)] if named else []
     return " ".join([named["name"], *by]) if named else ""
 

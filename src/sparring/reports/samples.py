@@ -19,7 +19,7 @@ from sparring.shards import AnswerRow, answers_path
 from sparring.stage_directory import StageDirectory
 
 KINDS = ("expert", "greedy", "sampled", "data")
-# What the data bring along, rather than a policy.
+# The kinds of responses that come from the data, not from a policy.
 _GIVEN = {"expert": "the expert's response", "data": "the responses that the data compare"}
 # A log ratio is kept in hundredths of a nat, as a 16-bit number.
 _HUNDREDTHS = 100
@@ -47,7 +47,7 @@ class Answers:
 
     @property
     def given(self) -> list[str]:
-        """What the data bring along, in words."""
+        """The kinds of responses that come from the data, in words."""
         kinds = {*self.table["kind"].to_pylist()}
         return [_GIVEN[kind] for kind in KINDS if kind in kinds & _GIVEN.keys()]
 
@@ -70,7 +70,7 @@ class Answers:
 
 
 def read_answers(stages: Sequence[tuple[str, StageDirectory]]) -> Answers | None:
-    """The answers in the folders of some policies, each with its name; None where none were kept."""
+    """The answers in the folders of some policies, each with its name; None if none were kept."""
     import pyarrow as pa
 
     found = [(name, path) for name, stage in stages if (path := answers_path(stage)).exists()]

@@ -1,4 +1,4 @@
-"""What a report reads of a run's configuration, checked, without the heavy libraries that check the rest."""
+"""The part of a run's configuration that a report reads, checked without importing heavy libraries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparring.selfplay.config.yaml import read_yaml
 
 
 class _Part(BaseModel):
-    """What is read of a mapping; it may hold more."""
+    """The entries that are read of a mapping; it may have others."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -42,7 +42,7 @@ def read_run_config(path: Path) -> dict[str, Any]:
     """The configuration in a run directory.
 
     Raises:
-        InputError: It is not what a run writes.
+        InputError: It has not the form that a run writes.
     """
     values = read_yaml(path)
     try:

@@ -13,8 +13,8 @@ def sparkline(values: Sequence[float | None], width: int = 16, *, logarithmic: b
     """A block for each value, from the smallest to the largest.
 
     Args:
-        values: In their order; what is None or no finite number, or not positive on a logarithmic scale, is blank.
-        width: Where there are more values, each block is the mean of as many neighbours as it takes.
+        values: The values in order; one that is None, not finite, or not positive on a logarithmic scale, is blank.
+        width: The most blocks; if there are more values, each block is the mean of some neighbours.
         logarithmic: Whether heights and means are those of the logarithms.
     """
     heights = [_height(value, logarithmic=logarithmic) for value in values]

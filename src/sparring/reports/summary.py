@@ -19,11 +19,11 @@ from sparring.settings import penalty
 from sparring.stage_directory import StageDirectory
 
 MORE_SFT = "more SFT"
-"""What the policies of the control are called, before their number."""
+"""The name of the policies of the control, before their number."""
 _TIES = "In a win rate a tie counts half."
-"""What is said below a table that has one."""
+"""The remark below a table with win rates, on ties."""
 
-# What a report says of a manifest, and of result.json.
+# The entries of the manifest, and of result.json, that a report needs.
 _OF_A_REPORT = ("command", "versions", "elsewhere", "data.train", "data.held_out", "data.skipped")
 _OF_AN_END = ("metric", "reason", "stopped_early", "peak_memory_gib")
 # Key in evaluation.json, heading, digits.
@@ -55,7 +55,7 @@ class PolicyRow:
     estimates: dict[str, dict[str, Any]]
 
     def cell(self, key: str, digits: int) -> str:
-        """An estimate as "mean ± standard error", of a rate as "mean [interval]"; a dash where there is none."""
+        """An estimate as "mean ± standard error", or a rate as "mean [interval]"; a dash for None."""
         value = self.estimates.get(key)
         if value is None:
             return "–"
@@ -65,12 +65,12 @@ class PolicyRow:
         return f"{value['mean']:.{digits}f} [{low}, {high}]"
 
     def mean(self, key: str) -> float | None:
-        """An estimate's mean; None where there is none."""
+        """The mean of an estimate; None for None."""
         value = self.estimates.get(key)
         return None if value is None else float(value["mean"])
 
     def bar(self, key: str) -> tuple[float, float]:
-        """The ends of an estimate's error bar: a standard error below and above or, of a rate, its interval."""
+        """The ends of an estimate's error bar: a standard error below and above, or the interval of a rate."""
         value = self.estimates[key]
         mean, error = value["mean"], value["standard_error"]
         low, high = value.get("interval", (mean - error, mean + error))
@@ -111,7 +111,7 @@ class Summary:
         config: The resolved configuration.
         manifest: Its manifest.
         rows: The policies with their estimates, in the order in which they were made.
-        result: How it ended; None while it goes on.
+        result: The content of result.json; None while the run goes on.
         events: The logged events.
         stability: The findings of the stability monitor after each iteration: `check`, `iteration`, `status` ("ok",
             "warn" or "alarm"), `value`, `threshold`, `text`.
@@ -157,7 +157,7 @@ class Summary:
 
     @property
     def ties(self) -> str:
-        """What a table of the columns says of ties; nothing without a win rate."""
+        """The remark on ties below a table with these columns; empty without a win rate."""
         return _TIES if any("win_rate/base" in row.estimates for row in self.rows) else ""
 
     @property
@@ -167,7 +167,7 @@ class Summary:
 
     @property
     def steps(self) -> list[dict[str, Any]]:
-        """The logged steps of training, iteration by iteration; the warm-up, which has another loss, is left out."""
+        """The logged steps of training, iteration by iteration, without the warm-up, whose loss is another."""
         return [event for event in self.events if event.get("stage") == "train" and "loss" in event]
 
     @property
@@ -177,7 +177,7 @@ class Summary:
         return next((row for row in reversed(self.rows) if row.name in names), None)
 
     def best_of(self, kind: str, metric: str) -> PolicyRow | None:
-        """The best by a metric of the policies whose names begin alike: "iteration", or `MORE_SFT`.
+        """The best policy by a metric among those whose names begin with "iteration", or with `MORE_SFT`.
 
         Among equals it is the one that finds the experts likeliest, as in the run, then the earliest.
         """
@@ -230,7 +230,7 @@ def summarize(path: Path) -> Summary:
 
 
 def _check_lost(directory: RunDirectory, stages: Sequence[StageDirectory], *, ended: bool) -> None:
-    """Raises DamagedError where a file is missing that must have been there before another was written."""
+    """Raises DamagedError if a file is missing that must have been written before another one that exists."""
     # A stage is measured before the next one is played, and has its inventory before it is measured.
     measured = [stage.evaluation.exists() for stage in stages]
     lost = [

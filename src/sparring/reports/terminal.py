@@ -140,7 +140,7 @@ def training(summary: Summary) -> Table:
 
 
 def costs(summary: Summary) -> Table:
-    """What each stage took, over all iterations, and the peak of memory."""
+    """The time of each stage, over all iterations, and the peak of memory."""
     by_policy = seconds_by_stage(summary.events)
     seconds: Counter[str] = Counter()
     for stages in by_policy.values():

@@ -39,9 +39,9 @@ def comparison(title: str, plays: Sequence[tuple[str, str, Mapping[str, Sequence
 
     Args:
         title: The game.
-        plays: Of each its name, its stability number against the opponent `previous`, whoever it plays, with the factor
-            of an error's each iteration ("" where it is not asked for), its curves, of which the last value is shown,
-            and why it stopped early. One without curves has none at all.
+        plays: For each play its name; its stability number against the opponent `previous`, whatever its opponent, with
+            the factor of the error in each iteration ("" if not asked for); its curves, whose last values are shown;
+            and why it stopped early. A play that failed has no curves.
     """
     names = list(dict.fromkeys(name for _, _, curves, _ in plays for name in curves))
     known, stopped = (any(play[place] for play in plays) for place in (1, 3))

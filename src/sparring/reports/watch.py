@@ -1,4 +1,4 @@
-"""A live report: served to this machine alone, and built again when the runs change."""
+"""A live report: served only to this machine, and built again when the runs change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LivePage:
 
     Args:
         folders: The run directories.
-        build: Makes the page of what is in them.
+        build: Makes the page from their present content.
     """
 
     def __init__(self, folders: Sequence[Path], build: Callable[[], Page]) -> None:
@@ -36,7 +36,7 @@ class LivePage:
         self._page: Page | None = None
 
     def current(self) -> Page:
-        """The page as the runs are now."""
+        """The page for the present state of the runs."""
         with self._lock:
             seen = frozenset(entry for folder in self._folders for entry in _entries(folder))
             if self._page is None or seen != self._seen:
@@ -82,14 +82,14 @@ def watch(page: LivePage, port: int, announce: Callable[[str], None]) -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Serves the page at `/`, and at `/news?version=…&answers=…` the changes since the version that a reader has."""
+    """Serves the page at `/`, and at `/news?version=…&answers=…` the changes since the reader's version."""
 
     page: LivePage
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         """Answers one request."""
-        # Another site's name that resolves to this machine must not read what is here.
+        # A web site whose name resolves to this machine must not read the page.
         if self.headers.get("Host", "").partition(":")[0] not in {_HOST, "localhost"}:
             return self._send(HTTPStatus.FORBIDDEN)
         url = urlsplit(self.path)
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
-        """Logs nothing: a page that asks every two seconds would fill the terminal."""
+        """Logs nothing, since a page that asks every two seconds would fill the terminal."""
 
 
 def _news(page: Page, *, has_answers: bool) -> str:

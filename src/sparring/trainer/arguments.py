@@ -104,7 +104,7 @@ def check_optimizer(args: TrainingArguments) -> None:
     """Raises ImportError where the optimizer's package is missing."""
     if args.optim in _OF_TORCH:
         return
-    # Imported only here, since the Trainer imports datasets, pandas and peft: 200 MB that `sparring plan` can do without.
+    # Imported only here: the Trainer imports datasets, pandas and peft, 200 MB that `sparring plan` does not need.
     from transformers import Trainer
 
     # Some optimizers need the model, which does not exist yet; that is no error.

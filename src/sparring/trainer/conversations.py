@@ -25,7 +25,7 @@ _AS_IF_DRAWN = ", as if the model itself had drawn it; an objective such as dpo 
 def named(
     dataset: Iterable[Mapping[str, Any]], where: str, *, pairs: bool
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, str]]]:
-    """The rows with `expert` and `generated` in place of TRL's `chosen` and `rejected`, and the names that each row has.
+    """The rows with `expert` and `generated` in place of TRL's `chosen` and `rejected`, and each row's own names.
 
     A row that has both of TRL's names holds a pair whose first response is preferred. The renaming is said once.
 
