@@ -203,7 +203,7 @@ def test_a_plan_counts_what_the_scorer_reads_and_what_is_stored(tiny_folder: Pat
     config = a_config(tiny_folder, tmp_path / "run", **DISTILLED | {"scorer": {"candidates": 16}})
     prepared = prepare(config)
     (phase,) = prepared.phases
-    asked = prepared.asked_by_scorer(phase, prepared.train.examples)
+    asked = prepared.scorer_prompts(phase, prepared.train.examples)
     read = sum(len(asked[item.index]) + 2 * len(item.expert_ids) for item in prepared.train.examples)
     assert all(len(asked[item.index]) > len(item.prompt_ids) for item in prepared.train.examples)
     assert tokens_by_part(prepared, 1)["play"].score == 2 * read

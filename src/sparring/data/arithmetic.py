@@ -39,7 +39,7 @@ def generate(count: int, difficulty: int, seed: int) -> list[Example]:
     appends: the first problems stay.
 
     Args:
-        count: How many.
+        count: The number of problems.
         difficulty: Number of steps of each, 1 to 5. Numbers stay below 200 up to two steps, below 500 above.
         seed: Any integer.
 

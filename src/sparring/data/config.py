@@ -1,4 +1,4 @@
-"""Where the data come from and how they become tokens."""
+"""The section `data`: the sources of the data, and the way in which they become tokens."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ def teacher_prompts(
     """The examples' prompts as the teacher reads them.
 
     Args:
-        examples: As the policy reads them.
-        template: Of the teacher's tokenizer.
+        examples: The examples, with the prompts that the policy reads.
+        template: The template of the teacher's tokenizer.
         system: As `TeacherConfig.system`.
         limit: Tokens that the teacher's context leaves for a prompt.
 

@@ -47,12 +47,12 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class HarnessSettings:
-    """How tasks are run; every default is that of the harness's own command line.
+    """The settings of a benchmark; every default is that of the harness's own command line.
 
     Attributes:
         shots: The number of worked examples before every question; None takes that of the suite or the task.
         limit: The number of documents of every task, from the first; for tests. None takes all.
-        batch_size: How many sequences are computed at once.
+        batch_size: The number of sequences that are computed at once.
         chat_template: Whether prompts are written by the tokenizer's chat template, shots as turns.
         seed: One seed for Python, NumPy, torch and the choice of shots; None takes the harness's four.
     """
@@ -75,7 +75,7 @@ class Benchmark:
 
     Attributes:
         name: Its name in the harness.
-        settings: How it is run.
+        settings: The settings that it is run with.
         loaded: The task as the harness's task manager loads it.
         identity: Everything except the model that decides its result: settings, versions, documents.
     """
@@ -161,7 +161,7 @@ def load_benchmarks(
 
     Args:
         names: Tasks, groups or tags of the harness, or patterns of them; or a suite in `SUITES`.
-        settings: How they are run.
+        settings: The settings that they are run with.
         include: Folders with tasks of your own as YAML files, which take precedence over the harness's. Python
             functions that such a file names are run.
 

@@ -1,4 +1,4 @@
-"""Length-controlled win rates: what the judge would say if the answers were as long as the baseline's.
+"""Length-controlled win rates: the win rates if the answers were as long as the baseline's.
 
 Judges prefer long answers. Dubois et al. 2024 (arXiv 2404.04475) model the verdict as
 
@@ -45,7 +45,7 @@ class Anchor:
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """What the verdicts on other models say about the instructions and the judge.
+    """Facts about the instructions and the judge, from the verdicts on other models.
 
     Attributes:
         difficulty: γ_x of each instruction, log odds, of mean about 0; the higher, the better models do.

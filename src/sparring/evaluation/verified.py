@@ -1,4 +1,4 @@
-"""How many of a model's answers to prompts with a right answer are right, by a rule."""
+"""The rate of a model's right answers to prompts, by a rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sparring.metrics import Estimate
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """What a rule says of one greedy answer to each prompt.
+    """The verdicts of a rule on one greedy answer to each prompt.
 
     Attributes:
         right: The rate of right answers, with its Wilson interval.

@@ -118,20 +118,9 @@ def model_card(
         merged: The facts of the merge, if it had an adapter.
         adapter: The base model that an adapter needs, if only the adapter is exported.
     """
-    data = ModelCardData(
-        base_model=base.hub_id or base.made_from,
-        **({"license": "unknown"} | base.license),
-        library_name="transformers" if adapter is None else "peft",
-        pipeline_tag="text-generation",
-        tags=[
-            "sparring",
-            *([] if adapter is None else ["lora"]),
-            *([] if supervised else ["self-play"]),
-            *_objectives(settings),
-        ],
-    )
+    kinds = [*([] if adapter is None else ["lora"]), *([] if supervised else ["self-play"])]
     card = ModelCard.from_template(
-        data,
+        _metadata(base, tags=["sparring", *kinds, *_objectives(settings)], is_adapter=adapter is not None),
         template_str=_TEMPLATE,
         name=name,
         base=base.name,
@@ -154,6 +143,17 @@ def model_card(
         ],
     )
     return str(card)
+
+
+def _metadata(base: Origin, *, tags: list[str], is_adapter: bool) -> ModelCardData:
+    """The head of the card, which the Hugging Face hub reads."""
+    return ModelCardData(
+        base_model=base.hub_id or base.made_from,
+        **({"license": "unknown"} | base.license),
+        library_name="peft" if is_adapter else "transformers",
+        pipeline_tag="text-generation",
+        tags=tags,
+    )
 
 
 def _of_adapter(adapter: AdapterBase | None, base: Origin) -> Iterator[str]:

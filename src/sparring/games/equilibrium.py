@@ -65,7 +65,7 @@ DIVERGENCES: dict[str, Divergence] = {
 
 
 def exploitability(preference: Tensor, policies: Tensor) -> Tensor:
-    """How far the win rate of the best opponent is above ½, max_y P(y ≻ π) − ½, of policies `[…, n]`: 0 at equilibrium.
+    """The exploitability max_y P(y ≻ π) − ½ of policies `[…, n]`: the best opponent's win rate less ½.
 
     NashConv of the symmetric pair (π, π) is twice that.
     """
@@ -92,7 +92,7 @@ def regularized_best_response(payoff: Tensor, reference: Tensor, tau: float, kin
 
 
 def regularized_exploitability(preference: Tensor, reference: Tensor, policy: Tensor, tau: float, kind: str) -> Tensor:
-    """What the best response to π `[n]` gains over π in the regularised game: zero at its equilibrium only."""
+    """The gain of the best response to π `[n]` over π in the regularised game: zero at its equilibrium only."""
     divergence = DIVERGENCES[kind]
 
     def penalty(candidate: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class PreferencePlay(Play):
 
 
 def _rounding(dtype: torch.dtype) -> float:
-    """How far a table of probabilities may be from P_ij + P_ji = 1: the rounding of two of them, and of some sums."""
+    """The tolerance of P_ij + P_ji = 1 in a table of probabilities: the rounding of two of them, and of some sums."""
     return max(1e-9, 4.0 * torch.finfo(dtype).eps) if dtype.is_floating_point else 1e-9
 
 
@@ -98,7 +98,7 @@ class PreferenceGame:
             log_policy: `[n]` log π_θ, nats.
             log_opponent: `[n]` log π_o, nats.
             drawn: `[n]` probabilities with which the opponent's responses are drawn, and P is measured against.
-            team: Of no use here: what reads a team imitates an expert.
+            team: Unused here, since objectives that read a team imitate an expert.
         """
         del team
         return LogRatios(
@@ -138,14 +138,14 @@ class PreferenceGame:
         return PreferencePlay(preference=self.preference, **vars(rounds))
 
     def exploitability(self, policy: Tensor) -> float:
-        """How far the win rate of the best opponent is above ½, max_y P(y ≻ π) − ½, of a policy `[n]`.
+        """The exploitability max_y P(y ≻ π) − ½ of a policy `[n]`: the win rate of its best opponent less ½.
 
         It is zero at an equilibrium of the unregularised game only.
         """
         return float(equilibrium.exploitability(self.preference, distribution("policy", policy)))
 
     def regularized_exploitability(self, policy: Tensor, tau: float, kind: str = "reverse-kl") -> float:
-        """What the best response to a policy `[n]` gains in the game with τR: zero at its equilibrium only."""
+        """The gain of the best response to a policy `[n]` in the game with τR: zero at its equilibrium only."""
         return float(
             equilibrium.regularized_exploitability(
                 self.preference, self.reference, distribution("policy", policy), tau, kind

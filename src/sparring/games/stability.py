@@ -1,4 +1,4 @@
-"""How fast the exact iteration contracts near its fixed point: by formula, or by differentiating it."""
+"""The contraction of the exact iteration near its fixed point: by formula, or by differentiating it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stability(objective: Objective) -> StabilityNumber | None:
 
 
 def stability_or_reason(objective: Objective) -> StabilityNumber | str:
-    """As `stability`; where there is none, why."""
+    """The stability number from `stability`, or the reason why there is none."""
     try:
         return _stability(objective)
     except NoFixedPointError as error:
@@ -74,7 +74,7 @@ def _step_exponent(objective: Objective) -> float:
 
 
 def _shorter(objective: Any, factor: float) -> Iterator[str]:
-    """What to do with each setting that is a positive number and, doubled or halved, makes the error's factor less."""
+    """The cure: each setting, a positive number, that reduces the error's factor when it is doubled or halved."""
     for field in dataclasses.fields(objective) if dataclasses.is_dataclass(objective) else ():
         value = getattr(objective, field.name)
         if not field.init or type(value) is not float or value <= 0.0:

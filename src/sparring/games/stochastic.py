@@ -25,7 +25,7 @@ class Training:
         steps: Gradient steps an iteration, with Adam, whose state starts afresh every iteration.
         batch: Examples a step, drawn without replacement.
         learning_rate: Adam's.
-        seed: Of everything that is drawn.
+        seed: The seed of all random draws.
 
     Raises:
         ValueError: A count or the learning rate is not positive, or the batch exceeds the examples.

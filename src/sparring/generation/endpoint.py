@@ -1,4 +1,4 @@
-"""One OpenAI-compatible endpoint that takes and returns token ids, spoken to over HTTP."""
+"""A client of one OpenAI-compatible endpoint that takes and returns token ids."""
 
 from __future__ import annotations
 

@@ -89,11 +89,11 @@ class Completion:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to sample for one prompt.
+    """A request to sample responses to one prompt.
 
     Attributes:
         prompt_ids: The prompt, never empty.
-        samples: How many responses.
+        samples: The number of responses.
         temperature: Divides the logits; 0 is greedy.
         top_p: Keeps the smallest set of tokens with this much probability; 1 keeps all.
         top_k: Keeps the k most likely tokens; 0 keeps all.
@@ -130,7 +130,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What samples call their generator."""
+        """The engine's name, which samples have as their generator."""
         ...
 
     def check(self) -> None:
@@ -155,7 +155,7 @@ class Player(Protocol):
 
     @property
     def folder(self) -> Path | None:
-        """Where it is saved; None for the base model."""
+        """The folder that it is saved in; None for the base model."""
         ...
 
     def log_probs(

@@ -31,7 +31,7 @@ def response_features(
         model: As `sequence_log_probs` takes it.
         prompts: `B` prompts as token ids, none empty.
         responses: `responses[b][k]`, none empty.
-        max_tokens: As there.
+        max_tokens: As of `sequence_log_probs`.
 
     Returns:
         For each prompt and each of its responses a tensor `[d]`, one number a hidden dimension, in fp32.

@@ -100,7 +100,7 @@ def tokenizer_of(config: ModelConfig) -> PreTrainedTokenizerBase:
             tokenizer.decode(tokenizer("a")["input_ids"])
             return tokenizer
     except Exception as error:
-        # What files of another's lead to in transformers and tokenizers may be anything.
+        # Files of another person may raise any error in transformers and tokenizers.
         fix = "save the tokenizer into the model's folder with `tokenizer.save_pretrained(folder)`"
         raise InputError(f"no usable tokenizer ({in_a_line(error)})", where=path, fix=fix) from error
 
@@ -252,7 +252,7 @@ def _loading(path: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        # What files of another's lead to in transformers and torch may be anything.
+        # Files of another person may raise any error in transformers and torch.
         raise _cannot_load(path, error) from error
 
 

@@ -77,7 +77,7 @@ class PairObjective(Objective):
         return ObjectiveOutput(loss=loss, metrics=metrics)
 
     def samples_read(self, judged: LogRatios) -> Tensor:
-        """Those that are in a pair which counts."""
+        """The samples that are in a pair which counts."""
         weight = _pair_weights(judged, self.pairs)
         return (weight > 0).any(dim=-1) | (weight > 0).any(dim=-2)
 

@@ -33,8 +33,8 @@ class _Link:
         loss: ℓ.
         slope: ℓ'(0).
         curvature: ℓ''(0).
-        offset: As above; None where the loss bounds no divergence.
-        scale: As above.
+        offset: The offset of the bound; None where the loss bounds no divergence.
+        scale: The scale of the bound.
         optimum: The t that reaches the bound, as a function of log P/Q.
     """
 

@@ -54,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What `sparring plan` prints.
+    """The plan of a run, which `sparring plan` prints.
 
     Attributes:
         processes: The processes that would play the run.
@@ -101,7 +101,7 @@ class Plan:
         }
 
     def table(self) -> Table:
-        """The same for people."""
+        """The plan as a table for people."""
         table = Table(show_header=False, box=None)
         for number, phase in enumerate(self.phases):
             for what, said in phase.rows():

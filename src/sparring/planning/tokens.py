@@ -1,4 +1,4 @@
-"""How many tokens a run samples, scores and trains on."""
+"""The tokens that a run samples, scores and trains on, counted from the lengths of the data."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def scorer_rows(prepared: Prepared, phase: Phase, iteration: int) -> Iterator[To
     """The rows in which an iteration's scorer reads the responses, after a prompt of its own; none without a scorer."""
     if phase.scorer is None:
         return
-    asked = prepared.asked_by_scorer(phase, prepared.prompts(phase, iteration))
+    asked = prepared.scorer_prompts(phase, prepared.prompts(phase, iteration))
     # A teacher's response that the scorer is shown is not written yet, so its prompt lacks it.
     unwritten = prepared.teacher is not None and phase.shows_expert
     for item, lengths in _generated(prepared, phase, iteration):

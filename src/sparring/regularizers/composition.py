@@ -39,7 +39,7 @@ class Regularized(Objective):
 
     @property
     def couples_prompts(self) -> bool:
-        """As the objective."""
+        """Whether the objective couples prompts; no regularizer does."""
         return self.objective.couples_prompts
 
     def __call__(self, ratios: LogRatios) -> ObjectiveOutput:

@@ -1,4 +1,4 @@
-"""What the regularizers share: importance weights from π_o to π_θ, estimators, and the output."""
+"""Parts that regularizers share: importance weights from π_o to π_θ, estimators, and the output."""
 
 from __future__ import annotations
 

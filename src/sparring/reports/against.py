@@ -14,7 +14,7 @@ from sparring.reports.samples import Answers, read_answers
 from sparring.reports.summary import MORE_SFT, PolicyRow, Summary
 from sparring.stage_directory import StageDirectory
 
-# What was kept of each prompt; see `sparring.reports.gain`.
+# The values of single prompts in a run; see `sparring.reports.gain`.
 _COMPARED = (
     ("accuracy/greedy", "greedy accuracy"),
     ("accuracy/sampled", "sampled accuracy"),

@@ -33,7 +33,7 @@ _STEPS: dict[str, tuple[str, str]] = {
     "grad_norm": ("Gradient norm", ""),
     "learning_rate": ("Learning rate", ""),
 }
-# What the margin is between, by the reward that is logged beside it.
+# The titles of the margin, by the reward that is logged beside it.
 _MARGINS = {"rewards/expert": "expert − generated", "rewards/chosen": "chosen − rejected"}
 # Title, unit and keys of what is measured on each policy.
 _POLICIES: dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {

@@ -26,7 +26,7 @@ class Entry:
 
     Attributes:
         name: Its folder, from the index's.
-        link: Where its report is, from the index: it holds as long as the two are moved together.
+        link: The path of its report, relative to the index, so that both may be moved together.
         summary: The run; None where it cannot be read.
         told: Its conclusion's headline, or why it cannot be read.
         changed: When it last logged something, in UTC; empty where it has not yet.
@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def cells(self) -> dict[str, Any]:
-        """What stands in the table beside the name and what came of the run."""
+        """The cells of the table besides the name and the result of the run."""
         if self.summary is None:
             return {"objective": "–", "seed": "–", "iterations": "–", "state": "unreadable"}
         played = sum(row.name.startswith("iteration") for row in self.summary.rows)

@@ -90,7 +90,7 @@ def notes(prepared: Prepared) -> list[str]:
 
 
 def _reference(prepared: Prepared) -> list[str]:
-    """That a penalty on the distance from the reference pulls to the base model, not to the warm-up's policy."""
+    """A note that a penalty on the distance from the reference pulls to the base model, not to the warm-up's policy."""
     penalties = {
         each.name: None
         for phase in prepared.phases
@@ -175,7 +175,7 @@ def _experts(train: Encoded) -> list[str]:
 
 
 def _held_out(prepared: Prepared) -> list[str]:
-    """That a separate source has more rows than are held out, or that held-out rows take most of the few experts."""
+    """Notes that a separate source has more rows than are held out, or that these take most of the few experts."""
     data, spare = prepared.config.data, prepared.report.spare
     held_out = [] if prepared.held_out is None else prepared.held_out.examples
     if spare:
@@ -210,7 +210,7 @@ def _control(prepared: Prepared) -> list[str]:
 
 
 def _spared(prepared: Prepared) -> str:
-    """How to spare the experts, if they are few and the held-out prompts take some of them."""
+    """A note on how to spare the experts, if they are few and the held-out prompts take some of them."""
     data, train = prepared.config.data, prepared.train.examples
     few = any(not item.expert_ids for item in train) and any(item.expert_ids for item in train)
     own = data.held_out_source is None and data.held_out_split is None and data.source not in TASKS
@@ -220,7 +220,7 @@ def _spared(prepared: Prepared) -> str:
 
 
 def _limit(prepared: Prepared) -> list[str]:
-    """That responses may become far longer than any expert's, as those of an untrained model do."""
+    """A note that responses may become far longer than any expert's, as those of an untrained model do."""
     longest = max((len(item.expert_ids) for item in prepared.train.examples), default=0)
     limit = prepared.config.data.max_response_tokens
     if not longest or limit < _FAR_LONGER * longest:
@@ -232,7 +232,7 @@ def _limit(prepared: Prepared) -> list[str]:
 
 
 def _below_measured(prepared: Prepared) -> list[str]:
-    """That settings which `auto` chose are shrunk below the smallest that it was measured with."""
+    """A note that settings which `auto` chose are shrunk below the smallest that it was measured with."""
     config, warmup = prepared.config, prepared.config.warmup
     if not prepared.reasons or not config.total_iterations or prepared.phases[0].given:
         return []
@@ -250,7 +250,7 @@ def _below_measured(prepared: Prepared) -> list[str]:
 
 
 def _number_format(prepared: Prepared) -> list[str]:
-    """That a processor multiplies faster in another number format than the run's."""
+    """A note that a processor multiplies faster in another number format than the run's."""
     if not bf16_is_faster(prepared.config):
         return []
     return [
@@ -260,7 +260,7 @@ def _number_format(prepared: Prepared) -> list[str]:
 
 
 def _reading(prepared: Prepared) -> list[str]:
-    """That texts are kept shorter than the model's context."""
+    """A note that texts are kept shorter than the model's context."""
     limit = reading_changes_at(prepared.model_config)
     if limit is None:
         return []
@@ -271,7 +271,7 @@ def _reading(prepared: Prepared) -> list[str]:
 
 
 def _warmup(prepared: Prepared) -> list[str]:
-    """How a warm-up until a plateau ends, and the prompts that it is found by."""
+    """A note on how a warm-up until a plateau ends, and on the prompts that it is found by."""
     warmup = prepared.config.warmup
     if warmup is None or warmup.until != "plateau":
         return []

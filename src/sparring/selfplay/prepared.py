@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -84,7 +85,7 @@ class Prepared:
         each, seed = self.config.data.prompts_per_iteration, self.config.seed
         return [fitting[position] for position in prompts_of_iteration(len(fitting), each, iteration, seed)]
 
-    def asked_by_scorer(self, phase: Phase, examples: Sequence[EncodedExample]) -> Mapping[int, Sequence[int]]:
+    def scorer_prompts(self, phase: Phase, examples: Sequence[EncodedExample]) -> Mapping[int, Sequence[int]]:
         """The prompts of some examples as token ids, in the form that the scorer of a phase reads, by index."""
         if self.teacher is not None and not phase.shows_expert:
             return self.teacher.train_ids
@@ -112,13 +113,7 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     Raises:
         InputError: Something is wrong with it, its data, its model or its tokenizer.
     """
-    # Checked first, since the messages of other checks repeat settings, and an address may hold a password.
-    check_addresses(config)
-    config, reasons = resolve(config)
-    phases, _ = check_all(lambda: phases_of(config), lambda: check_training(config))
-    judge = held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
-    # Imports the user's own generator before anything expensive.
-    generator_class(config.generation)
+    config, reasons, phases, judge = _from_settings(config)
     data = load(config.data, config.seed, row_needs(config, phases))
     # All processes use the same time.
     clock = clock or processes.on_main(Clock.now)
@@ -131,17 +126,15 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     check_stop(config, data, verifier, held_out_by)
     check_judges(config, phases, held_out_by)
 
-    def encoded(examples: list[Example]) -> Encoded:
-        # Each example is freed as it is encoded, since its encoded form holds the text too.
-        given = _taken(examples)
-        return encode(given, tokenizer, config.data, context_length=context, clock=clock, end_ids=ends)
-
-    train = encoded(data.train)
+    encoded = partial(
+        encode, tokenizer=tokenizer, config=config.data, context_length=context, clock=clock, end_ids=ends
+    )
+    train = encoded(_taken(data.train))
     check_prompts(config, phases, train.examples)
     check_answers(config, phases, train)
     check_own_judges(config, phases, held_out_by, train.examples, clock)
     check_scorers(config, phases, train.examples, template, model_config)
-    held_out = encoded(data.held_out) if data.held_out else None
+    held_out = encoded(_taken(data.held_out)) if data.held_out else None
     check_tokens(model_config, tokenizer, chain(_ids(train), _ids(held_out)))
     teacher = teacher_of(config, model_config, template, train, held_out)
     return Prepared(
@@ -162,8 +155,25 @@ def prepare(config: SelfPlayConfig, clock: Clock | None = None) -> Prepared:
     )
 
 
+def _from_settings(
+    config: SelfPlayConfig,
+) -> tuple[SelfPlayConfig, tuple[str, ...], tuple[Phase, ...], JudgeSettings | None]:
+    """The configuration with a recipe's choices, their reasons, the phases, and the judge of held-out responses.
+
+    All checks that need only the settings are made; a recipe reads the data too.
+    """
+    # Checked first, since the messages of other checks repeat settings, and an address may hold a password.
+    check_addresses(config)
+    config, reasons = resolve(config)
+    phases, _ = check_all(lambda: phases_of(config), lambda: check_training(config))
+    judge = held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
+    # Imports the user's own generator before anything expensive.
+    generator_class(config.generation)
+    return config, reasons, phases, judge
+
+
 def _taken(examples: list[Example]) -> Iterator[Example]:
-    """The examples in order, each removed from the list."""
+    """The examples in order, each removed from the list: its encoded form, which holds the text too, replaces it."""
     examples.reverse()
     while examples:
         yield examples.pop()

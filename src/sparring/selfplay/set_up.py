@@ -80,7 +80,7 @@ def _fingerprints(prepared: Prepared) -> dict[str, str]:
         "model": fingerprint(prepared.config.model.name, revision=prepared.config.model.revision),
         "data": prepared.report.fingerprint,
         "tokens": tokens.hexdigest(),
-        # They decide what a batch is.
+        # These settings decide the batches.
         "processes": str(processes.count()),
         "teacher": "" if teacher is None else fingerprint(teacher.name, revision=teacher.revision),
     }

@@ -143,7 +143,7 @@ def check_arguments(args: TrainingArguments, objective: Objective) -> None:
     try:
         check_trackers(args.report_to)
     except Exception as error:
-        # What a tracker's package raises where it is missing or not set up may be anything.
+        # The package of a tracker may raise any error if it is missing or not set up.
         fix = "install its package, or set report_to to 'none'"
         raise InputError(in_a_line(error), where="args.report_to", fix=fix) from error
     try:
@@ -197,7 +197,7 @@ def _tell_unread(args: TrainingArguments, added: Sequence[str], changed: Sequenc
 
 def _untouched(args: TrainingArguments) -> TrainingArguments | None:
     """Arguments of the same class at its defaults; some fields get a value only when an object is made."""
-    # What another's class needs, and says, may be anything.
+    # The class of another trainer may need any argument, and raise any error.
     with suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return type(args)(output_dir=args.output_dir, use_cpu=args.use_cpu, report_to="none")

@@ -67,7 +67,7 @@ def tell_held_out(
     state, control = TrainerState(global_step=step), TrainerControl()
     for tracker in trackers(args.report_to, before=0, folder=folder):
         tracker.on_log(args, state, control, model=model, logs=dict(logs))
-        # It alone keeps a file open; the end of a training is no news for the others.
+        # Only TensorBoard keeps a file open; other trackers need not know that a training has ended.
         if isinstance(tracker, TensorBoardCallback):
             tracker.on_train_end(args, state, control)
 

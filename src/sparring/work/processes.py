@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 _VISIBLE_WITHIN_S = 60.0
 # The launcher ends a launch of which one process died.
 _FOR_EVER = timedelta(days=365)
-# What gloo and c10d say when another process is gone.
+# The errors of gloo and c10d when another process is gone.
 _LOST = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "recvValue failed")
 
 

@@ -35,7 +35,7 @@ def with_next_tokens(run: Run, iteration: int, shards: Sequence[Path], triples: 
     if scorer is None:
         return list(triples)
     policy, prompts = scorer.number(iteration), run.prompts(iteration)
-    asked = run.prepared.asked_by_scorer(phase, prompts)
+    asked = run.prepared.scorer_prompts(phase, prompts)
     parts = {next_tokens_path(stage, shard, policy): _responses(shard, asked) for shard in shards}
     lengths = {key: len(response) for part in parts.values() for key, (_, response) in part.items()}
     vocabulary = run.prepared.model_config.get_text_config().vocab_size

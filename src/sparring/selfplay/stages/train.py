@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments
 
 from sparring import interruptions
 from sparring.errors import RunError
@@ -71,18 +71,9 @@ def train(
         device=run.config.model.device,
         run_name=run.directory.path.name,
     )
-    before = steps_before(run.directory.events(), labels)
-    tracked = trackers(args.report_to, before=before, folder=run.directory.tensorboard)
-    # Otherwise the Trainer would add the trackers a second time.
-    args.report_to = []
-    checkpoints = Checkpoints(args.save_total_limit, run.directory.log_lines, by_the_clock=saves_by_the_clock(fields))
-    # The Trainer would remove an older checkpoint before the new one has its digests.
-    args.save_total_limit = None
-    model = run.policy.start_training(run.directory.weights(start))
-    # All processes stop after the same step, whichever of them got the signal.
-    stop = StopCallback(lambda: processes.any_of_them(interruptions.is_asked()), lambda: _stop(run))
     shown = StageCallback(f"{name}: train", lambda logs: run.log({**labels, **logs}))
-    callbacks = [shown, checkpoints, stop, *tracked, *run.callbacks]
+    callbacks = [shown, *_callbacks(run, args, labels, by_the_clock=saves_by_the_clock(fields))]
+    model = run.policy.start_training(run.directory.weights(start))
     trainer = SelfPlayTrainer(model, objective=objective, args=args, train_dataset=triples, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
     plateau = None if until is None else PlateauCallback(trainer, until)
@@ -101,6 +92,22 @@ def train(
     # The other processes load what the main one saved.
     processes.wait_for_files([stage.model])
     processes.on_main(lambda: remove(stage.training))
+
+
+def _callbacks(
+    run: Run, args: TrainingArguments, labels: Mapping[str, Any], *, by_the_clock: bool
+) -> list[TrainerCallback]:
+    """The callbacks for checkpoints, signals and trackers, in place of the Trainer's own, and the user's."""
+    checkpoints = Checkpoints(args.save_total_limit, run.directory.log_lines, by_the_clock=by_the_clock)
+    # Otherwise the Trainer would remove an older checkpoint before the new one has its digests.
+    args.save_total_limit = None
+    # All processes stop after the same step, whichever of them got the signal.
+    stop = StopCallback(lambda: processes.any_of_them(interruptions.is_asked()), lambda: _stop(run))
+    before = steps_before(run.directory.events(), labels)
+    tracked = trackers(args.report_to, before=before, folder=run.directory.tensorboard)
+    # Otherwise the Trainer would add the trackers a second time.
+    args.report_to = []
+    return [checkpoints, stop, *tracked, *run.callbacks]
 
 
 def _stop(run: Run) -> None:
