@@ -58,7 +58,7 @@ def test_what_a_run_refuses_is_not(settings: dict[str, Any]) -> None:
 
 
 def test_keys_are_described_as_in_the_documentation() -> None:
-    assert SCHEMA["properties"]["seed"]["description"].startswith("The seed from which every use of chance")
+    assert SCHEMA["properties"]["seed"]["description"].startswith("The seed from which every use of random numbers")
     assert SCHEMA["$defs"]["PhaseConfig"]["properties"]["iterations"]["description"].startswith("T, the number of")
     assert SCHEMA["$defs"]["WarmupConfig"]["properties"]["training"]["description"].startswith("Fields of")
     assert "Number of training examples" in SCHEMA["$defs"]["DataConfig"]["properties"]["limit"]["description"]
