@@ -23,7 +23,7 @@ from sparring.generation.decoding import Decoding
 from sparring.generation.draws import Draws
 from sparring.generation.products import laid_out
 from sparring.generation.readers import reader_of
-from sparring.generation.rows import PromptRows, SampledRow, decode, common_prefix
+from sparring.generation.rows import PromptRows, SampledRow, common_prefix, decode
 
 SAMPLES, AT_ONCE, TURNS_OF_A_BATCH = 4, 32, 4
 MEAN, DEVIATION, SHORTEST = 15, 3.6, 3

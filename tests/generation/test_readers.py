@@ -15,7 +15,7 @@ from sparring.generation import generation_config
 from sparring.generation.decoding import Decoding
 from sparring.generation.draws import draw
 from sparring.generation.readers import reader_of
-from sparring.generation.rows import PromptRows, SampledRow, decode, common_prefix
+from sparring.generation.rows import PromptRows, SampledRow, common_prefix, decode
 from sparring.generation.transformers import TransformersGenerator
 from sparring.seeding import uniform
 from tiny import as_prompts, tiny_model, tiny_tokenizer

@@ -11,7 +11,7 @@ from transformers import LlamaConfig
 
 from sparring.models import ModelConfig
 from sparring.objectives.spif import Spif
-from sparring.planning.cost import Batch, TokenCounts, model_shapes, flops, memory
+from sparring.planning.cost import Batch, TokenCounts, flops, memory, model_shapes
 from sparring.planning.plan import plan
 from sparring.planning.tokens import Tokens, tokens_by_part
 from sparring.selfplay.config.schema import SelfPlayConfig

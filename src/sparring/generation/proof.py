@@ -14,7 +14,7 @@ from sparring.errors import InputError
 from sparring.generation.decoding import Decoding
 from sparring.generation.draws import draw
 from sparring.generation.mixture import Mixture
-from sparring.generation.rows import PromptRows, Choose, SampledRow
+from sparring.generation.rows import Choose, PromptRows, SampledRow
 from sparring.logprobs import layout_of
 from sparring.logprobs.decoder import own_logits
 from sparring.logprobs.layout import FAILURES, agree, described, probe_ids

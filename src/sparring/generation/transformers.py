@@ -19,7 +19,7 @@ from sparring.generation.products import laid_out
 from sparring.generation.proof import decoding_of
 from sparring.generation.protocol import GeneratorParts
 from sparring.generation.readers import reader_of
-from sparring.generation.rows import PromptRows, Choose, RowReader, SampledRow, decode, common_prefix
+from sparring.generation.rows import Choose, PromptRows, RowReader, SampledRow, common_prefix, decode
 from sparring.heap import give_back_freed_memory
 from sparring.types import Sample
 

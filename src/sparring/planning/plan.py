@@ -9,7 +9,7 @@ from typing import Any, Self
 from rich.table import Table
 
 from sparring.models.quantization import share_quantized
-from sparring.planning.cost import Batch, Memory, model_shapes, flops, memory
+from sparring.planning.cost import Batch, Memory, flops, memory, model_shapes
 from sparring.planning.disk import Disk, disk
 from sparring.planning.levers import levers
 from sparring.planning.phases import PhasePlan, held_out_comparisons, phase_plan
