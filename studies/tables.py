@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from beside_sft_tables import APART, OTHERS, beside_sft, beside_sft_costs, contrasts
 from cells import plain, signed, spread, table
 from outcomes import MEASURES, Outcome, paired, results_of
-from verdicts import ERRING
+from verdicts import BY_JUDGES, ERRING, METHODS, PLAY_ERRING
 from verdicts_tables import verdicts
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "studies.md"
@@ -298,8 +298,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "noise": noise,
     "long-run": long_run,
     "known-truth": known_truth,
-    "verdicts": verdicts,
-    **{f"verdicts-{verifier}": partial(verdicts, verifier) for verifier in ERRING},
+    "verdicts": lambda: verdicts(METHODS),
+    "verdicts-judges": lambda: verdicts(("SFT, with experts", "RAFT", *BY_JUDGES)),
+    **{f"verdicts-{verifier}": partial(verdicts, PLAY_ERRING, verifier) for verifier in ERRING},
 }
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
 The ground is a model that adds (benchmarks/sums.py), half trained. From it every method plays three iterations of four
 epochs on the same 256 sums, four samples of each. None but supervised fine-tuning sees an expert's response; the others
 are told by a verifier which samples are right. Each has the best of four learning rates, by the answers to the held-out
-sums of seed 9, which is not reported. Then some of them play by verifiers that err (erring.py), with the best of three
-rates by each; whether a held-out answer is right is always told without error.
+sums of seed 9, which is not reported. Then two of them play by judges that know no right answer, and some by verifiers
+that err (erring.py), these with the best of three rates by each; whether a held-out answer is right is always told
+without error.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ERRING = ("lenient", "strict")
 """The verifiers of erring.py."""
 # None did best at the highest rate by the verifier that does not err.
 _RATES_ERRING = RATES[:3]
-_PLAY_ERRING = ("RAFT", "SPPO, η 10", "RSPO, η 10, reverse KL 1", "DPO, β 1")
+PLAY_ERRING = ("RAFT", "SPPO, η 10", "RSPO, η 10, reverse KL 1", "DPO, β 1")
 # Of a game twice: as far as it goes by its papers' settings, and a fifth or a tenth of that.
 METHODS: dict[str, tuple[str, ...]] = {
     "SFT, with experts": ("objective={name: sft}",),
@@ -54,6 +55,17 @@ METHODS: dict[str, tuple[str, ...]] = {
         _VERIFIER,
     ),
 }
+_MAJORITY = "judge={name: consensus, rule: final-number}"
+# It learns to tell the experts' responses to the same sums from the samples.
+_DISCRIMINATOR = "judge={name: discriminator}"
+BY_JUDGES: dict[str, tuple[str, ...]] = {
+    "RAFT, majority of four": ("objective={name: raft}", _MAJORITY),
+    "SPPO, η 10, majority of four": ("objective={name: sppo, eta: 10}", _MAJORITY),
+    "RAFT, discriminator": ("objective={name: raft}", _DISCRIMINATOR),
+    "SPPO, η 10, discriminator": ("objective={name: sppo, eta: 10}", _DISCRIMINATOR),
+}
+"""The methods that play without a right answer."""
+_ALL = METHODS | BY_JUDGES
 _MEASURES = ("greedy", "sampled")
 
 
@@ -88,7 +100,7 @@ def section_of(kind: str, verifier: str | None) -> str:
 
 def trials(folder: Path, verifier: str | None = None) -> dict[str, dict[str, Play]]:
     """The runs that choose learning rates, by rate and method."""
-    rates, methods = (RATES, tuple(METHODS)) if verifier is None else (_RATES_ERRING, _PLAY_ERRING)
+    rates, methods = (RATES, tuple(_ALL)) if verifier is None else (_RATES_ERRING, PLAY_ERRING)
     return {
         f"{rate:g}": {method: _play(folder, method, TUNING_SEED, f"{rate:g}", verifier) for method in methods}
         for rate in rates
@@ -126,7 +138,7 @@ def _measured(_: str, run: Path) -> dict[str, Any]:
 def _play(folder: Path, method: str, seed: int, rate: str, verifier: str | None) -> Play:
     place, errs = folder / f"seed-{seed}", () if verifier is None else (f"judge.rule=erring:{verifier}",)
     steps = ("generation.samples_per_prompt=4", "evaluation.samples_per_prompt=4", f"training.learning_rate={rate}")
-    arguments = ("spin", *on_sums(place, seed, ITERATIONS), *steps, *METHODS[method], *errs)
+    arguments = ("spin", *on_sums(place, seed, ITERATIONS), *steps, *_ALL[method], *errs)
     name = "-".join((method.replace(",", "").replace(" ", "-"), rate, *((verifier,) if verifier else ())))
     return Play(run=place / name, arguments=arguments)
 

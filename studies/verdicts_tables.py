@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from cells import signed, spread, table
@@ -12,15 +13,15 @@ _BESIDE = "RAFT"
 _MEASURES = ("greedy", "sampled")
 
 
-def verdicts(verifier: str | None = None) -> str:
-    """Every method after its iterations, and the paired differences to RAFT after the last, of the same seeds.
+def verdicts(methods: Iterable[str], verifier: str | None = None) -> str:
+    """Some methods after their iterations, and the paired differences to RAFT after the last, of the same seeds.
 
     By a verifier that errs, the differences to the same method's runs by the one that does not, too.
     """
     found = results_of("verdicts")
     runs, trials = (found[section_of(kind, verifier)] for kind in ("runs", "trials"))
     rows = [["start", "", *_levels(runs[_BESIDE], 0), *[""] * (3 if verifier is None else 4)]]
-    for name, of_seed in runs.items():
+    for name, of_seed in ((name, runs[name]) for name in methods):
         rate = f"{best_rate(trials[name])} ({len(of_seed)})"
         over = ["", ""] if name == _BESIDE else _over(of_seed, runs[_BESIDE])
         drift = spread([run["kl_to_base"] for run in of_seed.values()], 2)
