@@ -19,7 +19,7 @@ _KERNELS = 128
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Lets this process keep freed memory for the next step; does nothing where the C library is not glibc.
+    """Lets this process keep freed memory for the next step; does nothing if the C library is not glibc.
 
     By default glibc gives a large block back to the system as soon as it is freed, so every step's activations and
     gradients are faulted in again page by page, and each page is zeroed first. Kept blocks are faulted in once, and the

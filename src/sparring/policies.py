@@ -51,5 +51,5 @@ class Drawn:
 
 
 Author = Drawn | Literal["expert", "data"]
-"""Who wrote a held-out response: a policy, the expert, or (whoever it was) the data, which bring several responses to a
-prompt with preferences among them."""
+"""The author of a held-out response: a policy; the "expert"; or the "data", for responses that they bring with
+preferences among them, whoever wrote these."""

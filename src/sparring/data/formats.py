@@ -194,7 +194,7 @@ def _compared(record: Record, prompt: Sequence[Turn], comparison: Comparison | N
 
 
 def _prompt(record: Record) -> list[Turn]:
-    """The prompt as turns: a text is the user's one."""
+    """The prompt as turns; a text becomes a single user turn."""
     if isinstance(record.spoken("prompt"), list | dict):
         return _asked(record, "prompt", record.turns("prompt"))
     return [{"role": "user", "content": record.text("prompt")}]

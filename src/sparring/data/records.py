@@ -80,7 +80,7 @@ class Record:
         return self.check_text(field, self.value(field), blank=blank)
 
     def spoken(self, field: str) -> Any:
-        """The field's value, a text or messages, one or a list; those that a cell of a table holds as JSON are read.
+        """The field's value: a text, a message or a list of messages; messages that a cell holds as JSON are parsed.
 
         In a row without a prompt, a transcript (a text that names the speaker of each turn) is parsed too.
         """

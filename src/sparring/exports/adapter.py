@@ -29,12 +29,12 @@ class AdapterBase:
     """The base model that an adapter was trained on, and that it needs.
 
     Attributes:
-        name: Its Hugging Face id, or the name of its folder, as the run's configuration names it but for the path.
-        revision: As the run's configuration has it.
-        dtype: The number format in which the run held its weights.
-        quantization: How the run held those of linear layers.
-        stop_ids: The tokens at which the adapter was trained to stop, where the base's own `generate` goes on at any of
-            them; else empty.
+        name: Its Hugging Face id, or the name of its folder without the path.
+        revision: The revision in the run's configuration.
+        dtype: The number format that the run held its weights in.
+        quantization: The format that the run held the weights of linear layers in.
+        stop_ids: The tokens at which the adapter was trained to stop, if the base's own `generate` does not stop at all
+            of them; else empty.
     """
 
     name: str
@@ -48,7 +48,7 @@ class AdapterBase:
         """The base model that a run's configuration names.
 
         Args:
-            config: What the run says about its model.
+            config: The settings of the run's model.
             stop_ids: The tokens that end a response of the run.
         """
         dtype = config.dtype

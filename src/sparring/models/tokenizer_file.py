@@ -14,22 +14,22 @@ from sparring.progress import console
 
 # A class may put a space before the first word.
 _HEAD = "Hello,"
-# What classes split, change or leave out in ways of their own: breaks, numbers and signs; capitals, in a contraction
-# too; a letter and its accent apart; other forms of a letter; other scripts; a picture; white space of other kinds.
+# Texts that classes split, change or leave out in ways of their own: breaks, numbers and signs; capitals, in a
+# contraction too; a letter and its accent apart; other forms of a letter; other scripts; a picture; rare white space.
 _PROBES = (
     *(" it is 12345 ok?\n\n  def é\n\tx != 67.89, isn't it", " ISN'T it HelloWorld", " cafe\u0301", " ﬁt Ａ ™"),
     *(" 日本語テスト", " שלום हिन्दी", " 🙂", "\r\na\u00a0b"),
 )
-# Where the classes are that split texts in a way of their own.
+# The modules of classes that split texts in a way of their own.
 _FAMILIES = "transformers.models."
 
 
 def as_its_file(tokenizer: Any, path: str, origin: Mapping[str, Any]) -> Any:
     """The tokenizer, or the one that its file describes if the two split texts differently.
 
-    A model was trained with what tokenizer.json says. transformers 5 takes the vocabulary from it, and how a text is
-    changed and split from the class that tokenizer_config.json names: where that is another one, as in copies of
-    DeepSeek's distilled Llamas (`LlamaTokenizerFast`), spaces and line breaks were lost without a word.
+    A model was trained with the tokenizer of tokenizer.json. transformers 5 takes only the vocabulary from this file,
+    and the way of changing and splitting a text from the class that tokenizer_config.json names. By a
+    wrong class, as in copies of DeepSeek's distilled Llamas (`LlamaTokenizerFast`), spaces and line breaks were lost.
 
     Args:
         tokenizer: The tokenizer from `AutoTokenizer`.
@@ -43,7 +43,7 @@ def as_its_file(tokenizer: Any, path: str, origin: Mapping[str, Any]) -> Any:
         return tokenizer
     described = Tokenizer.from_file(written)
     added = described.get_added_tokens_decoder().values()
-    # Of those that swallow the white space beside them, transformers itself changes some.
+    # transformers itself changes some of the tokens that swallow the white space beside them.
     probes = [*_PROBES, *(f" a{token.content} b" for token in added if not (token.lstrip or token.rstrip))]
     if [*_written(tokenizer.backend_tokenizer, probes)] == [*_written(described, probes)]:
         return tokenizer
@@ -52,8 +52,8 @@ def as_its_file(tokenizer: Any, path: str, origin: Mapping[str, Any]) -> Any:
 
 
 def _written(tokenizer: Tokenizer, probes: list[str]) -> Iterator[list[int] | None]:
-    """The tokens of each probe behind a first word; None where it cannot be written."""
-    # A file may say to what length texts are padded or cut, which transformers decides for each text anew.
+    """The tokens of each probe after a first word; None if it cannot be tokenized."""
+    # A file may fix the length to pad or cut texts to, which transformers decides anew for each text.
     tokenizer.no_padding()
     tokenizer.no_truncation()
     for probe in probes:

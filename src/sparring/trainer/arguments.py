@@ -92,7 +92,7 @@ def training_arguments(
 
 
 def saves_by_the_clock(fields: Mapping[str, Any]) -> bool:
-    """Whether checkpoints are written as time passes: no field says after which steps."""
+    """Whether checkpoints are written at intervals of time, since no field says after how many steps."""
     return not fields.keys() & {"save_strategy", "save_steps"}
 
 

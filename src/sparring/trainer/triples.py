@@ -128,7 +128,7 @@ class Triples(Dataset[Triple]):
 
     Attributes:
         items: The triples.
-        ends: The tokens that end those responses that were given as text.
+        ends: The tokens that end the responses which were given as text.
     """
 
     def __init__(self, triples: Iterable[Triple], ends: Collection[int] = ()) -> None:
@@ -200,7 +200,7 @@ def triples_from(
         InputError: A row lacks a field, or text is given without a tokenizer.
     """
     if isinstance(dataset, Triples):
-        # A copy, so that the scores of one trainer's opponent never reach another trainer.
+        # A copy, so that one trainer's scores never reach another trainer.
         return Triples(dataset.items, dataset.ends)
     triples, wrong, names = list[Triple](), dict[int, InputError](), "expert and generated"
     written = set[int]()

@@ -39,8 +39,8 @@ _CLASSES = {
 }
 
 
-# By the clock, a checkpoint is written a minute after the last one, and not before twenty times what that one took: so
-# a crash costs some minutes at most, and checkpoints a twentieth of the time.
+# By the clock, a checkpoint is written a minute after the last one, or later if that one took long: after twenty times
+# its duration. So a crash costs some minutes at most, and checkpoints a twentieth of the time.
 _EVERY_S, _TIMES = 60.0, 20.0
 
 
@@ -50,7 +50,7 @@ class Checkpoints(TrainerCallback):
     Args:
         keep: The number of checkpoints to keep, besides the one with the best validation loss; None keeps all.
         log_lines: Counts the lines of the run's log.
-        by_the_clock: Whether one is written as time passes, besides those that others ask for.
+        by_the_clock: Whether to write checkpoints at intervals of time, besides those that others ask for.
     """
 
     def __init__(self, keep: int | None, log_lines: Callable[[], int], *, by_the_clock: bool) -> None:
@@ -59,9 +59,9 @@ class Checkpoints(TrainerCallback):
         self._took = 0.0
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Writes none at the last step: its policy follows, and a Trainer that resumed there would take a step more."""
+        """Asks for a checkpoint when it is due; prevents one at the last step, which a resumed Trainer would pass."""
         if state.global_step < state.max_steps:
-            # The main process's clock, since all write their parts or none.
+            # By the main process's clock, since all processes must write their parts, or none.
             control.should_save |= self._by_the_clock and processes.on_main(self._is_due)
         elif control.should_save:
             control.should_save, control.should_log = False, True
