@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from sparring.errors import InputError
+from sparring.metrics.stability.config import Limits
 from sparring.selfplay.config.schema import SelfPlayConfig
 from sparring.selfplay.config.yaml import apply_overrides
 
@@ -84,6 +85,8 @@ def test_every_problem_is_told_at_once() -> None:
         ("a: [\n", "cannot be read as YAML: "),
         (b"\xff\xfe\x00", "is not valid UTF-8 at byte 1"),
         ("iterations: 2\n", "data: missing; data is required"),
+        ("seed: 1\niterations: 2\nseed: 3\n", "cannot be read as YAML: the key 'seed' is there twice; remove one of"),
+        ("data:\n  limit: 1\n  'limit': 2\n", "cannot be read as YAML: the key 'limit' is there twice; remove one of"),
     ],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: str | bytes, message: str) -> None:
@@ -212,3 +215,27 @@ def test_text_that_looks_like_a_number_survives_being_written(tmp_path: Path) ->
     path.write_text(config.to_yaml(), encoding="utf-8")
     assert SelfPlayConfig.from_yaml(path) == config
     assert SelfPlayConfig.from_yaml(path).training == {"run_name": "7e2"}
+
+
+def test_a_key_that_a_mapping_merges_may_be_set_again(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "data: {source: x.jsonl}\ntraining: &own {num_train_epochs: 1, learning_rate: 1e-4}\n"
+        "phases:\n- {training: {<<: *own, num_train_epochs: 2}}\n- {training: {<<: *own, num_train_epochs: 3}}\n"
+    )
+    phases = SelfPlayConfig.from_yaml(path).phases
+    assert [phase.training for phase in phases] == [
+        {"num_train_epochs": epochs, "learning_rate": 1e-4} for epochs in (2, 3)
+    ]
+
+
+def test_an_override_with_a_key_twice_is_refused(path: Path) -> None:
+    with pytest.raises(InputError, match="not a YAML value"):
+        SelfPlayConfig.from_yaml(path, ["objective={name: spif, name: spin}"])
+
+
+def test_of_two_limits_one_may_be_set_alone(path: Path) -> None:
+    stability = SelfPlayConfig.from_yaml(path, ["stability.entropy.warn=0.25", "stability.length={alarm: 9}"]).stability
+    assert (stability.entropy, stability.length) == (Limits(warn=0.25, alarm=0.8), Limits(warn=1.5, alarm=9.0))
+    with pytest.raises(InputError, match=r"stability.entropy: alarm \(0.8\) must not be below warn \(0.9\)"):
+        SelfPlayConfig.from_yaml(path, ["stability.entropy.warn=0.9"])

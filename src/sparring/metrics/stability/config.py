@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from sparring.metrics.stability.history import Finding, Reading
 
@@ -43,7 +44,7 @@ class Limits(BaseModel):
 
 
 class StabilityConfig(BaseModel):
-    """The limits of every check of `CHECKS`.
+    """The limits of every check of `CHECKS`; of two limits, one may be left out.
 
     Attributes:
         oscillation: Share of a step that the next one takes back. Independent noise gives a half, so it warns above
@@ -65,3 +66,10 @@ class StabilityConfig(BaseModel):
     entropy: Limits = Limits(warn=0.5, alarm=0.8)
     diversity: Limits = Limits(warn=0.3, alarm=0.6)
     length: Limits = Limits(warn=1.5, alarm=2.5)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _filled_up(cls, value: Any, info: ValidationInfo) -> Any:
+        """A limit that is left out is the default one."""
+        default: Limits = cls.model_fields[str(info.field_name)].default
+        return {**default.model_dump(), **value} if isinstance(value, Mapping) else value

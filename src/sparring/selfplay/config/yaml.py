@@ -21,6 +21,7 @@ _MOST_MERGED = 10_000
 _LARGEST, _DEEPEST = 256 * 2**10, 100
 _BRACKETS = re.compile(r"[\[\]{}]")
 _LONGEST_SHOWN = 300
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -77,6 +78,18 @@ class _Loader(yaml.SafeLoader):
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             problem = f"this is not {node.tag.rpartition(':')[2]}"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """A mapping; one with a key twice is an error, since one of the two values would be lost."""
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if (key.tag, key.value) in seen:
+                    problem = f"the key '{shortened(key.value)}' is there twice; remove one of the two"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
 
     def flatten_mapping(self, node: Any) -> None:
         """Takes in what a mapping merges, which may in turn have merged as much."""
