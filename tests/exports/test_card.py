@@ -237,3 +237,9 @@ def test_the_license_of_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("sparring.models.origin.hf_hub_download", download)
     assert origin(ModelConfig(name="owner/model", revision="v1")).license == {"license": "apache-2.0"}
     assert asked == [("owner/model", "README.md", "v1")]
+
+
+def test_all_sources_of_a_mixture_are_named(tmp_path: Path) -> None:
+    sources = [{"source": "/home/somebody/maths.jsonl"}, {"source": "owner/chats"}]
+    text = card(write_run(tmp_path, data={"sources": sources, "held_out": 8}).path).text
+    assert "- data: maths.jsonl and owner/chats: 16 training examples, 8 held out\n" in text

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from reports.whole_run import answer, write_run
+from sparring.errors import InputError
 from sparring.files import read_json, write_json
 from sparring.reports.page import Page, described, figure, render
 from sparring.reports.run import run_page, write_report
@@ -83,6 +85,19 @@ def test_what_a_model_wrote_is_text(tmp_path: Path) -> None:
     assert "<script>alert(1)" not in text
     assert "<img src=x>" not in text
     assert "&lt;img src=x&gt;" in text
+
+
+def test_all_sources_of_a_mixture_are_named(tmp_path: Path) -> None:
+    directory = write_run(tmp_path)
+    data = {"sources": [{"source": "maths.jsonl", "weight": 2.0}, {"source": "owner/chats"}]}
+    config = yaml.safe_load(directory.config.read_text()) | {"data": data}
+    directory.config.write_text(yaml.safe_dump(config))
+    write_json(directory.manifest, read_json(directory.manifest) | {"config": directory.config_digest()})
+    assert "maths.jsonl and owner/chats, 16 to train, 4 held out" in render(run_page(summarize(tmp_path)))
+    directory.config.write_text(yaml.safe_dump(config | {"data": {}}))
+    write_json(directory.manifest, read_json(directory.manifest) | {"config": directory.config_digest()})
+    with pytest.raises(InputError, match="data: Value error, names no source"):
+        summarize(tmp_path)
 
 
 def test_sections_headings_and_charts_have_their_places(page: Page) -> None:

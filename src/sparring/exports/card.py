@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from sparring.exports.adapter import AdapterBase
 from sparring.files import public_name
 from sparring.models.origin import Origin
+from sparring.reports.settings import sources_of
 from sparring.reports.summary import PolicyRow, Summary
 
 _TEMPLATE = """---
@@ -216,9 +217,9 @@ def _terms(base: Origin) -> str:
 
 
 def _facts(summary: Summary, policy: str, base: Origin) -> Iterator[tuple[str, str]]:
-    data, source = summary.manifest["data"], public_name(str(summary.config["data"]["source"]))
+    data, sources = summary.manifest["data"], " and ".join(map(public_name, sources_of(summary.config)))
     yield "base model", base.name if base.hub_id is None else f"[{base.name}](https://huggingface.co/{base.hub_id})"
-    yield "data", f"{source}: {data['train']['examples']} training examples, {data['held_out']['examples']} held out"
+    yield "data", f"{sources}: {data['train']['examples']} training examples, {data['held_out']['examples']} held out"
     if policy == "warmup" and "warmup" in data:
         taught, apart = (data["warmup"][side] for side in ("trained", "validation"))
         until = f"; {apart} more were set apart to tell when to end" if apart else ""

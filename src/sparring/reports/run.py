@@ -17,6 +17,7 @@ from sparring.reports.curves import learning_curves, policy_charts
 from sparring.reports.page import Page, build, figure, render
 from sparring.reports.rewards import reward_charts
 from sparring.reports.samples import Answers, packed
+from sparring.reports.settings import sources_of
 from sparring.reports.summary import PolicyRow, Summary
 from sparring.run_directory import RunDirectory
 
@@ -68,13 +69,13 @@ def run_page(summary: Summary) -> Page:
 def _facts(summary: Summary, answers: Answers | None, seconds: dict[str, dict[str, float]]) -> list[tuple[str, str]]:
     config, manifest = summary.config, summary.manifest
     played = sum(row.name.startswith("iteration") for row in summary.rows)
-    data = manifest["data"]
+    data, sources = manifest["data"], " and ".join(sources_of(config))
     facts = [
         ("Objective", ", then ".join(map(str, summary.phases))),
         ("Opponent", ", then ".join(dict.fromkeys(phase.opponent for phase in summary.phases))),
         *_who_judged(config),
         ("Model", config["model"]["name"]),
-        ("Data", f"{config['data']['source']}, {_count(data, 'train')} to train, {_count(data, 'held_out')} held out"),
+        ("Data", f"{sources}, {_count(data, 'train')} to train, {_count(data, 'held_out')} held out"),
         ("Iterations", f"{played} of {summary.iterations}"),
         ("Seed", str(config["seed"])),
     ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sparring.errors import InputError
 from sparring.selfplay.config.yaml import read_yaml
@@ -27,8 +28,19 @@ class _Phase(_Part):
     opponent: _Named
 
 
+class _Source(_Part):
+    source: str
+
+
 class _Data(_Part):
     source: str | None = None
+    sources: list[_Source] = []
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if self.source is None and not self.sources:
+            raise ValueError("names no source")
+        return self
 
 
 class _Config(_Phase):
@@ -52,3 +64,9 @@ def read_run_config(path: Path) -> dict[str, Any]:
         problem = f"{'.'.join(str(part) for part in first['loc'])[:80]}: {first['msg']}"
         raise InputError(problem, where=str(path), fix="restore it from a copy of the run") from error
     return values
+
+
+def sources_of(config: Mapping[str, Any]) -> list[str]:
+    """Where the data of a run come from: its one source, or those that it mixes."""
+    data = config["data"]
+    return [part["source"] for part in data["sources"]] if data.get("source") is None else [data["source"]]
