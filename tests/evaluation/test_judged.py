@@ -71,3 +71,6 @@ def test_answers_are_read_in_the_order_of_the_instructions(tmp_path: Path) -> No
     write_json(path, [{"instruction": "a", "output": "x", "generator": name} for name in "xy"])
     with pytest.raises(InputError, match="has answers of several models: x, y"):
         Outputs.read(path, ["a"])
+    write_json(path, [{"instruction": "a", "output": text, "generator": "m"} for text in "xxy"])
+    with pytest.raises(InputError, match="row 3: is another answer to the instruction 'a'"):
+        Outputs.read(path, ["a"])

@@ -260,6 +260,10 @@ def test_what_is_missing_is_said_first(files: dict[str, Path], tmp_path: Path) -
     [
         ({"category": "math", "turns": ["a", "b"]}, "field 'question_id': is missing"),
         ({"question_id": 1, "turns": ["a", "b"]}, "field 'category': is missing"),
+        (
+            {"question_id": True, "category": "math", "turns": ["a", "b"]},
+            "field 'question_id': has a wrong value: True",
+        ),
         ({"question_id": 1, "category": "math", "turns": ["a"]}, "must be a list of two texts"),
         ({"question_id": 4, "category": "math", "turns": ["a", "b"]}, "question 4 is there twice"),
     ],
@@ -273,6 +277,13 @@ def test_answers_of_two_models_are_refused(tmp_path: Path) -> None:
     mixed = [*answers("one", "1"), *answers("two", "2")]
     with pytest.raises(InputError, match="has answers of one, two"):
         read_answers(write(tmp_path / "a.jsonl", mixed))
+
+
+def test_what_is_there_twice_is_refused_rather_than_the_last_one_taken(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line 5: question 1 is answered twice"):
+        read_answers(write(tmp_path / "a.jsonl", [*answers("one", "1"), *answers("one", "2")]))
+    with pytest.raises(InputError, match="the prompt 'single-v1' is there twice"):
+        read_prompts(write(tmp_path / "p.jsonl", [*PROMPTS, PROMPTS[0] | {"prompt_template": "{answer}"}]))
 
 
 def grade(question: int, turn: int, value: float | None) -> Grade:

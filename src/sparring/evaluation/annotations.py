@@ -116,5 +116,5 @@ def _preference(row: Row) -> float:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, int | float) or not (value == 0 or 1 <= value <= 2):
         fix = "write 1 for the baseline to 2 for the model, 1.5 or 0 for a tie, null for no verdict"
-        raise InputError(f"is not a preference: {value!r}", where=f"{row.where}, field 'preference'", fix=fix)
+        raise InputError(f"is not a preference: {repr(value)[:40]}", where=f"{row.where}, field 'preference'", fix=fix)
     return 0.5 if value == 0 else float(value) - 1

@@ -30,21 +30,24 @@ class Outputs:
         """Reads answers from a file with `instruction`, `output` and `generator`, as `write_outputs` writes them.
 
         Raises:
-            InputError: The file cannot be read, lacks a field or an answer, or has answers of several models.
+            InputError: The file cannot be read, lacks a field or an answer, has several answers to an instruction, or
+                those of several models.
         """
-        generators, texts = set(), {}
+        answers: dict[str, dict[str, str]] = {}
         for row in read_rows(path):
             instruction, output, generator = (_text(row, name) for name in ("instruction", "output", "generator"))
-            generators.add(generator)
-            texts[instruction] = output
-        if len(generators) > 1:
-            problem = f"has answers of several models: {', '.join(sorted(generators))}"
+            if answers.setdefault(generator, {}).setdefault(instruction, output) != output:
+                problem = f"is another answer to the instruction {instruction[:60]!r}"
+                raise InputError(problem, where=row.where, fix="keep one answer to an instruction")
+        if len(answers) > 1:
+            problem = f"has answers of several models: {', '.join(sorted(answers))}"
             raise InputError(problem, where=str(path), fix="keep one `generator` a file")
+        ((generator, texts),) = answers.items()
         missing = [text for text in instructions if text not in texts]
         if missing:
             problem = f"{len(missing)} instructions have no answer, the first is {missing[0][:60]!r}"
             raise InputError(problem, where=str(path), fix="answer the same instructions")
-        return cls(generator=generators.pop(), texts=tuple(texts[text] for text in instructions))
+        return cls(generator=generator, texts=tuple(texts[text] for text in instructions))
 
 
 def write_outputs(path: Path, instructions: Sequence[str], answers: Sequence[str], *, generator: str) -> None:

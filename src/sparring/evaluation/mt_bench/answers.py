@@ -55,21 +55,25 @@ def read_answers(path: Path) -> MtAnswers:
     """Reads one model's answers, or references; where there are several choices, the first.
 
     Raises:
-        InputError: The file cannot be read, has another format, or mixes models.
+        InputError: The file cannot be read, has another format, answers a question twice, or mixes models.
     """
-    turns: dict[Id, tuple[str, str]] = {}
-    models = set()
+    turns: dict[str, dict[Id, tuple[str, str]]] = {}
     for row in read_rows(path):
-        models.add(field(row, "model_id", str))
+        own = turns.setdefault(field(row, "model_id", str), {})
         choices = field(row, "choices", list)
         texts = pair(choices[0].get("turns")) if choices and isinstance(choices[0], dict) else None
         if texts is None:
             problem = "holds no answers to two turns"
             raise InputError(problem, where=f"{row.where}, field 'choices'", fix="write the file as FastChat does")
-        turns[field(row, "question_id", int | str)] = texts
-    if len(models) > 1:
-        raise InputError(f"has answers of {', '.join(sorted(models))}", where=str(path), fix="keep one model a file")
-    return MtAnswers(model=models.pop(), turns=turns)
+        number = field(row, "question_id", int | str)
+        if number in own:
+            problem, fix = f"question {number} is answered twice", "keep one line a question"
+            raise InputError(problem, where=row.where, fix=fix)
+        own[number] = texts
+    if len(turns) > 1:
+        raise InputError(f"has answers of {', '.join(sorted(turns))}", where=str(path), fix="keep one model a file")
+    (model,) = turns
+    return MtAnswers(model=model, turns=turns[model])
 
 
 def answer_questions(

@@ -81,24 +81,25 @@ def read_prompts(path: Path) -> dict[str, Template]:
     """Reads the judge's prompts as FastChat's judge_prompts.jsonl has them, by name.
 
     Raises:
-        InputError: The file cannot be read, or a row lacks `name`, `system_prompt` or `prompt_template`.
+        InputError: The file cannot be read, a row lacks `name`, `system_prompt` or `prompt_template`, or a name is
+            repeated.
     """
-    found = [
-        Template(
-            name=field(row, "name", str),
-            system=field(row, "system_prompt", str),
-            user=field(row, "prompt_template", str),
-        )
-        for row in read_rows(path)
-    ]
-    return {template.name: template for template in found}
+    templates: dict[str, Template] = {}
+    for row in read_rows(path):
+        name = field(row, "name", str)
+        if name in templates:
+            raise InputError(f"the prompt '{name}' is there twice", where=row.where, fix="keep one of the two")
+        system, user = field(row, "system_prompt", str), field(row, "prompt_template", str)
+        templates[name] = Template(name=name, system=system, user=user)
+    return templates
 
 
 def field(row: Row, name: str, kind: Any) -> Any:
     """A field of a row; raises InputError where it is missing or not of that type."""
     value = row.values.get(name)
-    if not isinstance(value, kind):
-        problem = "is missing" if value is None else f"has a wrong value: {value!r}"
+    # True is a number in Python, and no number of a question.
+    if not isinstance(value, kind) or isinstance(value, bool):
+        problem = "is missing" if value is None else f"has a wrong value: {repr(value)[:40]}"
         raise InputError(problem, where=f"{row.where}, field '{name}'", fix="write the file as FastChat does")
     return value
 
