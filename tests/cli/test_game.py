@@ -169,3 +169,13 @@ def test_what_no_exact_game_plays_is_told_so(sparring: Sparring, own: Callable[.
 def test_the_help_of_a_game_shows_an_objective_of_it(sparring: Sparring) -> None:
     assert "sppo:eta=1" in sparring("game", "preference", "--help")[1]
     assert "spif:beta=1" in sparring("game", "imitation", "--help")[1]
+
+
+@pytest.mark.parametrize(
+    ("game", "option"),
+    [("imitation", "expert"), ("imitation", "initial"), ("preference", "reference"), ("preference", "preference")],
+)
+def test_what_is_no_list_of_numbers_is_told_of_its_option(sparring: Sparring, game: str, option: str) -> None:
+    code, told = sparring("game", game, f"--{option}", f"0.5,x{'9' * 100}")
+    problem = f"'0.5,x{'9' * 55}' is not a comma-separated list of numbers"
+    assert (code, told) == (2, f"sparring: --{option}: {problem}\n  fix: write e.g. 0.6,0.3,0.1\n")

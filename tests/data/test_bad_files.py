@@ -32,9 +32,10 @@ FILES = {
     ),
     "a key twice in an array": (
         "d.json",
-        b'[{"messages": [{"role": "user", "content": "q", "content": "r"}]}]',
+        b'[{"prompt": "q", "response": "a, [b]"},\n {"messages": [{"role": "user", "content": "q", "content": "r"}]}]',
         {},
-        "…: an object has the key 'content' twice, and one of the values would be lost\n  fix: remove one of the two",
+        "…, row 2: an object has the key 'content' twice, and one of the values would be lost\n"
+        "  fix: remove one of the two",
     ),
     "a key twice in a cell": (
         "d.csv",
@@ -187,8 +188,13 @@ def test_a_missing_file(tmp_path):
 
 def test_a_broken_parquet_file(tmp_path):
     path = tmp_path / "d.parquet"
-    path.write_bytes(b"PAR1 no")
-    assert failure(path).startswith("…: is not a valid Parquet file: ")
+    parquet.write_table(pyarrow.table({"prompt": ["p", "q"], "response": ["a", "b"]}), path, compression="none")
+    whole = path.read_bytes()
+    for content in (b"PAR1 no", whole[:4] + b"\xff" * 20 + whole[24:]):
+        path.write_bytes(content)
+        told = failure(path)
+        assert told.startswith("…: is not a valid Parquet file: ")
+        assert told.endswith("\n  fix: write it anew")
 
 
 def test_parquet_text_that_is_not_utf8(tmp_path):

@@ -50,6 +50,6 @@ def test_a_packed_file_that_ends_early_or_is_none_is_told(tmp_path, kind, ending
     path = tmp_path / f"train.{kind}.{ending}"
     write_packed(path, "".join(f"{GOOD}\n".replace("q", f"q{number}") for number in range(5000)).encode())
     path.write_bytes(path.read_bytes()[:-20])
-    assert failure(path).startswith("…: cannot be read: ")
+    assert failure(path) == "…: cannot be read: Truncated compressed stream\n  fix: download or pack it anew"
     path.write_text(GOOD)
     assert failure(path).startswith("…: cannot be read: ")

@@ -355,3 +355,10 @@ def test_prompts_that_write_out_who_speaks_are_told_where_a_template_does_so_too
     assert "data.chat_template: none" in found.sentence
     plain = Example(index=0, prompt=asks, response="So.", where="row 1")
     assert finding(written(CHATML, plain, chat_template="none"), "written-out prompts") is None
+
+
+def test_of_a_template_that_is_none_the_line_is_told() -> None:
+    template = tiny_tokenizer(chat_template="{% for message in messages %}\n{{ message.content }}\n{% endfor }")
+    with pytest.raises(InputError) as caught:
+        PromptTemplate.choose(template, "auto").unset_variables()
+    assert (caught.value.where, caught.value.fix) == ("data.chat_template, line 3", "mend the template")

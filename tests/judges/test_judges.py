@@ -20,6 +20,7 @@ from sparring.judges.protocol import pairs, verdict_of_scores
 from sparring.log_ratios import LogRatios
 from sparring.models import context_length
 from sparring.objectives import OBJECTIVES
+from sparring.registry import build
 from tiny import CHATML, save_tiny, tiny_model, tiny_tokenizer
 
 
@@ -301,3 +302,10 @@ def test_a_judges_template_is_told_the_runs_variables_and_time_where_it_reads_th
     verdicts = {each.start(tmp_path)([question])[0].pairwise for each in (told, own, settings)}
     assert len(verdicts) == 3
     assert told.start(tmp_path)([question])[0].pairwise in verdicts
+
+
+@pytest.mark.parametrize("name", ["pairwise", "reward-model"])
+def test_a_setting_of_a_local_model_is_refused_in_a_line(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build(JUDGES, "judge", name, {"model": "owner/judge", "revision": -942})
+    assert str(caught.value) == f"judge '{name}': revision: Input should be a valid string, got -942"

@@ -52,7 +52,7 @@ def imitation(  # noqa: PLR0917 - options of a command
     from sparring.games import ImitationGame
     from sparring.games.stability import stability_or_reason
 
-    game = _valid(lambda: ImitationGame(expert=_row(expert), initial=_row(initial)))
+    game = _valid(lambda: ImitationGame(expert=_row("expert", expert), initial=_row("initial", initial)))
     penalties, against = _penalties(regularizer or []), _opponent(opponent)
     played = [
         _play(text, penalties, game, against, iterations, curves=_DISTANCES, number=stability_or_reason)
@@ -80,8 +80,8 @@ def preference(  # noqa: PLR0917 - options of a command
 
     from sparring.games import PreferenceGame
 
-    rows = [_row(row) for row in table.split(";")]
-    game = _valid(lambda: PreferenceGame(preference=torch.stack(rows), reference=_row(reference)))
+    rows = [_row("preference", row) for row in table.split(";")]
+    game = _valid(lambda: PreferenceGame(preference=torch.stack(rows), reference=_row("reference", reference)))
     penalties, against = _penalties(regularizer or []), _opponent(opponent)
     played = [
         _play(text, penalties, game, against, iterations, curves=_EXPLOITABILITIES, number=lambda _: None)
@@ -220,13 +220,14 @@ def _component(registry: Registry[Any], kind: str, text: str) -> Any:
     return component
 
 
-def _row(text: str) -> Any:
+def _row(option: str, text: str) -> Any:
     import torch
 
     try:
         return torch.tensor([float(part) for part in text.split(",")], dtype=torch.float64)
     except ValueError as error:
-        raise InputError(f"'{text}' is not a comma-separated list of numbers", fix="write e.g. 0.6,0.3,0.1") from error
+        problem = f"'{text[:60]}' is not a comma-separated list of numbers"
+        raise InputError(problem, where=f"--{option}", fix="write e.g. 0.6,0.3,0.1") from error
 
 
 def _valid(make: Callable[[], Any]) -> Any:

@@ -21,7 +21,7 @@ from sparring.data.text_files import (
     read_json_lines,
     unpacked,
 )
-from sparring.errors import InputError, did_you_mean
+from sparring.errors import InputError, did_you_mean, in_a_line
 from sparring.inputs import kind, place
 
 _OTHER_SPLITS = ("test", "valid", "dev", "eval")
@@ -86,7 +86,9 @@ def _read_file(path: Path) -> Rows:
     try:
         yield from reader(path)
     except OSError as error:
-        raise InputError(f"cannot be read: {error}", where=str(path), fix="check the file and its rights") from error
+        # What is wrong with the content has no number.
+        fix = "download or pack it anew" if error.errno is None else "check the file and its rights"
+        raise InputError(f"cannot be read: {in_a_line(error)}", where=str(path), fix=fix) from error
 
 
 def _neighbours(path: Path) -> str:
@@ -103,11 +105,12 @@ def _read_parquet(path: Path) -> Rows:
         # pyarrow takes a relative path such as "s3:data.parquet" for an address.
         with parquet.ParquetFile(path.absolute()) as file:
             table = file.read()
-    except OSError:
-        raise
     except Exception as error:
-        # Of a file that is broken on purpose pyarrow says so with errors of many kinds.
-        raise InputError(f"is not a valid Parquet file: {error}", where=str(path), fix="write it anew") from error
+        # Of a broken file pyarrow says so with errors of many kinds; an OSError has no number then.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        problem = f"is not a valid Parquet file: {in_a_line(error)}"
+        raise InputError(problem, where=str(path), fix="write it anew") from error
     yield from _table_rows(table, str(path))
 
 

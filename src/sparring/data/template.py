@@ -124,7 +124,10 @@ class PromptTemplate:
             check_program(self.text)
             return unset_variables(self.text, given)
         except Exception as error:
-            raise InputError(f"{type(error).__name__}: {error}", where=_SETTING) from error
+            # Where it is no template, Jinja keeps the line apart from the words.
+            line = f", line {error.lineno}" if hasattr(error, "lineno") else ""
+            problem = f"{type(error).__name__}: {error}"
+            raise InputError(problem, where=f"{_SETTING}{line}", fix="mend the template") from error
 
     @cached_property
     def _program(self) -> str | None:

@@ -92,12 +92,28 @@ def read_json(path: Path) -> Rows:
     try:
         values = from_json(text)
     except RepeatedKeyError as error:
-        raise InputError(str(error), where=str(path), fix=_ONCE) from error
+        raise InputError(str(error), where=f"{path}, row {_first_wrong(text)}", fix=_ONCE) from error
     except (ValueError, RecursionError) as error:
         fix = "write one JSON array of objects"
         raise InputError(f"is not valid JSON: {error}", where=str(path), fix=fix) from error
     for number, value in enumerate(values, start=1):
         yield _object_row(value, f"{path}, row {number}")
+
+
+def _first_wrong(array: str) -> int:
+    """Which row of a JSON array is the first that cannot be read, from 1."""
+    decoder, number, at = json.JSONDecoder(), 0, array.index("[")
+    while True:
+        number += 1
+        start = at + 1
+        while array[start].isspace():
+            start += 1
+        try:
+            end = decoder.raw_decode(array, start)[1]
+            from_json(array[start:end])
+        except ValueError:
+            return number
+        at = array.index(",", end)
 
 
 def _check_lines(text: str, path: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from pydantic import ValidationError
+
 from sparring import models
 from sparring.data import Clock, PromptTemplate
 from sparring.data.jinja import reads_clock, unset_variables
@@ -52,9 +54,13 @@ class LocalModel(JudgeSettings):
     @property
     def source(self) -> models.ModelConfig:
         """The settings by which the model is loaded."""
-        return models.ModelConfig.model_validate(
-            {"name": self.model, "revision": self.revision, "dtype": self.dtype, "device": self.device}
-        )
+        given = {"name": self.model, "revision": self.revision, "dtype": self.dtype, "device": self.device}
+        try:
+            return models.ModelConfig.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = {"name": "model"}.get(str(first["loc"][0]), str(first["loc"][0]))
+            raise ValueError(f"{option}: {first['msg']}, got {first['input']!r}") from error
 
     def check(self) -> None:
         """Raises InputError where `model` is neither a folder with a model nor a Hugging Face id."""
