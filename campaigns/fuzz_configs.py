@@ -1,20 +1,20 @@
-"""Configurations, settings, chat templates and games for the campaign `fuzz`."""
+"""Configurations and settings for the campaign `fuzz`."""
 
 # fmt: off
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import yaml
 from hypothesis import strategies as st
 
-from fuzz_pieces import ANY_TEXT, PLACES, VALUES, encoded, put
-from ground import ROOT
-from tiny import tiny_tokenizer
+from fuzz_pieces import ANY_TEXT, VALUES, as_json, damaged, encoded, few_odd, like, mostly, spoilt
+from ground import ROOT, save_tiny
 
 YAML_PIECES = [
     *(
@@ -40,31 +40,47 @@ YAML_PIECES = [
     "d: &d {<<: [*c, *c, *c, *c, *c, *c, *c]}\ne: {<<: [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]}",
 ]
 RECIPES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "src/sparring/recipes").glob("*.yaml"))]
+RECIPES = [text for text in RECIPES if "\ndata:" in text]
 
 
 @st.composite
 def yaml_files(draw: Any) -> bytes:
-    """Recipes with a few lines spoilt."""
-    lines = draw(st.sampled_from(RECIPES)).splitlines()
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, len(lines) - 1))
-        key = lines[at].partition(":")[0]
+    """Recipes of which mostly one line is spoilt."""
+    lines = [line for line in draw(st.sampled_from(RECIPES)).splitlines() if not line.startswith("#")]
+    for at in draw(st.lists(st.integers(0, len(lines) - 1), min_size=1, max_size=2, unique=True)):
+        key, mark, value = lines[at].partition(": ")
+        other = st.sampled_from(lines)
+        usual = [
+            *("", f"{lines[at]} # {value}", f"{key}:   {value}", f'{key}: "{value}"', f"{lines[at]}\n", draw(other)),
+            *([f"{key}: {as_json(draw(like(yaml.safe_load(value))))}"] * 4 if mark else []),
+        ]
         piece = draw(st.sampled_from(YAML_PIECES) | ANY_TEXT)
-        lines[at] = draw(st.sampled_from([f"{key}: {piece}", piece, f"{lines[at]} {piece}", f"  {lines[at]}"]))
-    return encoded("\n".join(lines))
+        odd = [f"{key}: {piece}", piece, f"{lines[at]} {piece}", f"  {lines[at]}", f"{lines[at]}\n{lines[at]}"]
+        lines[at] = draw(mostly(st.sampled_from(usual), st.sampled_from(odd)))
+    content: bytes = draw(damaged(encoded("\n".join(lines))))
+    return content
 
 
-def check_config(config: Any) -> None:
-    """What follows before anything heavy is loaded."""
-    from sparring.models.lora import lora_config
+def check_config(config: Any, folder: Path) -> None:
+    """What follows before anything heavy is loaded; what is accepted is read again as it is kept in a run."""
+    from sparring import SelfPlayConfig
+    from sparring.errors import SparringError
+    from sparring.selfplay.checks.addresses import check_addresses
     from sparring.selfplay.checks.training import check_training
+    from sparring.selfplay.components import held_out_judge
     from sparring.selfplay.phases import phases_of
 
-    phases_of(config)
+    check_addresses(config)
+    phases = phases_of(config)
     check_training(config)
-    if config.lora is not None:
-        lora_config(config.lora)
-    config.to_yaml()
+    held_out_judge(config.evaluation.judge, [phase.judge for phase in phases])
+    path = folder / "kept.yaml"
+    path.write_text(config.to_yaml(), encoding="utf-8")
+    try:
+        again = SelfPlayConfig.of_run(path)
+    except SparringError as error:
+        raise AssertionError("what was accepted cannot be read again") from error
+    assert again.to_yaml() == config.to_yaml()
 
 
 def read_yaml_config(value: bytes, folder: Path) -> None:
@@ -73,7 +89,7 @@ def read_yaml_config(value: bytes, folder: Path) -> None:
 
     path = folder / "config.yaml"
     path.write_bytes(value)
-    check_config(SelfPlayConfig.from_yaml(path))
+    check_config(SelfPlayConfig.from_yaml(path), folder)
 
 
 BASES = [yaml.safe_load(text) for text in RECIPES]
@@ -100,10 +116,10 @@ BASES += [
         "workers": {},
         "stop": {"enabled": True, "alarms": []},
         "evaluation": {"judge": "none", "samples_per_prompt": 1},
-        "model": {"name": "m", "quantization": {"bits": 4}},
+        "model": {"name": "m", "quantization": None},
         "warmup": {"training": {"num_train_epochs": 1}},
         "phases": [
-            {"iterations": 1, "objective": {"name": "spif"}},
+            {"iterations": 1, "objective": {"name": "spif"}, "judge": None},
             {"iterations": 2, "training": {"adam_beta1": 0.9}},
         ],
     }
@@ -112,54 +128,98 @@ BASES += [
 
 @st.composite
 def mappings(draw: Any) -> Any:
-    """Settings as a mapping, one of them odd."""
+    """Settings as a mapping, of which mostly one is odd."""
     value = draw(st.sampled_from(BASES))
-    for _ in range(draw(st.integers(1, 2))):
-        value = put(value, draw(PLACES), draw(VALUES))
-    if draw(st.booleans()) and isinstance(value, dict):
+    for _ in range(draw(st.sampled_from([1, 1, 2]))):
+        value = draw(spoilt(value))
+    if draw(st.integers(1, 4)) == 4 and isinstance(value, dict):
         from transformers import TrainingArguments
 
-        name = draw(st.sampled_from(sorted(TrainingArguments.__dataclass_fields__)))
-        value = {**value, "training": {name: draw(VALUES)}}
+        field = draw(st.sampled_from(dataclasses.fields(TrainingArguments)))
+        value = {**value, "training": {field.name: draw(mostly(like(field.default), VALUES))}}
     return value
 
 
-def read_mapping(value: Any, _: Path) -> None:
+def read_mapping(value: Any, folder: Path) -> None:
     """As `SelfPlayConfig.from_mapping` is called from Python."""
     from sparring import SelfPlayConfig
 
-    check_config(SelfPlayConfig.from_mapping(value))
+    check_config(SelfPlayConfig.from_mapping(value), folder)
 
 
-OVERRIDES = st.lists(
-    st.one_of(
-        st.builds(
-            lambda keys, value: f"{'.'.join(keys)}={value}",
-            st.lists(
-                st.sampled_from(
-                    ["objective", "name", "beta", "phases", "0", "1", "99999999999",
-                     "training", "lora", "generation", "data", "source", "judge"]
-                )
-                | ANY_TEXT,
-                max_size=4,
-            ),
-            st.sampled_from(YAML_PIECES) | ANY_TEXT,
-        ),
-        ANY_TEXT,
-        st.just("a." * 3000 + "b=1"),
-    ),
-    min_size=1,
-    max_size=3,
+@st.composite
+def settings_of(draw: Any, known: dict[str, Any]) -> list[str]:
+    """One KEY=VALUE or a few, whose keys are known, with a value of the kind that each has there; mostly one is odd."""
+    written = []
+    for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
+        key = draw(st.sampled_from(sorted(known)))
+        odd_key = st.sampled_from([key[:-1], key.upper(), f"{key}.name", f"training.{key}", "a." * 3000]) | ANY_TEXT
+        value = mostly(st.just(known[key]), like(known[key])).map(as_setting)
+        odd_value = like(known[key]).map(as_setting) | st.sampled_from(YAML_PIECES) | ANY_TEXT
+        both = st.tuples(st.just(key), value), few_odd((st.just(key), odd_key), (value, odd_value))
+        written.append("=".join(draw(mostly(*both))))
+    return draw(mostly(st.just(written), st.just([*written, draw(ANY_TEXT)]))) if len(written) == 3 else written
+
+
+def as_setting(value: Any) -> str:
+    """A value as it is written after a key: text as it is, anything else as JSON, which is YAML too."""
+    return value if isinstance(value, str) else as_json(value)
+
+
+def flat(value: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The settings of a configuration, each by its dotted key."""
+    if not isinstance(value, dict | list) or not value:
+        return {".".join(path): value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return {key: leaf for name, inner in items for key, leaf in flat(inner, (*path, str(name))).items()}
+
+
+@cache
+def known_settings(recipe: str) -> dict[str, Any]:
+    """All settings of a recipe."""
+    from sparring import SelfPlayConfig
+    from sparring.recipes import find
+
+    return flat(SelfPlayConfig.from_yaml(find(recipe)).model_dump(mode="json"))
+
+
+OVERRIDES = st.sampled_from(["quickstart", "rspo", "spin-then-sppo", "distill", "lora"]).flatmap(
+    lambda recipe: st.tuples(st.just(recipe), settings_of(known_settings(recipe)))
 )
 
 
-def read_overrides(value: list[str], _: Path) -> None:
-    """As `train quickstart KEY=VALUE …` does."""
+def read_overrides(value: tuple[str, list[str]], folder: Path) -> None:
+    """As `train RECIPE KEY=VALUE …` does."""
     from sparring import SelfPlayConfig
     from sparring.recipes import find
-    from sparring.selfplay.phases import phases_of
 
-    phases_of(SelfPlayConfig.from_yaml(find("quickstart"), value))
+    recipe, overrides = value
+    check_config(SelfPlayConfig.from_yaml(find(recipe), overrides), folder)
+
+
+def options(component: type) -> tuple[dict[str, Any], list[str]]:
+    """The options of a component that have a default, with it, and those that have none."""
+    fields = dataclasses.fields(component)
+    known = {each.name: None if callable(each.default_factory) else each.default for each in fields}
+    needed = [name for name, default in known.items() if default is dataclasses.MISSING]
+    return {name: default for name, default in known.items() if name not in needed}, needed
+
+
+@cache
+def a_model() -> str:
+    """The folder of a model, which the campaign leaves behind for the system to remove."""
+    return str(save_tiny(Path(tempfile.mkdtemp())))
+
+
+@st.composite
+def judge_settings(draw: Any) -> tuple[str, list[str]]:
+    """A judge and its settings: what it needs, and one or a few more."""
+    from sparring.judges import JUDGES
+
+    odd = st.sampled_from(["x", "\ud800", "llm ", "VERIFIER", "a:b", "os:path"])
+    name = draw(mostly(st.sampled_from(sorted(JUDGES)), odd))
+    known, needed = options(JUDGES[name] if name in JUDGES else JUDGES["llm"])
+    return name, [*(f"{key}={a_model()}" for key in needed), *draw(settings_of(known or {"rule": "exact"}))]
 
 
 def read_judge_settings(value: tuple[str, list[str]], _: Path) -> None:
@@ -167,86 +227,3 @@ def read_judge_settings(value: tuple[str, list[str]], _: Path) -> None:
     from sparring.cli.judging import judge
 
     judge(*value).check()
-
-
-JINJA = [
-    *(
-        "{{ message['content'] }}", "{{ message.role }}", "{{ x }}", "{{ '\\ud800' }}", "{{ '\\x00' }}",
-        "{% endfor %}", "{% if a %}",
-    ),
-    *(
-        "{% for message in messages %}", "{% for i in range(99999) %}", "{% for i in range(10**9) %}",
-        "{{ 'a' * 100000000 }}",
-    ),
-    *(
-        "{{ raise_exception('no') }}", "{{ ''.__class__.__mro__ }}", "{{ messages[0]['content'] / 0 }}",
-        "{{ 10**5000 }}",
-    ),
-    *(
-        "{% generation %}", "{% endgeneration %}", "{{ strftime_now('%s' * 999) }}", "{% include 'x' %}",
-        "{% set a = a ~ a %}",
-    ),
-    *(
-        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{{ messages | tojson }}", "{# ", "{{", "{% raw %}",
-        "{{ self }}", "{{ loop }}",
-    ),
-    *(
-        "{% break %}", "{{ messages.append(1) }}", "{{ '%s' | format(1, 2) }}", "{{ undefined.a }}", "<|im_end|>",
-        "<|im_start|>",
-    ),
-    *(
-        "{{ messages | map('upper') | list }}", "{{ ('a,' * 999999).split(',') | length }}", "\ud800", "\0",
-        "{{ [[1] * 99] * 999 }}",
-    ),
-]
-TEMPLATES = st.one_of(
-    st.lists(st.sampled_from(JINJA) | ANY_TEXT, max_size=8).map("".join).map(encoded),
-    st.lists(st.sampled_from(JINJA), max_size=4).map(
-        lambda parts: encoded(
-            f"{{% for message in messages %}}{''.join(parts)}{{{{ message['content'] }}}}<|im_end|>{{% endfor %}}"
-        )
-    ),
-)
-
-
-@cache
-def tokenizer() -> Any:
-    """A tokenizer of bytes."""
-    return tiny_tokenizer()
-
-
-def read_template(value: bytes, folder: Path) -> None:
-    """As a run does with a chat template."""
-    from sparring.data import DataConfig, template
-    from sparring.data.encoding import encode
-    from sparring.examples import Example
-
-    template._SECONDS = 0.5  # noqa: SLF001 - a campaign has not the time of a person
-    path = folder / "template.jinja"
-    path.write_bytes(value)
-    config = DataConfig(source="x.jsonl", chat_template=str(path), max_response_tokens=8)
-    chosen = config.template(tokenizer())
-    example = Example(index=0, prompt="q", response="a", messages=({"role": "user", "content": "q"},), where="row 1")
-    chosen.standalone()
-    chosen.unset_variables()
-    encode([example], tokenizer(), config, context_length=512)
-
-
-GAMES = st.tuples(
-    st.sampled_from(
-        ["spif", "spin", "spif:beta=1", "sppo", "x", "spif:beta=1e999", "a:b", ":", "spif:beta=", "spin:link=[[", "dpo"]
-    )
-    | ANY_TEXT,
-    st.sampled_from(["0.6,0.3,0.1", "1,0,0", "nan,1,1", "1e999,1", "", ",", "0.5,0.5", "-1,2,0", "1" * 5000, "½"])
-    | ANY_TEXT,
-    st.sampled_from(["previous", "base", "fictitious-play:history=3", "fictitious-play:history=-1", "x"]) | ANY_TEXT,
-)
-
-
-def read_game(value: tuple[str, str, str], _: Path) -> None:
-    """As `game imitation` does."""
-    from sparring.cli import game, output
-
-    output.out = SimpleNamespace(print=lambda *_: None)  # type: ignore[assignment]
-    objective, expert, opponent = value
-    game.imitation([objective], expert=expert, opponent=opponent, iterations=2, json=True)

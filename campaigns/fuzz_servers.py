@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from fuzz_pieces import ANY_TEXT, PLACES, VALUES, as_json, encoded, put
+from fuzz_pieces import ANY_TEXT, VALUES, as_json, damaged, encoded, few_odd, mostly, spoilt
 from sparring.pauses import Pauses
 
 REPLY = [
@@ -96,51 +96,38 @@ def server() -> _Server:
 
 
 COMPLETION: dict[str, Any] = {
-    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Verdict: A"}}]
+    "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Verdict: A"}}],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 2},
 }
-COMPLETION |= {"usage": {"prompt_tokens": 1, "completion_tokens": 2}}
-TOKENS = {"choices": [{"index": 0, "finish_reason": "stop", "token_ids": [5, 2], "prompt_token_ids": [1, 40]}]}
+# One answer to both requests: a completion, and the log-probs of a prompt.
+TOKENS: dict[str, Any] = {
+    "choices": [{"index": 0, "finish_reason": "stop", "token_ids": [5, 7, 2], "prompt_token_ids": [1, 40]}]
+}
+TOKENS["choices"][0]["prompt_logprobs"] = [None, {"40": {"logprob": -1.5, "rank": 3, "decoded_token": "a"}}]
+ODD_HEADERS = st.sampled_from(
+    [
+        *("Content-Encoding: gzip", "Content-Encoding: x", "Content-Length: 5", "Content-Length: -1", "X: \x01"),
+        *("Transfer-Encoding: chunked", "Location: http://[", "Location: /", "Retry-After: 1e999", "Retry-After: nan"),
+        *("Set-Cookie: a=b; expires=x", "Content-Type: text/html; charset=utf-7", "Connection: upgrade", ": x", "é: é"),
+    ]
+)
 
 
 @st.composite
 def http_answers(draw: Any, body: Any) -> bytes:
-    """An answer over HTTP, whose head or body is odd."""
-    content = encoded(as_json(draw(st.builds(put, st.just(body), PLACES, VALUES) | st.just(body))))
-    status = draw(
-        st.sampled_from([200, 200, 200, 200, 200, 201, 204, 301, 307, 400, 401, 404, 429, 500, 503, 99, 1000])
-    )
-    headers = draw(
-        st.lists(
-            st.sampled_from(
-                [
-                    *(
-                        "Content-Encoding: gzip",
-                        "Content-Encoding: x",
-                        "Content-Length: 5",
-                        "Content-Length: -1",
-                        "X: \x01",
-                    ),
-                    *(
-                        "Transfer-Encoding: chunked",
-                        "Location: http://[",
-                        "Location: /",
-                        "Retry-After: 1e999",
-                        "Retry-After: nan",
-                    ),
-                    *(
-                        "Set-Cookie: a=b; expires=x",
-                        "Content-Type: text/html; charset=utf-7",
-                        "Connection: upgrade",
-                        ": x",
-                        "é: é",
-                    ),
-                ]
-            ),
-            max_size=2,
+    """An answer over HTTP, of which mostly the status, a header or the body is odd."""
+    statuses = st.sampled_from([201, 204, 301, 307, 400, 401, 404, 413, 422, 429, 500, 503, 99, 1000])
+    usual = st.sampled_from([["Content-Type: application/json"], ["Server: uvicorn", "X-Request-Id: 1"], []])
+    status, headers, content = draw(
+        few_odd(
+            (st.just(200), statuses),
+            (usual, st.lists(ODD_HEADERS, min_size=1, max_size=2)),
+            (st.just(body), mostly(spoilt(body), VALUES)),
         )
     )
     head = "\r\n".join([f"HTTP/1.1 {status} OK", "Connection: close", *headers, "", ""]).encode("latin-1")
-    return head + content
+    whole: bytes = draw(damaged(head + encoded(as_json(content))))
+    return whole
 
 
 def read_chat(value: bytes, folder: Path) -> None:

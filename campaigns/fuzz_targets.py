@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
-
 import fuzz_configs as configs
 import fuzz_files as files
+import fuzz_games as games
+import fuzz_runs as runs
 import fuzz_servers as servers
+import fuzz_templates as templates
 from fuzz import Target
-from fuzz_pieces import damage, text_damage
+from fuzz_pieces import text_damage
 
 TARGETS: dict[str, Target] = {
     "data files": Target(
-        st.tuples(
-            files.FILES, st.booleans(), st.sampled_from(["auto", "auto", "comparison", "messages", "preference"])
-        ),
+        files.data_inputs(),
         files.read_data,
         20,
         lambda value, chance: (files.damaged_file(value[0], chance), *value[1:]),
     ),
     "evaluation files": Target(
-        st.tuples(st.integers(0, 4), files.FILES),
+        files.evaluation_inputs(),
         files.read_evaluation_input,
         10,
         lambda value, chance: (value[0], files.damaged_file(value[1], chance)),
     ),
-    "configurations, YAML": Target(configs.yaml_files(), configs.read_yaml_config, 6, damage),
+    "configurations, YAML": Target(configs.yaml_files(), configs.read_yaml_config, 8),
     "configurations, mappings": Target(configs.mappings(), configs.read_mapping, 8),
     "overrides": Target(configs.OVERRIDES, configs.read_overrides, 8),
-    "judges' settings": Target(
-        st.tuples(
-            st.sampled_from(["llm", "verifier", "pairwise", "reward-model", "expert", "x", "\ud800"]), configs.OVERRIDES
-        ),
-        configs.read_judge_settings,
-        5,
-    ),
-    "chat templates": Target(configs.TEMPLATES, configs.read_template, 8, damage),
+    "judges' settings": Target(configs.judge_settings(), configs.read_judge_settings, 5),
+    "chat templates": Target(templates.templates(), templates.read_template, 8),
     "judges' answers": Target(
-        servers.REPLIES, servers.read_reply, 300, lambda value, chance: (text_damage(value[0], chance), *value[1:])
+        servers.REPLIES, servers.read_reply, 40, lambda value, chance: (text_damage(value[0], chance), *value[1:])
     ),
-    "judges' answers, HTTP": Target(servers.http_answers(servers.COMPLETION), servers.read_chat, 3, damage),
-    "completions, HTTP": Target(servers.http_answers(servers.TOKENS), servers.read_completion, 4, damage),
-    "run directories": Target(files.runs(), files.read_run, 2),
-    "games": Target(configs.GAMES, configs.read_game, 2),
+    "judges' answers, HTTP": Target(servers.http_answers(servers.COMPLETION), servers.read_chat, 5),
+    "completions, HTTP": Target(servers.http_answers(servers.TOKENS), servers.read_completion, 5),
+    "run directories": Target(runs.runs(), runs.read_run, 3),
+    "games": Target(games.games(), games.read_game, 3),
 }
