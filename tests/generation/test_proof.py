@@ -59,6 +59,27 @@ def test_greedy_samples_of_a_batch_are_those_of_each_prompt_alone(family: str, c
     assert generator.decoding() == WAYS.get(family, Decoding())
 
 
+@pytest.mark.parametrize("limit", [20, 24])
+def test_rows_are_not_padded_where_their_columns_count(limit: int) -> None:
+    """In steps that are longer than the texts of the proof."""
+    model = build("llama4-text", floor_scale=limit, attn_scale=4.0, attention_chunk_size=64)
+    prompts = [
+        [3 + (7 * place + start) % 90 for place in range(length)] for start, length in ((1, 17), (5, 11), (9, 3))
+    ]
+    generator = sampler(model, top_k=1)
+    samples = generator.sample(as_prompts(prompts), seed=0)
+    assert [sample.response_ids for sample in samples] == [greedy(model, prompt) for prompt in prompts]
+    assert generator.decoding() == Decoding()
+
+
+def test_rows_that_stay_below_are_padded() -> None:
+    asked = [PromptRows(range(length), [SampledRow(length, 0, 8)]) for length in (3, 12)]
+    assert Decoding().for_widths(asked, 21) == Decoding()
+    assert Decoding().for_widths(asked, 20) == Decoding(lengths="equal")
+    assert Decoding(lengths="single").for_widths(asked, 20) == Decoding(lengths="single")
+    assert Decoding().for_widths(asked, None) == Decoding().for_widths([], 1) == Decoding()
+
+
 def test_samples_of_one_prompt_are_independent_where_each_is_drawn_alone() -> None:
     model = build("rwkv")
     samples = sampler(model, copies=10).sample(as_prompts(PROMPTS), seed=3)

@@ -36,6 +36,8 @@ def test_there_may_be_none() -> None:
 def test_texts_are_kept_within_what_longrope_reads_in_one_way() -> None:
     assert (context_length(phi()), reading_changes_at(phi())) == (KNOWN, KNOWN)
     assert (context_length(phi(short_factor=LONG_FACTOR)), reading_changes_at(LlamaConfig())) == (512, None)
+    scaled = {"short_factor": LONG_FACTOR, "short_mscale": 1.2, "long_mscale": 1.3}
+    assert reading_changes_at(phi(**scaled)) == KNOWN
 
 
 @pytest.mark.parametrize(("length", "same"), [(KNOWN, True), (KNOWN + 2, False)])

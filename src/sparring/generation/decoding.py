@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 from sparring.generation.rows import PromptRows
 
@@ -32,3 +32,21 @@ class Decoding:
             by_length = sorted(prompts, key=lambda prompt: -len(prompt.ids))
             return [list(group) for _, group in groupby(by_length, key=lambda prompt: len(prompt.ids))]
         return [[PromptRows(prompt.ids, [row])] for prompt in prompts for row in prompt.rows]
+
+    def for_widths(self, prompts: Sequence[PromptRows], limit: int | None) -> Decoding:
+        """The same way, but without padding if a row may reach `limit`, which `padding_counts_from` gives."""
+        longest = max((len(prompt.ids) + row.limit for prompt in prompts for row in prompt.rows), default=0)
+        return self if limit is None or self.lengths != "mixed" or longest < limit else replace(self, lengths="equal")
+
+
+def padding_counts_from(config: Any) -> int | None:
+    """The width from which a model reads a left-padded row differently; None for most models.
+
+    Llama 4 scales the queries of its layers without rotary embeddings by a token's column, not by its position, in
+    steps of `floor_scale`. Proofs on short texts cannot show this.
+
+    Args:
+        config: The model's configuration.
+    """
+    text = config.get_text_config()
+    return int(text.floor_scale) if getattr(text, "attn_temperature_tuning", False) else None

@@ -12,7 +12,7 @@ import torch
 from sparring.examples import EncodedExample
 from sparring.generation.batches import as_sample, batches
 from sparring.generation.config import GenerationConfig
-from sparring.generation.decoding import Decoding
+from sparring.generation.decoding import Decoding, padding_counts_from
 from sparring.generation.draws import Draws, DrawsByKind
 from sparring.generation.mixture import Mixed, Mixture
 from sparring.generation.products import laid_out
@@ -131,6 +131,7 @@ class TransformersGenerator:
     def _decode(
         self, decoding: Decoding, prompts: Sequence[PromptRows], choose: Choose, at_once: int, *, ends: Collection[int]
     ) -> None:
+        decoding = decoding.for_widths(prompts, padding_counts_from(self._model.config))
         with _evaluating(self._model), laid_out(self._model):
             for group in decoding.groups(prompts):
                 decode(self._reader(decoding, common_prefix(group)), group, choose, ends=ends, at_once=at_once)

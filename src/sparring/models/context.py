@@ -25,15 +25,17 @@ def context_length(config: PreTrainedConfig) -> int:
 def reading_changes_at(config: PreTrainedConfig) -> int | None:
     """The number of tokens above which a model rotates all positions by other factors; None for most models.
 
-    LongRoPE (arXiv 2402.13753), as in Phi-3 and Phi-4-mini, has two lists of factors, and the longest sequence of a
-    forward pass decides which is used for all of them. So a short text has other log-probs beside one beyond the limit,
-    and a text that grows beyond it has other log-probs than its first tokens were sampled with.
+    LongRoPE (arXiv 2402.13753) has two lists of factors, as in Phi-3 and Phi-4-mini, or two scales, as in Phi-3.5-MoE,
+    and the longest sequence of a forward pass decides which is used for all of them. So a short text has other
+    log-probs beside one beyond the limit, and a text that grows beyond it has other log-probs than its first tokens
+    were sampled with.
     """
     ropes = _ropes(getattr(config.get_text_config(), "rope_parameters", None) or {})
     limits = [
         int(rope["original_max_position_embeddings"])
         for rope in ropes
-        if rope.get("rope_type") == "longrope" and rope["short_factor"] != rope["long_factor"]
+        if rope.get("rope_type") == "longrope"
+        and any(rope.get(f"short_{what}") != rope.get(f"long_{what}") for what in ("factor", "mscale"))
     ]
     return min(limits, default=None)
 
