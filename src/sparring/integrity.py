@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sparring.digests import DamagedError
@@ -20,12 +21,20 @@ def seal(folder: Path, *, log_lines: int) -> None:
         folder: The folder.
         log_lines: The number of lines of the run's log by now, so that a later loss of lines is noticed.
     """
-    digests = {}
-    for file in _files(folder):
-        with (folder / file).open("rb") as content:
-            digests[file] = hashlib.file_digest(content, "sha256").hexdigest()
-            os.fsync(content.fileno())
-    write_json(folder / DIGESTS, {"files": digests, "log_lines": log_lines})
+    files = _files(folder)
+    # Side by side: a thread that hashes, or waits for the disk, lets the others run.
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(_sync, (folder / file for file in files))
+        values = {"files": dict(zip(files, digests, strict=True)), "log_lines": log_lines}
+    write_json(folder / DIGESTS, values)
+
+
+def _sync(path: Path) -> str:
+    """A file's sha256, when it is on the disk."""
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        os.fsync(content.fileno())
+    return digest
 
 
 def check_folder(folder: Path, *, fix: str) -> None:
@@ -50,10 +59,11 @@ def _check(folder: Path, _sealed: bytes, fix: str) -> None:
     digests = read_json(folder / DIGESTS, fix=fix).get("files")
     if not isinstance(digests, dict):
         raise DamagedError("it holds no digests of files", where=str(folder / DIGESTS), fix=fix)
-    for file in sorted({*digests, *_files(folder)}):
-        problem = _problem(folder / file, digests.get(file))
-        if problem is not None:
-            raise DamagedError(problem, where=str(folder / file), fix=fix)
+    paths = {folder / file: digests.get(file) for file in sorted({*digests, *_files(folder)})}
+    with ThreadPoolExecutor() as pool:
+        for path, problem in zip(paths, pool.map(_problem, paths, paths.values()), strict=True):
+            if problem is not None:
+                raise DamagedError(problem, where=str(path), fix=fix)
 
 
 def _problem(path: Path, digest: object) -> str | None:
