@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import LlamaForSequenceClassification
 
 from sparring.data import Clock
@@ -225,6 +226,30 @@ def test_a_conversation_that_a_reward_models_template_refuses_is_told_of_the_jud
     with pytest.raises(InputError, match=r"its chat template fails: .*no system turns") as caught:
         judged("reward-model", Question(prompt="again", messages=TURNS, responses=("y", "n")), model=folder)
     assert caught.value.where == "judge.model"
+
+
+@pytest.mark.parametrize("name", ["pairwise", "reward-model"])
+def test_a_judge_whose_tokens_its_model_does_not_have_is_told(
+    name: str, tiny_folder: Path, reward_model: str, tmp_path: Path
+) -> None:
+    folder, tokenizer = tmp_path / "model", tiny_tokenizer()
+    shutil.copytree(tiny_folder if name == "pairwise" else reward_model, folder)
+    tokenizer.add_tokens(["<turn>"], special_tokens=True)
+    tokenizer.chat_template = f"<turn>{CHATML}"
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(InputError, match=r"260 tokens .* 259 rows.*'<turn>' \(259\)") as caught:
+        judged(name, Question(prompt="q", responses=("y", "n")), model=str(folder))
+    assert caught.value.where == "judge.model"
+
+
+def test_a_reward_model_in_few_bits_without_a_word_of_how_is_refused(reward_model: str, tmp_path: Path) -> None:
+    folder, name = tmp_path / "model", "model.layers.0.mlp.up_proj.weight"
+    shutil.copytree(reward_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights[name] = weights[name].to(torch.float8_e4m3fn)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=f"the weight '{name}' is held in F8_E4M3"):
+        JUDGES["reward-model"](model=str(folder)).start(tmp_path)
 
 
 def test_what_is_over_a_models_own_context_abstains(reward_model: str, tiny_folder: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,6 +14,7 @@ from sparring.data import Clock, PromptTemplate
 from sparring.data.jinja import reads_clock, unset_variables
 from sparring.errors import InputError
 from sparring.judges.protocol import JudgeSettings
+from sparring.models.vocabulary import check_tokens
 from sparring.registry import require_positive
 
 
@@ -94,3 +95,12 @@ class LocalModel(JudgeSettings):
     def limit(self, model: Any, tokenizer: Any) -> int:
         """The longest input of the loaded model, in tokens."""
         return min(self.max_tokens, models.longest_input(model.config, tokenizer))
+
+
+def check_known(model: Any, tokenizer: Any, ids: Iterable[int]) -> None:
+    """Raises InputError where a judge's tokenizer writes tokens for which its model's embedding has no row."""
+    try:
+        check_tokens(model.config, tokenizer, ids)
+    except InputError as error:
+        fix = "take a judge whose tokenizer and embedding belong together"
+        raise InputError(error.problem, where="judge.model", fix=fix) from error

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from sparring import models
 from sparring.data import PromptTemplate
-from sparring.judges.local import LocalModel
+from sparring.judges.local import LocalModel, check_known
 from sparring.judges.protocol import Judge, Question, Verdict, pairs, verdict_of_pairs
 from sparring.judges.template import ask, read_template
 
@@ -115,6 +115,7 @@ class _ComparingJudge:
         ids = [*self._encode(ask(self.template, question, first, second)), *self.opening]
         if len(ids) > self.limit:
             return None
+        check_known(self.model, self.chat.tokenizer, ids)
         with torch.inference_mode():
             logits = self.model(torch.tensor([ids], device=self.model.device), logits_to_keep=1).logits[0, -1]
         probability: float = logits[self.letters].float().softmax(0)[0].item()

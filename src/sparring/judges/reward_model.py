@@ -11,7 +11,7 @@ from sparring import models
 from sparring.data import PromptTemplate
 from sparring.errors import InputError
 from sparring.examples import Example
-from sparring.judges.local import LocalModel
+from sparring.judges.local import LocalModel, check_known
 from sparring.judges.protocol import Judge, Question, Verdict, verdict_of_scores
 from sparring.judges.template import conversation
 from sparring.registry import require_positive
@@ -84,6 +84,7 @@ class _RatingJudge:
         inputs = self._encode(question, response)
         if inputs["input_ids"].shape[1] > self.limit:
             return None
+        check_known(self.model, self.template.tokenizer, inputs["input_ids"][0].tolist())
         with torch.inference_mode():
             score: float = self.model(**inputs.to(self.model.device)).logits[0, 0].float().item()
         return score

@@ -119,7 +119,6 @@ def load_model(config: ModelConfig) -> PreTrainedModel:
     """
     settings = load_config(config)
     files = weight_files(folder := Path(local_folder(config.name, revision=config.revision)))
-    check_formats(settings, files)
     model = _load(config, AutoModelForCausalLM)
     without_quantization(model, settings)
     tell_untied(model)
@@ -157,6 +156,9 @@ def _load(config: ModelConfig, kind: Any, *, optional: tuple[str, ...] = ()) -> 
     keep_few_kernels()
     if ((folder := Path(local_folder(config.name, revision=config.revision))) / DIGESTS).exists():
         check_folder(folder, fix="take another copy of this policy")
+    with _loading(path):
+        settings = AutoConfig.from_pretrained(path, **origin_of(config))
+    check_formats(settings, weight_files(folder))
     options: dict[str, Any] = {"attn_implementation": config.attention} if config.attention else {}
     dtype = config.dtype if config.dtype == "auto" else getattr(torch, config.dtype)
     if config.quantization is not None:
