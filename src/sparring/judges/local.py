@@ -86,7 +86,10 @@ class LocalModel(JudgeSettings):
 
     def chat(self, tokenizer: Any) -> PromptTemplate:
         """The template that writes the model's prompts."""
-        return PromptTemplate.choose(tokenizer, "auto", options=self.template_options, clock=self._clock)
+        # What data and policies say is text, whatever tokens this model has.
+        return PromptTemplate.choose(
+            tokenizer, "auto", options=self.template_options, clock=self._clock, special_tokens="text"
+        )
 
     @property
     def _clock(self) -> Clock | None:

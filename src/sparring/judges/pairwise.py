@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from sparring import models
 from sparring.data import PromptTemplate
+from sparring.examples import Example
 from sparring.judges.local import LocalModel, check_known
 from sparring.judges.protocol import Judge, Question, Verdict, pairs, verdict_of_pairs
 from sparring.judges.template import ask, read_template
@@ -112,9 +113,10 @@ class _ComparingJudge:
         """The probability of A against B as the next token."""
         import torch
 
-        ids = [*self._encode(ask(self.template, question, first, second)), *self.opening]
-        if len(ids) > self.limit:
+        asked = self._encode(ask(self.template, question, first, second))
+        if asked is None or len(asked) + len(self.opening) > self.limit:
             return None
+        ids = [*asked, *self.opening]
         check_known(self.model, self.chat.tokenizer, ids)
         with torch.inference_mode():
             logits = self.model(torch.tensor([ids], device=self.model.device), logits_to_keep=1).logits[0, -1]
@@ -122,6 +124,7 @@ class _ComparingJudge:
         # A model whose numbers overflow gives no verdict.
         return None if math.isnan(probability) else probability
 
-    def _encode(self, text: str) -> list[int]:
+    def _encode(self, text: str) -> list[int] | None:
+        """The prompt; None where the text of a special token in it cannot be told from the token itself."""
         written = self.chat.render([{"role": "user", "content": text}]) if self.chat.chat else f"{text}\n"
-        return self.chat.tokenize_prompts([written])[0]
+        return self.chat.prompt_ids([Example(index=0, prompt=text)], [written])[0]

@@ -9,6 +9,8 @@ from typing import Any
 
 from sparring import models
 from sparring.data import PromptTemplate
+from sparring.data.chats import Turn
+from sparring.data.template import turns_of
 from sparring.errors import InputError
 from sparring.examples import Example
 from sparring.judges.local import LocalModel, check_known
@@ -82,7 +84,7 @@ class _RatingJudge:
         import torch
 
         inputs = self._encode(question, response)
-        if inputs["input_ids"].shape[1] > self.limit:
+        if inputs is None or inputs["input_ids"].shape[1] > self.limit:
             return None
         check_known(self.model, self.template.tokenizer, inputs["input_ids"][0].tolist())
         with torch.inference_mode():
@@ -90,13 +92,28 @@ class _RatingJudge:
         return score
 
     def _encode(self, question: Question, response: str) -> Any:
+        """What the model reads; None where the text of a special token in it cannot be told from the token itself."""
         tokenizer = self.template.tokenizer
         if not self.template.chat:
-            return tokenizer(conversation(question), response, return_tensors="pt")
+            return tokenizer(conversation(question), response, split_special_tokens=True, return_tensors="pt")
         example = Example(index=0, prompt=question.prompt, messages=question.messages)
+        turns = [*turns_of(example), {"role": "assistant", "content": response}]
         try:
-            written = self.template.whole(example, response)
+            if any(self.template.special.found(turn["content"]) for turn in turns):
+                ids = self.template.special.prompt(turns, self._written)
+                return None if ids is None else _encoding(ids)
+            written = self._written(turns)
         except InputError as error:
             fix = "take a judge whose template takes such turns, or leave them out of the data"
             raise InputError(f"its chat template fails: {error.problem}", where="judge.model", fix=fix) from error
         return tokenizer(written, add_special_tokens=False, return_tensors="pt")
+
+    def _written(self, turns: Sequence[Turn]) -> str:
+        asked = Example(index=0, prompt=turns[-2]["content"], messages=tuple(turns[:-1]))
+        return self.template.whole(asked, turns[-1]["content"])
+
+
+def _encoding(ids: list[int]) -> Any:
+    from transformers import BatchEncoding
+
+    return BatchEncoding({"input_ids": [ids], "attention_mask": [[1] * len(ids)]}, tensor_type="pt")
