@@ -48,6 +48,10 @@ SUPERVISED_FIELDS = frozenset({"policy_expert", "expert_length", "expert_tokens"
 """The fields of `LogRatios` that need no generated response, which is all that supervised fine-tuning has."""
 
 
+class MissingFieldError(ValueError):
+    """A field of log ratios is needed and missing: the objective's `requires` leaves it out."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LogRatios:
     """The input of an objective, for one batch of prompts.
@@ -170,30 +174,35 @@ class LogRatios:
         """The shape of a field for a number of prompts, and of samples (of each kind), members or tokens for each."""
         return tuple(prompts if axis == "B" else samples for axis in cls._axes(name))
 
+    @property
+    def prompts(self) -> int:
+        """B, the number of prompts."""
+        return len(next(iter(self.present().values())))
+
     def present(self) -> dict[str, Tensor]:
         """The fields that are not None, by name; of a field of `TOKEN_FIELDS`, the policy's log-probs."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {name: _policy(value) for name, value in values.items() if value is not None}
 
     def require(self, name: str) -> Tensor:
-        """The field `name`, or a ValueError that names it when it is missing."""
+        """The field `name`, or a MissingFieldError that names it."""
         value: Tensor | None = getattr(self, name)
         return self._there(name, value)
 
     def require_tokens(self, name: str) -> TokenLogProbs:
-        """The field `name` of `TOKEN_FIELDS`, or a ValueError that names it when it is missing."""
+        """The field `name` of `TOKEN_FIELDS`, or a MissingFieldError that names it."""
         value: TokenLogProbs | None = getattr(self, name)
         return self._there(name, value)
 
     def require_next_tokens(self, name: str) -> NextTokenLogProbs:
-        """The field `name` of `TOKEN_FIELDS`, or a ValueError that names it when it is missing."""
+        """The field `name` of `TOKEN_FIELDS`, or a MissingFieldError that names it."""
         value: NextTokenLogProbs | None = getattr(self, name)
         return self._there(name, value)
 
     def _there(self, name: str, value: T | None) -> T:
         if value is None:
             shape = f"[{', '.join(self._axes(name))}]"
-            raise ValueError(f"LogRatios.{name} {shape} is needed here, and is missing")
+            raise MissingFieldError(f"LogRatios.{name} {shape} is needed here, and is missing")
         return value
 
     def mean_over_samples(self, value: Tensor) -> Tensor:

@@ -25,6 +25,25 @@ class ObjectiveOutput:
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
+def per_prompt(output: object, prompts: int) -> Tensor:
+    """The loss `[B]` of an objective's output.
+
+    Args:
+        output: What the objective returned.
+        prompts: B.
+
+    Raises:
+        TypeError: It is no `ObjectiveOutput`.
+        ValueError: Its loss is not one number a prompt.
+    """
+    if not isinstance(output, ObjectiveOutput):
+        raise TypeError(f"an objective returns an ObjectiveOutput, this one returned {type(output).__name__}")
+    if output.loss.shape != (prompts,):
+        shape = list(output.loss.shape)
+        raise ValueError(f"a loss is a tensor [B], one number a prompt; for B = {prompts} this one has shape {shape}")
+    return output.loss
+
+
 @dataclass(frozen=True, kw_only=True)
 class StabilityNumber:
     """A number that tells how an objective's exact self-play iteration behaves near its fixed point.
@@ -59,6 +78,8 @@ class StabilityNumber:
             return f"converges: near the expert the exact iteration multiplies the error by {factor:.2g}"
         if factor < 1.0 + 1e-9:
             return "at the edge: the exact iteration neither shrinks nor grows the error"
+        if self.step_exponent < 0.0:
+            return f"moves away: near the expert each exact iteration goes the other way; {self.cure}"
         return f"overshoots: the exact iteration does not settle near the expert; {self.cure}"
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -18,6 +18,7 @@ import sparring
 from sparring.cli.models import export_command
 from sparring.errors import InputError
 from sparring.exports.samples import export_samples
+from sparring.log_ratios import LogRatios
 from sparring.objectives import OBJECTIVES
 from sparring.own_code import digest, modules_of, own_class, root
 from sparring.run_directory import RunDirectory
@@ -28,7 +29,8 @@ from sparring.selfplay.phases import phases_of
 from sparring.selfplay.prepared import prepare
 from sparring.shard_files import read_shard
 from sparring.shards import samples_of
-from sparring.types import Objective
+from sparring.trials import try_loss
+from sparring.types import Objective, ObjectiveOutput
 
 PARTS = """
 from __future__ import annotations
@@ -325,7 +327,10 @@ SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
     "loss that fails": (
         WHOLE.replace("require('expert')", "require('generated')"),
         {},
-        ["it fails on made-up numbers (ValueError: LogRatios.generated [B, K] is needed here"],
+        [
+            "it fails on made-up numbers (MissingFieldError: LogRatios.generated [B, K] is needed here",
+            "fix: a field that `requires` leaves out is None: add it there",
+        ],
     ),
     "no output": (WHOLE.replace("return", "_ ="), {}, ["it returns NoneType, not sparring.types.ObjectiveOutput"]),
     "loss of another shape": (
@@ -337,6 +342,26 @@ SAID: dict[str, tuple[str | None, dict[str, Any], list[str]]] = {
         WHOLE.replace("{'expert'}", "{'generated'}").replace("require('expert')", "require('generated')"),
         {},
         ["for 2 prompts it is [2, 1]", "fix: average over the samples, with ratios.mean_over_samples"],
+    ),
+    "field that is read and not required": (
+        WHOLE.replace("require('expert')", "require('expert') + ratios.reference_expert"),
+        {},
+        ["(TypeError: unsupported operand", "fix: a field that `requires` leaves out is None: add it there"],
+    ),
+    "loss of numpy": (
+        WHOLE.replace("require('expert')", "require('expert').detach().numpy()"),
+        {},
+        ["for 2 prompts it is ndarray", "fix: compute it with torch: a number, or an array of numpy, has no gradient"],
+    ),
+    "loss that is none where an iteration starts": (
+        WHOLE.replace("require('expert')", "require('expert').log()"),
+        {},
+        ["its loss or its gradient is not finite where all log ratios are 0, as every iteration starts\n"],
+    ),
+    "gradient that is none where an iteration starts": (
+        WHOLE.replace("require('expert')", "require('expert').square().sqrt()"),
+        {},
+        ["its loss or its gradient is not finite where all log ratios are 0", "fix: keep roots, logarithms and"],
     ),
     "loss without a gradient": (WHOLE.replace("'))", "').detach())"), {}, ["its loss has no gradient"]),
 }
@@ -361,6 +386,25 @@ def test_what_is_said_of_one_that_is_not_what_it_should_be(tmp_path: Path, case:
         phases_of(config)
     missing = [each for each in expected if each not in str(caught.value)]
     assert not missing, f"{missing} not in: {caught.value}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logit(Objective):
+    """The margin of two responses towards the logit of the preference between them, which a verifier makes infinite."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"generated", "pairwise"})
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        generated, pairwise = ratios.require("generated"), ratios.require("pairwise")
+        return ObjectiveOutput(loss=(generated[:, 0] - generated[:, 1] - pairwise[:, 0, 1].logit()).square())
+
+
+def test_a_loss_that_a_certain_preference_breaks_is_told_where_a_judge_may_give_one() -> None:
+    path = f"{__name__}:Logit"
+    try_loss("objective", path, Logit(), 2)
+    message = "every iteration starts, and a preference is 0, as a judge may give it\n  fix: keep roots, logarithms"
+    with pytest.raises(InputError, match=re.escape(message)):
+        try_loss("objective", path, Logit(), 2, preferences=(0.5, 0.0, 1.0))
 
 
 def test_what_is_said_of_a_judge(tmp_path: Path) -> None:

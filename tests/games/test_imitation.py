@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.nn import functional
 
 from games.random_games import FEW, distribution, imitation_games
@@ -247,3 +248,30 @@ def test_the_distances_are_what_they_say():
 def test_nonsense_is_refused(expert, initial, message):
     with pytest.raises(ValueError, match=message):
         ImitationGame(expert=torch.tensor(expert), initial=torch.tensor(initial))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misshapen(Objective):
+    """A loss that is not one number a prompt."""
+
+    wrong: Callable[[Tensor], object]
+
+    requires: ClassVar[frozenset[str]] = frozenset({"expert", "generated"})
+
+    def __call__(self, ratios):
+        loss = self.wrong(ratios.require("generated").square())
+        return loss if loss is None else ObjectiveOutput(loss=loss)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (Tensor.mean, ValueError, r"for B = 3 this one has shape \[\]"),
+        (lambda loss: loss, ValueError, r"for B = 3 this one has shape \[3, 3\]"),
+        (lambda loss: None, TypeError, "an objective returns an ObjectiveOutput, this one returned NoneType"),
+    ],
+)
+def test_a_loss_of_another_shape_is_no_game(wrong, error, message):
+    game = ImitationGame(expert=distribution(3, 0), initial=distribution(3, 1))
+    with pytest.raises(error, match=message):
+        game.play(Misshapen(wrong=wrong), iterations=1)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from games.random_games import distribution
 from sparring.games import ImitationGame, contraction_factor, stability
 from sparring.games.stability import NoFixedPointError
-from sparring.objectives import OBJECTIVES
+from sparring.objectives import OBJECTIVES, Spin
 from sparring.regularizers import ChiSquared, ForwardKl, Regularized, ReverseKl, SftPenalty
 from sparring.types import Objective, ObjectiveOutput, Regularizer
 
@@ -67,6 +67,35 @@ def test_the_cure_names_the_settings_that_shorten_the_step():
     overshoots = stability(Unanalysed(beta=0.4, reward_bound=2.4))
     assert overshoots.cure == "take a shorter step: raise beta or lower reward_bound"
     assert stability(Linked(link=lambda t: functional.softplus(-0.5 * t))).cure == "take a shorter step"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steeper(Spin):
+    """A loss that its base's formula does not know."""
+
+    extra: float
+
+    def __call__(self, ratios):
+        output = super().__call__(ratios)
+        return ObjectiveOutput(loss=output.loss + self.extra * ratios.require("expert").square())
+
+
+def test_a_formula_that_is_inherited_past_another_loss_does_not_count():
+    objective = Steeper(beta=1.0, extra=5.0)
+    number = stability(objective)
+    expert = distribution(4, 3)
+    game = ImitationGame(expert=expert, initial=expert)
+    assert number.symbol == "step exponent"
+    assert number.contraction_factor == pytest.approx(contraction_factor(game, objective, expert), abs=1e-9)
+    # ½ (Δ_E − mean Δ) has the curvature ¼, and Δ_E² a curvature of 2: for opponents that are near the expert
+    # π_{t+1} ∝ π_t (π_E/π_t)^e with 1/e = 1 + 4 · 5.
+    assert number.step_exponent == pytest.approx(1.0 / 21.0, abs=1e-9)
+
+
+def test_a_step_the_wrong_way_is_told_from_one_that_is_too_long():
+    number = stability(Linked(link=functional.softplus))
+    assert number.step_exponent < 0
+    assert number.verdict.startswith("moves away: near the expert each exact iteration goes the other way; is the sign")
 
 
 def test_supervised_fine_tuning_forgets_its_opponent():

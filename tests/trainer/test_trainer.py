@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 import pytest
@@ -16,10 +17,12 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.integrations import integration_utils
 
 from sparring.errors import InputError, RunError
+from sparring.log_ratios import LogRatios
 from sparring.logprobs import per_token_log_probs, sequence_log_probs
 from sparring.objectives import OBJECTIVES
 from sparring.trainer.trainer import SelfPlayTrainer
 from sparring.trainer.triples import Triple, Triples
+from sparring.types import Objective, ObjectiveOutput
 from tiny import quiet_arguments, tiny_model, tiny_tokenizer
 
 TEXT = [{"prompt": f"q{n}" * (n + 1), "expert": f"answer {n}", "generated": f"wrong {n * n}"} for n in range(4)]
@@ -461,3 +464,20 @@ def test_the_seed_decides_the_order_of_the_triples(build: Callable[..., SelfPlay
         results.append(weights(trainer.model))
     assert furthest(results[0], results[1]) == 0.0
     assert furthest(results[0], results[2]) > 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EachSample(Objective):
+    """A loss of each sample, where one of each prompt is needed."""
+
+    requires: ClassVar[frozenset[str]] = frozenset({"generated"})
+
+    def __call__(self, ratios: LogRatios) -> ObjectiveOutput:
+        return ObjectiveOutput(loss=ratios.require("generated").square())
+
+
+def test_a_loss_of_another_shape_is_not_trained(build: Callable[..., SelfPlayTrainer]) -> None:
+    trainer = build()
+    trainer.objective = EachSample()
+    with pytest.raises(ValueError, match=r"one number a prompt; for B = 2 this one has shape \[2, 1\]"):
+        trainer.train()

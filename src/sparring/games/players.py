@@ -15,7 +15,7 @@ from sparring.mixture import geometric_mixture
 from sparring.opponents import OPPONENTS
 from sparring.policies import BASE
 from sparring.registry import build
-from sparring.types import Objective, Opponent
+from sparring.types import Objective, Opponent, per_prompt
 
 # An outcome of probability 1e-10 has curvature of that order, against rounding errors of 1e-17 in the gradient from the
 # other outcomes: its best log-prob is resolved to 1e-7 nats. Below, a best response is no longer exact.
@@ -92,7 +92,7 @@ def team_policies(opponent: Opponent, log_policies: Sequence[Tensor]) -> Tensor 
 
 def expected_loss(game: ExactGame, objective: Objective, ratios: LogRatios) -> Tensor:
     """The population loss, a scalar: the weighted mean of the objective's loss over the game's prompts."""
-    return (game.prompt_weight * objective(ratios).loss).sum()
+    return (game.prompt_weight * per_prompt(objective(ratios), ratios.prompts)).sum()
 
 
 def best_response(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:

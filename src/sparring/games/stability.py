@@ -47,17 +47,28 @@ def stability_or_reason(objective: Objective) -> StabilityNumber | str:
 
 
 def _stability(objective: Objective) -> StabilityNumber:
-    if objective.stability is not None:
-        return objective.stability
+    if (own := _formula(objective)) is not None:
+        return own
     if objective.requires & PREFERENCE_FIELDS:
         raise NoFixedPointError("it imitates no expert")
     exponent = _step_exponent(objective)
     cure = (
         "take a loss that is curved where Δ is 0, as a hinge is not" if math.isinf(exponent) else "take a shorter step"
     )
-    if 1.0 <= abs(1.0 - exponent) < math.inf and (settings := " or ".join(_shorter(objective, abs(1.0 - exponent)))):
+    if exponent < 0.0:
+        cure = "is the sign of the loss right?"
+    elif 1.0 <= abs(1.0 - exponent) < math.inf and (settings := " or ".join(_shorter(objective, abs(1.0 - exponent)))):
         cure = f"{cure}: {settings}"
     return StabilityNumber(symbol="step exponent", value=exponent, step_exponent=exponent, cure=cure)
+
+
+def _formula(objective: Objective) -> StabilityNumber | None:
+    """The objective's own formula; None where it has none, or inherits one with a loss that it changed."""
+    kinds = type(objective).__mro__
+    formula, loss = (
+        next(place for place, kind in enumerate(kinds) if name in vars(kind)) for name in ("stability", "__call__")
+    )
+    return objective.stability if formula <= loss else None
 
 
 def _step_exponent(objective: Objective) -> float:

@@ -12,7 +12,7 @@ from sparring.games.simplex import distribution, kl_divergence, total_variation
 from sparring.log_ratios import LogRatios
 from sparring.registry import require_positive
 from sparring.tokens import NextTokenLogProbs, TokenLogProbs
-from sparring.types import Objective, Opponent
+from sparring.types import Objective, Opponent, per_prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ class StochasticGame:
                 chosen = torch.randperm(training.examples, generator=generator)[: training.batch]
                 ratios = self._ratios(current, log_opponent, prompts[chosen], responses[chosen], generated[chosen])
                 optimizer.zero_grad()
-                objective(ratios).loss.mean().backward()
+                per_prompt(objective(ratios), len(chosen)).mean().backward()
                 optimizer.step()
             weights.append(current.detach())
             log_policies.append(self.log_policy(weights[-1]))

@@ -31,7 +31,7 @@ from sparring.trainer.parts import in_parts, parts
 from sparring.trainer.ratios import log_ratios
 from sparring.trainer.triples import Triples, triples_from
 from sparring.trainer.unlogged import Unlogged
-from sparring.types import Objective, ObjectiveOutput
+from sparring.types import Objective, ObjectiveOutput, per_prompt
 
 
 class SelfPlayTrainer(Trainer):
@@ -224,7 +224,7 @@ class SelfPlayTrainer(Trainer):
         """The objective's mean over the prompts of the batch; of a part, its share of that mean."""
         with self.accelerator.autocast():
             output = self.objective(log_ratios(model, inputs, self.objective))
-        loss = output.loss.mean() * (len(output.loss) / inputs["whole"])
+        loss = per_prompt(output, len(inputs["rows"])).mean() * (len(output.loss) / inputs["whole"])
         self._record(output, "train" if model.training else "eval")
         self._losses.append((inputs["rows"], output.loss.detach()))
         return (loss, output) if return_outputs else loss

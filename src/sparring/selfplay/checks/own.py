@@ -16,6 +16,8 @@ from sparring.trials import at, failed, try_loss, try_opponent
 from sparring.types import Objective, Opponent
 
 _LONGEST = 200  # characters of what somebody returned
+# A verifier is certain.
+_PREFERENCES = (0.5, 0.0, 1.0)
 
 
 def check_own(config: PhaseConfig, objective: Objective, opponent: Opponent) -> None:
@@ -27,10 +29,10 @@ def check_own(config: PhaseConfig, objective: Objective, opponent: Opponent) -> 
     samples = config.generation.samples_per_prompt + (config.judge is not None and config.judge.expert_plays)
     alone, penalties = split_regularizers(objective)
     if is_own(config.objective.name):
-        try_loss("objective", config.objective.name, alone, samples)
+        try_loss("objective", config.objective.name, alone, samples, preferences=_PREFERENCES)
     for named, penalty in zip(config.regularizers, penalties, strict=True):
         if is_own(named.name):
-            try_loss("regularizer", named.name, penalty, samples)
+            try_loss("regularizer", named.name, penalty, samples, preferences=_PREFERENCES)
     if is_own(config.opponent.name):
         try_opponent(config.opponent.name, opponent)
 
