@@ -30,10 +30,10 @@ TARGETS: dict[str, Target] = {
     "judges' settings": Target(configs.judge_settings(), configs.read_judge_settings, 5),
     "chat templates": Target(templates.templates(), templates.read_template, 8),
     "judges' answers": Target(
-        servers.REPLIES, servers.read_reply, 40, lambda value, chance: (text_damage(value[0], chance), *value[1:])
+        servers.REPLIES, servers.read_reply, 20, lambda value, chance: (text_damage(value[0], chance), *value[1:])
     ),
-    "judges' answers, HTTP": Target(servers.http_answers(servers.COMPLETION), servers.read_chat, 5),
-    "completions, HTTP": Target(servers.http_answers(servers.TOKENS), servers.read_completion, 5),
-    "run directories": Target(runs.runs(), runs.read_run, 3),
-    "games": Target(games.games(), games.read_game, 3),
+    "judges' answers, HTTP": Target(servers.http_answers(servers.COMPLETION), servers.read_chat, 8),
+    "completions, HTTP": Target(servers.http_answers(servers.TOKENS), servers.read_completion, 8),
+    "run directories": Target(runs.runs(), runs.read_run, 5),
+    "games": Target(games.games(), games.read_game, 8),
 }
