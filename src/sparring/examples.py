@@ -11,7 +11,10 @@ PROMPT_NAMES = ("prompt", "question", "instruction", "query", "problem", "input"
 """Names that people give to the column of prompts, the likeliest first."""
 CALL_KEYS = ("tool_calls", "function_call")
 """Keys of a message that hold a call of a tool."""
-THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "thoughts")
+THOUGHT_KEYS = (
+    *("reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking", "thinking_content"),
+    *("thought", "thoughts"),
+)
 """Keys of a message that hold a thought."""
 
 

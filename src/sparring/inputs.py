@@ -13,7 +13,8 @@ from sparring.errors import InputError
 # Far above any configuration that a person writes; a few lines of YAML can name one value a billion times.
 _MOST_VALUES = 100_000
 _DEEPEST = 64
-_NOTHING = ("", "[]", "{}", "null")
+# The last is how Alpaca's rows say that there is no input.
+_NOTHING = ("", "[]", "{}", "null", "<noinput>")
 _LARGEST_TEXT = 16 * 2**20
 
 

@@ -297,6 +297,24 @@ def test_an_answer_may_be_one_message(tmp_path: Path) -> None:
     assert example.response == "That."
 
 
+@pytest.mark.parametrize("key", ["thinking_content", "reasoning_details", "reasoning_text"])
+def test_a_thought_by_another_name_is_refused(tmp_path: Path, key: str) -> None:
+    message = refusal(tmp_path, {"messages": [ASKED, {**SAID, key: "Since it is."}]})
+    assert f"field 'messages[1].{key}': a thought beside the response is not shown" in message
+
+
+def test_an_input_that_says_that_there_is_none_is_none(tmp_path: Path) -> None:
+    (example,) = read(tmp_path, {"instruction": "Which?", "input": "<noinput>", "output": "That."}).train
+    assert example.prompt == "Which?"
+
+
+@pytest.mark.parametrize(("name", "value"), [("kto_tag", 0), ("is_good", "0"), ("desirable", 0.0), ("label", False)])
+def test_an_answer_that_is_marked_as_bad_by_a_number_is_refused(tmp_path: Path, name: str, value: object) -> None:
+    row = {"prompt": "Which?", "completion": "That."}
+    assert "the answer is marked as one that is not to be given" in refusal(tmp_path, {**row, name: value})
+    assert read(tmp_path, {**row, "label": 0}).report.unread == ("label",)
+
+
 @pytest.mark.parametrize("answer", ["response", "completion", "chosen"])
 def test_messages_in_the_cells_of_a_table_are_read(tmp_path: Path, answer: str) -> None:
     said = {"prompt": [{"role": "system", "content": "Point."}, ASKED], answer: [SAID]}

@@ -85,7 +85,9 @@ _WHOLE = ("1", "1.0", "true")
 
 def refusal(name: str, value: Any, *, in_message: bool) -> InputError | None:
     """Why an unread column, or key of a message, must not be left out silently; None if it may."""
-    if not in_message and name in _LABELS and str(value).lower() == "false":
+    # A number in a column of that name may say of which kind the row is.
+    bad = ("false",) if name == "label" else ("false", "0", "0.0")
+    if not in_message and name in _LABELS and str(value).lower() in bad:
         fix = "remove the row, or name the column in data.ignore where it says something else"
         return InputError("the answer is marked as one that is not to be given", fix=fix)
     known = (_IN_MESSAGES if in_message else _IN_ROWS).get(name)
