@@ -10,7 +10,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Glm4MoeConfig, Glm4MoeForCausalLM
+from transformers import Glm4MoeConfig, Glm4MoeForCausalLM, MllamaConfig
 from transformers.utils import logging as transformers_logging
 
 from families import build
@@ -209,6 +209,13 @@ def test_a_missing_tensor_is_not_replaced_by_noise(folder: Path):
     edit_weights(folder, lambda weights: weights.pop("model.norm.weight"))
     with pytest.raises(InputError, match=r"1 weights are missing \(model\.norm\.weight\)"):
         load_model(config(folder))
+
+
+def test_a_text_model_that_cannot_be_loaded_again_is_refused(tmp_path: Path):
+    """As Llama 3.2 Vision's: transformers knows the whole model's configuration, and not that of the part."""
+    MllamaConfig(architectures=["MllamaForConditionalGeneration"]).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="its text model, a MllamaForCausalLM, can be saved but not loaded again"):
+        load_config(config(tmp_path))
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])

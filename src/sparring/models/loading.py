@@ -264,10 +264,19 @@ def _check_causal(config: PreTrainedConfig, path: str) -> None:
     own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     suits = not architectures or any(name.endswith(_CAUSAL) for name in architectures)
     if (known or own_code) and suits and not config.is_encoder_decoder:
+        if not own_code:
+            _check_saved_as(AutoModelForCausalLM._model_mapping[type(config)], path)  # noqa: SLF001 - no public way
         return
     what = ", ".join(architectures) or config.model_type
     problem = f"this is a {what}, not a causal language model; only those have log π(y | x) of a response"
     raise InputError(problem, where=path, fix="take a decoder-only model, such as one whose name ends in ForCausalLM")
+
+
+def _check_saved_as(kind: Any, path: str) -> None:
+    """Refuses the part of a model for which transformers has no class once it is saved alone, as Llama 3.2 Vision's."""
+    if kind.config_class.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        problem = f"its text model, a {kind.__name__}, can be saved but not loaded again by transformers"
+        raise InputError(problem, where=path, fix="take a model of text alone")
 
 
 def _cannot_load(path: str, error: Exception) -> InputError:
