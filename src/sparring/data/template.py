@@ -28,8 +28,7 @@ _SENTINEL = "sparringsentinel"
 _ASKED: list[Turn] = [{"role": "user", "content": "Hello"}]
 _ANSWERED: list[Turn] = [*_ASKED, {"role": "assistant", "content": _SENTINEL}]
 # Limits that no conversation reaches: seconds for one rendering, and characters of its text.
-_SECONDS = 20.0
-_LONGEST = 4 * 2**20
+_SECONDS, _LONGEST = 20.0, 4 * 2**20
 
 
 def chat_template(setting: str) -> str | None:
