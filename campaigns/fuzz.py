@@ -55,10 +55,11 @@ class Target:
 
 
 def refusal(error: SparringError) -> tuple[str, int, str]:
-    """What tells one refusal from another: the line that raised it, and its first words without the input's own."""
+    """What tells one refusal from another: the line that raised it, and its first plain words, none of them quoted."""
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-    words = re.sub(r"^\S*: |, got .*|'[^']*'|\d+", "", getattr(error, "problem", str(error)))
-    return frame.f_code.co_filename, line, " ".join(words.split()[:6])
+    told = re.sub(r"^\S*: |, got .*|\(.*|(?<!\w)'[^']*'", " ", getattr(error, "problem", str(error)).partition("\n")[0])
+    words = re.findall(r"(?<!\S)[a-z]+(?=[,;:]?(?:\s|$))", told)
+    return frame.f_code.co_filename, line, " ".join(words[:4])
 
 
 @dataclass(kw_only=True)
