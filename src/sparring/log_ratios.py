@@ -174,11 +174,6 @@ class LogRatios:
         """The shape of a field for a number of prompts, and of samples (of each kind), members or tokens for each."""
         return tuple(prompts if axis == "B" else samples for axis in cls._axes(name))
 
-    @property
-    def prompts(self) -> int:
-        """B, the number of prompts."""
-        return len(next(iter(self.present().values())))
-
     def present(self) -> dict[str, Tensor]:
         """The fields that are not None, by name; of a field of `TOKEN_FIELDS`, the policy's log-probs."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}

@@ -92,7 +92,8 @@ def team_policies(opponent: Opponent, log_policies: Sequence[Tensor]) -> Tensor 
 
 def expected_loss(game: ExactGame, objective: Objective, ratios: LogRatios) -> Tensor:
     """The population loss, a scalar: the weighted mean of the objective's loss over the game's prompts."""
-    return (game.prompt_weight * per_prompt(objective(ratios), ratios.prompts)).sum()
+    weight = game.prompt_weight
+    return (weight * per_prompt(objective(ratios), len(weight))).sum()
 
 
 def best_response(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:

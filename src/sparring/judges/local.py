@@ -60,7 +60,8 @@ class LocalModel(JudgeSettings):
             return models.ModelConfig.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
-            option = {"name": "model"}.get(str(first["loc"][0]), str(first["loc"][0]))
+            setting = first["loc"][0]
+            option = "model" if setting == "name" else setting
             raise ValueError(f"{option}: {first['msg']}, got {first['input']!r}") from error
 
     def check(self) -> None:
